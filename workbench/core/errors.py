@@ -1,0 +1,289 @@
+"""Every error the workbench can raise, in one tree.
+
+Each class has a stable `code` (what machines compare, also the `error` field on the wire), an HTTP
+`status`, and says whether it is `transient`: whether the same act may succeed later unchanged.
+Foreign errors (sockets, JSON-RPC, reverts, SQL) are mapped to these once, at the boundary.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class WorkbenchError(Exception):
+    """Root of the tree.
+
+    `message` names the cause, `hint` the next step, `details` are JSON-ready facts.
+    """
+
+    code: ClassVar[str] = "workbench_error"
+    status: ClassVar[int] = 500
+    transient: ClassVar[bool] = False
+    kinds: ClassVar[dict[str, type[WorkbenchError]]] = {}
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        WorkbenchError.kinds[cls.code] = cls
+
+    def __init__(self, message: str, *, hint: str = "", **details: Any) -> None:
+        super().__init__(message)
+        self.message, self.hint, self.details = message, hint, details
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+    def to_json(self) -> dict[str, Any]:
+        """The body sent over the wire: `{error, message, hint?, …details}`."""
+        hint = {"hint": self.hint} if self.hint else {}
+        return {"error": self.code, "message": self.message, **hint, **self.details}
+
+
+# --- What a caller did wrong -------------------------------------------------------------------
+
+
+class InputError(WorkbenchError):
+    """The request itself is wrong; sending it again unchanged cannot help."""
+
+    code, status = "invalid_request", 400
+
+
+class InvalidAmount(InputError):
+    code = "invalid_amount"
+
+
+class InvalidId(InputError):
+    code = "invalid_settlement_id"
+
+
+class InvalidPayment(InputError):
+    """The payment header or body is not what agreement 4 of DESIGN describes."""
+
+    code = "invalid_payment"
+
+
+class PaymentTooLarge(InputError):
+    code, status = "payment_too_large", 431
+
+
+class BodyTooLarge(InputError):
+    code, status = "body_too_large", 413
+
+
+class TermsMismatch(InputError):
+    """The signed terms are not the ones that were offered."""
+
+    code = "terms_mismatch"
+
+
+class WrongChain(InputError):
+    code = "wrong_chain"
+
+
+class BadSignature(InputError):
+    code = "bad_signature"
+
+
+class BudgetTooSmall(InputError):
+    code = "budget_too_small"
+
+
+class OverCeiling(InputError):
+    """The purchase would cost more than the buyer allowed itself to spend."""
+
+    code = "over_ceiling"
+
+
+class DeadlinePassed(InputError):
+    code = "deadline_passed"
+
+
+class InsufficientInventory(InputError):
+    code, status = "insufficient_inventory", 409
+
+
+class UnknownSettlement(InputError):
+    code, status = "unknown_settlement", 404
+
+
+class NotFound(InputError):
+    code, status = "not_found", 404
+
+
+class MethodNotAllowed(InputError):
+    code, status = "method_not_allowed", 405
+
+
+class InvalidSetting(InputError):
+    code = "invalid_setting"
+
+
+# --- Why a settlement does not go forward ------------------------------------------------------
+
+
+class SettlementError(WorkbenchError):
+    """A settlement cannot go on as it is."""
+
+    code, status = "settlement_failed", 409
+
+
+class InsufficientAllowance(SettlementError):
+    code = "insufficient_allowance"
+
+
+class InsufficientFunds(SettlementError):
+    code = "insufficient_funds"
+
+
+class InsufficientOutput(SettlementError):
+    """The pool cannot give the required USDC at all."""
+
+    code = "insufficient_output"
+
+
+class OverBudget(SettlementError):
+    """The pool would take more EURC than the buyer signed for."""
+
+    code = "over_budget"
+
+
+class OutsideBand(SettlementError):
+    """The executed rate would leave the band around the reference rate."""
+
+    code, transient = "outside_band", True
+
+
+class StaleRate(SettlementError):
+    code, transient = "stale_rate", True
+
+
+class TokenRefused(SettlementError):
+    """A token refused the transfer (paused, blocked account, fee on transfer)."""
+
+    code = "token_refused"
+
+
+class StateMoved(SettlementError):
+    """The vault is already in another state: somebody was faster, or our view is behind."""
+
+    code, transient = "state_moved", True
+
+
+class NotFinal(SettlementError):
+    code, transient = "not_final", True
+
+
+class FinalityTimeout(SettlementError):
+    """An alarm, never a reason to refund (agreement 5)."""
+
+    code, transient = "finality_timeout", True
+
+
+class IllegalTransition(SettlementError):
+    code = "illegal_transition"
+
+
+class ConservationBroken(WorkbenchError):
+    """Money appeared, vanished or is held for nobody. Always a defect."""
+
+    code = "conservation_broken"
+
+
+# --- The chain ---------------------------------------------------------------------------------
+
+
+class ChainError(WorkbenchError):
+    code, status = "chain_error", 502
+
+
+class RpcUnreachable(ChainError):
+    code, status, transient = "rpc_unreachable", 503, True
+
+
+class RpcFault(ChainError):
+    """The node answered, with an error of its own."""
+
+    code = "rpc_fault"
+
+
+class ContractNotFound(ChainError):
+    code = "contract_not_found"
+
+
+class Reverted(ChainError):
+    """A contract refused, with an error that has no name of its own here."""
+
+    code, status = "reverted", 409
+
+
+class ChainRewound(ChainError):
+    """The chain went back under a live service, further than a reorg may (agreement 9)."""
+
+    code = "chain_rewound"
+
+
+class DeployFailed(ChainError):
+    code = "deploy_failed"
+
+
+class SignerShort(ChainError):
+    """The signer cannot pay for gas."""
+
+    code, transient = "signer_out_of_gas", True
+
+
+class TransactionTimeout(ChainError):
+    """Not mined in the time one was ready to wait; it may still be."""
+
+    code, status, transient = "transaction_timeout", 504, True
+
+
+# --- The machine and the people around it ------------------------------------------------------
+
+
+class SetupError(WorkbenchError):
+    code = "setup_error"
+
+
+class PortTaken(SetupError):
+    code = "port_taken"
+
+
+class ToolMissing(SetupError):
+    code = "tool_missing"
+
+
+class NotCompiled(SetupError):
+    code = "not_compiled"
+
+
+class UnknownWorld(SetupError):
+    code = "unknown_world"
+
+
+class StoreError(SetupError):
+    code = "store_error"
+
+
+class TestKeyRefused(SetupError):
+    """A key everybody knows, on a chain we did not boot."""
+
+    code = "test_key_refused"
+    __test__ = False  # pytest: not a test class, whatever its name begins with
+
+
+class PeerUnreachable(WorkbenchError):
+    """Another service did not answer."""
+
+    code, status, transient = "peer_unreachable", 502, True
+
+
+class PeerRefused(WorkbenchError):
+    """Another service answered with an error; its code and message are in `details`."""
+
+    code, status = "peer_refused", 502
+
+
+def from_code(code: str, message: str) -> WorkbenchError:
+    """The error that has `code`, or a plain SettlementError that carries the text."""
+    kind = WorkbenchError.kinds.get(code)
+    return kind(message) if kind else SettlementError(message)

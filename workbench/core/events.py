@@ -1,0 +1,293 @@
+"""Every fact the workbench can know: one frozen record each, named in the past tense.
+
+Contract event = class here = journal `type` = frame `type` = chart label. To add a fact, add a
+class; journal, frames, tracker and charts take it from `Event.kinds`. A class whose `contract` is
+set is decoded from that contract's event of the same name: camelCase arguments become snake_case
+fields, `settlementId` becomes `subject`, a struct is flattened into its members.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+from workbench.core.errors import StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRef:
+    """Where on the chain a fact was seen. An orphaned block takes its facts with it.
+
+    `log_index` is the log's index in the block, -1 for facts about a whole transaction.
+    """
+
+    number: int
+    hash: str
+    tx: str
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What all facts share.
+
+    `subject`: the settlement, payout, quote or block the fact is about (0x hex, or "").
+    `at_ms`: Unix milliseconds; the block's time for chain facts. `source`: who emitted it.
+    """
+
+    subject: str
+    at_ms: int
+    source: str
+    block: BlockRef | None = None
+
+    kinds: ClassVar[dict[str, type[Event]]] = {}
+    contract: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        Event.kinds[cls.__name__] = cls
+
+    @property
+    def type(self) -> str:
+        return type(self).__name__
+
+
+# --- The seller, off chain ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentRequested(Event):
+    """HTTP 402 was answered. The subject is the quote: the salt of the offered terms."""
+
+    seller: str
+    asset: str
+    asset_amount: int
+    required_usdc: int
+    fund_deadline: int
+    swap_deadline: int
+    resource_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentAuthorized(Event):
+    """The seller claimed the buyer's signed terms."""
+
+    quote: str
+    buyer: str
+    seller: str
+    asset: str
+    asset_amount: int
+    required_usdc: int
+    max_eurc: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentRejected(Event):
+    """The payment was claimed, and then could not be brought on chain."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetDelivered(Event):
+    """The seller saw the execution with all its confirmations."""
+
+    buyer: str
+    asset_amount: int
+
+
+# --- The vault and the hook ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlementCreated(Event):
+    contract: ClassVar[str] = "SettlementVault"
+    buyer: str
+    seller: str
+    asset: str
+    asset_amount: int
+    required_usdc: int
+    max_eurc: int
+    fund_deadline: int
+    swap_deadline: int
+    resource_hash: str
+    salt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlementFunded(Event):
+    contract: ClassVar[str] = "SettlementVault"
+    eurc_amount: int
+    asset_amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlementSwapped(Event):
+    contract: ClassVar[str] = "SettlementVault"
+    eurc_spent: int
+    usdc_received: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlementExecuted(Event):
+    contract: ClassVar[str] = "SettlementVault"
+    asset_to_buyer: int
+    usdc_to_seller: int
+    eurc_returned: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlementRefunded(Event):
+    contract: ClassVar[str] = "SettlementVault"
+    eurc_returned: int
+    asset_returned: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentParked(Event):
+    """A token refused a push; the amount waits in the vault for its owner to `claim`."""
+
+    contract: ClassVar[str] = "SettlementVault"
+    token: str
+    owner: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSwapChecked(Event):
+    """The pool's side of the swap, as the hook measured it."""
+
+    contract: ClassVar[str] = "FacilitatorHook"
+    pool_id: str
+    eurc_in: int
+    usdc_out: int
+    reference_rate_e8: int
+
+
+# --- The watcher ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalityReached(Event):
+    """The swap has its confirmations, and its block still has the hash that was first seen."""
+
+    swap_block: int
+    head: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockOrphaned(Event):
+    """The chain took back a block. The subject is its hash; nothing is ever deleted."""
+
+    number: int
+
+
+# --- The sender -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionSigned(Event):
+    """A nonce slot has its first bytes, stored before anything was sent."""
+
+    act: str
+    signer: str
+    nonce: int
+    tx: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionSent(Event):
+    act: str
+    tx: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionMined(Event):
+    act: str
+    tx: str
+    ok: bool
+    gas_used: int
+    gas_price: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionReplaced(Event):
+    act: str
+    tx: str
+    old_tx: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionFinalized(Event):
+    act: str
+    tx: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionFailed(Event):
+    """An act was refused: by the node's simulation (no `tx`) or on the chain (`tx` reverted)."""
+
+    act: str
+    tx: str
+    code: str
+    message: str
+    transient: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignerQuarantined(Event):
+    """Somebody else used our signer's nonce. Nothing more is signed until a person looks."""
+
+    signer: str
+    nonce: int
+    reason: str
+
+
+# --- Reading and writing --------------------------------------------------------------------------
+
+
+def to_dict(event: Event) -> dict[str, Any]:
+    """JSON-ready form; `type` first, then the fields by name."""
+    return {"type": event.type, **asdict(event)}
+
+
+def to_json(event: Event) -> str:
+    """One canonical line: sorted keys, no spaces, integers as integers."""
+    return json.dumps(to_dict(event), sort_keys=True, separators=(",", ":"))
+
+
+def from_dict(data: dict[str, Any]) -> Event:
+    """The reverse of `to_dict`. Raises StoreError for a fact this version does not know."""
+    data = dict(data)
+    kind = Event.kinds.get(data.pop("type", ""))
+    if kind is None:
+        raise StoreError("the journal holds a fact of an unknown type", hint="Update workbench.")
+    names = {f.name for f in fields(kind)}
+    if set(data) != names:
+        raise StoreError(f"{kind.__name__} with fields {sorted(set(data) ^ names)} out of place")
+    block = data.pop("block")
+    return kind(**data, block=BlockRef(**block) if block else None)
+
+
+def from_json(line: str) -> Event:
+    """The reverse of `to_json`."""
+    return from_dict(json.loads(line))
+
+
+def fact_id(event: Event, times_orphaned: int = 0) -> str:
+    """A content id. A fact of a block that left the chain and came back counts anew."""
+    text = f"{to_json(event)}#{times_orphaned}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def canonical(events: list[Event]) -> list[Event]:
+    """The facts that still stand: those of a block count if recorded after its last orphaning."""
+    last_orphaned = {e.subject: n for n, e in enumerate(events) if isinstance(e, BlockOrphaned)}
+    return [
+        e
+        for n, e in enumerate(events)
+        if e.block is None or n > last_orphaned.get(e.block.hash, -1)
+    ]

@@ -1,0 +1,227 @@
+"""What services see of the world: a few Protocols, each with a small fake possible.
+
+Everything that waits is async, and only async (agreement 1). Adapters live in `chain`, `store`,
+`web` and `sim`; `app` alone wires them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from workbench.core.errors import InputError
+from workbench.core.events import BlockRef, Event
+from workbench.core.x402 import Authorization, Domain, Permit, Terms
+
+
+class Clock(Protocol):
+    """Time as a service may know it. Deadlines are judged by the chain's time, not by this."""
+
+    def now_ms(self) -> int:
+        """Unix milliseconds."""
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Randomness(Protocol):
+    def token(self) -> str:
+        """32 random bytes as 0x hex."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request. `url` is absolute for clients, a path for services."""
+
+    method: str
+    url: str
+    query: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name, whatever its case."""
+        return next((v for k, v in self.headers if k.lower() == name.lower()), None)
+
+    def json(self) -> Any:
+        """The body as JSON. Raises InputError."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError) as why:
+            raise InputError("the body is not JSON.") from why
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """`stream`, where set, follows `body` until it ends or the client leaves."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    stream: AsyncIterator[bytes] | None = field(default=None, compare=False)
+
+    @classmethod
+    def json(cls, status: int, data: Any) -> Response:
+        return cls(status, json.dumps(data).encode(), headers=(("Cache-Control", "no-store"),))
+
+    def data(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+class Service(Protocol):
+    """Seller, facilitator, tracker: one async function, and work of their own."""
+
+    name: str
+
+    async def handle(self, request: Request) -> Response: ...
+
+    async def run(self) -> None:
+        """Until cancelled."""
+
+
+class Http(Protocol):
+    async def send(self, request: Request) -> Response:
+        """Raises PeerUnreachable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest block: number, hash, Unix seconds."""
+
+    number: int
+    hash: str
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A transaction's content, before it has a nonce: `act` is its name in facts."""
+
+    act: str
+    to: str
+    data: bytes
+    value: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """The hook's reference rate: USDC per EURC × 1e8, Unix seconds, lifetime in seconds."""
+
+    usdc_per_eurc_e8: int
+    set_at: int
+    max_age_s: int
+    band_bps: int
+    lp_fee_pips: int
+
+    def stale(self, now: int) -> bool:
+        return now > self.set_at + self.max_age_s
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the contracts are, in lower case."""
+
+    usdc: str
+    eurc: str
+    asset: str
+    vault: str
+    puller: str
+    hook: str
+
+
+class Chain(Protocol):
+    """The settlement contracts on one chain: reads, digests, and calls ready to be sent."""
+
+    addresses: Addresses
+    domain: Domain
+
+    async def head(self) -> Head: ...
+    async def block_hash(self, number: int) -> str | None: ...
+    async def finality_gate(self) -> int: ...
+    async def rate(self) -> Rate: ...
+    async def balance(self, token: str, owner: str) -> int: ...
+    async def allowance(self, token: str, owner: str) -> int:
+        """What PermitPuller may pull."""
+
+    async def permit_digest(self, token: str, owner: str, value: int, deadline: int) -> bytes:
+        """EIP-2612 digest for PermitPuller, with the owner's next nonce."""
+
+    def terms_digest(self, terms: Terms) -> bytes:
+        """EIP-712 digest: the settlement id."""
+
+    async def valid_signature(self, signer: str, digest: bytes, signature: str) -> bool:
+        """ECDSA of an account."""
+
+    def resource_hash(self, resource: str) -> str:
+        """keccak256 of the resource's text, as 0x hex."""
+
+    def create_settlement(self, terms: Terms, buyer_sig: str, seller_sig: str) -> Call: ...
+    def fund(self, terms: Terms, buyer: Permit, seller: Permit) -> Call: ...
+    def execute_swap(self, terms: Terms) -> Call: ...
+    def execute_settlement(self, terms: Terms, swap_block_hash: str) -> Call: ...
+    def refund(self, terms: Terms, reason: str) -> Call: ...
+    def set_rate(self, rate: Rate) -> Call: ...
+
+
+class Signer(Protocol):
+    """Holds one key, which never leaves it."""
+
+    address: str
+
+    def sign_digest(self, digest: bytes) -> str:
+        """r ‖ s ‖ v, 65 bytes as 0x hex."""
+
+    def sign_permit(self, digest: bytes, value: int, deadline: int) -> Permit: ...
+
+
+class Sender(Protocol):
+    """One signer's nonce slots. Acts are keyed, so that asking twice acts once."""
+
+    address: str
+
+    async def submit(self, subject: str, call: Call, attempt: int = 1) -> str:
+        """Sign, store and send `call` under the key (subject, act, attempt): its tx hash.
+
+        A key that has a slot already gets its hash back. Raises what the node's simulation says
+        before any slot is taken.
+        """
+
+    async def pump(self) -> None:
+        """Look after open slots: receipts, finality, sending again."""
+
+    async def mined(self, subject: str, act: str, timeout_s: float) -> BlockRef:
+        """Wait until the act is mined. Raises TransactionTimeout, or the revert's error."""
+
+
+class Watcher(Protocol):
+    async def poll(self) -> None:
+        """Bring the journal up to the chain's head: new facts, and orphaned blocks."""
+
+
+class Unit(Protocol):
+    """One database transaction: rows and facts together, or not at all."""
+
+    async def record(self, fact: Event) -> bool:
+        """Append to the journal. False if that very fact already stands there."""
+
+    async def facts(
+        self, after: int = 0, subject: str | None = None, limit: int | None = None
+    ) -> Sequence[tuple[int, Event]]:
+        """Facts with their sequence numbers, in order, those after `after` only."""
+
+    async def facts_in_block(self, block_hash: str) -> Sequence[Event]: ...
+
+    async def authorization(self, settlement_id: str) -> Authorization | None: ...
+    async def authorize(self, authorization: Authorization) -> bool:
+        """Claim the settlement id for ever. False if it was claimed before."""
+
+
+class Store(Protocol):
+    """One service's one database."""
+
+    def unit(self) -> AbstractAsyncContextManager[Unit]:
+        """Commits on leaving, rolls back on an exception. Raises StoreError."""

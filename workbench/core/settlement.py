@@ -1,0 +1,258 @@
+"""The life of one settlement: a table, a fold, and the next step. No input or output here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+from workbench.core import events as ev
+from workbench.core.errors import IllegalTransition
+from workbench.core.finality import Policy
+
+FACILITATOR_REASONS = 31
+"""A refund reason is at most this many ASCII bytes, so that it fits one EVM word as text."""
+
+
+class State(Enum):
+    """Where a settlement stands. `value` is what people and machines read."""
+
+    AUTHORIZED = "authorized"
+    REJECTED = "rejected"
+    CREATED = "created"
+    FUNDED = "funded"
+    SWAPPED = "swapped"
+    FINAL = "final"
+    EXECUTED = "executed"
+    DELIVERED = "delivered"
+    REFUNDED = "refunded"
+
+
+OPEN = (State.AUTHORIZED, State.CREATED, State.FUNDED, State.SWAPPED, State.FINAL)
+
+TRANSITIONS: dict[tuple[State | None, type[ev.Event]], State] = {
+    (None, ev.PaymentAuthorized): State.AUTHORIZED,
+    (None, ev.SettlementCreated): State.CREATED,
+    (State.AUTHORIZED, ev.SettlementCreated): State.CREATED,
+    (State.AUTHORIZED, ev.PaymentRejected): State.REJECTED,
+    (State.REJECTED, ev.SettlementCreated): State.CREATED,  # Our answer was wrong, the chain is not
+    (State.CREATED, ev.SettlementFunded): State.FUNDED,
+    (State.FUNDED, ev.SettlementSwapped): State.SWAPPED,
+    (State.SWAPPED, ev.FinalityReached): State.FINAL,
+    (State.FINAL, ev.SettlementExecuted): State.EXECUTED,
+    (State.SWAPPED, ev.SettlementExecuted): State.EXECUTED,  # The vault is the judge of finality.
+    (State.EXECUTED, ev.AssetDelivered): State.DELIVERED,
+    (State.CREATED, ev.SettlementRefunded): State.REFUNDED,
+    (State.FUNDED, ev.SettlementRefunded): State.REFUNDED,
+}
+
+LATE: frozenset[tuple[State, type[ev.Event]]] = frozenset(
+    {(state, ev.PaymentAuthorized) for state in State if state is not State.AUTHORIZED}
+    | {(State.EXECUTED, ev.FinalityReached), (State.DELIVERED, ev.FinalityReached)}
+)
+"""Facts that may arrive after the state they lead to has passed: known, and nothing moves."""
+
+ABOUT_TRANSACTIONS = (
+    ev.TransactionSigned,
+    ev.TransactionSent,
+    ev.TransactionMined,
+    ev.TransactionReplaced,
+    ev.TransactionFinalized,
+    ev.TransactionFailed,
+    ev.SignerQuarantined,
+)
+ANNOTATIONS = (*ABOUT_TRANSACTIONS, ev.PoolSwapChecked, ev.PaymentParked)
+"""Facts that add detail to a settlement without moving it."""
+
+NOT_ABOUT_SETTLEMENTS = (ev.PaymentRequested, ev.BlockOrphaned)
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A state, when it was entered, and by which block and transaction (None: off chain)."""
+
+    state: State
+    at_ms: int
+    block: ev.BlockRef | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an act cannot go on: the act, and the stable error code."""
+
+    act: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """One settlement, folded from its facts. Amounts in base units, deadlines in Unix seconds."""
+
+    id: str
+    state: State
+    entered: tuple[Entered, ...] = ()
+    buyer: str = ""
+    seller: str = ""
+    asset: str = ""
+    asset_amount: int = 0
+    required_usdc: int = 0
+    max_eurc: int = 0
+    eurc_spent: int | None = None
+    fund_deadline: int = 0
+    swap_deadline: int = 0
+    quote: str = ""
+    reason: str = ""
+    failure: Failure | None = None
+    reverted: tuple[str, ...] = ()
+
+    def block_of(self, state: State) -> ev.BlockRef | None:
+        """The block that brought this settlement into `state`, if it was one."""
+        return next((e.block for e in self.entered if e.state is state), None)
+
+    @property
+    def status(self) -> str:
+        """The seed's word: `pending`, `executed` or `refunded`."""
+        match self.state:
+            case State.EXECUTED | State.DELIVERED:
+                return "executed"
+            case State.REFUNDED:
+                return "refunded"
+            case State.REJECTED:
+                return "rejected"
+            case _:
+                return "pending"
+
+    def contract_word(self, now: int) -> str:
+        """The contract's state in lower case, or `expired` where a deadline has passed."""
+        if self.state is State.CREATED and now > self.fund_deadline:
+            return "expired"
+        if self.state is State.FUNDED and now > self.swap_deadline:
+            return "expired"
+        words = {
+            State.AUTHORIZED: "none",
+            State.REJECTED: "none",
+            State.FINAL: "swapped",
+            State.DELIVERED: "executed",
+        }
+        return words.get(self.state, self.state.value)
+
+
+def _learn(before: Settlement, event: ev.Event) -> Settlement:
+    """What a fact tells about a settlement, beside the state it leads to."""
+    known: dict[str, Any] = {}
+    match event:
+        case ev.PaymentAuthorized() | ev.SettlementCreated():
+            for name in ("buyer", "seller", "asset", "asset_amount", "required_usdc", "max_eurc"):
+                known[name] = getattr(event, name)
+            if isinstance(event, ev.SettlementCreated):
+                known |= {"fund_deadline": event.fund_deadline, "quote": event.salt}
+                known |= {"swap_deadline": event.swap_deadline}
+            else:
+                known["quote"] = event.quote
+        case ev.SettlementSwapped():
+            known["eurc_spent"] = event.eurc_spent
+        case ev.SettlementRefunded():
+            known["reason"] = event.reason
+        case ev.PaymentRejected():
+            known["reason"] = event.code
+        case ev.TransactionFailed() if event.tx:
+            known["reverted"] = (*before.reverted, event.act)
+            known["failure"] = _failure(before, event)
+        case ev.TransactionFailed():
+            known["failure"] = _failure(before, event)
+    return replace(before, **known) if known else before
+
+
+MAX_REVERTS = 3
+"""After so many mined reverts of one act the settlement is refunded."""
+
+
+def _failure(before: Settlement, event: ev.TransactionFailed) -> Failure | None:
+    lasting = not event.transient or before.reverted.count(event.act) + 1 >= MAX_REVERTS
+    return Failure(event.act, event.code, event.message) if lasting else before.failure
+
+
+def apply(before: Settlement | None, event: ev.Event) -> Settlement:
+    """One fact further: the only place where a settlement changes.
+
+    Raises IllegalTransition when the fact cannot follow the state.
+    """
+    if before is not None and (
+        isinstance(event, ANNOTATIONS) or (before.state, type(event)) in LATE
+    ):
+        return _learn(before, event)
+    state = TRANSITIONS.get((before.state if before else None, type(event)))
+    if state is None:
+        was = before.state.value if before else "nothing"
+        raise IllegalTransition(f"{event.subject}: {event.type} cannot follow {was}.")
+    after = _learn(before or Settlement(event.subject, state), event)
+    entered = (*after.entered, Entered(state, event.at_ms, event.block))
+    # A failure is about one state's act; the next state starts with a clean sheet.
+    return replace(after, state=state, entered=entered, failure=None)
+
+
+def fold(facts: Iterable[ev.Event]) -> dict[str, Settlement]:
+    """All settlements by id, from all the facts that stand, in journal order."""
+    return fold_into({}, ev.canonical(list(facts)))
+
+
+def fold_into(
+    settlements: dict[str, Settlement], facts: Iterable[ev.Event]
+) -> dict[str, Settlement]:
+    """`fold`, further: changes and returns `settlements`."""
+    for event in facts:
+        if not event.subject or isinstance(event, NOT_ABOUT_SETTLEMENTS):
+            continue
+        before = settlements.get(event.subject)
+        if before is None and isinstance(event, ANNOTATIONS):
+            continue  # A detail of a settlement whose birth stands in no block any more.
+        settlements[event.subject] = apply(before, event)
+    return settlements
+
+
+class Step(Enum):
+    """What the facilitator owes a settlement now."""
+
+    WAIT = "wait"
+    FUND = "fund"
+    SWAP = "swap"
+    CONFIRM = "confirm"
+    EXECUTE = "execute"
+    REFUND = "refund"
+    NOTHING = "nothing"
+
+
+def next_step(
+    settlement: Settlement, *, head: int, now: int, finality: Policy, authorized: bool
+) -> Step:
+    """What is owed now. The live loop and the simulator ask this very function.
+
+    `head`: number of the newest block; `now`: its time in Unix seconds, the clock by which the
+    vault judges; `authorized`: whether we hold the parties' authorisation to pull.
+    """
+    match settlement.state:
+        case State.CREATED:
+            if now > settlement.fund_deadline or settlement.failure:
+                return Step.REFUND
+            return Step.FUND if authorized else Step.WAIT
+        case State.FUNDED:
+            if now > settlement.swap_deadline or settlement.failure:
+                return Step.REFUND
+            return Step.SWAP
+        case State.SWAPPED:
+            swapped = settlement.block_of(State.SWAPPED)
+            final = swapped is not None and finality.reached(swapped.number, head)
+            return Step.CONFIRM if final else Step.WAIT
+        case State.FINAL:
+            return Step.EXECUTE
+        case State.AUTHORIZED:
+            return Step.WAIT
+        case _:
+            return Step.NOTHING
+
+
+def refund_reason(settlement: Settlement) -> str:
+    """The reason a refund is given on chain: the failure's code, or that time ran out."""
+    return settlement.failure.code[:FACILITATOR_REASONS] if settlement.failure else "expired"
