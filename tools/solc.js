@@ -11,6 +11,10 @@
 // project that holds this file: Ape compiles in a copy of the project that has
 // no node_modules. What Solidity sees as the name of a source unit stays the
 // relative path, so no machine's folders reach the metadata or the bytecode.
+//
+// Unless the input says otherwise, the metadata hash is left out of the bytecode
+// (as in the official PoolManager): it would change with every comment and with the
+// set of files compiled together, and with it every CREATE2 address.
 "use strict";
 
 const fs = require("node:fs");
@@ -57,17 +61,20 @@ function importer(roots) {
   };
 }
 
+function withoutMetadataHash(text) {
+  const input = JSON.parse(text);
+  input.settings = { metadata: { bytecodeHash: "none" }, ...input.settings };
+  return JSON.stringify(input);
+}
+
 function main() {
   const options = parse(process.argv.slice(2));
   // Ours by path, so that neither the working directory nor NODE_PATH decides the compiler.
   const solc = require(path.join(PROJECT, "node_modules", "solc"));
   if (options.version) {
-    const version = solc.version().replace(".Emscripten.clang", "");
-    process.stdout.write(
-      `solc, the solidity compiler commandline interface\nVersion: ${version}.Emscripten.clang\n`,
-    );
+    process.stdout.write(`solc, the Solidity compiler\nVersion: ${solc.version()}\n`);
   } else if (options.standardJson) {
-    const input = fs.readFileSync(0, "utf8");
+    const input = withoutMetadataHash(fs.readFileSync(0, "utf8"));
     // No process.exit: node ends by itself once the pipe has taken everything.
     process.stdout.write(solc.compile(input, { import: importer(options.roots) }));
   } else {

@@ -231,6 +231,12 @@ class SignerShort(ChainError):
     code, transient = "signer_out_of_gas", True
 
 
+class NonceTaken(ChainError):
+    """Another transaction of the same key used the nonce of our slot."""
+
+    code, transient = "nonce_taken", True
+
+
 class TransactionTimeout(ChainError):
     """Not mined in the time one was ready to wait; it may still be."""
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Protocol
 
 from workbench.core.errors import InputError
@@ -176,6 +177,8 @@ class Signer(Protocol):
         """r ‖ s ‖ v, 65 bytes as 0x hex."""
 
     def sign_permit(self, digest: bytes, value: int, deadline: int) -> Permit: ...
+    def sign_transaction(self, fields: dict[str, Any]) -> tuple[str, str]:
+        """EIP-1559 transaction: its raw bytes and its hash, as 0x hex."""
 
 
 class Sender(Protocol):
@@ -193,13 +196,56 @@ class Sender(Protocol):
     async def pump(self) -> None:
         """Look after open slots: receipts, finality, sending again."""
 
-    async def mined(self, subject: str, act: str, timeout_s: float) -> BlockRef:
+    async def mined(self, subject: str, act: str, attempt: int, timeout_s: float) -> BlockRef:
         """Wait until the act is mined. Raises TransactionTimeout, or the revert's error."""
 
 
 class Watcher(Protocol):
     async def poll(self) -> None:
         """Bring the journal up to the chain's head: new facts, and orphaned blocks."""
+
+
+class SlotState(Enum):
+    """The life of a nonce slot. Only FINAL and LOST are ends."""
+
+    SIGNED = "signed"
+    SENT = "sent"
+    MINED = "mined"
+    FINAL = "final"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One set of signed bytes for a slot; `tx` is their hash."""
+
+    tx: str
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One nonce of one signer, and the one act it stands for: (subject, act, attempt) is unique.
+
+    All attempts of a slot carry the same act, so the chain executes it at most once.
+    """
+
+    chain_id: int
+    signer: str
+    nonce: int
+    subject: str
+    act: str
+    attempt: int
+    state: SlotState
+    attempts: tuple[Attempt, ...]
+    sent_ms: int = 0
+    ok: bool = True
+    block: BlockRef | None = None
+
+    @property
+    def tx(self) -> str:
+        """The transaction that was mined, else the newest attempt."""
+        return self.block.tx if self.block else self.attempts[-1].tx
 
 
 class Unit(Protocol):
@@ -213,11 +259,34 @@ class Unit(Protocol):
     ) -> Sequence[tuple[int, Event]]:
         """Facts with their sequence numbers, in order, those after `after` only."""
 
+    async def standing(self, subject: str) -> Sequence[Event]:
+        """The facts about a subject that still stand (see `core.events.canonical`)."""
+
     async def facts_in_block(self, block_hash: str) -> Sequence[Event]: ...
+    async def last_seq(self) -> int:
+        """Sequence number of the newest fact, 0 for an empty journal."""
 
     async def authorization(self, settlement_id: str) -> Authorization | None: ...
     async def authorize(self, authorization: Authorization) -> bool:
         """Claim the settlement id for ever. False if it was claimed before."""
+
+    async def slot(self, chain_id: int, signer: str, key: tuple[str, str, int]) -> Slot | None:
+        """The slot of (subject, act, attempt), if it was ever signed."""
+
+    async def slots(self, chain_id: int, signer: str, *states: SlotState) -> Sequence[Slot]:
+        """Slots in these states, by nonce."""
+
+    async def next_nonce(self, chain_id: int, signer: str) -> int:
+        """One above the highest stored nonce; 0 if there is none."""
+
+    async def put_slot(self, slot: Slot) -> None:
+        """Insert or replace, with all its attempts."""
+
+    async def last_block(self) -> tuple[int, str] | None:
+        """Number and hash of the newest block that the watcher took in."""
+
+    async def see_block(self, number: int, block_hash: str) -> None: ...
+    async def unsee_block(self, number: int) -> None: ...
 
 
 class Store(Protocol):

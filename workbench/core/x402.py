@@ -184,7 +184,7 @@ class Authorization:
     def to_wire(self) -> dict[str, Any]:
         return {
             "settlement_id": self.settlement_id,
-            "payment": self.payment.to_wire(),
+            "payload": self.payment.to_wire(),
             "seller_signature": self.seller_signature,
             "seller_permit": self.seller_permit.to_wire(),
         }
@@ -193,13 +193,13 @@ class Authorization:
     def from_wire(cls, data: Any) -> Authorization:
         """Raises InvalidPayment naming what is missing or malformed."""
         members = _object(data, "the authorisation")
-        missing = {"settlement_id", "payment", "seller_signature"} - set(members)
+        missing = {"settlement_id", "payload", "seller_signature"} - set(members)
         if missing:
             raise InvalidPayment(f"the authorisation lacks {', '.join(sorted(missing))}.")
         permit = members.get("seller_permit")
         return cls(
             settlement_id=settlement_id(members["settlement_id"]),
-            payment=Payment.from_wire(members["payment"]),
+            payment=Payment.from_wire(members["payload"]),
             seller_signature=_signature(members["seller_signature"], "seller_signature"),
             seller_permit=Permit.from_wire(permit) if permit is not None else NO_PERMIT,
         )

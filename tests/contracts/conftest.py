@@ -1,0 +1,62 @@
+"""Fixtures of the contract tests: one anvil, two worlds, a clean chain for every test."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.harness import REPO, Anvil, Artifact, pool_manager_artifact
+from tests.contracts.vault_world import Side, World
+
+
+def load_artifacts() -> dict[str, Artifact]:
+    """Our contracts as `ape compile` left them (an EthPM manifest), and the PoolManager."""
+    manifest = Path(os.environ.get("CONTRACTS_MANIFEST", REPO / ".build" / "__local__.json"))
+    if not manifest.exists():
+        pytest.fail("compile the contracts first: make compile", pytrace=False)
+    types = json.loads(manifest.read_text())["contractTypes"]
+    artifacts = {
+        name: Artifact(t["abi"], t.get("deploymentBytecode", {}).get("bytecode", "0x"))
+        for name, t in types.items()
+    }
+    return artifacts | {"PoolManager": pool_manager_artifact()}
+
+
+@pytest.fixture(scope="session")
+def artifacts() -> dict[str, Artifact]:
+    return load_artifacts()
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[Anvil]:
+    """The node, ended with the session."""
+    anvil = Anvil()
+    try:
+        yield anvil
+    finally:
+        anvil.stop()
+
+
+@pytest.fixture(scope="session")
+def worlds(node: Anvil, artifacts: dict[str, Artifact]) -> dict[Side, World]:
+    """The whole machinery twice, once for each order of the pool's currencies."""
+    sides: tuple[Side, Side] = ("usdc_first", "eurc_first")
+    built = {side: World(node, artifacts, side) for side in sides}
+    for world in built.values():
+        world.build()
+    return built
+
+
+@pytest.fixture
+def world(worlds: dict[Side, World], request: pytest.FixtureRequest) -> Iterator[World]:
+    """A deployed world, and afterwards the chain as it was. Parametrise indirectly with a
+    side to choose the order of currencies."""
+    chosen = worlds[getattr(request, "param", "usdc_first")]
+    chosen.deals.clear()
+    snapshot = chosen.node.rpc("evm_snapshot")
+    yield chosen
+    chosen.node.rpc("evm_revert", snapshot)

@@ -1,0 +1,151 @@
+"""The settlement contracts on one chain, behind the `Chain` port."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eth_hash.auto import keccak
+
+from workbench.chain import abi
+from workbench.chain.abi import hex_bytes, to_hex
+from workbench.chain.rpc import NodeRevert, Rpc
+from workbench.chain.signer import recover
+from workbench.core.errors import ContractNotFound, WrongChain
+from workbench.core.ports import Addresses, Call, Head, Rate
+from workbench.core.settlement import FACILITATOR_REASONS
+from workbench.core.x402 import DOMAIN_NAME, DOMAIN_VERSION, TERMS_TYPE, Domain, Permit, Terms
+
+TERMS_STRUCT = f"Settlement({','.join(f'{kind} {name}' for kind, name in TERMS_TYPE)})"
+PERMIT_STRUCT = "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
+ERC20 = "MockUSDC"
+"""Any of our tokens has the ERC-20 and EIP-2612 functions that are called here."""
+
+
+class EvmChain:
+    """Reads, digests and calls. One instance for each service; holds no keys."""
+
+    def __init__(self, rpc: Rpc, chain_id: int, addresses: Addresses) -> None:
+        self.rpc, self.addresses = rpc, addresses
+        self.domain = Domain(chain_id, addresses.vault)
+        self._separators: dict[str, bytes] = {}
+        self._gate: int | None = None
+        self._kinds = [kind for kind, _ in TERMS_TYPE]
+
+    async def check(self) -> None:
+        """Raise WrongChain or ContractNotFound before anything is promised to anybody."""
+        chain_id = int(await self.rpc.call("eth_chainId"), 16)
+        if chain_id != self.domain.chain_id:
+            raise WrongChain(
+                f"the node is on chain {chain_id}, the settings say {self.domain.chain_id}.",
+                hint="Correct CHAIN_ID or the RPC URL.",
+            )
+        for name in Addresses.__dataclass_fields__:
+            at = getattr(self.addresses, name)
+            if await self.rpc.call("eth_getCode", at, "latest") in ("0x", None):
+                raise ContractNotFound(
+                    f"Contract not found: no code at {at} ({name}).",
+                    hint="Set all contract addresses in .env, and deploy to this chain.",
+                )
+
+    # --- Reads ---
+
+    async def head(self) -> Head:
+        block = await self.rpc.call("eth_getBlockByNumber", "latest", False)
+        return Head(int(block["number"], 16), block["hash"], int(block["timestamp"], 16))
+
+    async def block_hash(self, number: int) -> str | None:
+        block = await self.rpc.call("eth_getBlockByNumber", hex(number), False)
+        return block["hash"] if block else None
+
+    async def finality_gate(self) -> int:
+        if self._gate is None:
+            vault = self.addresses.vault
+            (self._gate,) = await self._read("SettlementVault", vault, "finalityBlocks")
+        return int(self._gate)
+
+    async def rate(self) -> Rate:
+        result = await self._read("FacilitatorHook", self.addresses.hook, "rate")
+        e8, set_at, band, age, fee = result[0] if isinstance(result[0], tuple) else result
+        return Rate(e8, set_at, age, band, fee)
+
+    async def balance(self, token: str, owner: str) -> int:
+        return int((await self._read(ERC20, token, "balanceOf", owner))[0])
+
+    async def allowance(self, token: str, owner: str) -> int:
+        puller = self.addresses.puller
+        return int((await self._read(ERC20, token, "allowance", owner, puller))[0])
+
+    async def _read(self, contract: str, at: str, function: str, *args: Any) -> tuple[Any, ...]:
+        data = to_hex(abi.encode_call(contract, function, *args))
+        try:
+            raw = await self.rpc.call("eth_call", {"to": at, "data": data}, "latest")
+        except NodeRevert as why:
+            raise abi.explain_revert(hex_bytes(why.data)) from why
+        if raw in ("0x", None):
+            raise ContractNotFound(
+                f"Contract not found: {at} has no {function}().",
+                hint="Set all contract addresses in .env, and deploy to this chain.",
+            )
+        return abi.decode_result(contract, function, hex_bytes(raw))
+
+    # --- Digests and signatures ---
+
+    def terms_digest(self, terms: Terms) -> bytes:
+        separator = abi.domain_separator(
+            DOMAIN_NAME, DOMAIN_VERSION, self.domain.chain_id, self.addresses.vault
+        )
+        return abi.typed_digest(separator, TERMS_STRUCT, self._kinds, _abi_terms(terms))
+
+    async def permit_digest(self, token: str, owner: str, value: int, deadline: int) -> bytes:
+        if token not in self._separators:
+            # OpenZeppelin's tokens say "1", Circle's "2": the token itself is asked (EIP-5267).
+            _, name, version, chain_id, at, _, _ = await self._read(ERC20, token, "eip712Domain")
+            self._separators[token] = abi.domain_separator(name, version, chain_id, at)
+        (nonce,) = await self._read(ERC20, token, "nonces", owner)
+        kinds = ["address", "address", "uint256", "uint256", "uint256"]
+        values = [owner, self.addresses.puller, value, nonce, deadline]
+        return abi.typed_digest(self._separators[token], PERMIT_STRUCT, kinds, values)
+
+    async def valid_signature(self, signer: str, digest: bytes, signature: str) -> bool:
+        return recover(digest, signature) == signer
+
+    def resource_hash(self, resource: str) -> str:
+        return to_hex(keccak(resource.encode()))
+
+    # --- Calls ---
+
+    def create_settlement(self, terms: Terms, buyer_sig: str, seller_sig: str) -> Call:
+        signatures = (hex_bytes(buyer_sig), hex_bytes(seller_sig))
+        return self._vault("create", "createSettlement", _abi_terms(terms), *signatures)
+
+    def fund(self, terms: Terms, buyer: Permit, seller: Permit) -> Call:
+        return self._vault("fund", "fund", _abi_terms(terms), _abi_permit(buyer), _abi_permit(seller))
+
+    def execute_swap(self, terms: Terms) -> Call:
+        return self._vault("swap", "executeSwap", _abi_terms(terms))
+
+    def execute_settlement(self, terms: Terms, swap_block_hash: str) -> Call:
+        pin = hex_bytes(swap_block_hash)
+        return self._vault("execute", "executeSettlement", _abi_terms(terms), pin)
+
+    def refund(self, terms: Terms, reason: str) -> Call:
+        word = abi.word(reason[:FACILITATOR_REASONS])
+        return self._vault("refund", "refund", _abi_terms(terms), word)
+
+    def set_rate(self, rate: Rate) -> Call:
+        values = (rate.usdc_per_eurc_e8, rate.band_bps, rate.max_age_s, rate.lp_fee_pips)
+        data = abi.encode_call("FacilitatorHook", "setRate", *values)
+        return Call("set_rate", self.addresses.hook, data)
+
+    def _vault(self, act: str, function: str, *arguments: Any) -> Call:
+        data = abi.encode_call("SettlementVault", function, *arguments)
+        return Call(act, self.addresses.vault, data)
+
+
+def _abi_terms(terms: Terms) -> tuple[Any, ...]:
+    *plain, resource_hash, salt = terms.as_tuple()
+    return (*plain, hex_bytes(str(resource_hash)), hex_bytes(str(salt)))
+
+
+def _abi_permit(permit: Permit) -> tuple[Any, ...]:
+    return (permit.value, permit.deadline, permit.v, hex_bytes(permit.r), hex_bytes(permit.s))

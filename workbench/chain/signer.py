@@ -1,0 +1,70 @@
+"""Keys live here and nowhere else. Signing with coincurve; transactions with eth_account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coincurve import PrivateKey, PublicKey
+from eth_hash.auto import keccak
+
+from workbench.chain.abi import hex_bytes, to_hex
+from workbench.core.errors import InvalidSetting
+from workbench.core.x402 import Permit
+
+HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+"""Half of secp256k1's order: a signature whose s is above it is malleable (EIP-2)."""
+
+
+class KeySigner:
+    """Signs with one private key (32 bytes as hex). Its repr names the address, never the key.
+
+    Raises InvalidSetting for anything that is not a private key; the value is not repeated.
+    """
+
+    def __init__(self, key: str) -> None:
+        try:
+            secret = hex_bytes(key.strip())
+            if len(secret) != 32:
+                raise ValueError
+            self._key = PrivateKey(secret)
+        except ValueError:
+            raise InvalidSetting(
+                "a private key is not 32 bytes of hex.",
+                hint="Give 0x and 64 hex digits; the value is not shown here on purpose.",
+            ) from None
+        self.address = address_of(self._key.public_key)
+
+    def __repr__(self) -> str:
+        return f"KeySigner({self.address})"
+
+    def sign_digest(self, digest: bytes) -> str:
+        signed = self._key.sign_recoverable(digest, hasher=None)
+        return to_hex(signed[:64] + bytes([signed[64] + 27]))
+
+    def sign_permit(self, digest: bytes, value: int, deadline: int) -> Permit:
+        signed = hex_bytes(self.sign_digest(digest))
+        return Permit(value, deadline, signed[64], to_hex(signed[:32]), to_hex(signed[32:64]))
+
+    def sign_transaction(self, fields: dict[str, Any]) -> tuple[str, str]:
+        from eth_account import Account
+
+        signed = Account.sign_transaction(fields, self._key.secret)
+        return to_hex(signed.raw_transaction), to_hex(signed.hash)
+
+
+def address_of(key: PublicKey) -> str:
+    return to_hex(keccak(key.format(compressed=False)[1:])[12:])
+
+
+def recover(digest: bytes, signature: str) -> str | None:
+    """The account that signed `digest`, or None for anything that is not a canonical signature."""
+    raw = hex_bytes(signature)
+    if len(raw) != 65 or raw[64] not in (27, 28) or int.from_bytes(raw[32:64]) > HALF_ORDER:
+        return None
+    try:
+        key = PublicKey.from_signature_and_message(
+            raw[:64] + bytes([raw[64] - 27]), digest, hasher=None
+        )
+    except (ValueError, Exception):  # noqa: BLE001 - coincurve raises bare Exception
+        return None
+    return address_of(key)

@@ -1,0 +1,326 @@
+"""Facts in, tables out. Charts take these tables and nothing else.
+
+Times are Unix milliseconds, gas is units of gas, amounts are exact Python integers of base units
+in columns of type object (10^20 does not fit 64 bits). Integers that may be missing are `Int64`:
+a plain column with a hole in it would turn to float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import pandas as pd
+
+from workbench.core import events as ev
+from workbench.core.errors import IllegalTransition
+from workbench.core.settlement import TRANSITIONS, Entered, Settlement, State, apply
+
+REQUESTED = "requested"
+STAGES = (REQUESTED, *(state.value for state in State))
+"""Every stage a settlement can go through, in the order of a life."""
+
+_ORDER: dict[type[ev.Event], int] = {
+    kind: list(State).index(state) for (_, kind), state in TRANSITIONS.items()
+}
+"""Facts that move a settlement, by the place in a life of the state they lead to."""
+
+MOVING = frozenset({ev.PaymentRequested.__name__} | {kind.__name__ for kind in _ORDER})
+"""Types of the facts that a timeline shows as stages; all others are marks beside it."""
+
+_SHARED = {f.name for f in fields(ev.Event)}
+
+
+def distinct(facts: Iterable[ev.Event]) -> list[ev.Event]:
+    """Each fact once, where the journals of several services were put together.
+
+    A chain fact is known by its place in its block, whoever told it. Once that block is orphaned
+    the same fact may come again, and then it counts anew.
+    """
+    seen: set[Any] = set()
+    result = []
+    for fact in facts:
+        if isinstance(fact, ev.BlockOrphaned):
+            seen = {key for key in seen if key[0] != fact.subject}
+        key = _identity(fact)
+        if key not in seen:
+            seen.add(key)
+            result.append(fact)
+    return result
+
+
+def _identity(fact: ev.Event) -> tuple[str, Any]:
+    """The hash of the block it depends on (or ""), and what tells the fact from others."""
+    if fact.block is None:
+        return "", ev.to_json(fact)
+    place = (fact.type, fact.subject, fact.block.tx, fact.block.log_index)
+    return fact.block.hash, place
+
+
+def events_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
+    """One row a fact, in the order given: the index `seq` counts from 1.
+
+    `detail` is a dict of the fields that belong to the fact's own type; `stands` is False where
+    the fact's block has been orphaned since.
+    """
+    told = list(facts)
+    standing = {id(fact) for fact in ev.canonical(told)}
+    rows = [
+        {
+            "type": fact.type,
+            "subject": fact.subject,
+            "at_ms": fact.at_ms,
+            "source": fact.source,
+            "block": fact.block.number if fact.block else None,
+            "tx": fact.block.tx if fact.block else getattr(fact, "tx", None) or None,
+            "stands": id(fact) in standing,
+            "detail": {k: v for k, v in asdict(fact).items() if k not in _SHARED},
+        }
+        for fact in told
+    ]
+    frame = _frame(rows, _EVENT_COLUMNS)
+    frame.index = pd.RangeIndex(1, len(frame) + 1, name="seq")
+    return frame
+
+
+_EVENT_COLUMNS = {
+    "type": "object",
+    "subject": "object",
+    "at_ms": "int64",
+    "source": "object",
+    "block": "Int64",
+    "tx": "object",
+    "stands": "bool",
+    "detail": "object",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """One step of a life: entered at `at_ms` (Unix milliseconds), by a block and a transaction."""
+
+    name: str
+    at_ms: int
+    block: int | None
+    tx: str | None
+    gas: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """One settlement with all that charts tell of it. `gas_total`: reverted attempts included."""
+
+    settlement: Settlement
+    stages: tuple[_Stage, ...]
+    eurc_returned: int | None
+    gas_total: int | None
+
+
+def timeline_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
+    """One row per settlement and stage, in the order of a life.
+
+    `start_ms` is when the stage was entered, `end_ms` when the next one was, so the stage a
+    settlement stands in now has none. `seconds` is `took_ms` / 1000, for display only. `gas` is
+    of the transaction that led into the stage, and told once where two stages share one.
+    """
+    rows: list[dict[str, Any]] = []
+    for life in _lives(facts):
+        ends = [*(stage.at_ms for stage in life.stages[1:]), None]
+        for stage, end_ms in zip(life.stages, ends, strict=True):
+            took_ms = None if end_ms is None else end_ms - stage.at_ms
+            rows.append(
+                {
+                    "subject": life.settlement.id,
+                    "stage": stage.name,
+                    "start_ms": stage.at_ms,
+                    "end_ms": end_ms,
+                    "took_ms": took_ms,
+                    "seconds": None if took_ms is None else took_ms / 1000,
+                    "block": stage.block,
+                    "tx": stage.tx,
+                    "gas": stage.gas,
+                }
+            )
+    return _frame(rows, _TIMELINE_COLUMNS)
+
+
+_TIMELINE_COLUMNS = {
+    "subject": "object",
+    "stage": "object",
+    "start_ms": "int64",
+    "end_ms": "Int64",
+    "took_ms": "Int64",
+    "seconds": "float64",
+    "block": "Int64",
+    "tx": "object",
+    "gas": "Int64",
+}
+
+
+def settlements_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
+    """One row per settlement, in the order they began.
+
+    `seconds_total` runs from the first to the latest stage and `blocks` counts the steps between
+    the first and the last block; both are missing until there are two.
+    """
+    rows = []
+    for life in _lives(facts):
+        deal, stages = life.settlement, life.stages
+        blocks = [stage.block for stage in stages if stage.block is not None]
+        rows.append(
+            {
+                "id": deal.id,
+                "state": deal.state.value,
+                "status": deal.status,
+                "buyer": deal.buyer,
+                "seller": deal.seller,
+                "asset_amount": deal.asset_amount,
+                "required_usdc": deal.required_usdc,
+                "max_eurc": deal.max_eurc,
+                "eurc_spent": deal.eurc_spent,
+                "eurc_returned": life.eurc_returned,
+                "gas_total": life.gas_total,
+                "seconds_total": (
+                    (stages[-1].at_ms - stages[0].at_ms) / 1000 if len(stages) > 1 else None
+                ),
+                "reason": deal.reason,
+                "blocks": blocks[-1] - blocks[0] if len(blocks) > 1 else None,
+            }
+        )
+    return _frame(rows, _SETTLEMENT_COLUMNS)
+
+
+_SETTLEMENT_COLUMNS = {
+    "id": "object",
+    "state": "object",
+    "status": "object",
+    "buyer": "object",
+    "seller": "object",
+    "asset_amount": "object",
+    "required_usdc": "object",
+    "max_eurc": "object",
+    "eurc_spent": "object",
+    "eurc_returned": "object",
+    "gas_total": "Int64",
+    "seconds_total": "float64",
+    "reason": "object",
+    "blocks": "Int64",
+}
+
+
+def stages(facts: Iterable[ev.Event], settlement_id: str) -> list[dict[str, Any]]:
+    """The stages of one settlement, JSON-ready; empty where the facts do not know it.
+
+    `seconds` is the time since the previous stage (0.0 for the first), to the millisecond.
+    """
+    life = next((each for each in _lives(facts) if each.settlement.id == settlement_id), None)
+    if life is None:
+        return []
+    starts = [stage.at_ms for stage in life.stages]
+    return [
+        {
+            "name": stage.name,
+            "block": stage.block,
+            "tx": stage.tx,
+            "gas": stage.gas,
+            "seconds": round((stage.at_ms - since) / 1000, 3),
+        }
+        for stage, since in zip(life.stages, [starts[0], *starts], strict=False)
+    ]
+
+
+# --- From facts to lives --------------------------------------------------------------------------
+
+
+def _lives(facts: Iterable[ev.Event]) -> list[_Life]:
+    """Every settlement the facts know, in the order they began."""
+    standing = distinct(ev.canonical(list(facts)))
+    asked = {f.subject: f for f in standing if isinstance(f, ev.PaymentRequested)}
+    returned: dict[str, int] = {}
+    gas: dict[str, dict[str, int]] = {}
+    moves: dict[str, list[ev.Event]] = {}
+    for fact in standing:
+        if isinstance(fact, ev.TransactionMined):
+            gas.setdefault(fact.subject, {})[fact.tx] = fact.gas_used
+        elif type(fact) in _ORDER:
+            moves.setdefault(fact.subject, []).append(fact)
+        if isinstance(fact, ev.SettlementExecuted | ev.SettlementRefunded):
+            returned[fact.subject] = fact.eurc_returned
+    lives = []
+    for subject, told in moves.items():
+        folded = _fold(told)
+        if folded is None:
+            continue
+        deal, causes = folded
+        gas_by_tx = gas.get(subject, {})
+        first = asked.get(deal.quote)
+        lives.append(
+            _Life(
+                deal,
+                _stages(first, deal, causes, gas_by_tx),
+                returned.get(subject),
+                sum(gas_by_tx.values()) if gas_by_tx else None,
+            )
+        )
+    return sorted(lives, key=lambda life: life.stages[0].at_ms)
+
+
+def _fold(told: Sequence[ev.Event]) -> tuple[Settlement, list[ev.Event]] | None:
+    """The settlement and, state by state, the fact that led there. None: its birth is missing.
+
+    Journals of several services do not interleave in the order of things, but a life has only one
+    order, so the facts are put into that. A fact that still cannot follow (its own cause may have
+    been orphaned) is left out here: one torn lane must not take all the others with it.
+    """
+    deal: Settlement | None = None
+    causes: list[ev.Event] = []
+    for fact in sorted(told, key=lambda f: _ORDER[type(f)]):
+        before = len(causes)
+        try:
+            deal = apply(deal, fact)
+        except IllegalTransition:
+            continue
+        if len(deal.entered) > before:
+            causes.append(fact)
+    return None if deal is None else (deal, causes)
+
+
+def _stages(
+    asked: ev.PaymentRequested | None,
+    deal: Settlement,
+    causes: Sequence[ev.Event],
+    gas_by_tx: dict[str, int],
+) -> tuple[_Stage, ...]:
+    """The stages in order; times never run backwards and no transaction's gas is told twice."""
+    result = [_Stage(REQUESTED, asked.at_ms, None, None, None)] if asked else []
+    unspent = dict(gas_by_tx)
+    for entered, cause in zip(deal.entered, causes, strict=True):
+        # Two clocks meet here: services count milliseconds, blocks whole seconds. A block's time
+        # may lie before the act that led to it; the stage then begins with the one before it.
+        at_ms = max(entered.at_ms, result[-1].at_ms) if result else entered.at_ms
+        block, tx = _place(entered, cause)
+        gas = unspent.pop(tx, None) if tx else None
+        result.append(_Stage(entered.state.value, at_ms, block, tx, gas))
+    return tuple(result)
+
+
+def _place(entered: Entered, cause: ev.Event) -> tuple[int | None, str | None]:
+    """Block and transaction that brought a state about; finality comes by a block alone."""
+    if isinstance(cause, ev.FinalityReached):
+        return cause.head, None
+    return (entered.block.number, entered.block.tx) if entered.block else (None, None)
+
+
+def _frame(rows: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
+    """A frame with exactly these columns, also for no rows.
+
+    Built column by column: pandas would guess float for integers with holes, or for 10^20.
+    """
+    return pd.DataFrame(
+        {
+            name: pd.Series([row[name] for row in rows], dtype=dtype)
+            for name, dtype in columns.items()
+        },
+        columns=list(columns),
+    )

@@ -1,0 +1,1 @@
+"""Seller, buyer, facilitator, tracker: they see `core` and its ports, and nothing else."""

@@ -1,0 +1,302 @@
+"""The facilitator: pulls both legs into the vault, swaps, waits for finality, executes.
+
+It stores an authorisation before it answers. After that it only asks, round after round, what
+`next_step` says is owed, and does it; every act is keyed, so that asking twice acts once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from workbench.core import events as ev
+from workbench.core.errors import (
+    BadSignature,
+    DeadlinePassed,
+    FinalityTimeout,
+    InvalidPayment,
+    TermsMismatch,
+    UnknownSettlement,
+    WorkbenchError,
+    WrongChain,
+)
+from workbench.core.finality import Policy
+from workbench.core.ports import (
+    Call,
+    Chain,
+    Clock,
+    Head,
+    Request,
+    Response,
+    Sender,
+    Store,
+    Watcher,
+)
+from workbench.core.settlement import Settlement, State, Step, next_step, refund_reason
+from workbench.core.x402 import Authorization, Terms, settlement_id
+from workbench.services.book import Book
+from workbench.services.routes import Routes, events_page, log
+
+
+@dataclass(frozen=True, slots=True)
+class FacilitatorRules:
+    """How deep is final, how often to look, and when a wait becomes an alarm (seconds)."""
+
+    finality: Policy
+    poll_s: float = 0.5
+    finality_timeout_s: int = 600
+
+
+class Facilitator:
+    """See the module. `keeper` refreshes the reference rate, where we are the one who may."""
+
+    name = "facilitator"
+
+    def __init__(
+        self,
+        *,
+        chain: Chain,
+        sender: Sender,
+        watcher: Watcher,
+        store: Store,
+        clock: Clock,
+        rules: FacilitatorRules,
+        keeper: Sender | None = None,
+    ) -> None:
+        self._chain, self._sender, self._watcher = chain, sender, watcher
+        self._store, self._clock, self._rules, self._keeper = store, clock, rules, keeper
+        self.book = Book(store)
+        self.alarms: dict[str, FinalityTimeout] = {}
+        self._told: dict[tuple[str, str], str] = {}
+        self._routes = (
+            Routes()
+            .add("POST", "/settle", self._settle)
+            .add("GET", "/settlement/<text>", self._settlement)
+            .add("GET", "/health", self._health)
+            .add("GET", "/events", self._events)
+        )
+
+    async def handle(self, request: Request) -> Response:
+        return await self._routes.handle(request)
+
+    # --- POST /settle ---
+
+    async def _settle(self, request: Request) -> Response:
+        data = request.json()
+        asked = Authorization.from_wire(data)
+        self._check_place(data.get("requirements"))
+        async with self._store.unit() as unit:
+            known = await unit.authorization(asked.settlement_id)
+        if known is None:
+            await self._check(asked)
+            async with self._store.unit() as unit:
+                await unit.authorize(asked)
+        answer = {"settlement_id": asked.settlement_id, "accepted": True, "status": "pending"}
+        return Response.json(200, answer)
+
+    def _check_place(self, requirements: Any) -> None:
+        if requirements is None:
+            return
+        if not isinstance(requirements, dict):
+            raise InvalidPayment("requirements is not a JSON object.")
+        domain = self._chain.domain
+        chain_id, vault = requirements.get("chain_id"), requirements.get("settlement_vault")
+        if chain_id != domain.chain_id or str(vault).lower() != domain.vault:
+            raise WrongChain(
+                f"this facilitator serves chain {domain.chain_id} and vault {domain.vault}.",
+                hint="Check CHAIN_ID and SETTLEMENT_VAULT_ADDRESS of the seller.",
+            )
+
+    async def _check(self, asked: Authorization) -> None:
+        """Both consents, before we pay gas for anybody."""
+        terms = asked.terms
+        digest = self._chain.terms_digest(terms)
+        if "0x" + digest.hex() != asked.settlement_id:
+            raise TermsMismatch("settlement_id is not the digest of these terms on our vault.")
+        parties = ((terms.buyer, asked.payment.terms_signature, "buyer"),)
+        parties = (*parties, (terms.seller, asked.seller_signature, "seller"))
+        for party, signed, role in parties:
+            if not await self._chain.valid_signature(party, digest, signed):
+                raise BadSignature(f"the {role}'s signature does not fit the terms.")
+        head = await self._chain.head()
+        if head.timestamp > terms.fund_deadline:
+            raise DeadlinePassed(f"the terms ended at {terms.fund_deadline}.")
+
+    # --- What others may ask ---
+
+    async def _settlement(self, request: Request, text: str) -> Response:
+        identity = settlement_id(text)
+        await self.book.refresh()
+        settlement = self.book.get(identity)
+        async with self._store.unit() as unit:
+            known = await unit.authorization(identity)
+        if settlement is None and known is None:
+            raise UnknownSettlement(f"no settlement {identity} is known to this facilitator.")
+        head = await self._chain.head()
+        view: dict[str, Any] = {
+            "settlement_id": identity,
+            "status": settlement.status if settlement else "pending",
+            "state": settlement.contract_word(head.timestamp) if settlement else "none",
+            "authorized": known is not None,
+        }
+        if settlement and settlement.reason:
+            view["reason"] = settlement.reason
+        return Response.json(200, view)
+
+    async def _health(self, request: Request) -> Response:
+        head, rate = await self._chain.head(), await self._chain.rate()
+        health = {
+            "status": "alarm" if self.alarms else "ok",
+            "service": self.name,
+            "facilitator": self._sender.address,
+            "chain_id": self._chain.domain.chain_id,
+            "block": head.number,
+            "finality_confirmations": self._rules.finality.depth,
+            "rate_usdc_per_eurc_e8": rate.usdc_per_eurc_e8,
+            "rate_stale": rate.stale(head.timestamp),
+            "open": len(self.book.open()),
+            "alarms": [alarm.to_json() for alarm in self.alarms.values()],
+        }
+        return Response.json(200, health)
+
+    async def _events(self, request: Request) -> Response:
+        return await events_page(self._store, self.name, request)
+
+    # --- The facilitator's own work ---
+
+    async def run(self) -> None:
+        """Round after round, until cancelled. A node that is away is waited for."""
+        while True:
+            try:
+                await self.tick()
+            except WorkbenchError as why:
+                if not why.transient:
+                    raise
+                log.warning("facilitator: %s", why)
+            await self._clock.sleep(self._rules.poll_s)
+
+    async def tick(self) -> None:
+        """One round: watch, ask what is owed, do it, look after transactions."""
+        await self._watcher.poll()
+        await self.book.refresh()
+        head = await self._chain.head()
+        for settlement in self.book.open():
+            await self._advance(settlement, head)
+        await self._sender.pump()
+        if self._keeper is not None:
+            await self._keep_rate(self._keeper, head)
+
+    async def _advance(self, settlement: Settlement, head: Head) -> None:
+        async with self._store.unit() as unit:
+            held = await unit.authorization(settlement.id)
+        step = next_step(
+            settlement,
+            head=head.number,
+            now=head.timestamp,
+            finality=self._rules.finality,
+            authorized=held is not None,
+        )
+        self._watch_for_delay(settlement, head)
+        if step is Step.CONFIRM:
+            await self._confirm(settlement, head)
+        elif step not in (Step.WAIT, Step.NOTHING):
+            terms = held.terms if held else await self._terms_on_chain(settlement.id)
+            await self._act(settlement, self._call(step, settlement, terms, held))
+
+    def _call(
+        self, step: Step, settlement: Settlement, terms: Terms, held: Authorization | None
+    ) -> Call:
+        match step:
+            case Step.FUND if held:
+                return self._chain.fund(terms, held.payment.permit, held.seller_permit)
+            case Step.SWAP:
+                return self._chain.execute_swap(terms)
+            case Step.EXECUTE:
+                swapped = settlement.block_of(State.SWAPPED)
+                return self._chain.execute_settlement(terms, swapped.hash if swapped else "")
+            case Step.REFUND:
+                return self._chain.refund(terms, refund_reason(settlement))
+        raise AssertionError(f"{step} has no call")
+
+    async def _act(self, settlement: Settlement, call: Call) -> None:
+        """Submit an act. What the simulation refuses becomes a fact, once for each new reason."""
+        attempt = settlement.reverted.count(call.act) + 1
+        try:
+            await self._sender.submit(settlement.id, call, attempt)
+        except WorkbenchError as why:
+            if why.code == "rpc_unreachable":
+                raise
+            await self._note_refusal(settlement.id, call.act, why)
+
+    async def _note_refusal(self, identity: str, act: str, why: WorkbenchError) -> None:
+        if self._told.get((identity, act)) == why.code:
+            return
+        self._told[identity, act] = why.code
+        log.warning("facilitator: %s of %s: %s", act, identity, why)
+        fact = ev.TransactionFailed(
+            subject=identity,
+            at_ms=self._clock.now_ms(),
+            source=self.name,
+            act=act,
+            tx="",
+            code=why.code,
+            message=str(why),
+            transient=why.transient,
+        )
+        async with self._store.unit() as unit:
+            await unit.record(fact)
+
+    async def _confirm(self, settlement: Settlement, head: Head) -> None:
+        """Finality is a depth, and the same hash when looked at again."""
+        swapped = settlement.block_of(State.SWAPPED)
+        if swapped is None or await self._chain.block_hash(swapped.number) != swapped.hash:
+            return  # Orphaned since: the watcher will say so.
+        fact = ev.FinalityReached(
+            subject=settlement.id,
+            at_ms=head.timestamp * 1000,
+            source=self.name,
+            block=swapped,
+            swap_block=swapped.number,
+            head=head.number,
+        )
+        async with self._store.unit() as unit:
+            await unit.record(fact)
+
+    def _watch_for_delay(self, settlement: Settlement, head: Head) -> None:
+        """Agreement 5: a swap that does not become final raises an alarm, never a refund."""
+        waiting = settlement.state is State.SWAPPED
+        since = settlement.entered[-1].at_ms // 1000
+        limit = self._rules.finality_timeout_s
+        if not waiting:
+            self.alarms.pop(settlement.id, None)
+        elif head.timestamp - since > limit and settlement.id not in self.alarms:
+            alarm = FinalityTimeout(
+                f"Finality timeout: the swap of {settlement.id} has waited longer than {limit} s "
+                f"for {self._rules.finality.depth} confirmations.",
+                hint="Check FINALITY_CONFIRMATIONS and the chain's status; nothing is lost.",
+                settlement_id=settlement.id,
+            )
+            self.alarms[settlement.id] = alarm
+            log.warning("facilitator: %s", alarm)
+
+    async def _terms_on_chain(self, identity: str) -> Terms:
+        """Terms of a settlement that nobody handed to us, from its SettlementCreated."""
+        async with self._store.unit() as unit:
+            facts = await unit.standing(identity)
+        created = next(fact for fact in facts if isinstance(fact, ev.SettlementCreated))
+        names = (name for name in Terms.__dataclass_fields__)
+        return Terms(**{name: _lower(getattr(created, name)) for name in names})
+
+    async def _keep_rate(self, keeper: Sender, head: Head) -> None:
+        """Refresh the reference rate at half its lifetime (agreement 6)."""
+        await keeper.pump()
+        rate = await self._chain.rate()
+        if head.timestamp < rate.set_at + rate.max_age_s // 2:
+            return
+        call = self._chain.set_rate(replace(rate, set_at=head.timestamp))
+        # The subject names the rate that is replaced: one refresh for each, whatever happens.
+        await keeper.submit(f"rate:{rate.set_at}", call)
+
+
+def _lower(value: str | int) -> str | int:
+    return value.lower() if isinstance(value, str) else value

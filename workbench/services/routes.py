@@ -1,0 +1,90 @@
+"""What every service's `handle` shares: routing, and errors as JSON (agreement 8)."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from workbench.core.errors import (
+    BodyTooLarge,
+    InputError,
+    MethodNotAllowed,
+    NotFound,
+    WorkbenchError,
+)
+from workbench.core.events import Event, to_dict
+from workbench.core.ports import Request, Response, Store
+
+MAX_BODY_BYTES = 65_536
+EVENTS_PAGE = 1_000
+Handler = Callable[..., Awaitable[Response]]
+log = logging.getLogger("workbench")
+
+
+class Routes:
+    """Method and path to a handler; `<name>` in a path is passed on as text."""
+
+    def __init__(self, **handlers: Handler) -> None:
+        self._routes: list[tuple[str, re.Pattern[str], Handler]] = []
+
+    def add(self, method: str, path: str, handler: Handler) -> Routes:
+        pattern = re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", path)
+        self._routes.append((method, re.compile(pattern), handler))
+        return self
+
+    async def handle(self, request: Request) -> Response:
+        """Always answers: with JSON `{error, message, …}` where something is wrong."""
+        try:
+            return await self._dispatch(request)
+        except WorkbenchError as why:
+            return Response.json(why.status, why.to_json())
+        except Exception:
+            log.exception("%s %s failed", request.method, request.url)
+            message = "something went wrong on our side; it is in the log."
+            return Response.json(500, {"error": "internal", "message": message})
+
+    async def _dispatch(self, request: Request) -> Response:
+        if len(request.body) > MAX_BODY_BYTES:
+            raise BodyTooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes.")
+        allowed = []
+        for method, pattern, handler in self._routes:
+            found = pattern.fullmatch(request.url)
+            if found and (method == request.method or (method, request.method) == ("GET", "HEAD")):
+                return await handler(request, **found.groupdict())
+            if found:
+                allowed.append(method)
+        if allowed:
+            raise MethodNotAllowed(
+                f"{request.url[:200]} does not take {request.method[:20]}.", allowed=sorted(allowed)
+            )
+        paths = sorted(pattern.pattern for _, pattern, _ in self._routes)
+        known = [re.sub(r"\(\?P(<\w+>).*?\)", r"\1", path) for path in paths]
+        raise NotFound(f"nothing is at {request.url[:200]}.", paths=known)
+
+
+def one(request: Request, name: str) -> str | None:
+    """A query parameter. Raises InputError when it is given twice."""
+    values = [value for key, value in request.query if key == name]
+    if len(values) > 1:
+        raise InputError(f"{name} is given {len(values)} times; give it once.")
+    return values[0] if values else None
+
+
+async def events_page(store: Store, own: str, request: Request) -> Response:
+    """`GET /events?after=SEQ`: the facts that this service itself emitted, at most a page."""
+    after = one(request, "after") or "0"
+    if not re.fullmatch(r"[0-9]{1,15}", after, re.ASCII):
+        raise InputError(f"after={after[:40]!r} is not a sequence number.")
+    async with store.unit() as unit:
+        last = await unit.last_seq()
+        page = await unit.facts(after=int(after), limit=EVENTS_PAGE)
+    events = [numbered(seq, fact) for seq, fact in page if fact.source == own]
+    # `next` is where to go on: facts of other emitters are skipped, and must not be asked again.
+    upto = page[-1][0] if page else min(int(after), last)
+    return Response.json(200, {"events": events, "next": upto, "last": last})
+
+
+def numbered(seq: int, fact: Event) -> dict[str, Any]:
+    return {"seq": seq, **to_dict(fact)}

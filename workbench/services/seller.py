@@ -1,0 +1,468 @@
+"""The seller: sells an asset over HTTP 402, and brings signed terms on chain.
+
+`GET /buy-asset?amount=` answers 402 with an offer; with X-PAYMENT it checks the buyer's consent,
+claims the settlement id durably, hands the authorisation to the facilitator, and creates the
+settlement. A claim survives a crash: `run` goes on with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.core import events as ev
+from workbench.core.errors import (
+    BadSignature,
+    DeadlinePassed,
+    InsufficientInventory,
+    InvalidAmount,
+    PeerRefused,
+    TermsMismatch,
+    UnknownSettlement,
+    WorkbenchError,
+)
+from workbench.core.finality import Policy
+from workbench.core.money import UINT256_MAX, YPS, Amount, parse_units
+from workbench.core.ports import (
+    Chain,
+    Clock,
+    Head,
+    Http,
+    Randomness,
+    Request,
+    Response,
+    Sender,
+    Signer,
+    Store,
+    Watcher,
+)
+from workbench.core.pricing import Price, check_budget
+from workbench.core.settlement import Settlement, State
+from workbench.core.x402 import (
+    NO_PERMIT,
+    PAYMENT_HEADER,
+    ZERO_ADDRESS,
+    Authorization,
+    Payment,
+    Permit,
+    Terms,
+    payment_required,
+    settlement_id,
+)
+from workbench.services.book import Book
+from workbench.services.routes import Routes, events_page, log, one
+
+
+@dataclass(frozen=True, slots=True)
+class SellerRules:
+    """Price, and how long an offer may be funded and then swapped, in seconds."""
+
+    price: Price
+    finality: Policy
+    quote_lifetime_s: int = 600
+    swap_window_s: int = 600
+    poll_s: float = 0.5
+    create_timeout_s: float = 60.0
+    sign_permits: bool = True
+
+
+class Seller:
+    """See the module. One instance for each seller account."""
+
+    name = "seller"
+
+    def __init__(
+        self,
+        *,
+        chain: Chain,
+        signer: Signer,
+        sender: Sender,
+        watcher: Watcher,
+        store: Store,
+        clock: Clock,
+        http: Http,
+        random: Randomness,
+        facilitator_url: str,
+        rules: SellerRules,
+    ) -> None:
+        self._chain, self._signer, self._sender, self._watcher = chain, signer, sender, watcher
+        self._store, self._clock, self._http, self._random = store, clock, http, random
+        self._facilitator_url, self._rules = facilitator_url.rstrip("/"), rules
+        self.book = Book(store)
+        self._at_work: dict[str, asyncio.Task[None]] = {}
+        self._routes = (
+            Routes()
+            .add("GET", "/buy-asset", self._buy_asset)
+            .add("GET", "/settlement/<text>", self._settlement)
+            .add("GET", "/health", self._health)
+            .add("GET", "/events", self._events)
+        )
+
+    async def handle(self, request: Request) -> Response:
+        return await self._routes.handle(request)
+
+    # --- GET /buy-asset ---
+
+    async def _buy_asset(self, request: Request) -> Response:
+        amount = self._amount(request)
+        header = request.header(PAYMENT_HEADER)
+        if header is None:
+            return await self._offer(amount)
+        payment = Payment.from_header(header)
+        return await self._sell(amount, payment)
+
+    def _amount(self, request: Request) -> int:
+        text = one(request, "amount")
+        if text is None:
+            raise InvalidAmount(
+                "amount is missing.", hint="Ask for /buy-asset?amount=100000000000000000000 (100 YPS)."
+            )
+        return parse_units(text)
+
+    async def _offer(self, amount: int) -> Response:
+        head = await self._chain.head()
+        await self._check_inventory(amount)
+        terms = self._terms(amount, head)
+        async with self._store.unit() as unit:
+            await unit.record(self._requested(terms))
+        offer = payment_required(
+            terms, self._chain.domain, self._chain.addresses.usdc, _resource(amount)
+        )
+        return Response.json(402, offer)
+
+    def _terms(self, amount: int, head: Head) -> Terms:
+        fund_deadline = head.timestamp + self._rules.quote_lifetime_s
+        return Terms(
+            buyer=ZERO_ADDRESS,
+            seller=self._signer.address,
+            asset=self._chain.addresses.asset,
+            asset_amount=amount,
+            required_usdc=self._rules.price.required_usdc(amount),
+            max_eurc=0,
+            fund_deadline=fund_deadline,
+            swap_deadline=fund_deadline + self._rules.swap_window_s,
+            resource_hash=self._chain.resource_hash(_resource(amount)),
+            salt=self._random.token(),
+        )
+
+    def _requested(self, terms: Terms) -> ev.PaymentRequested:
+        return ev.PaymentRequested(
+            subject=terms.salt,
+            at_ms=self._clock.now_ms(),
+            source=self.name,
+            seller=terms.seller,
+            asset=terms.asset,
+            asset_amount=terms.asset_amount,
+            required_usdc=terms.required_usdc,
+            fund_deadline=terms.fund_deadline,
+            swap_deadline=terms.swap_deadline,
+            resource_hash=terms.resource_hash,
+        )
+
+    async def _check_inventory(self, amount: int) -> None:
+        """What we hold, less what we owe to settlements that are not funded yet."""
+        await self.book.refresh()
+        held = await self._chain.balance(self._chain.addresses.asset, self._signer.address)
+        unfunded = (State.AUTHORIZED, State.CREATED)
+        owed = sum(s.asset_amount for s in self.book.open() if s.state in unfunded)
+        if amount > held - owed:
+            raise InsufficientInventory(
+                f"{Amount(amount, YPS)} is more than the {Amount(max(0, held - owed), YPS)} "
+                "that can be sold now.",
+                hint="Ask for less.",
+                available=max(0, held - owed),
+            )
+
+    async def _sell(self, amount: int, payment: Payment) -> Response:
+        terms = payment.terms
+        digest = self._chain.terms_digest(terms)
+        identity = "0x" + digest.hex()
+        async with self._store.unit() as unit:
+            claimed = await unit.authorization(identity)
+        # The digest covers all terms, so a payment that was claimed is this very payment again.
+        if claimed is None:
+            await self._check_offer(amount, terms)
+            await self._check_consent(payment, digest)
+            await self._check_inventory(amount)
+            await self._claim(identity, payment, digest)
+        await self._bring_on_chain(identity)
+        answer = {
+            "settlement_id": identity,
+            "status": "created",
+            "message": "Settlement created successfully",
+            "required_usdc": terms.required_usdc,
+            "max_eurc": terms.max_eurc,
+            "asset_amount": terms.asset_amount,
+            "status_url": f"/settlement/{identity}",
+        }
+        return Response.json(200, answer)
+
+    async def _check_offer(self, amount: int, terms: Terms) -> None:
+        """The terms must be, word for word, an offer that we made for this resource."""
+        async with self._store.unit() as unit:
+            known = await unit.standing(terms.salt)
+        offers = [fact for fact in known if isinstance(fact, ev.PaymentRequested)]
+        if not offers:
+            raise TermsMismatch(
+                "no offer was made with this salt.", hint="Ask for a new offer, and sign its terms."
+            )
+        offer = offers[0]
+        names = ("seller", "asset", "asset_amount", "required_usdc", "fund_deadline")
+        names = (*names, "swap_deadline", "resource_hash")
+        altered = [name for name in names if getattr(terms, name) != getattr(offer, name)]
+        if offer.asset_amount != amount:
+            altered.append("amount")
+        if altered:
+            raise TermsMismatch(
+                f"the signed terms differ from the offer in {', '.join(altered)}.",
+                hint="Sign the offered terms as they are; add only buyer and maxEurc.",
+                fields=altered,
+            )
+        head = await self._chain.head()
+        if head.timestamp > terms.fund_deadline:
+            raise DeadlinePassed(
+                f"the offer ended at {terms.fund_deadline}; the chain's time is {head.timestamp}.",
+                hint="Ask for a new offer.",
+            )
+
+    async def _check_consent(self, payment: Payment, digest: bytes) -> None:
+        terms, permit = payment.terms, payment.permit
+        if not await self._chain.valid_signature(terms.buyer, digest, payment.terms_signature):
+            raise BadSignature(
+                "terms_signature is not the client's signature of these terms for chain "
+                f"{self._chain.domain.chain_id} and vault {self._chain.domain.vault}.",
+                hint="Sign the EIP-712 terms with the domain of the offer and the client's key.",
+            )
+        rate = await self._chain.rate()
+        check_budget(terms.max_eurc, terms.required_usdc, rate.usdc_per_eurc_e8)
+        eurc = self._chain.addresses.eurc
+        if await self._chain.allowance(eurc, terms.buyer) >= terms.max_eurc:
+            return
+        if permit.value < terms.max_eurc or permit.deadline < terms.fund_deadline:
+            raise BadSignature(
+                "the permit covers less than maxEurc, or ends before the offer does.",
+                hint="Sign a permit for PermitPuller over maxEurc until fundDeadline or later.",
+            )
+        permitted = await self._chain.permit_digest(
+            eurc, terms.buyer, permit.value, permit.deadline
+        )
+        joined = f"{permit.r}{permit.s[2:]}{permit.v:02x}"
+        if not await self._chain.valid_signature(terms.buyer, permitted, joined):
+            raise BadSignature(
+                "permit is not the client's EIP-2612 signature for PermitPuller.",
+                hint=f"Spender {self._chain.addresses.puller}, token {eurc}, the owner's next nonce.",
+            )
+
+    async def _claim(self, identity: str, payment: Payment, digest: bytes) -> None:
+        terms = payment.terms
+        claimed = Authorization(
+            settlement_id=identity,
+            payment=payment,
+            seller_signature=self._signer.sign_digest(digest),
+            seller_permit=await self._permit(terms),
+        )
+        fact = ev.PaymentAuthorized(
+            subject=identity,
+            at_ms=self._clock.now_ms(),
+            source=self.name,
+            quote=terms.salt,
+            buyer=terms.buyer,
+            seller=terms.seller,
+            asset=terms.asset,
+            asset_amount=terms.asset_amount,
+            required_usdc=terms.required_usdc,
+            max_eurc=terms.max_eurc,
+        )
+        async with self._store.unit() as unit:
+            if await unit.authorize(claimed):
+                await unit.record(fact)
+
+    async def _permit(self, terms: Terms) -> Permit:
+        """A permit, where PermitPuller has no allowance that suffices.
+
+        Over all of it: only the vault can use it, and only for terms that we signed, while a
+        permit of the exact amount would be overwritten by that of the next sale.
+        """
+        owner = self._signer.address
+        allowed = await self._chain.allowance(terms.asset, owner)
+        if allowed >= terms.asset_amount or not self._rules.sign_permits:
+            return NO_PERMIT
+        digest = await self._chain.permit_digest(
+            terms.asset, owner, UINT256_MAX, terms.fund_deadline
+        )
+        return self._signer.sign_permit(digest, UINT256_MAX, terms.fund_deadline)
+
+    # --- Bringing a claim on chain ---
+
+    async def _bring_on_chain(self, identity: str) -> None:
+        """However many ask for the same claim, one works and all get its outcome."""
+        task = self._at_work.get(identity)
+        if task is None:
+            task = asyncio.ensure_future(self._work(identity))
+            self._at_work[identity] = task
+            task.add_done_callback(lambda _: self._at_work.pop(identity, None))
+        # A client that hangs up must not stop what was promised to the others.
+        await asyncio.shield(task)
+
+    async def _work(self, identity: str) -> None:
+        await self.book.refresh()
+        settlement = self.book.get(identity)
+        if settlement is not None and settlement.state is State.REJECTED:
+            raise PeerRefused(f"this payment was rejected: {settlement.reason}.")
+        if settlement is None or settlement.state is not State.AUTHORIZED:
+            return
+        async with self._store.unit() as unit:
+            claimed = await unit.authorization(identity)
+        assert claimed is not None, "an authorised settlement has its claim"
+        attempt = settlement.reverted.count("create") + 1
+        try:
+            await self._hand_over(claimed)
+            terms, signed = claimed.terms, claimed.payment.terms_signature
+            call = self._chain.create_settlement(terms, signed, claimed.seller_signature)
+            await self._sender.submit(identity, call, attempt)
+            await self._sender.mined(identity, "create", attempt, self._rules.create_timeout_s)
+        except WorkbenchError as why:
+            if not why.transient:
+                await self._reject(identity, why)
+            raise
+
+    async def _hand_over(self, claimed: Authorization) -> None:
+        domain = self._chain.domain
+        requirements = {"chain_id": domain.chain_id, "settlement_vault": domain.vault}
+        body = json.dumps({**claimed.to_wire(), "requirements": requirements}).encode()
+        headers = (("Content-Type", "application/json"),)
+        url = f"{self._facilitator_url}/settle"
+        answer = await self._http.send(Request("POST", url, headers=headers, body=body))
+        if answer.status == 200:
+            return
+        told = _told(answer)
+        problem = PeerRefused(
+            f"the facilitator refused: {told.get('message', f'HTTP {answer.status}')}",
+            facilitator=told,
+        )
+        problem.transient = answer.status >= 500  # type: ignore[misc]
+        raise problem
+
+    async def _reject(self, identity: str, why: WorkbenchError) -> None:
+        fact = ev.PaymentRejected(
+            subject=identity,
+            at_ms=self._clock.now_ms(),
+            source=self.name,
+            code=why.details.get("facilitator", {}).get("error", why.code),
+            message=str(why),
+        )
+        async with self._store.unit() as unit:
+            await unit.record(fact)
+
+    # --- What others may ask ---
+
+    async def _settlement(self, request: Request, text: str) -> Response:
+        identity = settlement_id(text)
+        await self._watcher.poll()
+        await self.book.refresh()
+        settlement = self.book.get(identity)
+        if settlement is None:
+            raise UnknownSettlement(f"no settlement {identity} is known to this seller.")
+        head = await self._chain.head()
+        return Response.json(200, self.view(settlement, head))
+
+    def view(self, settlement: Settlement, head: Head) -> dict[str, Any]:
+        """The seed's fields, then ours. `final`: the last block has its confirmations."""
+        ended = settlement.entered[-1].block
+        done = settlement.status != "pending" and ended is not None
+        final = done and ended is not None and self._rules.finality.reached(ended.number, head.number)
+        view: dict[str, Any] = {
+            "settlement_id": settlement.id,
+            "client": settlement.buyer,
+            "asset_amount": settlement.asset_amount,
+            "required_usdc": settlement.required_usdc,
+            "max_eurc": settlement.max_eurc,
+            "status": settlement.status,
+            "state": settlement.contract_word(head.timestamp),
+            "final": final,
+            "seller": settlement.seller,
+            "eurc_spent": settlement.eurc_spent,
+        }
+        if settlement.reason:
+            view["reason"] = settlement.reason
+        return view
+
+    async def _health(self, request: Request) -> Response:
+        head = await self._chain.head()
+        addresses = self._chain.addresses
+        health = {
+            "status": "ok",
+            "service": self.name,
+            "seller": self._signer.address,
+            "chain_id": self._chain.domain.chain_id,
+            "block": head.number,
+            "asset_token": addresses.asset,
+            "settlement_token": addresses.usdc,
+            "settlement_vault": addresses.vault,
+            "price_per_unit_usdc": self._rules.price.usdc_per_asset,
+            "inventory": await self._chain.balance(addresses.asset, self._signer.address),
+        }
+        return Response.json(200, health)
+
+    async def _events(self, request: Request) -> Response:
+        return await events_page(self._store, self.name, request)
+
+    # --- The seller's own work ---
+
+    async def run(self) -> None:
+        """Go on with what was claimed, and note what was delivered. Until cancelled."""
+        while True:
+            try:
+                await self.tick()
+            except WorkbenchError as why:
+                if not why.transient:
+                    raise
+                log.warning("seller: %s", why)
+            await self._clock.sleep(self._rules.poll_s)
+
+    async def tick(self) -> None:
+        """One round: watch, go on with claims, note deliveries, look after transactions."""
+        await self._watcher.poll()
+        await self.book.refresh()
+        head = await self._chain.head()
+        for settlement in list(self.book.settlements.values()):
+            if settlement.state is State.AUTHORIZED and settlement.id not in self._at_work:
+                await self._go_on(settlement.id)
+            elif settlement.state is State.EXECUTED and settlement.seller == self._signer.address:
+                await self._note_delivery(settlement, head)
+        await self._sender.pump()
+
+    async def _go_on(self, identity: str) -> None:
+        try:
+            await self._bring_on_chain(identity)
+        except WorkbenchError as why:
+            log.warning("seller: %s: %s", identity, why)
+
+    async def _note_delivery(self, settlement: Settlement, head: Head) -> None:
+        executed = settlement.block_of(State.EXECUTED)
+        if executed is None or not self._rules.finality.reached(executed.number, head.number):
+            return
+        fact = ev.AssetDelivered(
+            subject=settlement.id,
+            at_ms=head.timestamp * 1000,
+            source=self.name,
+            block=executed,
+            buyer=settlement.buyer,
+            asset_amount=settlement.asset_amount,
+        )
+        async with self._store.unit() as unit:
+            await unit.record(fact)
+
+
+def _resource(amount: int) -> str:
+    return f"/buy-asset?amount={amount}"
+
+
+def _told(answer: Response) -> dict[str, Any]:
+    try:
+        told = answer.data()
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}

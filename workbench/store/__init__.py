@@ -1,0 +1,1 @@
+"""One database for each service: journal, claims, nonce slots, blocks seen."""

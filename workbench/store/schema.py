@@ -1,0 +1,79 @@
+"""The tables of one service's database (agreement 2: an act, its rows and its fact commit together).
+
+Hashes and addresses are 0x hex in lower case. Amounts never stand in number columns: a fact's data
+is JSON text, where integers of any size are exact.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+fact = Table(
+    "fact",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("type", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("block_hash", Text),
+    Column("data", Text, nullable=False),
+    Index("fact_subject", "subject"),
+    Index("fact_block", "block_hash"),
+    sqlite_autoincrement=True,
+)
+
+authorization = Table(
+    "authorization",
+    metadata,
+    Column("settlement_id", Text, primary_key=True),
+    Column("data", Text, nullable=False),
+)
+
+slot = Table(
+    "slot",
+    metadata,
+    Column("chain_id", Integer, nullable=False),
+    Column("signer", Text, nullable=False),
+    Column("nonce", Integer, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("act", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("sent_ms", Integer, nullable=False),
+    Column("ok", Boolean, nullable=False),
+    Column("block", Text),
+    PrimaryKeyConstraint("chain_id", "signer", "nonce"),
+    UniqueConstraint("chain_id", "signer", "subject", "act", "attempt"),
+    Index("slot_state", "state"),
+)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("tx", Text, primary_key=True),
+    Column("chain_id", Integer, nullable=False),
+    Column("signer", Text, nullable=False),
+    Column("nonce", Integer, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("raw", Text, nullable=False),
+    UniqueConstraint("chain_id", "signer", "nonce", "n"),
+)
+
+block = Table(
+    "block",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("hash", Text, nullable=False),
+)
