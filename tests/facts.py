@@ -8,6 +8,7 @@ many that overlap; `one_of_each()` holds one fact of every kind there is. Everyt
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
@@ -303,14 +304,17 @@ def journal(count: int = 12, gap_ms: int = 700) -> list[ev.Event]:
 
 def _mined_again(told: list[ev.Event]) -> list[ev.Event]:
     """After a reorg the others' transactions land at the same height, in the new block."""
+    swaps = Counter(fact.subject for fact in told if isinstance(fact, ev.SettlementSwapped))
     facts: list[ev.Event] = []
     for fact in told:
         facts.append(fact)
         if isinstance(fact, ev.BlockOrphaned):
-            lost = [(f, f.block) for f in facts if f.block and f.block.hash == fact.subject]
-            swap = next(f.subject for f, _ in lost if isinstance(f, ev.PoolSwapChecked))
             new = digest("block", fact.number, "again")
-            facts += [replace(f, block=replace(b, hash=new)) for f, b in lost if f.subject != swap]
+            facts += [
+                replace(f, block=replace(f.block, hash=new))
+                for f in facts
+                if f.block and f.block.hash == fact.subject and swaps[f.subject] < 2
+            ]
     return facts
 
 

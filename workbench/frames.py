@@ -121,13 +121,16 @@ def timeline_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
     """One row per settlement and stage, in the order of a life.
 
     `start_ms` is when the stage was entered, `end_ms` when the next one was, so the stage a
-    settlement stands in now has none. `seconds` is `took_ms` / 1000, for display only. `gas` is
-    of the transaction that led into the stage, and told once where two stages share one.
+    settlement stands in now has none. `took_ms` is the time in the stage, `seconds` the same for
+    display only; `after_ms` is the time since the previous stage (0 for the first), which
+    is what charts and `stages` show as the stage's own. `gas` is of the transaction that led into
+    the stage, and told once where two stages share one.
     """
     rows: list[dict[str, Any]] = []
     for life in _lives(facts):
-        ends = [*(stage.at_ms for stage in life.stages[1:]), None]
-        for stage, end_ms in zip(life.stages, ends, strict=True):
+        starts = [stage.at_ms for stage in life.stages]
+        before, ends = [starts[0], *starts[:-1]], [*starts[1:], None]
+        for stage, since_ms, end_ms in zip(life.stages, before, ends, strict=True):
             took_ms = None if end_ms is None else end_ms - stage.at_ms
             rows.append(
                 {
@@ -137,6 +140,7 @@ def timeline_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
                     "end_ms": end_ms,
                     "took_ms": took_ms,
                     "seconds": None if took_ms is None else took_ms / 1000,
+                    "after_ms": stage.at_ms - since_ms,
                     "block": stage.block,
                     "tx": stage.tx,
                     "gas": stage.gas,
@@ -152,6 +156,7 @@ _TIMELINE_COLUMNS = {
     "end_ms": "Int64",
     "took_ms": "Int64",
     "seconds": "float64",
+    "after_ms": "int64",
     "block": "Int64",
     "tx": "object",
     "gas": "Int64",

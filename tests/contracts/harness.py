@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pytest
 from eth_abi.abi import decode
 from eth_account import Account
 from eth_account.messages import encode_typed_data
@@ -141,14 +142,10 @@ class Reverted(Exception):
 @contextlib.contextmanager
 def reverts(name: str, *args: Any) -> Iterator[None]:
     """The block must fail with this custom error, and with these arguments if any are given."""
-    try:
+    with pytest.raises(Reverted) as caught:
         yield
-    except Reverted as error:
-        assert name == error.name, f"expected {name}, got {error}"
-        if args:
-            assert args == error.values, f"expected {name}{args}, got {error}"
-    else:
-        raise AssertionError(f"did not revert with {name}")
+    expected = (name, args or caught.value.values)
+    assert expected == (caught.value.name, caught.value.values)
 
 
 # ----------------------------------------------------------------------- the artifacts
@@ -209,10 +206,9 @@ class Errors:
         )
 
 
-DEPLOYER = Party("admin")
-
-
 # --------------------------------------------------------------------------- the chain
+
+DEPLOYER = Party("admin")
 
 
 class Chain:
@@ -220,6 +216,7 @@ class Chain:
 
     def __init__(self, node: Anvil, artifacts: dict[str, Artifact]) -> None:
         self.node, self.artifacts = node, artifacts
+        self.last_created = ""
         self.errors = Errors(artifacts)
         self.topics = {
             keccak(text=f"{e['name']}({','.join(map(_canonical, e['inputs']))})"): e
@@ -228,15 +225,16 @@ class Chain:
             if e["type"] == "event"
         }
 
-    def send(
-        self, to: str, data: str, sender: Party | str = DEPLOYER, gas: int = GAS_LIMIT
-    ) -> Receipt:
-        """Mines one transaction; raises Reverted if it failed."""
+    def submit(self, to: str, data: str, sender: Party | str, gas: int = GAS_LIMIT) -> str:
+        """Hands a transaction to the node, which mines it at once unless told otherwise."""
         origin = sender.address if isinstance(sender, Party) else sender
         message = {"from": origin, "data": data, "gas": hex(gas), "gasPrice": hex(2 * 10**9)}
         if to:
             message["to"] = to
-        sent = self.node.rpc("eth_sendTransaction", message)
+        return str(self.node.rpc("eth_sendTransaction", message))
+
+    def receipt(self, sent: str) -> Receipt:
+        """What a transaction did, once it is mined; raises Reverted if it failed."""
         while (raw := self.node.rpc("eth_getTransactionReceipt", sent)) is None:
             time.sleep(0.001)
         receipt = Receipt(
@@ -250,6 +248,24 @@ class Chain:
         trace = self.node.rpc("debug_traceTransaction", sent, {"tracer": "callTracer"})
         output = bytes.fromhex(trace.get("output", "0x")[2:])
         raise Reverted(*self.errors.decode(output), receipt)
+
+    def send(
+        self, to: str, data: str, sender: Party | str = DEPLOYER, gas: int = GAS_LIMIT
+    ) -> Receipt:
+        """Mines one transaction; raises Reverted if it failed."""
+        return self.receipt(self.submit(to, data, sender, gas))
+
+    def send_in_one_block(
+        self, contract: Contract, calls: list[str], sender: Party
+    ) -> list[Receipt]:
+        """Mines several calls together, in this order."""
+        self.node.rpc("evm_setAutomine", False)
+        try:
+            sent = [self.submit(contract.address, data, sender) for data in calls]
+            self.mine()
+        finally:
+            self.node.rpc("evm_setAutomine", True)
+        return [self.receipt(each) for each in sent]
 
     def act(
         self,

@@ -44,6 +44,7 @@ ZERO_ADDRESS = "0x" + "00" * 20
 STATUS = ("None", "Created", "Funded", "Swapped", "Executed", "Refunded")
 NO_PERMIT = (0, 0, 0, bytes(32), bytes(32))
 PermitTuple = tuple[int, int, int, bytes, bytes]
+RECEIVE_KINDS = "address,address,uint256,uint256,uint256,bytes32"
 Side = Literal["eurc_first", "usdc_first"]
 
 ADMIN, FACILITATOR = DEPLOYER, Party("facilitator")
@@ -266,6 +267,24 @@ class World(Chain):
         kinds = ["address", "address", "uint256", "uint256", "uint256", "bytes32"]
         types = [{"name": name, "type": kind} for name, kind in zip(message, kinds, strict=True)]
         return sign(party, self.domain(self.eurc), "ReceiveWithAuthorization", types, message)
+
+    def receive_with_authorization(
+        self, terms: Terms, signature: bytes, sender: Party | str
+    ) -> Receipt:
+        """The token's own function, called by whoever tries."""
+        words = (terms.buyer, self.vault.address, terms.maxEurc, 0, FOREVER, self.id_of(terms))
+        overload = f"receiveWithAuthorization({RECEIVE_KINDS},bytes)"
+        return self.act(self.eurc, overload, *words, signature, sender=sender)
+
+    def cancel_authorization(self, terms: Terms, party: Party = BUYER) -> Receipt:
+        """The buyer takes back what it signed with `authorise`."""
+        message = {"authorizer": terms.buyer, "nonce": self.id_of(terms)}
+        types = [{"name": "authorizer", "type": "address"}, {"name": "nonce", "type": "bytes32"}]
+        signed = sign(party, self.domain(self.eurc), "CancelAuthorization", types, message)
+        parts = (signed[64], signed[:32], signed[32:64])
+        return self.act(
+            self.eurc, "cancelAuthorization", *message.values(), *parts, sender=STRANGER
+        )
 
     # ---- a settlement
 

@@ -75,6 +75,16 @@ class EvmChain:
         puller = self.addresses.puller
         return int((await self._read(ERC20, token, "allowance", owner, puller))[0])
 
+    async def escrowed(self, token: str) -> int:
+        """What the vault has booked as escrow, in base units."""
+        vault = self.addresses.vault
+        return int((await self._read("SettlementVault", vault, "escrowed", token))[0])
+
+    async def claimable(self, token: str, owner: str) -> int:
+        """What the vault keeps for `owner` to claim, in base units."""
+        vault = self.addresses.vault
+        return int((await self._read("SettlementVault", vault, "claimable", token, owner))[0])
+
     async def _read(self, contract: str, at: str, function: str, *args: Any) -> tuple[Any, ...]:
         data = to_hex(abi.encode_call(contract, function, *args))
         try:

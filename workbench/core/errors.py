@@ -200,9 +200,9 @@ class RpcUnreachable(ChainError):
 
 
 class RpcFault(ChainError):
-    """The node answered, with an error of its own."""
+    """The node answered, with an error of its own: it may be busy, limiting us, or out of step."""
 
-    code = "rpc_fault"
+    code, transient = "rpc_fault", True
 
 
 class ContractNotFound(ChainError):

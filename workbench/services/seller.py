@@ -19,6 +19,7 @@ from workbench.core.errors import (
     InsufficientInventory,
     InvalidAmount,
     PeerRefused,
+    PeerUnreachable,
     TermsMismatch,
     UnknownSettlement,
     WorkbenchError,
@@ -338,12 +339,10 @@ class Seller:
         if answer.status == 200:
             return
         told = _told(answer)
-        problem = PeerRefused(
-            f"the facilitator refused: {told.get('message', f'HTTP {answer.status}')}",
-            facilitator=told,
-        )
-        problem.transient = answer.status >= 500  # type: ignore[misc]
-        raise problem
+        why = told.get("message", f"HTTP {answer.status}")
+        if answer.status >= 500:
+            raise PeerUnreachable(f"the facilitator could not answer: {why}")
+        raise PeerRefused(f"the facilitator refused: {why}", facilitator=told)
 
     async def _reject(self, identity: str, why: WorkbenchError) -> None:
         fact = ev.PaymentRejected(

@@ -1,0 +1,74 @@
+"""What each step costs, to the unit, against gas.json.
+
+Everything that could move a number is fixed: addresses, keys, salts, deadlines and times.
+So a difference is a change of the contracts (or of the compiler, or of anvil), and worth a
+look. *first* is a settlement between parties that hold nothing of what they receive in a
+vault that holds nothing either; *warm* is the next one between the same two.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from tests.contracts.vault_world import (
+    BUYER,
+    FINALITY_BLOCKS,
+    SELLER,
+    Terms,
+    World,
+)
+
+SNAPSHOT = Path(__file__).with_name("gas.json")
+
+
+def four_steps(world: World, terms: Terms) -> dict[str, int]:
+    costs = {
+        "createSettlement": world.create(terms).gas,
+        "fund": world.fund(terms).gas,
+        "executeSwap": world.swap(terms).gas,
+    }
+    world.mine(FINALITY_BLOCKS)
+    costs["executeSettlement"] = world.execute(terms).gas
+    return costs
+
+
+def other_ends(world: World) -> dict[str, int]:
+    """The warm costs of what is not on the main path."""
+    deals = [world.terms(salt=bytes([1, number]) * 16) for number in range(4)]
+    for terms in deals:
+        world.create(terms)
+    authorised, cancelled, created, funded = deals
+    world.fund(funded)
+    return {
+        "fundWithAuthorization": world.fund_with_authorization(authorised).gas,
+        "cancel": world.act(world.vault, "cancel", cancelled.words, sender=BUYER).gas,
+        "refund (created)": world.refund(created, b"EXAMPLE").gas,
+        "refund (funded)": world.refund(funded, b"EXAMPLE").gas,
+    }
+
+
+def test_gas_is_what_it_was(world: World) -> None:
+    usdc = world.balance(world.usdc, SELLER)
+    world.act(world.usdc, "transfer", BUYER.address, usdc, sender=SELLER)
+    measured = {
+        "first": four_steps(world, world.terms()),
+        "warm": four_steps(world, world.terms(salt=b"\x01" * 32)),
+        "other ends": other_ends(world),
+    }
+    for costs in (measured["first"], measured["warm"]):
+        costs["total"] = sum(costs.values())
+    world.assert_conserved()
+
+    if os.environ.get("UPDATE_GAS") == "1":
+        SNAPSHOT.write_text(json.dumps(measured, indent=2) + "\n")
+    recorded = json.loads(SNAPSHOT.read_text())
+    changes = [
+        f"{group} {step}: {recorded.get(group, {}).get(step)} -> {gas}"
+        for group, costs in measured.items()
+        for step, gas in costs.items()
+        if recorded.get(group, {}).get(step) != gas
+    ]
+    hint = "If that is meant: UPDATE_GAS=1 pytest tests/contracts/test_gas.py, and commit gas.json."
+    assert measured == recorded, "\n".join(["gas has changed", *changes, hint])

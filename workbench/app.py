@@ -1,0 +1,59 @@
+"""Settings to wired worlds. This module and what it is made of alone know every adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from workbench.core.finality import Policy
+from workbench.core.ports import Addresses
+from workbench.core.pricing import Price
+from workbench.world import World
+from workbench.wiring import Keys, Rules
+
+LOCAL_FINALITY = Policy(2)
+"""Confirmations in worlds that we boot (agreement 6)."""
+
+
+def local_keys() -> Keys:
+    """The public test keys: only for nodes that we booted ourselves."""
+    from workbench.chain.keys import key_of
+
+    return Keys(*(key_of(role).secret for role in ("buyer", "seller", "facilitator", "keeper")))
+
+
+def addresses_of(contracts: dict[str, str]) -> Addresses:
+    """Addresses by contract name as the services know them."""
+    names = {
+        "usdc": "MockUSDC",
+        "eurc": "MockEURC",
+        "asset": "YieldPoolShare",
+        "vault": "SettlementVault",
+        "puller": "PermitPuller",
+        "hook": "FacilitatorHook",
+    }
+    return Addresses(**{key: contracts[name].lower() for key, name in names.items()})
+
+
+def simulated(
+    *,
+    seed: int = 1,
+    chain_id: int = 31337,
+    rules: Rules | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> World:
+    """A world on virtual time, on a node of its own. The same seed gives the same facts."""
+    from workbench.chain.boot import boot
+
+    node, deployment = boot(chain_id, progress=progress)
+    try:
+        return World(
+            node,
+            deployment,
+            addresses_of(deployment.addresses),
+            local_keys(),
+            rules or Rules(price=Price.parse("1.10"), finality=LOCAL_FINALITY),
+            seed,
+        )
+    except BaseException:
+        node.stop()
+        raise

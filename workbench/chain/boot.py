@@ -1,0 +1,187 @@
+"""A whole world at once: an anvil of our own with everything deployed, `boot() -> (node, where)`.
+
+The first boot deploys through Ape (5 s) and keeps the node's state in `.cache/worlds/`; every boot,
+the first included, starts a fresh node from that file (0.1 s). So all boots of one plan give the
+same world, down to the hash of the latest block. The file is named after everything that decides
+its content, and is made again whenever it is missing or damaged.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.chain import deploy as deployment
+from workbench.chain.anvil import DEFAULT_CHAIN_ID, GENESIS_TIME, Anvil
+from workbench.chain.artifacts import load
+from workbench.chain.deploy import CONTRACTS, Deployment, DeploymentPlan
+from workbench.chain.toolchain import cache_dir, npm_version, write_atomically
+from workbench.core.errors import DeployFailed, RpcUnreachable
+
+# Each is about 1 MB; changing contracts or plans leaves old ones behind.
+WORLDS_KEPT = 16
+# Seconds between blocks while deploying, and in a world that mines when told: chain time then
+# depends on the number of blocks alone, never on how fast the machine was.
+BLOCK_INTERVAL_S = 1
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _World:
+    """The files of one world: the node's state, and what we know about it."""
+
+    state: Path
+    facts: Path
+
+    def read(self) -> Deployment | None:
+        """The deployment, or None if either file is missing or damaged."""
+        try:
+            facts = json.loads(self.facts.read_text(encoding="utf-8"))
+            if facts["state_sha256"] != _sha256(self.state.read_bytes()):
+                return None
+            return Deployment.from_json(facts["deployment"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write(self, state: str, where: Deployment) -> None:
+        """The facts last: they vouch for the state."""
+        self.facts.unlink(missing_ok=True)
+        write_atomically(self.state, state)
+        facts = {"state_sha256": _sha256(state.encode()), "deployment": where.to_json()}
+        write_atomically(self.facts, json.dumps(facts, indent=1))
+
+
+def boot(
+    chain_id: int = DEFAULT_CHAIN_ID,
+    plan: DeploymentPlan | None = None,
+    progress: Progress = lambda text: None,
+    *,
+    port: int = 0,
+    block_time: float | None = None,
+    extra: tuple[str, ...] = (),
+) -> tuple[Anvil, Deployment]:
+    """A running node with `plan` deployed; the caller stops it, or uses it as context manager.
+
+    With `block_time` (seconds) it mines by itself under the wall clock, and the reference rate is
+    renewed as of now. Without, it mines when told, each block a second after the one before
+    unless told otherwise, from a fixed beginning. `extra` are more options for anvil.
+    Raises PortTaken, ToolMissing, NotCompiled, DeployFailed or RpcUnreachable.
+    """
+    plan = plan or DeploymentPlan()
+    key = world_key(chain_id, plan)
+    world = _World(cache_dir("worlds") / f"{key}.json", cache_dir("worlds") / f"{key}.facts.json")
+    where = world.read()
+    if where is None:
+        where = _build(world, chain_id, plan, progress)
+    try:
+        node = _start(world, chain_id, port, block_time, extra)
+    except RpcUnreachable:
+        # The file is whole, yet anvil refuses it (another anvil wrote it, say): once more.
+        world.facts.unlink(missing_ok=True)
+        where = _build(world, chain_id, plan, progress)
+        node = _start(world, chain_id, port, block_time, extra)
+    try:
+        _set_clock(node, where, plan, block_time)
+    except BaseException:
+        node.stop()
+        raise
+    return node, where
+
+
+def world_key(chain_id: int, plan: DeploymentPlan) -> str:
+    """40 hex digits that differ whenever the world would."""
+    digest = hashlib.sha256()
+    for name in CONTRACTS:
+        digest.update(f"{name}\0".encode() + load(name).bytecode)
+    # How it is deployed decides the blocks, too.
+    for module in ("deploy.py", "deploy_ape.py", "boot.py", "anvil.py"):
+        digest.update(Path(__file__).with_name(module).read_bytes())
+    anvil = [npm_version("@foundry-rs/anvil"), os.environ.get("WORKBENCH_ANVIL", "")]
+    digest.update(json.dumps([chain_id, plan.to_json(), anvil, GENESIS_TIME]).encode())
+    return digest.hexdigest()[:40]
+
+
+def _start(
+    world: _World, chain_id: int, port: int, block_time: float | None, extra: tuple[str, ...]
+) -> Anvil:
+    return Anvil(
+        port=port, chain_id=chain_id, block_time=block_time, load_state=world.state, extra=extra
+    )
+
+
+@contextmanager
+def _only_one(world: _World) -> Iterator[None]:
+    """One process builds a world, the others wait for it; a dead builder's lock is gone."""
+    with world.state.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build(world: _World, chain_id: int, plan: DeploymentPlan, progress: Progress) -> Deployment:
+    with _only_one(world):
+        where = world.read()
+        if where is not None:
+            return where
+        progress("world: deploying through Ape, once (about 5 s) …")
+        with Anvil(chain_id=chain_id, automine=True) as node:
+            node.call("anvil_setBlockTimestampInterval", BLOCK_INTERVAL_S)
+            where = deployment.deploy(node.url, chain_id, plan, progress)
+            dump = node.call("anvil_dumpState")
+        try:
+            state = gzip.decompress(bytes.fromhex(dump.removeprefix("0x"))).decode()
+        except (ValueError, OSError) as error:
+            raise DeployFailed(f"anvil's state cannot be kept: {error}.") from error
+        # Whole, with transactions and receipts of the deployment: without them anvil answers
+        # `null` for those blocks, and loading it all costs 10 ms.
+        world.write(state, where)
+        _forget_old(world)
+        return where
+
+
+def _forget_old(kept: _World) -> None:
+    facts = sorted(kept.facts.parent.glob("*.facts.json"), key=_age, reverse=True)
+    for path in facts[WORLDS_KEPT:]:
+        stem = path.name.removesuffix(".facts.json")
+        for name in (path.name, f"{stem}.json", f"{stem}.lock"):
+            path.with_name(name).unlink(missing_ok=True)
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _set_clock(
+    node: Anvil, where: Deployment, plan: DeploymentPlan, block_time: float | None
+) -> None:
+    """Time from here on: the world's own seconds, or the wall clock with a rate that is fresh."""
+    if block_time is None:
+        # A loaded state brings its blocks, not their clock: the next would be years later.
+        latest = node.call("eth_getBlockByNumber", "latest", False)
+        node.call("evm_setTime", int(latest["timestamp"], 16))
+        node.call("anvil_setBlockTimestampInterval", BLOCK_INTERVAL_S)
+        return
+    words = (plan.rate_e8, plan.band_bps, plan.rate_max_age_s, plan.lp_fee_pips)
+    data = deployment.keccak(b"setRate(uint64,uint16,uint32,uint24)")[:4]
+    data += b"".join(word.to_bytes(32, "big") for word in words)
+    call = {"from": plan.keeper, "to": where["FacilitatorHook"], "data": "0x" + data.hex()}
+    # Unlocked on a node of ours; from the next half-life on, the keeper service does this.
+    transaction = node.call("eth_sendTransaction", call)
+    node.mine()
+    receipt = node.call("eth_getTransactionReceipt", transaction)
+    if not receipt or int(receipt["status"], 16) != 1:
+        raise DeployFailed("The reference rate could not be renewed.")
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,253 @@
+"""Every setting of the OTC flow: name, default, what it means, and its bounds.
+
+Order of precedence: the environment, then `.env` in the current folder, then the world file that
+`workbench up` writes (agreement 7), then the default. The table below is the one truth:
+`.env.example` is printed from it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workbench.core.errors import InvalidSetting, UnknownWorld, WorkbenchError
+from workbench.core.finality import Policy
+from workbench.core.money import EURC, parse_decimal
+from workbench.core.ports import Addresses
+from workbench.core.pricing import MAX_SLIPPAGE_BPS, Price, parse_rate
+
+WORLD_FILE = Path(".workbench") / "world.json"
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One environment variable. `read` turns its text into a value, or raises InvalidSetting."""
+
+    name: str
+    default: str
+    meaning: str
+    read: Callable[[str], Any] = str
+    secret: bool = False
+
+
+def _address(text: str) -> str:
+    if not _ADDRESS.fullmatch(text):
+        raise InvalidSetting("is not an address", hint="0x and 40 hex digits.")
+    return text.lower()
+
+
+def _key(text: str) -> str:
+    if not re.fullmatch(r"(0x)?[0-9a-fA-F]{64}", text, re.ASCII):
+        raise InvalidSetting("is not a private key", hint="0x and 64 hex digits (not shown here).")
+    return text
+
+
+def _url(text: str) -> str:
+    if not re.match(r"https?://[^\s/]+", text):
+        raise InvalidSetting("is not an http(s) URL", hint="Such as http://127.0.0.1:8545.")
+    return text.rstrip("/")
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,12}", text, re.ASCII) or not low <= int(text) <= high:
+            raise InvalidSetting("is out of bounds", hint=f"A whole number from {low} to {high}.")
+        return int(text)
+
+    return read
+
+
+def _ceiling(text: str) -> int:
+    return parse_decimal(text, EURC.decimals)
+
+
+SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
+    (
+        "The chain",
+        (
+            Setting("POLYGON_AMOY_RPC_URL", "", "RPC endpoint of the chain", _url, secret=True),
+            Setting("CHAIN_ID", "80002", "what the endpoint must answer", _integer(1, 10**12 - 1)),
+            Setting("MOCK_USDC_ADDRESS_POLYGON", "", "MockUSDC", _address),
+            Setting("MOCK_EURC_ADDRESS_POLYGON", "", "MockEURC", _address),
+            Setting("YIELD_POOL_SHARE_ADDRESS", "", "YieldPoolShare, the asset sold", _address),
+            Setting("SETTLEMENT_VAULT_ADDRESS", "", "SettlementVault", _address),
+            Setting("PERMIT_PULLER_ADDRESS", "", "PermitPuller", _address),
+            Setting("FACILITATOR_HOOK_ADDRESS", "", "FacilitatorHook", _address),
+            Setting("DEPLOY_BLOCK", "0", "where to start reading logs", _integer(0, 10**12 - 1)),
+        ),
+    ),
+    (
+        "Keys (never commit them)",
+        (
+            Setting("SELLER_PRIVATE_KEY", "", "the seller's key", _key, secret=True),
+            Setting("BUYER_PRIVATE_KEY", "", "the buyer's key", _key, secret=True),
+            Setting("PRIVATE_KEY", "", "the facilitator's key", _key, secret=True),
+            Setting("KEEPER_PRIVATE_KEY", "", "sets the reference rate; optional", _key, secret=True),
+        ),
+    ),
+    (
+        "Where the services listen",
+        (
+            Setting("HOST", "127.0.0.1", "loopback unless you know why not"),
+            Setting("SELLER_PORT", "8402", "seller", _integer(0, 65535)),
+            Setting("FACILITATOR_PORT", "8403", "facilitator", _integer(0, 65535)),
+            Setting("TRACKER_PORT", "5000", "tracker", _integer(0, 65535)),
+            Setting("SELLER_URL", "http://127.0.0.1:8402", "how others reach the seller", _url),
+            Setting("FACILITATOR_URL", "http://127.0.0.1:8403", "… the facilitator", _url),
+            Setting("DATA_DIR", ".workbench/data", "one SQLite file for each service"),
+        ),
+    ),
+    (
+        "Price, budget, finality",
+        (
+            Setting("PRICE_PER_UNIT_USDC", "1.10", "USDC for one whole asset", Price.parse),
+            Setting("EUR_USD_RATE", "", "buyer's own rate; empty: the hook's", parse_rate),
+            Setting(
+                "SLIPPAGE_BPS",
+                "100",
+                "what the budget adds, in 1/100 %",
+                _integer(0, MAX_SLIPPAGE_BPS),
+            ),
+            Setting("MAX_EURC_PER_PURCHASE", "", "buyer's ceiling; empty: none", _ceiling),
+            Setting("QUOTE_LIFETIME_S", "600", "how long an offer holds", _integer(10, 86_400)),
+            Setting("FINALITY_CONFIRMATIONS", "10", "blocks on top of the swap", _integer(0, 10_000)),
+            Setting("FINALITY_TIMEOUT_S", "600", "then an alarm, no refund", _integer(1, 86_400)),
+            Setting("POLL_INTERVAL_MS", "500", "how often services look", _integer(10, 60_000)),
+        ),
+    ),
+)
+BY_NAME = {setting.name: setting for _, group in SETTINGS for setting in group}
+ADDRESS_NAMES = {
+    "usdc": "MOCK_USDC_ADDRESS_POLYGON",
+    "eurc": "MOCK_EURC_ADDRESS_POLYGON",
+    "asset": "YIELD_POOL_SHARE_ADDRESS",
+    "vault": "SETTLEMENT_VAULT_ADDRESS",
+    "puller": "PERMIT_PULLER_ADDRESS",
+    "hook": "FACILITATOR_HOOK_ADDRESS",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Values by name; `None` where a setting has neither a value nor a default."""
+
+    values: dict[str, Any] = field(repr=False)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    def need(self, name: str) -> Any:
+        """The value. Raises InvalidSetting that says what to set."""
+        value = self.values[name]
+        if value is None:
+            raise InvalidSetting(
+                f"{name} is not set ({BY_NAME[name].meaning}).",
+                hint="Set it in .env, or run `workbench up` in this folder first.",
+                setting=name,
+            )
+        return value
+
+    @property
+    def addresses(self) -> Addresses:
+        """All contract addresses. Raises InvalidSetting naming the first that is missing."""
+        return Addresses(**{key: self.need(name) for key, name in ADDRESS_NAMES.items()})
+
+    @property
+    def finality(self) -> Policy:
+        return Policy(self.values["FINALITY_CONFIRMATIONS"])
+
+    @classmethod
+    def load(
+        cls, environ: Mapping[str, str] | None = None, folder: Path | None = None
+    ) -> Settings:
+        """Read environment, `.env` and world file. Raises InvalidSetting naming the variable."""
+        folder = folder or Path.cwd()
+        world = world_variables(read_world(folder)) if (folder / WORLD_FILE).exists() else {}
+        merged = {**world, **_dotenv(folder / ".env"), **(os.environ if environ is None else environ)}
+        return cls({name: _value(setting, merged.get(name)) for name, setting in BY_NAME.items()})
+
+
+def _value(setting: Setting, text: str | None) -> Any:
+    text = (text or "").strip() or setting.default
+    if not text:
+        return None
+    try:
+        return setting.read(text)
+    except WorkbenchError as why:
+        shown = "" if setting.secret else f" ({text[:80]!r})"
+        cause = why.message if not setting.secret else "is not what it should be"
+        raise InvalidSetting(
+            f"{setting.name}{shown}: {cause}.".replace("..", "."), hint=why.hint, setting=setting.name
+        ) from None
+
+
+def _dotenv(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    from dotenv import dotenv_values
+
+    return {name: value for name, value in dotenv_values(path).items() if value is not None}
+
+
+def read_world(folder: Path | None = None) -> dict[str, Any]:
+    """The world file of `workbench up`. Raises UnknownWorld when it is missing or damaged."""
+    path = (folder or Path.cwd()) / WORLD_FILE
+    try:
+        world = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UnknownWorld("no world runs in this folder.", hint="Run `workbench up`.") from None
+    except ValueError as why:
+        raise UnknownWorld(f"{WORLD_FILE} is damaged.", hint="Run `workbench up` anew.") from why
+    if not isinstance(world, dict):
+        raise UnknownWorld(f"{WORLD_FILE} is damaged.", hint="Run `workbench up` anew.")
+    return world
+
+
+def world_variables(world: Mapping[str, Any]) -> dict[str, str]:
+    """A world file as environment variables."""
+    addresses, keys = world.get("addresses", {}), world.get("keys", {})
+    contracts = {
+        "MOCK_USDC_ADDRESS_POLYGON": "MockUSDC",
+        "MOCK_EURC_ADDRESS_POLYGON": "MockEURC",
+        "YIELD_POOL_SHARE_ADDRESS": "YieldPoolShare",
+        "SETTLEMENT_VAULT_ADDRESS": "SettlementVault",
+        "PERMIT_PULLER_ADDRESS": "PermitPuller",
+        "FACILITATOR_HOOK_ADDRESS": "FacilitatorHook",
+    }
+    roles = {
+        "SELLER_PRIVATE_KEY": "seller",
+        "BUYER_PRIVATE_KEY": "buyer",
+        "PRIVATE_KEY": "facilitator",
+        "KEEPER_PRIVATE_KEY": "keeper",
+    }
+    plain = {
+        "POLYGON_AMOY_RPC_URL": "rpc_url",
+        "CHAIN_ID": "chain_id",
+        "SELLER_URL": "seller_url",
+        "FACILITATOR_URL": "facilitator_url",
+        "FINALITY_CONFIRMATIONS": "finality_confirmations",
+        "DEPLOY_BLOCK": "deploy_block",
+    }
+    found = {name: addresses.get(contract) for name, contract in contracts.items()}
+    found |= {name: keys.get(role) for name, role in roles.items()}
+    found |= {name: world.get(key) for name, key in plain.items()}
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def env_example() -> str:
+    """The text of `.env.example`: every variable with its meaning and default."""
+    lines = [
+        "# Settings of the Settlement Workbench: copy to .env and fill in.",
+        "# `workbench up` and `workbench demo` need none of them.",
+    ]
+    for title, group in SETTINGS:
+        lines += ["", f"# --- {title} ---"]
+        for setting in group:
+            lines += [f"# {setting.meaning}", f"{setting.name}={setting.default}"]
+    return "\n".join(lines) + "\n"

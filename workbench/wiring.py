@@ -1,0 +1,218 @@
+"""Adapters and services joined: the one place where a service meets its chain, store and clock."""
+
+from __future__ import annotations
+
+import random as _random
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from typing import Any
+
+from workbench.chain.contracts import EvmChain
+from workbench.chain.rpc import Rpc
+from workbench.chain.sender import SlotSender
+from workbench.chain.signer import KeySigner
+from workbench.chain.watcher import LogWatcher
+from workbench.core import audit
+from workbench.core.finality import Policy
+from workbench.core.ports import Addresses, Clock, Http, Randomness
+from workbench.core.pricing import Price
+from workbench.core.settlement import Settlement
+from workbench.services.buyer import Buyer, BuyerRules, FixedRate, HookRate
+from workbench.services.facilitator import Facilitator, FacilitatorRules
+from workbench.services.seller import Seller, SellerRules
+from workbench.services.tracker import Tracker
+from workbench.store.sql import SqlStore
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Private keys by role, as 0x hex. The repr shows none of them."""
+
+    buyer: str = field(repr=False)
+    seller: str = field(repr=False)
+    facilitator: str = field(repr=False)
+    keeper: str | None = field(default=None, repr=False)
+
+
+class SystemRandomness:
+    """Unpredictable tokens, for served and live worlds."""
+
+    def token(self) -> str:
+        return "0x" + secrets.token_hex(32)
+
+
+class SeededRandomness:
+    """The same tokens for the same seed. `state` can be kept and put back."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = _random.Random(seed)
+
+    def token(self) -> str:
+        return "0x" + self._random.randbytes(32).hex()
+
+    @property
+    def state(self) -> Any:
+        return self._random.getstate()
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._random.setstate(state)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a person may set about all services together; see `settings.SETTINGS`."""
+
+    price: Price
+    finality: Policy
+    slippage_bps: int = 100
+    ceiling_eurc: int | None = None
+    own_rate_e8: int | None = None
+    quote_lifetime_s: int = 600
+    swap_window_s: int = 600
+    finality_timeout_s: int = 600
+    poll_s: float = 0.5
+    sign_permits: bool = True
+
+
+@dataclass
+class Wiring:
+    """One chain and the makers of everything a service needs. `rpc(name)`, `store(name)`."""
+
+    chain_id: int
+    addresses: Addresses
+    start_block: int
+    keys: Keys
+    rules: Rules
+    rpc: Callable[[str], Rpc]
+    store: Callable[[str], SqlStore]
+    clock: Clock
+    http: Http
+    random: Randomness
+    seller_url: str
+    facilitator_url: str
+
+    def chain(self, name: str) -> EvmChain:
+        return EvmChain(self.rpc(name), self.chain_id, self.addresses)
+
+    def _sender(self, name: str, key: str, store: SqlStore) -> SlotSender:
+        return SlotSender(
+            self.rpc(name),
+            KeySigner(key),
+            store,
+            self.clock,
+            chain_id=self.chain_id,
+            source=name,
+            finality=self.rules.finality,
+        )
+
+    def _watcher(self, name: str, store: SqlStore) -> LogWatcher:
+        at = (self.addresses.vault, self.addresses.hook)
+        return LogWatcher(self.rpc(name), store, self.clock, at, self.start_block)
+
+    def seller(self) -> Seller:
+        store, rules = self.store("seller"), self.rules
+        return Seller(
+            chain=self.chain("seller"),
+            signer=KeySigner(self.keys.seller),
+            sender=self._sender("seller", self.keys.seller, store),
+            watcher=self._watcher("seller", store),
+            store=store,
+            clock=self.clock,
+            http=self.http,
+            random=self.random,
+            facilitator_url=self.facilitator_url,
+            rules=SellerRules(
+                price=rules.price,
+                finality=rules.finality,
+                quote_lifetime_s=rules.quote_lifetime_s,
+                swap_window_s=rules.swap_window_s,
+                poll_s=rules.poll_s,
+                sign_permits=rules.sign_permits,
+            ),
+        )
+
+    async def facilitator(self) -> Facilitator:
+        """Asks the vault for its gate first: the larger of gate and setting rules (agreement 5)."""
+        store, chain = self.store("facilitator"), self.chain("facilitator")
+        finality = replace(self.rules.finality, gate=await chain.finality_gate())
+        keeper = self.keys.keeper
+        return Facilitator(
+            chain=chain,
+            sender=self._sender("facilitator", self.keys.facilitator, store),
+            watcher=self._watcher("facilitator", store),
+            store=store,
+            clock=self.clock,
+            rules=FacilitatorRules(
+                finality=finality,
+                poll_s=self.rules.poll_s,
+                finality_timeout_s=self.rules.finality_timeout_s,
+            ),
+            keeper=self._sender("facilitator", keeper, store) if keeper else None,
+        )
+
+    def tracker(self) -> Tracker:
+        store = self.store("tracker")
+        return Tracker(
+            chain=self.chain("tracker"),
+            watcher=self._watcher("tracker", store),
+            store=store,
+            clock=self.clock,
+            http=self.http,
+            peers={"seller": self.seller_url, "facilitator": self.facilitator_url},
+            finality=self.rules.finality,
+            page=files("workbench.web").joinpath("static/tracker.html").read_bytes(),
+            poll_s=self.rules.poll_s,
+        )
+
+    def buyer(self, key: str | None = None) -> Buyer:
+        chain, own = self.chain("buyer"), self.rules.own_rate_e8
+        return Buyer(
+            chain=chain,
+            signer=KeySigner(key or self.keys.buyer),
+            http=self.http,
+            clock=self.clock,
+            rates=FixedRate(own) if own is not None else HookRate(chain),
+            rules=BuyerRules(
+                slippage_bps=self.rules.slippage_bps,
+                ceiling_eurc=self.rules.ceiling_eurc,
+                poll_s=self.rules.poll_s,
+            ),
+        )
+
+
+def address_of_key(key: str) -> str:
+    """The account of a private key, in lower case."""
+    return KeySigner(key).address
+
+
+TOKEN_NAMES = {"EURC": "eurc", "USDC": "usdc", "YPS": "asset"}
+
+
+async def balances(chain: EvmChain, accounts: dict[str, str]) -> dict[tuple[str, str], int]:
+    """Balance by (account name, token symbol), in base units."""
+    return {
+        (name, symbol): await chain.balance(getattr(chain.addresses, token), at)
+        for name, at in accounts.items()
+        for symbol, token in TOKEN_NAMES.items()
+    }
+
+
+async def audit_world(chain: EvmChain, settlements: tuple[Settlement, ...]) -> None:
+    """Raise ConservationBroken unless vault, puller and hook hold only what is owed."""
+    addresses = chain.addresses
+    tokens = {name: getattr(addresses, name) for name in audit.TOKENS}
+    holders = {"vault": addresses.vault, "puller": addresses.puller, "hook": addresses.hook}
+    held = {
+        holder: {name: await chain.balance(token, at) for name, token in tokens.items()}
+        for holder, at in holders.items()
+    }
+    escrowed = {name: await chain.escrowed(token) for name, token in tokens.items()}
+    parties = {p for s in settlements for p in (s.buyer, s.seller)}
+    parked = {
+        name: sum([await chain.claimable(token, party) for party in sorted(parties)])
+        for name, token in tokens.items()
+    }
+    audit.audit(audit.View(settlements, held, escrowed, parked))

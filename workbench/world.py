@@ -1,0 +1,333 @@
+"""The public face for notebooks: a whole market in one object, synchronous and on virtual time.
+
+A `World` is the real chain with the real contracts, and the real seller, facilitator, tracker and
+buyer; only time is virtual. It owns an event loop in a thread of its own, because Jupyter already
+runs one in the main thread (agreement 1). Time passes during calls, never between them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from workbench.chain.anvil import Anvil
+from workbench.chain.deploy import Deployment
+from workbench.chain.rpc import DirectRpc, Rpc
+from workbench.core.audit import Balance
+from workbench.core.errors import InvalidAmount
+from workbench.core.events import Event
+from workbench.core.money import YPS, parse_decimal
+from workbench.core.ports import Addresses
+from workbench.core.settlement import Settlement, fold
+from workbench.services.buyer import Buyer, Purchase
+from workbench.services.facilitator import Facilitator
+from workbench.services.seller import Seller
+from workbench.services.tracker import Tracker
+from workbench.sim.http import InProcessHttp
+from workbench.sim.loop import VirtualClock, VirtualLoop
+from workbench.store.sql import SqlStore
+from workbench.wiring import (
+    Keys,
+    Rules,
+    SeededRandomness,
+    Wiring,
+    address_of_key,
+    audit_world,
+    balances,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+T = TypeVar("T")
+BLOCK_TIME_S = 1
+BASE_FEE_WEI = 10**9
+SELLER_URL, FACILITATOR_URL, TRACKER_URL = "http://seller", "http://facilitator", "http://tracker"
+SERVICES = ("seller", "facilitator", "tracker")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What happened: facts, and the tables and charts that are made of nothing else.
+
+    `settlement_id` is the purchase this run is about, or None for all of them.
+    """
+
+    events: tuple[Event, ...] = field(repr=False)
+    balances_seen: tuple[Balance, ...] = field(repr=False, default=())
+    purchase: Purchase | None = None
+
+    @property
+    def settlement_id(self) -> str | None:
+        return self.purchase.settlement_id if self.purchase else None
+
+    @property
+    def status(self) -> str | None:
+        return self.purchase.status if self.purchase else None
+
+    @property
+    def facts(self) -> pd.DataFrame:
+        """One row a fact, in journal order."""
+        from workbench import frames
+
+        return frames.events_frame(self.events)
+
+    def settlements(self) -> pd.DataFrame:
+        """One row a settlement."""
+        from workbench import frames
+
+        return frames.settlements_frame(self.events)
+
+    def timeline(self) -> pd.DataFrame:
+        """One row for each stage that a settlement went through: block, transaction, gas, time."""
+        from workbench import frames
+
+        return frames.timeline_frame(self.events)
+
+    def balances(self) -> pd.DataFrame:
+        """Balances before and after, in base units."""
+        import pandas as pd
+
+        rows = [
+            {"account": b.account, "token": b.token, "before": b.before, "after": b.after}
+            | {"change": b.change}
+            for b in self.balances_seen
+        ]
+        return pd.DataFrame(rows, dtype=object)
+
+    def chart(self) -> Figure:
+        """The timeline as a figure."""
+        from workbench import charts, frames
+
+        return charts.timeline(frames.timeline_frame(self.events), self.facts)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A world at one moment: chain, stores, clock and randomness together (agreement 9)."""
+
+    world: World = field(repr=False)
+    chain: str
+    stores: dict[str, bytes] = field(repr=False)
+    seconds: float
+    randomness: Any = field(repr=False)
+
+    def restore(self) -> None:
+        """Take the world back here. Can be done as often as one likes."""
+        self.world._restore(self)
+
+
+class World:
+    """See the module. Made by `workbench.simulated()`; close it, or use it in a `with`."""
+
+    def __init__(
+        self,
+        node: Anvil,
+        deployment: Deployment,
+        addresses: Addresses,
+        keys: Keys,
+        rules: Rules,
+        seed: int,
+    ) -> None:
+        self.node, self.deployment, self.seed = node, deployment, seed
+        self._addresses, self._keys, self._rules = addresses, keys, rules
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="world")
+        self.stores = {name: SqlStore() for name in SERVICES}
+        self.random = SeededRandomness(seed)
+        self.rpc = DirectRpc(node.url)
+        head = self.rpc.now("eth_getBlockByNumber", "latest", False)
+        self._epoch = int(head["timestamp"], 16)
+        self.accounts = {
+            "buyer": address_of_key(keys.buyer),
+            "seller": address_of_key(keys.seller),
+            "vault": addresses.vault,
+        }
+        self._tasks: list[asyncio.Task[None]] = []
+        self._start(0.0)
+
+    def __repr__(self) -> str:
+        return f"World(chain {self.deployment.chain_id}, seed {self.seed})"
+
+    # --- What a notebook calls ---
+
+    def buy(self, amount: str | int, *, key: str | None = None) -> Run:
+        """One purchase over HTTP 402, to its end. `amount`: YPS as text ("100"), or base units.
+
+        Raises the error that the seller answered, or that the buyer found in the offer.
+        """
+        units = parse_decimal(amount, YPS.decimals) if isinstance(amount, str) else amount
+        if units <= 0:
+            raise InvalidAmount("amount is 0.", hint='Buy some, such as world.buy("100").')
+        return self._do(self._buy(units, self.wiring.buyer(key) if key else self.buyer))
+
+    def advance(self, blocks: int = 1) -> int:
+        """Let time pass for this many blocks, services at work; the new block number."""
+        return self._do(self._advance(blocks))
+
+    def snapshot(self) -> Snapshot:
+        """The whole world as it is now."""
+        return self._do(self._snapshot())
+
+    @property
+    def run(self) -> Run:
+        """Everything that happened so far."""
+        return Run(tuple(self._do(self._facts())))
+
+    def settlement(self, settlement_id: str) -> Settlement:
+        """One settlement, folded from all facts."""
+        return fold(self._do(self._facts()))[settlement_id]
+
+    def audit(self) -> None:
+        """Raise ConservationBroken unless vault, puller and hook hold only what is owed."""
+        self._do(self._audit())
+
+    def balances(self) -> dict[tuple[str, str], int]:
+        """Balances of buyer, seller and vault by (account, token), in base units."""
+        return self._do(balances(self.chain, self.accounts))
+
+    @property
+    def now(self) -> int:
+        """Virtual time in Unix seconds."""
+        return self.clock.now_s()
+
+    @property
+    def web3(self) -> Any:
+        """A web3.py client on this world's node, for whatever is missing here."""
+        from web3 import HTTPProvider, Web3
+
+        return Web3(HTTPProvider(self.node.url))
+
+    def close(self) -> None:
+        """End the services and the node."""
+        if not self.loop.is_closed():
+            self._on_thread(self._stop)
+        self._thread.shutdown()
+        self.node.stop()
+        for store in self.stores.values():
+            store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- How it works ---
+
+    def _start(self, seconds: float) -> None:
+        """Services from what their stores hold: a start, a restart and a restore are one thing."""
+        self.loop = VirtualLoop(seconds)
+        self.clock = VirtualClock(self.loop, self._epoch)
+        self.http = InProcessHttp()
+        self.wiring = Wiring(
+            chain_id=self.deployment.chain_id,
+            addresses=self._addresses,
+            start_block=self.deployment.deploy_block - 1,
+            keys=self._keys,
+            rules=self._rules,
+            rpc=self._rpc,
+            store=self.stores.__getitem__,
+            clock=self.clock,
+            http=self.http,
+            random=self.random,
+            seller_url=SELLER_URL,
+            facilitator_url=FACILITATOR_URL,
+        )
+        self.chain = self.wiring.chain("world")
+        self._do(self._wire())
+
+    def _rpc(self, name: str) -> Rpc:
+        return self.rpc
+
+    async def _wire(self) -> None:
+        self.seller: Seller = self.wiring.seller()
+        self.facilitator: Facilitator = await self.wiring.facilitator()
+        self.tracker: Tracker = self.wiring.tracker()
+        self.buyer: Buyer = self.wiring.buyer()
+        services = {
+            SELLER_URL: self.seller,
+            FACILITATOR_URL: self.facilitator,
+            TRACKER_URL: self.tracker,
+        }
+        self.http.services.update(services)
+        self._tasks = [asyncio.ensure_future(self._mine())]
+        self._tasks += [asyncio.ensure_future(each.run()) for each in services.values()]
+
+    async def _mine(self) -> None:
+        """One block at every multiple of the block time. The base fee is held, for equal hashes."""
+        while True:
+            await self.clock.sleep(BLOCK_TIME_S)
+            await self.mine()
+
+    async def mine(self) -> None:
+        """One block now, at the virtual time."""
+        await self.rpc.call("anvil_setNextBlockBaseFeePerGas", hex(BASE_FEE_WEI))
+        await self.rpc.call("evm_mine", {"timestamp": self.clock.now_s()})
+
+    async def _buy(self, units: int, buyer: Buyer) -> Run:
+        before = await balances(self.chain, self.accounts)
+        purchase = await buyer.buy(SELLER_URL, units)
+        await self._settle_down(purchase.settlement_id)
+        after = await balances(self.chain, self.accounts)
+        await self._audit()
+        seen = tuple(Balance(*key, before[key], after[key]) for key in before)
+        return Run(tuple(await self._facts()), seen, purchase)
+
+    async def _settle_down(self, settlement_id: str) -> None:
+        """Until the end has its confirmations: the tracker's `final`."""
+        for _ in range(self._rules.finality.depth + 5):
+            await self._advance(1)
+
+    async def _advance(self, blocks: int) -> int:
+        await self.clock.sleep(blocks * BLOCK_TIME_S)
+        # The services' next look at those blocks belongs to this call.
+        await self.clock.sleep(self._rules.poll_s)
+        await self._check_tasks()
+        return (await self.chain.head()).number
+
+    async def _check_tasks(self) -> None:
+        for task in self._tasks:
+            if task.done():
+                task.result()
+
+    async def _facts(self) -> list[Event]:
+        async with self.stores["tracker"].unit() as unit:
+            return [fact for _, fact in await unit.facts()]
+
+    async def _audit(self) -> None:
+        settlements = fold(await self._facts())
+        await audit_world(self.chain, tuple(settlements.values()))
+
+    async def _snapshot(self) -> Snapshot:
+        chain = await self.rpc.call("evm_snapshot")
+        stores = {name: store.dump() for name, store in self.stores.items()}
+        return Snapshot(self, chain, stores, self.loop.time(), self.random.state)
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        self._on_thread(self._stop)
+        self.rpc.now("anvil_dropAllTransactions")
+        self.rpc.now("evm_revert", snapshot.chain)
+        # A revert uses its snapshot up: the same id is taken again, so that one may come back.
+        again = self.rpc.now("evm_snapshot")
+        object.__setattr__(snapshot, "chain", again)
+        for name, image in snapshot.stores.items():
+            self.stores[name].restore(image)
+        self.random.state = snapshot.randomness
+        self._start(snapshot.seconds)
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._on_thread(lambda: self.loop.run_until_complete(work))
+
+    def _on_thread(self, work: Any) -> Any:
+        return self._thread.submit(work).result()
+
+    def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        gathered = asyncio.gather(*self._tasks, return_exceptions=True)
+        self.loop.run_until_complete(gathered)
+        self.loop.close()
