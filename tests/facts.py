@@ -313,9 +313,19 @@ def _mined_again(told: list[ev.Event]) -> list[ev.Event]:
             facts += [
                 replace(f, block=replace(f.block, hash=new))
                 for f in facts
-                if f.block and f.block.hash == fact.subject and swaps[f.subject] < 2
+                if f.block and f.block.hash == fact.subject
+                if swaps[f.subject] < 2 or f.block.tx != _swap_tx(told, f.subject)
             ]
     return facts
+
+
+def _swap_tx(told: list[ev.Event], subject: str) -> str:
+    """The transaction of a swap that its own story tells twice."""
+    return next(
+        f.block.tx
+        for f in told
+        if isinstance(f, ev.SettlementSwapped) and f.subject == subject and f.block
+    )
 
 
 def one_of_each(subject: str = "") -> list[ev.Event]:

@@ -164,11 +164,19 @@ class Settings:
 
     @classmethod
     def load(
-        cls, environ: Mapping[str, str] | None = None, folder: Path | None = None
+        cls,
+        environ: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        world: Mapping[str, Any] | None = None,
     ) -> Settings:
-        """Read environment, `.env` and world file. Raises InvalidSetting naming the variable."""
+        """Read environment, `.env` and world file. Raises InvalidSetting naming the variable.
+
+        `world`: take this one instead of the folder's (a world that is just being booted).
+        """
         folder = folder or Path.cwd()
-        world = world_variables(read_world(folder)) if (folder / WORLD_FILE).exists() else {}
+        if world is None:
+            world = read_world(folder) if (folder / WORLD_FILE).exists() else {}
+        world = world_variables(world)
         merged = {**world, **_dotenv(folder / ".env"), **(os.environ if environ is None else environ)}
         return cls({name: _value(setting, merged.get(name)) for name, setting in BY_NAME.items()})
 

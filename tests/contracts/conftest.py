@@ -57,6 +57,8 @@ def world(worlds: dict[Side, World], request: pytest.FixtureRequest) -> Iterator
     side to choose the order of currencies."""
     chosen = worlds[getattr(request, "param", "usdc_first")]
     chosen.deals.clear()
+    contracts = dict(chosen.contracts)
     snapshot = chosen.node.rpc("evm_snapshot")
     yield chosen
     chosen.node.rpc("evm_revert", snapshot)
+    chosen.contracts = contracts

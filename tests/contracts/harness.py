@@ -55,6 +55,8 @@ class Anvil:
                 *("--port", str(port), "--hardfork", "cancun", "--silent"),
                 *("--chain-id", str(CHAIN_ID), "--timestamp", str(GENESIS_TIME)),
                 *("--prune-history", "64", "--accounts", "1", "--auto-impersonate"),
+                # Gas is counted here, and free: whoever has a name can send.
+                *("--block-base-fee-per-gas", "0", "--disable-min-priority-fee"),
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -140,10 +142,10 @@ class Reverted(Exception):
 
 
 @contextlib.contextmanager
-def reverts(name: str, *args: Any) -> Iterator[None]:
+def reverts(name: str, *args: Any) -> Iterator[pytest.ExceptionInfo[Reverted]]:
     """The block must fail with this custom error, and with these arguments if any are given."""
     with pytest.raises(Reverted) as caught:
-        yield
+        yield caught
     expected = (name, args or caught.value.values)
     assert expected == (caught.value.name, caught.value.values)
 
@@ -176,15 +178,18 @@ def _canonical(parameter: dict[str, Any]) -> str:
 class Errors:
     """Every custom error of every ABI, by selector."""
 
-    BUILT_IN = (
+    # Solidity's own, and those of v4's libraries that PoolManager's ABI leaves out.
+    OTHERS: tuple[dict[str, Any], ...] = (
         {"name": "Error", "inputs": [{"type": "string"}]},
         {"name": "Panic", "inputs": [{"type": "uint256"}]},
+        {"name": "PoolAlreadyInitialized", "inputs": []},
+        {"name": "TickMisaligned", "inputs": [{"type": "int24"}, {"type": "int24"}]},
     )
 
     def __init__(self, artifacts: dict[str, Artifact]) -> None:
         entries = [e for a in artifacts.values() for e in a.abi if e["type"] == "error"]
         self.known: dict[bytes, tuple[str, list[str]]] = {}
-        for entry in itertools.chain(self.BUILT_IN, entries):
+        for entry in itertools.chain(self.OTHERS, entries):
             kinds = [_canonical(parameter) for parameter in entry["inputs"]]
             selector = keccak(text=f"{entry['name']}({','.join(kinds)})")[:4]
             self.known[selector] = (entry["name"], kinds)
@@ -228,7 +233,7 @@ class Chain:
     def submit(self, to: str, data: str, sender: Party | str, gas: int = GAS_LIMIT) -> str:
         """Hands a transaction to the node, which mines it at once unless told otherwise."""
         origin = sender.address if isinstance(sender, Party) else sender
-        message = {"from": origin, "data": data, "gas": hex(gas), "gasPrice": hex(2 * 10**9)}
+        message = {"from": origin, "data": data, "gas": hex(gas), "gasPrice": "0x0"}
         if to:
             message["to"] = to
         return str(self.node.rpc("eth_sendTransaction", message))
@@ -282,6 +287,10 @@ class Chain:
     def ask(self, contract: Contract, function: str, *args: Any) -> Any:
         """The answer of a view function."""
         return contract.get_function_by_name(function)(*args).call()
+
+    def selector(self, contract: Contract, function: str) -> bytes:
+        """The four bytes that a function is called by."""
+        return keccak(text=str(contract.get_function_by_name(function).abi_element_identifier))[:4]
 
     def mine(self, blocks: int = 1) -> None:
         if blocks > 0:

@@ -46,7 +46,7 @@ def bring(world: World, terms: Terms, status: str) -> None:
 def test_a_hostile_asset_does_not_keep_the_seller_from_its_money(world: World, mode: str) -> None:
     token, terms = hostile(world)
     bring(world, terms, "Swapped")
-    world.act(token, "setMode", MODES[mode], ADMIN.address, b"")
+    world.act(token, "setMode", MODES[mode], ADMIN.address, bytes(4))
     before = world.balance(world.usdc, SELLER)
 
     receipt = world.execute(terms, gas=500_000)
@@ -54,7 +54,7 @@ def test_a_hostile_asset_does_not_keep_the_seller_from_its_money(world: World, m
     assert receipt.one("PaymentParked")["token"] == token.address
     world.assert_conserved(token)
 
-    world.act(token, "setMode", MODES["Honest"], ADMIN.address, b"")
+    world.act(token, "setMode", MODES["Honest"], ADMIN.address, bytes(4))
     world.act(world.vault, "claim", token.address, BUYER.address, sender=BUYER)
     assert world.balance(token, BUYER) == terms.assetAmount
     world.assert_conserved(token)
@@ -65,7 +65,7 @@ def test_a_hostile_asset_does_not_keep_the_buyer_from_its_refund(world: World, m
     token, terms = hostile(world)
     before = world.balance(world.eurc, BUYER)
     bring(world, terms, "Funded")
-    world.act(token, "setMode", MODES[mode], ADMIN.address, b"")
+    world.act(token, "setMode", MODES[mode], ADMIN.address, bytes(4))
     world.refund(terms)
     assert world.balance(world.eurc, BUYER) == before
     assert world.claimable(token, SELLER) == terms.assetAmount
@@ -85,43 +85,42 @@ REENTRIES = [
 ]
 
 
+@pytest.mark.parametrize("moment", ["funding", "delivery"])
 @pytest.mark.parametrize("function", REENTRIES)
-def test_no_function_is_entered_twice(world: World, function: str) -> None:
-    """The asset calls back in the middle of its own delivery, with every role it could want."""
+def test_no_function_is_entered_twice(world: World, function: str, moment: str) -> None:
+    """The asset calls back in the middle of its own transfer, with every role it could want."""
     token, terms = hostile(world)
-    bring(world, terms, "Swapped")
     for role in ("FACILITATOR_ROLE", "DEFAULT_ADMIN_ROLE"):
         world.act(world.vault, "grantRole", world.ask(world.vault, role), token.address)
-    words = terms.words
-    arguments = {
-        "createSettlement": (words, b"", b""),
-        "fund": (words, NO_PERMIT, NO_PERMIT),
-        "fundWithAuthorization": (words, 0, 1, b"", NO_PERMIT),
-        "executeSwap": (words,),
-        "executeSettlement": (words, bytes(32)),
-        "refund": (words, bytes(32)),
-        "cancel": (words,),
-        "claim": (token.address, STRANGER.address),
-        "rescue": (world.usdc.address, STRANGER.address),
-    }
-    message = world.vault.encode_abi(function, args=list(arguments[function]))
-    world.act(token, "setMode", MODES["Reenter"], world.vault.address, message)
+    selector = world.selector(world.vault, function)
+    reenter = (MODES["Reenter"], world.vault.address, selector)
 
-    world.execute(terms)
-    assert world.ask(token, "gotThrough") is False
+    if moment == "funding":
+        world.act(token, "setMode", *reenter)
+        bring(world, terms, "Funded")
+    else:
+        bring(world, terms, "Swapped")
+        world.act(token, "setMode", *reenter)
+        world.execute(terms)
+        assert world.balance(token, BUYER) == terms.assetAmount
     answer = world.errors.decode(world.ask(token, "answer"))
     assert answer == ("ReentrancyGuardReentrantCall", ())
-    assert world.balance(token, BUYER) == terms.assetAmount
+    assert world.ask(token, "gotThrough") is False
     world.assert_conserved(token)
 
 
-def test_a_hostile_asset_cannot_make_the_vault_push(world: World) -> None:
+@pytest.mark.parametrize(
+    ("function", "error"), [("pushTransfer", "OnlySelf"), ("unlockCallback", "OnlyPoolManager")]
+)
+def test_what_is_not_guarded_against_reentry_is_closed(
+    world: World, function: str, error: str
+) -> None:
     token, terms = hostile(world)
     bring(world, terms, "Swapped")
-    message = world.vault.encode_abi("pushTransfer", args=[world.usdc.address, token.address, 1])
-    world.act(token, "setMode", MODES["Reenter"], world.vault.address, message)
+    selector = world.selector(world.vault, function)
+    world.act(token, "setMode", MODES["Reenter"], world.vault.address, selector)
     world.execute(terms)
-    assert world.errors.decode(world.ask(token, "answer")) == ("OnlySelf", ())
+    assert world.errors.decode(world.ask(token, "answer")) == (error, ())
     world.assert_conserved(token)
 
 
@@ -191,7 +190,6 @@ def test_one_settlement_is_not_paid_from_another_s_escrow(world: World) -> None:
 def test_a_pool_manager_that_was_not_asked_gets_nothing(world: World) -> None:
     """`unlockCallback` from a second, genuine pool manager is a stranger's call."""
     other = world.deploy("PoolManager", ADMIN.address)
-    world.node.rpc("anvil_setBalance", other.address, hex(10**18))
     with reverts("OnlyPoolManager"):
         world.act(world.vault, "unlockCallback", bytes(96), sender=other.address)
 

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from web3.contract import Contract
 
-from tests.contracts.harness import mine_address, reverts
+from tests.contracts.harness import CREATE2_DEPLOYER, mine_address, reverts
 from tests.contracts.vault_world import (
     ADMIN,
     BAND_BPS,
-    CREATE2_DEPLOYER,
     FACILITATOR,
     HOOK_FLAGS,
     LP_FEE_PIPS,
@@ -49,11 +48,9 @@ def play_vault(world: World) -> Contract:
 
 
 @pytest.fixture
-def fake(world: World) -> Any:
-    """The world's hook replaced by one whose vault is a puppet; undone afterwards."""
-    contracts = dict(world.contracts)
-    yield play_vault(world)
-    world.contracts = contracts
+def fake(world: World) -> Contract:
+    """The world's hook replaced by one whose vault is a puppet."""
+    return play_vault(world)
 
 
 # --------------------------------------------------------------------------- who may swap
@@ -144,15 +141,11 @@ def test_a_rate_is_good_for_its_time_and_not_a_second_more(world: World) -> None
 
 def test_no_rate_is_a_stale_rate(world: World) -> None:
     router = world.deploy("FakeRouter", world.manager.address)
-    contracts = dict(world.contracts)
-    try:
-        world.contracts["hook"] = world.deploy_hook(router.address)
-        world.act(world.manager, "initialize", world.pool_key(), world.sqrt_price())
-        world.act(router, "setLiveId", LIVE_ID)
-        with reverts("StaleRate", 0, 0):
-            world.act(router, "swap", world.pool_key(), swap_params(world, 1), LIVE_ID)
-    finally:
-        world.contracts = contracts
+    world.contracts["hook"] = world.deploy_hook(router.address)
+    world.act(world.manager, "initialize", world.pool_key(), world.sqrt_price())
+    world.act(router, "setLiveId", LIVE_ID)
+    with reverts("StaleRate", 0, 0):
+        world.act(router, "swap", world.pool_key(), swap_params(world, 1), LIVE_ID)
 
 
 def test_the_rate_reads_as_it_was_set(world: World) -> None:
@@ -303,15 +296,11 @@ def test_no_other_pool_passes_here(world: World) -> None:
 
 def test_only_the_admin_chooses_the_first_price(world: World) -> None:
     """v4 lets anyone initialize, and nobody could trade a spoilt price away again."""
-    contracts = dict(world.contracts)
-    try:
-        world.contracts["hook"] = world.deploy_hook(STRANGER.address)
-        for caller in (STRANGER, FACILITATOR):
-            with reverts("NotInitializer", caller.address):
-                world.act(world.manager, "initialize", world.pool_key(), 2**96, sender=caller)
-        world.act(world.manager, "initialize", world.pool_key(), 2**96)
-    finally:
-        world.contracts = contracts
+    world.contracts["hook"] = world.deploy_hook(STRANGER.address)
+    for caller in (STRANGER, FACILITATOR):
+        with reverts("NotInitializer", caller.address):
+            world.act(world.manager, "initialize", world.pool_key(), 2**96, sender=caller)
+    world.act(world.manager, "initialize", world.pool_key(), 2**96)
 
 
 def test_the_pool_opens_once(world: World) -> None:

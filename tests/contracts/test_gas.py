@@ -36,7 +36,7 @@ def four_steps(world: World, terms: Terms) -> dict[str, int]:
 
 def other_ends(world: World) -> dict[str, int]:
     """The warm costs of what is not on the main path."""
-    deals = [world.terms(salt=bytes([1, number]) * 16) for number in range(4)]
+    deals = [world.terms(salt=bytes([2, number]) * 16) for number in range(4)]
     for terms in deals:
         world.create(terms)
     authorised, cancelled, created, funded = deals

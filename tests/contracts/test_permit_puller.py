@@ -52,13 +52,13 @@ def test_a_permit_that_someone_else_submitted_first_has_done_its_work(world: Wor
 
     receipt = world.fund(terms, permits[world.eurc.address], permits[world.shares.address])
     skipped = [event.args for event in receipt.events if event.name == "PermitSkipped"]
-    assert [(args["token"], args["owner"]) for args in skipped] == [
+    assert [(each["token"], each["owner"]) for each in skipped] == [
         (world.eurc.address, BUYER.address),
         (world.shares.address, SELLER.address),
     ]
-    for args in skipped:
-        assert args["settlementId"] == world.id_of(terms)
-        assert world.errors.decode(args["reason"])[0] == "ERC2612InvalidSigner"
+    for each in skipped:
+        assert each["settlementId"] == world.id_of(terms)
+        assert world.errors.decode(each["reason"])[0] == "ERC2612InvalidSigner"
     world.assert_conserved()
 
 

@@ -83,7 +83,6 @@ def test_an_authorisation_works_in_both_forms_and_once(world: World) -> None:
     terms = world.terms()
     vault = world.vault.address  # impersonated: the payee must call
     signature = world.authorise(terms)
-    world.node.rpc("anvil_setBalance", vault, hex(10**18))
     world.receive_with_authorization(terms, signature, sender=vault)
     assert world.ask(world.eurc, "authorizationState", BUYER.address, world.id_of(terms))
     words = (BUYER.address, vault, terms.maxEurc, 0, FOREVER, world.id_of(terms))

@@ -111,8 +111,6 @@ class World(Chain):
 
     def build(self) -> None:
         """Deploys and wires everything, pool and deep liquidity included."""
-        for party in (ADMIN, FACILITATOR, BUYER, SELLER, STRANGER):
-            self.node.rpc("anvil_setBalance", party.address, hex(10**24))
         self.contracts["manager"] = self.deploy("PoolManager", ADMIN.address)
         self._deploy_fiat()
         self.contracts["shares"] = self.deploy("YieldPoolShare", self.usdc.address)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ape import accounts, networks
 from ape.contracts import ContractContainer
 from ape.exceptions import ApeException
 from ape.logging import logger
-from eth_abi import encode
+from eth_abi.abi import encode
 from ethpm_types import ContractType
 
 from workbench.chain import deploy as d
@@ -121,7 +122,7 @@ class _Deployer:
         return len(self.provider.get_code(address)) > 0
 
     def _bind(self, name: str, address: str) -> None:
-        kind = ContractType(contractName=name, abi=load(name).abi)
+        kind = ContractType.model_validate({"contractName": name, "abi": load(name).abi})
         self.at[name] = address
         # No explorer and no proxy: we know what is there, and each question is a round trip.
         self.contracts[name] = ContractContainer(kind).at(
@@ -156,8 +157,8 @@ class _Deployer:
             word = d.keccak(role.encode())
             self._ensure(
                 f"{contract}: {role} to {holder}",
-                lambda i=instance, w=word, h=holder: i.hasRole(w, h),
-                lambda i=instance, w=word, h=holder: i.grantRole(w, h, sender=self.admin),
+                partial(instance.hasRole, word, holder),
+                partial(instance.grantRole, word, holder, sender=self.admin),
             )
 
     def _set_rate(self) -> None:

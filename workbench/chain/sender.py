@@ -152,14 +152,13 @@ class SlotSender:
             if not slots:
                 return
             head = int(await self._rpc.call("eth_blockNumber"), 16)
-            used = await self._nonce(hex(max(0, head - self._finality.depth)))
             for slot in slots:
-                await self._look_after(slot, head, used)
+                await self._look_after(slot, head)
 
-    async def _look_after(self, slot: Slot, head: int, final_nonce: int) -> None:
+    async def _look_after(self, slot: Slot, head: int) -> None:
         receipt = await self._receipt(slot)
         if receipt is None:
-            return await self._missing(slot, final_nonce)
+            return await self._missing(slot, head)
         block = ev.BlockRef(
             int(receipt["blockNumber"], 16), receipt["blockHash"], receipt["transactionHash"], -1
         )
@@ -177,9 +176,9 @@ class SlotSender:
                 return dict(receipt)
         return None
 
-    async def _missing(self, slot: Slot, final_nonce: int) -> None:
+    async def _missing(self, slot: Slot, head: int) -> None:
         """No receipt: sent but waiting, dropped, taken back by a reorg, or its nonce is taken."""
-        if final_nonce > slot.nonce:
+        if await self._nonce_taken(slot, head):
             lost = replace(slot, state=SlotState.LOST, ok=False, block=None)
             text = f"nonce {slot.nonce} of {self.address} was used by another transaction."
             async with self._store.unit() as unit:
@@ -192,6 +191,12 @@ class SlotSender:
         # A slot that was mined and is not any more: its bytes are as good as on the first day.
         state = SlotState.SENT if slot.state is SlotState.MINED else slot.state
         await self._send(replace(slot, state=state, block=None, ok=True))
+
+    async def _nonce_taken(self, slot: Slot, head: int) -> bool:
+        """Whether somebody else's transaction with our nonce is final, not merely mined."""
+        if await self._nonce("latest") <= slot.nonce:
+            return False
+        return await self._nonce(hex(max(0, head - self._finality.depth))) > slot.nonce
 
     async def _mined(self, slot: Slot, block: ev.BlockRef, receipt: dict[str, Any]) -> Slot:
         ok = int(receipt["status"], 16) == 1

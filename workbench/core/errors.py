@@ -147,9 +147,9 @@ class OverBudget(SettlementError):
 
 
 class OutsideBand(SettlementError):
-    """The executed rate would leave the band around the reference rate."""
+    """The executed rate would leave the band: waiting does not heal that, and money is locked."""
 
-    code, transient = "outside_band", True
+    code = "outside_band"
 
 
 class StaleRate(SettlementError):

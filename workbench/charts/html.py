@@ -1,0 +1,42 @@
+"""A few lines that make HTML and escape by default: text is text unless it is already `Html`."""
+
+from __future__ import annotations
+
+from html import escape
+
+
+class Html(str):
+    """Markup that is finished. Only `el` and `join` make it."""
+
+    __slots__ = ()
+
+
+Content = str | int | float | None | list["Content"] | tuple["Content", ...]
+VOID = {"meta", "link", "br"}
+
+
+def join(content: Content) -> Html:
+    """The markup of what is given, in order; None is nothing, plain text is escaped."""
+    if content is None:
+        return Html("")
+    if isinstance(content, Html):
+        return content
+    if isinstance(content, list | tuple):
+        return Html("".join(join(each) for each in content))
+    return Html(escape(str(content)))
+
+
+def el(name: str, *content: Content, **attributes: str | int | float | None) -> Html:
+    """One element. `class_` is `class`, other underscores are hyphens; None leaves one out."""
+    pairs = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    end = "" if name in VOID else f"{join(list(content))}</{name}>"
+    return Html(f"<{name}{pairs}>{end}")
+
+
+def raw(text: str) -> Html:
+    """Our own style sheets and scripts, as they are written."""
+    return Html(text)

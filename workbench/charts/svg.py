@@ -1,0 +1,331 @@
+"""The timeline as inline SVG whose width is the reader's: places are per cent, heights pixels.
+
+Only the time axis stretches; text and row heights stay as they are, so that the same drawing
+reads well on a phone and on a wide screen. Colours come from the page's style sheet by class.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from workbench.charts.html import Content, Html, el, join, raw
+from workbench.charts.picture import (
+    ENDINGS,
+    LABELLED_LANES,
+    UNFINISHED,
+    Bar,
+    Lane,
+    Mark,
+    Picture,
+    seconds_text,
+    short,
+    spread,
+)
+from workbench.frames import STAGES
+
+TOP, ROW, LANE, THIN, FACT_ROW, STACK, AXIS = 24, 24, 20, 6, 17, 96, 40
+MOST_MARKS = 1500
+FIRST, LAST = 1.0, 98.5
+"""Where the first and the last fact stand, per cent of the width."""
+
+
+@dataclass
+class Sheet:
+    """The drawing while it grows: its height so far, the ink, and the names beside the rows."""
+
+    shown: Picture
+    height: float = TOP
+    ink: list[Content] = field(default_factory=list)
+    names: list[Content] = field(default_factory=list)
+    numbers: list[Content] = field(default_factory=list)
+
+    def x(self, ms: float) -> str:
+        return f"{self.place(ms):.3f}%"
+
+    def place(self, ms: float) -> float:
+        return FIRST + (LAST - FIRST) * ms / max(self.shown.span_ms, 1)
+
+    def name(self, text: str, y: float, class_: str = "") -> None:
+        self.names.append(el("div", text, class_=f"n {class_}".strip(), data_y=f"{y:g}"))
+
+
+def draw(shown: Picture) -> Html:
+    """Names, SVG and numbers: the three columns of the chart."""
+    sheet = Sheet(shown)
+    if shown.expanded:
+        _expanded(sheet)
+    elif shown.count:
+        _lanes(sheet)
+        _stack(sheet)
+    blocks = _blocks(sheet, sheet.height)
+    if shown.marks:
+        _facts(sheet)
+    axis = _axis(sheet)
+    text = f"{shown.count} settlements over {seconds_text(shown.span_ms / 1000)}"
+    picture = el(
+        "svg",
+        el("title", f"Timeline of {text}", id="chart-title"),
+        el("desc", _describe(shown), id="chart-desc"),
+        axis,
+        blocks,
+        sheet.ink,
+        role="img",
+        aria_labelledby="chart-title chart-desc",
+        width="100%",
+        height=f"{sheet.height + AXIS:g}",
+    )
+    columns = [el("div", sheet.names, class_="names", aria_hidden="true"), picture]
+    if sheet.numbers:
+        columns.append(el("div", sheet.numbers, class_="numbers", aria_hidden="true"))
+    return el("div", columns, class_="grid")
+
+
+def _describe(shown: Picture) -> str:
+    """What a person who cannot see the chart should know of it; the tables have the rest."""
+    ends: dict[str, int] = {}
+    for lane in shown.lanes:
+        ends[lane.state] = ends.get(lane.state, 0) + 1
+    states = ", ".join(f"{count} {state}" for state, count in ends.items())
+    return f"{states or 'No settlement'}; {len(shown.marks)} facts. The tables below say the same."
+
+
+# --- Lanes ----------------------------------------------------------------------------------------
+
+
+def _expanded(sheet: Sheet) -> None:
+    """A row for each stage of each settlement, its numbers beside it."""
+    for n, lane in enumerate(sheet.shown.lanes):
+        sheet.height += 10 if n else 0
+        sheet.name(short(lane.subject), sheet.height, "id")
+        headings = ("seconds", "block", "gas") if n == 0 else ("", "", "")
+        sheet.numbers.append(_number_row(headings, sheet.height, "head"))
+        sheet.height += ROW
+        for k, bar in enumerate(lane.bars):
+            y = sheet.height
+            sheet.name("under way" if bar.stage == UNFINISHED else bar.stage, y)
+            sheet.numbers.append(_number_row(_numbers(lane, bar), y))
+            if k:
+                x = sheet.x(bar.start_ms)
+                line = el("line", x1=x, x2=x, y1=y - ROW / 2, y2=y + ROW / 2, class_="thread")
+                sheet.ink.append(line)
+            sheet.ink.append(_bar(sheet, bar, lane, y + 5, ROW - 10, f"{n}-{k}"))
+            if bar.stage == lane.state:
+                sheet.ink.append(_ending(sheet, lane, y + ROW / 2, 5.5))
+            sheet.height += ROW
+        if lane.ghosts:
+            sheet.name("orphaned", sheet.height, "quiet")
+            sheet.ink.append([_dot(sheet, g, sheet.height + ROW / 2, 4) for g in lane.ghosts])
+            sheet.height += ROW
+
+
+def _numbers(lane: Lane, bar: Bar) -> tuple[str, str, str]:
+    first = bar is lane.bars[0]
+    return (
+        "" if first else f"{bar.seconds:.3f}",
+        "" if bar.block is None else f"{bar.block:,}",
+        "" if bar.gas is None else f"{bar.gas:,}",
+    )
+
+
+def _number_row(texts: tuple[str, str, str], y: float, class_: str = "") -> Html:
+    spans = [el("span", text) for text in texts]
+    return el("div", spans, class_=f"r {class_}".strip(), data_y=f"{y:g}")
+
+
+def _lanes(sheet: Sheet) -> None:
+    """A lane for each settlement; past some dozens thin ones, every tenth with its name."""
+    labelled = len(sheet.shown.lanes) <= LABELLED_LANES
+    tall = LANE if labelled else THIN
+    every = 1 if labelled else -(-20 // THIN)
+    for n, lane in enumerate(sheet.shown.lanes):
+        if n % every == 0:
+            sheet.name(short(lane.subject), sheet.height + (tall - ROW) / 2)
+        gap = 4 if labelled else 0.5
+        for k, bar in enumerate(lane.bars):
+            sheet.ink.append(_bar(sheet, bar, lane, sheet.height + gap, tall - 2 * gap, f"{n}-{k}"))
+        radius = 5 if labelled else 2
+        sheet.ink.append(_ending(sheet, lane, sheet.height + tall / 2, radius))
+        sheet.ink.append(
+            [_dot(sheet, g, sheet.height + tall / 2, radius * 0.7) for g in lane.ghosts]
+        )
+        sheet.height += tall
+    sheet.height += 8
+
+
+def _bar(sheet: Sheet, bar: Bar, lane: Lane, y: float, tall: float, key: str) -> Html | None:
+    """The time to one stage. A bar of no length is a hairline; the first stage is a dot."""
+    if bar is lane.bars[0]:
+        title = el("title", _say(lane, bar))
+        place = {"cx": sheet.x(bar.end_ms), "cy": y + tall / 2, "r": min(4, tall / 2)}
+        return el("circle", title, **place, class_=f"m {_class(bar.stage)}", data_k=key)
+    wide = (LAST - FIRST) * (bar.end_ms - bar.start_ms) / max(sheet.shown.span_ms, 1)
+    return el(
+        "rect",
+        el("title", _say(lane, bar)),
+        x=sheet.x(bar.start_ms),
+        y=f"{y:g}",
+        width=f"{max(wide, 0.25):.3f}%",
+        height=f"{tall:g}",
+        class_=f"m {_class(bar.stage)}",
+        data_k=key,
+    )
+
+
+def _say(lane: Lane, bar: Bar) -> str:
+    """The text of the detail: one line each."""
+    name = "under way" if bar.stage == UNFINISHED else bar.stage
+    first = bar is lane.bars[0]
+    lines = [
+        name,
+        f"at {bar.end_ms / 1000:.3f} s" if first else f"took {bar.seconds:.3f} s",
+        None if bar.block is None else f"block {bar.block:,}",
+        None if bar.gas is None else f"gas {bar.gas:,}",
+        None if bar.tx is None else f"tx {bar.tx}",
+        f"settlement {lane.subject}",
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _ending(sheet: Sheet, lane: Lane, y: float, radius: float) -> Html | None:
+    """How it ended: round for done, a cross for refunded, a square for rejected."""
+    shape = ENDINGS.get(lane.state)
+    if shape is None:
+        return None
+    x, class_ = sheet.x(lane.end_ms), f"end e-{lane.state}"
+    if shape == "circle":
+        return el("circle", cx=x, cy=f"{y:g}", r=radius, class_=class_)
+    s = radius * 0.8
+    path = f"M{-s} {-s}H{s}V{s}H{-s}Z"
+    if shape == "cross":
+        path = f"M{-s} {-s}L{s} {s}M{s} {-s}L{-s} {s}"
+    nested = [el("path", d=path, class_=f"{class_} {shape}")]
+    return el("svg", nested, x=x, y=f"{y:g}", overflow="visible", width=1, height=1)
+
+
+def _class(stage: str) -> str:
+    return f"s-{stage}" if stage in (*STAGES, UNFINISHED) else "s-other"
+
+
+# --- In flight, blocks, facts, axis ---------------------------------------------------------------
+
+
+def _stack(sheet: Sheet) -> None:
+    """How many settlements are on the way to each stage, one above the other."""
+    sheet.height += 14
+    bars = [bar for bar in sheet.shown.every_bar if bar.end_ms > bar.start_ms]
+    times = np.unique([ms for bar in bars for ms in (bar.start_ms, bar.end_ms)] or [0])
+    levels, below = [], np.zeros(len(times), dtype=int)
+    for stage in sheet.shown.stages:
+        change = np.zeros(len(times), dtype=int)
+        mine = [bar for bar in bars if bar.stage == stage]
+        np.add.at(change, np.searchsorted(times, [bar.start_ms for bar in mine]), 1)
+        np.add.at(change, np.searchsorted(times, [bar.end_ms for bar in mine]), -1)
+        levels.append((stage, below, below + np.cumsum(change)))
+        below = below + np.cumsum(change)
+    most = max(int(below.max()), 1)
+    paths = [
+        el("path", d=_steps(times, low, high, most), class_=_class(stage))
+        for stage, low, high in levels
+    ]
+    box = {"x": f"{FIRST}%", "y": sheet.height, "width": f"{LAST - FIRST}%", "height": STACK}
+    view = f"0 0 {max(sheet.shown.span_ms, 1)} {most}"
+    sheet.ink.append(el("svg", paths, **box, viewBox=view, preserveAspectRatio="none"))
+    sheet.name("in flight", sheet.height + STACK - ROW, "quiet")
+    sheet.name(f"{most:,} at most", sheet.height - 6, "quiet")
+    sheet.height += STACK + 2
+
+
+def _steps(times: np.ndarray, low: np.ndarray, high: np.ndarray, most: int) -> str:
+    """The outline of one layer: along its top to the right, along its bottom back."""
+    top = [f"H{t}V{most - h}" for t, h in zip(times, high, strict=True)]
+    back = [f"V{most - v}H{t}" for t, v in zip(times[::-1], [*low[::-1][1:], 0], strict=True)]
+    del back[-1]
+    start = f"M{times[0]} {most - low[0]}"
+    ends = [f"V{most - low[-1]}"]
+    return "".join([start, *top, *ends, *(f"H{t}V{most - v}" for t, v in
+                    zip(times[::-1], [*low[::-1][1:], low[0]], strict=True)), "Z"])
+
+
+def _blocks(sheet: Sheet, bottom: float) -> list[Content]:
+    """A hairline where a block moved a settlement; on narrow screens fewer carry a number."""
+    places = [(number, sheet.place(ms)) for number, ms in sheet.shown.blocks]
+    wide, narrow = spread(places, 4.2), {n for n, _ in spread(places, 13)}
+    ink: list[Content] = []
+    if wide:
+        sheet.name("block", 0, "quiet small")
+    for number, place in wide:
+        class_ = "tick" if number in narrow else "tick wide"
+        x = f"{place:.3f}%"
+        ink.append(el("line", x1=x, x2=x, y1=TOP - 5, y2=f"{bottom:g}", class_="block"))
+        ink.append(el("text", f"{number:,}", x=x, y=TOP - 10, class_=class_))
+    return ink
+
+
+def _facts(sheet: Sheet) -> None:
+    """A row for each type of fact, a dot for each fact."""
+    sheet.height += 22
+    marks = _merged(sheet.shown.marks)
+    for name in sheet.shown.types:
+        y = sheet.height + FACT_ROW / 2
+        sheet.name(name, sheet.height + (FACT_ROW - ROW) / 2, "fact")
+        sheet.ink.append(el("line", x1="0", x2="100%", y1=y, y2=y, class_="rule"))
+        sheet.ink.append([_dot(sheet, m, y, 3, n) for m, n in marks if m.type == name])
+        sheet.height += FACT_ROW
+
+
+def _merged(marks: tuple[Mark, ...]) -> list[tuple[Mark, int]]:
+    """Each mark and how many facts it stands for: one, unless there are very many."""
+    if len(marks) <= MOST_MARKS:
+        return [(mark, 1) for mark in marks]
+    groups: dict[tuple[str, bool, int], list[Mark]] = {}
+    for mark in marks:
+        groups.setdefault((mark.type, mark.stands, mark.at_ms), []).append(mark)
+    return [(group[0], len(group)) for group in groups.values()]
+
+
+def _dot(sheet: Sheet, mark: Mark, y: float, radius: float, count: int = 1) -> Html:
+    class_ = "m fact" if mark.stands else "m fact ghost"
+    title = el("title", _say_fact(mark, count))
+    return el(
+        "circle", title, cx=sheet.x(mark.at_ms), cy=f"{y:g}", r=f"{radius:g}", class_=class_
+    )
+
+
+def _say_fact(mark: Mark, count: int) -> str:
+    lines = [
+        mark.type if count == 1 else f"{mark.type} × {count}",
+        f"at {mark.at_ms / 1000:.3f} s" + ("" if mark.stands else ", in a block orphaned since"),
+    ]
+    if count == 1:
+        lines.append(f"fact {mark.seq} of {mark.source}")
+        lines += [] if mark.block is None else [f"block {mark.block:,}"]
+        own = {"tx": mark.tx, **mark.detail} if mark.tx else mark.detail
+        lines += [f"{key} {_plain(value)}" for key, value in own.items()]
+    return "\n".join(lines)
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _axis(sheet: Sheet) -> list[Content]:
+    """Seconds below, in steps of 1, 2 or 5 times a power of ten."""
+    y, span = sheet.height + 4, max(sheet.shown.span_ms / 1000, 0.001)
+    step = next(
+        m * 10.0**e for e in range(-3, 9) for m in (1, 2, 5) if span / (m * 10.0**e) <= 8.5
+    )
+    ink: list[Content] = [el("line", x1="0", x2="100%", y1=y, y2=y, class_="axis")]
+    count = int(span / step + 1e-9)
+    for n in range(count + 1):
+        x = sheet.x(n * step * 1000)
+        class_ = "tick" if count <= 5 or n % 2 == 0 else "tick wide"
+        ink.append(el("text", f"{n * step:g}", x=x, y=y + 15, class_=class_))
+        ink.append(el("line", x1=x, x2=x, y1=y, y2=y + 4, class_="axis"))
+    ink.append(el("text", "seconds since the first fact", x="50%", y=y + 32, class_="tick"))
+    return ink
+
+
+__all__ = ["draw", "join", "raw"]

@@ -1,0 +1,253 @@
+"""The command `workbench`. Each command does one thing, says what happens, and ends cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from workbench.core.errors import InvalidAmount, WorkbenchError
+from workbench.core.money import EURC, USDC, YPS, Amount, parse_decimal, parse_units
+
+AMOUNT_HELP = "in base units (100000000000000000000), or with the token's name (100yps)"
+
+
+class _AmountType(click.ParamType):
+    name = "amount"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value).strip()
+        try:
+            if text.lower().endswith("yps"):
+                return parse_units(str(parse_decimal(text[:-3].strip(), YPS.decimals)))
+            return parse_units(text)
+        except InvalidAmount as why:
+            self.fail(str(why), param, ctx)
+
+
+class _Interrupted(BaseException):
+    """SIGTERM, as an exception, so that every `finally` runs."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
+@click.version_option(package_name="settlement-workbench", prog_name="workbench")
+@click.option("-v", "--verbose", is_flag=True, help="Say more about what the services do.")
+def main(verbose: bool) -> None:
+    """Settlement Workbench: x402 OTC settlement on a real chain, on this machine.
+
+    \b
+    Try:
+      workbench demo            one whole settlement, from HTTP 402 to delivered asset
+      workbench up              chain, seller, facilitator and tracker, until Ctrl-C
+      workbench buy 100yps      a purchase from the world that `up` runs in this folder
+    """
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
+
+
+@main.command()
+@click.option("--amount", type=_AmountType(), default=100 * 10**18, help=f"YPS to buy, {AMOUNT_HELP}.")
+@click.option("--ports", type=click.Choice(["fixed", "auto"]), default="fixed",
+              help="fixed: 8402, 8403, 5000 or as set; auto: free ones.")  # fmt: skip
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"),
+              help="Folder in which the run is kept.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Progress on stderr; last line is JSON.")
+def demo(amount: int, ports: str, runs: Path, as_json: bool) -> None:
+    """Run one whole settlement on a fresh chain, and prove that every balance reconciles.
+
+    Exit code 0 means: executed, and correct to the base unit.
+    """
+    with _clean_exit(as_json):
+        from workbench.demo import run_demo
+        from workbench.settings import Settings
+
+        outcome = run_demo(
+            amount,
+            runs=runs,
+            auto_ports=ports == "auto",
+            progress=_progress,
+            settings=Settings.load(world={}),
+        )
+        if as_json:
+            click.echo(json.dumps(outcome.summary()))
+        else:
+            _show(outcome)
+
+
+@main.command()
+@click.option("--ports", type=click.Choice(["fixed", "auto"]), default="fixed",
+              help="fixed: 8402, 8403, 5000 or as set; auto: free ones.")  # fmt: skip
+@click.option("--chain-id", type=click.IntRange(1, 2**53), default=31337, show_default=True,
+              help="80002 rehearses Polygon Amoy.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON line on stdout once ready.")
+def up(ports: str, chain_id: int, as_json: bool) -> None:
+    """Run a chain, the seller, the facilitator and the tracker until Ctrl-C.
+
+    Writes .workbench/world.json (readable by you alone), so that `workbench buy` and notebooks in
+    this folder find the world. Everything ends with this command.
+    """
+    with _clean_exit(as_json):
+        from workbench.chain.boot import boot
+        from workbench.served import BLOCK_TIME_S, LocalWorld
+        from workbench.settings import Settings
+
+        settings = Settings.load(world={})
+        node, deployment = boot(chain_id, block_time=BLOCK_TIME_S, progress=_progress)
+        data = Path(tempfile.mkdtemp(prefix="workbench-up-"))
+        try:
+            world = LocalWorld(node, deployment, data, ports == "auto", settings)
+            asyncio.run(_serve(world, as_json))
+        finally:
+            node.stop()
+            shutil.rmtree(data, ignore_errors=True)
+
+
+async def _serve(world: Any, as_json: bool) -> None:
+    from workbench.served import write_world_file
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with world:
+        description = world.description()
+        remove = write_world_file(description, Path.cwd())
+        try:
+            if as_json:
+                click.echo(json.dumps(description))
+            else:
+                _tell_world(description)
+            while not stop.is_set() and world.node.alive:
+                try:
+                    await asyncio.wait_for(stop.wait(), 1.0)
+                except asyncio.TimeoutError:
+                    continue
+        finally:
+            remove()
+    if not stop.is_set():
+        raise WorkbenchError("the node ended.", hint="Run `workbench up` again.")
+
+
+@main.command()
+@click.argument("amount", type=_AmountType())
+@click.option("--seller-url", help="Another seller than the one in the settings.")
+@click.option("--json", "as_json", is_flag=True, help="Progress on stderr; last line is JSON.")
+def buy(amount: int, seller_url: str | None, as_json: bool) -> None:
+    """Buy AMOUNT of the asset over HTTP 402, and follow the settlement to its end.
+
+    AMOUNT is in base units as in the API (100000000000000000000), or 100yps.
+    Takes the world of `workbench up` in this folder, unless .env or the environment say otherwise.
+    """
+    with _clean_exit(as_json):
+        from workbench.settings import Settings
+
+        purchase = asyncio.run(_buy(Settings.load(), amount, seller_url))
+        if as_json:
+            from dataclasses import asdict
+
+            click.echo(json.dumps(asdict(purchase)))
+        else:
+            click.echo(f"{purchase.status}: {Amount(purchase.asset_amount, YPS)} for "
+                       f"{Amount(purchase.eurc_spent, EURC)}  {purchase.settlement_id}")  # fmt: skip
+        if purchase.status != "executed":
+            reason = purchase.reason or "unknown"
+            _fail(WorkbenchError(f"not executed; the reason on chain is {reason}."), False, 1)
+
+
+async def _buy(settings: Any, amount: int, seller_url: str | None) -> Any:
+    from workbench.live import live_buyer
+
+    async with live_buyer(settings) as buyer:
+        return await buyer.buy(seller_url or settings.need("SELLER_URL"), amount, _progress)
+
+
+@main.command("env")
+def env_command() -> None:
+    """Print every setting with its meaning and default (the text of .env.example)."""
+    from workbench.settings import env_example
+
+    click.echo(env_example(), nl=False)
+
+
+# --- How commands talk and end ----------------------------------------------------------------------
+
+
+def _progress(text: str) -> None:
+    click.echo(click.style(text, dim=text.startswith(" ")), err=True)
+
+
+def _tell_world(description: dict[str, Any]) -> None:
+    for name in ("tracker", "seller", "facilitator", "rpc"):
+        click.echo(f"  {name:12} {description[f'{name}_url']}")
+    click.echo(f"  {'chain id':12} {description['chain_id']}")
+    click.echo("Buy something in another terminal:  workbench buy 100yps      (Ctrl-C ends it all)")
+
+
+def _show(outcome: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    stages = Table(title=f"Settlement {outcome.purchase.settlement_id}", title_justify="left")
+    for name, justify in (("stage", "left"), ("block", "right"), ("gas", "right"),
+                          ("seconds", "right"), ("transaction", "left")):  # fmt: skip
+        stages.add_column(name, justify=justify, no_wrap=name != "transaction")  # type: ignore[arg-type]
+    for stage in outcome.stages:
+        gas = f"{stage['gas']:,}" if stage["gas"] else ""
+        block = str(stage["block"] or "")
+        stages.add_row(stage["name"], block, gas, f"{stage['seconds']:.1f}", stage["tx"] or "")
+    console.print(stages)
+    table = Table(title="Balances", title_justify="left")
+    for name in ("account", "token", "before", "after", "change"):
+        table.add_column(name, justify="left" if name in ("account", "token") else "right")
+    tokens = {token.symbol: token for token in (USDC, EURC, YPS)}
+    for row in outcome.balances:
+        amounts = (str(Amount(units, tokens[row.token])).split()[0]
+                   for units in (row.before, row.after, row.change))  # fmt: skip
+        table.add_row(row.account, row.token, *amounts)
+    console.print(table)
+    console.print(f"Executed, and every balance reconciles. Open {outcome.run_dir}/timeline.html")
+
+
+@contextmanager
+def _clean_exit(as_json: bool) -> Iterator[None]:
+    """Errors as text or JSON; SIGTERM and Ctrl-C run every `finally` first."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except WorkbenchError as why:
+        _fail(why, as_json, 1)
+    except _Interrupted:
+        sys.exit(143)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        click.echo("interrupted; everything is stopped.", err=True)
+        sys.exit(130)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise _Interrupted
+
+
+def _fail(why: WorkbenchError, as_json: bool, code: int) -> NoReturn:
+    if as_json:
+        click.echo(json.dumps({"status": "failed", **why.to_json()}))
+    click.echo(click.style("error: ", fg="red", bold=True) + why.message, err=True)
+    if why.hint:
+        click.echo(f"  {why.hint}", err=True)
+    sys.exit(code)
+
+
+__all__ = ["Callable", "main", "os"]
