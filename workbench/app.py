@@ -7,8 +7,8 @@ from collections.abc import Callable
 from workbench.core.finality import Policy
 from workbench.core.ports import Addresses
 from workbench.core.pricing import Price
-from workbench.world import World
 from workbench.wiring import Keys, Rules
+from workbench.world import World
 
 LOCAL_FINALITY = Policy(2)
 """Confirmations in worlds that we boot (agreement 6)."""

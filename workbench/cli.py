@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -60,7 +59,9 @@ def main(verbose: bool) -> None:
 
 
 @main.command()
-@click.option("--amount", type=_AmountType(), default=100 * 10**18, help=f"YPS to buy, {AMOUNT_HELP}.")
+@click.option(
+    "--amount", type=_AmountType(), default=100 * 10**18, help=f"YPS to buy, {AMOUNT_HELP}."
+)
 @click.option("--ports", type=click.Choice(["fixed", "auto"]), default="fixed",
               help="fixed: 8402, 8403, 5000 or as set; auto: free ones.")  # fmt: skip
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"),
@@ -133,7 +134,7 @@ async def _serve(world: Any, as_json: bool) -> None:
             while not stop.is_set() and world.node.alive:
                 try:
                     await asyncio.wait_for(stop.wait(), 1.0)
-                except asyncio.TimeoutError:
+                except TimeoutError:
                     continue
         finally:
             remove()
@@ -161,7 +162,7 @@ def buy(amount: int, seller_url: str | None, as_json: bool) -> None:
             click.echo(json.dumps(asdict(purchase)))
         else:
             click.echo(f"{purchase.status}: {Amount(purchase.asset_amount, YPS)} for "
-                       f"{Amount(purchase.eurc_spent, EURC)}  {purchase.settlement_id}")  # fmt: skip
+                       f"{Amount(purchase.eurc_spent, EURC)} {purchase.settlement_id}")  # fmt: skip
         if purchase.status != "executed":
             reason = purchase.reason or "unknown"
             _fail(WorkbenchError(f"not executed; the reason on chain is {reason}."), False, 1)
@@ -182,7 +183,7 @@ def env_command() -> None:
     click.echo(env_example(), nl=False)
 
 
-# --- How commands talk and end ----------------------------------------------------------------------
+# --- How commands talk and end ---
 
 
 def _progress(text: str) -> None:
@@ -248,6 +249,3 @@ def _fail(why: WorkbenchError, as_json: bool, code: int) -> NoReturn:
     if why.hint:
         click.echo(f"  {why.hint}", err=True)
     sys.exit(code)
-
-
-__all__ = ["Callable", "main", "os"]

@@ -88,7 +88,9 @@ async def _serve_and_buy(
         before = await balances(chain, accounts)
         progress("3/5  buying")
         seller_url = world.servers["seller"].url
-        purchase = await wiring.buyer().buy(seller_url, asset_amount, lambda t: progress(f"     {t}"))
+        purchase = await wiring.buyer().buy(
+            seller_url, asset_amount, lambda t: progress(f"     {t}")
+        )
         facts = await _final_facts(world, purchase.settlement_id)
         after = await balances(chain, accounts)
         progress("4/5  reconciling every balance")

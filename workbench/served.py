@@ -157,7 +157,7 @@ class LocalWorld:
             store.close()
 
     def description(self) -> dict[str, Any]:
-        """What `up --json` prints and the world file holds. Test keys, and only because they are."""
+        """What `up --json` prints and the world file holds: test keys, which everybody knows."""
         return {
             "rpc_url": self.node.url,
             "chain_id": self.deployment.chain_id,

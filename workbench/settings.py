@@ -88,7 +88,9 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
             Setting("SELLER_PRIVATE_KEY", "", "the seller's key", _key, secret=True),
             Setting("BUYER_PRIVATE_KEY", "", "the buyer's key", _key, secret=True),
             Setting("PRIVATE_KEY", "", "the facilitator's key", _key, secret=True),
-            Setting("KEEPER_PRIVATE_KEY", "", "sets the reference rate; optional", _key, secret=True),
+            Setting(
+                "KEEPER_PRIVATE_KEY", "", "sets the reference rate; optional", _key, secret=True
+            ),
         ),
     ),
     (
@@ -116,7 +118,9 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
             ),
             Setting("MAX_EURC_PER_PURCHASE", "", "buyer's ceiling; empty: none", _ceiling),
             Setting("QUOTE_LIFETIME_S", "600", "how long an offer holds", _integer(10, 86_400)),
-            Setting("FINALITY_CONFIRMATIONS", "10", "blocks on top of the swap", _integer(0, 10_000)),
+            Setting(
+                "FINALITY_CONFIRMATIONS", "10", "blocks on top of the swap", _integer(0, 10_000)
+            ),
             Setting("FINALITY_TIMEOUT_S", "600", "then an alarm, no refund", _integer(1, 86_400)),
             Setting("POLL_INTERVAL_MS", "500", "how often services look", _integer(10, 60_000)),
         ),
@@ -177,7 +181,11 @@ class Settings:
         if world is None:
             world = read_world(folder) if (folder / WORLD_FILE).exists() else {}
         world = world_variables(world)
-        merged = {**world, **_dotenv(folder / ".env"), **(os.environ if environ is None else environ)}
+        merged = {
+            **world,
+            **_dotenv(folder / ".env"),
+            **(os.environ if environ is None else environ),
+        }
         return cls({name: _value(setting, merged.get(name)) for name, setting in BY_NAME.items()})
 
 
@@ -191,7 +199,9 @@ def _value(setting: Setting, text: str | None) -> Any:
         shown = "" if setting.secret else f" ({text[:80]!r})"
         cause = why.message if not setting.secret else "is not what it should be"
         raise InvalidSetting(
-            f"{setting.name}{shown}: {cause}.".replace("..", "."), hint=why.hint, setting=setting.name
+            f"{setting.name}{shown}: {cause}.".replace("..", "."),
+            hint=why.hint,
+            setting=setting.name,
         ) from None
 
 

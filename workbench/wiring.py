@@ -47,7 +47,7 @@ class SeededRandomness:
     """The same tokens for the same seed. `state` can be kept and put back."""
 
     def __init__(self, seed: int) -> None:
-        self._random = _random.Random(seed)
+        self._random = _random.Random(seed)  # noqa: S311 - repeatable on purpose
 
     def token(self) -> str:
         return "0x" + self._random.randbytes(32).hex()

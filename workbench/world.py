@@ -8,7 +8,7 @@ runs one in the main thread (agreement 1). Time passes during calls, never betwe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -20,7 +20,7 @@ from workbench.core.audit import Balance
 from workbench.core.errors import InvalidAmount
 from workbench.core.events import Event
 from workbench.core.money import YPS, parse_decimal
-from workbench.core.ports import Addresses
+from workbench.core.ports import Addresses, Request, Response, Service
 from workbench.core.settlement import Settlement, fold
 from workbench.services.buyer import Buyer, Purchase
 from workbench.services.facilitator import Facilitator
@@ -172,6 +172,14 @@ class World:
         """The whole world as it is now."""
         return self._do(self._snapshot())
 
+    def get(self, url: str, **headers: str) -> Response:
+        """One GET in this world's network: http://seller, http://facilitator, http://tracker.
+
+        Header names with `_` for `-`: `world.get("http://seller/…", X_PAYMENT="…")`.
+        """
+        named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+        return self._do(self.http.send(Request("GET", url, headers=named)))
+
     @property
     def run(self) -> Run:
         """Everything that happened so far."""
@@ -248,7 +256,7 @@ class World:
         self.facilitator: Facilitator = await self.wiring.facilitator()
         self.tracker: Tracker = self.wiring.tracker()
         self.buyer: Buyer = self.wiring.buyer()
-        services = {
+        services: dict[str, Service] = {
             SELLER_URL: self.seller,
             FACILITATOR_URL: self.facilitator,
             TRACKER_URL: self.tracker,
@@ -322,7 +330,7 @@ class World:
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         return self._on_thread(lambda: self.loop.run_until_complete(work))
 
-    def _on_thread(self, work: Any) -> Any:
+    def _on_thread(self, work: Callable[[], T]) -> T:
         return self._thread.submit(work).result()
 
     def _stop(self) -> None:

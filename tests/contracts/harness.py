@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -348,6 +348,7 @@ def sign(
     return bytes(party.account.sign_message(data).signature)
 
 
+@cache
 def mine_address(initcode: bytes, flags: int) -> tuple[bytes, str]:
     """The first CREATE2 salt whose address has these low 14 bits, and the address."""
     tail = keccak(initcode)

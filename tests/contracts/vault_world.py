@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import astuple, dataclass, fields, replace
 from math import isqrt
 from typing import Any, Literal
@@ -92,6 +93,8 @@ class World(Chain):
         self.side = side
         self.contracts: dict[str, Contract] = {}
         self.deals: set[Terms] = set()
+        self.ids: dict[tuple[str, Terms], bytes] = {}
+        self.domains: dict[str, dict[str, Any]] = {}
 
     def deploy_hook(self, vault: str) -> Contract:
         """A FacilitatorHook for that vault, at an address with the right low bits."""
@@ -210,13 +213,12 @@ class World(Chain):
 
     def domain(self, contract: Contract) -> dict[str, Any]:
         """The EIP-712 domain that the contract itself reports (EIP-5267)."""
-        _, name, version, chain_id, address, _, _ = self.ask(contract, "eip712Domain")
-        return {
-            "name": name,
-            "version": version,
-            "chainId": chain_id,
-            "verifyingContract": address,
-        }
+        if contract.address not in self.domains:
+            _, name, version, chain_id, address, _, _ = self.ask(contract, "eip712Domain")
+            words = ("name", "version", "chainId", "verifyingContract")
+            values = (name, version, chain_id, address)
+            self.domains[contract.address] = dict(zip(words, values, strict=True))
+        return self.domains[contract.address]
 
     def sign_terms(self, terms: Terms, party: Party, **domain: Any) -> bytes:
         """A party's consent; altered domain fields make it a consent to something else."""
@@ -291,7 +293,10 @@ class World(Chain):
         return Terms(BUYER.address, SELLER.address, self.shares.address).altered(**changes)
 
     def id_of(self, terms: Terms) -> bytes:
-        return bytes(self.ask(self.vault, "settlementId", terms.words))
+        key = (self.vault.address, terms)
+        if key not in self.ids:
+            self.ids[key] = bytes(self.ask(self.vault, "settlementId", terms.words))
+        return self.ids[key]
 
     def status_of(self, terms: Terms) -> str:
         return STATUS[self.ask(self.vault, "statusOf", self.id_of(terms))]
@@ -391,30 +396,28 @@ class World(Chain):
         address = owner if isinstance(owner, str) else owner.address
         return int(self.ask(self.vault, "claimable", token.address, address))
 
-    def liabilities(self, token: Contract) -> int:
-        """What the vault owes of a token, reckoned from the deals and not from `escrowed`."""
-        owed = sum(
-            self.claimable(token, owner)
-            for owner in {deal.buyer for deal in self.deals} | {deal.seller for deal in self.deals}
-        )
+    def liabilities(self) -> Counter[str]:
+        """What the vault owes by token, reckoned from the deals and not from `escrowed`."""
+        owed: Counter[str] = Counter()
+        for token in {deal.asset for deal in self.deals} | {self.usdc.address, self.eurc.address}:
+            for owner in {deal.buyer for deal in self.deals} | {d.seller for d in self.deals}:
+                owed[token] += self.ask(self.vault, "claimable", token, owner)
         for deal in self.deals:
             code, _, spent = self.ask(self.vault, "settlements", self.id_of(deal))
-            status = STATUS[code]
-            if status in ("Funded", "Swapped") and token.address == deal.asset:
-                owed += deal.assetAmount
-            if status == "Funded" and token.address == self.eurc.address:
-                owed += deal.maxEurc
-            if status == "Swapped" and token.address == self.eurc.address:
-                owed += deal.maxEurc - spent
-            if status == "Swapped" and token.address == self.usdc.address:
-                owed += deal.requiredUsdc
+            if STATUS[code] == "Funded":
+                owed += Counter({deal.asset: deal.assetAmount, self.eurc.address: deal.maxEurc})
+            if STATUS[code] == "Swapped":
+                owed += Counter({deal.asset: deal.assetAmount})
+                owed += Counter({self.usdc.address: deal.requiredUsdc})
+                owed += Counter({self.eurc.address: deal.maxEurc - spent})
         return owed
 
     def assert_conserved(self, *more_tokens: Contract, surplus: int = 0) -> None:
         """I1 and I8: the vault holds exactly what it owes, and its helpers hold nothing."""
+        owed = self.liabilities()
         for token in (self.usdc, self.eurc, self.shares, *more_tokens):
-            assert self.escrowed(token) == self.liabilities(token)
-            assert self.balance(token, self.vault) == self.escrowed(token) + surplus
+            assert self.escrowed(token) == owed[token.address]
+            assert self.balance(token, self.vault) == owed[token.address] + surplus
             for helper in (self.puller, self.hook, self.seeder):
                 assert self.balance(token, helper) == 0
 

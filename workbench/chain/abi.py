@@ -11,7 +11,7 @@ from dataclasses import fields
 from functools import cache
 from typing import Any, cast
 
-from eth_abi import decode, encode
+from eth_abi.abi import decode, encode
 from eth_hash.auto import keccak
 
 from workbench.chain.artifacts import load
@@ -23,7 +23,7 @@ from workbench.core.x402 import snake
 OURS = ("SettlementVault", "FacilitatorHook", "PermitPuller", "MockUSDC", "YieldPoolShare")
 ERROR_SOURCES = (*OURS, "PoolManager")
 WRAPPED_ERROR = bytes.fromhex("90bfb865")
-"""Uniswap's CustomRevert.WrappedError(address,bytes4,bytes,bytes): how v4 passes a hook's revert."""
+"""Uniswap's WrappedError(address,bytes4,bytes,bytes): how v4 passes a hook's revert on."""
 
 
 def hex_bytes(text: str) -> bytes:
@@ -188,7 +188,7 @@ _HINTS: dict[type[WorkbenchError], str] = {
     errors.InsufficientAllowance: "Let the seller approve PermitPuller for its asset, and check "
     "that the buyer's permit covers its budget.",
     errors.InsufficientFunds: "The buyer needs its whole EURC budget, the seller the asset.",
-    errors.InsufficientOutput: "The EURC/USDC pool has too little liquidity: buy less, or add some.",
+    errors.InsufficientOutput: "The EURC/USDC pool lacks liquidity: buy less, or add some.",
     errors.OverBudget: "Raise the slippage tolerance (SLIPPAGE_BPS) and buy again.",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from eth_hash.auto import keccak
@@ -119,6 +120,9 @@ class EvmChain:
     async def valid_signature(self, signer: str, digest: bytes, signature: str) -> bool:
         return recover(digest, signature) == signer
 
+    def checksum(self, address: str) -> str:
+        return checksum(address)
+
     def resource_hash(self, resource: str) -> str:
         return to_hex(keccak(resource.encode()))
 
@@ -129,7 +133,9 @@ class EvmChain:
         return self._vault("create", "createSettlement", _abi_terms(terms), *signatures)
 
     def fund(self, terms: Terms, buyer: Permit, seller: Permit) -> Call:
-        return self._vault("fund", "fund", _abi_terms(terms), _abi_permit(buyer), _abi_permit(seller))
+        return self._vault(
+            "fund", "fund", _abi_terms(terms), _abi_permit(buyer), _abi_permit(seller)
+        )
 
     def execute_swap(self, terms: Terms) -> Call:
         return self._vault("swap", "executeSwap", _abi_terms(terms))
@@ -150,6 +156,15 @@ class EvmChain:
     def _vault(self, act: str, function: str, *arguments: Any) -> Call:
         data = abi.encode_call("SettlementVault", function, *arguments)
         return Call(act, self.addresses.vault, data)
+
+
+@cache
+def checksum(address: str) -> str:
+    """EIP-55 of an address in hex."""
+    digits = address.removeprefix("0x").lower()
+    digest = keccak(digits.encode()).hex()
+    pairs = zip(digits, digest, strict=False)
+    return "0x" + "".join(c.upper() if int(h, 16) > 7 else c for c, h in pairs)
 
 
 def _abi_terms(terms: Terms) -> tuple[Any, ...]:

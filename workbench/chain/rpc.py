@@ -6,7 +6,6 @@ loop's own: simulated worlds and set-up steps use it.
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import itertools
 import json
@@ -90,7 +89,7 @@ class HttpRpc:
         try:
             async with self._session.post(self.url, data=body, headers=headers) as answer:
                 raw = await answer.read()
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as why:
+        except (TimeoutError, aiohttp.ClientError, OSError) as why:
             raise _unreachable(self.url, str(why) or type(why).__name__) from why
         return result_of(self.url, method, raw)
 

@@ -7,6 +7,7 @@ taking another nonce. What was mined is watched until it is final.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -56,7 +57,7 @@ class SlotSender:
     # --- Submitting ---
 
     async def submit(self, subject: str, call: Call, attempt: int = 1) -> str:
-        """See `core.ports.Sender.submit`. `attempt` above 1: the earlier ones are final failures."""
+        """See `core.ports.Sender.submit`. `attempt` above 1: the earlier ones have failed."""
         async with self._submitting:
             slot = await self._find(subject, call.act, attempt)
             if slot is None:
@@ -237,10 +238,8 @@ class SlotSender:
         """See `core.ports.Sender.mined`."""
         limit = self._clock.now_ms() + int(timeout_s * 1000)
         while True:
-            try:
+            with suppress(RpcUnreachable):  # The node may be back before our time is up.
                 await self.pump()
-            except RpcUnreachable:
-                pass  # The node may be back before our time is up.
             slot = await self._find(subject, act, attempt)
             if slot and slot.block and slot.ok:
                 return slot.block

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 
@@ -11,7 +12,7 @@ class Html(str):
     __slots__ = ()
 
 
-Content = str | int | float | None | list["Content"] | tuple["Content", ...]
+Content = str | int | float | None | Sequence["Content"]
 VOID = {"meta", "link", "br"}
 
 
@@ -21,19 +22,19 @@ def join(content: Content) -> Html:
         return Html("")
     if isinstance(content, Html):
         return content
-    if isinstance(content, list | tuple):
-        return Html("".join(join(each) for each in content))
-    return Html(escape(str(content)))
+    if isinstance(content, str | int | float):
+        return Html(escape(str(content)))
+    return Html("".join(join(each) for each in content))
 
 
-def el(name: str, *content: Content, **attributes: str | int | float | None) -> Html:
+def el(name: str, /, *content: Content, **attributes: str | int | float | None) -> Html:
     """One element. `class_` is `class`, other underscores are hyphens; None leaves one out."""
     pairs = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
-    end = "" if name in VOID else f"{join(list(content))}</{name}>"
+    end = "" if name in VOID else f"{join(content)}</{name}>"
     return Html(f"<{name}{pairs}>{end}")
 
 

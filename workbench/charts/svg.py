@@ -10,8 +10,9 @@ import json
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from workbench.charts.html import Content, Html, el, join, raw
+from workbench.charts.html import Content, Html, el
 from workbench.charts.picture import (
     ENDINGS,
     LABELLED_LANES,
@@ -26,6 +27,9 @@ from workbench.charts.picture import (
 )
 from workbench.frames import STAGES
 
+Steps = NDArray[np.int64]
+NAMES, NUMBERS = 132, 178
+"""Widths of the columns beside the chart, pixels; the style sheet says the same."""
 TOP, ROW, LANE, THIN, FACT_ROW, STACK, AXIS = 24, 24, 20, 6, 17, 96, 40
 MOST_MARKS = 1500
 FIRST, LAST = 1.0, 98.5
@@ -49,7 +53,13 @@ class Sheet:
         return FIRST + (LAST - FIRST) * ms / max(self.shown.span_ms, 1)
 
     def name(self, text: str, y: float, class_: str = "") -> None:
-        self.names.append(el("div", text, class_=f"n {class_}".strip(), data_y=f"{y:g}"))
+        """Beside the row that begins at `y`."""
+        self.names.append(el("text", text, x=NAMES - 10, y=f"{y + ROW / 2 + 4:g}", class_=class_))
+
+    def number(self, texts: tuple[str, str, str], y: float) -> None:
+        """Seconds, block and gas of the row that begins at `y`."""
+        for text, x in zip(texts, (62, 112, NUMBERS - 2), strict=True):
+            self.numbers.append(el("text", text, x=x, y=f"{y + ROW / 2 + 4:g}"))
 
 
 def draw(shown: Picture) -> Html:
@@ -63,23 +73,18 @@ def draw(shown: Picture) -> Html:
     blocks = _blocks(sheet, sheet.height)
     if shown.marks:
         _facts(sheet)
-    axis = _axis(sheet)
-    text = f"{shown.count} settlements over {seconds_text(shown.span_ms / 1000)}"
-    picture = el(
-        "svg",
-        el("title", f"Timeline of {text}", id="chart-title"),
-        el("desc", _describe(shown), id="chart-desc"),
-        axis,
-        blocks,
-        sheet.ink,
-        role="img",
-        aria_labelledby="chart-title chart-desc",
-        width="100%",
-        height=f"{sheet.height + AXIS:g}",
-    )
-    columns = [el("div", sheet.names, class_="names", aria_hidden="true"), picture]
+    ink = [_axis(sheet), blocks, sheet.ink]
+    text = f"Timeline of {shown.count} settlements over {seconds_text(shown.span_ms / 1000)}"
+    tall = f"{sheet.height + AXIS:g}"
+    names = el("title", text, id="chart-title"), el("desc", _describe(shown), id="chart-desc")
+    label = {"role": "img", "aria_labelledby": "chart-title chart-desc"}
+    columns = [
+        el("svg", sheet.names, class_="names", width=NAMES, height=tall, aria_hidden="true"),
+        el("svg", names, ink, class_="time", **label, width="100%", height=tall),
+    ]
     if sheet.numbers:
-        columns.append(el("div", sheet.numbers, class_="numbers", aria_hidden="true"))
+        beside = {"class_": "numbers", "aria_hidden": "true"}
+        columns.append(el("svg", sheet.numbers, **beside, width=NUMBERS, height=tall))
     return el("div", columns, class_="grid")
 
 
@@ -100,13 +105,13 @@ def _expanded(sheet: Sheet) -> None:
     for n, lane in enumerate(sheet.shown.lanes):
         sheet.height += 10 if n else 0
         sheet.name(short(lane.subject), sheet.height, "id")
-        headings = ("seconds", "block", "gas") if n == 0 else ("", "", "")
-        sheet.numbers.append(_number_row(headings, sheet.height, "head"))
+        if n == 0:
+            sheet.number(("seconds", "block", "gas"), sheet.height)
         sheet.height += ROW
         for k, bar in enumerate(lane.bars):
             y = sheet.height
             sheet.name("under way" if bar.stage == UNFINISHED else bar.stage, y)
-            sheet.numbers.append(_number_row(_numbers(lane, bar), y))
+            sheet.number(_numbers(lane, bar), y)
             if k:
                 x = sheet.x(bar.start_ms)
                 line = el("line", x1=x, x2=x, y1=y - ROW / 2, y2=y + ROW / 2, class_="thread")
@@ -128,11 +133,6 @@ def _numbers(lane: Lane, bar: Bar) -> tuple[str, str, str]:
         "" if bar.block is None else f"{bar.block:,}",
         "" if bar.gas is None else f"{bar.gas:,}",
     )
-
-
-def _number_row(texts: tuple[str, str, str], y: float, class_: str = "") -> Html:
-    spans = [el("span", text) for text in texts]
-    return el("div", spans, class_=f"r {class_}".strip(), data_y=f"{y:g}")
 
 
 def _lanes(sheet: Sheet) -> None:
@@ -159,8 +159,8 @@ def _bar(sheet: Sheet, bar: Bar, lane: Lane, y: float, tall: float, key: str) ->
     """The time to one stage. A bar of no length is a hairline; the first stage is a dot."""
     if bar is lane.bars[0]:
         title = el("title", _say(lane, bar))
-        place = {"cx": sheet.x(bar.end_ms), "cy": y + tall / 2, "r": min(4, tall / 2)}
-        return el("circle", title, **place, class_=f"m {_class(bar.stage)}", data_k=key)
+        x, radius, class_ = sheet.x(bar.end_ms), min(4, tall / 2), f"m {_class(bar.stage)}"
+        return el("circle", title, cx=x, cy=y + tall / 2, r=radius, class_=class_, data_k=key)
     wide = (LAST - FIRST) * (bar.end_ms - bar.start_ms) / max(sheet.shown.span_ms, 1)
     return el(
         "rect",
@@ -230,23 +230,25 @@ def _stack(sheet: Sheet) -> None:
         el("path", d=_steps(times, low, high, most), class_=_class(stage))
         for stage, low, high in levels
     ]
-    box = {"x": f"{FIRST}%", "y": sheet.height, "width": f"{LAST - FIRST}%", "height": STACK}
-    view = f"0 0 {max(sheet.shown.span_ms, 1)} {most}"
-    sheet.ink.append(el("svg", paths, **box, viewBox=view, preserveAspectRatio="none"))
+    box: dict[str, str | int | float | None] = {
+        "x": f"{FIRST}%",
+        "y": sheet.height,
+        "width": f"{LAST - FIRST}%",
+        "height": STACK,
+        "viewBox": f"0 0 {max(sheet.shown.span_ms, 1)} {most}",
+        "preserveAspectRatio": "none",
+    }
+    sheet.ink.append(el("svg", paths, **box))
     sheet.name("in flight", sheet.height + STACK - ROW, "quiet")
     sheet.name(f"{most:,} at most", sheet.height - 6, "quiet")
     sheet.height += STACK + 2
 
 
-def _steps(times: np.ndarray, low: np.ndarray, high: np.ndarray, most: int) -> str:
+def _steps(times: Steps, low: Steps, high: Steps, most: int) -> str:
     """The outline of one layer: along its top to the right, along its bottom back."""
-    top = [f"H{t}V{most - h}" for t, h in zip(times, high, strict=True)]
-    back = [f"V{most - v}H{t}" for t, v in zip(times[::-1], [*low[::-1][1:], 0], strict=True)]
-    del back[-1]
-    start = f"M{times[0]} {most - low[0]}"
-    ends = [f"V{most - low[-1]}"]
-    return "".join([start, *top, *ends, *(f"H{t}V{most - v}" for t, v in
-                    zip(times[::-1], [*low[::-1][1:], low[0]], strict=True)), "Z"])
+    there = "".join(f"V{most - h}H{t}" for h, t in zip(high[:-1], times[1:], strict=True))
+    back = "".join(f"V{most - v}H{t}" for v, t in zip(low[-2::-1], times[-2::-1], strict=True))
+    return f"M{times[0]} {most - low[0]}{there}{back}Z"
 
 
 def _blocks(sheet: Sheet, bottom: float) -> list[Content]:
@@ -289,9 +291,7 @@ def _merged(marks: tuple[Mark, ...]) -> list[tuple[Mark, int]]:
 def _dot(sheet: Sheet, mark: Mark, y: float, radius: float, count: int = 1) -> Html:
     class_ = "m fact" if mark.stands else "m fact ghost"
     title = el("title", _say_fact(mark, count))
-    return el(
-        "circle", title, cx=sheet.x(mark.at_ms), cy=f"{y:g}", r=f"{radius:g}", class_=class_
-    )
+    return el("circle", title, cx=sheet.x(mark.at_ms), cy=f"{y:g}", r=f"{radius:g}", class_=class_)
 
 
 def _say_fact(mark: Mark, count: int) -> str:
@@ -314,9 +314,7 @@ def _plain(value: object) -> str:
 def _axis(sheet: Sheet) -> list[Content]:
     """Seconds below, in steps of 1, 2 or 5 times a power of ten."""
     y, span = sheet.height + 4, max(sheet.shown.span_ms / 1000, 0.001)
-    step = next(
-        m * 10.0**e for e in range(-3, 9) for m in (1, 2, 5) if span / (m * 10.0**e) <= 8.5
-    )
+    step = next(m * 10.0**e for e in range(-3, 9) for m in (1, 2, 5) if span / (m * 10.0**e) <= 8.5)
     ink: list[Content] = [el("line", x1="0", x2="100%", y1=y, y2=y, class_="axis")]
     count = int(span / step + 1e-9)
     for n in range(count + 1):
@@ -326,6 +324,3 @@ def _axis(sheet: Sheet) -> list[Content]:
         ink.append(el("line", x1=x, x2=x, y1=y, y2=y + 4, class_="axis"))
     ink.append(el("text", "seconds since the first fact", x="50%", y=y + 32, class_="tick"))
     return ink
-
-
-__all__ = ["draw", "join", "raw"]

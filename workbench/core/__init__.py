@@ -1,1 +1,1 @@
-"""The rules of the two money flows: standard library only, no clock, no chain, no randomness, no I/O."""
+"""The rules of the money flows: standard library only; no clock, chain, randomness or I/O."""

@@ -157,6 +157,9 @@ class Chain(Protocol):
     async def valid_signature(self, signer: str, digest: bytes, signature: str) -> bool:
         """ECDSA of an account."""
 
+    def checksum(self, address: str) -> str:
+        """The address as EIP-55 writes it: outside clients take no other form."""
+
     def resource_hash(self, resource: str) -> str:
         """keccak256 of the resource's text, as 0x hex."""
 

@@ -12,6 +12,7 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -72,9 +73,7 @@ class Terms:
         names = {name for _, name in TERMS_TYPE}
         if set(members) != names:
             raise InvalidPayment(f"terms need exactly the fields {', '.join(sorted(names))}.")
-        return cls(
-            **{snake(name): _MEMBER[kind](members[name], name) for kind, name in TERMS_TYPE}
-        )
+        return cls(**{snake(name): _MEMBER[kind](members[name], name) for kind, name in TERMS_TYPE})
 
     def as_tuple(self) -> tuple[str | int, ...]:
         """The members in EIP-712 and ABI order."""
@@ -222,13 +221,18 @@ class Domain:
 
 
 def payment_required(
-    terms: Terms, domain: Domain, settlement_token: str, resource: str
+    terms: Terms,
+    domain: Domain,
+    settlement_token: str,
+    resource: str,
+    show: Callable[[str], str] = str,
 ) -> dict[str, Any]:
     """The body of HTTP 402: the seed's fields first, what a buyer must sign beside them.
 
-    `terms` are the seller's: buyer and budget are zero, and left out on the wire.
+    `terms` are the seller's: buyer and budget are zero, and left out on the wire. `show` writes
+    addresses (EIP-55).
     """
-    offered = terms.to_wire()
+    offered = terms.to_wire() | {"seller": show(terms.seller), "asset": show(terms.asset)}
     del offered["buyer"], offered["maxEurc"]
     return {
         "error": "Payment Required",
@@ -237,15 +241,15 @@ def payment_required(
             "version": VERSION,
             "chain": CHAIN_NAMES.get(domain.chain_id, f"eip155:{domain.chain_id}"),
             "chain_id": domain.chain_id,
-            "settlement_token": settlement_token,
+            "settlement_token": show(settlement_token),
             "required_amount": terms.required_usdc,
-            "settlement_vault": domain.vault,
+            "settlement_vault": show(domain.vault),
             "payment_deadline": terms.fund_deadline,
             "resource": resource,
-            "asset_token": terms.asset,
+            "asset_token": show(terms.asset),
             "asset_amount": terms.asset_amount,
-            "seller": terms.seller,
-            "domain": domain.to_wire(),
+            "seller": show(terms.seller),
+            "domain": domain.to_wire() | {"verifyingContract": show(domain.vault)},
             "types": TYPES,
             "primary_type": "Settlement",
             "terms": offered,

@@ -25,7 +25,9 @@ class Book:
             # A settlement with facts in an orphaned block is folded anew, from what still stands.
             orphaned = [f.subject for f in facts if isinstance(f, BlockOrphaned)]
             touched = [f.subject for h in orphaned for f in await unit.facts_in_block(h)]
-            histories = {subject: await unit.standing(subject) for subject in dict.fromkeys(touched)}
+            histories = {
+                subject: await unit.standing(subject) for subject in dict.fromkeys(touched)
+            }
         self._seq = page[-1][0]
         for subject, history in histories.items():
             self.settlements.pop(subject, None)

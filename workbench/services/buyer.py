@@ -142,7 +142,7 @@ class Buyer:
             "requiredUsdc": offer.get("required_amount"),
         }
         for name, value in wanted.items():
-            if terms.get(name) != value:
+            if _lower(terms.get(name)) != value:
                 raise TermsMismatch(f"the offer's {name} is {terms.get(name)}, not {value}.")
         if str(offer.get("settlement_token")).lower() != addresses.usdc:
             raise TermsMismatch("the offer is not priced in our USDC.")
@@ -222,6 +222,10 @@ class Buyer:
                     raise
             await self._clock.sleep(self._rules.poll_s)
         raise AssertionError("unreachable")
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
 
 
 def _data(answer: Response) -> dict[str, Any]:

@@ -113,8 +113,10 @@ class Facilitator:
         digest = self._chain.terms_digest(terms)
         if "0x" + digest.hex() != asked.settlement_id:
             raise TermsMismatch("settlement_id is not the digest of these terms on our vault.")
-        parties = ((terms.buyer, asked.payment.terms_signature, "buyer"),)
-        parties = (*parties, (terms.seller, asked.seller_signature, "seller"))
+        parties = (
+            (terms.buyer, asked.payment.terms_signature, "buyer"),
+            (terms.seller, asked.seller_signature, "seller"),
+        )
         for party, signed, role in parties:
             if not await self._chain.valid_signature(party, digest, signed):
                 raise BadSignature(f"the {role}'s signature does not fit the terms.")
@@ -284,8 +286,10 @@ class Facilitator:
         async with self._store.unit() as unit:
             facts = await unit.standing(identity)
         created = next(fact for fact in facts if isinstance(fact, ev.SettlementCreated))
-        names = (name for name in Terms.__dataclass_fields__)
-        return Terms(**{name: _lower(getattr(created, name)) for name in names})
+        members: dict[str, Any] = {
+            name: _lower(getattr(created, name)) for name in Terms.__dataclass_fields__
+        }
+        return Terms(**members)
 
     async def _keep_rate(self, keeper: Sender, head: Head) -> None:
         """Refresh the reference rate at half its lifetime (agreement 6)."""

@@ -118,7 +118,8 @@ class Seller:
         text = one(request, "amount")
         if text is None:
             raise InvalidAmount(
-                "amount is missing.", hint="Ask for /buy-asset?amount=100000000000000000000 (100 YPS)."
+                "amount is missing.",
+                hint="Ask for /buy-asset?amount=100000000000000000000 (100 YPS).",
             )
         return parse_units(text)
 
@@ -128,9 +129,8 @@ class Seller:
         terms = self._terms(amount, head)
         async with self._store.unit() as unit:
             await unit.record(self._requested(terms))
-        offer = payment_required(
-            terms, self._chain.domain, self._chain.addresses.usdc, _resource(amount)
-        )
+        domain, usdc, show = self._chain.domain, self._chain.addresses.usdc, self._chain.checksum
+        offer = payment_required(terms, domain, usdc, _resource(amount), show)
         return Response.json(402, offer)
 
     def _terms(self, amount: int, head: Head) -> Terms:
@@ -210,9 +210,7 @@ class Seller:
                 "no offer was made with this salt.", hint="Ask for a new offer, and sign its terms."
             )
         offer = offers[0]
-        names = ("seller", "asset", "asset_amount", "required_usdc", "fund_deadline")
-        names = (*names, "swap_deadline", "resource_hash")
-        altered = [name for name in names if getattr(terms, name) != getattr(offer, name)]
+        altered = [name for name in OFFERED if getattr(terms, name) != getattr(offer, name)]
         if offer.asset_amount != amount:
             altered.append("amount")
         if altered:
@@ -253,7 +251,7 @@ class Seller:
         if not await self._chain.valid_signature(terms.buyer, permitted, joined):
             raise BadSignature(
                 "permit is not the client's EIP-2612 signature for PermitPuller.",
-                hint=f"Spender {self._chain.addresses.puller}, token {eurc}, the owner's next nonce.",
+                hint=f"Spender {self._chain.addresses.puller}, token {eurc}, the next nonce.",
             )
 
     async def _claim(self, identity: str, payment: Payment, digest: bytes) -> None:
@@ -371,17 +369,19 @@ class Seller:
         """The seed's fields, then ours. `final`: the last block has its confirmations."""
         ended = settlement.entered[-1].block
         done = settlement.status != "pending" and ended is not None
-        final = done and ended is not None and self._rules.finality.reached(ended.number, head.number)
+        final = (
+            done and ended is not None and self._rules.finality.reached(ended.number, head.number)
+        )
         view: dict[str, Any] = {
             "settlement_id": settlement.id,
-            "client": settlement.buyer,
+            "client": self._chain.checksum(settlement.buyer),
             "asset_amount": settlement.asset_amount,
             "required_usdc": settlement.required_usdc,
             "max_eurc": settlement.max_eurc,
             "status": settlement.status,
             "state": settlement.contract_word(head.timestamp),
             "final": final,
-            "seller": settlement.seller,
+            "seller": self._chain.checksum(settlement.seller),
             "eurc_spent": settlement.eurc_spent,
         }
         if settlement.reason:
@@ -390,16 +390,16 @@ class Seller:
 
     async def _health(self, request: Request) -> Response:
         head = await self._chain.head()
-        addresses = self._chain.addresses
+        addresses, show = self._chain.addresses, self._chain.checksum
         health = {
             "status": "ok",
             "service": self.name,
-            "seller": self._signer.address,
+            "seller": show(self._signer.address),
             "chain_id": self._chain.domain.chain_id,
             "block": head.number,
-            "asset_token": addresses.asset,
-            "settlement_token": addresses.usdc,
-            "settlement_vault": addresses.vault,
+            "asset_token": show(addresses.asset),
+            "settlement_token": show(addresses.usdc),
+            "settlement_vault": show(addresses.vault),
             "price_per_unit_usdc": self._rules.price.usdc_per_asset,
             "inventory": await self._chain.balance(addresses.asset, self._signer.address),
         }
@@ -453,6 +453,18 @@ class Seller:
         )
         async with self._store.unit() as unit:
             await unit.record(fact)
+
+
+OFFERED = (
+    "seller",
+    "asset",
+    "asset_amount",
+    "required_usdc",
+    "fund_deadline",
+    "swap_deadline",
+    "resource_hash",
+)
+"""The terms that are the seller's to choose."""
 
 
 def _resource(amount: int) -> str:

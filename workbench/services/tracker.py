@@ -121,8 +121,9 @@ class Tracker:
             page = await unit.facts(after=after, limit=EVENTS_PAGE)
             last = await unit.last_seq()
         events = [numbered(seq, fact) for seq, fact in page]
-        return Response.json(200, {"events": events, "next": page[-1][0] if page else after,
-                                   "last": last})
+        return Response.json(
+            200, {"events": events, "next": page[-1][0] if page else after, "last": last}
+        )
 
     async def _stream(self, request: Request) -> Response:
         after = _sequence(request.header("Last-Event-ID") or one(request, "after"))
@@ -147,7 +148,7 @@ class Tracker:
                 continue
             try:
                 await asyncio.wait_for(news.wait(), HEARTBEAT_S)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 yield b": still here\n\n"
 
     async def _settlements(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""The tables of one service's database (agreement 2: an act, its rows and its fact commit together).
+"""The tables of one service's database (agreement 2: act, rows and fact commit together).
 
 Hashes and addresses are 0x hex in lower case. Amounts never stand in number columns: a fact's data
 is JSON text, where integers of any size are exact.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,7 +35,7 @@ class SocketHttp:
                 body = await answer.read()
                 headers = tuple(answer.headers.items())
                 return Response(answer.status, body, answer.content_type, headers)
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as why:
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as why:
             parts = urlsplit(request.url)
             raise PeerUnreachable(
                 f"nobody answers at {parts.scheme}://{parts.netloc}: {why or type(why).__name__}.",

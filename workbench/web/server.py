@@ -18,7 +18,7 @@ from workbench.core.ports import Request, Response, Service
 
 MAX_BODY_BYTES = 1_048_576
 MAX_HEADER_BYTES = 1_048_576
-"""Above these Tornado closes the connection; below, the service answers with an error of its own."""
+"""Above these Tornado closes the connection; below, the service answers with its own error."""
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -115,4 +115,4 @@ class Server:
 
 
 def _quiet(_: RequestHandler) -> None:
-    """No access log: the journal tells what happened, and an URL may hold what one should not log."""
+    """No access log: the journal tells what happened, and URLs may hold secrets."""

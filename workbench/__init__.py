@@ -1,0 +1,30 @@
+"""Settlement Workbench: what a notebook imports.
+
+`simulated()` makes a `World`: a real chain with the real contracts, and seller, facilitator,
+tracker and buyer as they are served elsewhere, on virtual time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.app import simulated
+    from workbench.world import Run, Snapshot, World
+
+__all__ = ["Run", "Snapshot", "World", "simulated"]
+_HOME = {"simulated": "workbench.app", "World": "workbench.world", "Run": "workbench.world"}
+_HOME |= {"Snapshot": "workbench.world"}
+
+
+def __getattr__(name: str) -> Any:
+    """Loaded when asked for: `import workbench` stays instant."""
+    if name not in _HOME:
+        raise AttributeError(f"workbench has no {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
