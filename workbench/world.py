@@ -168,6 +168,14 @@ class World:
         """Let time pass for this many blocks, services at work; the new block number."""
         return self._do(self._advance(blocks))
 
+    def skip(self, seconds: int) -> int:
+        """Let time pass with nobody at work, as when a machine sleeps; the new block number.
+
+        The chain's next block follows that much later, and the services find out.
+        """
+        self._on_thread(lambda: self.loop.jump(seconds))
+        return self.advance()
+
     def snapshot(self) -> Snapshot:
         """The whole world as it is now."""
         return self._do(self._snapshot())
@@ -178,7 +186,11 @@ class World:
         Header names with `_` for `-`: `world.get("http://seller/…", X_PAYMENT="…")`.
         """
         named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
-        return self._do(self.http.send(Request("GET", url, headers=named)))
+        return self.send(Request("GET", url, headers=named))
+
+    def send(self, request: Request) -> Response:
+        """Any request in this world's network."""
+        return self._do(self.http.send(request))
 
     @property
     def run(self) -> Run:

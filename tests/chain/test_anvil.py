@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -35,7 +37,7 @@ def answers(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-def eventually(condition, limit_s: float = 5.0) -> bool:
+def eventually(condition: Callable[[], bool], limit_s: float = 5.0) -> bool:
     end = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > end:
@@ -58,7 +60,7 @@ def number(text: str) -> int:
     return int(text, 16)
 
 
-def test_it_boots_on_a_free_port_and_answers():
+def test_it_boots_on_a_free_port_and_answers() -> None:
     with Anvil(chain_id=80002) as node:
         assert number(node.call("eth_chainId")) == 80002
         assert node.url == f"http://{HOST}:{node.port}"
@@ -68,7 +70,7 @@ def test_it_boots_on_a_free_port_and_answers():
     assert not node.alive
 
 
-def test_many_at_once_have_ports_of_their_own():
+def test_many_at_once_have_ports_of_their_own() -> None:
     with ThreadPoolExecutor(6) as pool:
         nodes = list(pool.map(lambda _: Anvil(), range(6)))
     try:
@@ -78,7 +80,7 @@ def test_many_at_once_have_ports_of_their_own():
             node.stop()
 
 
-def test_two_nodes_make_the_same_chain():
+def test_two_nodes_make_the_same_chain() -> None:
     hashes = []
     for _ in range(2):
         with Anvil() as node:
@@ -90,7 +92,7 @@ def test_two_nodes_make_the_same_chain():
     assert hashes[0] == hashes[1]
 
 
-def test_it_mines_only_when_told_or_by_itself_when_asked():
+def test_it_mines_only_when_told_or_by_itself_when_asked() -> None:
     with Anvil() as node:
         node.call("eth_sendTransaction", {"from": BUYER, "to": BUYER})
         assert number(node.call("eth_blockNumber")) == 0
@@ -102,14 +104,14 @@ def test_it_mines_only_when_told_or_by_itself_when_asked():
         assert abs(number(latest["timestamp"]) - time.time()) < 5
 
 
-def test_receipts_and_logs_outlive_the_pruned_states():
+def test_receipts_and_logs_outlive_the_pruned_states() -> None:
     with Anvil() as node:
         transaction = node.call("eth_sendTransaction", {"from": BUYER, "to": BUYER})
         node.call("anvil_mine", hex(300))
         assert number(node.call("eth_getTransactionReceipt", transaction)["blockNumber"]) == 1
 
 
-def test_a_node_can_fork_another():
+def test_a_node_can_fork_another() -> None:
     with Anvil() as template:
         template.mine(2)
         with Anvil(fork_url=template.url, fork_block=1) as node:
@@ -117,7 +119,7 @@ def test_a_node_can_fork_another():
             assert number(node.call("eth_getBalance", BUYER, "latest")) == 10_000 * 10**18
 
 
-def test_a_taken_port_is_named():
+def test_a_taken_port_is_named() -> None:
     with socket.socket() as other:
         other.bind((HOST, 0))
         other.listen()
@@ -127,28 +129,27 @@ def test_a_taken_port_is_named():
     assert caught.value.hint
 
 
-def test_a_port_lost_in_the_last_moment_is_named_too(monkeypatch):
+def test_a_port_lost_in_the_last_moment_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
     # As if the other program came between our look and anvil's.
     monkeypatch.setattr("workbench.chain.anvil._require_free", lambda port: None)
     with Anvil() as other, pytest.raises(PortTaken, match=str(other.port)):
         Anvil(port=other.port)
 
 
-def test_a_node_that_cannot_start_says_why():
+def test_a_node_that_cannot_start_says_why() -> None:
     with pytest.raises(RpcUnreachable, match="unexpected argument '--no-such-option'"):
         Anvil(extra=("--no-such-option",))
 
 
-def test_a_program_that_is_not_there_is_named(monkeypatch):
+def test_a_program_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKBENCH_ANVIL", "no-such-anvil")
     with pytest.raises(ToolMissing, match="no-such-anvil"):
         anvil_binary()
 
 
-def test_a_wrong_call_and_a_dead_node_are_told_apart():
-    with Anvil() as node:
-        with pytest.raises(RpcFault, match="eth_noSuchMethod"):
-            node.call("eth_noSuchMethod")
+def test_a_wrong_call_and_a_dead_node_are_told_apart() -> None:
+    with Anvil() as node, pytest.raises(RpcFault, match="eth_noSuchMethod"):
+        node.call("eth_noSuchMethod")
     with pytest.raises(RpcUnreachable, match="has ended"):
         node.call("eth_chainId")
 
@@ -162,7 +163,7 @@ def test_a_wrong_call_and_a_dead_node_are_told_apart():
         "import os; os._exit(1)",
     ],
 )
-def test_it_ends_with_its_program(then):
+def test_it_ends_with_its_program(then: str) -> None:
     program, port, leash = start_program(then)
     if then.startswith("import time"):
         (anvil,) = psutil.Process(leash).children()
@@ -176,14 +177,14 @@ def test_it_ends_with_its_program(then):
     )
 
 
-def test_a_terminated_leash_takes_the_node_along():
+def test_a_terminated_leash_takes_the_node_along() -> None:
     with Anvil() as node:
         os.kill(node.pid, signal.SIGTERM)
         assert eventually(lambda: not node.alive)
         assert not answers(node.port)
 
 
-def test_ctrl_c_leaves_the_end_to_the_program():
+def test_ctrl_c_leaves_the_end_to_the_program() -> None:
     with Anvil() as node:
         (anvil,) = psutil.Process(node.pid).children()
         for pid in (node.pid, anvil.pid):
@@ -192,14 +193,14 @@ def test_ctrl_c_leaves_the_end_to_the_program():
         assert number(node.call("eth_chainId")) == 31337
 
 
-def test_nothing_is_left_in_home(tmp_path, monkeypatch):
+def test_nothing_is_left_in_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     with Anvil() as node:
         node.call("anvil_mine", hex(200))
     assert not list(tmp_path.iterdir())
 
 
-def test_the_environment_of_a_user_does_not_change_a_world(monkeypatch):
+def test_the_environment_of_a_user_does_not_change_a_world(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANVIL_IP_ADDR", "0.0.0.1")
     with Anvil() as node:
         assert node.call("eth_chainId")

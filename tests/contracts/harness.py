@@ -300,6 +300,10 @@ class Chain:
         """Sets the time of the next block."""
         self.node.rpc("evm_setNextBlockTimestamp", timestamp)
 
+    def now(self) -> int:
+        """The time of the last block."""
+        return int(self.node.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+
     def block_hash(self, number: int) -> bytes:
         block = self.node.rpc("eth_getBlockByNumber", hex(number), False)
         return bytes.fromhex(block["hash"][2:])

@@ -82,6 +82,9 @@ class Anvil:
         ):
             if value is not None:
                 arguments += [option, str(value)]
+        if fork_url is not None:
+            # Else it keeps what it read in HOME, and reads it back in a world that has moved on.
+            arguments += ["--no-storage-caching"]
         # A file, not a pipe: nobody has to read along, and it is gone when the process is.
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = _start([str(anvil_binary()), *arguments, *extra], self._errors)

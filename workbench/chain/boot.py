@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from workbench.chain import deploy as deployment
 from workbench.chain.anvil import DEFAULT_CHAIN_ID, GENESIS_TIME, Anvil
@@ -45,7 +46,7 @@ class _World:
         """The deployment, or None if either file is missing or damaged."""
         try:
             facts = json.loads(self.facts.read_text(encoding="utf-8"))
-            if facts["state_sha256"] != _sha256(self.state.read_bytes()):
+            if facts["check"] != _check(self.state.read_bytes(), facts["deployment"]):
                 return None
             return Deployment.from_json(facts["deployment"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -55,7 +56,8 @@ class _World:
         """The facts last: they vouch for the state."""
         self.facts.unlink(missing_ok=True)
         write_atomically(self.state, state)
-        facts = {"state_sha256": _sha256(state.encode()), "deployment": where.to_json()}
+        data = where.to_json()
+        facts = {"check": _check(state.encode(), data), "deployment": data}
         write_atomically(self.facts, json.dumps(facts, indent=1))
 
 
@@ -183,5 +185,8 @@ def _set_clock(
         raise DeployFailed("The reference rate could not be renewed.")
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _check(state: bytes, deployment_data: dict[str, Any]) -> str:
+    """SHA-256 (hex) over both files' content: one changed digit of an address is damage, too."""
+    digest = hashlib.sha256(state)
+    digest.update(json.dumps(deployment_data, sort_keys=True).encode())
+    return digest.hexdigest()

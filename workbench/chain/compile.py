@@ -31,6 +31,8 @@ from workbench.core.errors import NotCompiled, WorkbenchError
 INDEX = "index.json"
 # A first compilation takes about 12 s; beyond this, something is stuck.
 TIME_LIMIT_S = 600
+# Not the `ape` script, whose first line goes stale when the checkout moves; `-m ape` does not work.
+APE = "from ape._cli import cli; cli()"
 
 Progress = Callable[[str], None]
 
@@ -75,8 +77,7 @@ def _run_ape() -> dict[str, Any]:
     """Ape's contract types by name. Raises NotCompiled with the compiler's own words."""
     root = project_root()
     # --force: with only the changed files at hand, Ape would leave types of deleted ones behind.
-    # Not the `ape` script: its first line goes stale when the checkout is moved.
-    command = [sys.executable, "-c", "from ape._cli import cli; cli()", "compile", "--force"]
+    command = [sys.executable, "-c", APE, "compile", "--force"]
     try:
         done = subprocess.run(
             command,

@@ -25,7 +25,7 @@ from typing import Any, Self
 
 from workbench.chain.keys import key_of
 from workbench.chain.toolchain import ape_environment, project_root, write_atomically
-from workbench.core.errors import DeployFailed, WorkbenchError
+from workbench.core.errors import DeployFailed, RpcUnreachable, WorkbenchError
 
 # There on every chain that matters, and on anvil from genesis (Arachnid's proxy).
 CREATE2_DEPLOYER = "0x4e59b44847b379578588920cA78FbF26c0B4956C"
@@ -212,9 +212,10 @@ def deploy(
     """Deploy `plan` onto the anvil at `rpc_url`, or finish doing so. Takes 5 to 6 s.
 
     The node must mine by itself (at each transaction, or at an interval). Signs with the test
-    keys. Raises DeployFailed with the cause.
+    keys. Raises DeployFailed with the cause, or RpcUnreachable.
     """
     plan = plan or DeploymentPlan()
+    _require_chain(rpc_url, chain_id)
     with tempfile.TemporaryDirectory(prefix="workbench-deploy-") as folder:
         plan_file, out_file = Path(folder, "plan.json"), Path(folder, "deployment.json")
         plan_file.write_text(json.dumps(plan.to_json()), encoding="utf-8")
@@ -224,6 +225,26 @@ def deploy(
         if code != 0 or not out_file.is_file():
             raise DeployFailed(tail or f"The deployment ended with code {code}.")
         return Deployment.from_json(json.loads(out_file.read_text(encoding="utf-8")))
+
+
+def _require_chain(rpc_url: str, chain_id: int) -> None:
+    """Ask the node for its chain id, before seconds are spent on starting Ape."""
+    import urllib.request
+
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}).encode()
+    try:
+        request = urllib.request.Request(  # noqa: S310 - the user's own node
+            rpc_url, body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            found = int(json.loads(answer.read())["result"], 16)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RpcUnreachable(f"No node answers at {rpc_url} ({error}).") from error
+    if found != chain_id:
+        raise DeployFailed(
+            f"The node at {rpc_url} has chain id {found}, not {chain_id}.",
+            hint="Name the right node, or the right chain.",
+        )
 
 
 def _run(command: list[str], progress: Progress) -> tuple[int, str]:

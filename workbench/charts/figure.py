@@ -35,6 +35,7 @@ from workbench.charts.picture import (
     seconds_text,
     short,
     spread,
+    title_of,
 )
 
 INK, QUIET, HAIR, PAPER = "#1f2933", "#66717f", "#e3e6ea", "#ffffff"
@@ -136,11 +137,8 @@ def _panels(
 
 def _head(figure: Figure, shown: Picture, title: str, height: float) -> None:
     """Title, what the bars mean, and the legend where the rows do not name the stages."""
-    count = f"{shown.count:,} settlement{'' if shown.count == 1 else 's'}"
     x = 0.3 / WIDTH
-    heading = title or f"Timeline of {count}"
-    if not title and shown.count == 1:
-        heading = f"Timeline of settlement {short(shown.lanes[0].subject)}"
+    heading = title or title_of(shown)
     figure.text(x, 1 - 0.33 / height, heading, fontsize=13, weight="bold", va="center", **FONT)
     if shown.expanded:
         note = "Each bar is the time it took to reach that stage."

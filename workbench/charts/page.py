@@ -23,6 +23,7 @@ from workbench.charts.picture import (
     Picture,
     picture,
     short,
+    title_of,
 )
 from workbench.charts.svg import draw
 from workbench.core.events import Event
@@ -47,7 +48,7 @@ def timeline_html(
     shown = picture(timeline_frame(told), events)
     meta = dict(meta or {})
     balances = meta.pop("balances", None) or []
-    heading = title or f"Timeline of {shown.count:,} settlement{'' if shown.count == 1 else 's'}"
+    heading = title or title_of(shown)
     body: list[Content] = [
         el("h1", heading),
         _meta(meta),
@@ -167,7 +168,7 @@ def _stages(shown: Picture, deals: pd.DataFrame) -> Html | None:
             for k, bar in enumerate(lane.bars)
             if bar.stage != UNFINISHED
         ]
-        names = ("stage", "seconds", "block", "gas", "transaction")
+        names = ("stage", "seconds", "block", "gas", "tx")
         parts.append(_table(names, rows, numeric=names[1:4], label=f"Stages of {lane.subject}"))
     return el("section", parts)
 
@@ -181,7 +182,7 @@ def _sentence(lane: Lane, deal: dict[Any, Any]) -> str:
     under_way = lane.bars[-1].stage == UNFINISHED
     text += f"; {lane.state}, {took} so far" if under_way else f"; {lane.state} in {took}"
     if deal["reason"]:
-        text += f", because {deal['reason'].replace('_', ' ')}"
+        text += f" ({deal['reason'].replace('_', ' ')})"
     if not pd.isna(deal["gas_total"]):
         text += f"; gas {deal['gas_total']:,}"
     return text + "."

@@ -192,6 +192,13 @@ def _blocks(bars: tuple[Bar, ...]) -> tuple[tuple[int, int], ...]:
     return tuple(sorted({(b.block, b.end_ms) for b in bars if b.block is not None and b.tx}))
 
 
+def title_of(shown: Picture) -> str:
+    """What to call a timeline that was given no name."""
+    if shown.count == 1:
+        return f"Timeline of settlement {short(shown.lanes[0].subject)}"
+    return f"Timeline of {shown.count:,} settlements"
+
+
 def short(text: str) -> str:
     """A hash as people compare it: its beginning and its end."""
     return f"{text[:6]}…{text[-4:]}" if len(text) > 14 else text

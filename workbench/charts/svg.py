@@ -114,7 +114,7 @@ def _expanded(sheet: Sheet) -> None:
             sheet.number(_numbers(lane, bar), y)
             if k:
                 x = sheet.x(bar.start_ms)
-                line = el("line", x1=x, x2=x, y1=y - ROW / 2, y2=y + ROW / 2, class_="thread")
+                line = el("line", x1=x, x2=x, y1=y - 5, y2=y + 5, class_="thread")
                 sheet.ink.append(line)
             sheet.ink.append(_bar(sheet, bar, lane, y + 5, ROW - 10, f"{n}-{k}"))
             if bar.stage == lane.state:
@@ -158,6 +158,8 @@ def _lanes(sheet: Sheet) -> None:
 def _bar(sheet: Sheet, bar: Bar, lane: Lane, y: float, tall: float, key: str) -> Html | None:
     """The time to one stage. A bar of no length is a hairline; the first stage is a dot."""
     if bar is lane.bars[0]:
+        if not sheet.shown.expanded:
+            return None  # The bar that follows begins there.
         title = el("title", _say(lane, bar))
         x, radius, class_ = sheet.x(bar.end_ms), min(4, tall / 2), f"m {_class(bar.stage)}"
         return el("circle", title, cx=x, cy=y + tall / 2, r=radius, class_=class_, data_k=key)
@@ -274,7 +276,8 @@ def _facts(sheet: Sheet) -> None:
         y = sheet.height + FACT_ROW / 2
         sheet.name(name, sheet.height + (FACT_ROW - ROW) / 2, "fact")
         sheet.ink.append(el("line", x1="0", x2="100%", y1=y, y2=y, class_="rule"))
-        sheet.ink.append([_dot(sheet, m, y, 3, n) for m, n in marks if m.type == name])
+        mine = sorted((m for m in marks if m[0].type == name), key=lambda m: not m[0].stands)
+        sheet.ink.append([_dot(sheet, mark, y, 3, count) for mark, count in mine])
         sheet.height += FACT_ROW
 
 
@@ -290,6 +293,7 @@ def _merged(marks: tuple[Mark, ...]) -> list[tuple[Mark, int]]:
 
 def _dot(sheet: Sheet, mark: Mark, y: float, radius: float, count: int = 1) -> Html:
     class_ = "m fact" if mark.stands else "m fact ghost"
+    radius += 0 if mark.stands else 1.2  # A ring, so that a dot at the same place shows inside.
     title = el("title", _say_fact(mark, count))
     return el("circle", title, cx=sheet.x(mark.at_ms), cy=f"{y:g}", r=f"{radius:g}", class_=class_)
 

@@ -75,7 +75,7 @@ def parse_decimal(text: str, decimals: int) -> int:
     whole, fraction = match[1], (match[2] or "")
     if len(fraction) > decimals and fraction[decimals:].strip("0"):
         raise InvalidAmount(f"{text[:80]} has more than {decimals} digits after the point")
-    return int(whole) * 10**decimals + int((fraction[:decimals]).ljust(decimals, "0") or "0")
+    return int(whole + fraction[:decimals].ljust(decimals, "0"))
 
 
 def format_units(units: int, decimals: int) -> str:

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from workbench.core import events as ev
-from workbench.core.errors import IllegalTransition
+from workbench.core.errors import DeadlinePassed, IllegalTransition
 from workbench.core.finality import Policy
 
 FACILITATOR_REASONS = 31
@@ -255,4 +255,6 @@ def next_step(
 
 def refund_reason(settlement: Settlement) -> str:
     """The reason a refund is given on chain: the failure's code, or that time ran out."""
-    return settlement.failure.code[:FACILITATOR_REASONS] if settlement.failure else "expired"
+    if settlement.failure is None or settlement.failure.code == DeadlinePassed.code:
+        return "expired"
+    return settlement.failure.code[:FACILITATOR_REASONS]

@@ -35,6 +35,7 @@ from workbench.core.ports import (
 from workbench.core.settlement import Settlement, State, Step, next_step, refund_reason
 from workbench.core.x402 import Authorization, Terms, settlement_id
 from workbench.services.book import Book
+from workbench.services.rounds import rounds
 from workbench.services.routes import Routes, events_page, log
 
 
@@ -168,14 +169,7 @@ class Facilitator:
 
     async def run(self) -> None:
         """Round after round, until cancelled. A node that is away is waited for."""
-        while True:
-            try:
-                await self.tick()
-            except WorkbenchError as why:
-                if not why.transient:
-                    raise
-                log.warning("facilitator: %s", why)
-            await self._clock.sleep(self._rules.poll_s)
+        await rounds(self.name, self.tick, self._clock, self._rules.poll_s)
 
     async def tick(self) -> None:
         """One round: watch, ask what is owed, do it, look after transactions."""

@@ -53,6 +53,7 @@ from workbench.core.x402 import (
     settlement_id,
 )
 from workbench.services.book import Book
+from workbench.services.rounds import rounds
 from workbench.services.routes import Routes, events_page, log, one
 
 
@@ -412,14 +413,7 @@ class Seller:
 
     async def run(self) -> None:
         """Go on with what was claimed, and note what was delivered. Until cancelled."""
-        while True:
-            try:
-                await self.tick()
-            except WorkbenchError as why:
-                if not why.transient:
-                    raise
-                log.warning("seller: %s", why)
-            await self._clock.sleep(self._rules.poll_s)
+        await rounds(self.name, self.tick, self._clock, self._rules.poll_s)
 
     async def tick(self) -> None:
         """One round: watch, go on with claims, note deliveries, look after transactions."""

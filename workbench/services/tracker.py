@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from workbench.core import events as ev
-from workbench.core.errors import InputError, PeerUnreachable, UnknownSettlement, WorkbenchError
+from workbench.core.errors import InputError, PeerUnreachable, UnknownSettlement
 from workbench.core.finality import Policy
 from workbench.core.ports import Chain, Clock, Head, Http, Request, Response, Store, Watcher
 from workbench.core.settlement import Settlement, State
 from workbench.core.x402 import settlement_id
 from workbench.services.book import Book
-from workbench.services.routes import EVENTS_PAGE, Routes, log, numbered, one
+from workbench.services.rounds import rounds
+from workbench.services.routes import EVENTS_PAGE, Routes, numbered, one
 
 HEARTBEAT_S = 15.0
 
@@ -65,14 +66,7 @@ class Tracker:
 
     async def run(self) -> None:
         """Gather, round after round, until cancelled."""
-        while True:
-            try:
-                await self.tick()
-            except WorkbenchError as why:
-                if not why.transient:
-                    raise
-                log.warning("tracker: %s", why)
-            await self._clock.sleep(self._poll_s)
+        await rounds(self.name, self.tick, self._clock, self._poll_s)
 
     async def tick(self) -> None:
         """One round: the peers' facts, then the chain's; wake those who listen."""

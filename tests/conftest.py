@@ -1,0 +1,25 @@
+"""Worlds for all tests: a real chain and the real services on virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from workbench import World, simulated
+
+
+@pytest.fixture(scope="session")
+def shared_world() -> Iterator[World]:
+    """One world for the whole session; tests take it through `world`, which puts it back."""
+    with simulated(seed=7) as world:
+        yield world
+
+
+@pytest.fixture
+def world(shared_world: World) -> Iterator[World]:
+    """The shared world as it was at the beginning; conservation is asserted after every test."""
+    beginning = shared_world.snapshot()
+    yield shared_world
+    shared_world.audit()
+    beginning.restore()

@@ -1,0 +1,223 @@
+"""Settlements that cannot go forward end in a full refund, with the reason where people look."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.payments import AMOUNT, SELLER, follow, header, offer, pay, payment
+from workbench import World, simulated
+from workbench.app import LOCAL_FINALITY
+from workbench.chain import abi
+from workbench.chain.deploy import TICK_LIMIT
+from workbench.chain.keys import key_of
+from workbench.core.errors import OverCeiling, RpcUnreachable
+from workbench.core.events import PaymentAuthorized, SettlementCreated, TransactionMined
+from workbench.core.ports import Request
+from workbench.core.pricing import Price
+from workbench.wiring import Rules
+
+MAX = 2**256 - 1
+
+
+def transact(world: World, role: str, to: str, data: bytes) -> None:
+    """A transaction of one of the node's unlocked accounts, mined."""
+    sender = key_of(role).address
+    call = {"from": sender, "to": to, "data": "0x" + data.hex(), "gas": hex(3_000_000)}
+    tx = world.rpc.now("eth_sendTransaction", call)
+    world.advance()
+    assert "0x1" == world.rpc.now("eth_getTransactionReceipt", tx)["status"]
+
+
+def give_away(world: World, role: str, contract: str) -> None:
+    """Send the whole balance of a token to somebody else."""
+    held = world.balances()[(role, {"MockEURC": "EURC", "YieldPoolShare": "YPS"}[contract])]
+    data = abi.encode_call("MockUSDC", "transfer", key_of("spare2").address, held)
+    transact(world, role, world.deployment[contract], data)
+
+
+def drain_pool(world: World) -> None:
+    """Take all liquidity out, as its provider."""
+    seeder = world.deployment["LiquiditySeeder"]
+    pool = bytes.fromhex(world.deployment.pool_id[2:])
+    # PoolManager keeps pools in slot 6 by id; liquidity is the fourth word of a pool's state.
+    state = int.from_bytes(abi.keccak(pool + (6).to_bytes(32, "big")), "big")
+    word = hex(state + 3)
+    liquidity = int(
+        world.rpc.now("eth_getStorageAt", world.deployment["PoolManager"], word, "latest"), 16
+    )
+    assert liquidity > 0
+    key = world.deployment.pool_key
+    arguments = (key, -TICK_LIMIT, TICK_LIMIT, -liquidity)
+    transact(world, "deployer", seeder, abi.encode_call("LiquiditySeeder", "modify", *arguments))
+
+
+def authorized(world: World) -> str:
+    """A settlement that is created and not funded yet; its id."""
+    answer = pay(world, payment(world, offer(world)))
+    assert 200 == answer.status, answer.data()
+    identity: str = answer.data()["settlement_id"]
+    return identity
+
+
+def assert_refunded(world: World, before: dict[Any, int], identity: str, reason: str) -> None:
+    """Refunded with that reason, and nobody has gained or lost a base unit."""
+    view = follow(world, identity)
+    assert ("refunded", "refunded", reason) == (view["status"], view["state"], view.get("reason"))
+    assert before == world.balances()
+    world.audit()
+
+
+def test_a_buyer_without_balance_is_refunded(world: World) -> None:
+    """The EURC went elsewhere between signing and pulling."""
+    sent = payment(world, offer(world))
+    give_away(world, "buyer", "MockEURC")
+    before = world.balances()
+    answer = pay(world, sent)
+    assert 200 == answer.status, answer.data()
+    assert_refunded(world, before, answer.data()["settlement_id"], "insufficient_funds")
+
+
+def test_a_pool_without_liquidity_is_refunded(world: World) -> None:
+    """Both legs were pulled, the pool has nothing: both go back."""
+    drain_pool(world)
+    before = world.balances()
+    assert_refunded(world, before, authorized(world), "insufficient_output")
+
+
+def test_a_seller_without_allowance_sells_by_permit(world: World) -> None:
+    """PermitPuller's allowance is revoked: the seller signs a permit, and the sale goes on."""
+    revoke(world)
+    run = world.buy("100")
+    assert "executed" == run.status
+    assert 100 * 10**18 == change(run, "buyer", "YPS")
+
+
+def test_a_purchase_outside_the_band_is_refunded_at_once(world: World) -> None:
+    """One base unit costs two of EURC, far from 1.10: the band refuses, the buyer gets all back."""
+    before = world.balances()
+    answer = pay(world, payment(world, offer(world, 1), max_eurc=2), 1)
+    assert_refunded(world, before, answer.data()["settlement_id"], "outside_band")
+
+
+def test_an_unfunded_settlement_expires_and_is_refunded(world: World) -> None:
+    """The rate goes stale, nobody refreshes it: after the deadline the money goes home."""
+    world.facilitator._keeper = None
+    transact_rate(world, max_age_s=60)
+    world.skip(62)
+    before = world.balances()
+    identity = authorized(world)
+    for _ in range(5):
+        world.advance()
+    view = world.get(f"{SELLER}/settlement/{identity}").data()
+    assert ("pending", "funded") == (view["status"], view["state"])
+    world.skip(1300)
+    assert_refunded(world, before, identity, "expired")
+
+
+def test_the_buyer_keeps_to_its_own_ceiling(world: World) -> None:
+    """A purchase above the user's ceiling is not signed, and nothing was sent to the seller."""
+    buyer = world.wiring.buyer()
+    buyer._rules = replace(buyer._rules, ceiling_eurc=100_000_000)
+    with pytest.raises(OverCeiling) as told:
+        world._do(buyer.buy(SELLER, AMOUNT))
+    assert 101_000_000 == told.value.details["budget_eurc"]
+    assert not [e for e in world.run.events if isinstance(e, PaymentAuthorized)]
+
+
+def test_one_payment_sent_five_times_at_once_is_one_settlement(world: World) -> None:
+    """Five copies, one settlement, one transaction, five equal answers."""
+    sent = header(payment(world, offer(world)))
+    request = Request("GET", f"{SELLER}/buy-asset?amount={AMOUNT}", headers=(("X-PAYMENT", sent),))
+
+    async def five() -> list[Any]:
+        return list(await asyncio.gather(*(world.http.send(request) for _ in range(5))))
+
+    answers = world._do(five())
+    assert [200] * 5 == [answer.status for answer in answers]
+    assert 1 == len({answer.body for answer in answers})
+    identity = answers[0].data()["settlement_id"]
+    assert "executed" == follow(world, identity)["status"]
+    # And once more, after it is over: the same answer, and nothing happens.
+    assert answers[0].body == world.send(request).body
+    world.advance(5)
+    facts = world.run.events
+    assert 1 == len([e for e in facts if isinstance(e, SettlementCreated)])
+    acts = [e.act for e in facts if isinstance(e, TransactionMined)]
+    assert ["create", "fund", "swap", "execute"] == acts
+
+
+@pytest.fixture(scope="module")
+def permitless() -> Iterator[World]:
+    """A world whose seller signs no permits: it sells by allowance alone."""
+    rules = Rules(price=Price.parse("1.10"), finality=LOCAL_FINALITY, sign_permits=False)
+    with simulated(rules=rules) as made:
+        yield made
+
+
+def test_a_seller_without_allowance_and_permit_is_refunded(permitless: World) -> None:
+    """The seed's first troubleshooting case: nothing was pulled, and the reason is there."""
+    revoke(permitless)
+    before = permitless.balances()
+    identity = authorized(permitless)
+    assert_refunded(permitless, before, identity, "insufficient_allowance")
+    failed = [e for e in permitless.run.events if getattr(e, "code", "") == "insufficient_allowance"]
+    assert "Settlement failed: insufficient allowance" in failed[0].message  # type: ignore[attr-defined]
+
+
+def revoke(world: World) -> None:
+    """The seller takes PermitPuller's allowance back."""
+    data = abi.encode_call("MockUSDC", "approve", world.deployment["PermitPuller"], 0)
+    transact(world, "seller", world.deployment["YieldPoolShare"], data)
+
+
+def transact_rate(world: World, max_age_s: int) -> None:
+    """Set the reference rate anew, with another lifetime."""
+    data = abi.encode_call("FacilitatorHook", "setRate", 110_000_000, 100, max_age_s, 500)
+    transact(world, "keeper", world.deployment["FacilitatorHook"], data)
+
+
+def change(run: Any, account: str, token: str) -> int:
+    """By how much a balance moved during a run."""
+    (row,) = [b for b in run.balances_seen if (b.account, b.token) == (account, token)]
+    return int(row.change)
+
+
+class Outage:
+    """An RPC that can be away: every call fails while it is."""
+
+    def __init__(self, world: World) -> None:
+        self._real, self._world, self.until, self.failed = world.rpc, world, 0, 0
+        self.url = self._real.url
+
+    async def call(self, method: str, *params: Any) -> Any:
+        if self._world.clock.now_ms() < self.until:
+            self.failed += 1
+            raise RpcUnreachable("the node is away (test).")
+        return await self._real.call(method, *params)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.mark.parametrize("after", ["created", "funded", "swapped"])
+def test_a_node_that_is_gone_for_ten_seconds_loses_nothing(world: World, after: str) -> None:
+    """The services wait, go on, and the settlement ends as if nothing had been."""
+    outage = Outage(world)
+    for service in (world.seller, world.facilitator, world.tracker):
+        service._chain.rpc = outage  # type: ignore[attr-defined]
+        service._watcher._rpc = outage  # type: ignore[attr-defined]
+    world.facilitator._sender._rpc = world.seller._sender._rpc = outage  # type: ignore[attr-defined]
+    identity = authorized(world)
+    while world.get(f"http://tracker/settlement/{identity}").data()["state"] != after:
+        world.advance()
+    outage.until = world.clock.now_ms() + 10_000
+    answer = world.get(f"{SELLER}/settlement/{identity}")
+    assert (503, "rpc_unreachable") == (answer.status, answer.data()["error"])
+    world.advance(11)
+    assert outage.failed > 10
+    assert "executed" == follow(world, identity)["status"]
