@@ -162,7 +162,7 @@ class Story:
         swap = self.facts[-3]
         return self.tell(
             ev.PoolSwapChecked,
-            "hook",
+            "FacilitatorHook",
             at_ms=swap.at_ms,
             pool_id=digest("pool"),
             block=replace(swap.block, log_index=0) if swap.block else None,
@@ -175,10 +175,10 @@ class Story:
         """The swap has its confirmations; the fact stands and falls with the swap's block."""
         swap = next(f for f in reversed(self.facts) if isinstance(f, ev.SettlementSwapped))
         assert swap.block is not None
-        self.wait(CONFIRMATIONS * 1000 + 120)
+        self.wait(CONFIRMATIONS * 1000)
         return self.tell(
             ev.FinalityReached,
-            "watcher",
+            "facilitator",
             swap_block=swap.block.number,
             block=swap.block,
             head=swap.block.number + CONFIRMATIONS,
@@ -195,8 +195,14 @@ class Story:
         )
 
     def delivered(self) -> Story:
+        """The execution has its confirmations, and falls with its block."""
+        done = next(f for f in reversed(self.facts) if isinstance(f, ev.SettlementExecuted))
         return self.wait(CONFIRMATIONS * 1000).tell(
-            ev.AssetDelivered, "seller", buyer=self.buyer, asset_amount=self.asset_amount
+            ev.AssetDelivered,
+            "seller",
+            buyer=self.buyer,
+            asset_amount=self.asset_amount,
+            block=done.block,
         )
 
     def on_chain(self, act: str, kind: type[ev.Event], signer: str, **details: Any) -> Story:
@@ -206,9 +212,9 @@ class Story:
         self.tell(ev.TransactionSigned, signer, act=act, tx=tx, signer=address(signer), nonce=7)
         self.wait(12).tell(ev.TransactionSent, signer, act=act, tx=tx)
         self.wait(430 + 7 * (len(str(self.seed)) + len(act)))
-        mined, time = self.block(act), 1000 * -(-self.now_ms // 1000)
-        self.now_ms = time
-        self.tell(kind, "vault", block=replace(mined, log_index=3), **details)
+        mined = self.block(act)
+        self.now_ms = 1000 * -(-self.now_ms // 1000)
+        self.tell(kind, "SettlementVault", block=replace(mined, log_index=3), **details)
         self.tell(
             ev.TransactionMined,
             signer,
@@ -219,7 +225,7 @@ class Story:
             gas_price=GAS_PRICE,
             block=mined,
         )
-        return self.tell(ev.TransactionFinalized, signer, act=act, tx=tx, block=mined)
+        return self.tell(ev.TransactionFinalized, signer, act=act, tx=tx)
 
 
 def happy(

@@ -51,7 +51,7 @@ def simulated(
             deployment,
             addresses_of(deployment.addresses),
             local_keys(),
-            rules or Rules(price=Price.parse("1.10"), finality=LOCAL_FINALITY),
+            rules or Rules(price=Price.parse("1.10"), finality=LOCAL_FINALITY, poll_s=1.0),
             seed,
         )
     except BaseException:

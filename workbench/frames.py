@@ -8,6 +8,7 @@ a plain column with a hole in it would turn to float.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -15,7 +16,7 @@ import pandas as pd
 
 from workbench.core import events as ev
 from workbench.core.errors import IllegalTransition
-from workbench.core.settlement import TRANSITIONS, Entered, Settlement, State, apply
+from workbench.core.settlement import TRANSITIONS, Settlement, State, apply
 
 REQUESTED = "requested"
 STAGES = (REQUESTED, *(state.value for state in State))
@@ -254,16 +255,15 @@ def _lives(facts: Iterable[ev.Event]) -> list[_Life]:
             returned[fact.subject] = fact.eurc_returned
     lives = []
     for subject, told in moves.items():
-        folded = _fold(told)
-        if folded is None:
+        deal = _fold(told)
+        if deal is None:
             continue
-        deal, causes = folded
         gas_by_tx = gas.get(subject, {})
         first = asked.get(deal.quote)
         lives.append(
             _Life(
                 deal,
-                _stages(first, deal, causes, gas_by_tx),
+                _stages(first, deal, gas_by_tx),
                 returned.get(subject),
                 sum(gas_by_tx.values()) if gas_by_tx else None,
             )
@@ -271,50 +271,39 @@ def _lives(facts: Iterable[ev.Event]) -> list[_Life]:
     return sorted(lives, key=lambda life: life.stages[0].at_ms)
 
 
-def _fold(told: Sequence[ev.Event]) -> tuple[Settlement, list[ev.Event]] | None:
-    """The settlement and, state by state, the fact that led there. None: its birth is missing.
+def _fold(told: Sequence[ev.Event]) -> Settlement | None:
+    """The settlement these facts tell. None: its birth is missing.
 
     Journals of several services do not interleave in the order of things, but a life has only one
     order, so the facts are put into that. A fact that still cannot follow (its own cause may have
     been orphaned) is left out here: one torn lane must not take all the others with it.
     """
     deal: Settlement | None = None
-    causes: list[ev.Event] = []
     for fact in sorted(told, key=lambda f: _ORDER[type(f)]):
-        before = len(causes)
-        try:
+        with suppress(IllegalTransition):
             deal = apply(deal, fact)
-        except IllegalTransition:
-            continue
-        if len(deal.entered) > before:
-            causes.append(fact)
-    return None if deal is None else (deal, causes)
+    return deal
 
 
 def _stages(
-    asked: ev.PaymentRequested | None,
-    deal: Settlement,
-    causes: Sequence[ev.Event],
-    gas_by_tx: dict[str, int],
+    asked: ev.PaymentRequested | None, deal: Settlement, gas_by_tx: dict[str, int]
 ) -> tuple[_Stage, ...]:
-    """The stages in order; times never run backwards and no transaction's gas is told twice."""
+    """The stages in order; times never run backwards and no transaction is told twice."""
     result = [_Stage(REQUESTED, asked.at_ms, None, None, None)] if asked else []
-    unspent = dict(gas_by_tx)
-    for entered, cause in zip(deal.entered, causes, strict=True):
+    told: set[str] = set()
+    for entered in deal.entered:
         # Two clocks meet here: services count milliseconds, blocks whole seconds. A block's time
         # may lie before the act that led to it; the stage then begins with the one before it.
         at_ms = max(entered.at_ms, result[-1].at_ms) if result else entered.at_ms
-        block, tx = _place(entered, cause)
-        gas = unspent.pop(tx, None) if tx else None
-        result.append(_Stage(entered.state.value, at_ms, block, tx, gas))
+        # Finality and delivery stand on the block of an earlier act: no transaction of their own.
+        own = entered.block if entered.block and entered.block.tx not in told else None
+        if own is None:
+            result.append(_Stage(entered.state.value, at_ms, None, None, None))
+            continue
+        told.add(own.tx)
+        gas = gas_by_tx.get(own.tx)
+        result.append(_Stage(entered.state.value, at_ms, own.number, own.tx, gas))
     return tuple(result)
-
-
-def _place(entered: Entered, cause: ev.Event) -> tuple[int | None, str | None]:
-    """Block and transaction that brought a state about; finality comes by a block alone."""
-    if isinstance(cause, ev.FinalityReached):
-        return cause.head, None
-    return (entered.block.number, entered.block.tx) if entered.block else (None, None)
 
 
 def _frame(rows: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 BLOCK_TIME_S = 1
 BASE_FEE_WEI = 10**9
-SELLER_URL, FACILITATOR_URL, TRACKER_URL = "http://seller", "http://facilitator", "http://tracker"
+SELLER_URL, FACILITATOR_URL = "http://seller", "http://facilitator"
 SERVICES = ("seller", "facilitator", "tracker")
 
 
@@ -146,7 +146,7 @@ class World:
             "seller": address_of_key(keys.seller),
             "vault": addresses.vault,
         }
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._start(0.0)
 
     def __repr__(self) -> str:
@@ -175,6 +175,14 @@ class World:
         """
         self._on_thread(lambda: self.loop.jump(seconds))
         return self.advance()
+
+    def kill(self, name: str) -> None:
+        """End seller, facilitator or tracker as a crash would: only its store is left."""
+        self._do(self._kill(name))
+
+    def restart(self, name: str) -> None:
+        """Start a killed service again, from its store."""
+        self._do(self._launch(name))
 
     def snapshot(self) -> Snapshot:
         """The whole world as it is now."""
@@ -264,18 +272,28 @@ class World:
         return self.rpc
 
     async def _wire(self) -> None:
-        self.seller: Seller = self.wiring.seller()
-        self.facilitator: Facilitator = await self.wiring.facilitator()
-        self.tracker: Tracker = self.wiring.tracker()
         self.buyer: Buyer = self.wiring.buyer()
-        services: dict[str, Service] = {
-            SELLER_URL: self.seller,
-            FACILITATOR_URL: self.facilitator,
-            TRACKER_URL: self.tracker,
-        }
-        self.http.services.update(services)
-        self._tasks = [asyncio.ensure_future(self._mine())]
-        self._tasks += [asyncio.ensure_future(each.run()) for each in services.values()]
+        self._tasks = {"miner": asyncio.ensure_future(self._mine())}
+        for name in SERVICES:
+            await self._launch(name)
+
+    async def _launch(self, name: str) -> None:
+        """A service from what its store holds: at the start, and after a crash."""
+        service: Service
+        if name == "seller":
+            service = self.seller = self.wiring.seller()
+        elif name == "facilitator":
+            service = self.facilitator = await self.wiring.facilitator()
+        else:
+            service = self.tracker = self.wiring.tracker()
+        self.http.services[f"http://{name}"] = service
+        self._tasks[name] = asyncio.ensure_future(service.run())
+
+    async def _kill(self, name: str) -> None:
+        self.http.services.pop(f"http://{name}", None)
+        task = self._tasks.pop(name)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
     async def _mine(self) -> None:
         """One block at every multiple of the block time. The base fee is held, for equal hashes."""
@@ -310,7 +328,7 @@ class World:
         return (await self.chain.head()).number
 
     async def _check_tasks(self) -> None:
-        for task in self._tasks:
+        for task in self._tasks.values():
             if task.done():
                 task.result()
 
@@ -346,8 +364,8 @@ class World:
         return self._thread.submit(work).result()
 
     def _stop(self) -> None:
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
-        gathered = asyncio.gather(*self._tasks, return_exceptions=True)
+        gathered = asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self.loop.run_until_complete(gathered)
         self.loop.close()

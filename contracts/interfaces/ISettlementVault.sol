@@ -104,7 +104,8 @@ interface ISettlementVault {
     /// @dev Reverts with HookNotSet, BadDeadlines, DeadlinePassed, ZeroAmount, AmountTooLarge, BadParty,
     /// AssetNotAllowed, BadStatus, BadSellerSignature or BadBuyerSignature.
     /// @param terms the deal
-    /// @param buyerSignature over the settlement id: 65 bytes `r ‖ s ‖ v`, or what an ERC-1271 wallet accepts
+    /// @param buyerSignature over the settlement id: 65 bytes `r ‖ s ‖ v`, or what the ERC-1271 wallet accepts if the
+    /// buyer has code (an EIP-7702 delegation is code)
     /// @param sellerSignature likewise; not looked at when the seller itself calls
     /// @return settlementId the EIP-712 digest of the terms
     function createSettlement(Terms calldata terms, bytes calldata buyerSignature, bytes calldata sellerSignature)

@@ -14,7 +14,10 @@ from tests.contracts.vault_world import Side, World
 
 
 def load_artifacts() -> dict[str, Artifact]:
-    """Our contracts as `ape compile` left them (an EthPM manifest), and the PoolManager."""
+    """Our contracts as `make compile` left them (an EthPM manifest), and the PoolManager.
+
+    CONTRACTS_MANIFEST names another compilation, such as a mutant, to be judged instead.
+    """
     manifest = Path(os.environ.get("CONTRACTS_MANIFEST", REPO / ".build" / "__local__.json"))
     if not manifest.exists():
         pytest.fail("compile the contracts first: make compile", pytrace=False)

@@ -240,7 +240,10 @@ class Chain:
 
     def receipt(self, sent: str) -> Receipt:
         """What a transaction did, once it is mined; raises Reverted if it failed."""
+        patience = time.monotonic() + 30
         while (raw := self.node.rpc("eth_getTransactionReceipt", sent)) is None:
+            if time.monotonic() > patience:
+                raise TimeoutError(f"{sent} is not mined")
             time.sleep(0.001)
         receipt = Receipt(
             block=int(raw["blockNumber"], 16),

@@ -26,7 +26,7 @@ def with_imports(path: Path, seen: set[Path]) -> set[Path]:
 
 # Its comment, its name, and its text up to the closing brace, if it has a body.
 FUNCTION = re.compile(
-    r"((?:^    ///.*\n)*)^    (?:function (\w+)|constructor)([^;{]*(?:;|\{\}|\{.*?^    \}$))",
+    r"((?:^    ///[^\n]*\n)*)^    (?:function (\w+)|constructor)([^;{]*(?:;|\{\}|\{.*?^    \}$))",
     re.MULTILINE | re.DOTALL,
 )
 

@@ -22,7 +22,7 @@ class NodeRevert(RpcFault):
 
     code = "node_revert"
 
-    def __init__(self, message: str, data: str) -> None:
+    def __init__(self, message: str, data: str = "0x") -> None:
         super().__init__(message)
         self.data = data
 

@@ -186,7 +186,7 @@ def _say(lane: Lane, bar: Bar) -> str:
         None if bar.block is None else f"block {bar.block:,}",
         None if bar.gas is None else f"gas {bar.gas:,}",
         None if bar.tx is None else f"tx {bar.tx}",
-        f"settlement {lane.subject}",
+        f"settlement {short(lane.subject)}",
     ]
     return "\n".join(line for line in lines if line)
 

@@ -35,7 +35,8 @@ class WorkbenchError(Exception):
     def to_json(self) -> dict[str, Any]:
         """The body sent over the wire: `{error, message, hint?, …details}`."""
         hint = {"hint": self.hint} if self.hint else {}
-        return {"error": self.code, "message": self.message, **hint, **self.details}
+        head = {"error": self.code, "message": self.message, **hint}
+        return {**head, **self.details, **head}
 
 
 # --- What a caller did wrong -------------------------------------------------------------------

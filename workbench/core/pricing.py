@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.core.errors import BudgetTooSmall, InvalidSetting, OverCeiling
+from workbench.core.errors import BudgetTooSmall, InvalidSetting, OverCeiling, StaleRate
 from workbench.core.money import EURC, USDC, Amount, mul_div_up, parse_decimal
 
 RATE_SCALE = 10**8
@@ -42,7 +42,7 @@ def parse_rate(text: str) -> int:
 
 def eurc_at_rate(required_usdc: int, rate_e8: int) -> int:
     """EURC base units that buy `required_usdc` at the reference rate, rounded up."""
-    return mul_div_up(required_usdc, RATE_SCALE, rate_e8)
+    return mul_div_up(required_usdc, RATE_SCALE, _positive(rate_e8))
 
 
 def eurc_budget(required_usdc: int, rate_e8: int, slippage_bps: int) -> int:
@@ -55,7 +55,16 @@ def eurc_budget(required_usdc: int, rate_e8: int, slippage_bps: int) -> int:
             f"slippage of {slippage_bps} basis points is out of bounds",
             hint=f"Set SLIPPAGE_BPS between 0 and {MAX_SLIPPAGE_BPS}.",
         )
-    return mul_div_up(required_usdc, RATE_SCALE * (BPS + slippage_bps), rate_e8 * BPS)
+    return mul_div_up(required_usdc, RATE_SCALE * (BPS + slippage_bps), _positive(rate_e8) * BPS)
+
+
+def _positive(rate_e8: int) -> int:
+    if rate_e8 <= 0:  # What a hook says whose rate was never set.
+        raise StaleRate(
+            "there is no EUR/USD reference rate.",
+            hint="Let the keeper set one, or set EUR_USD_RATE.",
+        )
+    return rate_e8
 
 
 def check_ceiling(budget: int, ceiling: int | None) -> None:

@@ -37,6 +37,7 @@ class SqlUnit:
 
     def __init__(self, connection: Connection) -> None:
         self._db = connection
+        self.changed = False
 
     async def record(self, recorded: Event) -> bool:
         block_hash = recorded.block.hash if recorded.block else None
@@ -45,6 +46,7 @@ class SqlUnit:
         known = select(fact.c.seq).where(fact.c.id == identity)
         if self._db.execute(known).first():
             return False
+        self.changed = True
         self._db.execute(
             insert(fact).values(
                 id=identity,
@@ -100,6 +102,7 @@ class SqlUnit:
     async def authorize(self, claimed: Authorization) -> bool:
         if await self.authorization(claimed.settlement_id):
             return False
+        self.changed = True
         row = {"settlement_id": claimed.settlement_id, "data": json.dumps(claimed.to_wire())}
         self._db.execute(insert(authorization).values(row))
         return True
@@ -151,6 +154,7 @@ class SqlUnit:
         return 0 if highest is None else int(highest) + 1
 
     async def put_slot(self, changed: Slot) -> None:
+        self.changed = True
         own = {"chain_id": changed.chain_id, "signer": changed.signer, "nonce": changed.nonce}
         for table in (attempt, slot):
             same = and_(*(table.c[name] == value for name, value in own.items()))
@@ -183,10 +187,15 @@ class SqlUnit:
 
 
 class SqlStore:
-    """One service's database. `after_commit` is called after each commit (tests die there)."""
+    """One service's database.
+
+    `before_commit` and `after_commit` are called around each commit of facts, claims or slots:
+    the places where a crash matters, and where tests and the simulator let one happen.
+    """
 
     def __init__(self, url: str = "sqlite://") -> None:
         self.url = url
+        self.before_commit: Callable[[], None] = lambda: None
         self.after_commit: Callable[[], None] = lambda: None
         self._engine = _engine(url)
         try:
@@ -198,10 +207,14 @@ class SqlStore:
     async def unit(self) -> AsyncIterator[SqlUnit]:
         try:
             with self._engine.begin() as connection:
-                yield SqlUnit(connection)
+                unit = SqlUnit(connection)
+                yield unit
+                if unit.changed:
+                    self.before_commit()
         except exc.DBAPIError as why:
             raise _mapped(self.url, why) from why
-        self.after_commit()
+        if unit.changed:
+            self.after_commit()
 
     def close(self) -> None:
         self._engine.dispose()

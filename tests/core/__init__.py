@@ -1,0 +1,1 @@
+"""Tests of the rules: no chain, no store, no clock."""

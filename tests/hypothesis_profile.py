@@ -1,0 +1,15 @@
+"""One Hypothesis profile for all tests: the same examples in every run, on every machine.
+
+`HYPOTHESIS_PROFILE=deep` looks longer, and at other examples each time; a failure then prints how
+to repeat it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("house", max_examples=60, derandomize=True, deadline=None)
+settings.register_profile("deep", max_examples=2_000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))

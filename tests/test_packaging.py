@@ -1,0 +1,86 @@
+"""What we depend on: locked, licensed, and said once."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tools.licences import FORBIDDEN, PERMITTED, Licence, npm_licences, python_licences
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def requirements_in() -> dict[str, str]:
+    """Package name -> version specifier."""
+    lines = (ROOT / "requirements.in").read_text().splitlines()
+    wanted = [line.split("#")[0].strip() for line in lines]
+    return dict(_split(line) for line in wanted if line)
+
+
+def _split(requirement: str) -> tuple[str, str]:
+    match = re.fullmatch(r"([A-Za-z0-9._-]+)(.*)", requirement)
+    assert match, requirement
+    return match[1], match[2]
+
+
+def locked() -> dict[str, str]:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    found = [re.match(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", line) for line in lines]
+    return {match[1]: match[2] for match in found if match}
+
+
+def test_no_licence_stands_in_the_way() -> None:
+    listed = (*python_licences(), *npm_licences())
+    assert len(listed) > 200
+    assert not [f"{entry.package}: {entry.text}" for entry in listed if entry.problem]
+
+
+@pytest.mark.parametrize("text", ["GPL-3.0-only", "AGPL-3.0", "GNU General Public License v2", ""])
+def test_other_licences_would_stand_in_the_way(text: str) -> None:
+    assert Licence("PyPI", "some-package", "1", text).problem
+
+
+@pytest.mark.parametrize("text", ["LGPL-3.0", "MIT", "Apache-2.0 AND MIT", "GPL-2.0 OR MIT"])
+def test_these_do_not(text: str) -> None:
+    assert not Licence("PyPI", "some-package", "1", text).problem
+    assert PERMITTED.search(text)
+    assert not FORBIDDEN.search("LGPL-3.0")
+
+
+def test_pyproject_and_requirements_say_the_same() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    assert dict(map(_split, declared)) == requirements_in()
+
+
+def test_every_direct_dependency_gives_its_reason() -> None:
+    for line in (ROOT / "requirements.in").read_text().splitlines():
+        if line.strip() and not line.startswith("#"):
+            assert re.search(r"# .+\. \S", line), line
+
+
+def test_every_direct_dependency_is_locked() -> None:
+    versions = locked()
+    assert not [name for name in requirements_in() if name.lower() not in versions]
+    assert versions["eth-ape"] == "0.8.51"
+    assert versions["ape-foundry"] == "0.8.12"
+
+
+def test_every_locked_package_has_hashes() -> None:
+    blocks = re.split(r"\n(?=[A-Za-z0-9])", (ROOT / "requirements.lock").read_text())
+    pinned = [block for block in blocks if re.match(r"[A-Za-z0-9._-]+==", block)]
+    assert len(pinned) >= len(locked())
+    assert all("--hash=sha256:" in block for block in pinned)
+    packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+    assert all("integrity" in data for path, data in packages.items() if path)
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "package-lock.json"])
+def test_lock_files_name_no_registry(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert '"resolved"' not in text
+    assert not re.search(r"index-url|find-links|file:", text)
