@@ -112,15 +112,13 @@ class Browser:
             raise BrowserError(details.get("exception", {}).get("description", details["text"]))
         return answer["result"].get("value")
 
-    def wait_for(self, js: str, timeout_s: float | None = None) -> Any:
-        """Wait until the expression is truthy; its value."""
+    def wait_for(self, js: str, timeout_s: float | None = None) -> None:
+        """Wait until the expression is truthy, as JavaScript sees it."""
         until = time.monotonic() + (timeout_s or self.timeout_s)
-        while not (value := self.eval(js)):
+        while not self.eval(f"!!({js})"):
             if time.monotonic() > until:
-                text = self.eval("document.body.innerText.slice(0, 2000)")
-                raise BrowserError(f"never came true: {js}\n--- the page ---\n{text}")
+                raise BrowserError(f"never came true: {js}\n--- the page ---\n{self.text()[:2000]}")
             time.sleep(0.03)
-        return value
 
     def text(self) -> str:
         """What a reader sees."""

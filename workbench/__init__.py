@@ -6,6 +6,7 @@ tracker and buyer as they are served elsewhere, on virtual time.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from workbench.world import Run, Snapshot, World
 
 __all__ = ["Run", "Snapshot", "World", "simulated"]
+# A library is quiet unless its user asks: the commands do, a notebook may.
+logging.getLogger("workbench").addHandler(logging.NullHandler())
+
 _HOME = {"simulated": "workbench.app", "World": "workbench.world", "Run": "workbench.world"}
 _HOME |= {"Snapshot": "workbench.world"}
 

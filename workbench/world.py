@@ -63,10 +63,12 @@ class Run:
 
     @property
     def settlement_id(self) -> str | None:
+        """The purchase's settlement, if this run is about one purchase."""
         return self.purchase.settlement_id if self.purchase else None
 
     @property
     def status(self) -> str | None:
+        """`executed` or `refunded`."""
         return self.purchase.status if self.purchase else None
 
     @property
@@ -99,11 +101,29 @@ class Run:
         ]
         return pd.DataFrame(rows, dtype=object)
 
-    def chart(self) -> Figure:
-        """The timeline as a figure."""
+    def chart(self) -> Chart:
+        """The timeline as a picture."""
         from workbench import charts, frames
 
-        return charts.timeline(frames.timeline_frame(self.events), self.facts)
+        return Chart(charts.timeline(frames.timeline_frame(self.events), self.facts))
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure that shows itself as PNG wherever it is displayed, trusted notebook or not."""
+
+    figure: Figure = field(repr=False)
+
+    def _repr_png_(self) -> bytes:
+        from workbench import charts
+
+        return charts.figure_png(self.figure)
+
+    def save(self, path: str) -> None:
+        """Write the picture as PNG."""
+        from pathlib import Path
+
+        Path(path).write_bytes(self._repr_png_())
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,22 @@ contract Wallet1271 is IERC1271 {
     }
 
     /// @notice Makes a call as the wallet. Owner only; reverts with the target's own error.
-    function act(address target, bytes calldata message) external returns (bytes memory result) {
+    function act(address target, bytes calldata message) external returns (bytes memory) {
         if (msg.sender != owner) revert OnlyOwner();
+        return _act(target, message);
+    }
+
+    /// @notice Makes several calls in one transaction. Owner only; reverts with the error of the first that fails.
+    function actAll(address target, bytes[] calldata messages) external returns (bytes[] memory results) {
+        if (msg.sender != owner) revert OnlyOwner();
+        results = new bytes[](messages.length);
+        for (uint256 i = 0; i < messages.length; ++i) {
+            results[i] = _act(target, messages[i]);
+        }
+    }
+
+    /// @dev One call, whose error becomes ours.
+    function _act(address target, bytes calldata message) private returns (bytes memory result) {
         bool success;
         (success, result) = target.call(message);
         if (success) return result;

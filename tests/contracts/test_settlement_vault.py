@@ -571,6 +571,60 @@ def test_a_swap_too_large_for_the_pool_fails_whole(world: World) -> None:
     world.assert_conserved()
 
 
+@both_sides
+def test_the_price_limit_does_not_stand_in_the_way_of_the_budget(world: World) -> None:
+    """The last dollar may cost far more than the average, if the average is within budget:
+    here the price doubles on the way, and the whole costs 1.4 times the first dollar's price."""
+    terms = world.terms(requiredUsdc=300_000_000, maxEurc=395_000_000)
+    world.reach(terms, "Funded")
+    world.set_rate(band_bps=5_000)
+    world.add_liquidity(-(10**15))
+    world.add_liquidity(10**9)
+    predicted = world.predicted_spend(terms.requiredUsdc, liquidity=10**9)
+    spent = world.swap(terms).one("SettlementSwapped")["eurcSpent"]
+    assert 0 <= spent - predicted < 10  # v4 rounds up at every word of ticks on the way
+    assert 1.39 < spent / (300_000_000 / 1.1) < 1.41
+
+
+def test_several_swaps_in_one_transaction_do_not_mix(world: World) -> None:
+    """The live id is transient storage, which outlives a call: the vault clears it itself."""
+    robot = world.deploy("Wallet1271", FACILITATOR.address)
+    role = world.ask(world.vault, "FACILITATOR_ROLE")
+    world.act(world.vault, "grantRole", role, robot.address)
+    deals = [world.terms(salt=bytes([number]) * 32) for number in (1, 2)]
+    for terms in deals:
+        world.reach(terms, "Funded")
+    encode = world.vault.encode_abi
+    calls = [encode("executeSwap", args=[terms.words]) for terms in deals]
+    questions = [encode("isSwapping", args=[world.id_of(terms)]) for terms in deals]
+
+    batch = [calls[0], questions[0], calls[1], questions[0], questions[1]]
+    answers = robot.functions.actAll(world.vault.address, batch).call({"from": FACILITATOR.address})
+    assert [int.from_bytes(answers[place], "big") for place in (1, 3, 4)] == [0, 0, 0]
+    receipt = world.act(robot, "actAll", world.vault.address, batch, sender=FACILITATOR)
+    assert receipt.names().count("SettlementSwapped") == 2
+    world.assert_conserved()
+
+
+def test_dollars_that_do_not_arrive_in_full_undo_the_swap(world: World) -> None:
+    """A settlement currency that begins to take a fee is refused before it is owed on."""
+    token = world.deploy("FeeToken")
+    while token.address.lower() > world.eurc.address.lower():
+        token = world.deploy("FeeToken")
+    world.act(token, "mint", ADMIN.address, 10**17)
+    world.act(token, "approve", world.seeder.address, 10**17)
+    world.contracts["usdc"] = token
+    world.replace_vault(world.deploy_vault())
+    terms = world.terms()
+    world.reach(terms, "Funded")
+    world.act(token, "setDifference", -1)
+    with reverts("FeeOnTransfer", token.address, 109_999_999, 110_000_000):
+        world.swap(terms)
+    world.act(token, "setDifference", 0)
+    world.swap(terms)
+    world.assert_conserved()
+
+
 # ------------------------------------------------------------------------------- execute
 
 
@@ -620,14 +674,7 @@ def test_the_pin_says_nothing_once_the_block_is_forgotten(world: World) -> None:
 def test_a_vault_without_a_gate_executes_in_the_block_of_the_swap(world: World) -> None:
     """Finality zero: the pin cannot be known yet, and does not stand in the way."""
     vault = world.deploy_vault(finality=0, grace=0)
-    hook = world.deploy_hook(vault.address)
-    world.act(vault, "setHook", hook.address)
-    world.act(vault, "setAsset", world.shares.address, True)
-    world.contracts |= {"vault": vault, "hook": hook}
-    world.contracts["puller"] = world.bind("PermitPuller", world.ask(vault, "puller"))
-    world.set_rate()
-    world.act(world.manager, "initialize", world.pool_key(), world.sqrt_price())
-    world.add_liquidity(10**14)
+    world.replace_vault(vault)
     terms = world.terms()
     world.reach(terms, "Funded")
     calls = [

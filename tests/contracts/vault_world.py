@@ -120,14 +120,18 @@ class World(Chain):
         self.contracts["seeder"] = self.deploy(
             "LiquiditySeeder", self.manager.address, ADMIN.address
         )
-        self.contracts["vault"] = self.deploy_vault()
-        self.contracts["puller"] = self.bind("PermitPuller", self.ask(self.vault, "puller"))
-        self.contracts["hook"] = self.deploy_hook(self.vault.address)
-        self.act(self.vault, "setHook", self.hook.address)
-        self.act(self.vault, "setAsset", self.shares.address, True)
+        self._endow()
+        self.replace_vault(self.deploy_vault())
+
+    def replace_vault(self, vault: Contract) -> None:
+        """Makes this vault the world's, with a puller, a hook and a deep pool of its own."""
+        self.contracts["vault"] = vault
+        self.contracts["puller"] = self.bind("PermitPuller", self.ask(vault, "puller"))
+        self.contracts["hook"] = self.deploy_hook(vault.address)
+        self.act(vault, "setHook", self.hook.address)
+        self.act(vault, "setAsset", self.shares.address, True)
         self.set_rate()
         self.act(self.manager, "initialize", self.pool_key(), self.sqrt_price())
-        self._endow()
         self.add_liquidity(DEEP_LIQUIDITY)
 
     def _deploy_fiat(self) -> None:

@@ -32,17 +32,17 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(chromium: Browser) -> Iterator[Browser]:
-    """An empty tab of 1280 × 800; whatever the test did, the page neither threw nor went outside."""
+    """An empty tab of 1280 × 800. Whatever a test does, the page never throws or goes outside."""
     chromium.resize(1280, 800)
     chromium.theme(dark=False)
     chromium.goto("about:blank")
     chromium.requests.clear()
     chromium.errors.clear()
     yield chromium
-    assert [] == [e for e in chromium.errors if "503" not in e and "404" not in e]
-    assert [] == [
+    assert [e for e in chromium.errors if "503" not in e and "404" not in e] == []
+    assert [
         url for url in chromium.requests if not re.match(r"http://127\.0\.0\.1:|data:", url)
-    ]
+    ] == []
     chromium.goto("about:blank")
 
 
@@ -78,10 +78,16 @@ def test_a_settlement_is_followed_live(page: Browser, tracker: FakeTracker) -> N
         act()
         tracker.tell(*story.facts[before:])
         page.wait_for(f"({SAYS}).startsWith('{word}')")
-    assert ["requested", "authorized", "created", "funded", "swapped", "final", "executed"] == (
-        page.eval(DONE)
-    )
-    assert "1" == page.eval("document.getElementById('count-executed').textContent")
+    assert (page.eval(DONE)) == [
+        "requested",
+        "authorized",
+        "created",
+        "funded",
+        "swapped",
+        "final",
+        "executed",
+    ]
+    assert page.eval("document.getElementById('count-executed').textContent") == "1"
     tracker.tell(story.delivered().facts[-1])
     page.wait_for(f"({SAYS}).startsWith('Delivered')")
     assert "100.000000000000000001 YPS for 110 USDC" in page.text(), "amounts are exact"
@@ -93,10 +99,10 @@ def test_a_refund_gives_its_reason_in_plain_words(page: Browser, tracker: FakeTr
     open_page(page, tracker)
     tracker.tell(*told.refunded())
     page.wait_for(f"({SAYS}).startsWith('Refunded: the pool could not give the required USDC')")
-    assert ["requested", "authorized", "created", "funded", "refunded"] == page.eval(DONE)
+    assert page.eval(DONE) == ["requested", "authorized", "created", "funded", "refunded"]
     tracker.tell(*told.rejected("r"))
     page.wait_for(f"({SAYS}).startsWith('Rejected: the tokens were not released for transfer')")
-    assert ["requested", "authorized", "rejected"] == page.eval(DONE)
+    assert page.eval(DONE) == ["requested", "authorized", "rejected"]
 
 
 def test_a_reorg_takes_the_settlement_back(page: Browser, tracker: FakeTracker) -> None:
@@ -147,7 +153,7 @@ def test_text_from_outside_stays_text(page: Browser, tracker: FakeTracker) -> No
     open_page(page, tracker)
     tracker.tell(*told.refunded(reason="<img src=x onerror=alert(1)>"))
     page.wait_for(f"({SAYS}).includes('<img src=x onerror=alert(1)>')")
-    assert 0 == page.eval("document.querySelectorAll('img').length")
+    assert page.eval("document.querySelectorAll('img').length") == 0
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -173,10 +179,10 @@ def test_details_open_by_keyboard_and_copy(page: Browser, tracker: FakeTracker) 
     page.wait_for(f"({SAYS}).startsWith('Delivered')")
     page.eval("document.querySelector('[data-filter=refunded]').focus()")
     page.key("Tab")
-    assert "toggle" == page.eval("document.activeElement.className")
+    assert page.eval("document.activeElement.className") == "toggle"
     page.key("Enter")
     page.wait_for("document.querySelectorAll('.journal li').length > 0")
-    assert "true" == page.eval("document.activeElement.getAttribute('aria-expanded')")
+    assert page.eval("document.activeElement.getAttribute('aria-expanded')") == "true"
     about = [f for f in facts if f.subject == told.Story().id]
     assert len(about) == page.eval("document.querySelectorAll('.journal li').length")
     swap = next(f.block.tx for f in facts if isinstance(f, ev.SettlementSwapped) and f.block)
@@ -206,12 +212,12 @@ def test_five_hundred_settlements_stay_quick(page: Browser) -> None:
         )
         page.click("[data-filter='']")
         wanted = told.Story(3).id
-        page.eval(f"find.value = '{wanted[:20]}'; find.dispatchEvent(new Event('input'))")
+        page.eval(f"$('find').value = '{wanted[:20]}'; $('find').dispatchEvent(new Event('input'))")
         page.wait_for("document.querySelectorAll('.item').length == 1")
 
         asked, began = len(tracker.asked), time.monotonic()
         tracker.tell(*(f for n in range(40) for f in told.pending(f"new {n}")))
-        page.eval("find.value = ''; find.dispatchEvent(new Event('input'))")
+        page.eval("$('find').value = ''; $('find').dispatchEvent(new Event('input'))")
         page.wait_for(f"document.getElementById('count-all').textContent == '{HEAPS + 40}'")
         questions = len(tracker.asked) - asked
         assert questions <= 2 + 5 * (time.monotonic() - began), tracker.asked[asked:]

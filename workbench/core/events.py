@@ -259,17 +259,22 @@ def to_json(event: Event) -> str:
     return json.dumps(to_dict(event), sort_keys=True, separators=(",", ":"))
 
 
+_PLACE = {f.name for f in fields(BlockRef)}
+
+
 def from_dict(data: dict[str, Any]) -> Event:
     """The reverse of `to_dict`. Raises StoreError for a fact this version does not know."""
     data = dict(data)
-    kind = Event.kinds.get(data.pop("type", ""))
+    kind = Event.kinds.get(str(data.pop("type", "")))
     if kind is None:
         raise StoreError("the journal holds a fact of an unknown type", hint="Update workbench.")
     names = {f.name for f in fields(kind)}
     if set(data) != names:
         raise StoreError(f"{kind.__name__} with fields {sorted(set(data) ^ names)} out of place")
     block = data.pop("block")
-    return kind(**data, block=BlockRef(**block) if block else None)
+    if block is not None and not (isinstance(block, dict) and set(block) == _PLACE):
+        raise StoreError(f"{kind.__name__} with a block that is not {sorted(_PLACE)}")
+    return kind(**data, block=None if block is None else BlockRef(**block))
 
 
 def from_json(line: str) -> Event:

@@ -39,6 +39,10 @@ from workbench.services.rounds import rounds
 from workbench.services.routes import Routes, events_page, log
 
 
+ACTS = (Step.FUND, Step.SWAP, Step.EXECUTE, Step.REFUND)
+"""The steps that are transactions."""
+
+
 @dataclass(frozen=True, slots=True)
 class FacilitatorRules:
     """How deep is final, how often to look, and when a wait becomes an alarm (seconds)."""
@@ -185,19 +189,25 @@ class Facilitator:
     async def _advance(self, settlement: Settlement, head: Head) -> None:
         async with self._store.unit() as unit:
             held = await unit.authorization(settlement.id)
-        step = next_step(
+        self._watch_for_delay(settlement, head)
+        step = self._owed(settlement, head, held)
+        if step is Step.CONFIRM:
+            await self._confirm(settlement, head)
+            await self.book.refresh()
+            settlement = self.book.settlements[settlement.id]
+            step = self._owed(settlement, head, held)
+        if step in ACTS:
+            terms = held.terms if held else await self._terms_on_chain(settlement.id)
+            await self._act(settlement, self._call(step, settlement, terms, held))
+
+    def _owed(self, settlement: Settlement, head: Head, held: Authorization | None) -> Step:
+        return next_step(
             settlement,
             head=head.number,
             now=head.timestamp,
             finality=self._rules.finality,
             authorized=held is not None,
         )
-        self._watch_for_delay(settlement, head)
-        if step is Step.CONFIRM:
-            await self._confirm(settlement, head)
-        elif step not in (Step.WAIT, Step.NOTHING):
-            terms = held.terms if held else await self._terms_on_chain(settlement.id)
-            await self._act(settlement, self._call(step, settlement, terms, held))
 
     def _call(
         self, step: Step, settlement: Settlement, terms: Terms, held: Authorization | None

@@ -1,0 +1,181 @@
+"""Each invariant is silent in a sound world, and names the breach that was planted for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workbench.core import audit
+from workbench.core.audit import INVARIANTS, TOKENS, Balance, Invariant, View, reconcile
+from workbench.core.errors import ConservationBroken
+from workbench.core.settlement import Settlement, State
+
+ASSET, USDC, BUDGET, SPENT = 100 * 10**18, 110_000_000, 101_000_000, 100_301_504
+SWAPPED = (State.SWAPPED, State.FINAL, State.EXECUTED, State.DELIVERED)
+
+
+def deal(state: State, name: str = "0x01") -> Settlement:
+    """A settlement as it would be in `state`."""
+    spent = SPENT if state in SWAPPED else None
+    return Settlement(
+        name,
+        state,
+        asset_amount=ASSET,
+        required_usdc=USDC,
+        max_eurc=BUDGET,
+        eurc_spent=spent,
+    )
+
+
+LOCKED: dict[State, dict[str, int]] = {
+    State.FUNDED: {"eurc": BUDGET, "usdc": 0, "asset": ASSET},
+    State.SWAPPED: {"eurc": BUDGET - SPENT, "usdc": USDC, "asset": ASSET},
+    State.FINAL: {"eurc": BUDGET - SPENT, "usdc": USDC, "asset": ASSET},
+}
+"""What the vault holds for one settlement, by state; nothing in every other state."""
+
+
+def sound(*states: State, parked: int = 0) -> View:
+    """A world that is right, with one settlement in each of these states."""
+    settlements = tuple(deal(state, f"0x{n:02x}") for n, state in enumerate(states))
+    total = {
+        token: sum(LOCKED.get(state, {}).get(token, 0) for state in states) + parked
+        for token in TOKENS
+    }
+    helpers = {holder: dict.fromkeys(TOKENS, 0) for holder in ("puller", "hook")}
+    return View(
+        settlements, {"vault": dict(total), **helpers}, dict(total), dict.fromkeys(TOKENS, parked)
+    )
+
+
+states = st.lists(st.sampled_from(list(State)), max_size=6)
+
+
+@given(states, st.integers(0, 2**200))
+def test_a_sound_world_gives_empty_lists(each: list[State], parked: int) -> None:
+    """Whatever the states are, and with amounts that wait to be claimed."""
+    view = sound(*each, parked=parked)
+    audit.audit(view)
+    assert [[]] * len(INVARIANTS) == [invariant(view) for invariant in INVARIANTS]
+
+
+def vault_short(view: View) -> None:
+    view.held["vault"]["usdc"] -= 1
+
+
+def vault_long(view: View) -> None:
+    view.held["vault"]["asset"] += 1
+
+
+def escrow_short(view: View) -> None:
+    view.escrowed["eurc"] -= 1
+
+
+def escrow_long(view: View) -> None:
+    view.escrowed["asset"] += 1
+
+
+def puller_holds(view: View) -> None:
+    view.held["puller"]["eurc"] = 1
+
+
+def hook_holds(view: View) -> None:
+    view.held["hook"]["usdc"] = 1
+
+
+BREACHES: list[tuple[Callable[[View], None], Invariant, str]] = [
+    (vault_short, audit.vault_holds_what_it_owes, "109999999 usdc and owes 110000000"),
+    (vault_long, audit.vault_holds_what_it_owes, f"{2 * ASSET + 1} asset and owes {2 * ASSET}"),
+    (escrow_short, audit.escrow_equals_debt, "eurc as escrow and owes"),
+    (escrow_long, audit.escrow_equals_debt, "asset as escrow and owes"),
+    (puller_holds, audit.helpers_hold_nothing, "the puller holds 1 eurc"),
+    (hook_holds, audit.helpers_hold_nothing, "the hook holds 1 usdc"),
+]
+
+
+@pytest.mark.parametrize(
+    ("breach", "invariant", "told"), BREACHES, ids=[breach.__name__ for breach, _, _ in BREACHES]
+)
+def test_a_planted_breach_is_caught_by_its_invariant_alone(
+    breach: Callable[[View], None], invariant: Invariant, told: str
+) -> None:
+    """One base unit is enough, and the error names invariant, token and amounts."""
+    view = deepcopy(sound(State.FUNDED, State.SWAPPED, State.REFUNDED))
+    breach(view)
+    assert [invariant] == [each for each in INVARIANTS if each(view)]
+    assert told in " ".join(invariant(view))
+    with pytest.raises(ConservationBroken, match=invariant.__name__) as broken:
+        audit.audit(view)
+    assert {invariant.__name__: invariant(view)} == broken.value.details["broken"]
+
+
+def test_a_budget_that_was_overspent_is_caught() -> None:
+    """By one base unit, and in a settlement that is long over; the whole budget may be spent."""
+    spent_all = replace(deal(State.EXECUTED), eurc_spent=BUDGET)
+    view = replace(sound(), settlements=(spent_all,))
+    audit.audit(view)
+    over = replace(view, settlements=(replace(spent_all, eurc_spent=BUDGET + 1),))
+    assert [audit.nobody_over_budget] == [each for each in INVARIANTS if each(over)]
+    assert [f"0x01 spent {BUDGET + 1} EURC of a budget of {BUDGET}"] == audit.nobody_over_budget(
+        over
+    )
+
+
+def test_every_invariant_has_its_breach() -> None:
+    """A new invariant without a planted breach is not proven."""
+    assert set(INVARIANTS) == {invariant for _, invariant, _ in BREACHES} | {
+        audit.nobody_over_budget
+    }
+
+
+def test_all_breaches_are_told_at_once() -> None:
+    """The one who looks sees the whole damage."""
+    view = sound(State.SWAPPED)
+    for breach, _, _ in BREACHES:
+        breach(view)
+    with pytest.raises(ConservationBroken) as broken:
+        audit.audit(view)
+    assert {each.__name__ for _, each, _ in BREACHES} == set(broken.value.details["broken"])
+
+
+# --- Reconciling balances ---
+
+EXPECTED = {
+    ("buyer", "EURC"): -SPENT,
+    ("buyer", "YPS"): ASSET,
+    ("seller", "USDC"): USDC,
+    ("seller", "YPS"): -ASSET,
+}
+ROWS = [(a, t) for a in ("buyer", "seller", "vault") for t in ("EURC", "USDC", "YPS")]
+
+
+def rows(changes: dict[tuple[str, str], int]) -> list[Balance]:
+    """Balances of everybody in every token, with these changes."""
+    return [Balance(a, t, 10**21, 10**21 + changes.get((a, t), 0)) for a, t in ROWS]
+
+
+def test_an_executed_settlement_reconciles() -> None:
+    """Exactly the deal, and nothing else."""
+    assert [] == reconcile(rows(EXPECTED), deal(State.EXECUTED))
+    assert [] == reconcile(rows(EXPECTED), deal(State.DELIVERED))
+
+
+def test_where_nothing_was_executed_nothing_may_move() -> None:
+    """Refunded in full, or never begun."""
+    assert [] == reconcile(rows({}), deal(State.REFUNDED))
+    assert 4 == len(reconcile(rows(EXPECTED), deal(State.REFUNDED)))
+    assert 4 == len(reconcile(rows({}), deal(State.EXECUTED)))
+
+
+@given(st.sampled_from(ROWS), st.integers(-(2**90), 2**90).filter(bool))
+def test_any_other_change_is_named(row: tuple[str, str], by: int) -> None:
+    """One account's one token off by anything is one problem, with the numbers."""
+    wrong = EXPECTED.get(row, 0) + by
+    told = reconcile(rows({**EXPECTED, row: wrong}), deal(State.EXECUTED))
+    expected = f"{row[0]}'s {row[1]} changed by {wrong}, not {EXPECTED.get(row, 0)}"
+    assert [expected] == told
