@@ -1,4 +1,4 @@
-"""A buyer's payment as an outside client would build it: eth_account signs, nothing of ours does."""
+"""A buyer's payment as an outside client would build it: eth_account signs, we do not."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Change = Callable[[dict[str, Any]], None]
 def offer(world: World, amount: int = AMOUNT) -> dict[str, Any]:
     """What the seller's 402 says."""
     answer = world.get(f"{SELLER}/buy-asset?amount={amount}")
-    assert 402 == answer.status
+    assert answer.status == 402
     requirement: dict[str, Any] = answer.data()["payment_requirement"]
     return requirement
 

@@ -96,16 +96,16 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def test_demo_settles_and_keeps_the_run(tmp_path: Path) -> None:
     """`demo --json` executes, says what it did in its last line, and leaves a run folder."""
     done = run("demo", "--json", "--ports", "auto", cwd=tmp_path)
-    assert 0 == done.returncode, done.stderr
+    assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.strip().splitlines()[-1])
-    assert ("executed", 10**20, 110_000_000) == (
+    assert (
         told["status"],
         told["asset_amount"],
         told["required_usdc"],
-    )
+    ) == ("executed", 10**20, 110_000_000)
     assert 100_000_000 < told["eurc_spent"] <= 101_000_000
     names = [stage["name"] for stage in told["stages"]]
-    assert ["created", "funded", "swapped"] == [n for n in names if n in names[2:5]]
+    assert [n for n in names if n in names[2:5]] == ["created", "funded", "swapped"]
     assert {"name", "block", "tx", "gas", "seconds"} == set(told["stages"][0])
     assert told["gas_total"] == sum(stage["gas"] or 0 for stage in told["stages"])
     folder = tmp_path / told["run_dir"]
@@ -114,7 +114,7 @@ def test_demo_settles_and_keeps_the_run(tmp_path: Path) -> None:
     assert {"PaymentRequested", "SettlementExecuted", "AssetDelivered"} <= kinds
     page = (folder / "timeline.html").read_text()
     assert told["settlement_id"] in page
-    assert "src=\"http" not in page
+    assert 'src="http' not in page
 
 
 def test_demo_of_another_amount(tmp_path: Path) -> None:
@@ -129,11 +129,11 @@ def test_up_describes_a_world_that_can_be_used(up: Running) -> None:
     """URLs, addresses and keys; the buyer holds EURC, USDC and ETH; the world file is private."""
     world = up.world
     for name in ("seller", "facilitator", "tracker"):
-        assert (200, "ok") == _health(up, world[f"{name}_url"])
+        assert _health(up, world[f"{name}_url"]) == (200, "ok")
     assert {"buyer", "seller", "facilitator"} <= set(world["keys"])
     assert all(key.startswith("0x") and len(key) == 66 for key in world["keys"].values())
     file = up.folder / ".workbench" / "world.json"
-    assert 0o600 == file.stat().st_mode & 0o777
+    assert file.stat().st_mode & 0o777 == 0o600
     assert world == json.loads(file.read_text())
     from web3 import HTTPProvider, Web3
 
@@ -165,13 +165,13 @@ def _health(up: Running, url: str) -> tuple[int, str]:
 def test_buy_from_the_running_world(up: Running) -> None:
     """`buy` finds the world of its folder, and follows the settlement to its end."""
     done = run("buy", "100000000000000000000", "--json", cwd=up.folder)
-    assert 0 == done.returncode, done.stderr
+    assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.strip().splitlines()[-1])
-    assert "executed" == told["status"]
+    assert told["status"] == "executed"
     assert 100_000_000 < told["eurc_spent"] <= 101_000_000
     url = f"{up.world['seller_url']}/settlement/{told['settlement_id']}"
     final = until(lambda: (view := up.get(url)[1])["final"] and view)
-    assert ("executed", "executed") == (final["status"], final["state"])
+    assert (final["status"], final["state"]) == ("executed", "executed")
 
 
 def test_raw_sockets_and_large_headers_get_answers(up: Running) -> None:
@@ -180,17 +180,16 @@ def test_raw_sockets_and_large_headers_get_answers(up: Running) -> None:
     amount = f"{url}/buy-asset?amount=1"
     big = {"X-PAYMENT": "A" * 20_000}
     status, body = up.get(amount, big)
-    assert (431, "payment_too_large") == (status, body["error"])
-    port = int(url.rsplit(":", 1)[1])
+    assert (status, body["error"]) == (431, "payment_too_large")
+    at = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
     for raw in (b"GARBAGE\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 2_000_000):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-            # Tornado hangs up on what is no HTTP, and on headers above a megabyte.
-            with contextlib.suppress(ConnectionError):
-                connection.sendall(raw)
-                connection.shutdown(socket.SHUT_WR)
-                while connection.recv(65_536):
-                    pass
-    assert (200, "ok") == _health(up, url)
+        # Tornado hangs up on what is no HTTP, and on headers above a megabyte.
+        with contextlib.suppress(ConnectionError), socket.create_connection(at, 10) as connection:
+            connection.sendall(raw)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65_536):
+                pass
+    assert _health(up, url) == (200, "ok")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -202,10 +201,10 @@ def test_a_signal_to_the_parent_alone_ends_everything(tmp_path: Path, number: in
     os.kill(running.process.pid, number)
     code = running.process.wait(20)
     psutil.wait_procs(processes, timeout=10)
-    assert [] == [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
     if number != signal.SIGKILL:
-        assert 0 == code
-        assert [] == list((tmp_path / ".workbench").iterdir())
+        assert code == 0
+        assert list((tmp_path / ".workbench").iterdir()) == []
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
@@ -216,7 +215,7 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         for command in (["demo"], ["up"]):
             done = run(*command, cwd=tmp_path, env={"SELLER_PORT": str(port)})
-            assert 1 == done.returncode
+            assert done.returncode == 1
             assert f"port {port}, wanted by the seller, is taken." in done.stderr
             assert "--ports auto" in done.stderr
             assert "Traceback" not in done.stderr
@@ -251,9 +250,9 @@ def test_wrong_words_get_a_clear_answer(
 def test_buy_against_a_seller_that_is_not_there(up: Running) -> None:
     """The URL is named, and what to do; as JSON too."""
     done = run("buy", "1yps", "--json", "--seller-url", "http://127.0.0.1:9", cwd=up.folder)
-    assert 1 == done.returncode
+    assert done.returncode == 1
     told = json.loads(done.stdout.strip().splitlines()[-1])
-    assert ("failed", "peer_unreachable") == (told["status"], told["error"])
+    assert (told["status"], told["error"]) == ("failed", "peer_unreachable")
     assert "http://127.0.0.1:9" in told["message"]
 
 
@@ -263,12 +262,12 @@ def test_another_chain_id(tmp_path: Path) -> None:
     try:
         status, body = running.get(f"{running.world['seller_url']}/buy-asset?amount=1")
         requirement = body["payment_requirement"]
-        assert (402, "polygon-amoy", 80002) == (
+        assert (
             status,
             requirement["chain"],
             requirement["chain_id"],
-        )
-        assert 0 == run("buy", "1yps", cwd=tmp_path).returncode
+        ) == (402, "polygon-amoy", 80002)
+        assert run("buy", "1yps", cwd=tmp_path).returncode == 0
     finally:
         running.process.terminate()
         running.process.wait(20)
@@ -278,5 +277,5 @@ def test_help_teaches(tmp_path: Path) -> None:
     """Every command explains itself."""
     for command in ("", "demo", "up", "buy", "env"):
         done = run(*command.split(), "--help", cwd=tmp_path)
-        assert 0 == done.returncode
+        assert done.returncode == 0
         assert "Usage: workbench" in done.stdout

@@ -23,9 +23,6 @@ from workbench.core.money import YPS, parse_decimal
 from workbench.core.ports import Addresses, Request, Response, Service
 from workbench.core.settlement import Settlement, fold
 from workbench.services.buyer import Buyer, Purchase
-from workbench.services.facilitator import Facilitator
-from workbench.services.seller import Seller
-from workbench.services.tracker import Tracker
 from workbench.sim.http import InProcessHttp
 from workbench.sim.loop import VirtualClock, VirtualLoop
 from workbench.store.sql import SqlStore

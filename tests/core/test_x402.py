@@ -179,7 +179,6 @@ HEADERS = {
     "not JSON": base64.b64encode(b"{client: 1}").decode(),
     "cut JSON": base64.b64encode(b'{"client": ').decode(),
     "not UTF-8": base64.b64encode(b"\xff\xfe\xfd").decode(),
-    "UTF-16 surrogate": base64.b64encode(b'"\xed\xa0\x80"').decode(),
     "deep array": base64.b64encode(b"[" * 12_000).decode(),
     "deep object": base64.b64encode(b'{"a":' * 2_400).decode(),
     "integer of 5,000 digits": base64.b64encode(b"9" * 5_000).decode(),
@@ -192,6 +191,7 @@ DOCUMENTS: dict[str, Any] = {
     "number": 7,
     "NaN": float("nan"),
     "text": "payment",
+    "surrogate": "\ud800",
     "nothing in it": {},
     "header in a header": PAYMENT.to_header(),
 }
@@ -318,7 +318,8 @@ def test_the_client_is_the_buyer_of_the_terms() -> None:
 )
 def test_every_wrong_field_of_an_authorisation_is_named(path: tuple[str, ...], bad: Any) -> None:
     """What the facilitator is asked to do is checked like what the seller is offered."""
-    with pytest.raises(InvalidPayment, match=path[-1].replace("payload", "payload|the payment")):
+    named = {"payload": "payload|the payment", "seller_permit": "permit"}.get(path[-1], path[-1])
+    with pytest.raises(InvalidPayment, match=named):
         Authorization.from_wire(spoil(AUTHORIZATION.to_wire(), path, bad))
 
 
@@ -392,18 +393,18 @@ def test_no_json_as_a_header_raises_anything_but_our_errors(value: Any) -> None:
         Payment.from_header(encoded(value))
 
 
-@pytest.mark.parametrize("depth", [10, 500, 900, *range(920, 1_000, 2), 2_000])
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
-def test_nesting_of_any_depth_is_refused_by_name(
-    reader: Callable[[Any], object], depth: int
-) -> None:
-    """Near the interpreter's own limit, JSON can be read that cannot be shown."""
-    text = "[" * depth + "]" * depth
-    try:
-        value = json.loads(text)
-    except RecursionError:
-        return  # Too deep for JSON: then `Payment.from_header` says so, as tested above.
-    with pytest.raises(InputError):
-        reader(value)
-    with pytest.raises(InputError):
-        reader({"settlement_id": value, "payload": {}, "seller_signature": ""})
+def test_nesting_of_any_depth_is_refused_by_name(reader: Callable[[Any], object]) -> None:
+    """Up to the deepest JSON that can be read at all: what can be read can also be refused."""
+    deepest = 0
+    for depth in (1, 100, *range(800, 2_000)):
+        try:
+            value = json.loads("[" * depth + "]" * depth)
+        except RecursionError:
+            break  # What is deeper still is refused by the header's own test above.
+        deepest = depth
+        with pytest.raises(InputError):
+            reader(value)
+        with pytest.raises(InputError):
+            reader({"settlement_id": value, "payload": {}, "seller_signature": ""})
+    assert deepest > 800

@@ -80,14 +80,14 @@ def settle_with_death(world: World, name: str, moment: str, step: int) -> bool:
     finally:
         setattr(store, moment, lambda: None)
     view = follow(world, identity)
-    assert "executed" == view["status"], (moment, step, view)
+    assert view["status"] == "executed", (moment, step, view)
     after = world.balances()
-    assert AMOUNT == after["buyer", "YPS"] - before["buyer", "YPS"]
+    assert after["buyer", "YPS"] - before["buyer", "YPS"] == AMOUNT
     assert -view["eurc_spent"] == after["buyer", "EURC"] - before["buyer", "EURC"]
-    assert 110_000_000 == after["seller", "USDC"] - before["seller", "USDC"]
+    assert after["seller", "USDC"] - before["seller", "USDC"] == 110_000_000
     world.advance(4)
     mined = [e.act for e in world.run.events if isinstance(e, TransactionMined)]
-    assert ["create", "execute", "fund", "swap"] == sorted(mined), (moment, step, mined)
+    assert sorted(mined) == ["create", "execute", "fund", "swap"], (moment, step, mined)
     world.audit()
     return died
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from eth_hash.auto import keccak
 
 from tests.payments import AMOUNT, SELLER, follow, header, offer, pay, payment
 from workbench import World, simulated
@@ -30,7 +31,7 @@ def transact(world: World, role: str, to: str, data: bytes) -> None:
     call = {"from": sender, "to": to, "data": "0x" + data.hex(), "gas": hex(3_000_000)}
     tx = world.rpc.now("eth_sendTransaction", call)
     world.advance()
-    assert "0x1" == world.rpc.now("eth_getTransactionReceipt", tx)["status"]
+    assert world.rpc.now("eth_getTransactionReceipt", tx)["status"] == "0x1"
 
 
 def give_away(world: World, role: str, contract: str) -> None:
@@ -45,7 +46,7 @@ def drain_pool(world: World) -> None:
     seeder = world.deployment["LiquiditySeeder"]
     pool = bytes.fromhex(world.deployment.pool_id[2:])
     # PoolManager keeps pools in slot 6 by id; liquidity is the fourth word of a pool's state.
-    state = int.from_bytes(abi.keccak(pool + (6).to_bytes(32, "big")), "big")
+    state = int.from_bytes(keccak(pool + (6).to_bytes(32, "big")), "big")
     word = hex(state + 3)
     liquidity = int(
         world.rpc.now("eth_getStorageAt", world.deployment["PoolManager"], word, "latest"), 16
@@ -59,7 +60,7 @@ def drain_pool(world: World) -> None:
 def authorized(world: World) -> str:
     """A settlement that is created and not funded yet; its id."""
     answer = pay(world, payment(world, offer(world)))
-    assert 200 == answer.status, answer.data()
+    assert answer.status == 200, answer.data()
     identity: str = answer.data()["settlement_id"]
     return identity
 
@@ -78,7 +79,7 @@ def test_a_buyer_without_balance_is_refunded(world: World) -> None:
     give_away(world, "buyer", "MockEURC")
     before = world.balances()
     answer = pay(world, sent)
-    assert 200 == answer.status, answer.data()
+    assert answer.status == 200, answer.data()
     assert_refunded(world, before, answer.data()["settlement_id"], "insufficient_funds")
 
 
@@ -93,8 +94,8 @@ def test_a_seller_without_allowance_sells_by_permit(world: World) -> None:
     """PermitPuller's allowance is revoked: the seller signs a permit, and the sale goes on."""
     revoke(world)
     run = world.buy("100")
-    assert "executed" == run.status
-    assert 100 * 10**18 == change(run, "buyer", "YPS")
+    assert run.status == "executed"
+    assert change(run, "buyer", "YPS") == 100 * 10**18
 
 
 def test_a_purchase_outside_the_band_is_refunded_at_once(world: World) -> None:
@@ -114,7 +115,7 @@ def test_an_unfunded_settlement_expires_and_is_refunded(world: World) -> None:
     for _ in range(5):
         world.advance()
     view = world.get(f"{SELLER}/settlement/{identity}").data()
-    assert ("pending", "funded") == (view["status"], view["state"])
+    assert (view["status"], view["state"]) == ("pending", "funded")
     world.skip(1300)
     assert_refunded(world, before, identity, "expired")
 
@@ -125,7 +126,7 @@ def test_the_buyer_keeps_to_its_own_ceiling(world: World) -> None:
     buyer._rules = replace(buyer._rules, ceiling_eurc=100_000_000)
     with pytest.raises(OverCeiling) as told:
         world._do(buyer.buy(SELLER, AMOUNT))
-    assert 101_000_000 == told.value.details["budget_eurc"]
+    assert told.value.details["budget_eurc"] == 101_000_000
     assert not [e for e in world.run.events if isinstance(e, PaymentAuthorized)]
 
 
@@ -138,17 +139,17 @@ def test_one_payment_sent_five_times_at_once_is_one_settlement(world: World) -> 
         return list(await asyncio.gather(*(world.http.send(request) for _ in range(5))))
 
     answers = world._do(five())
-    assert [200] * 5 == [answer.status for answer in answers]
-    assert 1 == len({answer.body for answer in answers})
+    assert [answer.status for answer in answers] == [200] * 5
+    assert len({answer.body for answer in answers}) == 1
     identity = answers[0].data()["settlement_id"]
-    assert "executed" == follow(world, identity)["status"]
+    assert follow(world, identity)["status"] == "executed"
     # And once more, after it is over: the same answer, and nothing happens.
     assert answers[0].body == world.send(request).body
     world.advance(5)
     facts = world.run.events
-    assert 1 == len([e for e in facts if isinstance(e, SettlementCreated)])
+    assert len([e for e in facts if isinstance(e, SettlementCreated)]) == 1
     acts = [e.act for e in facts if isinstance(e, TransactionMined)]
-    assert ["create", "fund", "swap", "execute"] == acts
+    assert acts == ["create", "fund", "swap", "execute"]
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +166,9 @@ def test_a_seller_without_allowance_and_permit_is_refunded(permitless: World) ->
     before = permitless.balances()
     identity = authorized(permitless)
     assert_refunded(permitless, before, identity, "insufficient_allowance")
-    failed = [e for e in permitless.run.events if getattr(e, "code", "") == "insufficient_allowance"]
+    failed = [
+        e for e in permitless.run.events if getattr(e, "code", "") == "insufficient_allowance"
+    ]
     assert "Settlement failed: insufficient allowance" in failed[0].message  # type: ignore[attr-defined]
 
 
@@ -217,7 +220,7 @@ def test_a_node_that_is_gone_for_ten_seconds_loses_nothing(world: World, after: 
         world.advance()
     outage.until = world.clock.now_ms() + 10_000
     answer = world.get(f"{SELLER}/settlement/{identity}")
-    assert (503, "rpc_unreachable") == (answer.status, answer.data()["error"])
+    assert (answer.status, answer.data()["error"]) == (503, "rpc_unreachable")
     world.advance(11)
     assert outage.failed > 10
-    assert "executed" == follow(world, identity)["status"]
+    assert follow(world, identity)["status"] == "executed"

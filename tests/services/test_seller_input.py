@@ -62,7 +62,7 @@ def test_more_than_the_inventory_is_refused_with_what_is_there(world: World) -> 
     """The answer says how much can be had."""
     answer = world.get(f"{SELLER}/buy-asset?amount={10**25 + 1}")
     body = refused(answer, "insufficient_inventory", 409)
-    assert 10**25 == body["available"]
+    assert body["available"] == 10**25
 
 
 def test_the_seed_s_fields_and_types_are_exact(world: World) -> None:
@@ -87,7 +87,9 @@ def test_the_seed_s_fields_and_types_are_exact(world: World) -> None:
     assert world.now < requirement["payment_deadline"] <= world.now + 600
 
 
-@pytest.mark.parametrize(("amount", "required"), [(1, 1), (10**18, 1_100_000), (10**18 + 1, 1_100_001)])
+@pytest.mark.parametrize(
+    ("amount", "required"), [(1, 1), (10**18, 1_100_000), (10**18 + 1, 1_100_001)]
+)
 def test_the_amount_due_is_rounded_up(world: World, amount: int, required: int) -> None:
     """To the next unit of USDC, never down."""
     assert required == offer(world, amount)["required_amount"]
@@ -103,7 +105,11 @@ def test_the_amount_due_is_rounded_up(world: World, amount: int, required: int) 
         (header("text"), "invalid_payment", 400),
         (header(None), "invalid_payment", 400),
         (header({}), "invalid_payment", 400),
-        (header({"client": 1, "terms": 2, "terms_signature": 3, "permit": 4}), "invalid_payment", 400),
+        (
+            header({"client": 1, "terms": 2, "terms_signature": 3, "permit": 4}),
+            "invalid_payment",
+            400,
+        ),
         ("A" * 16_385, "payment_too_large", 431),
         (base64.b64encode(b"[" * 10_000).decode(), "invalid_payment", 400),
     ],
@@ -142,7 +148,7 @@ def test_terms_altered_after_signing_are_refused(world: World, field: str, value
     sent["terms"][field] = value
     answer = pay(world, sent)
     assert answer.data()["error"] in ("terms_mismatch", "bad_signature")
-    assert 400 == answer.status
+    assert answer.status == 400
 
 
 DOMAINS: list[tuple[str, Callable[[dict[str, Any]], None]]] = [
@@ -173,7 +179,7 @@ def test_a_budget_below_the_reference_rate_is_refused(world: World) -> None:
     """110 USDC at 1.10 take at least 100 EURC; one unit less cannot work, exactly that may."""
     requirement = offer(world)
     body = refused(pay(world, payment(world, requirement, max_eurc=99_999_999)), "budget_too_small")
-    assert 100_000_000 == body["least_eurc"]
+    assert body["least_eurc"] == 100_000_000
 
 
 @pytest.mark.parametrize("name", ["value", "deadline", "s", "v"])
@@ -203,7 +209,7 @@ def test_after_every_refusal_the_same_offer_can_still_be_paid(world: World) -> N
     refused(pay(world, payment(world, requirement, max_eurc=1)), "budget_too_small")
     refused(pay(world, "%%%"), "invalid_payment")
     answer = pay(world, payment(world, requirement))
-    assert 200 == answer.status, answer.data()
+    assert answer.status == 200, answer.data()
     expected = {
         "status": "created",
         "message": "Settlement created successfully",
@@ -213,7 +219,7 @@ def test_after_every_refusal_the_same_offer_can_still_be_paid(world: World) -> N
     }
     assert expected == {name: answer.data()[name] for name in expected}
     view = follow(world, answer.data()["settlement_id"])
-    assert ("executed", "executed") == (view["status"], view["state"])
+    assert (view["status"], view["state"]) == ("executed", "executed")
     assert key_of("buyer").address == view["client"]
 
 
@@ -230,6 +236,6 @@ def test_unknown_paths_and_methods_answer_in_json(world: World, service: str) ->
     """Whatever the path, the error is JSON."""
     refused(world.get(f"http://{service}/nowhere"), "not_found", 404)
     answer = world.send(Request("DELETE", f"http://{service}/health"))
-    assert ["GET"] == refused(answer, "method_not_allowed", 405)["allowed"]
+    assert refused(answer, "method_not_allowed", 405)["allowed"] == ["GET"]
     refused(world.get(f"http://{service}/events?after=-1"), "invalid_request")
     refused(world.get(f"http://{service}/events?after=1&after=2"), "invalid_request")

@@ -38,7 +38,6 @@ from workbench.services.book import Book
 from workbench.services.rounds import rounds
 from workbench.services.routes import Routes, events_page, log
 
-
 ACTS = (Step.FUND, Step.SWAP, Step.EXECUTE, Step.REFUND)
 """The steps that are transactions."""
 

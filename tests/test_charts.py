@@ -1,0 +1,222 @@
+"""Figures and the page: every fact is there, the same bytes every time, nothing from outside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from tests import facts as told
+from tests.browser import CHROMIUM, MISSING, Browser
+from workbench import charts
+from workbench.charts.picture import COLOURS, MOST_LANES, SLOWEST, UNFINISHED, picture
+from workbench.core import events as ev
+from workbench.frames import STAGES, events_frame, timeline_frame
+
+THREE = [
+    *told.reorged(),
+    *told.refunded(1, told.GENESIS_MS + 500),
+    *told.pending(2, told.GENESIS_MS + 2500),
+]
+BALANCES = [
+    {"account": "buyer", "token": "EURC", "before": 10**10, "after": 9_899_698_496}
+    | {"change": -100_301_504},
+    {"account": "buyer", "token": "YPS", "before": 0, "after": 10**20 + 1, "change": 10**20 + 1},
+    {"account": "<b>vault</b>", "token": "USDC", "before": "0", "after": "0", "change": "0"},
+]
+
+
+@pytest.fixture
+def unheard_of() -> Iterator[type[ev.Event]]:
+    """A class somebody adds to core/events.py later."""
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class MoonRisen(ev.Event):
+        phase: int = 3
+
+    yield MoonRisen
+    del ev.Event.kinds["MoonRisen"]
+
+
+def draw(facts: list[ev.Event]) -> Figure:
+    return charts.timeline(timeline_frame(facts), events_frame(facts))
+
+
+def words(figure: Figure) -> set[str]:
+    """All text of a figure."""
+    return {text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text"))}
+
+
+class Reader(HTMLParser):
+    """Elements with their attributes, and the text outside of style and script."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._open = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._open = tag
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._open not in ("style", "script"):
+            self.text += data + "\n"
+
+
+# --- The figure -----------------------------------------------------------------------------------
+
+
+def test_every_kind_of_fact_is_a_mark(unheard_of: type[ev.Event]) -> None:
+    """Also one that was added a moment ago."""
+    facts = told.one_of_each()
+    assert isinstance(facts[-1], unheard_of)
+    assert set(ev.Event.kinds) <= words(draw(facts))
+    page = charts.timeline_html(facts)
+    for kind in ev.Event.kinds:
+        assert f">{kind}\n" in page, "a mark has a title that begins with the fact's type"
+
+
+def test_bars_are_labelled_with_their_numbers() -> None:
+    figure = draw(told.happy())
+    assert {*STAGES[:2], "swapped", "248,305", "41", "2.000", "delivered in 8.000 s"} <= (
+        words(figure)
+    )
+
+
+@pytest.mark.parametrize("count", [1, 5, 6, 41, 200, MOST_LANES + 1])
+def test_any_number_of_settlements_fits(count: int) -> None:
+    """The sheet stays one sheet; every settlement is counted, in lanes or in the stack."""
+    facts = told.journal(count, gap_ms=150)
+    figure = draw(facts)
+    assert figure.get_figwidth() == 10
+    assert figure.get_figheight() < 16
+    shown = picture(timeline_frame(facts), events_frame(facts))
+    assert shown.count == count
+    assert len(shown.lanes) == (count if count <= MOST_LANES else SLOWEST)
+    assert charts.figure_png(figure).startswith(b"\x89PNG")
+
+
+def test_no_settlement_gives_a_friendly_figure() -> None:
+    empty = charts.timeline(timeline_frame([]), events_frame([]))
+    assert any("No settlement yet" in text for text in words(empty))
+    assert charts.figure_png(empty)
+    assert "No settlement yet" in charts.timeline_html([])
+
+
+@pytest.mark.parametrize("facts", [told.happy(), THREE, told.journal(12)])
+def test_the_same_facts_give_the_same_bytes(facts: list[ev.Event]) -> None:
+    once, again = charts.figure_png(draw(facts)), charts.figure_png(draw(facts))
+    assert once == again
+    assert not re.search(rb"tEXt|tIME|zTXt|iTXt|eXIf", once), "neither date nor version inside"
+    assert charts.timeline_html(facts) == charts.timeline_html(facts)
+
+
+def test_orphaned_facts_are_ghosts_and_no_bars() -> None:
+    shown = picture(timeline_frame(told.reorged()), events_frame(told.reorged()))
+    (lane,) = shown.lanes
+    assert [bar.stage for bar in lane.bars].count("swapped") == 1
+    assert {"SettlementSwapped", "TransactionMined"} <= {ghost.type for ghost in lane.ghosts}
+    assert "orphaned" in words(draw(told.reorged()))
+    assert "ghost" in charts.timeline_html(told.reorged())
+
+
+def test_bars_leave_no_gap_and_add_up() -> None:
+    """From the first fact of a settlement to its last, one bar begins where the other ends."""
+    for lane in picture(timeline_frame(told.journal(30))).lanes:
+        for before, after in zip(lane.bars, lane.bars[1:], strict=False):
+            assert before.end_ms == after.start_ms
+        assert sum(bar.end_ms - bar.start_ms for bar in lane.bars) == lane.end_ms - lane.start_ms
+
+
+def test_what_is_under_way_is_open_to_the_last_fact() -> None:
+    facts = told.pending() + told.happy(1, told.GENESIS_MS + 3000)
+    pending = picture(timeline_frame(facts), events_frame(facts)).lanes[0]
+    assert (pending.bars[-1].stage, pending.bars[-1].end_ms) == (UNFINISHED, 11_000)
+
+
+def test_every_stage_has_a_colour_in_every_drawing() -> None:
+    """A new state in core/settlement.py asks for a colour here and in the page's style."""
+    assert set(STAGES) < set(COLOURS)
+    style = charts.timeline_html([])
+    for stage, colour in COLOURS.items():
+        assert f".s-{stage} " in style
+        assert stage == UNFINISHED or f"--{stage}: {colour};" in style
+
+
+# --- The page -------------------------------------------------------------------------------------
+
+
+def test_the_page_tells_everything_as_text() -> None:
+    """Stages, balances and facts are tables: the drawing's alternative."""
+    page = Reader(
+        charts.timeline_html(told.happy(), "A run", {"chain": 31337, "balances": BALANCES})
+    )
+    for word in ("A run", "31337", "248,305", "+100.000000000000000001", "−100.301504", "10,000"):
+        assert word in page.text
+    for column in ("stage", "seconds", "block", "gas", "tx", "account", "before", "after"):
+        assert f"\n{column}\n" in page.text
+    drawing = next(attrs for tag, attrs in page.elements if attrs.get("role") == "img")
+    ids = str(drawing["aria-labelledby"]).split()
+    assert [tag for tag, attrs in page.elements if attrs.get("id") in ids] == ["title", "desc"]
+
+
+def test_nothing_is_loaded_from_outside() -> None:
+    page = charts.timeline_html(THREE, meta={"seller": "http://example.org/", "balances": BALANCES})
+    for tag, attributes in Reader(page).elements:
+        assert tag not in ("img", "iframe", "object", "embed", "base")
+        for name in ("src", "href", "action", "xlink:href", "style", "onclick", "onload"):
+            assert attributes.get(name) in (None, "data:,")
+    style = re.search(r"<style>(.*?)</style>", page, re.S)
+    assert style is not None
+    assert not re.search(r"url\(|@import", style[1])
+    assert "default-src &#x27;none&#x27;" in page
+
+
+def test_everything_is_escaped() -> None:
+    evil = '<script>alert("1")</script>&amp;'
+    facts = told.refunded(reason=evil)
+    row: dict[str, Any] = dict.fromkeys(("account", "token", "before", "after", "change"), evil)
+    page = charts.timeline_html(facts, evil, {evil: evil, "balances": [row]})
+    assert page.count("<script") == 1, "our own"
+    assert page.count("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;amp;") >= 8
+
+
+def test_the_page_is_one_file_of_sensible_size() -> None:
+    assert len(charts.timeline_html(told.happy())) < 60_000
+    assert len(charts.timeline_html(told.journal(200, 300))) < 2_000_000
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
+def test_the_page_in_a_browser(tmp_path: Path) -> None:
+    """Opens from a file, fits a phone, shows details by mouse and by keyboard, asks nobody."""
+    path = tmp_path / "timeline.html"
+    path.write_text(charts.timeline_html(THREE, meta={"balances": BALANCES}))
+    with Browser(width=360, height=740, dark=True) as page:
+        page.goto(path.as_uri())
+        assert page.overflow() == 0
+        page.resize(1280, 800)
+        bar = "document.querySelectorAll('rect.m')[3].getBoundingClientRect()"
+        page.mouse("mouseMoved", *page.eval(f"[{bar}.x + 9, {bar}.y + 5]"))
+        swap = "swapped\ntook 3.000 s\nblock 45\ngas 248,305\ntx 0x"
+        assert page.eval("document.getElementById('tip').innerText").startswith(swap)
+        page.eval("document.querySelector('figure').focus()")
+        page.key("Home")
+        assert page.eval("document.getElementById('tip').innerText").startswith("requested\n")
+        page.key("ArrowRight")
+        assert page.eval("document.getElementById('tip').innerText").startswith("authorized\n")
+        page.key("Escape")
+        assert page.eval("document.getElementById('tip').hidden")
+        assert page.errors == []
+        assert {url.split(":")[0] for url in page.requests} <= {"file", "data"}
