@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from tests import facts as told
 from tests.browser import CHROMIUM, MISSING, Browser
@@ -50,7 +51,7 @@ def draw(facts: list[ev.Event]) -> Figure:
 
 def words(figure: Figure) -> set[str]:
     """All text of a figure."""
-    return {text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text"))}
+    return {artist.get_text() for artist in figure.findobj() if isinstance(artist, Text)}
 
 
 class Reader(HTMLParser):
@@ -95,7 +96,7 @@ def test_bars_are_labelled_with_their_numbers() -> None:
     )
 
 
-@pytest.mark.parametrize("count", [1, 5, 6, 41, 200, MOST_LANES + 1])
+@pytest.mark.parametrize("count", [1, 5, 6, 200, MOST_LANES + 1])
 def test_any_number_of_settlements_fits(count: int) -> None:
     """The sheet stays one sheet; every settlement is counted, in lanes or in the stack."""
     facts = told.journal(count, gap_ms=150)
@@ -105,7 +106,7 @@ def test_any_number_of_settlements_fits(count: int) -> None:
     shown = picture(timeline_frame(facts), events_frame(facts))
     assert shown.count == count
     assert len(shown.lanes) == (count if count <= MOST_LANES else SLOWEST)
-    assert charts.figure_png(figure).startswith(b"\x89PNG")
+    assert charts.figure_png(figure, dpi=40).startswith(b"\x89PNG")
 
 
 def test_no_settlement_gives_a_friendly_figure() -> None:
@@ -121,6 +122,13 @@ def test_the_same_facts_give_the_same_bytes(facts: list[ev.Event]) -> None:
     assert once == again
     assert not re.search(rb"tEXt|tIME|zTXt|iTXt|eXIf", once), "neither date nor version inside"
     assert charts.timeline_html(facts) == charts.timeline_html(facts)
+
+
+def test_a_notebook_shows_it_as_png() -> None:
+    """A cloned notebook is untrusted, and then PNG is all that Jupyter shows."""
+    figure: Any = draw(told.happy())
+    assert figure._repr_png_() == charts.figure_png(figure)
+    assert " at 0x" not in repr(figure), "the same text in every run"
 
 
 def test_orphaned_facts_are_ghosts_and_no_bars() -> None:

@@ -157,7 +157,7 @@ def test_several_journals_of_the_same_facts_count_once(name: str) -> None:
         for merged in (
             facts + chain,
             chain + facts,
-            [f for pair in zip(facts, facts) for f in pair],
+            [f for pair in zip(facts, facts, strict=True) for f in pair],
         ):
             pd.testing.assert_frame_equal(
                 frames.timeline_frame(facts), frames.timeline_frame(merged)

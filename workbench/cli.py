@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -102,15 +102,14 @@ def up(ports: str, chain_id: int, as_json: bool) -> None:
     this folder find the world. Everything ends with this command.
     """
     with _clean_exit(as_json):
-        from workbench.chain.boot import boot
-        from workbench.served import BLOCK_TIME_S, LocalWorld
+        from workbench.local import LocalWorld, boot_served
         from workbench.settings import Settings
 
         settings = Settings.load(world={})
-        node, deployment = boot(chain_id, block_time=BLOCK_TIME_S, progress=_progress)
+        node, deployment = boot_served(chain_id, _progress)
         data = Path(tempfile.mkdtemp(prefix="workbench-up-"))
         try:
-            world = LocalWorld(node, deployment, data, ports == "auto", settings)
+            world = LocalWorld(node, deployment, data, settings, auto_ports=ports == "auto")
             asyncio.run(_serve(world, as_json))
         finally:
             node.stop()
@@ -120,9 +119,7 @@ def up(ports: str, chain_id: int, as_json: bool) -> None:
 async def _serve(world: Any, as_json: bool) -> None:
     from workbench.served import write_world_file
 
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = _stop_on_signals()
     async with world:
         description = world.description()
         remove = write_world_file(description, Path.cwd())
@@ -132,10 +129,7 @@ async def _serve(world: Any, as_json: bool) -> None:
             else:
                 _tell_world(description)
             while not stop.is_set() and world.node.alive:
-                try:
-                    await asyncio.wait_for(stop.wait(), 1.0)
-                except TimeoutError:
-                    continue
+                await _wait(stop)
         finally:
             remove()
     if not stop.is_set():
@@ -175,6 +169,41 @@ async def _buy(settings: Any, amount: int, seller_url: str | None) -> Any:
         return await buyer.buy(seller_url or settings.need("SELLER_URL"), amount, _progress)
 
 
+def _part(name: str) -> None:
+    """The command of one service alone."""
+
+    @main.command(name, help=PARTS[name])
+    def command() -> None:
+        with _clean_exit(False):
+            from workbench.settings import Settings
+
+            asyncio.run(_run_part(name, Settings.load()))
+
+
+PARTS = {
+    "seller": "Run the seller alone, on the chain that the settings name.\n\nNeeds "
+    "SELLER_PRIVATE_KEY, the contract addresses, POLYGON_AMOY_RPC_URL and FACILITATOR_URL, in .env or the environment.",
+    "facilitator": "Run the facilitator alone, on the chain that the settings name.\n\nNeeds "
+    "PRIVATE_KEY, the contract addresses and POLYGON_AMOY_RPC_URL, in .env or the environment.",
+    "tracker": "Run the tracker alone, on the chain that the settings name.\n\nNeeds the contract "
+    "addresses, POLYGON_AMOY_RPC_URL, SELLER_URL and FACILITATOR_URL, in .env or the environment.",
+}
+for _name in PARTS:
+    _part(_name)
+
+
+async def _run_part(name: str, settings: Any) -> None:
+    from workbench.live import live_part
+
+    stop = _stop_on_signals()
+    async with await live_part(name, settings) as served:
+        click.echo(f"{name} {served.url(name)}, chain {served.place.chain_id} (Ctrl-C ends it)")
+        while not stop.is_set() and not served.failures:
+            await _wait(stop)
+        if served.failures:
+            raise served.failures[name]
+
+
 @main.command("env")
 def env_command() -> None:
     """Print every setting with its meaning and default (the text of .env.example)."""
@@ -188,6 +217,19 @@ def env_command() -> None:
 
 def _progress(text: str) -> None:
     click.echo(click.style(text, dim=text.startswith(" ")), err=True)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Set by Ctrl-C or SIGTERM, so that what is open closes in order."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _wait(stop: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), 1.0)
 
 
 def _tell_world(description: dict[str, Any]) -> None:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.chain.boot import boot
+from workbench.chain.anvil import DEFAULT_CHAIN_ID
 from workbench.core import audit
 from workbench.core.errors import ConservationBroken, SettlementError, TransactionTimeout
 from workbench.core.events import Event, to_json
-from workbench.core.settlement import Settlement, State, fold
-from workbench.served import BLOCK_TIME_S, LocalWorld
+from workbench.core.settlement import Settlement, State, merge
+from workbench.local import LocalWorld, boot_served
 from workbench.services.buyer import Purchase
 from workbench.settings import Settings
 from workbench.wiring import address_of_key, audit_world, balances
@@ -62,10 +62,10 @@ def run_demo(
     one base unit, and whatever stopped the way there.
     """
     progress("1/5  booting a chain and deploying the contracts")
-    node, deployment = boot(block_time=BLOCK_TIME_S, progress=lambda text: progress(f"     {text}"))
+    node, deployment = boot_served(DEFAULT_CHAIN_ID, lambda text: progress(f"     {text}"))
     data = Path(tempfile.mkdtemp(prefix="workbench-demo-"))
     try:
-        world = LocalWorld(node, deployment, data, auto_ports, settings)
+        world = LocalWorld(node, deployment, data, settings, auto_ports=auto_ports)
         return asyncio.run(_serve_and_buy(world, asset_amount, runs, progress))
     finally:
         node.stop()
@@ -94,7 +94,7 @@ async def _serve_and_buy(
         facts = await _final_facts(world, purchase.settlement_id)
         after = await balances(chain, accounts)
         progress("4/5  reconciling every balance")
-        settlements = fold(facts)
+        settlements = merge(facts)
         settlement = settlements[purchase.settlement_id]
         await audit_world(chain, tuple(settlements.values()))
         seen = [audit.Balance(*key, before[key], after[key]) for key in before]
@@ -108,7 +108,7 @@ async def _final_facts(world: LocalWorld, settlement_id: str) -> list[Event]:
     while clock.now_ms() < limit:
         async with store.unit() as unit:
             facts = [fact for _, fact in await unit.facts()]
-        settlement = fold(facts).get(settlement_id)
+        settlement = merge(facts).get(settlement_id)
         if settlement and settlement.state in (State.DELIVERED, State.REFUNDED):
             return facts
         await clock.sleep(world.wiring.rules.poll_s)

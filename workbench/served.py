@@ -1,4 +1,4 @@
-"""A local world under wall-clock time, served over HTTP: one node, three services, one process."""
+"""Services under wall-clock time, each at its port: all of a local world, or one part alone."""
 
 from __future__ import annotations
 
@@ -9,25 +9,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from workbench.app import LOCAL_FINALITY, addresses_of, local_keys
-from workbench.chain.anvil import Anvil
-from workbench.chain.deploy import Deployment
-from workbench.chain.keys import TEST_KEYS
 from workbench.chain.rpc import HttpRpc
 from workbench.core.errors import WorkbenchError
 from workbench.core.finality import Policy
-from workbench.core.ports import Service
+from workbench.core.ports import Addresses, Request, Response, Service
 from workbench.services.routes import log
 from workbench.settings import WORLD_FILE, Settings
 from workbench.store.sql import SqlStore
 from workbench.web.client import SocketHttp
 from workbench.web.server import Server
-from workbench.wiring import Rules, SystemRandomness, Wiring
+from workbench.wiring import Keys, Rules, SystemRandomness, Wiring
 
-BLOCK_TIME_S = 1.0
 PORTS = {"seller": "SELLER_PORT", "facilitator": "FACILITATOR_PORT", "tracker": "TRACKER_PORT"}
+NAMES = tuple(PORTS)
 
 
 class WallClock:
@@ -55,34 +51,55 @@ def rules_of(settings: Settings, finality: Policy) -> Rules:
     )
 
 
-class _Late:
+@dataclass(frozen=True)
+class Place:
+    """One chain with our contracts on it, and the keys to act there."""
+
+    rpc_url: str = field(repr=False)
+    chain_id: int
+    addresses: Addresses
+    start_block: int
+    keys: Keys
+    finality: Policy
+
+
+class _Seat:
     """A service's place at its port, taken before the others' URLs, and so the service, exist."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.service: Service | None = None
 
-    async def handle(self, request: Any) -> Any:
+    async def handle(self, request: Request) -> Response:
         assert self.service is not None, "requests come after the wiring"
         return await self.service.handle(request)
 
-    async def run(self) -> None:
-        assert self.service is not None
-        await self.service.run()
 
+class Served:
+    """Services by name on one place, listening and supervised. `async with` starts and ends them.
 
-@dataclass
-class LocalWorld:
-    """Seller, facilitator and tracker on a node that we booted. `async with` starts and ends it."""
+    Those that are not among `names` are reached at the settings' URLs. Raises PortTaken naming the
+    port and the service, WrongChain or ContractNotFound for a place that is not what it should be.
+    """
 
-    node: Anvil
-    deployment: Deployment
-    data: Path
-    auto_ports: bool = False
-    settings: Settings = field(default_factory=lambda: Settings.load(world={}))
-    servers: dict[str, Server] = field(default_factory=dict)
+    def __init__(
+        self,
+        place: Place,
+        data: Path,
+        settings: Settings,
+        *,
+        names: tuple[str, ...] = NAMES,
+        auto_ports: bool = False,
+    ) -> None:
+        self.place, self.data, self.settings = place, data, settings
+        self.names, self._auto_ports = names, auto_ports
+        self.servers: dict[str, Server] = {}
+        self.stores: dict[str, SqlStore] = {}
+        self.failures: dict[str, WorkbenchError] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._open: list[HttpRpc | SocketHttp] = []
 
-    async def __aenter__(self) -> LocalWorld:
+    async def __aenter__(self) -> Self:
         try:
             await self._start()
         except BaseException:
@@ -94,58 +111,69 @@ class LocalWorld:
         await self.close()
 
     async def _start(self) -> None:
-        self._open: list[Any] = []
-        self._tasks: list[asyncio.Task[None]] = []
-        self.failures: dict[str, WorkbenchError] = {}
-        places = {name: _Late(name) for name in PORTS}
-        for name, place in places.items():
-            port = 0 if self.auto_ports else self.settings[PORTS[name]]
-            self.servers[name] = Server(place, host=self.settings["HOST"], port=port)
+        seats = {name: _Seat(name) for name in self.names}
+        for name, seat in seats.items():
+            port = 0 if self._auto_ports else self.settings[PORTS[name]]
+            self.servers[name] = Server(seat, host=self.settings["HOST"], port=port, name=name)
         self.wiring = self._wire()
-        places["seller"].service = self.wiring.seller()
-        places["facilitator"].service = await self.wiring.facilitator()
-        places["tracker"].service = self.wiring.tracker()
-        for place in places.values():
-            self._tasks.append(asyncio.ensure_future(self._supervise(place)))
+        await self.wiring.chain("check").check()
+        for name, seat in seats.items():
+            seat.service = await self._make(name)
+        for seat in seats.values():
+            self._tasks.append(asyncio.ensure_future(self._supervise(seat)))
+
+    async def _make(self, name: str) -> Service:
+        if name == "seller":
+            return self.wiring.seller()
+        return await self.wiring.facilitator() if name == "facilitator" else self.wiring.tracker()
 
     def _wire(self) -> Wiring:
-        finality = LOCAL_FINALITY
-        if os.environ.get("FINALITY_CONFIRMATIONS"):
-            finality = self.settings.finality
-        self.stores = {name: SqlStore(f"sqlite:///{self.data / name}.db") for name in PORTS}
-        http = SocketHttp()
+        http, place = SocketHttp(), self.place
         self._open.append(http)
+        self.data.mkdir(parents=True, exist_ok=True)
         return Wiring(
-            chain_id=self.deployment.chain_id,
-            addresses=addresses_of(self.deployment.addresses),
-            start_block=self.deployment.deploy_block - 1,
-            keys=local_keys(),
-            rules=rules_of(self.settings, finality),
+            chain_id=place.chain_id,
+            addresses=place.addresses,
+            start_block=place.start_block,
+            keys=place.keys,
+            rules=rules_of(self.settings, place.finality),
             rpc=self._rpc,
-            store=self.stores.__getitem__,
+            store=self._store,
             clock=WallClock(),
             http=http,
             random=SystemRandomness(),
-            seller_url=self.servers["seller"].url,
-            facilitator_url=self.servers["facilitator"].url,
+            seller_url=self.url("seller"),
+            facilitator_url=self.url("facilitator"),
         )
 
+    def url(self, name: str) -> str:
+        """Where a service is: at a port of ours, or where the settings say."""
+        if name in self.servers:
+            return self.servers[name].url
+        return str(self.settings.need(f"{name.upper()}_URL"))
+
+    def _store(self, name: str) -> SqlStore:
+        if name not in self.stores:
+            self.stores[name] = SqlStore(f"sqlite:///{self.data / name}.db")
+        return self.stores[name]
+
     def _rpc(self, name: str) -> HttpRpc:
-        rpc = HttpRpc(self.node.url)
+        rpc = HttpRpc(self.place.rpc_url)
         self._open.append(rpc)
         return rpc
 
-    async def _supervise(self, place: _Late) -> None:
+    async def _supervise(self, seat: _Seat) -> None:
         """A service whose world is gone stops, by name; the others go on (agreement 9)."""
+        assert seat.service is not None
         try:
-            await place.run()
+            await seat.service.run()
         except WorkbenchError as why:
-            self.failures[place.name] = why
-            log.error("the %s stopped: %s", place.name, why)
-            await self.servers[place.name].close()
+            self.failures[seat.name] = why
+            log.error("the %s stopped: %s", seat.name, why)
+            await self.servers[seat.name].close()
 
     async def close(self) -> None:
-        """End the services; the node belongs to who booted it."""
+        """End the services. The chain belongs to whoever booted it."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -153,23 +181,8 @@ class LocalWorld:
             await server.close()
         for each in self._open:
             await each.close()
-        for store in getattr(self, "stores", {}).values():
+        for store in self.stores.values():
             store.close()
-
-    def description(self) -> dict[str, Any]:
-        """What `up --json` prints and the world file holds: test keys, which everybody knows."""
-        return {
-            "rpc_url": self.node.url,
-            "chain_id": self.deployment.chain_id,
-            "seller_url": self.servers["seller"].url,
-            "facilitator_url": self.servers["facilitator"].url,
-            "tracker_url": self.servers["tracker"].url,
-            "addresses": dict(self.deployment.addresses),
-            "keys": {key.role: key.secret for key in TEST_KEYS},
-            "finality_confirmations": self.wiring.rules.finality.confirmations,
-            "deploy_block": self.deployment.deploy_block,
-            "pid": os.getpid(),
-        }
 
 
 def write_world_file(description: dict[str, Any], folder: Path) -> Callable[[], None]:

@@ -142,6 +142,8 @@ class Settings:
     """Values by name; `None` where a setting has neither a value nor a default."""
 
     values: dict[str, Any] = field(repr=False)
+    given: frozenset[str] = frozenset()
+    """The names that somebody set, rather than left at their default."""
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -186,7 +188,8 @@ class Settings:
             **_dotenv(folder / ".env"),
             **(os.environ if environ is None else environ),
         }
-        return cls({name: _value(setting, merged.get(name)) for name, setting in BY_NAME.items()})
+        values = {name: _value(setting, merged.get(name)) for name, setting in BY_NAME.items()}
+        return cls(values, frozenset(name for name in BY_NAME if merged.get(name, "").strip()))
 
 
 def _value(setting: Setting, text: str | None) -> Any:

@@ -21,7 +21,7 @@ from workbench.core.errors import InvalidAmount
 from workbench.core.events import Event
 from workbench.core.money import YPS, parse_decimal
 from workbench.core.ports import Addresses, Request, Response, Service
-from workbench.core.settlement import Settlement, fold
+from workbench.core.settlement import Settlement, merge
 from workbench.services.buyer import Buyer, Purchase
 from workbench.sim.http import InProcessHttp
 from workbench.sim.loop import VirtualClock, VirtualLoop
@@ -224,7 +224,7 @@ class World:
 
     def settlement(self, settlement_id: str) -> Settlement:
         """One settlement, folded from all facts."""
-        return fold(self._do(self._facts()))[settlement_id]
+        return merge(self._do(self._facts()))[settlement_id]
 
     def audit(self) -> None:
         """Raise ConservationBroken unless vault, puller and hook hold only what is owed."""
@@ -354,7 +354,7 @@ class World:
             return [fact for _, fact in await unit.facts()]
 
     async def _audit(self) -> None:
-        settlements = fold(await self._facts())
+        settlements = merge(await self._facts())
         await audit_world(self.chain, tuple(settlements.values()))
 
     async def _snapshot(self) -> Snapshot:

@@ -34,6 +34,7 @@ class FakeTracker:
         self.head = {"number": 40, "timestamp": 1_767_225_600}
         self.asked: list[str] = []
         self.refusing = False
+        self._views: tuple[list[ev.Event], list[dict[str, Any]]] | None = None
         self._streams: set[asyncio.Queue[str | None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -82,6 +83,8 @@ class FakeTracker:
     def settlements(self) -> list[dict[str, Any]]:
         """The fold as the API tells it, newest first."""
         told = list(self.facts)
+        if self._views and self._views[0] == told:
+            return self._views[1]
         stages: dict[str, list[dict[str, Any]]] = {}
         for row in frames.timeline_frame(told).to_dict("records"):
             stage = {"name": row["stage"], "at_ms": row["start_ms"], "tx": row["tx"]}
@@ -94,7 +97,8 @@ class FakeTracker:
                 view[name] = None if row[name] is None else str(row[name])
             view |= {"settlement_id": row["id"], "final": row["state"] == "delivered"}
             views.append({**view, "stages": stages[row["id"]]})
-        return views[::-1]
+        self._views = told, views[::-1]
+        return self._views[1]
 
     # --- Inside -----------------------------------------------------------------------------------
 

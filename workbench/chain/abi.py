@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 from eth_abi.abi import decode, encode
+from eth_abi.exceptions import DecodingError
 from eth_hash.auto import keccak
 
 from workbench.chain.artifacts import load
@@ -24,6 +25,10 @@ OURS = ("SettlementVault", "FacilitatorHook", "PermitPuller", "MockUSDC", "Yield
 ERROR_SOURCES = (*OURS, "PoolManager")
 WRAPPED_ERROR = bytes.fromhex("90bfb865")
 """Uniswap's WrappedError(address,bytes4,bytes,bytes): how v4 passes a hook's revert on."""
+ERROR, PANIC = bytes.fromhex("08c379a0"), bytes.fromhex("4e487b71")
+"""Solidity's own Error(string) and Panic(uint256)."""
+SHOWN = 200
+"""How many characters of a contract's own words are told."""
 
 
 def hex_bytes(text: str) -> bytes:
@@ -178,7 +183,6 @@ _MEANING: dict[str, tuple[type[WorkbenchError], str]] = {
     "DeadlinePassed": (errors.DeadlinePassed, "the deadline has passed"),
     "BadBuyerSignature": (errors.BadSignature, "the buyer's signature does not fit the terms"),
     "BadSellerSignature": (errors.BadSignature, "the seller's signature does not fit the terms"),
-    "AccountBlocked": (errors.TokenRefused, "the token blocks one of the accounts"),
     "Blocked": (errors.TokenRefused, "the token blocks one of the accounts"),
     "EnforcedPause": (errors.TokenRefused, "the token is paused"),
     "FeeOnTransfer": (errors.TokenRefused, "the token takes a fee on transfers"),
@@ -206,22 +210,34 @@ def _error_table() -> dict[bytes, tuple[str, list[str], list[str]]]:
 
 
 def explain_revert(data: bytes) -> WorkbenchError:
-    """Revert data as an error with a name, a cause and a next step. Never a bare selector."""
+    """Revert data as an error with a name, a cause and a next step. Never a bare selector.
+
+    Never raises: strangers' contracts may write anything, at any length and depth.
+    """
+    while data[:4] == WRAPPED_ERROR:
+        wrapped = _decoded(["address", "bytes4", "bytes", "bytes"], data[4:])
+        data = wrapped[2] if wrapped else b""
     selector, body = data[:4], data[4:]
-    if selector == WRAPPED_ERROR:
-        reason = cast(bytes, decode(["address", "bytes4", "bytes", "bytes"], body)[2])
-        return explain_revert(reason)
-    if selector == bytes.fromhex("08c379a0"):
-        return errors.Reverted(f"the contract refused: {decode(['string'], body)[0]}.")
-    if selector == bytes.fromhex("4e487b71"):
-        return errors.Reverted(f"the contract panicked with code {decode(['uint256'], body)[0]}.")
+    if selector == ERROR and (told := _decoded(["bytes"], body)):
+        text = told[0].decode("utf-8", "replace")
+        return errors.Reverted(f"the contract refused: {text[:SHOWN]}.")
+    if selector == PANIC and (told := _decoded(["uint256"], body)):
+        return errors.Reverted(f"the contract panicked with code {told[0]}.")
     known = _error_table().get(selector)
     if known is None:
         return errors.Reverted("a contract refused without a reason that we know.")
     name, names, kinds = known
-    values = (to_hex(v) if isinstance(v, bytes) else v for v in decode(kinds, body))
-    facts = dict(zip(names, values, strict=True))
+    values = (to_hex(v) if isinstance(v, bytes) else str(v) for v in _decoded(kinds, body) or ())
+    facts = dict(zip(names, values, strict=False))
     kind, text = _MEANING.get(name, (errors.Reverted, f"the contract refused with {name}"))
-    told = ", ".join(f"{key.strip('_')} {value}" for key, value in facts.items() if key)
-    message = f"{text} ({told})." if told else f"{text}."
+    details = ", ".join(f"{key.strip('_')} {value[:SHOWN]}" for key, value in facts.items() if key)
+    message = f"{text} ({details})." if details else f"{text}."
     return kind(message, hint=_HINTS.get(kind, ""), revert=name)
+
+
+def _decoded(kinds: list[str], body: bytes) -> tuple[Any, ...] | None:
+    """The values, or None where the bytes are not what the selector promises."""
+    try:
+        return decode(kinds, body)
+    except (DecodingError, ValueError, OverflowError):
+        return None

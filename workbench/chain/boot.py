@@ -23,6 +23,7 @@ from workbench.chain import deploy as deployment
 from workbench.chain.anvil import DEFAULT_CHAIN_ID, GENESIS_TIME, Anvil
 from workbench.chain.artifacts import load
 from workbench.chain.deploy import CONTRACTS, Deployment, DeploymentPlan
+from workbench.chain.marker import MARKER_ADDRESS, MARKER_CODE
 from workbench.chain.toolchain import cache_dir, npm_version, write_atomically
 from workbench.core.errors import DeployFailed, RpcUnreachable
 
@@ -91,6 +92,7 @@ def boot(
         where = _build(world, chain_id, plan, progress)
         node = _start(world, chain_id, port, block_time, extra)
     try:
+        node.call("anvil_setCode", MARKER_ADDRESS, MARKER_CODE)
         _set_clock(node, where, plan, block_time)
     except BaseException:
         node.stop()

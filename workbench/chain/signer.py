@@ -58,13 +58,16 @@ def address_of(key: PublicKey) -> str:
 
 def recover(digest: bytes, signature: str) -> str | None:
     """The account that signed `digest`, or None for anything that is not a canonical signature."""
-    raw = hex_bytes(signature)
+    try:
+        raw = hex_bytes(signature)
+    except ValueError:
+        return None
     if len(raw) != 65 or raw[64] not in (27, 28) or int.from_bytes(raw[32:64]) > HALF_ORDER:
         return None
     try:
         key = PublicKey.from_signature_and_message(
             raw[:64] + bytes([raw[64] - 27]), digest, hasher=None
         )
-    except (ValueError, Exception):  # noqa: BLE001 - coincurve raises bare Exception
+    except Exception:  # noqa: BLE001 - coincurve raises bare Exception
         return None
     return address_of(key)

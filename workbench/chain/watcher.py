@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
 from workbench.chain.abi import decode_log
 from workbench.chain.rpc import Rpc
-from workbench.core.errors import ChainRewound
+from workbench.core.errors import ChainRewound, RpcFault
 from workbench.core.events import BlockOrphaned, Event
-from workbench.core.ports import Clock, Store
+from workbench.core.ports import Clock, Store, Unit
 
 NEAR = 64
 """Blocks nearer to the head than this are taken one by one; older ones in ranges."""
 RANGE = 500
+LOOK_BACK = 1_000
+"""After a start, so many of the newest facts are looked at for blocks that are not there."""
+Place = tuple[int, str]
+"""A block's number and hash."""
 
 
 class LogWatcher:
@@ -24,66 +29,122 @@ class LogWatcher:
     ) -> None:
         self._rpc, self._store, self._clock = rpc, store, clock
         self._addresses, self._start = sorted(addresses), start
+        self._span = RANGE
+        self._judged: int | None = None
+        self._doubtful: dict[str, int] = {}
+        # Requests and rounds of a service poll at the same time; a block is taken once.
+        self._polling = asyncio.Lock()
 
     async def poll(self) -> None:
-        """See `core.ports.Watcher.poll`. Raises RpcUnreachable, ChainRewound."""
+        """See `core.ports.Watcher.poll`. Raises RpcUnreachable, RpcFault, ChainRewound."""
+        async with self._polling:
+            await self._catch_up()
+            await self._judge()
+
+    async def _catch_up(self) -> None:
         head = int(await self._rpc.call("eth_blockNumber"), 16)
         number = await self._common_ancestor()
         while number + NEAR < head:
-            last = min(number + RANGE, head - NEAR)
-            await self._take_range(number + 1, last)
+            last = min(number + self._span, head - NEAR)
+            if not await self._take_range(number + 1, last):
+                return  # The chain moved while we looked: the next poll starts anew.
             number = last
         while number < head:
-            block = await self._rpc.call("eth_getBlockByNumber", hex(number + 1), False)
+            block = await self._block(number + 1)
             if block is None or not await self._follows(block, number):
-                return  # The chain moved while we looked: the next poll starts anew.
+                return
             logs = await self._logs(blockHash=block["hash"])
             await self._take(number + 1, block, logs)
             number += 1
+
+    async def _block(self, number: int) -> dict[str, Any] | None:
+        block: dict[str, Any] | None
+        block = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
+        return block
+
+    # --- Where we and the chain agree ---
 
     async def _common_ancestor(self) -> int:
         """The newest block that both we and the chain have; those above it are orphaned."""
         last = await self._last_block()
         if last is None:
-            return self._start
+            return await self._begin()
+        newest, replaced = last[0], False
+        gone: list[Place] = []
         while last is not None:
-            number, known = last
-            block = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
-            if block is not None and block["hash"] == known:
-                return number
-            await self._orphan(number, known)
-            last = await self._last_block()
+            block = await self._block(last[0])
+            if block is not None and block["hash"] == last[1]:
+                # A node that merely lags has not taken back the blocks it does not know yet.
+                if not replaced:
+                    return newest
+                await self._orphan(gone)
+                return last[0]
+            replaced = replaced or block is not None
+            gone.append(last)
+            last = await self._last_block(below=last[0])
         raise ChainRewound(
             "the chain went back further than any block this service remembers.",
             hint="It was reset or reverted under a live service: start that service anew.",
         )
 
-    async def _last_block(self) -> tuple[int, str] | None:
-        async with self._store.unit() as unit:
-            return await unit.last_block()
+    async def _begin(self) -> int:
+        """The block before the first that matters is where even the first reorg has an end."""
+        block = await self._block(self._start) if self._start >= 0 else None
+        if block is not None:
+            await self._store_block(self._start, block["hash"], [])
+        return self._start
 
-    async def _orphan(self, number: int, known: str) -> None:
+    async def _last_block(self, below: int | None = None) -> Place | None:
         async with self._store.unit() as unit:
-            await unit.unsee_block(number)
-            if await unit.facts_in_block(known):
-                now = self._clock.now_ms()
-                fact = BlockOrphaned(subject=known, at_ms=now, source="watcher", number=number)
-                await unit.record(fact)
+            return await unit.last_block(below)
+
+    async def _orphan(self, gone: list[Place]) -> None:
+        async with self._store.unit() as unit:
+            for number, known in gone:
+                await unit.unsee_block(number)
+                await self._tell_orphaned(unit, number, known)
+
+    async def _tell_orphaned(self, unit: Unit, number: int, known: str) -> None:
+        if await unit.facts_in_block(known):
+            now = self._clock.now_ms()
+            fact = BlockOrphaned(subject=known, at_ms=now, source="watcher", number=number)
+            await unit.record(fact)
 
     async def _follows(self, block: dict[str, Any], number: int) -> bool:
         last = await self._last_block()
         return last is None or last == (number, block["parentHash"])
 
-    async def _take_range(self, first: int, last: int) -> None:
-        logs = await self._logs(fromBlock=hex(first), toBlock=hex(last))
+    # --- Taking blocks in ---
+
+    async def _take_range(self, first: int, last: int) -> bool:
+        """Whether the chain held still while all logs of these blocks were read and stored."""
+        newest = await self._block(last)
+        logs = await self._logs_between(first, last) if newest else None
+        if newest is None or logs is None:
+            return False
         times: dict[str, int] = {}
         for log in logs:
-            if log["blockNumber"] not in times:
-                block = await self._rpc.call("eth_getBlockByNumber", log["blockNumber"], False)
-                times[log["blockNumber"]] = int(block["timestamp"], 16)
-        facts = [_fact(log, times[log["blockNumber"]]) for log in logs]
-        newest = await self._rpc.call("eth_getBlockByNumber", hex(last), False)
+            if log["blockHash"] not in times:
+                block = await self._block(int(log["blockNumber"], 16))
+                if block is None or block["hash"] != log["blockHash"]:
+                    return False
+                times[log["blockHash"]] = int(block["timestamp"], 16)
+        again = await self._block(last)
+        if again is None or again["hash"] != newest["hash"]:
+            return False
+        facts = [_fact(log, times[log["blockHash"]]) for log in logs]
         await self._store_block(last, newest["hash"], facts)
+        return True
+
+    async def _logs_between(self, first: int, last: int) -> list[dict[str, Any]] | None:
+        """None where the node refuses so many blocks at once: then half as many are asked for."""
+        try:
+            return await self._logs(fromBlock=hex(first), toBlock=hex(last))
+        except RpcFault:
+            if first == last:
+                raise
+            self._span = (last - first + 1) // 2
+            return None
 
     async def _take(self, number: int, block: dict[str, Any], logs: list[Any]) -> None:
         timestamp = int(block["timestamp"], 16)
@@ -99,6 +160,29 @@ class LogWatcher:
     async def _logs(self, **where: str) -> list[dict[str, Any]]:
         query = {"address": self._addresses, **where}
         return list(await self._rpc.call("eth_getLogs", query))
+
+    # --- What others told ---
+
+    async def _judge(self) -> None:
+        """Orphan the blocks that facts speak of, and that the chain does not have at their height.
+
+        Senders and peers see blocks at times of their own: one that came and went between two
+        polls, or whose fact is told only after it went, would otherwise stand for ever.
+        """
+        async with self._store.unit() as unit:
+            last, newest = await unit.last_block(), await unit.last_seq()
+            after = max(0, newest - LOOK_BACK) if self._judged is None else self._judged
+            told = await unit.unproven(after)
+        doubtful = {fact.block.hash: fact.block.number for fact in told if fact.block}
+        later: dict[str, int] = {}
+        for known, number in {**self._doubtful, **doubtful}.items():
+            block = await self._block(number) if last and number <= last[0] else None
+            if block is None:
+                later[known] = number  # We have not come so far.
+            elif block["hash"] != known:
+                async with self._store.unit() as unit:
+                    await self._tell_orphaned(unit, number, known)
+        self._judged, self._doubtful = newest, later
 
 
 def _fact(log: dict[str, Any], timestamp: int) -> Event | None:

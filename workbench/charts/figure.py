@@ -55,6 +55,13 @@ SHAPES = {"circle": "o", "cross": "X", "square": "s"}
 EMPTY = "No settlement yet.\nworkbench buy 100000000000000000000  starts one."
 
 
+class Chart(Figure):
+    """A figure that a notebook shows as PNG, also where pyplot was never imported."""
+
+    def _repr_png_(self) -> bytes:
+        return figure_png(self)
+
+
 def timeline(
     frame: pd.DataFrame, facts_frame: pd.DataFrame | None = None, *, title: str = ""
 ) -> Figure:
@@ -69,7 +76,7 @@ def timeline(
         return _empty(title)
     heights = _heights(shown)
     height = 0.95 + sum(heights.values()) + GAP * (len(heights) - 1) + BOTTOM
-    figure = Figure(figsize=(WIDTH, height), dpi=150, facecolor=PAPER)
+    figure = Chart(figsize=(WIDTH, height), dpi=150, facecolor=PAPER)
     FigureCanvasAgg(figure)
     panels = _panels(figure, shown, heights, height)
     if "lanes" in panels:
@@ -178,7 +185,7 @@ def _head(figure: Figure, shown: Picture, title: str, height: float) -> None:
 
 
 def _empty(title: str) -> Figure:
-    figure = Figure(figsize=(WIDTH, 2.4), dpi=150, facecolor=PAPER)
+    figure = Chart(figsize=(WIDTH, 2.4), dpi=150, facecolor=PAPER)
     FigureCanvasAgg(figure)
     if title:
         figure.text(0.03, 0.86, title, fontsize=13, weight="bold", va="center", **FONT)
@@ -195,11 +202,9 @@ def _draw_expanded(axes: Axes, shown: Picture) -> None:
     y = 0
     for lane in shown.lanes:
         _write(axes, 0.3, y, short(lane.subject), color=INK, weight="bold")
-        took = seconds_text((lane.end_ms - lane.start_ms) / 1000)
-        under_way = lane.bars[-1].stage == UNFINISHED
-        _write(
-            axes, LEFT, y, f"{lane.state}, under way" if under_way else f"{lane.state} in {took}"
-        )
+        took = f"{(lane.end_ms - lane.start_ms) / 1000:.3f} s"
+        text = f"{took} so far" if lane.bars[-1].stage == UNFINISHED else f"{lane.state} in {took}"
+        _write(axes, LEFT + 0.02, y, text, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 2})
         if y == 0:
             for name, (x, align) in COLUMNS.items():
                 _write(axes, x, y, name, ha=align)

@@ -277,7 +277,7 @@ def _facts(sheet: Sheet) -> None:
         sheet.name(name, sheet.height + (FACT_ROW - ROW) / 2, "fact")
         sheet.ink.append(el("line", x1="0", x2="100%", y1=y, y2=y, class_="rule"))
         mine = sorted((m for m in marks if m[0].type == name), key=lambda m: not m[0].stands)
-        sheet.ink.append([_dot(sheet, mark, y, 3, count) for mark, count in mine])
+        sheet.ink.append([_dot(sheet, mark, y, 3, count, "ring") for mark, count in mine])
         sheet.height += FACT_ROW
 
 
@@ -291,9 +291,12 @@ def _merged(marks: tuple[Mark, ...]) -> list[tuple[Mark, int]]:
     return [(group[0], len(group)) for group in groups.values()]
 
 
-def _dot(sheet: Sheet, mark: Mark, y: float, radius: float, count: int = 1) -> Html:
-    class_ = "m fact" if mark.stands else "m fact ghost"
-    radius += 0 if mark.stands else 1.2  # A ring, so that a dot at the same place shows inside.
+def _dot(
+    sheet: Sheet, mark: Mark, y: float, radius: float, count: int = 1, ghost: str = "hole"
+) -> Html:
+    """A fact. Among others a ghost is a ring, so that a dot at its place shows inside."""
+    class_ = "m fact" if mark.stands else f"m fact ghost {ghost}"
+    radius += 0 if mark.stands else 1.2
     title = el("title", _say_fact(mark, count))
     return el("circle", title, cx=sheet.x(mark.at_ms), cy=f"{y:g}", r=f"{radius:g}", class_=class_)
 

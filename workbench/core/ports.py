@@ -73,12 +73,16 @@ class Response:
         return json.loads(self.body)
 
 
-class Service(Protocol):
-    """Seller, facilitator, tracker: one async function, and work of their own."""
+class Handler(Protocol):
+    """Whatever answers requests."""
 
     name: str
 
     async def handle(self, request: Request) -> Response: ...
+
+
+class Service(Handler, Protocol):
+    """Seller, facilitator, tracker: one async function, and work of their own."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -285,8 +289,11 @@ class Unit(Protocol):
     async def put_slot(self, slot: Slot) -> None:
         """Insert or replace, with all its attempts."""
 
-    async def last_block(self) -> tuple[int, str] | None:
-        """Number and hash of the newest block that the watcher took in."""
+    async def unproven(self, after: int) -> Sequence[Event]:
+        """Standing facts after `after` about blocks that the watcher neither saw nor read."""
+
+    async def last_block(self, below: int | None = None) -> tuple[int, str] | None:
+        """Number and hash of the newest block (below a number) that the watcher took in."""
 
     async def see_block(self, number: int, block_hash: str) -> None: ...
     async def unsee_block(self, number: int) -> None: ...

@@ -49,6 +49,7 @@ TRANSITIONS: dict[tuple[State | None, type[ev.Event]], State] = {
 
 LATE: frozenset[tuple[State, type[ev.Event]]] = frozenset(
     {(state, ev.PaymentAuthorized) for state in State if state is not State.AUTHORIZED}
+    | {(s, ev.PaymentRejected) for s in State if s not in (State.AUTHORIZED, State.REJECTED)}
     | {(State.EXECUTED, ev.FinalityReached), (State.DELIVERED, ev.FinalityReached)}
 )
 """Facts that may arrive after the state they lead to has passed: known, and nothing moves."""
@@ -148,14 +149,14 @@ def _learn(before: Settlement, event: ev.Event) -> Settlement:
                 known[name] = getattr(event, name)
             if isinstance(event, ev.SettlementCreated):
                 known |= {"fund_deadline": event.fund_deadline, "quote": event.salt}
-                known |= {"swap_deadline": event.swap_deadline}
+                known |= {"swap_deadline": event.swap_deadline, "reason": ""}
             else:
                 known["quote"] = event.quote
         case ev.SettlementSwapped():
             known["eurc_spent"] = event.eurc_spent
         case ev.SettlementRefunded():
             known["reason"] = event.reason
-        case ev.PaymentRejected():
+        case ev.PaymentRejected() if before.state is State.AUTHORIZED:
             known["reason"] = event.code
         case ev.TransactionFailed() if event.tx:
             known["reverted"] = (*before.reverted, event.act)
@@ -170,7 +171,8 @@ MAX_REVERTS = 3
 
 
 def _failure(before: Settlement, event: ev.TransactionFailed) -> Failure | None:
-    lasting = not event.transient or before.reverted.count(event.act) + 1 >= MAX_REVERTS
+    reverts = before.reverted.count(event.act) + bool(event.tx)
+    lasting = not event.transient or reverts >= MAX_REVERTS
     return Failure(event.act, event.code, event.message) if lasting else before.failure
 
 
@@ -201,15 +203,87 @@ def fold(facts: Iterable[ev.Event]) -> dict[str, Settlement]:
 def fold_into(
     settlements: dict[str, Settlement], facts: Iterable[ev.Event]
 ) -> dict[str, Settlement]:
-    """`fold`, further: changes and returns `settlements`."""
+    """`fold`, further: changes and returns `settlements`.
+
+    Details told before a birth count from the birth on: after a reorg an act may revert in an
+    earlier block than the one in which its settlement is created again.
+    """
+    early: dict[str, list[ev.Event]] = {}
     for event in facts:
         if not event.subject or isinstance(event, NOT_ABOUT_SETTLEMENTS):
             continue
         before = settlements.get(event.subject)
         if before is None and isinstance(event, ANNOTATIONS):
-            continue  # A detail of a settlement whose birth stands in no block any more.
-        settlements[event.subject] = apply(before, event)
+            early.setdefault(event.subject, []).append(event)
+            continue
+        told = (event, *early.pop(event.subject, ()))
+        for each in told:
+            before = apply(before, each)
+        assert before is not None
+        settlements[event.subject] = before
     return settlements
+
+
+# --- Journals of several emitters ---------------------------------------------------------------
+
+_OWED_IN = {
+    "create": State.AUTHORIZED,
+    "fund": State.CREATED,
+    "swap": State.FUNDED,
+    "refund": State.FUNDED,
+    "execute": State.FINAL,
+}
+"""The state in which an act is owed, and so the one that its failure is about."""
+
+_STATES = list(State)
+_LEADS_TO = {kind: _STATES.index(state) for (_, kind), state in TRANSITIONS.items()}
+_ABOUT_BLOCK_OF: dict[type[ev.Event], State] = {
+    ev.FinalityReached: State.SWAPPED,
+    ev.AssetDelivered: State.EXECUTED,
+}
+
+
+def place_in_life(event: ev.Event) -> int | None:
+    """Where in a life a fact belongs, whenever it was told. None: a detail, at home anywhere."""
+    if isinstance(event, ev.TransactionFailed):
+        owed = _OWED_IN.get(event.act)
+        return None if owed is None else 2 * _STATES.index(owed) + 1
+    place = _LEADS_TO.get(type(event))
+    return None if place is None else 2 * place
+
+
+def merge(facts: Iterable[ev.Event]) -> dict[str, Settlement]:
+    """`fold` for a journal that gathers several emitters' facts, which have no common order."""
+    return merge_into({}, ev.canonical(list(facts)))
+
+
+def merge_into(
+    settlements: dict[str, Settlement], facts: Iterable[ev.Event]
+) -> dict[str, Settlement]:
+    """`merge`, further, by facts that belong after all that were merged before.
+
+    The chain's facts have one emitter, the watcher, and must follow each other. Those of peers
+    are put where they belong in a life; one whose cause is not (or no longer) here is left out,
+    so whoever merges bit by bit starts a life anew when a fact comes that belongs further back.
+    """
+    for event in sorted(facts, key=lambda each: place_in_life(each) or 0):
+        if not event.contract and not _has_cause(settlements.get(event.subject), event):
+            continue
+        fold_into(settlements, [event])
+    return settlements
+
+
+def _has_cause(before: Settlement | None, event: ev.Event) -> bool:
+    kind = type(event)
+    if isinstance(event, ANNOTATIONS) or kind not in _LEADS_TO:
+        return True
+    state = before.state if before else None
+    about = _ABOUT_BLOCK_OF.get(kind)
+    if about and event.block and before:
+        block = before.block_of(about)
+        if block is None or block.hash != event.block.hash:
+            return False
+    return (state, kind) in TRANSITIONS or (state, kind) in LATE
 
 
 class Step(Enum):

@@ -2,42 +2,104 @@
 
 from __future__ import annotations
 
-from workbench.core.events import BlockOrphaned
-from workbench.core.ports import Store
-from workbench.core.settlement import OPEN, Settlement, fold_into
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from workbench.core.events import BlockOrphaned, Event
+from workbench.core.ports import Store, Unit
+from workbench.core.settlement import (
+    ANNOTATIONS,
+    NOT_ABOUT_SETTLEMENTS,
+    OPEN,
+    Settlement,
+    fold_into,
+    merge_into,
+    place_in_life,
+)
 
 
 class Book:
-    """Nothing here that the journal does not hold: a new Book of the same store is equal."""
+    """Nothing here that the journal does not hold: a new Book of the same store is equal.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    `merged`: the journal gathers the facts of several emitters, in no common order.
+    """
+
+    def __init__(self, store: Store, *, merged: bool = False) -> None:
+        self._store, self._merged = store, merged
         self._seq = 0
+        self._furthest: dict[str, int] = {}
+        self._open: dict[str, Settlement] = {}
+        self._refreshing = asyncio.Lock()
         self.settlements: dict[str, Settlement] = {}
 
     async def refresh(self) -> list[str]:
-        """Fold what is new; the subjects it was about, in the order of the facts."""
-        async with self._store.unit() as unit:
-            page = await unit.facts(after=self._seq)
-            if not page:
-                return []
-            facts = [fact for _, fact in page]
-            # A settlement with facts in an orphaned block is folded anew, from what still stands.
-            orphaned = [f.subject for f in facts if isinstance(f, BlockOrphaned)]
-            touched = [f.subject for h in orphaned for f in await unit.facts_in_block(h)]
-            histories = {
-                subject: await unit.standing(subject) for subject in dict.fromkeys(touched)
-            }
-        self._seq = page[-1][0]
-        for subject, history in histories.items():
+        """Fold what is new; the subjects it was about, in the order of the facts.
+
+        Raises IllegalTransition, and then nothing has moved.
+        """
+        async with self._refreshing:
+            async with self._store.unit() as unit:
+                page = await unit.facts(after=self._seq)
+                if not page:
+                    return []
+                facts = [fact for _, fact in page]
+                histories = await self._histories(unit, facts)
+            news: dict[str, list[Event]] = {subject: [] for subject in histories}
+            for fact in facts:
+                if fact.subject and not isinstance(fact, NOT_ABOUT_SETTLEMENTS):
+                    news.setdefault(fact.subject, []).append(fact)
+            folded = {s: self._fold(s, told, histories.get(s)) for s, told in news.items()}
+            for subject, settlement in folded.items():
+                self._keep(subject, settlement, histories.get(subject, news[subject]))
+            self._seq = page[-1][0]
+            return list(dict.fromkeys([*histories, *(f.subject for f in facts if f.subject)]))
+
+    async def _histories(self, unit: Unit, facts: Sequence[Event]) -> dict[str, Sequence[Event]]:
+        """All that stands about those who cannot simply go on from where they are."""
+        anew: dict[str, None] = {}
+        for fact in facts:
+            if isinstance(fact, BlockOrphaned):
+                anew.update((f.subject, None) for f in await unit.facts_in_block(fact.subject))
+            elif self._is_birth(fact) or self._is_late(fact):
+                anew[fact.subject] = None
+        anew.pop("", None)
+        return {subject: await unit.standing(subject) for subject in anew}
+
+    def _is_birth(self, fact: Event) -> bool:
+        """Details told before a birth wait for it in the journal."""
+        known = fact.subject in self.settlements
+        return not (known or isinstance(fact, (*ANNOTATIONS, *NOT_ABOUT_SETTLEMENTS)))
+
+    def _is_late(self, fact: Event) -> bool:
+        place = place_in_life(fact) if self._merged else None
+        return place is not None and place < self._furthest.get(fact.subject, 0)
+
+    def _fold(
+        self, subject: str, told: Iterable[Event], history: Iterable[Event] | None
+    ) -> Settlement | None:
+        fold = merge_into if self._merged else fold_into
+        if history is not None:
+            return fold({}, history).get(subject)
+        known = self.settlements.get(subject)
+        return fold({subject: known} if known else {}, told).get(subject)
+
+    def _keep(self, subject: str, settlement: Settlement | None, told: Iterable[Event]) -> None:
+        if self._merged:
+            places = [place for fact in told if (place := place_in_life(fact)) is not None]
+            self._furthest[subject] = max(places, default=self._furthest.get(subject, 0))
+        if settlement is None:
             self.settlements.pop(subject, None)
-            fold_into(self.settlements, history)
-        fold_into(self.settlements, (f for f in facts if f.subject not in histories))
-        return list(dict.fromkeys([*histories, *(f.subject for f in facts if f.subject)]))
+            self._open.pop(subject, None)
+            return
+        self.settlements[subject] = settlement
+        if settlement.state in OPEN:
+            self._open[subject] = settlement
+        else:
+            self._open.pop(subject, None)
 
     def get(self, settlement_id: str) -> Settlement | None:
         return self.settlements.get(settlement_id)
 
     def open(self) -> list[Settlement]:
         """Those that somebody still owes a step, oldest first."""
-        return [s for s in self.settlements.values() if s.state in OPEN]
+        return list(self._open.values())

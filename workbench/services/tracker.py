@@ -44,7 +44,7 @@ class Tracker:
         self._chain, self._watcher, self._store, self._clock = chain, watcher, store, clock
         self._http, self._peers, self._finality = http, peers, finality
         self._page, self._poll_s = page, poll_s
-        self.book = Book(store)
+        self.book = Book(store, merged=True)
         self._asked: dict[str, int] = {}
         self._head: Head | None = None
         self._news = asyncio.Event()

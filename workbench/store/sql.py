@@ -30,6 +30,8 @@ from workbench.store.schema import attempt, authorization, block, fact, metadata
 
 BLOCKS_KEPT = 512
 """How far back the watcher can find a common ancestor after a reorg."""
+LOGS = sorted(name for name, kind in Event.kinds.items() if kind.contract)
+"""Facts that only a watcher records, from the logs of a block it has read."""
 
 
 class SqlUnit:
@@ -77,14 +79,8 @@ class SqlUnit:
         return [(row.seq, from_json(row.data)) for row in rows]
 
     async def standing(self, subject: str) -> Sequence[Event]:
-        taken_back = fact.alias()
-        later = and_(
-            taken_back.c.type == "BlockOrphaned",
-            taken_back.c.subject == fact.c.block_hash,
-            taken_back.c.seq > fact.c.seq,
-        )
-        gone = select(taken_back.c.seq).where(later).exists()
-        query = select(fact.c.data).where(fact.c.subject == subject, ~gone).order_by(fact.c.seq)
+        about = and_(fact.c.subject == subject, ~_gone(fact))
+        query = select(fact.c.data).where(about).order_by(fact.c.seq)
         return [from_json(row.data) for row in self._db.execute(query)]
 
     async def facts_in_block(self, block_hash: str) -> Sequence[Event]:
@@ -173,8 +169,23 @@ class SqlUnit:
         for n, each in enumerate(changed.attempts):
             self._db.execute(insert(attempt).values(**own, n=n, tx=each.tx, raw=each.raw))
 
-    async def last_block(self) -> tuple[int, str] | None:
+    async def unproven(self, after: int) -> Sequence[Event]:
+        log = fact.alias()
+        read = and_(log.c.block_hash == fact.c.block_hash, log.c.type.in_(LOGS), ~_gone(log))
+        unknown = and_(
+            fact.c.seq > after,
+            fact.c.block_hash.is_not(None),
+            fact.c.block_hash.not_in(select(block.c.hash)),
+            ~select(log.c.seq).where(read).exists(),
+            ~_gone(fact),
+        )
+        query = select(fact.c.data).where(unknown).order_by(fact.c.seq)
+        return [from_json(row.data) for row in self._db.execute(query)]
+
+    async def last_block(self, below: int | None = None) -> tuple[int, str] | None:
         query = select(block.c.number, block.c.hash).order_by(block.c.number.desc()).limit(1)
+        if below is not None:
+            query = query.where(block.c.number < below)
         row = self._db.execute(query).first()
         return (row.number, row.hash) if row else None
 
@@ -184,6 +195,17 @@ class SqlUnit:
 
     async def unsee_block(self, number: int) -> None:
         self._db.execute(delete(block).where(block.c.number == number))
+
+
+def _gone(told: Any) -> Any:
+    """Whether the block of a fact (a row of `told`) was orphaned after the fact was recorded."""
+    taken_back = fact.alias()
+    later = and_(
+        taken_back.c.type == "BlockOrphaned",
+        taken_back.c.subject == told.c.block_hash,
+        taken_back.c.seq > told.c.seq,
+    )
+    return select(taken_back.c.seq).where(later).exists()
 
 
 class SqlStore:

@@ -14,7 +14,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from workbench.core.errors import PortTaken
-from workbench.core.ports import Request, Response, Service
+from workbench.core.ports import Handler, Request, Response
 
 MAX_BODY_BYTES = 1_048_576
 MAX_HEADER_BYTES = 1_048_576
@@ -33,7 +33,7 @@ class _Bridge(RequestHandler):
 
     SUPPORTED_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
-    def initialize(self, service: Service) -> None:
+    def initialize(self, service: Handler) -> None:
         self._service = service
         self._streaming: asyncio.Task[None] | None = None
 
@@ -87,7 +87,7 @@ class _Bridge(RequestHandler):
 class Server:
     """One service listening. `url` tells where, also when the port was chosen freely."""
 
-    def __init__(self, service: Service, *, host: str, port: int, name: str = "") -> None:
+    def __init__(self, service: Handler, *, host: str, port: int, name: str = "") -> None:
         application = Application([(r"/.*", _Bridge, {"service": service})], log_function=_quiet)
         self._http = HTTPServer(
             application, max_body_size=MAX_BODY_BYTES, max_header_size=MAX_HEADER_BYTES

@@ -1,0 +1,68 @@
+"""A local world: a node that we boot, and everything served on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from workbench.app import LOCAL_FINALITY, addresses_of, local_keys
+from workbench.chain.anvil import Anvil
+from workbench.chain.boot import boot
+from workbench.chain.deploy import Deployment
+from workbench.chain.keys import TEST_KEYS
+from workbench.core.finality import Policy
+from workbench.served import Place, Served
+from workbench.settings import Settings
+
+BLOCK_TIME_S = 1.0
+
+
+class LocalWorld(Served):
+    """All services on a node that mines by itself; test keys, which everybody knows."""
+
+    def __init__(
+        self,
+        node: Anvil,
+        deployment: Deployment,
+        data: Path,
+        settings: Settings,
+        *,
+        auto_ports: bool = False,
+    ) -> None:
+        self.node, self.deployment = node, deployment
+        place = Place(
+            rpc_url=node.url,
+            chain_id=deployment.chain_id,
+            addresses=addresses_of(deployment.addresses),
+            start_block=deployment.deploy_block - 1,
+            keys=local_keys(),
+            finality=local_finality(settings),
+        )
+        super().__init__(place, data, settings, auto_ports=auto_ports)
+
+    def description(self) -> dict[str, Any]:
+        """What `up --json` prints and the world file holds."""
+        return {
+            "rpc_url": self.node.url,
+            "chain_id": self.deployment.chain_id,
+            "seller_url": self.servers["seller"].url,
+            "facilitator_url": self.servers["facilitator"].url,
+            "tracker_url": self.servers["tracker"].url,
+            "addresses": dict(self.deployment.addresses),
+            "keys": {key.role: key.secret for key in TEST_KEYS},
+            "finality_confirmations": self.place.finality.confirmations,
+            "deploy_block": self.deployment.deploy_block,
+            "pid": os.getpid(),
+        }
+
+
+def local_finality(settings: Settings) -> Policy:
+    """Two confirmations (agreement 6), unless somebody asked for another depth."""
+    return settings.finality if "FINALITY_CONFIRMATIONS" in settings.given else LOCAL_FINALITY
+
+
+def boot_served(chain_id: int, progress: Callable[[str], None]) -> tuple[Anvil, Deployment]:
+    """A node with everything deployed, mining every second under the wall clock."""
+    return boot(chain_id, block_time=BLOCK_TIME_S, progress=progress)
