@@ -172,7 +172,12 @@ async def _buy(settings: Any, amount: int, seller_url: str | None) -> Any:
 def _part(name: str) -> None:
     """The command of one service alone."""
 
-    @main.command(name, help=PARTS[name])
+    text = f"""Run the {name} alone, on the chain that the settings name, until Ctrl-C.
+
+    Needs {PARTS[name]}; in .env or in the environment.
+    """
+
+    @main.command(name, help=text)
     def command() -> None:
         with _clean_exit(False):
             from workbench.settings import Settings
@@ -181,13 +186,12 @@ def _part(name: str) -> None:
 
 
 PARTS = {
-    "seller": "Run the seller alone, on the chain that the settings name.\n\nNeeds "
-    "SELLER_PRIVATE_KEY, the contract addresses, POLYGON_AMOY_RPC_URL and FACILITATOR_URL, in .env or the environment.",
-    "facilitator": "Run the facilitator alone, on the chain that the settings name.\n\nNeeds "
-    "PRIVATE_KEY, the contract addresses and POLYGON_AMOY_RPC_URL, in .env or the environment.",
-    "tracker": "Run the tracker alone, on the chain that the settings name.\n\nNeeds the contract "
-    "addresses, POLYGON_AMOY_RPC_URL, SELLER_URL and FACILITATOR_URL, in .env or the environment.",
+    "seller": "SELLER_PRIVATE_KEY, the contract addresses, POLYGON_AMOY_RPC_URL, FACILITATOR_URL",
+    "facilitator": "PRIVATE_KEY, the contract addresses, POLYGON_AMOY_RPC_URL",
+    "tracker": "the contract addresses, POLYGON_AMOY_RPC_URL, SELLER_URL, FACILITATOR_URL",
 }
+"""The services that run alone, and the settings each needs."""
+
 for _name in PARTS:
     _part(_name)
 
@@ -202,6 +206,28 @@ async def _run_part(name: str, settings: Any) -> None:
             await _wait(stop)
         if served.failures:
             raise served.failures[name]
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON line: status, faults, checked.")
+def doctor(as_json: bool) -> None:
+    """Look at everything a settlement needs, and say what is wrong and what to do.
+
+    Settings, node, contracts, roles, keys, balances, allowances, liquidity, rate, finality. One
+    line for each thing; exit code 1 if there is any fault.
+    """
+    with _clean_exit(as_json):
+        from workbench.doctor import examine, report
+        from workbench.settings import Settings
+
+        findings = asyncio.run(examine(Settings.load()))
+        if as_json:
+            click.echo(json.dumps(report(findings)))
+        else:
+            for finding in findings:
+                click.echo(click.style(finding.line(), fg=None if finding.ok else "red"))
+        if any(not finding.ok for finding in findings):
+            sys.exit(1)
 
 
 @main.command("env")

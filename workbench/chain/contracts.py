@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
 from workbench.chain import abi
@@ -18,6 +19,7 @@ from workbench.core.x402 import DOMAIN_NAME, DOMAIN_VERSION, TERMS_TYPE, Domain,
 
 TERMS_STRUCT = f"Settlement({','.join(f'{kind} {name}' for kind, name in TERMS_TYPE)})"
 PERMIT_STRUCT = "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
+DYNAMIC_FEE, TICK_SPACING, POOLS_SLOT = 0x800000, 10, 6
 ERC20 = "MockUSDC"
 """Any of our tokens has the ERC-20 and EIP-2612 functions that are called here."""
 
@@ -75,6 +77,29 @@ class EvmChain:
     async def allowance(self, token: str, owner: str) -> int:
         puller = self.addresses.puller
         return int((await self._read(ERC20, token, "allowance", owner, puller))[0])
+
+    async def vault_word(self, name: str) -> Any:
+        """What the vault itself says: `usdc`, `eurc`, `puller`, `hook`."""
+        return (await self._read("SettlementVault", self.addresses.vault, name))[0]
+
+    async def has_role(self, contract: str, at: str, role: str, account: str) -> bool:
+        """Whether `account` has a role such as FACILITATOR_ROLE (AccessControl)."""
+        return bool((await self._read(contract, at, "hasRole", keccak(role.encode()), account))[0])
+
+    async def pool_liquidity(self) -> int:
+        """Liquidity in range of the EURC/USDC pool, read out of PoolManager's storage.
+
+        v4-core keeps pools by id in slot 6, and liquidity in the fourth word of a pool
+        (`StateLibrary`).
+        """
+        vault = self.addresses.vault
+        (manager,) = await self._read("SettlementVault", vault, "poolManager")
+        low, high = sorted((self.addresses.usdc, self.addresses.eurc))
+        kinds = ["address", "address", "uint24", "int24", "address"]
+        key = encode(kinds, [low, high, DYNAMIC_FEE, TICK_SPACING, self.addresses.hook])
+        state = int.from_bytes(keccak(keccak(key) + POOLS_SLOT.to_bytes(32, "big")), "big")
+        word = await self.rpc.call("eth_getStorageAt", manager, hex(state + 3), "latest")
+        return int(word, 16) & (2**128 - 1)
 
     async def escrowed(self, token: str) -> int:
         """What the vault has booked as escrow, in base units."""

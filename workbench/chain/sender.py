@@ -7,8 +7,9 @@ taking another nonce. What was mined is watched until it is final.
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from workbench.chain.abi import explain_revert, hex_bytes
@@ -27,12 +28,39 @@ from workbench.core.finality import Policy
 from workbench.core.ports import Attempt, Call, Clock, Signer, Slot, SlotState, Store, Unit
 
 TIP_WEI = 10**9
+"""The least we tip; more where the node suggests more (Polygon asks for 25 gwei)."""
+TIP_AGE_MS = 60_000
 GAS_HEADROOM = (13, 10)
 """Gas limit over the node's estimate: storage may be colder, or the pool elsewhere, when mined."""
 RESEND_MS = 5_000
 POLL_S = 0.25
 ALREADY_THERE = ("already known", "already imported", "nonce too low")
+TOO_CHEAP = ("underpriced", "less than block base fee", "fee cap")
+BUMP = (9, 8)
+"""A replacement pays at least 12.5 % more: pools want 10 % on both fees."""
+MAX_ATTEMPTS = 8
+MAX_FEE_WEI = 10**13
+"""A unit of gas is never worth more to us than 10,000 gwei."""
+SEARCH_MS = 600_000
+"""How long a taken nonce may lack proof, where the node has forgotten the state to search."""
 OPEN = (SlotState.SIGNED, SlotState.SENT, SlotState.MINED)
+FILL = "fill"
+"""The act that uses up a nonce nobody else will use."""
+
+log = logging.getLogger("workbench")
+
+
+@dataclass(slots=True)
+class _View:
+    """The chain as one pump sees it. What many slots need is asked once.
+
+    `blocks`: hash and Unix milliseconds by number, None for a block that is not there.
+    """
+
+    head: int
+    base_fee: int
+    blocks: dict[int, tuple[str, int] | None] = field(default_factory=dict)
+    nonce: int | None = None
 
 
 class SlotSender:
@@ -52,6 +80,9 @@ class SlotSender:
         self._rpc, self._signer, self._store, self._clock = rpc, signer, store, clock
         self._chain_id, self._source, self._finality = chain_id, source, finality
         self._submitting, self._pumping = asyncio.Lock(), asyncio.Lock()
+        self._pumped_ms = 0
+        self._tip: tuple[int, int] | None = None
+        self._unproven: dict[int, int] = {}
         self.address = signer.address
 
     # --- Submitting ---
@@ -64,6 +95,8 @@ class SlotSender:
                 slot = await self._sign(subject, call, attempt)
         if slot.state is SlotState.SIGNED:
             await self._send(slot)
+        elif slot.block and (slot.state is SlotState.FINAL or not slot.ok):
+            await self._look_again(slot)
         return slot.tx
 
     async def _find(self, subject: str, act: str, attempt: int) -> Slot | None:
@@ -75,36 +108,52 @@ class SlotSender:
         on_chain = await self._nonce("latest")
         async with self._store.unit() as unit:
             stored = await unit.next_nonce(self._chain_id, self.address)
-            nonce = max(stored, on_chain)
-            raw, tx = self._signer.sign_transaction({**fields, "nonce": nonce})
-            slot = Slot(
-                chain_id=self._chain_id,
-                signer=self.address,
-                nonce=nonce,
-                subject=subject,
-                act=call.act,
-                attempt=attempt,
-                state=SlotState.SIGNED,
-                attempts=(Attempt(tx, raw),),
+            return await self._take_slot(
+                unit, max(stored, on_chain), fields, subject, call, attempt
             )
-            await unit.put_slot(slot)
-            known = {**self._fact(subject, call.act), "tx": tx}
-            await unit.record(ev.TransactionSigned(**known, signer=self.address, nonce=nonce))
+
+    async def _take_slot(
+        self,
+        unit: Unit,
+        nonce: int,
+        fields: dict[str, Any],
+        subject: str,
+        call: Call,
+        attempt: int,
+    ) -> Slot:
+        raw, tx = self._signer.sign_transaction({**fields, "nonce": nonce})
+        slot = Slot(
+            chain_id=self._chain_id,
+            signer=self.address,
+            nonce=nonce,
+            subject=subject,
+            act=call.act,
+            attempt=attempt,
+            state=SlotState.SIGNED,
+            attempts=(Attempt(tx, raw),),
+        )
+        await unit.put_slot(slot)
+        known = {**self._fact(subject, call.act), "tx": tx}
+        await unit.record(ev.TransactionSigned(**known, signer=self.address, nonce=nonce))
         return slot
 
     async def _priced(self, call: Call) -> dict[str, Any]:
         """Fees and gas; the estimate is also the simulation, before any slot is taken."""
+        tip = await self._suggested_tip()
+        block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
+        fee = min(2 * _base_fee(block) + tip, MAX_FEE_WEI)
+        # With the fee, the node also looks whether the signer can pay for it.
         request = {"from": self.address, "to": call.to, "data": "0x" + call.data.hex()}
+        request |= {"maxFeePerGas": hex(fee)}
         if call.value:
             request["value"] = hex(call.value)
         try:
-            gas = int(await self._rpc.call("eth_estimateGas", request), 16)
+            # Without a block some nodes take "pending": other people's plans, and another clock.
+            gas = int(await self._rpc.call("eth_estimateGas", request, "latest"), 16)
         except NodeRevert as why:
             raise explain_revert(hex_bytes(why.data)) from why
         except RpcFault as why:
             raise self._short_of_gas(why) from why
-        block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
-        base_fee = int(block.get("baseFeePerGas", "0x0"), 16)
         return {
             "chainId": self._chain_id,
             "type": 2,
@@ -112,9 +161,18 @@ class SlotSender:
             "data": call.data,
             "value": call.value,
             "gas": gas * GAS_HEADROOM[0] // GAS_HEADROOM[1],
-            "maxFeePerGas": 2 * base_fee + TIP_WEI,
-            "maxPriorityFeePerGas": TIP_WEI,
+            "maxFeePerGas": fee,
+            "maxPriorityFeePerGas": min(tip, fee),
         }
+
+    async def _suggested_tip(self) -> int:
+        now = self._clock.now_ms()
+        if self._tip is None or now - self._tip[0] >= TIP_AGE_MS:
+            tip = TIP_WEI
+            with suppress(RpcFault):  # Not every node has an opinion.
+                tip = max(tip, int(await self._rpc.call("eth_maxPriorityFeePerGas"), 16))
+            self._tip = (now, tip)
+        return self._tip[1]
 
     def _short_of_gas(self, why: RpcFault) -> WorkbenchError:
         text = why.message.lower()
@@ -130,45 +188,99 @@ class SlotSender:
 
     async def _send(self, slot: Slot) -> None:
         """Hand the newest attempt to the node. Unknown outcomes are left to `pump`."""
+        sent = replace(slot, state=SlotState.SENT, sent_ms=self._clock.now_ms())
         try:
             await self._rpc.call("eth_sendRawTransaction", slot.attempts[-1].raw)
         except RpcUnreachable:
             return
-        except (RpcFault, NodeRevert) as why:
-            if not any(known in why.message.lower() for known in ALREADY_THERE):
-                return await self._put(replace(slot, sent_ms=self._clock.now_ms()))
-        sent = replace(slot, state=SlotState.SENT, sent_ms=self._clock.now_ms())
+        except RpcFault as why:
+            text = why.message.lower()
+            if any(cheap in text for cheap in TOO_CHEAP):
+                dearer = await self._bump(slot)
+                if dearer is not None:
+                    return await self._send(dearer)
+            if not any(known in text for known in ALREADY_THERE):
+                log.warning("%s: %s of %s waits: %s", self._source, slot.act, slot.subject, why)
+                sent = replace(sent, state=slot.state)
+        is_new = sent.state is not slot.state
+        await self._move(slot, sent, *([self._about(slot, ev.TransactionSent)] if is_new else []))
+
+    async def _move(self, before: Slot, after: Slot, *facts: ev.Event) -> Slot | None:
+        """Store `after` and its facts. None if the slot has moved while we waited for the node."""
+        key = (before.subject, before.act, before.attempt)
         async with self._store.unit() as unit:
-            await unit.put_slot(sent)
-            if slot.state is SlotState.SIGNED:
-                await unit.record(self._about(slot, ev.TransactionSent))
+            if await unit.slot(self._chain_id, self.address, key) != before:
+                return None
+            await unit.put_slot(after)
+            for fact in facts:
+                await unit.record(fact)
+        return after
+
+    async def _bump(self, slot: Slot) -> Slot | None:
+        """A new attempt of the same slot at the market's price, stored. None at the cap."""
+        fields = _fields_of(slot.attempts[-1].raw)
+        block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
+        tip = max(_bumped(fields["maxPriorityFeePerGas"]), await self._suggested_tip())
+        fee = max(_bumped(fields["maxFeePerGas"]), 2 * _base_fee(block) + tip)
+        if fee > MAX_FEE_WEI or len(slot.attempts) >= MAX_ATTEMPTS:
+            return None
+        fields |= {"maxFeePerGas": fee, "maxPriorityFeePerGas": tip}
+        raw, tx = self._signer.sign_transaction(fields)
+        attempts = (*slot.attempts, Attempt(tx, raw))
+        dearer = replace(slot, state=SlotState.SIGNED, attempts=attempts, sent_ms=0)
+        known = self._fact(slot.subject, slot.act)
+        fact = ev.TransactionReplaced(**known, tx=tx, old_tx=slot.attempts[-1].tx)
+        return await self._move(slot, dearer, fact)
 
     # --- Looking after what was submitted ---
 
     async def pump(self) -> None:
-        """See `core.ports.Sender.pump`. Raises RpcUnreachable; nothing is lost by that."""
+        """See `core.ports.Sender.pump`. Raises RpcUnreachable, RpcFault; nothing is lost by that."""
         async with self._pumping:
+            self._pumped_ms = self._clock.now_ms()
             async with self._store.unit() as unit:
                 slots = await unit.slots(self._chain_id, self.address, *OPEN)
             if not slots:
                 return
-            head = int(await self._rpc.call("eth_blockNumber"), 16)
+            view = await self._look()
             for slot in slots:
-                await self._look_after(slot, head)
+                await self._look_after(slot, view)
+            if view.nonce is not None and view.nonce < slots[0].nonce:
+                await self._close_gap(view, slots[0])
 
-    async def _look_after(self, slot: Slot, head: int) -> None:
+    async def _look(self) -> _View:
+        block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
+        return _View(int(block["number"], 16), _base_fee(block))
+
+    async def _look_after(self, slot: Slot, view: _View) -> None:
         receipt = await self._receipt(slot)
         if receipt is None:
-            return await self._missing(slot, head)
-        block = ev.BlockRef(
-            int(receipt["blockNumber"], 16), receipt["blockHash"], receipt["transactionHash"], -1
-        )
+            return await self._missing(slot, view)
+        block, at_ms = _place_of(receipt), await self._time_of(receipt, view)
+        if at_ms is None:
+            return  # Two nodes behind one URL, or a reorg at this moment: ask again.
         if slot.state is not SlotState.MINED or slot.block != block:
-            slot = await self._mined(slot, block, receipt)
-        if self._finality.reached(block.number, head):
-            async with self._store.unit() as unit:
-                await unit.put_slot(replace(slot, state=SlotState.FINAL))
-                await unit.record(self._about(slot, ev.TransactionFinalized))
+            moved = await self._mined(slot, receipt, at_ms)
+            if moved is None:
+                return
+            slot = moved
+        if self._finality.reached(block.number, view.head):
+            fact = self._about(slot, ev.TransactionFinalized, block=block)
+            await self._move(slot, replace(slot, state=SlotState.FINAL), fact)
+
+    async def _look_again(self, slot: Slot) -> None:
+        """An act that was done is asked for again: the chain, or the journal, has it no more.
+
+        A reorg deeper than finality may take it back; and a block that left and came back left
+        the fact of a revert behind.
+        """
+        async with self._pumping:
+            view, receipt = await self._look(), await self._receipt(slot)
+            if receipt is None:
+                return await self._missing(slot, view)
+            at_ms = await self._time_of(receipt, view)
+            if at_ms is not None:
+                await self._mined(slot, receipt, at_ms)
 
     async def _receipt(self, slot: Slot) -> dict[str, Any] | None:
         for attempt in reversed(slot.attempts):
@@ -177,69 +289,137 @@ class SlotSender:
                 return dict(receipt)
         return None
 
-    async def _missing(self, slot: Slot, head: int) -> None:
+    async def _time_of(self, receipt: dict[str, Any], view: _View) -> int | None:
+        """Unix milliseconds of the receipt's block; None if the chain has another at its height."""
+        number = int(receipt["blockNumber"], 16)
+        if number not in view.blocks:
+            block = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
+            seen = (block["hash"], int(block["timestamp"], 16) * 1000) if block else None
+            view.blocks[number] = seen
+        known = view.blocks[number]
+        return known[1] if known and known[0] == receipt["blockHash"] else None
+
+    async def _missing(self, slot: Slot, view: _View) -> None:
         """No receipt: sent but waiting, dropped, taken back by a reorg, or its nonce is taken."""
-        if await self._nonce_taken(slot, head):
+        if view.nonce is None:
+            view.nonce = await self._nonce("latest")
+        if view.nonce > slot.nonce and await self._is_taken(slot, view):
             lost = replace(slot, state=SlotState.LOST, ok=False, block=None)
             text = f"nonce {slot.nonce} of {self.address} was used by another transaction."
-            async with self._store.unit() as unit:
-                await unit.put_slot(lost)
-                await unit.record(self._failed(lost, NonceTaken(text), transient=True))
+            await self._move(slot, lost, self._failed(lost, NonceTaken(text)))
             return
-        waited = self._clock.now_ms() - slot.sent_ms
-        if slot.state is SlotState.SENT and waited < RESEND_MS:
+        if slot.block is not None:
+            # Mined once, and not any more: its bytes are as good as on the first day.
+            back = replace(slot, state=SlotState.SENT, ok=True, block=None, sent_ms=0)
+            moved = await self._move(slot, back)
+            if moved is not None:
+                await self._send(moved)
             return
-        # A slot that was mined and is not any more: its bytes are as good as on the first day.
-        state = SlotState.SENT if slot.state is SlotState.MINED else slot.state
-        await self._send(replace(slot, state=state, block=None, ok=True))
+        if slot.sent_ms and self._clock.now_ms() - slot.sent_ms < RESEND_MS:
+            return
+        cheap = _fields_of(slot.attempts[-1].raw)["maxFeePerGas"] < view.base_fee
+        await self._send((await self._bump(slot) if cheap else None) or slot)
 
-    async def _nonce_taken(self, slot: Slot, head: int) -> bool:
-        """Whether somebody else's transaction with our nonce is final, not merely mined."""
-        if await self._nonce("latest") <= slot.nonce:
+    async def _is_taken(self, slot: Slot, view: _View) -> bool:
+        """Whether somebody else's transaction with our nonce is final, not merely mined.
+
+        A missing receipt proves nothing: the node that says so may lag. The foreign transaction
+        itself does, and only where its block is too old to be searched, time must do.
+        """
+        final = view.head - self._finality.depth
+        if final < 0 or await self._nonce(hex(final)) <= slot.nonce:
             return False
-        return await self._nonce(hex(max(0, head - self._finality.depth))) > slot.nonce
+        try:
+            taker = await self._taker(slot.nonce, final)
+        except RpcFault:
+            since = self._unproven.setdefault(slot.nonce, self._clock.now_ms())
+            return self._clock.now_ms() - since >= SEARCH_MS
+        return taker not in (None, *(attempt.tx for attempt in slot.attempts))
 
-    async def _mined(self, slot: Slot, block: ev.BlockRef, receipt: dict[str, Any]) -> Slot:
-        ok = int(receipt["status"], 16) == 1
-        mined = replace(slot, state=SlotState.MINED, ok=ok, block=block)
-        why = None if ok else await self._why_reverted(block)
+    async def _taker(self, nonce: int, final: int) -> str | None:
+        """Our account's transaction with that nonce, in a block not above `final`."""
+        high, step = final, 1
+        while (low := max(high - step, -1)) >= 0 and await self._nonce(hex(low)) > nonce:
+            high, step = low, 2 * step
+        while high - low > 1:
+            middle = (low + high) // 2
+            if await self._nonce(hex(middle)) > nonce:
+                high = middle
+            else:
+                low = middle
+        block = await self._rpc.call("eth_getBlockByNumber", hex(high), True)
+        for each in block["transactions"] if block else ():
+            if each["from"].lower() == self.address and int(each["nonce"], 16) == nonce:
+                return str(each["hash"])
+        return None
+
+    async def _close_gap(self, view: _View, lowest: Slot) -> None:
+        """The chain waits for a nonce that no open slot has: those above it would wait for ever.
+
+        A reorg deeper than finality took back what was final: it is sent again. Or it dropped a
+        foreign transaction, after which we had counted: a transfer of nothing takes its place.
+        """
+        assert view.nonce is not None
+        if self._clock.now_ms() - lowest.sent_ms < RESEND_MS or not lowest.sent_ms:
+            return
+        ends = (SlotState.FINAL, SlotState.LOST)
         async with self._store.unit() as unit:
-            await unit.put_slot(mined)
-            await self._record_mined(unit, mined, receipt)
-            if why is not None:
-                await unit.record(self._failed(mined, why, transient=True))
-        return mined
+            slots = await unit.slots(self._chain_id, self.address, *ends)
+        ended = {slot.nonce: slot for slot in slots}
+        for nonce in range(view.nonce, lowest.nonce):
+            if nonce not in ended:
+                await self._fill(nonce)
+            elif ended[nonce].state is SlotState.FINAL:
+                await self._look_after(ended[nonce], view)
 
-    async def _record_mined(self, unit: Unit, slot: Slot, receipt: dict[str, Any]) -> None:
+    async def _fill(self, nonce: int) -> None:
+        call = Call(FILL, self.address, b"")
+        fields = await self._priced(call)
+        async with self._store.unit() as unit:
+            slot = await self._take_slot(unit, nonce, fields, "", call, nonce)
+        await self._send(slot)
+
+    async def _mined(self, slot: Slot, receipt: dict[str, Any], at_ms: int) -> Slot | None:
+        block, ok = _place_of(receipt), int(receipt["status"], 16) == 1
+        state = slot.state if slot.block == block else SlotState.MINED
+        mined = replace(slot, state=state, ok=ok, block=block)
+        # At the block's time, so that the same block told again is the same fact.
+        known = {**self._fact(slot.subject, slot.act), "at_ms": at_ms}
         fact = ev.TransactionMined(
-            **self._fact(slot.subject, slot.act),
-            block=slot.block,
-            tx=slot.tx,
-            ok=slot.ok,
+            **known,
+            block=block,
+            tx=block.tx,
+            ok=ok,
             gas_used=int(receipt["gasUsed"], 16),
             gas_price=int(receipt["effectiveGasPrice"], 16),
         )
-        await unit.record(fact)
+        if ok:
+            return await self._move(slot, mined, fact)
+        failed = replace(self._failed(mined, await self._why_reverted(block)), at_ms=at_ms)
+        return await self._move(slot, mined, fact, failed)
 
     async def _why_reverted(self, block: ev.BlockRef) -> WorkbenchError:
         """What the transaction would have said, asked of the state just before its block."""
         sent = await self._rpc.call("eth_getTransactionByHash", block.tx)
-        request = {key: sent[key] for key in ("from", "to", "gas", "value")}
-        request["data"] = sent["input"]
-        try:
-            await self._rpc.call("eth_call", request, hex(block.number - 1))
-        except NodeRevert as why:
-            return explain_revert(hex_bytes(why.data))
-        except RpcFault:
-            pass
+        if sent is not None:
+            request = {key: sent[key] for key in ("from", "to", "gas", "value")}
+            request["data"] = sent["input"]
+            try:
+                await self._rpc.call("eth_call", request, hex(block.number - 1))
+            except NodeRevert as why:
+                return explain_revert(hex_bytes(why.data))
+            except RpcFault:
+                pass  # That state is gone, or never was: a reorg at this moment.
         return Reverted("the transaction reverted; at its parent block it would not have.")
 
     async def mined(self, subject: str, act: str, attempt: int, timeout_s: float) -> ev.BlockRef:
         """See `core.ports.Sender.mined`."""
         limit = self._clock.now_ms() + int(timeout_s * 1000)
         while True:
-            with suppress(RpcUnreachable):  # The node may be back before our time is up.
-                await self.pump()
+            # However many wait, one looks. The node may be back before our time is up.
+            if self._clock.now_ms() - self._pumped_ms >= POLL_S * 1000:
+                with suppress(RpcUnreachable, RpcFault):
+                    await self.pump()
             slot = await self._find(subject, act, attempt)
             if slot and slot.block and slot.ok:
                 return slot.block
@@ -256,10 +436,6 @@ class SlotSender:
 
     # --- Facts ---
 
-    async def _put(self, slot: Slot) -> None:
-        async with self._store.unit() as unit:
-            await unit.put_slot(slot)
-
     def _fact(self, subject: str, act: str) -> dict[str, Any]:
         return {
             "subject": subject,
@@ -268,16 +444,40 @@ class SlotSender:
             "act": act,
         }
 
-    def _about(self, slot: Slot, kind: type[Any]) -> ev.Event:
-        fact: ev.Event = kind(**self._fact(slot.subject, slot.act), tx=slot.tx)
+    def _about(self, slot: Slot, kind: type[Any], **more: Any) -> ev.Event:
+        fact: ev.Event = kind(**self._fact(slot.subject, slot.act), tx=slot.tx, **more)
         return fact
 
-    def _failed(self, slot: Slot, why: WorkbenchError, transient: bool) -> ev.TransactionFailed:
+    def _failed(self, slot: Slot, why: WorkbenchError) -> ev.TransactionFailed:
+        """A mined revert, or a lost nonce: another attempt may do better."""
         return ev.TransactionFailed(
             **self._fact(slot.subject, slot.act),
             block=slot.block,
             tx=slot.tx,
             code=why.code,
             message=str(why),
-            transient=transient,
+            transient=True,
         )
+
+
+def _base_fee(block: dict[str, Any]) -> int:
+    return int(block.get("baseFeePerGas", "0x0"), 16)
+
+
+def _bumped(fee: int) -> int:
+    return -(-fee * BUMP[0] // BUMP[1])
+
+
+def _place_of(receipt: dict[str, Any]) -> ev.BlockRef:
+    number = int(receipt["blockNumber"], 16)
+    return ev.BlockRef(number, receipt["blockHash"], receipt["transactionHash"], -1)
+
+
+def _fields_of(raw: str) -> dict[str, Any]:
+    """What was signed, ready to be signed again with other fees."""
+    from eth_account.typed_transactions import TypedTransaction
+    from hexbytes import HexBytes
+
+    fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+    unsigned = {key: value for key, value in fields.items() if key not in ("v", "r", "s")}
+    return {**unsigned, "to": bytes(fields["to"]), "data": bytes(fields["data"])}

@@ -7,6 +7,7 @@ It stores an authorisation before it answers. After that it only asks, round aft
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from logging import INFO, WARNING
 from typing import Any
 
 from workbench.core import events as ev
@@ -237,7 +238,7 @@ class Facilitator:
         if self._told.get((identity, act)) == why.code:
             return
         self._told[identity, act] = why.code
-        log.warning("facilitator: %s of %s: %s", act, identity, why)
+        log.log(INFO if why.transient else WARNING, "facilitator: %s of %s: %s", act, identity, why)
         fact = ev.TransactionFailed(
             subject=identity,
             at_ms=self._clock.now_ms(),

@@ -1,0 +1,264 @@
+"""`workbench doctor`: looks at everything a settlement needs, and names each fault with its remedy.
+
+Checks are equal functions on a `Patient`: each yields findings, one for each thing it looked at.
+A check that cannot look (the node is away) is a fault itself, and later checks still run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.chain.contracts import EvmChain
+from workbench.chain.keys import is_test_key
+from workbench.chain.marker import is_local
+from workbench.chain.rpc import HttpRpc, Rpc
+from workbench.core.errors import WorkbenchError
+from workbench.core.money import EURC, YPS, Amount, format_units
+from workbench.settings import ADDRESS_NAMES, BY_NAME, Settings
+from workbench.wiring import address_of_key
+
+GAS_FOR_A_DAY_WEI = 10**16
+"""0.01 of the native currency: below it a signer will soon be stuck."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, whether it is well, what is wrong and why, and what to do."""
+
+    subject: str
+    ok: bool
+    cause: str = ""
+    remedy: str = ""
+
+    def line(self) -> str:
+        """One line for people."""
+        if self.ok:
+            return f"ok     {self.subject}" + (f": {self.cause}" if self.cause else "")
+        return f"fault  {self.subject}: {self.cause} {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Patient:
+    """Settings and the chain they name."""
+
+    settings: Settings
+    rpc: Rpc
+    chain: EvmChain
+
+
+Check = Callable[[Patient], AsyncIterator[Finding]]
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Every check in order. Never raises for a fault: faults are what it finds."""
+    names = ("POLYGON_AMOY_RPC_URL", *ADDRESS_NAMES.values())
+    missing = [name for name in names if settings[name] is None]
+    remedy = "Set it in .env, or run `workbench up` in this folder."
+    findings = [
+        Finding(name, False, f"is not set ({BY_NAME[name].meaning}).", remedy) for name in missing
+    ]
+    if missing:
+        return findings
+    rpc = HttpRpc(settings["POLYGON_AMOY_RPC_URL"])
+    try:
+        patient = Patient(settings, rpc, EvmChain(rpc, settings["CHAIN_ID"], settings.addresses))
+        for check in CHECKS:
+            findings += await _run(check, patient)
+            if check is node_answers and not findings[-1].ok:
+                break  # Nothing else can be seen.
+    finally:
+        await rpc.close()
+    return findings
+
+
+async def _run(check: Check, patient: Patient) -> list[Finding]:
+    found: list[Finding] = []
+    try:
+        async for finding in check(patient):
+            found.append(finding)
+    except WorkbenchError as why:
+        subject = check.__name__.replace("_", " ")
+        found.append(Finding(subject, False, why.message, why.hint))
+    return found
+
+
+async def node_answers(patient: Patient) -> AsyncIterator[Finding]:
+    """The RPC answers, and is on the chain that the settings say."""
+    chain_id = int(await patient.rpc.call("eth_chainId"), 16)
+    wanted = patient.settings["CHAIN_ID"]
+    same = chain_id == wanted
+    yield Finding(
+        "chain id",
+        same,
+        str(chain_id) if same else f"the node is on chain {chain_id}, CHAIN_ID says {wanted}.",
+        "Correct CHAIN_ID or POLYGON_AMOY_RPC_URL.",
+    )
+
+
+async def contracts_are_there(patient: Patient) -> AsyncIterator[Finding]:
+    """Code at every address, and the vault agrees about the others."""
+    for key, name in ADDRESS_NAMES.items():
+        at = getattr(patient.chain.addresses, key)
+        code = await patient.rpc.call("eth_getCode", at, "latest")
+        found = code not in ("0x", None)
+        yield Finding(
+            name,
+            found,
+            "" if found else f"Contract not found: no code at {at}.",
+            "Ensure that all contract addresses are set in .env and deployed to this chain.",
+        )
+    for key in ("usdc", "eurc", "puller", "hook"):
+        told = str(await patient.chain.vault_word(key)).lower()
+        ours = getattr(patient.chain.addresses, key)
+        yield Finding(
+            f"the vault's {key}",
+            told == ours,
+            "" if told == ours else f"the vault uses {told}, the settings say {ours}.",
+            f"Correct {ADDRESS_NAMES[key]}.",
+        )
+
+
+async def roles_are_given(patient: Patient) -> AsyncIterator[Finding]:
+    """The facilitator may act on the vault; the keeper may set the rate."""
+    roles = (
+        ("PRIVATE_KEY", "SettlementVault", "vault", "FACILITATOR_ROLE"),
+        ("KEEPER_PRIVATE_KEY", "FacilitatorHook", "hook", "RATE_ROLE"),
+    )
+    for name, contract, key, role in roles:
+        if patient.settings[name] is None:
+            continue
+        account = address_of_key(patient.settings[name])
+        at = getattr(patient.chain.addresses, key)
+        has = await patient.chain.has_role(contract, at, role, account)
+        yield Finding(
+            f"{role} of {name}",
+            has,
+            "" if has else f"{account} does not have {role} on {contract}.",
+            f"Let the admin of {contract} grant it, or use the key that has it.",
+        )
+
+
+async def keys_are_safe(patient: Patient) -> AsyncIterator[Finding]:
+    """Public test keys only where we booted the node."""
+    local = await is_local(patient.rpc)
+    for name in ("BUYER_PRIVATE_KEY", "SELLER_PRIVATE_KEY", "PRIVATE_KEY", "KEEPER_PRIVATE_KEY"):
+        key = patient.settings[name]
+        if key is None:
+            continue
+        safe = local or not is_test_key(key)
+        yield Finding(
+            name,
+            safe,
+            "" if safe else "is a public test key, and this chain is not a local world of ours.",
+            "Everybody can empty its account: use a key of your own.",
+        )
+
+
+async def signers_can_pay_gas(patient: Patient) -> AsyncIterator[Finding]:
+    """Seller, facilitator and keeper hold some native currency."""
+    for name in ("SELLER_PRIVATE_KEY", "PRIVATE_KEY", "KEEPER_PRIVATE_KEY"):
+        if patient.settings[name] is None:
+            continue
+        account = address_of_key(patient.settings[name])
+        wei = int(await patient.rpc.call("eth_getBalance", account, "latest"), 16)
+        enough = wei >= GAS_FOR_A_DAY_WEI
+        yield Finding(
+            f"gas of {name}",
+            enough,
+            "" if enough else f"{account} holds {format_units(wei, 18)} of the native currency.",
+            "Send it some.",
+        )
+
+
+async def parties_hold_tokens(patient: Patient) -> AsyncIterator[Finding]:
+    """The buyer holds EURC, the seller the asset, and PermitPuller may pull the asset."""
+    addresses = patient.chain.addresses
+    if patient.settings["BUYER_PRIVATE_KEY"]:
+        buyer = address_of_key(patient.settings["BUYER_PRIVATE_KEY"])
+        held = await patient.chain.balance(addresses.eurc, buyer)
+        yield Finding(
+            "the buyer's EURC",
+            held > 0,
+            str(Amount(held, EURC)) if held else "the buyer holds no MockEURC.",
+            "Mint or send it some.",
+        )
+    if patient.settings["SELLER_PRIVATE_KEY"]:
+        seller = address_of_key(patient.settings["SELLER_PRIVATE_KEY"])
+        held = await patient.chain.balance(addresses.asset, seller)
+        yield Finding(
+            "the seller's asset",
+            held > 0,
+            str(Amount(held, YPS)) if held else "the seller holds no YieldPoolShare.",
+            "Deposit MockUSDC for shares, or send it some.",
+        )
+        allowed = await patient.chain.allowance(addresses.asset, seller)
+        yield Finding(
+            "the seller's allowance",
+            allowed > 0,
+            ""
+            if allowed
+            else "Settlement failed: insufficient allowance is what sales without a "
+            "permit would end in: PermitPuller may pull nothing.",
+            "Let the seller approve PermitPuller for YieldPoolShare; our seller signs permits.",
+        )
+
+
+async def pool_can_swap(patient: Patient) -> AsyncIterator[Finding]:
+    """The pool has liquidity, and the reference rate is fresh."""
+    liquidity = await patient.chain.pool_liquidity()
+    yield Finding(
+        "pool liquidity",
+        liquidity > 0,
+        ""
+        if liquidity
+        else "Swap failed: insufficient output is what purchases would end in: the "
+        "EURC/USDC pool is empty.",
+        "Add liquidity to the pool.",
+    )
+    rate, head = await patient.chain.rate(), await patient.chain.head()
+    left = rate.set_at + rate.max_age_s - head.timestamp
+    yield Finding(
+        "reference rate",
+        left > 0,
+        f"{format_units(rate.usdc_per_eurc_e8, 8)} USDC per EURC, good for {left} s"
+        if left > 0
+        else f"it is {-left} s too old; swaps are refused.",
+        "Run the facilitator with KEEPER_PRIVATE_KEY, or set the rate.",
+    )
+
+
+async def finality_fits(patient: Patient) -> AsyncIterator[Finding]:
+    """Our confirmations are not below the vault's gate, and fit into the alarm's time."""
+    gate, ours = await patient.chain.finality_gate(), patient.settings["FINALITY_CONFIRMATIONS"]
+    yield Finding(
+        "FINALITY_CONFIRMATIONS",
+        ours >= gate,
+        f"{ours} blocks"
+        if ours >= gate
+        else f"{ours} is below the vault's gate of {gate} blocks, which rules.",
+        f"Set at least {gate}.",
+    )
+
+
+CHECKS: tuple[Check, ...] = (
+    node_answers,
+    contracts_are_there,
+    roles_are_given,
+    keys_are_safe,
+    signers_can_pay_gas,
+    parties_hold_tokens,
+    pool_can_swap,
+    finality_fits,
+)
+
+
+def report(findings: list[Finding]) -> dict[str, Any]:
+    """For machines."""
+    faults = [f for f in findings if not f.ok]
+    return {
+        "status": "faults" if faults else "ok",
+        "faults": [{"subject": f.subject, "cause": f.cause, "remedy": f.remedy} for f in faults],
+        "checked": len(findings),
+    }
