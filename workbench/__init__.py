@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workbench.app import simulated
-    from workbench.world import Run, Snapshot, World
+    from workbench.run import Run
+    from workbench.world import Snapshot, World
 
 __all__ = ["Run", "Snapshot", "World", "simulated"]
 # A library is quiet unless its user asks: the commands do, a notebook may.
 logging.getLogger("workbench").addHandler(logging.NullHandler())
 
-_HOME = {"simulated": "workbench.app", "World": "workbench.world", "Run": "workbench.world"}
+_HOME = {"simulated": "workbench.app", "World": "workbench.world", "Run": "workbench.run"}
 _HOME |= {"Snapshot": "workbench.world"}
 
 

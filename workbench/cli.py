@@ -270,11 +270,11 @@ def _show(outcome: Any) -> None:
     from rich.table import Table
 
     console = Console()
-    stages = Table(title=f"Settlement {outcome.purchase.settlement_id}", title_justify="left")
+    stages = Table(title=f"Settlement {outcome.run.settlement_id}", title_justify="left")
     for name, justify in (("stage", "left"), ("block", "right"), ("gas", "right"),
                           ("seconds", "right"), ("transaction", "left")):  # fmt: skip
         stages.add_column(name, justify=justify, no_wrap=name != "transaction")  # type: ignore[arg-type]
-    for stage in outcome.stages:
+    for stage in outcome.run.stages():
         gas = f"{stage['gas']:,}" if stage["gas"] else ""
         block = str(stage["block"] or "")
         stages.add_row(stage["name"], block, gas, f"{stage['seconds']:.1f}", stage["tx"] or "")
@@ -283,7 +283,7 @@ def _show(outcome: Any) -> None:
     for name in ("account", "token", "before", "after", "change"):
         table.add_column(name, justify="left" if name in ("account", "token") else "right")
     tokens = {token.symbol: token for token in (USDC, EURC, YPS)}
-    for row in outcome.balances:
+    for row in outcome.run.balances_seen:
         amounts = (str(Amount(units, tokens[row.token])).split()[0]
                    for units in (row.before, row.after, row.change))  # fmt: skip
         table.add_row(row.account, row.token, *amounts)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from workbench.chain.anvil import DEFAULT_CHAIN_ID
 from workbench.core import audit
 from workbench.core.errors import ConservationBroken, SettlementError, TransactionTimeout
-from workbench.core.events import Event, to_json
+from workbench.core.events import Event
 from workbench.core.settlement import Settlement, State, merge
 from workbench.local import LocalWorld, boot_served
-from workbench.services.buyer import Purchase
+from workbench.run import Run
 from workbench.settings import Settings
 from workbench.wiring import address_of_key, audit_world, balances
 
@@ -28,28 +26,23 @@ SETTLE_DOWN_S = 60.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the demo saw: the purchase, its stages, all facts, and balances before and after."""
+    """What the demo saw, and where it is kept."""
 
-    purchase: Purchase
-    settlement: Settlement
-    stages: list[dict[str, Any]]
-    facts: list[Event]
-    balances: list[audit.Balance]
-    chain_id: int
+    run: Run
     run_dir: Path
 
     def summary(self) -> dict[str, Any]:
         """The line of `demo --json`. Amounts in base units, gas in gas, seconds of chain time."""
+        assert self.run.purchase is not None
+        stages = self.run.stages()
+        told = asdict(self.run.purchase)
+        reason = told.pop("reason")
         return {
-            "status": self.purchase.status,
-            "settlement_id": self.purchase.settlement_id,
-            "asset_amount": self.purchase.asset_amount,
-            "required_usdc": self.purchase.required_usdc,
-            "max_eurc": self.purchase.max_eurc,
-            "eurc_spent": self.purchase.eurc_spent,
-            "gas_total": sum(stage["gas"] or 0 for stage in self.stages),
+            **told,
+            **({"reason": reason} if reason else {}),
+            "gas_total": sum(stage["gas"] or 0 for stage in stages),
             "run_dir": str(self.run_dir),
-            "stages": self.stages,
+            "stages": stages,
         }
 
 
@@ -97,8 +90,9 @@ async def _serve_and_buy(
         settlements = merge(facts)
         settlement = settlements[purchase.settlement_id]
         await audit_world(chain, tuple(settlements.values()))
-        seen = [audit.Balance(*key, before[key], after[key]) for key in before]
-    return _conclude(world, purchase, settlement, facts, seen, runs, progress)
+        seen = tuple(audit.Balance(*key, before[key], after[key]) for key in before)
+    run = Run(tuple(facts), seen, purchase, world.deployment.chain_id)
+    return _conclude(run, settlement, runs, progress)
 
 
 async def _final_facts(world: LocalWorld, settlement_id: str) -> list[Event]:
@@ -115,52 +109,14 @@ async def _final_facts(world: LocalWorld, settlement_id: str) -> list[Event]:
     raise TransactionTimeout(f"the tracker did not see the end of {settlement_id}.")
 
 
-def _conclude(
-    world: LocalWorld,
-    purchase: Purchase,
-    settlement: Settlement,
-    facts: list[Event],
-    seen: list[audit.Balance],
-    runs: Path,
-    progress: Progress,
-) -> Outcome:
-    from workbench.frames import stages
-
-    run_dir = keep(facts, seen, settlement, world.deployment.chain_id, runs)
+def _conclude(run: Run, settlement: Settlement, runs: Path, progress: Progress) -> Outcome:
+    """Keep the run, whatever it was; then say whether it was what it should be."""
+    run_dir = run.save(runs / f"demo-{run.name}")
     progress(f"5/5  kept in {run_dir}")
-    if wrong := audit.reconcile(seen, settlement):
+    if wrong := audit.reconcile(run.balances_seen, settlement):
         raise ConservationBroken("; ".join(wrong), run_dir=str(run_dir))
-    if purchase.status != "executed":
+    if settlement.status != "executed":
         raise SettlementError(
-            f"the settlement was {purchase.status}: {purchase.reason}.", run_dir=str(run_dir)
+            f"the settlement was {settlement.status}: {settlement.reason}.", run_dir=str(run_dir)
         )
-    told = stages(facts, purchase.settlement_id)
-    chain_id = world.deployment.chain_id
-    return Outcome(purchase, settlement, told, facts, seen, chain_id, run_dir)
-
-
-def keep(
-    facts: list[Event],
-    seen: list[audit.Balance],
-    settlement: Settlement,
-    chain_id: int,
-    runs: Path,
-) -> Path:
-    """Write the run folder; it is named after what happened."""
-    from workbench.charts import timeline_html
-
-    journal = "".join(f"{to_json(fact)}\n" for fact in facts)
-    name = hashlib.sha256(journal.encode()).hexdigest()[:12]
-    folder = runs / f"demo-{name}"
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [
-        {"account": b.account, "token": b.token, "before": b.before, "after": b.after}
-        | {"change": b.change}
-        for b in seen
-    ]
-    (folder / "events.jsonl").write_text(journal)
-    (folder / "balances.json").write_text(json.dumps(rows, indent=1))
-    title = f"Settlement {settlement.id[:10]}…"
-    meta = {"chain id": chain_id, "settlement": settlement.id, "balances": rows}
-    (folder / "timeline.html").write_text(timeline_html(facts, title, meta))
-    return folder
+    return Outcome(run, run_dir)

@@ -22,7 +22,8 @@ from workbench.core.events import Event
 from workbench.core.money import YPS, parse_decimal
 from workbench.core.ports import Addresses, Request, Response, Service
 from workbench.core.settlement import Settlement, merge
-from workbench.services.buyer import Buyer, Purchase
+from workbench.run import Run
+from workbench.services.buyer import Buyer
 from workbench.sim.http import InProcessHttp
 from workbench.sim.loop import VirtualClock, VirtualLoop
 from workbench.store.sql import SqlStore
@@ -37,90 +38,13 @@ from workbench.wiring import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
+    pass
 
 T = TypeVar("T")
 BLOCK_TIME_S = 1
 BASE_FEE_WEI = 10**9
 SELLER_URL, FACILITATOR_URL = "http://seller", "http://facilitator"
 SERVICES = ("seller", "facilitator", "tracker")
-
-
-@dataclass(frozen=True)
-class Run:
-    """What happened: facts, and the tables and charts that are made of nothing else.
-
-    `settlement_id` is the purchase this run is about, or None for all of them.
-    """
-
-    events: tuple[Event, ...] = field(repr=False)
-    balances_seen: tuple[Balance, ...] = field(repr=False, default=())
-    purchase: Purchase | None = None
-
-    @property
-    def settlement_id(self) -> str | None:
-        """The purchase's settlement, if this run is about one purchase."""
-        return self.purchase.settlement_id if self.purchase else None
-
-    @property
-    def status(self) -> str | None:
-        """`executed` or `refunded`."""
-        return self.purchase.status if self.purchase else None
-
-    @property
-    def facts(self) -> pd.DataFrame:
-        """One row a fact, in journal order."""
-        from workbench import frames
-
-        return frames.events_frame(self.events)
-
-    def settlements(self) -> pd.DataFrame:
-        """One row a settlement."""
-        from workbench import frames
-
-        return frames.settlements_frame(self.events)
-
-    def timeline(self) -> pd.DataFrame:
-        """One row for each stage that a settlement went through: block, transaction, gas, time."""
-        from workbench import frames
-
-        return frames.timeline_frame(self.events)
-
-    def balances(self) -> pd.DataFrame:
-        """Balances before and after, in base units."""
-        import pandas as pd
-
-        rows = [
-            {"account": b.account, "token": b.token, "before": b.before, "after": b.after}
-            | {"change": b.change}
-            for b in self.balances_seen
-        ]
-        return pd.DataFrame(rows, dtype=object)
-
-    def chart(self) -> Chart:
-        """The timeline as a picture."""
-        from workbench import charts, frames
-
-        return Chart(charts.timeline(frames.timeline_frame(self.events), self.facts))
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A figure that shows itself as PNG wherever it is displayed, trusted notebook or not."""
-
-    figure: Figure = field(repr=False)
-
-    def _repr_png_(self) -> bytes:
-        from workbench import charts
-
-        return charts.figure_png(self.figure)
-
-    def save(self, path: str) -> None:
-        """Write the picture as PNG."""
-        from pathlib import Path
-
-        Path(path).write_bytes(self._repr_png_())
 
 
 @dataclass(frozen=True)
@@ -220,7 +144,7 @@ class World:
     @property
     def run(self) -> Run:
         """Everything that happened so far."""
-        return Run(tuple(self._do(self._facts())))
+        return Run(tuple(self._do(self._facts())), chain_id=self.deployment.chain_id)
 
     def settlement(self, settlement_id: str) -> Settlement:
         """One settlement, folded from all facts."""
@@ -330,7 +254,7 @@ class World:
         after = await balances(self.chain, self.accounts)
         await self._audit()
         seen = tuple(Balance(*key, before[key], after[key]) for key in before)
-        return Run(tuple(await self._facts()), seen, purchase)
+        return Run(tuple(await self._facts()), seen, purchase, self.deployment.chain_id)
 
     async def _settle_down(self, settlement_id: str) -> None:
         """Until the end has its confirmations: the tracker's `final`."""

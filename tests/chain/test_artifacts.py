@@ -154,6 +154,7 @@ def test_a_missing_import_is_named() -> None:
 
 
 def test_compiling_again_does_nothing() -> None:
+    assert compile.is_current(), "run `make compile`"
     told: list[str] = []
     assert compile.compile_contracts(progress=told.append) is False
     assert "unchanged" in told[0]

@@ -16,7 +16,7 @@ from workbench.core.errors import (
     WorkbenchError,
     WrongChain,
 )
-from workbench.core.money import EURC, Amount
+from workbench.core.money import EURC, USDC, Amount
 from workbench.core.ports import Chain, Clock, Http, Request, Response, Signer
 from workbench.core.pricing import check_ceiling, eurc_budget
 from workbench.core.x402 import PAYMENT_HEADER, Payment, Terms, complete_terms
@@ -115,7 +115,7 @@ class Buyer:
         offer = _data(answer).get("payment_requirement", {})
         self._check_offer(offer, asset_amount)
         required = offer["required_amount"]
-        progress(f"HTTP 402: {offer['required_amount']} base units of USDC are required")
+        progress(f"HTTP 402: {Amount(required, USDC)} are required")
         rate = await self._rates.usdc_per_eurc_e8()
         budget = eurc_budget(required, rate, self._rules.slippage_bps)
         check_ceiling(budget, self._rules.ceiling_eurc)

@@ -219,6 +219,7 @@ class SqlStore:
         self.url = url
         self.before_commit: Callable[[], None] = lambda: None
         self.after_commit: Callable[[], None] = lambda: None
+        self._busy = False
         self._engine = _engine(url)
         try:
             metadata.create_all(self._engine)
@@ -227,6 +228,12 @@ class SqlStore:
 
     @asynccontextmanager
     async def unit(self) -> AsyncIterator[SqlUnit]:
+        if self._busy:  # In memory both would share one connection, and tear each other's work.
+            raise StoreError(
+                f"two units of work overlap on {self.url}.",
+                hint="Inside a unit, await nothing but the unit.",
+            )
+        self._busy = True
         try:
             with self._engine.begin() as connection:
                 unit = SqlUnit(connection)
@@ -235,6 +242,8 @@ class SqlStore:
                     self.before_commit()
         except exc.DBAPIError as why:
             raise _mapped(self.url, why) from why
+        finally:
+            self._busy = False
         if unit.changed:
             self.after_commit()
 

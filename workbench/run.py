@@ -1,0 +1,188 @@
+"""A run is a thing: what happened, as facts; and the tables, charts and folder made of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from workbench.core.audit import Balance
+from workbench.core.errors import StoreError
+from workbench.core.events import Event, from_json, to_json
+from workbench.services.buyer import Purchase
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+FORMAT = 1
+"""Version of the run folder. A folder of another version is refused by name."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What happened: facts, and the tables and charts that are made of nothing else.
+
+    `purchase` is what this run is about, or None for everything in a world.
+    """
+
+    events: tuple[Event, ...] = field(repr=False)
+    balances_seen: tuple[Balance, ...] = field(repr=False, default=())
+    purchase: Purchase | None = None
+    chain_id: int = 0
+
+    @property
+    def settlement_id(self) -> str | None:
+        """The purchase's settlement, if this run is about one purchase."""
+        return self.purchase.settlement_id if self.purchase else None
+
+    @property
+    def status(self) -> str | None:
+        """`executed` or `refunded`."""
+        return self.purchase.status if self.purchase else None
+
+    @property
+    def facts(self) -> pd.DataFrame:
+        """One row a fact, in journal order."""
+        from workbench import frames
+
+        return frames.events_frame(self.events)
+
+    def settlements(self) -> pd.DataFrame:
+        """One row a settlement."""
+        from workbench import frames
+
+        return frames.settlements_frame(self.events)
+
+    def timeline(self) -> pd.DataFrame:
+        """One row for each stage that a settlement went through: block, transaction, gas, time."""
+        from workbench import frames
+
+        return frames.timeline_frame(self.events)
+
+    def stages(self) -> list[dict[str, Any]]:
+        """The purchase's stages: name, block, tx, gas, seconds since the stage before."""
+        from workbench import frames
+
+        return frames.stages(self.events, self.settlement_id) if self.settlement_id else []
+
+    def balances(self) -> pd.DataFrame:
+        """Balances before and after, in base units."""
+        import pandas as pd
+
+        return pd.DataFrame(self._balance_rows(), dtype=object)
+
+    def _balance_rows(self) -> list[dict[str, Any]]:
+        return [asdict(row) | {"change": row.change} for row in self.balances_seen]
+
+    def chart(self) -> Chart:
+        """The timeline as a picture."""
+        from workbench import charts
+
+        return Chart(charts.timeline(self.timeline(), self.facts))
+
+    @property
+    def name(self) -> str:
+        """Twelve hex digits of what happened: equal facts, equal name."""
+        return hashlib.sha256(self._journal().encode()).hexdigest()[:12]
+
+    def _journal(self) -> str:
+        return "".join(f"{to_json(fact)}\n" for fact in self.events)
+
+    def save(self, folder: Path | str) -> Path:
+        """Write the run folder: facts (JSON lines, Parquet), balances, chart (HTML, PNG)."""
+        from workbench.charts import timeline_html
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        about: dict[str, Any] = {"format": FORMAT, "chain_id": self.chain_id}
+        about |= {"purchase": asdict(self.purchase) if self.purchase else None}
+        (folder / "events.jsonl").write_text(self._journal())
+        (folder / "run.json").write_text(json.dumps(about, indent=1))
+        (folder / "balances.json").write_text(json.dumps(self._balance_rows(), indent=1))
+        self._write_parquet(folder / "events.parquet")
+        meta = {"chain id": self.chain_id, "balances": self._balance_rows()}
+        if self.settlement_id:
+            meta["settlement"] = self.settlement_id
+        title = f"Settlement {self.settlement_id[:10]}…" if self.settlement_id else ""
+        (folder / "timeline.html").write_text(timeline_html(self.events, title, meta))
+        (folder / "timeline.png").write_bytes(self.chart()._repr_png_())
+        return folder
+
+    def _write_parquet(self, path: Path) -> None:
+        """Facts as a table; the members of each kind as JSON text, where integers are exact."""
+        frame = self.facts.reset_index()
+        for column in frame.columns:
+            if frame[column].map(lambda value: isinstance(value, (dict, list))).any():
+                frame[column] = frame[column].map(json.dumps)
+        frame.to_parquet(path, index=False)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """A run as it was saved. Raises StoreError naming the file that is missing or damaged."""
+        folder = Path(folder)
+        about = _read(folder / "run.json")
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            told = about.get("format") if isinstance(about, dict) else None
+            raise StoreError(
+                f"{folder / 'run.json'} is of format {told}; this version reads {FORMAT}.",
+                hint="Load it with the version that wrote it.",
+            )
+        try:
+            purchase = Purchase(**about["purchase"]) if about["purchase"] else None
+            rows = [{k: v for k, v in row.items() if k != "change"}
+                    for row in _read(folder / "balances.json")]  # fmt: skip
+            balances = tuple(Balance(**row) for row in rows)
+        except (TypeError, KeyError, AttributeError) as why:
+            raise _damaged(folder / "balances.json or run.json") from why
+        return cls(_events(folder / "events.jsonl"), balances, purchase, about["chain_id"])
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure that shows itself as PNG wherever it is displayed, trusted notebook or not."""
+
+    figure: Figure = field(repr=False)
+
+    def _repr_png_(self) -> bytes:
+        from workbench import charts
+
+        return charts.figure_png(self.figure)
+
+    def save(self, path: Path | str) -> None:
+        """Write the picture as PNG."""
+        Path(path).write_bytes(self._repr_png_())
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as why:
+        raise StoreError(
+            f"{path.parent} is no run folder: {path.name} is missing.",
+            hint="Runs are the folders inside runs/.",
+        ) from why
+    except ValueError as why:
+        raise _damaged(path) from why
+
+
+def _events(path: Path) -> tuple[Event, ...]:
+    """Facts line by line. A damaged line is named by its number."""
+    try:
+        lines = path.read_text().splitlines()
+    except (FileNotFoundError, UnicodeDecodeError) as why:
+        raise _damaged(path) from why
+    events = []
+    for number, line in enumerate(lines, 1):
+        try:
+            events.append(from_json(line))
+        except (ValueError, TypeError, StoreError) as why:
+            raise _damaged(path, number) from why
+    return tuple(events)
+
+
+def _damaged(path: Path, line: int = 0) -> StoreError:
+    where = f"{path}, line {line}," if line else f"{path}"
+    return StoreError(f"{where} is missing or damaged.", hint="Run it again, or restore the file.")
