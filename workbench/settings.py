@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from workbench.core.errors import InvalidSetting, UnknownWorld, WorkbenchError
 from workbench.core.finality import Policy
@@ -23,6 +24,9 @@ from workbench.core.pricing import MAX_SLIPPAGE_BPS, Price, parse_rate
 
 WORLD_FILE = Path(".workbench") / "world.json"
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
+_LIKE_A_KEY = re.compile(r"[0-9a-fA-F]{60}", re.ASCII)
+_CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+"""A private key is below the order of secp256k1, and not 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +47,19 @@ def _address(text: str) -> str:
 
 
 def _key(text: str) -> str:
-    if not re.fullmatch(r"(0x)?[0-9a-fA-F]{64}", text, re.ASCII):
+    shaped = re.fullmatch(r"(0x)?[0-9a-fA-F]{64}", text, re.ASCII)
+    if not shaped or not 0 < int(text, 16) < _CURVE_ORDER:
         raise InvalidSetting("is not a private key", hint="0x and 64 hex digits (not shown here).")
     return text
 
 
 def _url(text: str) -> str:
-    if not re.match(r"https?://[^\s/]+", text):
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # A port that is none, a bracket that does not close.
+        good = False
+    if not good or re.search(r"\s", text):
         raise InvalidSetting("is not an http(s) URL", hint="Such as http://127.0.0.1:8545.")
     return text.rstrip("/")
 
@@ -183,13 +193,12 @@ class Settings:
         if world is None:
             world = read_world(folder) if (folder / WORLD_FILE).exists() else {}
         world = world_variables(world)
-        merged = {
-            **world,
-            **_dotenv(folder / ".env"),
-            **(os.environ if environ is None else environ),
-        }
+        merged: dict[str, str] = {}
+        for layer in (world, _dotenv(folder / ".env"), os.environ if environ is None else environ):
+            # A blank value says nothing: a `.env` that was copied and not filled in.
+            merged |= {name: text for name, text in layer.items() if text.strip()}
         values = {name: _value(setting, merged.get(name)) for name, setting in BY_NAME.items()}
-        return cls(values, frozenset(name for name in BY_NAME if merged.get(name, "").strip()))
+        return cls(values, frozenset(name for name in BY_NAME if name in merged))
 
 
 def _value(setting: Setting, text: str | None) -> Any:
@@ -199,8 +208,9 @@ def _value(setting: Setting, text: str | None) -> Any:
     try:
         return setting.read(text)
     except WorkbenchError as why:
-        shown = "" if setting.secret else f" ({text[:80]!r})"
-        cause = why.message if not setting.secret else "is not what it should be"
+        secret = setting.secret or _LIKE_A_KEY.search(text)  # Pasted into the wrong line, perhaps.
+        shown = "" if secret else f" ({text[:80]!r})"
+        cause = why.message if not secret else "is not what it should be"
         raise InvalidSetting(
             f"{setting.name}{shown}: {cause}.".replace("..", "."),
             hint=why.hint,
@@ -213,7 +223,11 @@ def _dotenv(path: Path) -> dict[str, str]:
         return {}
     from dotenv import dotenv_values
 
-    return {name: value for name, value in dotenv_values(path).items() if value is not None}
+    try:
+        found = dotenv_values(path, encoding="utf-8-sig")
+    except (OSError, ValueError) as why:
+        raise InvalidSetting(f"{path.name} cannot be read.", hint="Save it as UTF-8 text.") from why
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def read_world(folder: Path | None = None) -> dict[str, Any]:
@@ -223,16 +237,26 @@ def read_world(folder: Path | None = None) -> dict[str, Any]:
         world = json.loads(path.read_text())
     except FileNotFoundError:
         raise UnknownWorld("no world runs in this folder.", hint="Run `workbench up`.") from None
-    except ValueError as why:
-        raise UnknownWorld(f"{WORLD_FILE} is damaged.", hint="Run `workbench up` anew.") from why
+    except OSError as why:
+        raise UnknownWorld(
+            f"{WORLD_FILE} cannot be read.", hint="Remove it, and run `workbench up` anew."
+        ) from why
+    except (ValueError, RecursionError) as why:
+        raise _damaged() from why
     if not isinstance(world, dict):
-        raise UnknownWorld(f"{WORLD_FILE} is damaged.", hint="Run `workbench up` anew.")
+        raise _damaged()
     return world
 
 
+def _damaged() -> UnknownWorld:
+    return UnknownWorld(f"{WORLD_FILE} is damaged.", hint="Run `workbench up` anew.")
+
+
 def world_variables(world: Mapping[str, Any]) -> dict[str, str]:
-    """A world file as environment variables."""
+    """A world file as environment variables. Raises UnknownWorld when it is damaged."""
     addresses, keys = world.get("addresses", {}), world.get("keys", {})
+    if not isinstance(addresses, Mapping) or not isinstance(keys, Mapping):
+        raise _damaged()
     contracts = {
         "MOCK_USDC_ADDRESS_POLYGON": "MockUSDC",
         "MOCK_EURC_ADDRESS_POLYGON": "MockEURC",

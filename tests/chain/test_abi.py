@@ -5,7 +5,6 @@ And reverts: every one is told with a name and a cause, and no data at all break
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from functools import cache
 from typing import Any
 
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 from web3 import Web3
 from web3.contract import Contract
 
+from tests.immediate import finished
 from tests.strategies import addresses, permits, signatures, terms, uint256, words
 from workbench.chain import abi
 from workbench.chain.abi import (
@@ -37,6 +37,7 @@ from workbench.chain.abi import (
 )
 from workbench.chain.artifacts import load
 from workbench.chain.contracts import EvmChain, checksum
+from workbench.chain.rpc import NodeRevert
 from workbench.core import errors
 from workbench.core import events as ev
 from workbench.core.errors import WorkbenchError
@@ -57,9 +58,9 @@ PERMIT_TYPES = {
 
 
 @cache
-def outside(name: str) -> Contract:
+def outside(name: str) -> type[Contract]:
     """web3's own view of one of our contracts."""
-    return Web3().eth.contract(abi=load(name).abi)  # type: ignore[call-overload,no-any-return]
+    return Web3().eth.contract(abi=load(name).abi)
 
 
 class StubRpc:
@@ -96,15 +97,6 @@ def encode_selector(contract: str, name: str) -> str:
 def encode_outputs(contract: str, name: str, values: tuple[Any, ...]) -> str:
     kinds = [abi_type(output) for output in item(contract, "function", name)["outputs"]]
     return to_hex(encode(kinds, values))
-
-
-def finished(reading: Coroutine[Any, Any, Any]) -> Any:
-    """What a read returns over a node that never lets one wait: without a loop, thousandfold."""
-    try:
-        reading.send(None)
-    except StopIteration as end:
-        return end.value
-    raise AssertionError("the stub never waits")
 
 
 def outside_digest(domain: dict[str, Any], types: dict[str, Any], message: dict[str, Any]) -> bytes:
@@ -254,6 +246,58 @@ def test_every_read_decodes_what_the_contract_returns(units: int) -> None:
     assert [units] * 4 == [finished(each) for each in asked]
     assert 7 == finished(vault.finality_gate())
     assert ([AT.eurc] * 2, [AT.vault] * 3) == (rpc.asked, held.asked)
+
+
+class StubNode:
+    """A node that gives one answer to each method, or raises it."""
+
+    url = "http://stub"
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers = answers
+
+    async def call(self, method: str, *params: Any) -> Any:
+        answer = self.answers[method]
+        answer = answer(*params) if callable(answer) else answer
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("answer", ["0x", None, "0x12", "0x" + "00" * 31, "0xzz", "nonsense"])
+def test_an_answer_of_another_contract_is_named(answer: str | None) -> None:
+    """No code, or code that is not what the settings say: the address and the function are told."""
+    ours = EvmChain(StubNode(eth_call=answer), 1, AT)
+    with pytest.raises(errors.ContractNotFound, match="Contract not found") as wrong:
+        finished(ours.balance(AT.eurc, AT.hook))
+    assert AT.eurc in wrong.value.message
+    assert "balanceOf()" in wrong.value.message
+    assert ".env" in wrong.value.hint
+
+
+def test_a_read_that_reverts_is_explained() -> None:
+    """By the error's name, as a transaction's would be."""
+    raw = to_hex(revert(ENTRIES["Blocked"], [AT.hook]))
+    ours = EvmChain(StubNode(eth_call=NodeRevert("execution reverted", raw)), 1, AT)
+    with pytest.raises(errors.TokenRefused, match=AT.hook):
+        finished(ours.balance(AT.eurc, AT.hook))
+
+
+def test_the_chain_is_checked_before_anything_is_promised() -> None:
+    """The chain's id, and code at every address: what is missing is named."""
+    code = {getattr(AT, name): "0x6001" for name in Addresses.__dataclass_fields__}
+    node = StubNode(eth_chainId="0x7a69", eth_getCode=lambda at, _: code[at])
+    finished(EvmChain(node, 31337, AT).check())
+    with pytest.raises(errors.WrongChain, match="chain 31337, the settings say 80002"):
+        finished(EvmChain(node, 80002, AT).check())
+    for name in Addresses.__dataclass_fields__:
+        at = getattr(AT, name)
+        code[at] = "0x"
+        with pytest.raises(errors.ContractNotFound, match=rf"no code at {at} \({name}\)"):
+            finished(EvmChain(node, 31337, AT).check())
+        code[at] = "0x6001"
 
 
 @pytest.mark.parametrize("contract", abi.OURS)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 from eth_account._utils.signing import sign_message_hash
-from eth_keys import keys
+from eth_keys.datatypes import PrivateKey
 from eth_utils.crypto import keccak
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -38,7 +38,7 @@ def test_signatures_are_eth_accounts(secret: str, digest: bytes) -> None:
     signer = KeySigner(secret)
     account = Account.from_key(secret)
     signature = signer.sign_digest(digest)
-    *_, expected = sign_message_hash(keys.PrivateKey(hex_bytes(secret)), digest)
+    *_, expected = sign_message_hash(PrivateKey(hex_bytes(secret)), digest)
     assert to_hex(expected) == signature
     assert account.address.lower() == signer.address
     assert account.address == Account._recover_hash(digest, signature=hex_bytes(signature))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.facts import digest, happy, journal, one_of_each, pending, refunded, rejected, reorged
@@ -31,6 +31,7 @@ from workbench.core.settlement import (
     apply,
     fold,
     fold_into,
+    merge,
     next_step,
     refund_reason,
 )
@@ -100,9 +101,7 @@ def test_after_the_swap_there_is_no_way_back() -> None:
 
 @pytest.mark.parametrize("state", STATES, ids=name)
 @pytest.mark.parametrize("kind", KINDS, ids=name)
-def test_the_table_decides_what_may_follow(
-    state: State | None, kind: type[ev.Event]
-) -> None:
+def test_the_table_decides_what_may_follow(state: State | None, kind: type[ev.Event]) -> None:
     """Every fact in every state: it moves as the table says, adds detail, or is refused by name."""
     before, fact = walk(WALKS[state]), FACTS[kind]
     assert state is (before.state if before else None)
@@ -279,6 +278,52 @@ def test_folding_any_facts_at_all_is_a_settlement_or_a_named_error(told: list[ev
     assert all(identity == settlement.id for identity, settlement in folded.items())
 
 
+# --- Journals of several emitters ---
+
+
+def emitter(fact: ev.Event) -> str:
+    """Whose journal it comes from: the chain's watcher, or a service."""
+    return "chain" if fact.contract or isinstance(fact, ev.BlockOrphaned) else fact.source
+
+
+def interleaved(told: list[ev.Event], turns: Sequence[str]) -> list[ev.Event]:
+    """The same facts, each emitter's in its own order, and whose turn it is as given."""
+    waiting = {who: deque(f for f in told if emitter(f) == who) for who in turns}
+    return [waiting[who].popleft() for who in turns]
+
+
+def turns_of(story: str) -> st.SearchStrategy[list[str]]:
+    return st.permutations([emitter(fact) for fact in STORIES[story]])
+
+
+@pytest.mark.parametrize("story", sorted(STORIES))
+@settings(max_examples=25)
+@given(st.data())
+def test_emitters_may_tell_in_any_order(story: str, data: st.DataObject) -> None:
+    """However their journals fall together: the settlement is that of the natural order."""
+    told = interleaved(STORIES[story], data.draw(turns_of(story)))
+    assert fold(STORIES[story]) == merge(told)
+
+
+@pytest.mark.parametrize("story", sorted(STORIES))
+@settings(max_examples=25)
+@given(st.data())
+def test_what_is_missing_stops_nobody(story: str, data: st.DataObject) -> None:
+    """Some peers' facts alone, and the chain up to somewhere: a settlement that did not go further.
+
+    It never claims a state that the chain's own facts, as far as they are known, do not bear out.
+    """
+    told = STORIES[story]
+    upto = data.draw(st.integers(0, len(told)))
+    chain = [fact for fact in told[:upto] if emitter(fact) == "chain"]
+    peers = [fact for fact in told if emitter(fact) != "chain" and data.draw(st.booleans())]
+    folded = merge(peers + chain)
+    states = {state for state in State if folded and folded[ID].block_of(state)}
+    seen = {fact.block.hash for fact in ev.canonical(chain) if fact.block}
+    assert {b.hash for state in states if (b := folded[ID].block_of(state))} <= seen
+    assert merge([]) == {}
+
+
 # --- The next step ---
 
 ACT: dict[Step, type[ev.Event]] = {
@@ -447,6 +492,8 @@ def test_a_failure_is_about_one_state() -> None:
 
 
 @given(st.text(st.characters(codec="ascii"), max_size=80))
+@example("x" * 31)
+@example("x" * 32)
 def test_a_reason_fits_one_word(code: str) -> None:
     """31 bytes of ASCII, as the vault keeps it."""
     reason = refund_reason(standing_at(State.FUNDED, failure=Failure("swap", code, "")))
@@ -490,7 +537,7 @@ class Node:
         word = fact.__name__.removeprefix("Settlement").lower() if fact else self.word
         self.blocks.append((f"0xb{self.mined}", self.now + seconds, word))
         if fact:
-            known = {"block": self.at(self.head), "at_ms": self.now * 1000}
+            known: dict[str, Any] = {"block": self.at(self.head), "at_ms": self.now * 1000}
             if fact is ev.SettlementCreated:
                 known |= {"fund_deadline": FUND_S, "swap_deadline": SWAP_S}
             self.journal.append(replace(FACTS[fact], **known))

@@ -1,0 +1,1 @@
+"""The EVM chain: a node on a leash, RPC, encoders, keys, sender, watcher, deployment."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 from eth_abi.abi import encode
+from eth_abi.exceptions import DecodingError
 from eth_hash.auto import keccak
 
 from workbench.chain import abi
@@ -117,12 +119,13 @@ class EvmChain:
             raw = await self.rpc.call("eth_call", {"to": at, "data": data}, "latest")
         except NodeRevert as why:
             raise abi.explain_revert(hex_bytes(why.data)) from why
-        if raw in ("0x", None):
-            raise ContractNotFound(
-                f"Contract not found: {at} has no {function}().",
-                hint="Set all contract addresses in .env, and deploy to this chain.",
-            )
-        return abi.decode_result(contract, function, hex_bytes(raw))
+        if raw not in ("0x", None):
+            with suppress(DecodingError, ValueError):  # Some other contract's answer.
+                return abi.decode_result(contract, function, hex_bytes(raw))
+        raise ContractNotFound(
+            f"Contract not found: {at} has no {function}().",
+            hint="Set all contract addresses in .env, and deploy to this chain.",
+        )
 
     # --- Digests and signatures ---
 

@@ -5,7 +5,8 @@ code and the plan alone: the same on every machine and chain, whoever sends the 
 step first looks whether it is done, so an interrupted deployment is finished by running it again.
 
 Ape does the work (`deploy_ape.py`), in a process of its own: it takes seconds to import, and keeps
-global state. `deploy()` starts that process: `python -m workbench.chain.deploy --rpc URL …`.
+global state. `deploy()` starts that process: `python -m workbench.chain.deploy`. What is there and
+what is missing is read by `site.py`, before and after.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from math import isqrt
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from workbench.chain.keys import key_of
 from workbench.chain.toolchain import ape_environment, project_root, write_atomically
-from workbench.core.errors import DeployFailed, RpcUnreachable, WorkbenchError
+from workbench.core.errors import DeployFailed, RpcFault, RpcUnreachable, WorkbenchError
 
 # There on every chain that matters, and on anvil from genesis (Arachnid's proxy).
 CREATE2_DEPLOYER = "0x4e59b44847b379578588920cA78FbF26c0B4956C"
@@ -41,8 +44,9 @@ Q96 = 1 << 96
 RATE_SCALE = 10**8
 # 12 digits more than USDC: YieldPoolShare's offset.
 SHARES_PER_USDC_UNIT = 10**12
-# Thirty transactions take 3 s; a served chain that mines every second, 30 s.
+# Longest silence of the deploying process. A public chain mines a step's transactions in a minute.
 TIME_LIMIT_S = 300
+RESUME = "Run it again: what is there is found, and the rest is done."
 
 CONTRACTS = (
     "PoolManager",
@@ -82,6 +86,8 @@ class DeploymentPlan:
     buyer_eurc: int = 10**7 * 10**6
     buyer_usdc: int = 10**7 * 10**6
     seller_yps: int = 10**7 * 10**18
+    pool_manager: str = ""
+    """Address of a v4 PoolManager that is there already; empty: we create our own."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; large integers stay integers."""
@@ -200,7 +206,17 @@ def full_range_amounts(liquidity: int, price_x96: int) -> tuple[int, int]:
     return liquidity * Q96 // price_x96 + 1, liquidity * price_x96 // Q96 + 1
 
 
-# --- the other process --------------------------------------------------------------------------
+# --- the deployment -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A deployment, and what it took: contracts made now, contracts found, transactions sent."""
+
+    deployment: Deployment
+    created: tuple[str, ...]
+    found: tuple[str, ...]
+    transactions: int
 
 
 def deploy(
@@ -214,70 +230,156 @@ def deploy(
     The node must mine by itself (at each transaction, or at an interval). Signs with the test
     keys. Raises DeployFailed with the cause, or RpcUnreachable.
     """
-    plan = plan or DeploymentPlan()
+    return carry_out(rpc_url, chain_id, plan or DeploymentPlan(), progress).deployment
+
+
+def carry_out(
+    rpc_url: str,
+    chain_id: int,
+    plan: DeploymentPlan,
+    progress: Progress = lambda text: None,
+    keys: Mapping[str, str] | None = None,
+) -> Outcome:
+    """Look, do what is missing through Ape, and verify. Without anything missing Ape is not started.
+
+    `keys`: private keys by address, on any chain; None: the test keys, on an anvil.
+    """
+    from workbench.chain.rpc import DirectRpc
+    from workbench.chain.site import Site
+
     _require_chain(rpc_url, chain_id)
+    site = Site(DirectRpc(rpc_url), plan, seller_signs=keys is None or plan.seller in keys)
+    if problems := site.problems():
+        raise DeployFailed(
+            f"This chain cannot be built upon: {'; '.join(problems)}.",
+            hint="Another DEPLOYER_PRIVATE_KEY makes everything anew, at other addresses.",
+        )
+    if site.missing():
+        outcome = _in_a_process(rpc_url, chain_id, plan, progress, keys)
+    else:
+        for step in site.steps():
+            progress(step.told_done)
+        outcome = Outcome(site.deployment(site.first_block()), (), CONTRACTS, 0)
+    site.verify()
+    return outcome
+
+
+def _in_a_process(
+    rpc_url: str,
+    chain_id: int,
+    plan: DeploymentPlan,
+    progress: Progress,
+    keys: Mapping[str, str] | None,
+) -> Outcome:
+    """Keys and URL go through standard input: the list of processes shows arguments to everybody."""
+    job = {"rpc_url": rpc_url, "chain_id": chain_id, "plan": plan.to_json(), "keys": keys}
+    secrets = [*(keys or {}).values(), *secrets_of(rpc_url)]
     with tempfile.TemporaryDirectory(prefix="workbench-deploy-") as folder:
-        plan_file, out_file = Path(folder, "plan.json"), Path(folder, "deployment.json")
-        plan_file.write_text(json.dumps(plan.to_json()), encoding="utf-8")
-        command = [sys.executable, "-m", "workbench.chain.deploy", "--rpc", rpc_url]
-        command += ["--chain-id", str(chain_id), "--out", str(out_file), "--plan", str(plan_file)]
-        code, tail = _run([*command, "--json"], progress)
-        if code != 0 or not out_file.is_file():
-            raise DeployFailed(tail or f"The deployment ended with code {code}.")
-        return Deployment.from_json(json.loads(out_file.read_text(encoding="utf-8")))
+        out_file = Path(folder, "outcome.json")
+        command = [sys.executable, "-m", "workbench.chain.deploy", "--job", "--json"]
+        code, failure = _run([*command, "--out", str(out_file)], json.dumps(job), progress, secrets)
+        if code == 0 and out_file.is_file():
+            data = json.loads(out_file.read_text(encoding="utf-8"))
+            found, created = tuple(data["found"]), tuple(data["created"])
+            where = Deployment.from_json(data["deployment"])
+            return Outcome(where, created, found, data["transactions"])
+    if failure.get("error") in WorkbenchError.kinds:
+        kind = WorkbenchError.kinds[failure["error"]]
+        raise kind(failure.get("message", ""), hint=failure.get("hint", ""))
+    raise DeployFailed(
+        failure.get("message") or f"The deploying process ended with code {code}.", hint=RESUME
+    )
 
 
 def _require_chain(rpc_url: str, chain_id: int) -> None:
     """Ask the node for its chain id, before seconds are spent on starting Ape."""
-    import urllib.request
+    from workbench.chain.rpc import DirectRpc
 
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}).encode()
     try:
-        request = urllib.request.Request(  # noqa: S310 - the user's own node
-            rpc_url, body, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-            found = int(json.loads(answer.read())["result"], 16)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RpcUnreachable(f"No node answers at {rpc_url} ({error}).") from error
+        found = int(DirectRpc(rpc_url).now("eth_chainId"), 16)
+    except (RpcUnreachable, RpcFault, ValueError, TypeError) as error:
+        why = error.__cause__ or error
+        raise RpcUnreachable(f"No node answers at {public_url(rpc_url)} ({why}).") from error
     if found != chain_id:
         raise DeployFailed(
-            f"The node at {rpc_url} has chain id {found}, not {chain_id}.",
+            f"The node at {public_url(rpc_url)} has chain id {found}, not {chain_id}.",
             hint="Name the right node, or the right chain.",
         )
 
 
-def _run(command: list[str], progress: Progress) -> tuple[int, str]:
-    """Run, passing on progress lines; the exit code, and the error or the last of other output."""
+def public_url(url: str) -> str:
+    """A URL without what may be a secret: user, password, path and query."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+
+
+def secrets_of(url: str) -> list[str]:
+    """The parts of a URL that must not be shown."""
+    parts = urlsplit(url)
+    login, _, _ = parts.netloc.rpartition("@")
+    # A path such as /rpc hides nothing, and to blot out every "rpc" would.
+    long = [part for part in (parts.path.strip("/"), parts.query) if len(part) >= 8]
+    return [f"{login}@", *long] if login else long
+
+
+# --- the other process --------------------------------------------------------------------------
+
+
+def _run(
+    command: list[str], job: str, progress: Progress, secrets: list[str]
+) -> tuple[int, dict[str, str]]:
+    """Run, passing on progress; the exit code, and the error, or the last of other output."""
     tail: list[str] = []
-    environment = {**ape_environment(), "WORKBENCH_ROOT": str(project_root())}
+    failure: dict[str, str] = {}
     process = subprocess.Popen(
         command,
         cwd=project_root(),
-        env=environment,
-        stdin=subprocess.DEVNULL,
+        env={**ape_environment(), "WORKBENCH_ROOT": str(project_root())},
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stderr is not None
+    assert process.stdin is not None
     # A hung step says nothing, and would be waited for without end.
-    alarm = threading.Timer(TIME_LIMIT_S, process.kill)
-    alarm.start()
+    alarm = _alarm(process)
     try:
+        with suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(job)
         for line in process.stderr:
+            alarm.cancel()
+            alarm = _alarm(process)
+            line = _without(line, secrets)
             message = _message(line)
             if "step" in message:
                 progress(message["step"])
+            elif "error" in message:
+                failure = message
             else:
-                tail = [*tail, message.get("failed", line.rstrip())][-20:]
-        return process.wait(), "\n".join(tail).strip()
+                tail = [*tail, line.rstrip()][-20:]
+        return process.wait(), failure or {"message": "\n".join(tail).strip()}
     finally:
         alarm.cancel()
         if process.poll() is None:
             process.kill()
             process.wait()
         process.stderr.close()
+
+
+def _alarm(process: subprocess.Popen[str]) -> threading.Timer:
+    alarm = threading.Timer(TIME_LIMIT_S, process.kill)
+    alarm.daemon = True
+    alarm.start()
+    return alarm
+
+
+def _without(line: str, secrets: list[str]) -> str:
+    """A line that quotes no secret, whatever library wrote it."""
+    for secret in secrets:
+        line = line.replace(secret, "…").replace(secret.removeprefix("0x"), "…")
+    return line
 
 
 def _message(line: str) -> dict[str, str]:
@@ -291,40 +393,57 @@ def _message(line: str) -> dict[str, str]:
 # --- the command --------------------------------------------------------------------------------
 
 
-def main(argv: list[str] | None = None) -> int:
-    """`python -m workbench.chain.deploy`: deploys through Ape, in this process."""
+def _options(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m workbench.chain.deploy", description=__doc__)
-    parser.add_argument("--rpc", required=True, help="URL of a running anvil that mines by itself")
-    parser.add_argument("--chain-id", type=int, required=True, help="refuse any other chain")
+    parser.add_argument("--rpc", help="URL of a running anvil that mines by itself")
+    parser.add_argument("--chain-id", type=int, help="refuse any other chain")
     parser.add_argument("--plan", type=Path, help="JSON of a DeploymentPlan (default: the demo's)")
-    parser.add_argument("--out", type=Path, help="where the Deployment goes, as JSON")
+    parser.add_argument("--job", action="store_true", help="all of it, and keys, as JSON on stdin")
+    parser.add_argument("--out", type=Path, help="where the outcome goes, as JSON")
     parser.add_argument("--json", action="store_true", help="progress as JSON, one line a step")
     options = parser.parse_args(argv)
-    plan = DeploymentPlan()
-    if options.plan:
-        plan = DeploymentPlan.from_json(json.loads(options.plan.read_text(encoding="utf-8")))
+    if not options.job and (options.rpc is None or options.chain_id is None):
+        parser.error("--rpc and --chain-id are needed, or --job")
+    return options
 
-    def say(kind: str, text: str) -> None:
-        sys.stderr.write((json.dumps({kind: text}) if options.json else text) + "\n")
+
+def main(argv: list[str] | None = None) -> int:
+    """`python -m workbench.chain.deploy`: deploys through Ape, in this process."""
+    options = _options(argv)
+
+    def say(message: dict[str, Any], text: str) -> None:
+        sys.stderr.write((json.dumps(message) if options.json else text) + "\n")
         sys.stderr.flush()
 
+    if options.job:
+        job = json.loads(sys.stdin.read())
+    else:
+        plan = json.loads(options.plan.read_text(encoding="utf-8")) if options.plan else {}
+        job = {"rpc_url": options.rpc, "chain_id": options.chain_id, "plan": plan, "keys": None}
     # Before Ape is imported: it reads these once.
     os.environ.update(ape_environment())
-    os.environ["APE_FOUNDRY_HOST"] = options.rpc
+    os.environ["APE_FOUNDRY_HOST"] = job["rpc_url"]
     from workbench.chain.deploy_ape import deploy_here
 
+    plan = DeploymentPlan.from_json(job["plan"])
     try:
-        deployment = deploy_here(options.chain_id, plan, lambda text: say("step", text))
+        outcome = deploy_here(
+            job["rpc_url"],
+            job["chain_id"],
+            plan,
+            lambda text: say({"step": text}, text),
+            job["keys"],
+        )
     except WorkbenchError as error:
-        say("failed", str(error))
+        say(error.to_json(), str(error))
         return 1
     except KeyboardInterrupt:
         return 130
-    text = json.dumps(deployment.to_json(), indent=1)
+    text = json.dumps(asdict(outcome), indent=1) + "\n"
     if options.out:
-        write_atomically(options.out.resolve(), text + "\n")
+        write_atomically(options.out.resolve(), text)
     else:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(text)
     return 0
 
 

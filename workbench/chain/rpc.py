@@ -9,12 +9,14 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import re
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from workbench.core.errors import RpcFault, RpcUnreachable
 
 TIMEOUT_S = 30.0
+REVERT_DATA = re.compile(r"0x([0-9a-fA-F]{2})*")
 
 
 class NodeRevert(RpcFault):
@@ -52,10 +54,18 @@ def result_of(url: str, method: str, raw: bytes) -> Any:
     if not isinstance(answer, dict):
         raise _unreachable(url, "its answer is not a JSON-RPC object")
     error = answer.get("error")
+    if not error and "result" in answer:
+        return answer["result"]
     if not error:
-        return answer.get("result")
+        # A gateway's own words (a rate limit, say). Taken for a result, they would read as null:
+        # "no such receipt", "no such block".
+        raise _unreachable(url, f"it answered {raw[:60]!r}, without a result")
+    if not isinstance(error, dict):
+        raise RpcFault(f"the node refused {method}: {error}.", method=method)
     message, data = str(error.get("message", error)), error.get("data")
-    if isinstance(data, str) and data.startswith("0x"):
+    if isinstance(data, dict):
+        data = data.get("data")
+    if isinstance(data, str) and REVERT_DATA.fullmatch(data):
         raise NodeRevert(message, data)
     if error.get("code") == 3 or "revert" in message.lower():
         raise NodeRevert(message, "0x")
@@ -64,8 +74,9 @@ def result_of(url: str, method: str, raw: bytes) -> Any:
 
 def _unreachable(url: str, why: str) -> RpcUnreachable:
     parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
     return RpcUnreachable(
-        f"no chain at {parts.scheme}://{parts.hostname}:{parts.port or ''}: {why}.",
+        f"no chain at {parts.scheme}://{parts.hostname}{port}: {why}.",
         hint="Start it (`workbench up`), or correct the RPC URL.",
     )
 
@@ -104,6 +115,8 @@ class DirectRpc:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        parts = urlsplit(url)
+        self._target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         self._ids = itertools.count(1)
         self._connection: http.client.HTTPConnection | None = None
 
@@ -117,14 +130,14 @@ class DirectRpc:
                 self._connection = self._connect()
             try:
                 headers = {"Content-Type": "application/json"}
-                self._connection.request("POST", urlsplit(self.url).path or "/", body, headers)
+                self._connection.request("POST", self._target, body, headers)
                 raw = self._connection.getresponse().read()
                 return result_of(self.url, method, raw)
             except (OSError, http.client.HTTPException) as why:
                 self._drop()
-                # A kept connection may have been closed while idle; a raw transaction sent twice
-                # is harmless, so one fresh try is safe for every method we use.
-                if fresh:
+                # A kept connection may have been closed while idle: one fresh try. Not after any
+                # other failure: the node may have mined already, and would mine once more.
+                if fresh or not isinstance(why, ConnectionError):
                     raise _unreachable(self.url, str(why) or type(why).__name__) from why
         raise AssertionError("unreachable")
 

@@ -107,10 +107,8 @@ class SlotSender:
         fields = await self._priced(call)
         on_chain = await self._nonce("latest")
         async with self._store.unit() as unit:
-            stored = await unit.next_nonce(self._chain_id, self.address)
-            return await self._take_slot(
-                unit, max(stored, on_chain), fields, subject, call, attempt
-            )
+            nonce = max(on_chain, await unit.next_nonce(self._chain_id, self.address))
+            return await self._take_slot(unit, nonce, fields, subject, call, attempt)
 
     async def _take_slot(
         self,
@@ -153,14 +151,22 @@ class SlotSender:
         except NodeRevert as why:
             raise explain_revert(hex_bytes(why.data)) from why
         except RpcFault as why:
-            raise self._short_of_gas(why) from why
+            text = why.message.lower()
+            if "insufficient funds" in text or "gas required exceeds allowance" in text:
+                raise self._short() from why
+            raise
+        gas = gas * GAS_HEADROOM[0] // GAS_HEADROOM[1]
+        if call.value:  # Of plain transfers, some nodes know the gas without looking.
+            held = int(await self._rpc.call("eth_getBalance", self.address, "latest"), 16)
+            if held < call.value + gas * fee:
+                raise self._short()
         return {
             "chainId": self._chain_id,
             "type": 2,
             "to": bytes(hex_bytes(call.to)),
             "data": call.data,
             "value": call.value,
-            "gas": gas * GAS_HEADROOM[0] // GAS_HEADROOM[1],
+            "gas": gas,
             "maxFeePerGas": fee,
             "maxPriorityFeePerGas": min(tip, fee),
         }
@@ -174,10 +180,7 @@ class SlotSender:
             self._tip = (now, tip)
         return self._tip[1]
 
-    def _short_of_gas(self, why: RpcFault) -> WorkbenchError:
-        text = why.message.lower()
-        if "insufficient funds" not in text and "gas required exceeds allowance" not in text:
-            return why
+    def _short(self) -> SignerShort:
         return SignerShort(
             f"the {self._source}'s account {self.address} cannot pay for gas.",
             hint="Send it some of the chain's native currency.",
@@ -235,7 +238,7 @@ class SlotSender:
     # --- Looking after what was submitted ---
 
     async def pump(self) -> None:
-        """See `core.ports.Sender.pump`. Raises RpcUnreachable, RpcFault; nothing is lost by that."""
+        """See `core.ports.Sender.pump`. An error of the node loses nothing."""
         async with self._pumping:
             self._pumped_ms = self._clock.now_ms()
             async with self._store.unit() as unit:
@@ -291,13 +294,15 @@ class SlotSender:
 
     async def _time_of(self, receipt: dict[str, Any], view: _View) -> int | None:
         """Unix milliseconds of the receipt's block; None if the chain has another at its height."""
-        number = int(receipt["blockNumber"], 16)
+        seen = await self._block_at(int(receipt["blockNumber"], 16), view)
+        return seen[1] if seen and seen[0] == receipt["blockHash"] else None
+
+    async def _block_at(self, number: int, view: _View) -> tuple[str, int] | None:
         if number not in view.blocks:
             block = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
             seen = (block["hash"], int(block["timestamp"], 16) * 1000) if block else None
             view.blocks[number] = seen
-        known = view.blocks[number]
-        return known[1] if known and known[0] == receipt["blockHash"] else None
+        return view.blocks[number]
 
     async def _missing(self, slot: Slot, view: _View) -> None:
         """No receipt: sent but waiting, dropped, taken back by a reorg, or its nonce is taken."""
@@ -309,6 +314,9 @@ class SlotSender:
             await self._move(slot, lost, self._failed(lost, NonceTaken(text)))
             return
         if slot.block is not None:
+            seen = await self._block_at(slot.block.number, view)
+            if slot.state is SlotState.FINAL and (seen is None or seen[0] == slot.block.hash):
+                return  # The node lags, or has forgotten old receipts: final is final.
             # Mined once, and not any more: its bytes are as good as on the first day.
             back = replace(slot, state=SlotState.SENT, ok=True, block=None, sent_ms=0)
             moved = await self._move(slot, back)
@@ -475,7 +483,7 @@ def _place_of(receipt: dict[str, Any]) -> ev.BlockRef:
 
 def _fields_of(raw: str) -> dict[str, Any]:
     """What was signed, ready to be signed again with other fees."""
-    from eth_account.typed_transactions import TypedTransaction
+    from eth_account.typed_transactions.typed_transaction import TypedTransaction
     from hexbytes import HexBytes
 
     fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()

@@ -1,0 +1,522 @@
+"""The house rules, kept by tests: layers, a pure core, short functions, documented commands.
+
+Each rule is a function from one module, or one text, to a list of problems. Below each, the rule
+is held against the house, and against violations planted in a copy: a rule that catches nothing
+keeps nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import click
+import pytest
+
+from workbench.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Module:
+    """One Python file. `name`: dotted, `workbench.core.money`; a package by its own name."""
+
+    name: str
+    text: str
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
+
+    @property
+    def place(self) -> str:
+        """The room it is in: `core`, `settings`, and for the package itself `workbench`."""
+        return place_of(self.name)
+
+
+def place_of(dotted: str) -> str:
+    _, _, rest = dotted.partition("workbench.")
+    return rest.split(".")[0] or "workbench"
+
+
+def read(root: Path) -> dict[str, Module]:
+    """All Python files of a folder, by their path from it."""
+    found = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = list(path.relative_to(root.parent).with_suffix("").parts)
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[path.relative_to(root).as_posix()] = Module(name, path.read_text())
+    return found
+
+
+PACKAGE = read(ROOT / "workbench")
+OURS = {
+    **{f"workbench/{path}": module for path, module in PACKAGE.items()},
+    **{f"tests/{path}": module for path, module in read(ROOT / "tests").items()},
+    **{f"tools/{path}": module for path, module in read(ROOT / "tools").items()},
+}
+
+
+# --- Layers: an import may only point down ---
+
+HOUSE: tuple[tuple[str, ...], ...] = (
+    ("cli",),
+    ("notebook",),
+    ("demo", "doctor"),
+    ("live", "local"),
+    ("served",),
+    ("workbench",),  # The public face: what a notebook imports.
+    ("app",),
+    ("world",),
+    ("wiring", "run"),
+    ("web", "sim"),
+    ("services",),
+    ("chain", "store", "charts", "frames"),
+    ("settings", "scenario"),
+    ("core",),
+)
+"""The rooms from top to bottom; those of one row do not know each other. (DESIGN's picture, with
+the one row that knows every adapter spelt out.)"""
+BESIDE = {("charts", "frames")}
+"""Neighbours, of whom the first may import the second: figures are made of frames."""
+ONLY = {"core": {"core"}, "services": {"core", "services"}}
+"""Who may import nothing but these, whatever lies below."""
+DEPTH = {place: depth for depth, row in enumerate(HOUSE) for place in row}
+
+
+def imported(module: Module, known: set[str]) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of everything that a module imports, inside functions too.
+
+    `known`: names of modules, so that `from workbench import charts` means the module.
+    """
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module.name.split(".")
+                base = ".".join([*package[: len(package) - node.level], *filter(None, [base])])
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                yield node.lineno, full if full in known else base
+        elif isinstance(node, ast.Call) and _called(node) in ("import_module", "__import__"):
+            name = node.args[0] if node.args else None
+            plain = isinstance(name, ast.Constant) and isinstance(name.value, str)
+            yield node.lineno, str(name.value) if plain else "?"  # type: ignore[union-attr]
+
+
+def _called(node: ast.Call) -> str:
+    """The last name of what is called: `import_module` of `importlib.import_module(…)`."""
+    return ast.unparse(node.func).rpartition(".")[2]
+
+
+NAMES = {module.name for module in PACKAGE.values()}
+
+
+def layer_problems(module: Module) -> list[str]:
+    """Imports that point up, sideways, or where nobody can see."""
+    here = module.place
+    if here not in DEPTH:
+        return [f"{module.name} has no place in HOUSE"]
+    problems = []
+    for line, name in imported(module, NAMES):
+        if name == "?":
+            if here != "workbench":
+                problems.append(f"{module.name}:{line} imports what only running it tells")
+            continue
+        if name.split(".")[0] != "workbench":
+            continue
+        there = place_of(name)
+        down = DEPTH.get(there, -1) > DEPTH[here] or (here, there) in BESIDE
+        if here in ONLY:
+            down = there in ONLY[here]
+        if not (down or here == there):
+            problems.append(f"{module.name}:{line} imports {name}, which is not below it")
+    return problems
+
+
+def all_of(rule: Callable[[Module], list[str]], modules: Iterable[Module]) -> list[str]:
+    """What a rule says about all these modules."""
+    return [problem for module in modules for problem in rule(module)]
+
+
+def test_an_import_only_points_down() -> None:
+    """Also one inside a function, under TYPE_CHECKING, or through importlib."""
+    assert [] == all_of(layer_problems, PACKAGE.values())
+
+
+# --- A core without I/O, and services without a clock ---
+
+PURE = frozenset(
+    "__future__ abc base64 binascii collections contextlib dataclasses decimal enum fractions "
+    "functools hashlib itertools json math operator re string types typing".split()
+)
+"""The part of the standard library that neither knows the time nor touches the world."""
+SERVICES_TOO = frozenset({"asyncio", "logging", "urllib.parse", "html"})
+TOUCHING = {"open", "print", "input", "exec", "eval", "compile", "breakpoint", "hash", "id"}
+"""Builtins that touch the world, or differ from one process to the next."""
+UNRULY = re.compile(
+    r"(.*\.)?(to_thread|run_in_executor|asyncio\.(sleep|wait|TaskGroup))|.*loop(\(\))?\.time"
+)
+"""Threads, time that is not the clock's, and what follows the order of memory."""
+
+
+def purity_problems(module: Module) -> list[str]:
+    """What a module of the core, or of the services, may not import or call."""
+    allowed = PURE | (SERVICES_TOO if module.place == "services" else set())
+    problems = []
+    for line, name in imported(module, NAMES):
+        top = name.split(".")[0]
+        if top != "workbench" and top not in allowed and name not in allowed:
+            problems.append(f"{module.name}:{line} imports {name}")
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        if called in TOUCHING or UNRULY.fullmatch(called):
+            problems.append(f"{module.name}:{node.lineno} calls {called}()")
+    return problems
+
+
+def test_core_and_services_neither_look_at_a_clock_nor_touch_the_world() -> None:
+    """The core is standard library, and the pure part of it; services add asyncio and logging."""
+    pure = [module for module in PACKAGE.values() if module.place in ("core", "services")]
+    assert {"workbench.core.settlement", "workbench.services.seller"} <= {m.name for m in pure}
+    assert [] == all_of(purity_problems, pure)
+
+
+# --- Functions fit a screen ---
+
+LONGEST = 70
+
+
+def long_functions(module: Module) -> list[str]:
+    """Functions of more than 70 lines, from `def` to the last."""
+    functions = [
+        node
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    lengths = {node: (node.end_lineno or 0) - node.lineno + 1 for node in functions}
+    return [f"{module.name}.{n.name} has {k} lines" for n, k in lengths.items() if k > LONGEST]
+
+
+SOLIDITY_NOISE = re.compile(
+    r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL
+)
+SOLIDITY_FUNCTION = re.compile(
+    r"\b(?:function\s+(\w+)|(constructor|receive|fallback)|modifier\s+(\w+))\b[^;{}]*\{"
+)
+
+
+def long_solidity(name: str, text: str) -> list[str]:
+    """Functions of a contract of more than 70 lines, counted by their braces."""
+    code = SOLIDITY_NOISE.sub(lambda found: "\n" * found[0].count("\n"), text)
+    problems = []
+    for found in SOLIDITY_FUNCTION.finditer(code):
+        depth, at = 1, found.end()
+        while depth:
+            depth += {"{": 1, "}": -1}.get(code[at], 0)
+            at += 1
+        lines = code[found.start() : at].count("\n") + 1
+        if lines > LONGEST:
+            problems.append(f"{name}: {found[1] or found[2] or found[3]} has {lines} lines")
+    return problems
+
+
+def test_a_function_fits_a_screen() -> None:
+    """70 lines at most, tests and tools too."""
+    assert [] == all_of(long_functions, OURS.values())
+
+
+def test_a_contracts_function_fits_a_screen() -> None:
+    """The same for Solidity."""
+    contracts = {path.name: path.read_text() for path in (ROOT / "contracts").rglob("*.sol")}
+    assert "SettlementVault.sol" in contracts
+    assert [] == [p for name, text in contracts.items() for p in long_solidity(name, text)]
+
+
+def test_the_count_of_solidity_functions_is_that_of_the_compiler() -> None:
+    """The simple reader sees every function that has a body."""
+    vault = SOLIDITY_NOISE.sub("", (ROOT / "contracts" / "SettlementVault.sol").read_text())
+    named = set(re.findall(r"\bfunction\s+(\w+)", vault))
+    assert named == {found[1] for found in SOLIDITY_FUNCTION.finditer(vault) if found[1]}
+    assert {"createSettlement", "fund", "executeSwap", "executeSettlement", "refund"} <= named
+
+
+# --- Every module says what it is ---
+
+
+def undocumented(module: Module) -> list[str]:
+    """A module without a docstring. An empty `__init__` of tests has nothing to say."""
+    silent = ast.get_docstring(module.tree) is None
+    empty = not module.text.strip() and module.name.startswith("tests")
+    return [f"{module.name} has no docstring"] if silent and not empty else []
+
+
+def test_every_module_has_a_docstring() -> None:
+    """The first thing one reads."""
+    assert [] == all_of(undocumented, OURS.values())
+
+
+# --- Commands are documented ---
+
+
+def commands(group: click.Group, prefix: str) -> Iterator[tuple[str, click.Command]]:
+    """All commands below a group, by what one types."""
+    for name, command in group.commands.items():
+        yield f"{prefix} {name}", command
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{prefix} {name}")
+
+
+def command_problems(group: click.Group, readme: str) -> list[str]:
+    """Commands that README does not name, and what has no help."""
+    problems = []
+    for typed, command in commands(group, "workbench"):
+        if not re.search(rf"(?<![\w-]){re.escape(typed)}(?![\w-])", readme):
+            problems.append(f"README does not name `{typed}`")
+        if not (command.help or "").strip():
+            problems.append(f"{typed} has no help")
+        for parameter in command.params:
+            told = getattr(parameter, "help", None)
+            if isinstance(parameter, click.Argument):
+                told = (parameter.name or "").upper() in (command.help or "")
+            if not told:
+                problems.append(f"{typed} says nothing about {parameter.name}")
+    return problems
+
+
+def test_every_command_is_in_the_readme_and_has_help() -> None:
+    """By the words that one types: `workbench NAME`."""
+    readme = (ROOT / "README.md").read_text()
+    assert [] == command_problems(main, readme)
+    assert {"demo", "up", "buy", "env"} <= set(main.commands)
+
+
+# --- Nothing of this machine, and no registry, in a tracked file ---
+
+# Written in pieces, so that this file does not hold what it looks for.
+PLACES = {
+    "a path of this machine": rf"(?<![\w.~-])/(?:{'work'}|{'root'})/",
+    "somebody's home": rf"(?<![\w.~-])/(?:{'home'}|{'Users'})/[\w.-]+/",
+    "a home on Windows": r"[A-Z]:\\{1,2}" + "Us" r"ers\\",
+    "a registry's address": "|".join(
+        [r"registry\.(?:npm" r"js|yarn" r"pkg)", r"\bpy" r"pi\.org", r"python" r"hosted\.org"]
+    ),
+    "an address in a lock file": r'"reso' r'lved"\s*:',
+    "an index in a lock file": r"(?m)^--(?:extra-)?index" r"-url",
+}
+
+
+def place_problems(path: str, text: str) -> list[str]:
+    """Absolute paths of a machine, and addresses of registries."""
+    return [
+        f"{path} holds {what}: {found[0]!r}"
+        for what, pattern in PLACES.items()
+        if (found := re.search(pattern, text))
+    ]
+
+
+def tracked() -> list[str]:
+    """The files that git tracks here, and that are there."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True
+    )
+    return [path for path in listed.stdout.split("\0") if path and (ROOT / path).is_file()]
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout: nothing is tracked")
+def test_no_tracked_file_names_this_machine_or_a_registry() -> None:
+    """Pictures and outputs of notebooks among them."""
+    files = tracked()
+    assert "workbench/core/money.py" in files
+    texts = {path: (ROOT / path).read_bytes().decode("latin-1") for path in files}
+    problems = [problem for path, text in texts.items() for problem in place_problems(path, text)]
+    assert [] == problems
+
+
+# --- The rules catch what they are for ---
+
+Rule = Callable[[Module], list[str]]
+PLANTED: list[tuple[str, str, Rule, str]] = [
+    ("core/money.py", "import workbench.chain.abi", layer_problems, "imports workbench.chain.abi"),
+    ("core/money.py", "from workbench import settings", layer_problems, "workbench.settings"),
+    ("core/money.py", "from workbench import World", layer_problems, "imports workbench,"),
+    ("core/money.py", "from ..chain import abi", layer_problems, "imports workbench.chain.abi"),
+    ("core/money.py", "def f():\n    from workbench.store.sql import SqlStore", layer_problems,
+     "workbench.store.sql"),
+    ("core/money.py", "import importlib\nimportlib.import_module('workbench.app')", layer_problems,
+     "imports workbench.app"),
+    ("core/money.py", "__import__('workbench.' + 'app')", layer_problems, "only running it tells"),
+    ("core/money.py", "if TYPE_CHECKING:\n    from workbench.web import server", layer_problems,
+     "workbench.web.server"),
+    ("services/seller.py", "from workbench.chain.abi import word", layer_problems, "chain.abi"),
+    ("services/seller.py", "from workbench.settings import Settings", layer_problems, "settings"),
+    ("services/seller.py", "from workbench import frames", layer_problems, "workbench.frames"),
+    ("services/seller.py", "from workbench.app import simulated", layer_problems, "workbench.app"),
+    ("web/server.py", "from workbench.sim.loop import VirtualLoop", layer_problems, "sim.loop"),
+    ("sim/http.py", "from workbench.web.client import SocketHttp", layer_problems, "web.client"),
+    ("chain/rpc.py", "from workbench.store.sql import SqlStore", layer_problems, "store.sql"),
+    ("store/sql.py", "from workbench.chain.rpc import Rpc", layer_problems, "chain.rpc"),
+    ("store/sql.py", "from workbench import charts", layer_problems, "workbench.charts"),
+    ("frames.py", "from workbench.charts import svg", layer_problems, "workbench.charts.svg"),
+    ("charts/svg.py", "from workbench.chain import abi", layer_problems, "workbench.chain.abi"),
+    ("settings.py", "from workbench.chain import keys", layer_problems, "workbench.chain.keys"),
+    ("wiring.py", "from workbench.world import World", layer_problems, "workbench.world"),
+    ("world.py", "from workbench.demo import run_demo", layer_problems, "workbench.demo"),
+    ("app.py", "from workbench.cli import main", layer_problems, "workbench.cli"),
+    ("core/money.py", "import time", purity_problems, "imports time"),
+    ("core/money.py", "def f():\n    import random", purity_problems, "imports random"),
+    ("core/money.py", "from uuid import uuid4", purity_problems, "imports uuid"),
+    ("core/money.py", "from os import environ", purity_problems, "imports os"),
+    ("core/money.py", "import socket", purity_problems, "imports socket"),
+    ("core/money.py", "import secrets", purity_problems, "imports secrets"),
+    ("core/money.py", "from datetime import datetime", purity_problems, "imports datetime"),
+    ("core/money.py", "import asyncio", purity_problems, "imports asyncio"),
+    ("core/money.py", "from eth_hash.auto import keccak", purity_problems, "imports eth_hash"),
+    ("core/money.py", "import pandas as pd", purity_problems, "imports pandas"),
+    ("core/money.py", "text = open('x').read()", purity_problems, "calls open()"),
+    ("core/money.py", "print(1)", purity_problems, "calls print()"),
+    ("core/money.py", "hash('x')", purity_problems, "calls hash()"),
+    ("services/seller.py", "import time", purity_problems, "imports time"),
+    ("services/seller.py", "import random", purity_problems, "imports random"),
+    ("services/seller.py", "import threading", purity_problems, "imports threading"),
+    ("services/seller.py", "from urllib.request import urlopen", purity_problems, "urllib.request"),
+    ("services/seller.py", "from tornado.web import Application", purity_problems, "tornado"),
+    ("services/seller.py", "await asyncio.sleep(1)", purity_problems, "calls asyncio.sleep()"),
+    ("services/seller.py", "await asyncio.to_thread(f)", purity_problems, "asyncio.to_thread()"),
+    ("services/seller.py", "self.loop.run_in_executor(f)", purity_problems, "run_in_executor()"),
+    ("services/seller.py", "asyncio.get_running_loop().time()", purity_problems, "loop().time()"),
+    ("services/seller.py", "asyncio.wait([f])", purity_problems, "calls asyncio.wait()"),
+    ("app.py", "def f():\n" + "    x = 1\n" * 70, long_functions, "workbench.app.f has 71 lines"),
+    ("app.py", "class A:\n    async def f(self):\n" + "        x = 1\n" * 70, long_functions,
+     "has 71 lines"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "rule", "told"), PLANTED, ids=[f"{p}: {t[:40]!r}" for p, t, _, _ in PLANTED]
+)
+def test_a_planted_violation_is_caught(
+    path: str, line: str, rule: Rule, told: str, tmp_path: Path
+) -> None:
+    """Written to a copy of the house's own file, and read back as the house is."""
+    copy = tmp_path / "workbench" / path
+    copy.parent.mkdir(parents=True)
+    copy.write_text(f"{PACKAGE[path].text}\n\n{line}\n")
+    (module,) = read(tmp_path / "workbench").values()
+    assert PACKAGE[path].name == module.name
+    (problem,) = [p for p in rule(module) if p not in rule(PACKAGE[path])]
+    assert told in problem
+
+
+ALLOWED: list[tuple[str, str, Rule]] = [
+    ("core/money.py", "from workbench.core import events", layer_problems),
+    ("core/money.py", "from collections.abc import Sequence\nimport json", purity_problems),
+    ("charts/svg.py", "from workbench import frames", layer_problems),
+    ("services/seller.py", "from urllib.parse import quote\nimport asyncio", purity_problems),
+    ("cli.py", "from workbench import simulated\nfrom workbench.chain import abi", layer_problems),
+    ("app.py", "def f():\n" + "    x = 1\n" * 69, long_functions),
+]
+
+
+@pytest.mark.parametrize(("path", "line", "rule"), ALLOWED, ids=[f"{p}" for p, _, _ in ALLOWED])
+def test_what_is_allowed_is_let_through(path: str, line: str, rule: Rule) -> None:
+    """A rule that refuses everything keeps nothing either."""
+    module = Module(PACKAGE[path].name, f"{PACKAGE[path].text}\n\n{line}\n")
+    assert [] == rule(module)
+
+
+def test_a_module_without_a_place_or_a_docstring_is_caught() -> None:
+    """Somebody adds a room: they say where it is, and what for."""
+    new = Module("workbench.attic", "import json\n")
+    assert ["workbench.attic has no place in HOUSE"] == layer_problems(new)
+    assert ["workbench.attic has no docstring"] == undocumented(new)
+    assert [] == undocumented(Module("tests.attic", ""))
+    assert [] != undocumented(Module("tests.attic", "# what for?\n"))
+    assert len(DEPTH) == sum(map(len, HOUSE)), "no room twice"
+
+
+def test_a_long_function_of_solidity_is_caught() -> None:
+    """Braces in comments and texts do not count, bodies do, declarations have none."""
+    body = "        x = 1; // }\n" * 69
+    long = f'contract C {{\n    function f()\n        public\n    {{\n{body}    }}\n"}}"\n}}'
+    assert ["C: f has 73 lines"] == long_solidity("C", long)
+    assert [] == long_solidity("C", long.replace(body, body[: len(body) - 3 * len(body) // 69]))
+    declared = "interface I {\n    function f() external;\n" + "// {\n" * 90 + "}"
+    assert [] == long_solidity("I", declared)
+    built = f"contract C {{ constructor() {{\n{'x = 1;' + chr(10)}{chr(10) * 70}}} }}"
+    assert ["C: constructor has 73 lines"] == long_solidity("C", built)
+
+
+def test_an_undocumented_command_is_caught() -> None:
+    """One that README does not name, one without help, an option and an argument without."""
+
+    @click.group()
+    def cli() -> None: ...
+
+    @cli.command(help="Does.")
+    @click.option("--how")
+    @click.argument("what")
+    def act(how: str, what: str) -> None: ...
+
+    @cli.command()
+    def mute() -> None: ...
+
+    expected = [
+        "workbench act says nothing about how",
+        "workbench act says nothing about what",
+        "workbench mute has no help",
+    ]
+    assert expected == command_problems(cli, "`workbench act` and `workbench mute`")
+    missing = command_problems(cli, "workbench actor, workbench act-now, myworkbench mute")
+    assert {"README does not name `workbench act`", "README does not name `workbench mute`"} < set(
+        missing
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "see /work/main/README.md",
+        '"/root/.cache/pip"',
+        "(/home/ada/project)",
+        "/Users/ada/project",
+        "C:\\Users\\ada",
+        "https://registry.npmjs.org/solc",
+        "https://pypi.org/simple",
+        "https://files.pythonhosted.org/packages",
+        '      "resolved": "x"',
+        "--index-url https://x",
+    ],
+)
+def test_a_planted_path_or_address_is_caught(text: str) -> None:
+    """Alone, and in the middle of a file's text."""
+    assert 1 == len(place_problems("x", text))
+    assert 1 == len(place_problems("x", f"a\n{text}\nb"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "homework/main",
+        "src/work/x.py",
+        "https://example.org/home/",
+        "~/home/x",
+        "the /home of",
+        "omit-lockfile-registry-resolved=true",
+        "PyPI",
+        "./root/x",
+    ],
+)
+def test_what_is_no_path_of_a_machine_is_let_through(text: str) -> None:
+    """Words and relative paths."""
+    assert [] == place_problems("x", text)
