@@ -68,7 +68,7 @@ OURS = {
 HOUSE: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("notebook",),
-    ("demo", "doctor"),
+    ("demo", "deploying", "doctor"),
     ("live", "local"),
     ("served",),
     ("workbench",),  # The public face: what a notebook imports.
@@ -303,16 +303,14 @@ def test_every_command_is_in_the_readme_and_has_help() -> None:
 
 # --- Nothing of this machine, and no registry, in a tracked file ---
 
-# Written in pieces, so that this file does not hold what it looks for.
+# A pattern does not match itself, so this file may hold them.
 PLACES = {
-    "a path of this machine": rf"(?<![\w.~-])/(?:{'work'}|{'root'})/",
-    "somebody's home": rf"(?<![\w.~-])/(?:{'home'}|{'Users'})/[\w.-]+/",
-    "a home on Windows": r"[A-Z]:\\{1,2}" + "Us" r"ers\\",
-    "a registry's address": "|".join(
-        [r"registry\.(?:npm" r"js|yarn" r"pkg)", r"\bpy" r"pi\.org", r"python" r"hosted\.org"]
-    ),
-    "an address in a lock file": r'"reso' r'lved"\s*:',
-    "an index in a lock file": r"(?m)^--(?:extra-)?index" r"-url",
+    "a path of this machine": r"(?<![\w.~-])/(?:work|root)/",
+    "somebody's home": r"(?<![\w.~-])/(?:home|Users)/[\w.-]+/",
+    "a home on Windows": r"[A-Z]:\\{1,2}Users\\",
+    "a registry's address": r"registry\.(?:npmjs|yarnpkg)|\bpypi\.org|pythonhosted\.org",
+    "an address in a lock file": r'"resolved"\s*:',
+    "an index in a lock file": r"(?m)^--(?:extra-)?index-url",
 }
 
 
@@ -432,7 +430,7 @@ ALLOWED: list[tuple[str, str, Rule]] = [
 def test_what_is_allowed_is_let_through(path: str, line: str, rule: Rule) -> None:
     """A rule that refuses everything keeps nothing either."""
     module = Module(PACKAGE[path].name, f"{PACKAGE[path].text}\n\n{line}\n")
-    assert [] == rule(module)
+    assert rule(PACKAGE[path]) == rule(module)
 
 
 def test_a_module_without_a_place_or_a_docstring_is_caught() -> None:
@@ -483,25 +481,31 @@ def test_an_undocumented_command_is_caught() -> None:
     )
 
 
+def mark_free(text: str) -> str:
+    """Without the marks that keep this file from holding what it looks for."""
+    return text.replace("¦", "")
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        "see /work/main/README.md",
-        '"/root/.cache/pip"',
-        "(/home/ada/project)",
-        "/Users/ada/project",
-        "C:\\Users\\ada",
-        "https://registry.npmjs.org/solc",
-        "https://pypi.org/simple",
-        "https://files.pythonhosted.org/packages",
-        '      "resolved": "x"',
-        "--index-url https://x",
+        "see /¦work/main/README.md",
+        '"/¦root/.cache/pip"',
+        "(/¦home/ada/project)",
+        "/¦Users/ada/project",
+        "C:\\¦Users\\ada",
+        "https://registry.¦npmjs.org/solc",
+        "https://¦py¦pi.org/simple",
+        "https://files.python¦hosted.org/packages",
+        '      "resolved¦": "x"',
+        "-¦-index-url https://x",
     ],
 )
 def test_a_planted_path_or_address_is_caught(text: str) -> None:
-    """Alone, and in the middle of a file's text."""
-    assert 1 == len(place_problems("x", text))
-    assert 1 == len(place_problems("x", f"a\n{text}\nb"))
+    """Alone, and in the middle of a file's text; and not with its marks, here."""
+    assert [] == place_problems("x", text)
+    assert 1 == len(place_problems("x", mark_free(text)))
+    assert 1 == len(place_problems("x", f"a\n{mark_free(text)}\nb"))
 
 
 @pytest.mark.parametrize(
@@ -509,12 +513,12 @@ def test_a_planted_path_or_address_is_caught(text: str) -> None:
     [
         "homework/main",
         "src/work/x.py",
+        "./root/x",
+        "~/home/x/y",
         "https://example.org/home/",
-        "~/home/x",
         "the /home of",
         "omit-lockfile-registry-resolved=true",
         "PyPI",
-        "./root/x",
     ],
 )
 def test_what_is_no_path_of_a_machine_is_let_through(text: str) -> None:

@@ -1,7 +1,8 @@
 """Settlement Workbench: what a notebook imports.
 
 `simulated()` makes a `World`: a real chain with the real contracts, and seller, facilitator,
-tracker and buyer as they are served elsewhere, on virtual time.
+tracker and buyer as they are served elsewhere, on virtual time. `fork(url)` makes the same on top
+of somebody else's chain.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workbench.app import simulated
+    from workbench.app import fork, simulated
     from workbench.run import Run
     from workbench.world import Snapshot, World
 
-__all__ = ["Run", "Snapshot", "World", "simulated"]
+__all__ = ["Run", "Snapshot", "World", "fork", "simulated"]
 # A library is quiet unless its user asks: the commands do, a notebook may.
 logging.getLogger("workbench").addHandler(logging.NullHandler())
 
 _HOME = {"simulated": "workbench.app", "World": "workbench.world", "Run": "workbench.run"}
-_HOME |= {"Snapshot": "workbench.world"}
+_HOME |= {"Snapshot": "workbench.world", "fork": "workbench.app"}
 
 
 def __getattr__(name: str) -> Any:

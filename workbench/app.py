@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from workbench.chain.anvil import Anvil
+from workbench.chain.deploy import Deployment
 from workbench.core.finality import Policy
 from workbench.core.ports import Addresses
 from workbench.core.pricing import Price
@@ -44,7 +46,31 @@ def simulated(
     """A world on virtual time, on a node of its own. The same seed gives the same facts."""
     from workbench.chain.boot import boot
 
-    node, deployment = boot(chain_id, progress=progress)
+    return _world(*boot(chain_id, progress=progress), rules, seed)
+
+
+def fork(
+    url: str,
+    block: int | None = None,
+    *,
+    seed: int = 1,
+    chain_id: int | None = None,
+    rules: Rules | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> World:
+    """The same world on top of the chain at `url`, as of `block` (default: its latest).
+
+    Everything of that chain is there to be read, and it stays as it is. Virtual time goes on from
+    the block's time. The chain id is the upstream's, unless another is given.
+    """
+    from workbench.chain.fork import boot_fork
+
+    node, deployment, _ = boot_fork(url, block, chain_id, progress=progress)
+    return _world(node, deployment, rules, seed)
+
+
+def _world(node: Anvil, deployment: Deployment, rules: Rules | None, seed: int) -> World:
+    """On virtual time; the node is the world's from now on."""
     try:
         return World(
             node,

@@ -92,24 +92,37 @@ def demo(amount: int, ports: str, runs: Path, as_json: bool) -> None:
 @main.command()
 @click.option("--ports", type=click.Choice(["fixed", "auto"]), default="fixed",
               help="fixed: 8402, 8403, 5000 or as set; auto: free ones.")  # fmt: skip
-@click.option("--chain-id", type=click.IntRange(1, 2**53), default=31337, show_default=True,
-              help="80002 rehearses Polygon Amoy.")  # fmt: skip
+@click.option("--chain-id", type=click.IntRange(1, 2**53),
+              help="80002 rehearses Amoy.  [default: 31337, or the fork's own]")  # fmt: skip
+@click.option("--fork", metavar="URL", help="Build on a copy of the chain at this RPC URL.")
+@click.option("--fork-block", type=click.IntRange(0), help="As of this block; default: the latest.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line on stdout once ready.")
-def up(ports: str, chain_id: int, as_json: bool) -> None:
+def up(
+    ports: str, chain_id: int | None, fork: str | None, fork_block: int | None, as_json: bool
+) -> None:
     """Run a chain, the seller, the facilitator and the tracker until Ctrl-C.
 
     Writes .workbench/world.json (readable by you alone), so that `workbench buy` and notebooks in
     this folder find the world. Everything ends with this command.
+
+    With --fork, everything is deployed on top of somebody else's chain, which stays as it is.
     """
+    if fork_block is not None and fork is None:
+        raise click.UsageError("--fork-block needs --fork URL.")
     with _clean_exit(as_json):
-        from workbench.local import LocalWorld, boot_served
+        from workbench.local import LocalWorld, boot_served, fork_served
         from workbench.settings import Settings
 
-        settings = Settings.load(world={})
-        node, deployment = boot_served(chain_id, _progress)
+        settings, upstream = Settings.load(world={}), None
+        if fork is None:
+            node, deployment = boot_served(chain_id or 31337, _progress)
+        else:
+            node, deployment, upstream = fork_served(fork, fork_block, chain_id, _progress)
         data = Path(tempfile.mkdtemp(prefix="workbench-up-"))
         try:
-            world = LocalWorld(node, deployment, data, settings, auto_ports=ports == "auto")
+            world = LocalWorld(
+                node, deployment, data, settings, auto_ports=ports == "auto", upstream=upstream
+            )
             asyncio.run(_serve(world, as_json))
         finally:
             node.stop()
@@ -230,6 +243,46 @@ def doctor(as_json: bool) -> None:
             sys.exit(1)
 
 
+@main.command()
+@click.option("--network", type=click.Choice(["amoy", "sepolia", "local"]),
+              help="amoy is 80002, sepolia 11155111, local the world of `up` here.")  # fmt: skip
+@click.option("--rpc", metavar="URL", help="Another endpoint than POLYGON_AMOY_RPC_URL.")
+@click.option("--chain-id", type=click.IntRange(1, 10**12 - 1),
+              help="What it must answer.  [default: the network's, or CHAIN_ID]")  # fmt: skip
+@click.option("--env-out", metavar="FILE", type=click.Path(path_type=Path),
+              help="Put the addresses, never keys, into this file, such as .env.")  # fmt: skip
+@click.option("--plan", metavar="FILE", type=click.Path(path_type=Path),
+              help="JSON: other amounts, rate, gates or parties.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Progress on stderr; last line is JSON.")
+def deploy(
+    network: str | None,
+    rpc: str | None,
+    chain_id: int | None,
+    env_out: Path | None,
+    plan: Path | None,
+    as_json: bool,
+) -> None:
+    """Deploy contracts, pool and stocks onto any chain, through Ape; print the settings.
+
+    Needs DEPLOYER_PRIVATE_KEY, and the parties' keys or addresses. Safe to repeat: what is there
+    is found and verified, what is missing is done, and after an interruption it goes on from there.
+    """
+    with _clean_exit(as_json):
+        from workbench import deploying
+
+        file = deploying.EnvFile(env_out) if env_out else None
+        where = deploying.target(network, rpc, chain_id)
+        outcome = deploying.deploy(where, deploying.plan_for(where, plan), _progress)
+        found = deploying.variables(outcome)
+        if file:
+            file.write(found)
+            _progress(f"settings written to {env_out}")
+        if as_json:
+            click.echo(json.dumps(deploying.summary(outcome)))
+        else:
+            click.echo("\n".join(f"{name}={value}" for name, value in found.items()))
+
+
 @main.command("env")
 def env_command() -> None:
     """Print every setting with its meaning and default (the text of .env.example)."""
@@ -262,6 +315,8 @@ def _tell_world(description: dict[str, Any]) -> None:
     for name in ("tracker", "seller", "facilitator", "rpc"):
         click.echo(f"  {name:12} {description[f'{name}_url']}")
     click.echo(f"  {'chain id':12} {description['chain_id']}")
+    if fork := description.get("fork"):
+        click.echo(f"  {'fork of':12} {fork['url']} at block {fork['block']}")
     click.echo("Buy something in another terminal:  workbench buy 100yps      (Ctrl-C ends it all)")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from workbench.chain.contracts import EvmChain
@@ -14,10 +13,10 @@ from workbench.chain.rpc import HttpRpc
 from workbench.chain.signer import KeySigner
 from workbench.core.errors import TestKeyRefused
 from workbench.served import Place, Served, WallClock, rules_of
-from workbench.services.buyer import Buyer, BuyerRules, FixedRate, HookRate
+from workbench.services.buyer import Buyer, FixedRate, HookRate
 from workbench.settings import Settings
 from workbench.web.client import SocketHttp
-from workbench.wiring import Keys
+from workbench.wiring import Keys, buyer_rules
 
 KEY_OF = {"seller": "SELLER_PRIVATE_KEY", "facilitator": "PRIVATE_KEY"}
 UNUSED = "0x" + "00" * 31 + "01"
@@ -83,9 +82,7 @@ async def live_buyer(settings: Settings) -> AsyncIterator[Buyer]:
             http=http,
             clock=WallClock(),
             rates=FixedRate(own) if own is not None else HookRate(chain),
-            rules=replace(
-                BuyerRules(), slippage_bps=rules.slippage_bps, ceiling_eurc=rules.ceiling_eurc
-            ),
+            rules=buyer_rules(rules),
         )
     finally:
         await rpc.close()

@@ -11,6 +11,7 @@ from workbench.app import LOCAL_FINALITY, addresses_of, local_keys
 from workbench.chain.anvil import Anvil
 from workbench.chain.boot import boot
 from workbench.chain.deploy import Deployment
+from workbench.chain.fork import Upstream, boot_fork
 from workbench.chain.keys import TEST_KEYS
 from workbench.core.finality import Policy
 from workbench.served import Place, Served
@@ -30,8 +31,9 @@ class LocalWorld(Served):
         settings: Settings,
         *,
         auto_ports: bool = False,
+        upstream: Upstream | None = None,
     ) -> None:
-        self.node, self.deployment = node, deployment
+        self.node, self.deployment, self.upstream = node, deployment, upstream
         place = Place(
             rpc_url=node.url,
             chain_id=deployment.chain_id,
@@ -55,6 +57,7 @@ class LocalWorld(Served):
             "finality_confirmations": self.place.finality.confirmations,
             "deploy_block": self.deployment.deploy_block,
             "pid": os.getpid(),
+            **({"fork": self.upstream.to_json()} if self.upstream else {}),
         }
 
 
@@ -66,3 +69,10 @@ def local_finality(settings: Settings) -> Policy:
 def boot_served(chain_id: int, progress: Callable[[str], None]) -> tuple[Anvil, Deployment]:
     """A node with everything deployed, mining every second under the wall clock."""
     return boot(chain_id, block_time=BLOCK_TIME_S, progress=progress)
+
+
+def fork_served(
+    url: str, block: int | None, chain_id: int | None, progress: Callable[[str], None]
+) -> tuple[Anvil, Deployment, Upstream]:
+    """The same on top of the chain at `url`, as of `block`."""
+    return boot_fork(url, block, chain_id, block_time=int(BLOCK_TIME_S), progress=progress)

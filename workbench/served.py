@@ -42,6 +42,7 @@ def rules_of(settings: Settings, finality: Policy) -> Rules:
         price=settings["PRICE_PER_UNIT_USDC"],
         finality=finality,
         slippage_bps=settings["SLIPPAGE_BPS"],
+        fund_by=settings["FUND_BY"],
         ceiling_eurc=settings["MAX_EURC_PER_PURCHASE"],
         own_rate_e8=settings["EUR_USD_RATE"],
         quote_lifetime_s=settings["QUOTE_LIFETIME_S"],

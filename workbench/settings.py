@@ -73,6 +73,15 @@ def _integer(low: int, high: int) -> Callable[[str], int]:
     return read
 
 
+def _choice(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise InvalidSetting("is not one of the choices", hint=f"One of {', '.join(words)}.")
+        return text
+
+    return read
+
+
 def _ceiling(text: str) -> int:
     return parse_decimal(text, EURC.decimals)
 
@@ -101,6 +110,7 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
             Setting(
                 "KEEPER_PRIVATE_KEY", "", "sets the reference rate; optional", _key, secret=True
             ),
+            Setting("DEPLOYER_PRIVATE_KEY", "", "for `workbench deploy` alone", _key, secret=True),
         ),
     ),
     (
@@ -125,6 +135,12 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 "100",
                 "what the budget adds, in 1/100 %",
                 _integer(0, MAX_SLIPPAGE_BPS),
+            ),
+            Setting(
+                "FUND_BY",
+                "authorization",
+                "how the buyer lets its budget be pulled: authorization (ERC-3009) or permit",
+                _choice("authorization", "permit"),
             ),
             Setting("MAX_EURC_PER_PURCHASE", "", "buyer's ceiling; empty: none", _ceiling),
             Setting("QUOTE_LIFETIME_S", "600", "how long an offer holds", _integer(10, 86_400)),
@@ -224,7 +240,7 @@ def _dotenv(path: Path) -> dict[str, str]:
     from dotenv import dotenv_values
 
     try:
-        found = dotenv_values(path, encoding="utf-8-sig")
+        found = dotenv_values(path)
     except (OSError, ValueError) as why:
         raise InvalidSetting(f"{path.name} cannot be read.", hint="Save it as UTF-8 text.") from why
     return {name: value for name, value in found.items() if value is not None}
@@ -270,6 +286,7 @@ def world_variables(world: Mapping[str, Any]) -> dict[str, str]:
         "BUYER_PRIVATE_KEY": "buyer",
         "PRIVATE_KEY": "facilitator",
         "KEEPER_PRIVATE_KEY": "keeper",
+        "DEPLOYER_PRIVATE_KEY": "deployer",
     }
     plain = {
         "POLYGON_AMOY_RPC_URL": "rpc_url",

@@ -68,6 +68,7 @@ class Rules:
     price: Price
     finality: Policy
     slippage_bps: int = 100
+    fund_by: str = "authorization"
     ceiling_eurc: int | None = None
     own_rate_e8: int | None = None
     quote_lifetime_s: int = 600
@@ -175,12 +176,18 @@ class Wiring:
             http=self.http,
             clock=self.clock,
             rates=FixedRate(own) if own is not None else HookRate(chain),
-            rules=BuyerRules(
-                slippage_bps=self.rules.slippage_bps,
-                ceiling_eurc=self.rules.ceiling_eurc,
-                poll_s=self.rules.poll_s,
-            ),
+            rules=buyer_rules(self.rules),
         )
+
+
+def buyer_rules(rules: Rules) -> BuyerRules:
+    """The buyer's share of the rules."""
+    return BuyerRules(
+        slippage_bps=rules.slippage_bps,
+        ceiling_eurc=rules.ceiling_eurc,
+        fund_by=rules.fund_by,
+        poll_s=rules.poll_s,
+    )
 
 
 def address_of_key(key: str) -> str:

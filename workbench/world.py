@@ -262,9 +262,8 @@ class World:
             await self._advance(1)
 
     async def _advance(self, blocks: int) -> int:
+        # Equal timers fire in the order they were set: the miner's and the services' before ours.
         await self.clock.sleep(blocks * BLOCK_TIME_S)
-        # The services' next look at those blocks belongs to this call.
-        await self.clock.sleep(self._rules.poll_s)
         await self._check_tasks()
         return (await self.chain.head()).number
 

@@ -1,8 +1,7 @@
 """A node that can be made unreliable, and what a test of the chain layer needs around it.
 
-`FaultyRpc` loses requests, loses answers, lags, and lets a test act (crash, reorg) before or after
-any call. `Ground` is a fresh chain with one signer, a store and virtual time; `run` runs a coroutine
-on it to its end.
+`FaultyRpc` loses requests, loses answers, lags, and lets a test act (crash, reorg) before or
+after any call. `Ground` is a fresh chain with one signer, a store and virtual time.
 """
 
 from __future__ import annotations

@@ -272,6 +272,8 @@ def test_an_answer_of_another_contract_is_named(answer: str | None) -> None:
     ours = EvmChain(StubNode(eth_call=answer), 1, AT)
     with pytest.raises(errors.ContractNotFound, match="Contract not found") as wrong:
         finished(ours.balance(AT.eurc, AT.hook))
+    with pytest.raises(errors.ContractNotFound, match="eip712Domain"):
+        finished(ours.permit_digest(AT.eurc, AT.hook, 1, 1))
     assert AT.eurc in wrong.value.message
     assert "balanceOf()" in wrong.value.message
     assert ".env" in wrong.value.hint
@@ -578,6 +580,8 @@ SELECTORS = [
 @example(b"", b"")
 @example(b"", b"\x01")
 @example(bytes.fromhex("08c379a0"), encode(["bytes"], [b"\xff\xfe"]))
+@example(bytes.fromhex("08c379a0"), encode(["uint256", "uint256"], [32, 2**255]))
+@example(keccak(text="StringTooLong(string)")[:4], encode(["bytes"], [b"\xff\xfe"]))
 def test_no_revert_data_breaks_the_telling(selector: bytes, body: bytes) -> None:
     """Empty, cut short, not UTF-8, offsets into nowhere: still an error of ours with a message."""
     error = explain_revert(selector + body)

@@ -156,6 +156,7 @@ def test_a_signer_shows_its_address_and_never_its_key() -> None:
         "",
         "0x",
         SECRET[:-1],
+        SECRET[:-2],
         SECRET + "ab",
         "0x" + "zz" * 32,
         "0x" + "00" * 32,
@@ -175,6 +176,7 @@ def test_what_is_no_key_is_refused_without_being_repeated(key: str) -> None:
     told += "".join(traceback.format_exception_only(error))
     assert len(key) < 3 or key.removeprefix("0x") not in told
     assert error.__suppress_context__
+    assert error.__cause__ is None
 
 
 def test_a_key_is_taken_with_and_without_prefix_and_spaces() -> None:

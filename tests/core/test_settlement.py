@@ -324,6 +324,19 @@ def test_what_is_missing_stops_nobody(story: str, data: st.DataObject) -> None:
     assert merge([]) == {}
 
 
+@pytest.mark.parametrize(
+    ("kind", "state"), [(ev.FinalityReached, State.SWAPPED), (ev.AssetDelivered, State.EXECUTED)]
+)
+def test_what_a_peer_says_about_another_block_does_not_count(
+    kind: type[ev.Event], state: State
+) -> None:
+    """Its block may have been orphaned where we do not see the peer's journal say so."""
+    told = [replace(FACTS[each], block=MINED) for each in WALKS[state]]
+    elsewhere = replace(MINED, hash=digest("another block"))
+    assert TRANSITIONS[state, kind] is merge([*told, replace(FACTS[kind], block=MINED)])[ID].state
+    assert state is merge([*told, replace(FACTS[kind], block=elsewhere)])[ID].state
+
+
 # --- The next step ---
 
 ACT: dict[Step, type[ev.Event]] = {

@@ -216,8 +216,12 @@ def test_a_node_that_is_gone_for_ten_seconds_loses_nothing(world: World, after: 
         service._watcher._rpc = outage  # type: ignore[attr-defined]
     world.facilitator._sender._rpc = world.seller._sender._rpc = outage  # type: ignore[attr-defined]
     identity = authorized(world)
-    while world.get(f"http://tracker/settlement/{identity}").data()["state"] != after:
+    for _ in range(10):
+        if world.get(f"http://tracker/settlement/{identity}").data()["state"] == after:
+            break
         world.advance()
+    else:
+        pytest.fail(f"the settlement was never seen {after}")
     outage.until = world.clock.now_ms() + 10_000
     answer = world.get(f"{SELLER}/settlement/{identity}")
     assert (answer.status, answer.data()["error"]) == (503, "rpc_unreachable")

@@ -27,6 +27,8 @@ WRAPPED_ERROR = bytes.fromhex("90bfb865")
 """Uniswap's WrappedError(address,bytes4,bytes,bytes): how v4 passes a hook's revert on."""
 ERROR, PANIC = bytes.fromhex("08c379a0"), bytes.fromhex("4e487b71")
 """Solidity's own Error(string) and Panic(uint256)."""
+UNREADABLE = (DecodingError, ValueError, OverflowError)
+"""What eth_abi raises for bytes that are not what they should be."""
 SHOWN = 200
 """How many characters of a contract's own words are told."""
 
@@ -239,5 +241,5 @@ def _decoded(kinds: list[str], body: bytes) -> tuple[Any, ...] | None:
     """The values, or None where the bytes are not what the selector promises."""
     try:
         return decode(kinds, body)
-    except (DecodingError, ValueError, OverflowError):
+    except UNREADABLE:
         return None

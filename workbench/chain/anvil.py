@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from workbench.chain import leash
-from workbench.chain.toolchain import anvil_binary
+from workbench.chain.toolchain import anvil_binary, cache_dir, write_atomically
 from workbench.core.errors import ChainError, PortTaken, RpcFault, RpcUnreachable
 
 # 2026-01-01T00:00:00Z. Every local world begins here, so that its blocks are the same everywhere.
@@ -32,6 +32,7 @@ HOST = "127.0.0.1"
 BOOT_LIMIT_S = 30.0
 CALL_LIMIT_S = 60.0
 LISTENING = "Listening on "
+UPSTREAM = "upstream"
 _TAIL_BYTES = 2000
 
 
@@ -75,7 +76,7 @@ class Anvil:
         for option, value in (
             ("--timestamp", genesis_time if load_state is None and fork_url is None else None),
             ("--load-state", load_state),
-            ("--fork-url", fork_url),
+            ("--fork-url", UPSTREAM if fork_url is not None else None),
             ("--fork-block-number", fork_block),
             ("--transaction-block-keeper", keep_blocks),
             ("--block-base-fee-per-gas", base_fee),
@@ -87,7 +88,9 @@ class Anvil:
             arguments += ["--no-storage-caching"]
         # A file, not a pipe: nobody has to read along, and it is gone when the process is.
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        self._process = _start([str(anvil_binary()), *arguments, *extra], self._errors)
+        self._upstream = fork_url or ""
+        command = [str(anvil_binary()), *arguments, *extra]
+        self._process = _start(command, self._errors, self._upstream)
         try:
             self.port = self._await_port(port)
             # The line above is all we want of anvil's log; without this it logs every call.
@@ -186,22 +189,31 @@ class Anvil:
             return ""
         size = self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, size - _TAIL_BYTES))
-        return self._errors.read().decode("utf-8", "replace").strip()
+        text = self._errors.read().decode("utf-8", "replace").strip()
+        return text.replace(self._upstream, UPSTREAM) if self._upstream else text
 
 
-def _start(command: list[str], errors: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(command: list[str], errors: IO[bytes], upstream: str) -> subprocess.Popen[bytes]:
+    """`upstream`: the URL to fork, which may hold a key. Arguments are in the list of processes;
+    so anvil is given a name, and finds the URL in its environment."""
+    folder = cache_dir("anvil")
+    aliases = f'[rpc_endpoints]\n{UPSTREAM} = "${{WORKBENCH_UPSTREAM}}"\n'
+    if upstream and not (folder / "foundry.toml").is_file():
+        write_atomically(folder / "foundry.toml", aliases)
     return subprocess.Popen(
         # -I -S: no site-packages, no environment; a third of Python's start-up time.
         [sys.executable, "-I", "-S", leash.__file__, LISTENING, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
+        cwd=folder if upstream else None,
         # RUST_LOG and ANVIL_* of a user's shell must not change what a world is.
         env={
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("ANVIL_", "FOUNDRY_", "RUST_LOG"))
-        },
+        }
+        | ({"WORKBENCH_UPSTREAM": upstream} if upstream else {}),
     )
 
 

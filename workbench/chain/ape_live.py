@@ -10,6 +10,7 @@ from typing import Any
 from ape.api import ProviderAPI
 from ape_accounts.accounts import ApeSigner
 from ape_ethereum.provider import EthereumNodeProvider
+from pydantic import PrivateAttr
 from web3 import HTTPProvider, Web3
 from web3.gas_strategies.rpc import rpc_gas_price_strategy
 from web3.middleware import ExtraDataToPOAMiddleware
@@ -21,6 +22,18 @@ GAS_MARGIN = 1.2
 
 class KeyAccount(ApeSigner):
     """An account made of a private key. Nothing of it is on a disk, and its repr shows no key."""
+
+    _next: int = PrivateAttr(default=0)
+
+    @property
+    def nonce(self) -> int:
+        """Never one that was signed for: the node that is asked may be behind the one we told."""
+        return max(int(super().nonce), self._next)
+
+    def sign_transaction(self, txn: Any, **options: Any) -> Any:
+        """Signs whatever it is given."""
+        self._next = int(txn.nonce) + 1
+        return super().sign_transaction(txn, **options)
 
     def __repr__(self) -> str:
         return f"<KeyAccount {self.address}>"

@@ -93,7 +93,7 @@ def boot(
         node = _start(world, chain_id, port, block_time, extra)
     try:
         node.call("anvil_setCode", MARKER_ADDRESS, MARKER_CODE)
-        _set_clock(node, where, plan, block_time)
+        set_clock(node, where, plan, block_time)
     except BaseException:
         node.stop()
         raise
@@ -106,7 +106,7 @@ def world_key(chain_id: int, plan: DeploymentPlan) -> str:
     for name in CONTRACTS:
         digest.update(f"{name}\0".encode() + load(name).bytecode)
     # How it is deployed decides the blocks, too.
-    for module in ("deploy.py", "deploy_ape.py", "boot.py", "anvil.py"):
+    for module in ("deploy.py", "deploy_ape.py", "site.py", "boot.py", "anvil.py"):
         digest.update(Path(__file__).with_name(module).read_bytes())
     anvil = [npm_version("@foundry-rs/anvil"), os.environ.get("WORKBENCH_ANVIL", "")]
     digest.update(json.dumps([chain_id, plan.to_json(), anvil, GENESIS_TIME]).encode())
@@ -165,7 +165,7 @@ def _age(path: Path) -> float:
         return 0.0
 
 
-def _set_clock(
+def set_clock(
     node: Anvil, where: Deployment, plan: DeploymentPlan, block_time: float | None
 ) -> None:
     """Time from here on: the world's own seconds, or the wall clock with a rate that is fresh."""

@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 from eth_abi.abi import encode
-from eth_abi.exceptions import DecodingError
 from eth_hash.auto import keccak
 
 from workbench.chain import abi
@@ -17,11 +16,27 @@ from workbench.chain.signer import recover
 from workbench.core.errors import ContractNotFound, WrongChain
 from workbench.core.ports import Addresses, Call, Head, Rate
 from workbench.core.settlement import FACILITATOR_REASONS
-from workbench.core.x402 import DOMAIN_NAME, DOMAIN_VERSION, TERMS_TYPE, Domain, Permit, Terms
+from workbench.core.x402 import (
+    DOMAIN_NAME,
+    DOMAIN_VERSION,
+    TERMS_TYPE,
+    Domain,
+    Permit,
+    Terms,
+    TransferAuthorization,
+)
 
 TERMS_STRUCT = f"Settlement({','.join(f'{kind} {name}' for kind, name in TERMS_TYPE)})"
+RECEIVE_STRUCT = (
+    "ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,"
+    "uint256 validBefore,bytes32 nonce)"
+)
+ERC1271_MAGIC = bytes.fromhex("1626ba7e")
+"""ERC-1271: what isValidSignature(bytes32,bytes) returns for yes; also its selector."""
 PERMIT_STRUCT = "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
 DYNAMIC_FEE, TICK_SPACING, POOLS_SLOT = 0x800000, 10, 6
+ERC1271_GAS = 500_000
+"""More than any wallet needs, less than one could hurt us with."""
 ERC20 = "MockUSDC"
 """Any of our tokens has the ERC-20 and EIP-2612 functions that are called here."""
 
@@ -120,7 +135,7 @@ class EvmChain:
         except NodeRevert as why:
             raise abi.explain_revert(hex_bytes(why.data)) from why
         if raw not in ("0x", None):
-            with suppress(DecodingError, ValueError):  # Some other contract's answer.
+            with suppress(*abi.UNREADABLE):  # Some other contract's answer.
                 return abi.decode_result(contract, function, hex_bytes(raw))
         raise ContractNotFound(
             f"Contract not found: {at} has no {function}().",
@@ -135,18 +150,39 @@ class EvmChain:
         )
         return abi.typed_digest(separator, TERMS_STRUCT, self._kinds, _abi_terms(terms))
 
-    async def permit_digest(self, token: str, owner: str, value: int, deadline: int) -> bytes:
+    async def _separator(self, token: str) -> bytes:
+        """The token's EIP-712 domain, hashed once."""
         if token not in self._separators:
             # OpenZeppelin's tokens say "1", Circle's "2": the token itself is asked (EIP-5267).
             _, name, version, chain_id, at, _, _ = await self._read(ERC20, token, "eip712Domain")
             self._separators[token] = abi.domain_separator(name, version, chain_id, at)
+        return self._separators[token]
+
+    async def permit_digest(self, token: str, owner: str, value: int, deadline: int) -> bytes:
         (nonce,) = await self._read(ERC20, token, "nonces", owner)
         kinds = ["address", "address", "uint256", "uint256", "uint256"]
         values = [owner, self.addresses.puller, value, nonce, deadline]
-        return abi.typed_digest(self._separators[token], PERMIT_STRUCT, kinds, values)
+        return abi.typed_digest(await self._separator(token), PERMIT_STRUCT, kinds, values)
+
+    async def authorization_digest(self, terms: Terms, after: int, before: int) -> bytes:
+        kinds = ["address", "address", "uint256", "uint256", "uint256", "bytes32"]
+        vault, nonce = self.addresses.vault, self.terms_digest(terms)
+        values = [terms.buyer, vault, terms.max_eurc, after, before, nonce]
+        separator = await self._separator(self.addresses.eurc)
+        return abi.typed_digest(separator, RECEIVE_STRUCT, kinds, values)
 
     async def valid_signature(self, signer: str, digest: bytes, signature: str) -> bool:
-        return recover(digest, signature) == signer
+        if recover(digest, signature) == signer:
+            return True
+        if await self.rpc.call("eth_getCode", signer, "latest") in ("0x", None):
+            return False
+        data = ERC1271_MAGIC + encode(["bytes32", "bytes"], [digest, hex_bytes(signature)])
+        try:
+            call = {"to": signer, "data": to_hex(data), "gas": hex(ERC1271_GAS)}
+            told = await self.rpc.call("eth_call", call, "latest")
+        except NodeRevert:
+            return False
+        return hex_bytes(told) == ERC1271_MAGIC.ljust(32, b"\0")
 
     def checksum(self, address: str) -> str:
         return checksum(address)
@@ -164,6 +200,13 @@ class EvmChain:
         return self._vault(
             "fund", "fund", _abi_terms(terms), _abi_permit(buyer), _abi_permit(seller)
         )
+
+    def fund_with_authorization(
+        self, terms: Terms, buyer: TransferAuthorization, seller: Permit
+    ) -> Call:
+        window = (buyer.valid_after, buyer.valid_before, hex_bytes(buyer.signature))
+        arguments = (_abi_terms(terms), *window, _abi_permit(seller))
+        return self._vault("fund", "fundWithAuthorization", *arguments)
 
     def execute_swap(self, terms: Terms) -> Call:
         return self._vault("swap", "executeSwap", _abi_terms(terms))

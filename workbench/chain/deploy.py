@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -240,7 +241,7 @@ def carry_out(
     progress: Progress = lambda text: None,
     keys: Mapping[str, str] | None = None,
 ) -> Outcome:
-    """Look, do what is missing through Ape, and verify. Without anything missing Ape is not started.
+    """Look, do what is missing through Ape, and verify. Where nothing is missing, nothing starts.
 
     `keys`: private keys by address, on any chain; None: the test keys, on an anvil.
     """
@@ -271,7 +272,7 @@ def _in_a_process(
     progress: Progress,
     keys: Mapping[str, str] | None,
 ) -> Outcome:
-    """Keys and URL go through standard input: the list of processes shows arguments to everybody."""
+    """Keys and URL go through standard input: arguments are in the list of processes."""
     job = {"rpc_url": rpc_url, "chain_id": chain_id, "plan": plan.to_json(), "keys": keys}
     secrets = [*(keys or {}).values(), *secrets_of(rpc_url)]
     with tempfile.TemporaryDirectory(prefix="workbench-deploy-") as folder:
@@ -348,10 +349,10 @@ def _run(
     try:
         with suppress(BrokenPipeError), process.stdin:
             process.stdin.write(job)
-        for line in process.stderr:
+        for raw in process.stderr:
             alarm.cancel()
             alarm = _alarm(process)
-            line = _without(line, secrets)
+            line = _without(raw, secrets)
             message = _message(line)
             if "step" in message:
                 progress(message["step"])
@@ -359,7 +360,10 @@ def _run(
                 failure = message
             else:
                 tail = [*tail, line.rstrip()][-20:]
-        return process.wait(), failure or {"message": "\n".join(tail).strip()}
+        code = process.wait()
+        if not (failure or tail) and code == -signal.SIGKILL and not alarm.is_alive():
+            tail = [f"The deploying process said nothing for {TIME_LIMIT_S} s."]
+        return code, failure or {"message": "\n".join(tail).strip()}
     finally:
         alarm.cancel()
         if process.poll() is None:

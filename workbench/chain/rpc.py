@@ -10,13 +10,16 @@ import http.client
 import itertools
 import json
 import re
+from base64 import b64encode
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from workbench.core.errors import RpcFault, RpcUnreachable
 
 TIMEOUT_S = 30.0
 REVERT_DATA = re.compile(r"0x([0-9a-fA-F]{2})*")
+_PLACE = re.compile(r"(https?://)(?:[^\s/@]*@)?([^\s/?#)]*)[^\s)]*")
+"""A URL in a node's message, and the part of it that may be shown: a fork names its upstream's."""
 
 
 class NodeRevert(RpcFault):
@@ -62,7 +65,7 @@ def result_of(url: str, method: str, raw: bytes) -> Any:
         raise _unreachable(url, f"it answered {raw[:60]!r}, without a result")
     if not isinstance(error, dict):
         raise RpcFault(f"the node refused {method}: {error}.", method=method)
-    message, data = str(error.get("message", error)), error.get("data")
+    message, data = _PLACE.sub(r"\1\2", str(error.get("message", error))), error.get("data")
     if isinstance(data, dict):
         data = data.get("data")
     if isinstance(data, str) and REVERT_DATA.fullmatch(data):
@@ -117,6 +120,10 @@ class DirectRpc:
         self.url = url
         parts = urlsplit(url)
         self._target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        self._headers = {"Content-Type": "application/json"}
+        if parts.username is not None:
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+            self._headers["Authorization"] = f"Basic {b64encode(login).decode()}"
         self._ids = itertools.count(1)
         self._connection: http.client.HTTPConnection | None = None
 
@@ -129,8 +136,7 @@ class DirectRpc:
             if self._connection is None:
                 self._connection = self._connect()
             try:
-                headers = {"Content-Type": "application/json"}
-                self._connection.request("POST", self._target, body, headers)
+                self._connection.request("POST", self._target, body, self._headers)
                 raw = self._connection.getresponse().read()
                 return result_of(self.url, method, raw)
             except (OSError, http.client.HTTPException) as why:

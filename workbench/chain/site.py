@@ -102,7 +102,9 @@ class Step:
 class Site:
     """A plan on the chain behind `rpc`. `seller_signs`: whether the seller's key is at hand."""
 
-    def __init__(self, rpc: DirectRpc, plan: d.DeploymentPlan, *, seller_signs: bool = True) -> None:
+    def __init__(
+        self, rpc: DirectRpc, plan: d.DeploymentPlan, *, seller_signs: bool = True
+    ) -> None:
         self.rpc, self.plan, self.seller_signs = rpc, plan, seller_signs
         self.blueprint = blueprint(plan)
         self.at = self.blueprint.addresses
@@ -186,7 +188,8 @@ class Site:
         stock = f"seller: {plan.seller_yps // 10**18:,} YPS in stock"
         steps.append(Step("stock", stock, 220_000, stocked))
         if self.seller_signs:
-            allowed = partial(self.may_spend, "YieldPoolShare", plan.seller, self.at["PermitPuller"])
+            puller = self.at["PermitPuller"]
+            allowed = partial(self.may_spend, "YieldPoolShare", plan.seller, puller)
             told = "seller: PermitPuller may pull"
             steps.append(Step("allowance", told, 47_000, allowed, SELLER))
         return steps
@@ -296,8 +299,9 @@ class Site:
 
     def _pool_word(self, offset: int) -> int:
         pools = d.keccak(d.pool_id(self.key) + POOLS_SLOT.to_bytes(32, "big"))
-        slot = int.from_bytes(pools, "big") + offset
-        return int(self.rpc.now("eth_getStorageAt", self.at["PoolManager"], hex(slot), "latest"), 16)
+        slot = hex(int.from_bytes(pools, "big") + offset)
+        word = self.rpc.now("eth_getStorageAt", self.at["PoolManager"], slot, "latest")
+        return int(word, 16)
 
     def first_block(self) -> int:
         """The block the vault was created in, which holds its first log. Zero if none can tell."""

@@ -206,6 +206,12 @@ class RpcFault(ChainError):
     code, transient = "rpc_fault", True
 
 
+class BlockMissing(ChainError):
+    """The block is still to come, or its state has been forgotten by this node."""
+
+    code = "block_missing"
+
+
 class ContractNotFound(ChainError):
     code = "contract_not_found"
 

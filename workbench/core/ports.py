@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from workbench.core.errors import InputError
 from workbench.core.events import BlockRef, Event
-from workbench.core.x402 import Authorization, Domain, Permit, Terms
+from workbench.core.x402 import Authorization, Domain, Permit, Terms, TransferAuthorization
 
 
 class Clock(Protocol):
@@ -155,11 +155,14 @@ class Chain(Protocol):
     async def permit_digest(self, token: str, owner: str, value: int, deadline: int) -> bytes:
         """EIP-2612 digest for PermitPuller, with the owner's next nonce."""
 
+    async def authorization_digest(self, terms: Terms, after: int, before: int) -> bytes:
+        """ERC-3009 ReceiveWithAuthorization of the buyer's budget to the vault, nonce = id."""
+
     def terms_digest(self, terms: Terms) -> bytes:
         """EIP-712 digest: the settlement id."""
 
     async def valid_signature(self, signer: str, digest: bytes, signature: str) -> bool:
-        """ECDSA of an account."""
+        """ECDSA of an account, or ERC-1271 of a contract."""
 
     def checksum(self, address: str) -> str:
         """The address as EIP-55 writes it: outside clients take no other form."""
@@ -169,6 +172,9 @@ class Chain(Protocol):
 
     def create_settlement(self, terms: Terms, buyer_sig: str, seller_sig: str) -> Call: ...
     def fund(self, terms: Terms, buyer: Permit, seller: Permit) -> Call: ...
+    def fund_with_authorization(
+        self, terms: Terms, buyer: TransferAuthorization, seller: Permit
+    ) -> Call: ...
     def execute_swap(self, terms: Terms) -> Call: ...
     def execute_settlement(self, terms: Terms, swap_block_hash: str) -> Call: ...
     def refund(self, terms: Terms, reason: str) -> Call: ...

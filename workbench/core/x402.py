@@ -108,39 +108,85 @@ class Permit:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class TransferAuthorization:
+    """An ERC-3009 signature over the whole budget, to the vault; its nonce is the settlement id.
+
+    `valid_after` and `valid_before` in Unix seconds, both exclusive (ERC-3009). Unlike permits,
+    whose nonces are a sequence, any number of these can be open at once.
+    """
+
+    valid_after: int
+    valid_before: int
+    signature: str
+
+    @classmethod
+    def from_wire(cls, data: Any) -> TransferAuthorization:
+        """Raises InvalidPayment naming the field."""
+        members = _object(data, "authorization")
+        if not {"validAfter", "validBefore", "signature"} <= set(members):
+            raise InvalidPayment(
+                "authorization needs the fields validAfter, validBefore and signature."
+            )
+        return cls(
+            valid_after=_uint(members["validAfter"], "authorization.validAfter"),
+            valid_before=_uint(members["validBefore"], "authorization.validBefore"),
+            signature=_signature(members["signature"], "authorization.signature"),
+        )
+
+    def to_wire(self) -> dict[str, Any]:
+        return {
+            "validAfter": self.valid_after,
+            "validBefore": self.valid_before,
+            "signature": self.signature,
+        }
+
+
 NO_PERMIT = Permit(0, 0, 0, "0x" + "0" * 64, "0x" + "0" * 64)
 """Rely on an allowance that is already there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """What the buyer sends in X-PAYMENT: its consent, and the permit to pull its budget."""
+    """What the buyer sends in X-PAYMENT: its consent, and the right to pull its budget.
+
+    That right is a `permit` (EIP-2612, to PermitPuller) or an `authorization` (ERC-3009, to the
+    vault): exactly one of them.
+    """
 
     client: str
     terms: Terms
     terms_signature: str
-    permit: Permit
+    permit: Permit | None = None
+    authorization: TransferAuthorization | None = None
 
     def to_wire(self) -> dict[str, Any]:
+        funding = {"permit": self.permit, "authorization": self.authorization}
         return {
             "client": self.client,
             "terms": self.terms.to_wire(),
             "terms_signature": self.terms_signature,
-            "permit": self.permit.to_wire(),
+            **{name: value.to_wire() for name, value in funding.items() if value is not None},
         }
 
     @classmethod
     def from_wire(cls, data: Any) -> Payment:
         """Raises InvalidPayment naming what is missing or malformed."""
         members = _object(data, "the payment")
-        missing = {"client", "terms", "terms_signature", "permit"} - set(members)
+        missing = {"client", "terms", "terms_signature"} - set(members)
         if missing:
             raise InvalidPayment(f"the payment lacks {', '.join(sorted(missing))}.")
+        funding = [name for name in ("permit", "authorization") if name in members]
+        if len(funding) != 1:
+            raise InvalidPayment("the payment needs a permit or an authorization, and not both.")
         payment = cls(
             client=address(members["client"], "client"),
             terms=Terms.from_wire(members["terms"]),
             terms_signature=_signature(members["terms_signature"], "terms_signature"),
-            permit=Permit.from_wire(members["permit"]),
+            permit=Permit.from_wire(members["permit"]) if funding == ["permit"] else None,
+            authorization=TransferAuthorization.from_wire(members["authorization"])
+            if funding == ["authorization"]
+            else None,
         )
         if payment.client != payment.terms.buyer:
             raise InvalidPayment("client and terms.buyer are different addresses.")
@@ -252,6 +298,7 @@ def payment_required(
             "domain": domain.to_wire() | {"verifyingContract": show(domain.vault)},
             "types": TYPES,
             "primary_type": "Settlement",
+            "funding": ["authorization", "permit"],
             "terms": offered,
         },
     }

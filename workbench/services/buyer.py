@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -19,7 +19,13 @@ from workbench.core.errors import (
 from workbench.core.money import EURC, USDC, Amount
 from workbench.core.ports import Chain, Clock, Http, Request, Response, Signer
 from workbench.core.pricing import check_ceiling, eurc_budget
-from workbench.core.x402 import PAYMENT_HEADER, Payment, Terms, complete_terms
+from workbench.core.x402 import (
+    PAYMENT_HEADER,
+    Payment,
+    Terms,
+    TransferAuthorization,
+    complete_terms,
+)
 
 
 class RateSource(Protocol):
@@ -50,10 +56,14 @@ class HookRate:
 
 @dataclass(frozen=True, slots=True)
 class BuyerRules:
-    """Slippage in basis points, ceiling in EURC base units (None: none), waits in seconds."""
+    """Slippage in basis points, ceiling in EURC base units (None: none), waits in seconds.
+
+    `fund_by`: `authorization` (ERC-3009) or `permit` (EIP-2612, one open purchase at a time).
+    """
 
     slippage_bps: int = 100
     ceiling_eurc: int | None = None
+    fund_by: str = "authorization"
     poll_s: float = 0.5
     timeout_s: float = 900.0
     retries: int = 20
@@ -122,7 +132,7 @@ class Buyer:
         await self._check_funds(budget)
         terms = complete_terms(offer["terms"], self.address, budget)
         progress(f"signing a budget of {Amount(budget, EURC)}")
-        return await self._sign(terms), terms
+        return await self._sign(terms, offer), terms
 
     def _check_offer(self, offer: dict[str, Any], asset_amount: int) -> None:
         """Never sign what was not asked for, nor for a vault that one does not know."""
@@ -155,16 +165,20 @@ class Buyer:
                 hint="Buy less, or get more EURC.",
             )
 
-    async def _sign(self, terms: Terms) -> Payment:
-        digest = self._chain.terms_digest(terms)
-        eurc, deadline = self._chain.addresses.eurc, terms.fund_deadline
-        permitted = await self._chain.permit_digest(eurc, self.address, terms.max_eurc, deadline)
-        return Payment(
-            client=self.address,
-            terms=terms,
-            terms_signature=self._signer.sign_digest(digest),
-            permit=self._signer.sign_permit(permitted, terms.max_eurc, deadline),
-        )
+    async def _sign(self, terms: Terms, offer: dict[str, Any]) -> Payment:
+        """Consent, and the right to pull: by ERC-3009 where the seller takes it, else by permit."""
+        consent = self._signer.sign_digest(self._chain.terms_digest(terms))
+        payment = Payment(self.address, terms, consent)
+        deadline = terms.fund_deadline
+        if self._rules.fund_by in offer.get("funding", ()) and self._rules.fund_by != "permit":
+            before = deadline + 1  # Exclusive in ERC-3009, while fundDeadline may still fund.
+            digest = await self._chain.authorization_digest(terms, 0, before)
+            given = TransferAuthorization(0, before, self._signer.sign_digest(digest))
+            return replace(payment, authorization=given)
+        eurc = self._chain.addresses.eurc
+        digest = await self._chain.permit_digest(eurc, self.address, terms.max_eurc, deadline)
+        permit = self._signer.sign_permit(digest, terms.max_eurc, deadline)
+        return replace(payment, permit=permit)
 
     async def pay(self, seller_url: str, payment: Payment) -> dict[str, Any]:
         """Send the payment; again and unchanged where the outcome is unknown (it is idempotent)."""

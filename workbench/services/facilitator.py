@@ -213,7 +213,10 @@ class Facilitator:
         self, step: Step, settlement: Settlement, terms: Terms, held: Authorization | None
     ) -> Call:
         match step:
-            case Step.FUND if held:
+            case Step.FUND if held and held.payment.authorization:
+                given = held.payment.authorization
+                return self._chain.fund_with_authorization(terms, given, held.seller_permit)
+            case Step.FUND if held and held.payment.permit:
                 return self._chain.fund(terms, held.payment.permit, held.seller_permit)
             case Step.SWAP:
                 return self._chain.execute_swap(terms)

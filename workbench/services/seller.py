@@ -49,6 +49,7 @@ from workbench.core.x402 import (
     Payment,
     Permit,
     Terms,
+    TransferAuthorization,
     payment_required,
     settlement_id,
 )
@@ -228,7 +229,7 @@ class Seller:
             )
 
     async def _check_consent(self, payment: Payment, digest: bytes) -> None:
-        terms, permit = payment.terms, payment.permit
+        terms = payment.terms
         if not await self._chain.valid_signature(terms.buyer, digest, payment.terms_signature):
             raise BadSignature(
                 "terms_signature is not the client's signature of these terms for chain "
@@ -237,6 +238,29 @@ class Seller:
             )
         rate = await self._chain.rate()
         check_budget(terms.max_eurc, terms.required_usdc, rate.usdc_per_eurc_e8)
+        if payment.authorization is not None:
+            await self._check_authorization(terms, payment.authorization)
+        elif payment.permit is not None:
+            await self._check_permit(terms, payment.permit)
+
+    async def _check_authorization(self, terms: Terms, given: TransferAuthorization) -> None:
+        head = await self._chain.head()
+        if given.valid_after >= head.timestamp or given.valid_before <= terms.fund_deadline:
+            raise BadSignature(
+                "the authorization is not valid from now until the offer ends.",
+                hint="Sign validAfter 0, and validBefore above fundDeadline.",
+            )
+        digest = await self._chain.authorization_digest(
+            terms, given.valid_after, given.valid_before
+        )
+        if not await self._chain.valid_signature(terms.buyer, digest, given.signature):
+            raise BadSignature(
+                "authorization is not the client's ERC-3009 signature of its budget to the vault.",
+                hint="ReceiveWithAuthorization of maxEurc to the vault; the nonce is the "
+                "settlement id, the EIP-712 digest of the terms.",
+            )
+
+    async def _check_permit(self, terms: Terms, permit: Permit) -> None:
         eurc = self._chain.addresses.eurc
         if await self._chain.allowance(eurc, terms.buyer) >= terms.max_eurc:
             return

@@ -168,7 +168,9 @@ class Tracker:
             raise UnknownSettlement(f"no settlement {identity} is known to this tracker.")
         head = self._head or await self._chain.head()
         async with self._store.unit() as unit:
-            return Response.json(200, await self._view(unit, settlement, head))
+            view = await self._view(unit, settlement, head)
+            told = await unit.facts(subject=identity)
+        return Response.json(200, {**view, "facts": [numbered(seq, fact) for seq, fact in told]})
 
     async def _view(self, unit: Any, settlement: Settlement, head: Head) -> dict[str, Any]:
         facts = await unit.standing(settlement.id)

@@ -1,0 +1,239 @@
+"""JSON-RPC: what a node answers, what stands between it and us, and when one may ask again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tests.hypothesis_profile  # noqa: F401 - loads the profile
+from tests.strategies import json_values
+from workbench.chain import rpc as rpc_module
+from workbench.chain.anvil import Anvil
+from workbench.chain.rpc import DirectRpc, HttpRpc, NodeRevert, Rpc, request_body, result_of
+from workbench.core.errors import RpcFault, RpcUnreachable, WorkbenchError
+
+URL = "https://user:secret@rpc.example.org/v2/key?apikey=secret"
+Answer = Callable[[socket.socket, bytes], None]
+
+
+def told(data: Any) -> bytes:
+    return json.dumps(data).encode()
+
+
+def refused(error: Any) -> WorkbenchError:
+    """What an answer with this error is to us."""
+    with pytest.raises(WorkbenchError) as caught:
+        result_of(URL, "eth_call", told({"jsonrpc": "2.0", "id": 1, "error": error}))
+    return caught.value
+
+
+# --- Answers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("result", ["0x1", None, False, [], {"number": "0x1"}])
+def test_a_result_is_passed_on(result: Any) -> None:
+    """Null is a result like any other: "no such receipt"."""
+    assert result == result_of(URL, "m", told({"jsonrpc": "2.0", "id": 1, "result": result}))
+    with_error = {"jsonrpc": "2.0", "id": 1, "result": result, "error": None}
+    assert result == result_of(URL, "m", told(with_error))
+
+
+@pytest.mark.parametrize(
+    ("error", "data"),
+    [
+        ({"code": 3, "message": "execution reverted", "data": "0x08c379a0"}, "0x08c379a0"),
+        ({"code": 3, "message": "execution reverted"}, "0x"),
+        ({"code": -32000, "message": "VM Exception: Revert"}, "0x"),
+        ({"code": -32015, "message": "error", "data": {"data": "0xabcd"}}, "0xabcd"),
+        ({"code": 3, "message": "execution reverted", "data": "0xnonsense"}, "0x"),
+        ({"code": 3, "message": "execution reverted", "data": "0x123"}, "0x"),
+    ],
+)
+def test_a_revert_is_told_with_its_data(error: dict[str, Any], data: str) -> None:
+    """However a node words it: a revert, and data that can be decoded."""
+    why = refused(error)
+    assert isinstance(why, NodeRevert)
+    assert data == why.data
+    bytes.fromhex(why.data[2:])
+
+
+@pytest.mark.parametrize(
+    "error", [{"code": -32005, "message": "limit exceeded"}, "forbidden", ["odd"], {"code": 1}]
+)
+def test_an_error_of_the_node_is_a_fault(error: Any) -> None:
+    """The node's own words are in the message, and the method that it refused."""
+    why = refused(error)
+    assert type(why) is RpcFault
+    assert why.transient
+    assert "eth_call" in why.message
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"<html>502</html>", b"[]", b'"x"', b"null", b"{}", b'{"message":"slow down"}']
+)
+def test_what_is_no_answer_is_never_a_result(raw: bytes) -> None:
+    """A gateway's page or rate limit must not read as null: "no such receipt"."""
+    with pytest.raises(RpcUnreachable) as caught:
+        result_of(URL, "m", raw)
+    assert caught.value.transient
+
+
+@given(st.one_of(st.binary(max_size=60), json_values.map(told)))
+def test_any_bytes_are_a_result_or_our_error(raw: bytes) -> None:
+    """Nothing that a server may send leaves as a foreign exception."""
+    with contextlib.suppress(WorkbenchError):
+        result_of(URL, "m", raw)
+
+
+def test_the_urls_secrets_are_not_told() -> None:
+    """User, path and query of a URL may hold keys: errors name scheme, host and port only."""
+    with pytest.raises(RpcUnreachable) as caught:
+        result_of(URL, "m", b"")
+    told_to_people = f"{caught.value} {caught.value.to_json()}"
+    assert "https://rpc.example.org:" in told_to_people
+    assert "secret" not in told_to_people
+    assert "/v2/key" not in told_to_people
+
+
+def test_a_request_is_json_rpc() -> None:
+    """Version, id, method and parameters in order."""
+    wanted = {"jsonrpc": "2.0", "id": 7, "method": "m", "params": ["0x1", True]}
+    assert wanted == json.loads(request_body(7, "m", ("0x1", True)))
+
+
+# --- Both transports on a real node ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Anvil]:
+    with Anvil() as made:
+        yield made
+
+
+def ask(rpc: Rpc, *calls: tuple[Any, ...]) -> list[Any]:
+    """Results, or the error of the first call that fails, on a loop of its own."""
+
+    async def work() -> list[Any]:
+        try:
+            return [await rpc.call(*call) for call in calls]
+        finally:
+            await rpc.close()
+
+    return asyncio.run(work())
+
+
+@pytest.mark.parametrize("kind", [DirectRpc, HttpRpc])
+def test_a_transport_tells_results_reverts_and_faults(kind: type[Any], node: Anvil) -> None:
+    """A value, an unknown method, a contract's refusal, and more after those."""
+    code = "0x600160005260206000fd"  # revert with one word: 1
+    node.call("anvil_setCode", "0x" + "aa" * 20, code)
+    call = {"to": "0x" + "aa" * 20, "data": "0x"}
+    assert ["0x7a69", "0x0"] == ask(kind(node.url), ("eth_chainId",), ("eth_blockNumber",))
+    with pytest.raises(RpcFault, match="eth_noSuch"):
+        ask(kind(node.url), ("eth_noSuch",))
+    with pytest.raises(NodeRevert) as caught:
+        ask(kind(node.url), ("eth_call", call, "latest"))
+    assert 1 == int(caught.value.data, 16)
+
+
+@pytest.mark.parametrize("kind", [DirectRpc, HttpRpc])
+def test_a_node_that_is_away_and_comes_back(kind: type[Any]) -> None:
+    """Unreachable with a next step, and the same object works once somebody listens."""
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        port = place.getsockname()[1]
+    rpc = kind(f"http://127.0.0.1:{port}")
+    with pytest.raises(RpcUnreachable) as caught:
+        ask(rpc, ("eth_chainId",))
+    assert f"127.0.0.1:{port}" in caught.value.message
+    assert caught.value.hint
+    with Anvil(port=port):
+        assert ["0x7a69"] == ask(rpc, ("eth_chainId",))
+
+
+# --- One connection, kept -------------------------------------------------------------------------
+
+
+class Server:
+    """Answers each connection's requests by the functions given, then closes the connection."""
+
+    def __init__(self, *connections: list[Answer]) -> None:
+        self.requests: list[bytes] = []
+        self._connections = list(connections)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/rpc?key=1"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        for answers in self._connections:
+            with contextlib.suppress(OSError):
+                connection, _ = self._listening.accept()
+                with connection:
+                    for answer in answers:
+                        request = whole(connection)
+                        self.requests.append(request)
+                        answer(connection, request)
+
+    def close(self) -> None:
+        self._listening.close()
+        self._thread.join(5)
+
+
+def whole(connection: socket.socket) -> bytes:
+    """One request with its body, or what came of it."""
+    request = b""
+    while not request.endswith(b"}") and (more := connection.recv(65536)):
+        request += more
+    return request
+
+
+def good(connection: socket.socket, request: bytes) -> None:
+    body = told({"jsonrpc": "2.0", "id": 1, "result": "0x1"})
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    connection.sendall(head + body)
+
+
+def cut_short(connection: socket.socket, request: bytes) -> None:
+    connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"resu')
+
+
+def silence(connection: socket.socket, request: bytes) -> None:
+    connection.recv(1)
+
+
+def test_a_connection_closed_while_idle_is_opened_again() -> None:
+    """The server closed a kept connection: one fresh try, which the caller does not notice."""
+    server = Server([good], [good, good])
+    rpc = DirectRpc(server.url)
+    assert ["0x1"] * 3 == [rpc.now("m") for _ in range(3)]
+    assert 3 <= len([r for r in server.requests if r])
+    assert all(r.startswith(b"POST /rpc?key=1 ") for r in server.requests if r)
+    asyncio.run(rpc.close())
+    server.close()
+
+
+@pytest.mark.parametrize("fault", [cut_short, silence])
+def test_a_request_that_may_have_worked_is_not_repeated(
+    fault: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer broke off, or never came: `evm_mine` once more would be another block."""
+    monkeypatch.setattr(rpc_module, "TIMEOUT_S", 0.2)
+    server = Server([good, fault], [good])
+    rpc = DirectRpc(server.url)
+    assert "0x1" == rpc.now("m")
+    with pytest.raises(RpcUnreachable):
+        rpc.now("evm_mine")
+    assert 1 == len([r for r in server.requests if b"evm_mine" in r])
+    assert "0x1" == rpc.now("m"), "and the next call has a connection of its own"
+    asyncio.run(rpc.close())
+    server.close()

@@ -1,0 +1,244 @@
+"""The chain takes blocks back under a settlement: it ends executed all the same, and once.
+
+Confirmations are 2 here, so reorgs of 1 and 2 blocks are what the services promise to bear; deeper
+ones break the promise that finality makes, and must still end with everybody's books in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.payments import AMOUNT, SELLER
+from workbench import World
+from workbench.chain.abi import hex_bytes
+from workbench.chain.keys import key_of
+from workbench.core.events import (
+    AssetDelivered,
+    BlockOrphaned,
+    FinalityReached,
+    SettlementExecuted,
+    TransactionMined,
+    canonical,
+)
+from workbench.core.settlement import Settlement, State
+from workbench.services.buyer import Purchase
+from workbench.wiring import balances
+
+STATUS = ("none", "created", "funded", "swapped", "executed", "refunded")
+STAGES = ("created", "funded", "swapped", "final", "executed")
+REQUIRED_USDC = 110_000_000
+
+
+async def reorg(world: World, depth: int, *, drop: bool = True) -> None:
+    """The newest blocks give way to as many others.
+
+    `drop`: what was pending is forgotten, too; else it lands in the new blocks, maybe too early.
+    """
+    call = world.rpc.call
+    old = await world.chain.head()
+    await call("anvil_rollback", depth)
+    if drop:
+        await call("anvil_dropAllTransactions")
+    first = (await world.chain.head()).timestamp + 1
+    for n in range(depth):
+        # Another base fee, or an empty block would be the same one again.
+        await call("anvil_setNextBlockBaseFeePerGas", hex(10**9 + old.number))
+        await call("evm_mine", {"timestamp": first + n})
+    new = await world.chain.head()
+    assert (old.number, old.timestamp) == (new.number, new.timestamp)
+    assert old.hash != new.hash
+
+
+async def status(world: World, identity: str) -> str:
+    """The vault's own word."""
+    vault = world.chain.addresses.vault
+    answer = await world.chain._read("SettlementVault", vault, "statusOf", hex_bytes(identity))
+    return STATUS[int(answer[0])]
+
+
+async def reach(world: World, stage: str) -> str:
+    """Let time pass until the one settlement of this world is there; its id."""
+    for _ in range(200):
+        await world.clock.sleep(0.25)
+        for identity, known in world.seller.book.settlements.items():
+            facilitator = world.facilitator.book.get(identity)
+            if stage == "final" and facilitator and facilitator.state is State.FINAL:
+                return identity
+            if stage == "delivered" and known.state is State.DELIVERED:
+                return identity
+            if stage == await status(world, identity):
+                return identity
+    raise AssertionError(f"no settlement came to be {stage}")
+
+
+async def end(world: World, identity: str) -> None:
+    """Until seller, facilitator and tracker know the end, with its confirmations."""
+    for _ in range(60):
+        await world._advance(1)
+        if State.DELIVERED is world.tracker.book.settlements[identity].state:
+            break
+    for _ in range(4):
+        await world._advance(1)
+
+
+def books(world: World, identity: str) -> dict[str, Settlement]:
+    services: dict[str, Any] = {
+        "seller": world.seller,
+        "facilitator": world.facilitator,
+        "tracker": world.tracker,
+    }
+    return {name: service.book.settlements[identity] for name, service in services.items()}
+
+
+async def assert_settled_once(world: World, purchases: list[Purchase], before: Any) -> None:
+    """Exact balances, one execution each, and three books that agree with the vault."""
+    after = await balances(world.chain, world.accounts)
+    change = {key: after[key] - before[key] for key in after}
+    count, spent = len(purchases), sum(p.eurc_spent for p in purchases)
+    assert change == {
+        ("buyer", "EURC"): -spent,
+        ("buyer", "USDC"): 0,
+        ("buyer", "YPS"): count * AMOUNT,
+        ("seller", "EURC"): 0,
+        ("seller", "USDC"): count * REQUIRED_USDC,
+        ("seller", "YPS"): -count * AMOUNT,
+        ("vault", "EURC"): 0,
+        ("vault", "USDC"): 0,
+        ("vault", "YPS"): 0,
+    }
+    await world._audit()
+    facts = canonical(await world._facts())
+    executed = Counter(f.subject for f in facts if isinstance(f, SettlementExecuted))
+    assert executed == {p.settlement_id: 1 for p in purchases}
+    for purchase in purchases:
+        identity = purchase.settlement_id
+        assert "executed" == await status(world, identity)
+        states = {name: book.state for name, book in books(world, identity).items()}
+        assert states.pop("facilitator") is State.EXECUTED
+        assert set(states.values()) == {State.DELIVERED}, states
+        assert 1 == len({book.block_of(State.EXECUTED) for book in books(world, identity).values()})
+        done = [f.act for f in facts if isinstance(f, TransactionMined) and f.ok]
+        assert {"create", "fund", "swap", "execute"} <= set(done)
+        assert dict.fromkeys(done, count) == Counter(done)
+        own = [f for f in facts if f.subject == identity]
+        executions = {f.block for f in own if isinstance(f, SettlementExecuted)}
+        assert executions == {f.block for f in own if isinstance(f, AssetDelivered)}
+
+
+async def settle_through(world: World, stage: str, depth: int, drop: bool) -> None:
+    before = await balances(world.chain, world.accounts)
+    buying = asyncio.ensure_future(world.buyer.buy(SELLER, AMOUNT))
+    identity = await reach(world, stage)
+    await reorg(world, depth, drop=drop)
+    await end(world, identity)
+    await assert_settled_once(world, [await buying], before)
+
+
+@pytest.mark.parametrize("drop", [True, False], ids=["dropped", "pending"])
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_reorg_at_every_stage(world: World, stage: str, depth: int, drop: bool) -> None:
+    """Within the confirmations, at any moment: executed, once, and all books agree."""
+    world.advance(3)
+    world._do(settle_through(world, stage, depth, drop))
+
+
+@pytest.mark.parametrize("depth", [3, 5, 8])
+@pytest.mark.parametrize("stage", ["final", "executed", "delivered"])
+def test_a_reorg_deeper_than_finality(world: World, stage: str, depth: int) -> None:
+    """What was called final is taken back: nobody dies, and it is done again, once."""
+    world.advance(9)
+    world._do(settle_through(world, stage, depth, True))
+    facts = world.run.events
+    assert [f for f in facts if isinstance(f, BlockOrphaned)]
+    if stage != "final":
+        assert 1 < len([f for f in facts if isinstance(f, FinalityReached | SettlementExecuted)])
+
+
+@pytest.mark.parametrize("name", ["seller", "facilitator", "tracker"])
+def test_a_service_that_was_away_during_the_reorg(world: World, name: str) -> None:
+    """Killed before, restarted after: it finds out by itself, from its store and the chain."""
+    world.advance(3)
+
+    async def story() -> None:
+        before = await balances(world.chain, world.accounts)
+        buying = asyncio.ensure_future(world.buyer.buy(SELLER, AMOUNT))
+        identity = await reach(world, "swapped")
+        await world._kill(name)
+        await reorg(world, 2)
+        await world.clock.sleep(1)
+        await world._launch(name)
+        await end(world, identity)
+        await assert_settled_once(world, [await buying], before)
+
+    world._do(story())
+
+
+def test_a_tracker_that_begins_after_it_all(world: World) -> None:
+    """An empty journal, peers who tell of orphaned blocks, and the chain as it is: the same end."""
+    world.advance(3)
+
+    async def story() -> Purchase:
+        buying = asyncio.ensure_future(world.buyer.buy(SELLER, AMOUNT))
+        identity = await reach(world, "swapped")
+        await reorg(world, 2, drop=False)
+        await end(world, identity)
+        return await buying
+
+    identity = world._do(story()).settlement_id
+    known = world.settlement(identity)
+    world.kill("tracker")
+    world.stores["tracker"].restore(type(world.stores["tracker"])().dump())
+    world.restart("tracker")
+    world.advance(3)
+    assert known == world.settlement(identity) == world.tracker.book.settlements[identity]
+    world.kill("tracker")
+    world.restart("tracker")
+    world.advance(2)
+    assert known == world.settlement(identity) == world.tracker.book.settlements[identity]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_storm_of_reorgs(world: World, seed: int) -> None:
+    """Three purchases at once, a reorg every few blocks, services that die: each executed once."""
+    chance = random.Random(seed)
+    world.advance(3)
+    services = ("seller", "facilitator", "tracker")
+
+    async def story() -> None:
+        before = await balances(world.chain, world.accounts)
+        buyers = [world.wiring.buyer(key_of("buyer").secret) for _ in range(3)]
+        buying = []
+        for buyer in buyers:
+            # One after the other: a permit carries the buyer's next nonce.
+            buying.append(asyncio.ensure_future(buyer.buy(SELLER, AMOUNT)))
+            await reach_next(world, len(buying))
+        for _ in range(10):
+            await world.clock.sleep(chance.choice([0.25, 1, 1.5, 3]))
+            await reorg(world, chance.choice([1, 2]), drop=chance.random() < 0.5)
+            if chance.random() < 0.3:
+                name = chance.choice(services)
+                await world._kill(name)
+                await world.clock.sleep(chance.choice([0, 1]))
+                await world._launch(name)
+        purchases = [await each for each in buying]
+        for purchase in purchases:
+            await end(world, purchase.settlement_id)
+        await assert_settled_once(world, purchases, before)
+
+    world._do(story())
+
+
+async def reach_next(world: World, count: int) -> None:
+    """Until so many settlements are funded."""
+    for _ in range(100):
+        await world.clock.sleep(0.5)
+        known = [await status(world, identity) for identity in world.seller.book.settlements]
+        if sum(each not in ("none", "created") for each in known) >= count:
+            return
+    raise AssertionError("a settlement was not funded")
