@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import tests.hypothesis_profile  # noqa: F401 - loads the profile for everybody who draws here
 from workbench.core import events as ev
 from workbench.core.money import UINT256_MAX
-from workbench.core.x402 import Authorization, Payment, Permit, Terms
+from workbench.core.x402 import Authorization, Payment, Permit, Terms, TransferAuthorization
 
 uint64 = st.integers(0, 2**64 - 1)
 uint256 = st.integers(0, UINT256_MAX)
@@ -39,12 +39,18 @@ terms = st.builds(
 permits = st.builds(
     Permit, value=uint256, deadline=uint256, v=st.integers(0, 255), r=words, s=words
 )
-payments = st.builds(
-    lambda agreed, signature, permit: Payment(agreed.buyer, agreed, signature, permit),
-    terms,
-    signatures,
-    permits,
+transfer_authorizations = st.builds(
+    TransferAuthorization, valid_after=uint256, valid_before=uint256, signature=signatures
 )
+
+
+def _payment(agreed: Terms, signed: str, funding: Permit | TransferAuthorization) -> Payment:
+    if isinstance(funding, Permit):
+        return Payment(agreed.buyer, agreed, signed, permit=funding)
+    return Payment(agreed.buyer, agreed, signed, authorization=funding)
+
+
+payments = st.builds(_payment, terms, signatures, permits | transfer_authorizations)
 authorizations = st.builds(
     Authorization,
     settlement_id=words,

@@ -275,7 +275,7 @@ def test_another_chain_id(tmp_path: Path) -> None:
 
 def test_help_teaches(tmp_path: Path) -> None:
     """Every command explains itself."""
-    for command in ("", "demo", "up", "buy", "env"):
+    for command in ("", "demo", "up", "buy", "deploy", "env"):
         done = run(*command.split(), "--help", cwd=tmp_path)
         assert done.returncode == 0
         assert "Usage: workbench" in done.stdout

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.test_cli import run, start
+from tests.test_cli import run, start, until
 from tests.test_deploy_command import mining
 from workbench import World, fork
 from workbench.chain import abi
@@ -50,8 +50,12 @@ class Foreign:
         return dict(self.node.call("eth_getBlockByNumber", "latest", False))
 
 
-def send(node: Anvil, to: str, data: bytes, sender: str = TEST_KEYS[9].address) -> None:
-    node.call("eth_sendTransaction", {"from": sender, "to": to, "data": abi.to_hex(data)})
+def send(node: Anvil, to: str, data: bytes) -> None:
+    """One transaction of somebody, mined and successful."""
+    call = {"from": TEST_KEYS[9].address, "to": to, "data": abi.to_hex(data)}
+    sent = node.call("eth_sendTransaction", call)
+    receipt = until(lambda: node.call("eth_getTransactionReceipt", sent))
+    assert receipt["status"] == "0x1"
 
 
 def put_official_pool_manager(node: Anvil, at: str) -> None:

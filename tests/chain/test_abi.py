@@ -15,13 +15,22 @@ from eth_utils.abi import function_abi_to_4byte_selector
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from hexbytes import HexBytes
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from web3 import Web3
 from web3.contract import Contract
 
+from tests.hypothesis_profile import examples
 from tests.immediate import finished
-from tests.strategies import addresses, permits, signatures, terms, uint256, words
+from tests.strategies import (
+    addresses,
+    permits,
+    signatures,
+    terms,
+    transfer_authorizations,
+    uint256,
+    words,
+)
 from workbench.chain import abi
 from workbench.chain.abi import (
     ERROR_SOURCES,
@@ -38,11 +47,20 @@ from workbench.chain.abi import (
 from workbench.chain.artifacts import load
 from workbench.chain.contracts import EvmChain, checksum
 from workbench.chain.rpc import NodeRevert
+from workbench.chain.signer import KeySigner
 from workbench.core import errors
 from workbench.core import events as ev
 from workbench.core.errors import WorkbenchError
 from workbench.core.ports import Addresses, Call, Rate
-from workbench.core.x402 import DOMAIN_NAME, DOMAIN_VERSION, TYPES, Permit, Terms, snake
+from workbench.core.x402 import (
+    DOMAIN_NAME,
+    DOMAIN_VERSION,
+    TYPES,
+    Permit,
+    Terms,
+    TransferAuthorization,
+    snake,
+)
 
 AT = Addresses(*("0x" + digit * 40 for digit in "123456"))
 chain_ids = st.integers(1, 2**53)
@@ -53,6 +71,16 @@ PERMIT_TYPES = {
         {"name": "value", "type": "uint256"},
         {"name": "nonce", "type": "uint256"},
         {"name": "deadline", "type": "uint256"},
+    ]
+}
+RECEIVE_TYPES = {
+    "ReceiveWithAuthorization": [
+        {"name": "from", "type": "address"},
+        {"name": "to", "type": "address"},
+        {"name": "value", "type": "uint256"},
+        {"name": "validAfter", "type": "uint256"},
+        {"name": "validBefore", "type": "uint256"},
+        {"name": "nonce", "type": "bytes32"},
     ]
 }
 
@@ -161,6 +189,29 @@ def test_a_permit_digest_is_that_of_the_token_itself(
     assert 3 == len(rpc.asked), "the domain is asked once, the nonce each time"
 
 
+@given(terms, uint256, uint256, st.text(max_size=30), st.text(max_size=10), chain_ids)
+def test_a_transfer_authorization_is_bound_to_its_settlement(
+    agreed: Terms, after: int, before: int, name: str, version: str, chain_id: int
+) -> None:
+    """ERC-3009 in the token's own domain: the whole budget, to the vault, under the id as nonce."""
+    domain = {"name": name, "version": version, "chainId": chain_id, "verifyingContract": AT.eurc}
+    rpc = StubRpc(
+        "MockUSDC", eip712Domain=(b"\x0f", name, version, chain_id, AT.eurc, bytes(32), [])
+    )
+    ours = EvmChain(rpc, 31337, AT)
+    message = {
+        "from": agreed.buyer,
+        "to": AT.vault,
+        "value": agreed.max_eurc,
+        "validAfter": after,
+        "validBefore": before,
+        "nonce": ours.terms_digest(agreed),
+    }
+    expected = outside_digest(domain, RECEIVE_TYPES, message)
+    assert expected == finished(ours.authorization_digest(agreed, after, before))
+    assert [AT.eurc] == rpc.asked
+
+
 def test_our_domain_is_the_one_that_is_signed() -> None:
     """Name and version as the contract was built with."""
     assert ("SettlementVault", "1") == (DOMAIN_NAME, DOMAIN_VERSION)
@@ -192,17 +243,25 @@ def same(call: Call, act: str, function: str, *arguments: Any) -> None:
     assert (act, AT.vault, expected, 0) == (call.act, call.to, to_hex(call.data), call.value)
 
 
-@settings(max_examples=25)
-@given(terms, permits, permits, signatures, signatures, words)
+@examples(25)
+@given(terms, permits, transfer_authorizations, permits, st.tuples(signatures, signatures), words)
 def test_every_vault_call_is_web3s_calldata(
-    agreed: Terms, buyer: Permit, seller: Permit, buyer_sig: str, seller_sig: str, pin: str
+    agreed: Terms,
+    buyer: Permit,
+    transfer: TransferAuthorization,
+    seller: Permit,
+    consents: tuple[str, str],
+    pin: str,
 ) -> None:
     """The whole life of a settlement, to the byte."""
     ours, theirs = EvmChain(StubRpc(), 31337, AT), outside_terms(agreed)
-    same(ours.create_settlement(agreed, buyer_sig, seller_sig), "create", "createSettlement",
-         theirs, HexBytes(buyer_sig), HexBytes(seller_sig))  # fmt: skip
+    same(ours.create_settlement(agreed, *consents), "create", "createSettlement",
+         theirs, *map(HexBytes, consents))  # fmt: skip
     same(ours.fund(agreed, buyer, seller), "fund", "fund",
          theirs, outside_permit(buyer), outside_permit(seller))  # fmt: skip
+    same(ours.fund_with_authorization(agreed, transfer, seller), "fund", "fundWithAuthorization",
+         theirs, transfer.valid_after, transfer.valid_before, HexBytes(transfer.signature),
+         outside_permit(seller))  # fmt: skip
     same(ours.execute_swap(agreed), "swap", "executeSwap", theirs)
     same(ours.execute_settlement(agreed, pin), "execute", "executeSettlement",
          theirs, HexBytes(pin))  # fmt: skip
@@ -272,7 +331,7 @@ def test_an_answer_of_another_contract_is_named(answer: str | None) -> None:
     ours = EvmChain(StubNode(eth_call=answer), 1, AT)
     with pytest.raises(errors.ContractNotFound, match="Contract not found") as wrong:
         finished(ours.balance(AT.eurc, AT.hook))
-    with pytest.raises(errors.ContractNotFound, match="eip712Domain"):
+    with pytest.raises(errors.ContractNotFound, match="Contract not found"):
         finished(ours.permit_digest(AT.eurc, AT.hook, 1, 1))
     assert AT.eurc in wrong.value.message
     assert "balanceOf()" in wrong.value.message
@@ -300,6 +359,52 @@ def test_the_chain_is_checked_before_anything_is_promised() -> None:
         with pytest.raises(errors.ContractNotFound, match=rf"no code at {at} \({name}\)"):
             finished(EvmChain(node, 31337, AT).check())
         code[at] = "0x6001"
+
+
+# --- Signatures ---
+
+YES = "0x" + (b"\x16\x26\xba\x7e" + bytes(28)).hex()
+WALLET_ANSWERS: dict[str, tuple[Any, bool]] = {
+    "yes": (YES, True),
+    "no": ("0x" + "ff" * 32, False),
+    "nothing": ("0x", False),
+    "yes cut short": (YES[:10], False),
+    "a true": ("0x" + "00" * 31 + "01", False),
+    "a revert": (NodeRevert("execution reverted", "0x"), False),
+}
+
+
+def test_an_accounts_signature_is_enough_by_itself() -> None:
+    """Nobody is asked about a signature that recovers."""
+    signer = KeySigner("0x" + "11" * 32)
+    signed = signer.sign_digest(b"\7" * 32)
+    ours = EvmChain(StubNode(), 1, AT)
+    assert finished(ours.valid_signature(signer.address, b"\7" * 32, signed))
+
+
+@pytest.mark.parametrize("code", ["0x", None])
+def test_another_accounts_signature_is_none(code: str | None) -> None:
+    """Of an account without code, whatever was signed."""
+    signed = KeySigner("0x" + "11" * 32).sign_digest(b"\7" * 32)
+    ours = EvmChain(StubNode(eth_getCode=code), 1, AT)
+    for signature in (signed, "0x", "0x" + "00" * 65, "nonsense"):
+        assert not finished(ours.valid_signature(AT.hook, b"\7" * 32, signature))
+
+
+@pytest.mark.parametrize("answer", WALLET_ANSWERS.values(), ids=WALLET_ANSWERS)
+def test_a_wallet_is_asked_about_its_signature(answer: tuple[Any, bool]) -> None:
+    """ERC-1271 as eth_abi writes it; only the magic word is a yes."""
+    asked: list[dict[str, Any]] = []
+
+    def reply(call: dict[str, Any], _: str) -> Any:
+        asked.append(call)
+        return answer[0]
+
+    ours = EvmChain(StubNode(eth_getCode="0x6001", eth_call=reply), 1, AT)
+    assert answer[1] is finished(ours.valid_signature(AT.hook, b"\7" * 32, "0x1234"))
+    expected = keccak(text="isValidSignature(bytes32,bytes)")[:4]
+    expected += encode(["bytes32", "bytes"], [b"\7" * 32, b"\x12\x34"])
+    assert [(AT.hook, to_hex(expected))] == [(call["to"], call["data"]) for call in asked]
 
 
 @pytest.mark.parametrize("contract", abi.OURS)
@@ -397,7 +502,7 @@ def as_web3_reads(name: str, entry: dict[str, Any], log: dict[str, Any]) -> dict
     }  # fmt: skip
 
 
-@settings(max_examples=25)
+@examples(15)
 @given(st.data(), st.integers(0, 2**53))
 @pytest.mark.parametrize("kind", CONTRACT_EVENTS, ids=lambda kind: kind.__name__)
 def test_a_log_is_decoded_as_web3_does(
@@ -505,7 +610,7 @@ def test_no_two_errors_share_a_selector() -> None:
     assert len(ENTRIES) == len(selectors)
 
 
-@settings(max_examples=8)
+@examples(4)
 @given(st.data(), st.integers(0, 5))
 @pytest.mark.parametrize("name", sorted(ENTRIES))
 def test_every_error_is_explained(name: str, data: st.DataObject, depth: int) -> None:
@@ -573,7 +678,7 @@ SELECTORS = [
 ]
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(st.sampled_from(SELECTORS), st.binary(max_size=260) | st.lists(
     st.sampled_from([bytes(32), b"\xff" * 32, b"\x20".rjust(32, b"\0"), b"\x80".rjust(32, b"\0"),
                      b"\x80" + bytes(31)]), max_size=8).map(b"".join))  # fmt: skip

@@ -10,9 +10,10 @@ from eth_account import Account
 from eth_account._utils.signing import sign_message_hash
 from eth_keys.datatypes import PrivateKey
 from eth_utils.crypto import keccak
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.hypothesis_profile import examples
 from tests.strategies import addresses, uint64, uint256
 from workbench.chain.abi import hex_bytes, to_hex
 from workbench.chain.signer import HALF_ORDER, KeySigner, recover
@@ -57,7 +58,7 @@ def test_a_permit_is_the_same_signature_in_parts(
     assert v in (27, 28)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(
     secrets,
     st.fixed_dictionaries(

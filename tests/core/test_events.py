@@ -7,10 +7,11 @@ from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.facts import one_of_each, reorged
+from tests.hypothesis_profile import examples
 from tests.strategies import facts, facts_of
 from workbench.core import events as ev
 from workbench.core.errors import StoreError
@@ -42,7 +43,7 @@ def test_a_fact_is_frozen_and_its_fields_are_plain(kind: type[ev.Event]) -> None
         fact.subject = ""  # type: ignore[misc]
 
 
-@settings(max_examples=15)
+@examples(8)
 @given(st.data())
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_json_loses_nothing(kind: type[ev.Event], data: st.DataObject) -> None:

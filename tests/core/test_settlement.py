@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.facts import digest, happy, journal, one_of_each, pending, refunded, rejected, reorged
+from tests.hypothesis_profile import examples
 from tests.strategies import facts, uint64
 from workbench.core import events as ev
 from workbench.core.errors import IllegalTransition
@@ -297,7 +298,7 @@ def turns_of(story: str) -> st.SearchStrategy[list[str]]:
 
 
 @pytest.mark.parametrize("story", sorted(STORIES))
-@settings(max_examples=25)
+@examples(25)
 @given(st.data())
 def test_emitters_may_tell_in_any_order(story: str, data: st.DataObject) -> None:
     """However their journals fall together: the settlement is that of the natural order."""
@@ -306,7 +307,7 @@ def test_emitters_may_tell_in_any_order(story: str, data: st.DataObject) -> None
 
 
 @pytest.mark.parametrize("story", sorted(STORIES))
-@settings(max_examples=25)
+@examples(25)
 @given(st.data())
 def test_what_is_missing_stops_nobody(story: str, data: st.DataObject) -> None:
     """Some peers' facts alone, and the chain up to somewhere: a settlement that did not go further.
@@ -617,7 +618,7 @@ def round_of(node: Node, fate: str, authorized: bool) -> Step:
     return step
 
 
-@settings(max_examples=200)
+@examples(120)
 @given(st.lists(st.sampled_from(FATES), max_size=30), st.booleans())
 def test_a_driver_that_asks_next_step_always_comes_to_an_end(
     fates: list[str], authorized: bool

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.hypothesis_profile import examples
 from tests.strategies import authorizations, json_values, payments, terms, uint64, uint256
 from workbench.core.errors import InputError, InvalidId, InvalidPayment, PaymentTooLarge
 from workbench.core.money import UINT256_MAX
@@ -24,6 +26,7 @@ from workbench.core.x402 import (
     Payment,
     Permit,
     Terms,
+    TransferAuthorization,
     address,
     complete_terms,
     payment_required,
@@ -36,12 +39,16 @@ WORD = "0x" + "1f" * 32
 TERMS = Terms(A, B, C, 10**20, 110_000_000, 101_000_000, 2_000, 2_600, WORD, WORD)
 PERMIT = Permit(101_000_000, 2_000, 27, WORD, WORD)
 PAYMENT = Payment(A, TERMS, "0x" + "5a" * 65, PERMIT)
+BY_TRANSFER = Payment(
+    A, TERMS, "0x" + "5a" * 65, authorization=TransferAuthorization(0, 2_600, "0x" + "7b" * 65)
+)
 AUTHORIZATION = Authorization(WORD, PAYMENT, "0x" + "a5" * 65, PERMIT)
 GONE: Any = Ellipsis
 
 READERS: dict[str, Callable[[Any], object]] = {
     "terms": Terms.from_wire,
     "permit": Permit.from_wire,
+    "transfer": TransferAuthorization.from_wire,
     "payment": Payment.from_wire,
     "authorization": Authorization.from_wire,
     "id": settlement_id,
@@ -64,7 +71,8 @@ def test_a_payment_survives_its_header(payment: Payment) -> None:
     header = payment.to_header()
     assert payment == Payment.from_header(header)
     assert payment == Payment.from_header(f" {header}\n")
-    assert {"client", "terms", "terms_signature", "permit"} == set(
+    funding = "permit" if payment.permit else "authorization"
+    assert {"client", "terms", "terms_signature", funding} == set(
         json.loads(base64.b64decode(header))
     )
 
@@ -105,7 +113,7 @@ def test_case_of_hex_and_decimal_text_do_not_matter(payment: Payment) -> None:
     wire = payment.to_wire()
     wire["client"] = upper(wire["client"])
     wire["terms_signature"] = upper(wire["terms_signature"])
-    for part in ("terms", "permit"):
+    for part in {"terms", "permit", "authorization"} & set(wire):
         wire[part] = {
             name: str(value) if isinstance(value, int) else upper(value)
             for name, value in wire[part].items()
@@ -258,6 +266,11 @@ SPOILT: list[tuple[tuple[str, ...], Any]] = [
     *((("terms_signature",), bad) for bad in NOT_SIGNATURE),
     *(((part,), bad) for part in ("terms", "permit") for bad in NOT_OBJECT),
 ]
+SPOILT_TRANSFER: list[tuple[tuple[str, ...], Any]] = [
+    *((("authorization", name), bad) for name in ("validAfter", "validBefore") for bad in NOT_UINT),
+    *((("authorization", "signature"), bad) for bad in NOT_SIGNATURE),
+    *((("authorization",), bad) for bad in NOT_OBJECT),
+]
 
 
 def spoil(wire: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
@@ -275,15 +288,25 @@ def spoil(wire: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, 
 def test_every_wrong_field_is_named() -> None:
     """Each field of the payment with each kind of wrong value, bools and floats among them."""
     assert PAYMENT == Payment.from_wire(spoil(PAYMENT.to_wire(), ("permit", "v"), 27))
-    for path, bad in SPOILT:
-        with pytest.raises(InvalidPayment, match=path[-1]):
-            Payment.from_wire(spoil(PAYMENT.to_wire(), path, bad))
+    for payment, cases in ((PAYMENT, SPOILT), (BY_TRANSFER, SPOILT_TRANSFER)):
+        for path, bad in cases:
+            with pytest.raises(InvalidPayment, match=path[-1]):
+                Payment.from_wire(spoil(payment.to_wire(), path, bad))
 
 
-@pytest.mark.parametrize("part", ["terms", "permit", ""])
+def test_there_is_one_way_to_pull_the_budget() -> None:
+    """A permit or an authorization: neither, or both, would leave open what was meant."""
+    both = {**PAYMENT.to_wire(), **BY_TRANSFER.to_wire()}
+    for wire in (both, both | {"permit": None}, spoil(PAYMENT.to_wire(), ("permit",), GONE)):
+        with pytest.raises(InvalidPayment, match="a permit or an authorization, and not both"):
+            Payment.from_wire(wire)
+    assert BY_TRANSFER == Payment.from_wire(BY_TRANSFER.to_wire())
+
+
+@pytest.mark.parametrize("part", ["terms", "permit", "authorization", ""])
 def test_every_missing_field_is_named(part: str) -> None:
-    """Of the payment, its terms and its permit."""
-    whole = PAYMENT.to_wire()
+    """Of the payment, its terms, its permit and its authorization."""
+    whole = (BY_TRANSFER if part == "authorization" else PAYMENT).to_wire()
     for name in whole[part] if part else whole:
         path = (part, name) if part else (name,)
         with pytest.raises(InvalidPayment, match=name):
@@ -336,6 +359,7 @@ def test_what_is_no_settlement_id_is_refused(bad: Any) -> None:
 
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+@examples(30)
 @given(json_values)
 def test_no_json_at_all_raises_anything_but_our_errors(
     reader: Callable[[Any], object], value: Any
@@ -351,6 +375,8 @@ PATHS: list[tuple[str, ...]] = [
     *(("payload", "terms", name) for _, name in TERMS_TYPE),
     *(("payload", "permit", name) for name in ("value", "deadline", "v", "r", "s")),
     *(("payload", name) for name in ("client", "terms_signature", "terms", "permit")),
+    *(("payload", "authorization", name) for name in ("validAfter", "validBefore", "signature")),
+    ("payload", "authorization"),
     ("settlement_id",),
     ("seller_signature",),
     ("seller_permit",),
@@ -362,7 +388,8 @@ def test_no_value_in_any_place_raises_anything_but_our_errors(
     path: tuple[str, ...], value: Any
 ) -> None:
     """One field at a time, the rest as it should be: so every reader of a field is reached."""
-    wire = spoil(AUTHORIZATION.to_wire(), path, None)
+    payment = BY_TRANSFER if "authorization" in path else PAYMENT
+    wire = spoil(replace(AUTHORIZATION, payment=payment).to_wire(), path, None)
     inner = wire
     for name in path[:-1]:
         inner = inner[name]

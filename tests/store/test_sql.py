@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event as sql_event
 
 from tests.facts import one_of_each, reorged
+from tests.hypothesis_profile import examples
 from tests.immediate import finished
 from tests.strategies import authorizations, blocks, facts, words
 from workbench.core import events as ev
@@ -127,7 +128,7 @@ acts = st.one_of(
 )
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.lists(acts, max_size=14))
 def test_the_journal_agrees_with_the_rules(script: list[tuple[Any, str, str]]) -> None:
     """Facts and orphanings in any order: what the database says stands is what `canonical` says.
@@ -156,7 +157,7 @@ def test_the_journal_agrees_with_the_rules(script: list[tuple[Any, str, str]]) -
     store.close()
 
 
-@settings(max_examples=30)
+@examples(15)
 @given(st.lists(facts, max_size=4))
 def test_any_facts_survive_the_journal(told: list[Event]) -> None:
     """Text of any alphabet, integers of 78 digits, with and without a block."""
@@ -251,7 +252,7 @@ def test_reading_alone_runs_no_hooks(store: SqlStore) -> None:
 # --- Claims ---
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(authorizations, authorizations)
 def test_a_settlement_is_claimed_once(first: Authorization, second: Authorization) -> None:
     """The first claim stands for ever and comes back whole; another is refused."""
@@ -301,7 +302,7 @@ slots = st.builds(
 )
 
 
-@settings(max_examples=40)
+@examples(20)
 @given(slots, st.data())
 def test_a_slot_comes_back_whole_and_is_replaced_whole(first: Slot, data: st.DataObject) -> None:
     """All its attempts in order; found by its key and by its state."""

@@ -111,7 +111,7 @@ def typed_digest(separator: bytes, struct: str, kinds: Sequence[str], values: An
 
 
 @cache
-def _event_table() -> dict[str, tuple[type[Event], list[dict[str, Any]]]]:
+def _event_table(kinds: int) -> dict[str, tuple[type[Event], list[dict[str, Any]]]]:
     table: dict[str, tuple[type[Event], list[dict[str, Any]]]] = {}
     for kind in list(Event.kinds.values()):
         if not kind.contract:
@@ -124,7 +124,7 @@ def _event_table() -> dict[str, tuple[type[Event], list[dict[str, Any]]]]:
 
 def decode_log(log: dict[str, Any], at_ms: int) -> Event | None:
     """A log as a fact, or None for an event nobody here has a class for."""
-    known = _event_table().get(log["topics"][0]) if log["topics"] else None
+    known = _event_table(len(Event.kinds)).get(log["topics"][0]) if log["topics"] else None
     if known is None:
         return None
     kind, inputs = known

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -47,6 +48,9 @@ RATE_SCALE = 10**8
 SHARES_PER_USDC_UNIT = 10**12
 # Longest silence of the deploying process. A public chain mines a step's transactions in a minute.
 TIME_LIMIT_S = 300
+# How long a public chain's nodes may disagree, and how often we look.
+PATIENCE_S = 30.0
+LOOK_AGAIN_S = 0.5
 RESUME = "Run it again: what is there is found, and the rest is done."
 
 CONTRACTS = (
@@ -250,19 +254,28 @@ def carry_out(
 
     _require_chain(rpc_url, chain_id)
     site = Site(DirectRpc(rpc_url), plan, seller_signs=keys is None or plan.seller in keys)
-    if problems := site.problems():
+    missing = site.missing()
+    if problems := site.problems(missing):
         raise DeployFailed(
             f"This chain cannot be built upon: {'; '.join(problems)}.",
             hint="Another DEPLOYER_PRIVATE_KEY makes everything anew, at other addresses.",
         )
-    if site.missing():
+    if missing:
         outcome = _in_a_process(rpc_url, chain_id, plan, progress, keys)
     else:
         for step in site.steps():
             progress(step.told_done)
         outcome = Outcome(site.deployment(site.first_block()), (), CONTRACTS, 0)
-    site.verify()
-    return outcome
+    # Behind a public URL are many nodes, and the next one may be behind the last one.
+    limit = time.monotonic() + (PATIENCE_S if missing and keys else 0.0)
+    while True:
+        try:
+            site.verify()
+            return outcome
+        except DeployFailed:
+            if time.monotonic() >= limit:
+                raise
+        time.sleep(LOOK_AGAIN_S)
 
 
 def _in_a_process(

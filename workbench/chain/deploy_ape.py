@@ -29,9 +29,8 @@ from workbench.chain.site import SELLER, Site, Step
 from workbench.core.errors import DeployFailed, RpcUnreachable, SignerShort, WorkbenchError
 
 MAX_UINT256 = (1 << 256) - 1
-# Behind a public URL are many nodes, and the next one may not know yet what the last one mined.
-PATIENCE_S = 30.0
-LOOK_AGAIN_S = 0.5
+# Ape's words, geth's, and those of a node that estimates within the balance.
+OUT_OF_GAS = ("exceeds account balance", "insufficient funds", "gas required exceeds allowance")
 
 
 def deploy_here(
@@ -82,7 +81,7 @@ def _signers(keys: Mapping[str, str] | None) -> dict[str, Any]:
 
 def _explained(error: Exception) -> WorkbenchError:
     text = f"{type(error).__name__}: {error}"
-    if "insufficient funds" in text or "exceeds account balance" in text:
+    if any(words in text for words in OUT_OF_GAS):
         return SignerShort(f"The signer ran out of gas: {text}", hint=f"Send it some. {d.RESUME}")
     source = "Ape" if isinstance(error, (ApeException, Web3Exception)) else "Deploying"
     return DeployFailed(f"{source}: {text}", hint=d.RESUME)
@@ -102,7 +101,7 @@ class _Deployer:
     ) -> None:
         self.provider, self.site, self.plan, self.progress = provider, site, site.plan, progress
         self.signers, self.at = signers, site.at
-        self.patience_s = PATIENCE_S if live else 0.0
+        self.patience_s = d.PATIENCE_S if live else 0.0
         self.admin = self._signer(site.plan.deployer)
         self.contracts: dict[str, Any] = {}
         self.vault_block: int | None = None
@@ -158,7 +157,7 @@ class _Deployer:
         while not step.is_done():
             if time.monotonic() >= limit:
                 raise DeployFailed(f"This step had no effect: {step.told}.", hint=d.RESUME)
-            time.sleep(LOOK_AGAIN_S)
+            time.sleep(d.LOOK_AGAIN_S)
 
     # --- acts ---------------------------------------------------------------------------------
 

@@ -179,14 +179,15 @@ class Site:
         ]
 
     def _stocks(self) -> list[Step]:
-        plan, steps = self.plan, []
+        """The seller's first: the deployer pays for it in USDC, and may be the buyer, too."""
+        plan = self.plan
+        stocked = partial(self.holds, "YieldPoolShare", plan.seller, plan.seller_yps)
+        stock = f"seller: {plan.seller_yps // 10**18:,} YPS in stock"
+        steps = [Step("stock", stock, 220_000, stocked)]
         for token, amount in (("MockEURC", plan.buyer_eurc), ("MockUSDC", plan.buyer_usdc)):
             held = partial(self.holds, token, plan.buyer, amount)
             told = f"buyer: {amount // 10**6:,} of {token}"
             steps.append(Step(f"buyer's {token}", told, 61_000, held))
-        stocked = partial(self.holds, "YieldPoolShare", plan.seller, plan.seller_yps)
-        stock = f"seller: {plan.seller_yps // 10**18:,} YPS in stock"
-        steps.append(Step("stock", stock, 220_000, stocked))
         if self.seller_signs:
             puller = self.at["PermitPuller"]
             allowed = partial(self.may_spend, "YieldPoolShare", plan.seller, puller)
@@ -196,10 +197,10 @@ class Site:
 
     # --- What is wrong, and no step can mend ---
 
-    def problems(self) -> list[str]:
-        """Faults of what is there already; empty if it can be built upon."""
+    def problems(self, missing: list[Step]) -> list[str]:
+        """Faults of what is there already; empty if what is `missing` can be built upon it."""
         found = []
-        for name in ("SettlementVault", "FacilitatorHook"):
+        for name in ("SettlementVault", "FacilitatorHook") if missing else ():
             if self.has_code(name) and not self.ask(name, "hasRole", bytes(32), self.plan.deployer):
                 found.append(f"the deployer is not the admin of {name} at {self.at[name]} any more")
         hook = self.ask("SettlementVault", "hook")
@@ -238,7 +239,8 @@ class Site:
 
         Code is proven by its address, which CREATE2 derives from it.
         """
-        faults = [f"missing: {step.told}" for step in self.missing()] + self.problems()
+        missing = self.missing()
+        faults = [f"missing: {step.told}" for step in missing] + self.problems(missing)
         puller = self.ask("SettlementVault", "puller")
         if d.checksum(bytes.fromhex(str(puller or "0x")[2:])) != self.at["PermitPuller"]:
             faults.append(f"the vault's puller is {puller}, not {self.at['PermitPuller']}")

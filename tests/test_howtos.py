@@ -1,0 +1,117 @@
+"""Every how-to of the README, run exactly as it stands there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.test_cli import CLEAN, Running, start, until
+from workbench.settings import world_variables
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+BIN = str(Path(sys.executable).parent)
+
+
+def block(title: str) -> str:
+    """The code under a how-to's heading."""
+    section = README.read_text().split(f"\n### {title}\n", 1)[1].split("\n### ")[0]
+    found = re.search(r"```\w+\n(.*?)```", section, re.DOTALL)
+    assert found, f"{title} has no code"
+    return found[1]
+
+
+def shell(text: str, cwd: Path, **env: str) -> Any:
+    """Run a block with `workbench` on the PATH."""
+    path = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(
+        ["bash", "-e", "-c", text],
+        cwd=cwd,
+        env=CLEAN | path | env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def told(done: Any) -> dict[str, Any]:
+    """The JSON line at the end of a command's output."""
+    assert 0 == done.returncode, done.stderr
+    line: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return line
+
+
+def test_change_the_price(tmp_path: Path) -> None:
+    """100 YPS at 1.25 are 125 USDC."""
+    assert 125_000_000 == told(shell(block("Change the price"), tmp_path))["required_usdc"]
+
+
+def test_adjust_finality(tmp_path: Path) -> None:
+    """The execution stands at least five blocks above the swap."""
+    stages = {s["name"]: s for s in told(shell(block("Adjust finality"), tmp_path))["stages"]}
+    assert stages["executed"]["block"] >= stages["swapped"]["block"] + 5
+
+
+def test_add_an_event_type(tmp_path: Path) -> None:
+    """The class alone: decoded from the hook's log, in the frame, and in the chart."""
+    script = tmp_path / "howto.py"
+    script.write_text(block("Add an event type"))
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert 0 == done.returncode, done.stderr
+    assert "RateSet" in done.stdout
+    assert "FacilitatorHook" in done.stdout
+    assert b"\x89PNG" == (tmp_path / "with-rates.png").read_bytes()[:4]
+
+
+def test_run_the_parts_alone_and_point_at_amoy(tmp_path: Path) -> None:
+    """Chain id 80002, everything from .env in a folder of its own: doctor, then four terminals."""
+    (tmp_path / "world").mkdir()
+    world = start(tmp_path / "world", "--chain-id", "80002")
+    parts: list[subprocess.Popen[Any]] = []
+    try:
+        folder = settled_in(tmp_path / "parts", world)
+        done = shell(block("Point at Polygon Amoy"), folder)
+        assert 0 == done.returncode, done.stdout + done.stderr
+        assert "fault" not in done.stdout
+        *terminals, purchase = block("Run the parts alone").strip().splitlines()
+        for line in terminals:
+            parts.append(terminal(line, folder))
+        assert "executed" in shell(purchase, folder).stdout
+    finally:
+        everything: list[subprocess.Popen[Any]] = [*parts, world.process]
+        for process in everything:
+            process.terminate()
+            process.wait(20)
+
+
+def settled_in(folder: Path, world: Running) -> Path:
+    """A folder whose .env has a chain, contracts and keys, and ports of its own."""
+    folder.mkdir()
+    ports = {"SELLER": "18412", "FACILITATOR": "18413", "TRACKER": "15010"}
+    values = world_variables(world.world)
+    values |= {f"{name}_PORT": port for name, port in ports.items()}
+    values |= {f"{name}_URL": f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    del values["TRACKER_URL"]
+    (folder / ".env").write_text("".join(f"{k}={v}\n" for k, v in values.items()))
+    return folder
+
+
+def terminal(line: str, folder: Path) -> subprocess.Popen[Any]:
+    """One of the four terminals, once it says where it listens."""
+    out = folder / f"{line.split()[1]}.log"
+    process = subprocess.Popen(
+        [str(Path(BIN, "workbench")), line.split()[1]],
+        cwd=folder,
+        env=CLEAN,
+        stdout=out.open("wb"),
+        stderr=subprocess.STDOUT,
+    )
+    until(lambda: b"http://127.0.0.1" in out.read_bytes() or process.poll() is not None)
+    assert process.poll() is None, out.read_text()
+    return process
