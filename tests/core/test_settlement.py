@@ -18,7 +18,6 @@ from workbench.core import events as ev
 from workbench.core.errors import IllegalTransition
 from workbench.core.finality import Policy
 from workbench.core.settlement import (
-    ANNOTATIONS,
     FACILITATOR_REASONS,
     LATE,
     MAX_REVERTS,
@@ -32,6 +31,7 @@ from workbench.core.settlement import (
     apply,
     fold,
     fold_into,
+    is_detail,
     merge,
     next_step,
     refund_reason,
@@ -113,7 +113,7 @@ def test_the_table_decides_what_may_follow(state: State | None, kind: type[ev.Ev
             after.entered[-1].state, after.entered[-1].at_ms, after.entered[-1].block
         )  # fmt: skip
         assert (before.entered if before else ()) == after.entered[:-1]
-    elif before is not None and (kind in ANNOTATIONS or (state, kind) in LATE):
+    elif before is not None and (is_detail(fact) or (state, kind) in LATE):
         after = apply(before, fact)
         assert (before.state, before.entered) == (after.state, after.entered)
     else:
@@ -126,8 +126,11 @@ def test_the_table_and_its_exceptions_do_not_overlap() -> None:
     """A fact moves, comes late, annotates, or is about something else: one of these."""
     moving = {kind for _, kind in TRANSITIONS}
     assert set() == set(TRANSITIONS) & set(LATE)
-    assert set() == moving & {*ANNOTATIONS, *NOT_ABOUT_SETTLEMENTS}
-    assert set(FACTS) == moving | {*ANNOTATIONS, *NOT_ABOUT_SETTLEMENTS}
+    details = {kind for kind, fact in FACTS.items() if is_detail(fact)}
+    assert set() == (moving | details) & {*NOT_ABOUT_SETTLEMENTS}
+    assert set() == moving & details
+    assert {ev.TransactionFailed, ev.PoolSwapChecked, ev.PaymentParked} <= details
+    assert set(FACTS) == moving | details | {*NOT_ABOUT_SETTLEMENTS}
 
 
 @given(st.lists(st.sampled_from(KINDS), max_size=25))
@@ -260,7 +263,7 @@ def test_settlements_do_not_touch_each_other() -> None:
 
 def test_facts_about_nothing_that_stands_are_passed_over() -> None:
     """Offers, orphanings, transactions of the keeper, details of a birth that was taken back."""
-    others = [FACTS[kind] for kind in (*NOT_ABOUT_SETTLEMENTS, *ANNOTATIONS)]
+    others = [f for kind, f in FACTS.items() if kind in NOT_ABOUT_SETTLEMENTS or is_detail(f)]
     assert {} == fold(replace(fact, block=None) for fact in others)
     assert {} == fold([replace(FACTS[ev.SettlementCreated], subject="")])
     born = replace(FACTS[ev.SettlementCreated], block=MINED)

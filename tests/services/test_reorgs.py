@@ -101,7 +101,8 @@ async def assert_settled_once(world: World, purchases: list[Purchase], before: A
     """Exact balances, one execution each, and three books that agree with the vault."""
     after = await balances(world.chain, world.accounts)
     change = {key: after[key] - before[key] for key in after}
-    count, spent = len(purchases), sum(p.eurc_spent for p in purchases)
+    count, known = len(purchases), world.tracker.book.settlements
+    spent = sum(known[p.settlement_id].eurc_spent or 0 for p in purchases)
     assert change == {
         ("buyer", "EURC"): -spent,
         ("buyer", "USDC"): 0,

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from workbench.core.events import BlockOrphaned, Event
 from workbench.core.ports import Store, Unit
 from workbench.core.settlement import (
-    ANNOTATIONS,
     NOT_ABOUT_SETTLEMENTS,
     OPEN,
     Settlement,
     fold_into,
+    is_detail,
     merge_into,
     place_in_life,
 )
@@ -68,7 +68,7 @@ class Book:
     def _is_birth(self, fact: Event) -> bool:
         """Details told before a birth wait for it in the journal."""
         known = fact.subject in self.settlements
-        return not (known or isinstance(fact, (*ANNOTATIONS, *NOT_ABOUT_SETTLEMENTS)))
+        return not (known or is_detail(fact) or isinstance(fact, NOT_ABOUT_SETTLEMENTS))
 
     def _is_late(self, fact: Event) -> bool:
         place = place_in_life(fact) if self._merged else None

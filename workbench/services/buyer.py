@@ -196,7 +196,12 @@ class Buyer:
         limit = self._clock.now_ms() + int(self._rules.timeout_s * 1000)
         state = ""
         while True:
-            answer = await self._get(seller_url, f"/settlement/{identity}")
+            try:
+                answer = await self._get(seller_url, f"/settlement/{identity}")
+            except PeerUnreachable:
+                if self._clock.now_ms() >= limit:
+                    raise
+                continue  # We have signed: a seller that restarts is waited for.
             if answer.status != 200:
                 raise _refusal(answer)
             view = _data(answer)

@@ -382,7 +382,6 @@ class Seller:
 
     async def _settlement(self, request: Request, text: str) -> Response:
         identity = settlement_id(text)
-        await self._watcher.poll()
         await self.book.refresh()
         settlement = self.book.get(identity)
         if settlement is None:

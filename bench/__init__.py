@@ -1,0 +1,1 @@
+"""Benchmarks: always a ratio within one run, never a figure alone (ARCHITECTURE.md)."""
