@@ -138,7 +138,7 @@ def floor() -> float:
     with node:
         rpc, signer = DirectRpc(node.url), KeySigner(key_of("deployer").secret)
         nonce = int(rpc.now("eth_getTransactionCount", signer.address, "latest"), 16)
-        fields = {"chainId": where.chain_id, "type": 2, "gas": 100_000, "value": 0}
+        fields: dict[str, Any] = {"chainId": where.chain_id, "type": 2, "gas": 100_000, "value": 0}
         fields |= {"maxFeePerGas": 10**10, "maxPriorityFeePerGas": 10**9}
         fields |= {"to": bytes.fromhex(where["MockUSDC"][2:])}
         data = abi.encode_call("MockUSDC", "mint", key_of("spare1").address, 1)

@@ -80,8 +80,7 @@ def test_the_check_catches_stripped_and_unexecuted_cells(path: Path) -> None:
     lost.cells[printing].outputs = []
     assert any("lost its output" in each for each in problems(lost))
     leaky = copy.deepcopy(whole)
-    told = nbformat.v4.new_output(
-        "stream", text="/ho" + "me/someone/x <a.B object at 0x7f00aa11bb22>"
-    )
+    text = "/ho" + "me/someone/x <a.B object at 0x7f00aa11bb22>"
+    told: Any = nbformat.NotebookNode(output_type="stream", name="stdout", text=text)
     leaky.cells[code[0]].outputs = [told]
     assert len([e for e in problems(leaky) if "path" in e or "address" in e]) == 2
