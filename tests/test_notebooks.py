@@ -81,6 +81,8 @@ def test_the_check_catches_stripped_and_unexecuted_cells(path: Path) -> None:
     assert any("lost its output" in each for each in problems(lost))
     leaky = copy.deepcopy(whole)
     text = "/ho" + "me/someone/x <a.B object at 0x7f00aa11bb22>"
-    told: Any = nbformat.NotebookNode(output_type="stream", name="stdout", text=text)
+    told: Any = nbformat.NotebookNode(  # type: ignore[no-untyped-call]
+        output_type="stream", name="stdout", text=text
+    )
     leaky.cells[code[0]].outputs = [told]
     assert len([e for e in problems(leaky) if "path" in e or "address" in e]) == 2

@@ -17,7 +17,7 @@ from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Request, Response, Service
 from workbench.services.routes import log
 from workbench.settings import WORLD_FILE, Settings
-from workbench.store.sql import SqlStore
+from workbench.store.sql import SqlStore, sqlite_url
 from workbench.web.client import SocketHttp
 from workbench.web.server import Server
 from workbench.wiring import Keys, Rules, SystemRandomness, Wiring
@@ -155,7 +155,7 @@ class Served:
 
     def _store(self, name: str) -> SqlStore:
         if name not in self.stores:
-            self.stores[name] = SqlStore(f"sqlite:///{self.data / name}.db")
+            self.stores[name] = SqlStore(sqlite_url(self.data / f"{name}.db"))
         return self.stores[name]
 
     def _rpc(self, name: str) -> HttpRpc:

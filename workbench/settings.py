@@ -303,7 +303,11 @@ def world_variables(world: Mapping[str, Any]) -> dict[str, str]:
 
 
 def env_example() -> str:
-    """The text of `.env.example`: every variable with its meaning and default."""
+    """The text of `.env.example`: every variable with its meaning and default.
+
+    All are blank, which is as good as not there: a copy of it changes nothing, and so does not
+    stand in the way of a world that runs in the same folder.
+    """
     lines = [
         "# Settings of the Settlement Workbench: copy to .env and fill in.",
         "# `workbench up` and `workbench demo` need none of them.",
@@ -311,5 +315,6 @@ def env_example() -> str:
     for title, group in SETTINGS:
         lines += ["", f"# --- {title} ---"]
         for setting in group:
-            lines += [f"# {setting.meaning}", f"{setting.name}={setting.default}"]
+            default = f" (default: {setting.default})" if setting.default else ""
+            lines += [f"# {setting.meaning}{default}", f"{setting.name}="]
     return "\n".join(lines) + "\n"

@@ -12,7 +12,7 @@ import pytest
 
 from workbench.chain.rpc import NodeRevert
 from workbench.core import errors
-from workbench.core.errors import SettlementError, WorkbenchError, from_code
+from workbench.core.errors import WorkbenchError
 
 PACKAGE = Path(errors.__file__).parents[1]
 
@@ -113,19 +113,6 @@ def test_details_do_not_hide_the_code() -> None:
     """The code is what machines compare, whatever a detail is called."""
     error = errors.PeerRefused("no.", error="something else")
     assert "peer_refused" == error.to_json()["error"]
-
-
-@pytest.mark.parametrize("code", sorted(WorkbenchError.kinds))
-def test_a_code_leads_back_to_its_class(code: str) -> None:
-    """Another service's answer becomes the same error here."""
-    error = from_code(code, "why")
-    assert (code, "why") == (error.code, error.message)
-
-
-def test_an_unknown_code_keeps_its_text() -> None:
-    """A newer service may say what we do not know."""
-    error = from_code("from_the_future", "what happened")
-    assert (SettlementError, "what happened") == (type(error), error.message)
 
 
 def test_a_revert_carries_its_data() -> None:

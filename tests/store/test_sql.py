@@ -25,7 +25,7 @@ from workbench.core.errors import StoreError
 from workbench.core.events import BlockOrphaned, BlockRef, Event, canonical
 from workbench.core.ports import Attempt, Slot, SlotState
 from workbench.core.x402 import NO_PERMIT, Authorization, Payment, Permit, Terms
-from workbench.store.sql import BLOCKS_KEPT, SqlStore, SqlUnit
+from workbench.store.sql import BLOCKS_KEPT, SqlStore, SqlUnit, sqlite_url
 
 T = TypeVar("T")
 A, WORD = "0x" + "aa" * 20, "0x" + "1f" * 32
@@ -67,7 +67,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def on_file(path: Path) -> SqlStore:
-    return SqlStore(f"sqlite:///{path}")
+    return SqlStore(sqlite_url(path))
 
 
 def sent(n: int = 0, *, block: BlockRef | None = None, subject: str = "0x01") -> Event:
@@ -518,3 +518,11 @@ def test_a_dump_fits_another_store(store: SqlStore) -> None:
     assert [sent(1)] == everything(store)
     assert 59 == len(everything(copy))
     copy.close()
+
+
+def test_any_folder_name_is_that_folder(tmp_path: Path) -> None:
+    """Characters that mean something in a URL mean nothing in a path."""
+    odd = tmp_path / "a?b c#d%20é"
+    odd.mkdir()
+    on_file(odd / "seller.db").close()
+    assert "seller.db" in [path.name for path in odd.iterdir()]

@@ -182,7 +182,7 @@ class EvmChain:
             told = await self.rpc.call("eth_call", call, "latest")
         except NodeRevert:
             return False
-        return hex_bytes(told) == ERC1271_MAGIC.ljust(32, b"\0")
+        return hex_bytes(told)[:32] == ERC1271_MAGIC.ljust(32, b"\0")
 
     def checksum(self, address: str) -> str:
         return checksum(address)

@@ -294,9 +294,3 @@ class PeerRefused(WorkbenchError):
     """Another service answered with an error; its code and message are in `details`."""
 
     code, status = "peer_refused", 502
-
-
-def from_code(code: str, message: str) -> WorkbenchError:
-    """The error that has `code`, or a plain SettlementError that carries the text."""
-    kind = WorkbenchError.kinds.get(code)
-    return kind(message) if kind else SettlementError(message)

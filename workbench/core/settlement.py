@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from workbench.core import events as ev
-from workbench.core.errors import DeadlinePassed, IllegalTransition
+from workbench.core.errors import DeadlinePassed, IllegalTransition, NonceTaken, StateMoved
 from workbench.core.finality import Policy
 
 FACILITATOR_REASONS = 31
@@ -164,12 +164,14 @@ def _learn(before: Settlement, event: ev.Event) -> Settlement:
 
 
 MAX_REVERTS = 3
-"""After so many mined reverts of one act the settlement is refunded."""
+"""After so many mined reverts of one act, the last for a reason, the settlement is refunded."""
 
 
 def _failure(before: Settlement, event: ev.TransactionFailed) -> Failure | None:
     reverts = before.reverted.count(event.act) + bool(event.tx)
-    lasting = not event.transient or reverts >= MAX_REVERTS
+    # Reorgs and races are no fault of the act: what moved elsewhere is looked at anew.
+    often = reverts >= MAX_REVERTS and event.code not in (StateMoved.code, NonceTaken.code)
+    lasting = not event.transient or often
     return Failure(event.act, event.code, event.message) if lasting else before.failure
 
 

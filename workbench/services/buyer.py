@@ -201,7 +201,9 @@ class Buyer:
             except PeerUnreachable:
                 if self._clock.now_ms() >= limit:
                     raise
-                continue  # We have signed: a seller that restarts is waited for.
+                # We have signed: a seller that restarts is waited for.
+                await self._clock.sleep(self._rules.poll_s)
+                continue
             if answer.status != 200:
                 raise _refusal(answer)
             view = _data(answer)

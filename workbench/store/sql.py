@@ -6,9 +6,11 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    URL,
     Connection,
     Engine,
     and_,
@@ -270,6 +272,11 @@ def _mapped(url: str, why: exc.DBAPIError) -> StoreError:
         f"the database {url} refused: {why.orig}.",
         hint="Check that the folder exists, is writable, and that no other service uses the file.",
     )
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file, whatever characters its path has."""
+    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
 
 
 def _engine(url: str) -> Engine:
