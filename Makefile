@@ -20,7 +20,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup compile demo up test lint lab notebooks lock clean distclean
+.PHONY: help setup compile demo up test bench lint lab notebooks lock clean distclean
 
 help: ## This list
 	@echo "Settlement Workbench. Targets:"
@@ -38,8 +38,11 @@ demo: setup ## One whole settlement, from HTTP 402 to the delivered asset
 up: setup ## Node and services, until Ctrl-C
 	@$(VENV)/bin/workbench up $(ARGS)
 
-test: setup ## All tests
-	@$(PY) -m pytest $(ARGS)
+test: setup ## All tests, notebooks included, on two workers (ARGS=tests/core for some)
+	@$(PY) -m pytest -n 2 --dist loadscope --nbval $(if $(ARGS),$(ARGS),tests notebooks)
+
+bench: setup ## Settlements per second, against the node's own rate for the same bytes
+	@$(PY) -m bench.settlements $(ARGS)
 
 lint: $(STAMPS)/project ## Style and types: ruff, mypy --strict
 	@$(PY) -m ruff check .

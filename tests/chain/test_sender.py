@@ -394,6 +394,24 @@ def test_a_mined_revert_is_recorded_with_its_reason(ground: Ground) -> None:
     assert 1 == len(ground.facts(TransactionFailed))
 
 
+def test_gas_suffices_for_storage_that_others_cleared(ground: Ground) -> None:
+    """Estimated while four words of storage were set, mined after they were cleared: no revert."""
+    code = "".join(f"60016{n:03x}55" for n in range(1, 5)) + "00"
+    ground.node.call("anvil_setCode", GATE, "0x" + code)
+
+    def fill(value: int) -> None:
+        for n in range(1, 5):
+            place, word = (f"0x{number:064x}" for number in (n, value))
+            ground.node.call("anvil_setStorageAt", GATE, place, word)
+
+    fill(1)
+    ground.run(ground.sender.submit("a", Call("store", GATE, b"any")))
+    fill(0)
+    ground.mine()
+    ground.pump()
+    assert [True] == [fact.ok for fact in ground.facts(TransactionMined)]
+
+
 def test_a_reorg_while_a_revert_is_explained(ground: Ground) -> None:
     """The transaction is gone when we ask what it was: no crash, and in the end it is done."""
     set_gate(ground, shut=False)

@@ -31,7 +31,9 @@ TIP_WEI = 10**9
 """The least we tip; more where the node suggests more (Polygon asks for 25 gwei)."""
 TIP_AGE_MS = 60_000
 GAS_HEADROOM = (13, 10)
-"""Gas limit over the node's estimate: storage may be colder, or the pool elsewhere, when mined."""
+"""Gas limit over the node's estimate: the pool may be elsewhere when it is mined."""
+GAS_FOR_STORAGE = 100_000
+"""And for a contract's storage: a vault that others have emptied since pays for four new words."""
 RESEND_MS = 5_000
 POLL_S = 0.25
 ALREADY_THERE = ("already known", "already imported", "nonce too low")
@@ -155,7 +157,7 @@ class SlotSender:
             if "insufficient funds" in text or "gas required exceeds allowance" in text:
                 raise self._short() from why
             raise
-        gas = gas * GAS_HEADROOM[0] // GAS_HEADROOM[1]
+        gas = gas * GAS_HEADROOM[0] // GAS_HEADROOM[1] + (GAS_FOR_STORAGE if call.data else 0)
         if call.value:  # Of plain transfers, some nodes know the gas without looking.
             held = int(await self._rpc.call("eth_getBalance", self.address, "latest"), 16)
             if held < call.value + gas * fee:
