@@ -82,6 +82,10 @@ def test_run_the_parts_alone_and_point_at_amoy(tmp_path: Path) -> None:
         *terminals, purchase = block("Run the parts alone").strip().splitlines()
         for line in terminals:
             parts.append(terminal(line, folder))
+        status, offer = world.get("http://127.0.0.1:18412/buy-asset?amount=1")
+        requirement = offer["payment_requirement"]
+        told = (status, requirement["chain"], requirement["chain_id"])
+        assert (402, "polygon-amoy", 80002) == told
         assert "executed" in shell(purchase, folder).stdout
     finally:
         everything: list[subprocess.Popen[Any]] = [*parts, world.process]

@@ -7,6 +7,7 @@ ones break the promise that finality makes, and must still end with everybody's 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 from collections import Counter
@@ -15,15 +16,18 @@ from typing import Any
 import pytest
 
 from tests.payments import AMOUNT, SELLER
+from tests.services.test_failures import drain_pool
 from workbench import World
 from workbench.chain.abi import hex_bytes
 from workbench.chain.keys import key_of
+from workbench.core.errors import RpcFault
 from workbench.core.events import (
     AssetDelivered,
     BlockOrphaned,
     FinalityReached,
     SettlementExecuted,
     TransactionMined,
+    TransactionSent,
     canonical,
 )
 from workbench.core.settlement import Settlement, State
@@ -33,19 +37,28 @@ from workbench.wiring import balances
 STATUS = ("none", "created", "funded", "swapped", "executed", "refunded")
 STAGES = ("created", "funded", "swapped", "final", "executed")
 REQUIRED_USDC = 110_000_000
+POOLS = ("dropped", "pending", "again")
 BRANCHES = itertools.count(1)
 
 
-async def reorg(world: World, depth: int, *, drop: bool = True) -> None:
+async def reorg(world: World, depth: int, pool: str = "dropped") -> None:
     """The newest blocks give way to as many others.
 
-    `drop`: what was pending is forgotten, too; else it lands in the new blocks, maybe too early.
+    Their transactions and the pending ones are "dropped"; or only the pending ones land in the
+    new blocks, maybe too early; or all of them do "again", which is how it mostly happens.
     """
     call = world.rpc.call
     old = await world.chain.head()
+    numbers = range(old.number - depth + 1, old.number + 1)
+    gone = [await call("eth_getBlockByNumber", hex(number), False) for number in numbers]
+    mined = [tx for block in gone for tx in block["transactions"]]
+    raw = [await call("eth_getRawTransactionByHash", tx) for tx in mined]
     await call("anvil_rollback", depth)
-    if drop:
+    if pool == "dropped":
         await call("anvil_dropAllTransactions")
+    for each in raw if pool == "again" else ():
+        with contextlib.suppress(RpcFault):  # Two of one nonce, where an attempt was bumped.
+            await call("eth_sendRawTransaction", each)
     first = (await world.chain.head()).timestamp + 1
     for n in range(depth):
         # Another base fee, or an empty block would be the same one again.
@@ -133,22 +146,22 @@ async def assert_settled_once(world: World, purchases: list[Purchase], before: A
         assert executions == {f.block for f in own if isinstance(f, AssetDelivered)}
 
 
-async def settle_through(world: World, stage: str, depth: int, drop: bool) -> None:
+async def settle_through(world: World, stage: str, depth: int, pool: str) -> None:
     before = await balances(world.chain, world.accounts)
     buying = asyncio.ensure_future(world.buyer.buy(SELLER, AMOUNT))
     identity = await reach(world, stage)
-    await reorg(world, depth, drop=drop)
+    await reorg(world, depth, pool)
     await end(world, identity)
     await assert_settled_once(world, [await buying], before)
 
 
-@pytest.mark.parametrize("drop", [True, False], ids=["dropped", "pending"])
+@pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_reorg_at_every_stage(world: World, stage: str, depth: int, drop: bool) -> None:
+def test_a_reorg_at_every_stage(world: World, stage: str, depth: int, pool: str) -> None:
     """Within the confirmations, at any moment: executed, once, and all books agree."""
     world.advance(3)
-    world._do(settle_through(world, stage, depth, drop))
+    world._do(settle_through(world, stage, depth, pool))
 
 
 @pytest.mark.parametrize("depth", [4, 5, 8])
@@ -156,11 +169,56 @@ def test_a_reorg_at_every_stage(world: World, stage: str, depth: int, drop: bool
 def test_a_reorg_deeper_than_finality(world: World, stage: str, depth: int) -> None:
     """What was called final is taken back: nobody dies, and it is done again, once."""
     world.advance(9)
-    world._do(settle_through(world, stage, depth, True))
+    world._do(settle_through(world, stage, depth, "dropped"))
     facts = world.run.events
     assert [f for f in facts if isinstance(f, BlockOrphaned)]
     if stage != "final":
         assert 1 < len([f for f in facts if isinstance(f, FinalityReached | SettlementExecuted)])
+
+
+def test_a_refusal_is_told_again_after_a_reorg(world: World) -> None:
+    """The pool is empty, the swap refused; funded once more, the reason is known once more."""
+    drain_pool(world)
+    world.advance(3)
+
+    async def story() -> str:
+        answer = asyncio.ensure_future(world.buyer.buy(SELLER, AMOUNT))
+        identity = await reach(world, "funded")
+        while not world.facilitator._told:
+            await world.clock.sleep(0.25)
+        await reorg(world, 1, "again")
+        await world._advance(6)
+        assert "refunded" == (await answer).status
+        return identity
+
+    identity = world._do(story())
+    states = {name: (b.state, b.reason) for name, b in books(world, identity).items()}
+    assert {(State.REFUNDED, "insufficient_output")} == set(states.values()), states
+
+
+def test_the_keeper_is_not_stuck_by_a_stolen_nonce(world: World) -> None:
+    """A foreign transaction takes the nonce of the rate's refresh: a next attempt does it."""
+    keeper = key_of("keeper").address
+
+    async def story() -> tuple[int, int]:
+        before = await world.chain.rate()
+        assert world.facilitator._keeper
+        while "set_rate" not in await acts_of(world):
+            await world.clock.sleep(0.25)
+        await world.rpc.call("anvil_dropAllTransactions")
+        await world.rpc.call("eth_sendTransaction", {"from": keeper, "to": keeper})
+        for _ in range(12):
+            await world._advance(1)
+        return before.set_at, (await world.chain.rate()).set_at
+
+    world._on_thread(lambda: world.loop.jump(1900))
+    before, after = world._do(story())
+    assert after > before
+
+
+async def acts_of(world: World) -> list[str]:
+    async with world.stores["facilitator"].unit() as unit:
+        return [f.act for _, f in await unit.facts() if isinstance(f, TransactionSent)]
 
 
 @pytest.mark.parametrize("name", ["seller", "facilitator", "tracker"])
@@ -189,7 +247,7 @@ def test_a_tracker_that_begins_after_it_all(world: World) -> None:
     async def story() -> Purchase:
         buying = asyncio.ensure_future(world.buyer.buy(SELLER, AMOUNT))
         identity = await reach(world, "swapped")
-        await reorg(world, 2, drop=False)
+        await reorg(world, 2, "pending")
         await end(world, identity)
         return await buying
 
@@ -223,7 +281,7 @@ def test_a_storm_of_reorgs(world: World, seed: int) -> None:
             await reach_next(world, len(buying))
         for _ in range(10):
             await world.clock.sleep(chance.choice([0.25, 1, 1.5, 3]))
-            await reorg(world, chance.choice([1, 2]), drop=chance.random() < 0.5)
+            await reorg(world, chance.choice([1, 2]), chance.choice(POOLS))
             if chance.random() < 0.3:
                 name = chance.choice(services)
                 await world._kill(name)

@@ -33,7 +33,14 @@ from workbench.core.ports import (
     Store,
     Watcher,
 )
-from workbench.core.settlement import Settlement, State, Step, next_step, refund_reason
+from workbench.core.settlement import (
+    Entered,
+    Settlement,
+    State,
+    Step,
+    next_step,
+    refund_reason,
+)
 from workbench.core.x402 import Authorization, Terms, settlement_id
 from workbench.services.book import Book
 from workbench.services.rounds import rounds
@@ -72,7 +79,7 @@ class Facilitator:
         self._store, self._clock, self._rules, self._keeper = store, clock, rules, keeper
         self.book = Book(store)
         self.alarms: dict[str, FinalityTimeout] = {}
-        self._told: dict[tuple[str, str], str] = {}
+        self._told: dict[tuple[str, str], tuple[str, Entered | None]] = {}
         self._routes = (
             Routes()
             .add("POST", "/settle", self._settle)
@@ -235,12 +242,15 @@ class Facilitator:
         except WorkbenchError as why:
             if why.code == "rpc_unreachable":
                 raise
-            await self._note_refusal(settlement.id, call.act, why)
+            await self._note_refusal(settlement.id, call.act, why, settlement.entered[-1])
 
-    async def _note_refusal(self, identity: str, act: str, why: WorkbenchError) -> None:
-        if self._told.get((identity, act)) == why.code:
+    async def _note_refusal(
+        self, identity: str, act: str, why: WorkbenchError, since: Entered | None = None
+    ) -> None:
+        """Once for each reason, and again where a reorg led into the state anew (`since`)."""
+        if self._told.get((identity, act)) == (why.code, since):
             return
-        self._told[identity, act] = why.code
+        self._told[identity, act] = (why.code, since)
         log.log(INFO if why.transient else WARNING, "facilitator: %s of %s: %s", act, identity, why)
         fact = ev.TransactionFailed(
             subject=identity,
@@ -306,7 +316,16 @@ class Facilitator:
             return
         call = self._chain.set_rate(replace(rate, set_at=head.timestamp))
         # The subject names the rate that is replaced: one refresh for each, whatever happens.
-        await keeper.submit(f"rate:{rate.set_at}", call)
+        subject = f"rate:{rate.set_at}"
+        async with self._store.unit() as unit:
+            told = await unit.standing(subject)
+        failed = [f for f in told if isinstance(f, ev.TransactionFailed) and f.tx]
+        try:
+            await keeper.submit(subject, call, len(failed) + 1)
+        except WorkbenchError as why:
+            if why.code == "rpc_unreachable":
+                raise
+            await self._note_refusal(subject, call.act, why)
 
 
 def _lower(value: str | int) -> str | int:
