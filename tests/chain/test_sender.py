@@ -145,13 +145,13 @@ def test_two_processes_on_one_store_share_the_nonces(ground: Ground) -> None:
 
 
 def test_final_slots_cost_nothing(ground: Ground) -> None:
-    """A hundred final slots, one open: a pump asks for the open one only."""
-    for n in range(100):
+    """Sixty final slots, one open: a pump asks for the open one only."""
+    for n in range(60):
         ground.submit(n)
     ground.mine(3)
     ground.pump()
-    assert 100 == len(ground.slots(SlotState.FINAL))
-    ground.submit(100)
+    assert 60 == len(ground.slots(SlotState.FINAL))
+    ground.submit(60)
     before = ground.rpc.calls.total()
     ground.pump()
     assert ground.rpc.calls.total() - before <= 3
@@ -801,7 +801,7 @@ def test_a_stale_send_does_not_undo_what_a_pump_saw(ground: Ground) -> None:
 # --- Everything at once ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_storm_of_faults(seed: int) -> None:
     """Lost requests and answers, lag, crashes, reorgs, dropped pools: forty acts, each once."""
     chance = random.Random(seed)
