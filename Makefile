@@ -39,7 +39,7 @@ up: setup ## Node and services, until Ctrl-C
 	@$(VENV)/bin/workbench up $(ARGS)
 
 test: setup ## All tests, notebooks included, on three workers (much of it waits) (ARGS=tests/core for some)
-	@$(PY) -m pytest -n 3 --dist loadscope --nbval $(if $(ARGS),$(ARGS),tests notebooks)
+	@$(PY) -m pytest -n 3 --dist loadscope --no-loadscope-reorder --nbval $(if $(ARGS),$(ARGS),tests notebooks)
 
 bench: setup ## Settlements per second, against the node's own rate for the same bytes
 	@$(PY) -m bench.settlements $(ARGS)

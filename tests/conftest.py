@@ -23,3 +23,20 @@ def world(shared_world: World) -> Iterator[World]:
     yield shared_world
     shared_world.audit()
     beginning.restore()
+
+
+LONG = (
+    "test_howtos.py",
+    "test_crashes.py",
+    "01_quickstart.ipynb",
+    "test_cli.py",
+    "test_deploy_command.py",
+    "test_fork.py",
+)
+"""Files that take long for their few tests: begun first, so that no worker is left with one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; all else as it is collected."""
+    rank = {name: n for n, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONG)))

@@ -92,6 +92,17 @@ def test_run_the_parts_alone_and_point_at_amoy(tmp_path: Path) -> None:
         for process in everything:
             process.terminate()
             process.wait(20)
+    assert_no_key_was_kept(folder, world)
+
+
+def assert_no_key_was_kept(folder: Path, world: Running) -> None:
+    """Logs and databases of a full run, and the error output of `up`, hold none of the keys."""
+    kept = [path for path in folder.rglob("*") if path.is_file() and path.name != ".env"]
+    assert {"seller.log", "seller.db", "tracker.db"} <= {path.name for path in kept}
+    for path in [*kept, world.folder / "stderr.txt"]:
+        text = path.read_bytes().lower()
+        for role, key in world.world["keys"].items():
+            assert key.removeprefix("0x").encode() not in text, f"{role}'s key is in {path.name}"
 
 
 def settled_in(folder: Path, world: Running) -> Path:
