@@ -21,8 +21,10 @@ def world(shared_world: World) -> Iterator[World]:
     """The shared world as it was at the beginning; conservation is asserted after every test."""
     beginning = shared_world.snapshot()
     yield shared_world
-    shared_world.audit()
-    beginning.restore()
+    try:
+        shared_world.audit()
+    finally:  # A test that fails must not fail the next ones.
+        beginning.restore()
 
 
 LONG = (
