@@ -801,7 +801,7 @@ def test_a_stale_send_does_not_undo_what_a_pump_saw(ground: Ground) -> None:
 # --- Everything at once ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_storm_of_faults(seed: int) -> None:
     """Lost requests and answers, lag, crashes, reorgs, dropped pools: forty acts, each once."""
     chance = random.Random(seed)

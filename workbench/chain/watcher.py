@@ -43,19 +43,20 @@ class LogWatcher:
 
     async def _catch_up(self) -> None:
         head = int(await self._rpc.call("eth_blockNumber"), 16)
-        number = await self._common_ancestor()
+        number, known = await self._common_ancestor()
         while number + NEAR < head:
             last = min(number + self._span, head - NEAR)
-            if not await self._take_range(number + 1, last):
+            taken = await self._take_range(number + 1, last)
+            if taken is None:
                 return  # The chain moved while we looked: the next poll starts anew.
-            number = last
+            number, known = last, taken
         while number < head:
             block = await self._block(number + 1)
-            if block is None or not await self._follows(block, number):
+            if block is None or block["parentHash"] != (known or block["parentHash"]):
                 return
             logs = await self._logs(blockHash=block["hash"])
             await self._take(number + 1, block, logs)
-            number += 1
+            number, known = number + 1, block["hash"]
 
     async def _block(self, number: int) -> dict[str, Any] | None:
         block: dict[str, Any] | None
@@ -64,12 +65,12 @@ class LogWatcher:
 
     # --- Where we and the chain agree ---
 
-    async def _common_ancestor(self) -> int:
+    async def _common_ancestor(self) -> Place:
         """The newest block that both we and the chain have; those above it are orphaned."""
         last = await self._last_block()
         if last is None:
             return await self._begin()
-        newest, replaced = last[0], False
+        newest, replaced = last, False
         gone: list[Place] = []
         while last is not None:
             block = await self._block(last[0])
@@ -78,7 +79,7 @@ class LogWatcher:
                 if not replaced:
                     return newest
                 await self._orphan(gone)
-                return last[0]
+                return last
             replaced = replaced or block is not None
             gone.append(last)
             last = await self._last_block(below=last[0])
@@ -87,12 +88,13 @@ class LogWatcher:
             hint="It was reset or reverted under a live service: start that service anew.",
         )
 
-    async def _begin(self) -> int:
+    async def _begin(self) -> Place:
         """The block before the first that matters is where even the first reorg has an end."""
         block = await self._block(self._start) if self._start >= 0 else None
-        if block is not None:
-            await self._store_block(self._start, block["hash"], [])
-        return self._start
+        if block is None:
+            return self._start, ""
+        await self._store_block(self._start, block["hash"], [])
+        return self._start, block["hash"]
 
     async def _last_block(self, below: int | None = None) -> Place | None:
         async with self._store.unit() as unit:
@@ -110,31 +112,30 @@ class LogWatcher:
             fact = BlockOrphaned(subject=known, at_ms=now, source="watcher", number=number)
             await unit.record(fact)
 
-    async def _follows(self, block: dict[str, Any], number: int) -> bool:
-        last = await self._last_block()
-        return last is None or last == (number, block["parentHash"])
-
     # --- Taking blocks in ---
 
-    async def _take_range(self, first: int, last: int) -> bool:
-        """Whether the chain held still while all logs of these blocks were read and stored."""
+    async def _take_range(self, first: int, last: int) -> str | None:
+        """The last block's hash, once its logs and those before are read and stored.
+
+        None if the chain did not hold still meanwhile.
+        """
         newest = await self._block(last)
         logs = await self._logs_between(first, last) if newest else None
         if newest is None or logs is None:
-            return False
+            return None
         times: dict[str, int] = {}
         for log in logs:
             if log["blockHash"] not in times:
                 block = await self._block(int(log["blockNumber"], 16))
                 if block is None or block["hash"] != log["blockHash"]:
-                    return False
+                    return None
                 times[log["blockHash"]] = int(block["timestamp"], 16)
         again = await self._block(last)
         if again is None or again["hash"] != newest["hash"]:
-            return False
+            return None
         facts = [_fact(log, times[log["blockHash"]]) for log in logs]
         await self._store_block(last, newest["hash"], facts)
-        return True
+        return str(newest["hash"])
 
     async def _logs_between(self, first: int, last: int) -> list[dict[str, Any]] | None:
         """None where the node refuses so many blocks at once: then half as many are asked for."""
@@ -170,7 +171,10 @@ class LogWatcher:
         polls, or whose fact is told only after it went, would otherwise stand for ever.
         """
         async with self._store.unit() as unit:
-            last, newest = await unit.last_block(), await unit.last_seq()
+            newest = await unit.last_seq()
+            if newest == self._judged and not self._doubtful:
+                return
+            last = await unit.last_block()
             after = max(0, newest - LOOK_BACK) if self._judged is None else self._judged
             told = await unit.unproven(after)
         doubtful = {fact.block.hash: fact.block.number for fact in told if fact.block}

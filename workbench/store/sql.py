@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     and_,
+    bindparam,
     create_engine,
     delete,
     event,
@@ -172,17 +174,7 @@ class SqlUnit:
             self._db.execute(insert(attempt).values(**own, n=n, tx=each.tx, raw=each.raw))
 
     async def unproven(self, after: int) -> Sequence[Event]:
-        log = fact.alias()
-        read = and_(log.c.block_hash == fact.c.block_hash, log.c.type.in_(LOGS), ~_gone(log))
-        unknown = and_(
-            fact.c.seq > after,
-            fact.c.block_hash.is_not(None),
-            fact.c.block_hash.not_in(select(block.c.hash)),
-            ~select(log.c.seq).where(read).exists(),
-            ~_gone(fact),
-        )
-        query = select(fact.c.data).where(unknown).order_by(fact.c.seq)
-        return [from_json(row.data) for row in self._db.execute(query)]
+        return [from_json(row.data) for row in self._db.execute(_unproven(), {"after": after})]
 
     async def last_block(self, below: int | None = None) -> tuple[int, str] | None:
         query = select(block.c.number, block.c.hash).order_by(block.c.number.desc()).limit(1)
@@ -208,6 +200,21 @@ def _gone(told: Any) -> Any:
         taken_back.c.seq > told.c.seq,
     )
     return select(taken_back.c.seq).where(later).exists()
+
+
+@cache
+def _unproven() -> Any:
+    """Standing facts about blocks of which neither header nor log was taken in."""
+    log = fact.alias()
+    read = and_(log.c.block_hash == fact.c.block_hash, log.c.type.in_(LOGS), ~_gone(log))
+    unknown = and_(
+        fact.c.seq > bindparam("after"),
+        fact.c.block_hash.is_not(None),
+        fact.c.block_hash.not_in(select(block.c.hash)),
+        ~select(log.c.seq).where(read).exists(),
+        ~_gone(fact),
+    )
+    return select(fact.c.data).where(unknown).order_by(fact.c.seq)
 
 
 class SqlStore:
