@@ -17,15 +17,27 @@ from workbench.chain.rpc import NodeRevert, Rpc
 from workbench.core import events as ev
 from workbench.core.errors import (
     NonceTaken,
+    Quarantined,
     Reverted,
     RpcFault,
     RpcUnreachable,
     SignerShort,
+    StateMoved,
     TransactionTimeout,
     WorkbenchError,
 )
 from workbench.core.finality import Policy
-from workbench.core.ports import Attempt, Call, Clock, Signer, Slot, SlotState, Store, Unit
+from workbench.core.ports import (
+    Attempt,
+    Call,
+    Clock,
+    Signer,
+    Slot,
+    SlotState,
+    Store,
+    Unit,
+    Within,
+)
 
 TIP_WEI = 10**9
 """The least we tip; more where the node suggests more (Polygon asks for 25 gwei)."""
@@ -65,6 +77,24 @@ class _View:
     nonce: int | None = None
 
 
+class CountOn:
+    """What others' use of our key means to a service that may share it: we go on behind them.
+
+    See `chain.quarantine` for a key that is nobody else's.
+    """
+
+    async def choose(self, unit: Any, on_chain: int, counted: int) -> int | None:
+        """The nonce of a new slot; None if the signer stands still. `counted`: our next one."""
+        return max(on_chain, counted)
+
+    async def fills(self, unit: Any, nonce: int) -> bool:
+        """Whether a nonce that nobody used is used up, so that those behind it go on."""
+        return True
+
+    async def lost(self, unit: Any, slot: Slot) -> None:
+        """A slot's nonce went to somebody else, and that is final. In that fact's transaction."""
+
+
 class SlotSender:
     """The slots of one signer in one service's store. See `core.ports.Sender`."""
 
@@ -78,7 +108,9 @@ class SlotSender:
         chain_id: int,
         source: str,
         finality: Policy,
+        nonces: CountOn | None = None,
     ) -> None:
+        self._nonces = nonces or CountOn()
         self._rpc, self._signer, self._store, self._clock = rpc, signer, store, clock
         self._chain_id, self._source, self._finality = chain_id, source, finality
         self._submitting, self._pumping = asyncio.Lock(), asyncio.Lock()
@@ -89,12 +121,14 @@ class SlotSender:
 
     # --- Submitting ---
 
-    async def submit(self, subject: str, call: Call, attempt: int = 1) -> str:
+    async def submit(
+        self, subject: str, call: Call, attempt: int = 1, *, within: Within | None = None
+    ) -> str:
         """See `core.ports.Sender.submit`. `attempt` above 1: the earlier ones have failed."""
         async with self._submitting:
             slot = await self._find(subject, call.act, attempt)
             if slot is None:
-                slot = await self._sign(subject, call, attempt)
+                slot = await self._sign(subject, call, attempt, within)
         if slot.state is SlotState.SIGNED:
             await self._send(slot)
         elif slot.block and (slot.state is SlotState.FINAL or not slot.ok):
@@ -105,12 +139,51 @@ class SlotSender:
         async with self._store.unit() as unit:
             return await unit.slot(self._chain_id, self.address, (subject, act, attempt))
 
-    async def _sign(self, subject: str, call: Call, attempt: int) -> Slot:
+    async def _sign(
+        self, subject: str, call: Call, attempt: int, within: Within | None = None
+    ) -> Slot:
         fields = await self._priced(call)
         on_chain = await self._nonce("latest")
         async with self._store.unit() as unit:
-            nonce = max(on_chain, await unit.next_nonce(self._chain_id, self.address))
-            return await self._take_slot(unit, nonce, fields, subject, call, attempt)
+            nonce = await self._choose(unit, on_chain)
+            if nonce is not None:
+                slot = await self._take_slot(unit, nonce, fields, subject, call, attempt)
+                if within is not None:
+                    await within(unit, slot)
+                return slot
+        raise self._still()
+
+    async def check(self) -> None:
+        """Raise Quarantined if the chain and our database do not agree whose nonces were used."""
+        on_chain = await self._nonce("latest")
+        async with self._store.unit() as unit:
+            nonce = await self._choose(unit, on_chain)
+        if nonce is None:
+            raise self._still()
+
+    async def _choose(self, unit: Unit, on_chain: int) -> int | None:
+        counted = await unit.next_nonce(self._chain_id, self.address)
+        return await self._nonces.choose(unit, on_chain, counted)
+
+    def _still(self) -> Quarantined:
+        return Quarantined(
+            f"the signer {self.address} stands still: its nonces were used by somebody else.",
+            hint="See SignerQuarantined among the events; nothing is signed until it is released.",
+        )
+
+    async def cancel(self, subject: str, act: str, attempt: int = 1) -> str:
+        """Put a transfer of nothing into the slot: whichever bytes are mined decide. Its hash.
+
+        Raises StateMoved where it is too late for that, or there is no such slot.
+        """
+        slot = await self._find(subject, act, attempt)
+        open_ = slot is not None and slot.state in (SlotState.SIGNED, SlotState.SENT)
+        nothing = {"to": bytes(hex_bytes(self.address)), "value": 0, "data": b"", "gas": 21_000}
+        dearer = await self._bump(slot, nothing) if slot and open_ else None
+        if dearer is None:
+            raise StateMoved(f"the {act} transaction of {subject} cannot be taken back any more.")
+        await self._send(dearer)
+        return dearer.attempts[-1].tx
 
     async def _take_slot(
         self,
@@ -210,7 +283,9 @@ class SlotSender:
         is_new = sent.state is not slot.state
         await self._move(slot, sent, *([self._about(slot, ev.TransactionSent)] if is_new else []))
 
-    async def _move(self, before: Slot, after: Slot, *facts: ev.Event) -> Slot | None:
+    async def _move(
+        self, before: Slot, after: Slot, *facts: ev.Event, within: Within | None = None
+    ) -> Slot | None:
         """Store `after` and its facts. None if the slot has moved while we waited for the node."""
         key = (before.subject, before.act, before.attempt)
         async with self._store.unit() as unit:
@@ -219,17 +294,22 @@ class SlotSender:
             await unit.put_slot(after)
             for fact in facts:
                 await unit.record(fact)
+            if within is not None:
+                await within(unit, after)
         return after
 
-    async def _bump(self, slot: Slot) -> Slot | None:
-        """A new attempt of the same slot at the market's price, stored. None at the cap."""
+    async def _bump(self, slot: Slot, instead: dict[str, Any] | None = None) -> Slot | None:
+        """A new attempt of the same slot at the market's price, stored. None at the cap.
+
+        `instead`: other content than that of the attempt before.
+        """
         fields = _fields_of(slot.attempts[-1].raw)
         block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
         tip = max(_bumped(fields["maxPriorityFeePerGas"]), await self._suggested_tip())
         fee = max(_bumped(fields["maxFeePerGas"]), 2 * _base_fee(block) + tip)
         if fee > MAX_FEE_WEI or len(slot.attempts) >= MAX_ATTEMPTS:
             return None
-        fields |= {"maxFeePerGas": fee, "maxPriorityFeePerGas": tip}
+        fields |= {"maxFeePerGas": fee, "maxPriorityFeePerGas": tip, **(instead or {})}
         raw, tx = self._signer.sign_transaction(fields)
         attempts = (*slot.attempts, Attempt(tx, raw))
         dearer = replace(slot, state=SlotState.SIGNED, attempts=attempts, sent_ms=0)
@@ -313,7 +393,8 @@ class SlotSender:
         if view.nonce > slot.nonce and await self._is_taken(slot, view):
             lost = replace(slot, state=SlotState.LOST, ok=False, block=None)
             text = f"nonce {slot.nonce} of {self.address} was used by another transaction."
-            await self._move(slot, lost, self._failed(lost, NonceTaken(text)))
+            why = self._failed(lost, NonceTaken(text))
+            await self._move(slot, lost, why, within=self._nonces.lost)
             return
         if slot.block is not None:
             seen = await self._block_at(slot.block.number, view)
@@ -386,6 +467,8 @@ class SlotSender:
         call = Call(FILL, self.address, b"")
         fields = await self._priced(call)
         async with self._store.unit() as unit:
+            if not await self._nonces.fills(unit, nonce):
+                return
             slot = await self._take_slot(unit, nonce, fields, "", call, nonce)
         await self._send(slot)
 

@@ -7,7 +7,7 @@ Everything that waits is async, and only async (agreement 1). Adapters live in `
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from workbench.core.errors import InputError
 from workbench.core.events import BlockRef, Event
+from workbench.core.ledger import Account, Transfer
+from workbench.core.payout import Payout, State, Verdict
 from workbench.core.x402 import Authorization, Domain, Permit, Terms, TransferAuthorization
 
 
@@ -194,16 +196,23 @@ class Signer(Protocol):
         """EIP-1559 transaction: its raw bytes and its hash, as 0x hex."""
 
 
+Within = Callable[[Any, "Slot"], Awaitable[None]]
+"""What else belongs to the transaction (a Unit) that stores a slot."""
+
+
 class Sender(Protocol):
     """One signer's nonce slots. Acts are keyed, so that asking twice acts once."""
 
     address: str
 
-    async def submit(self, subject: str, call: Call, attempt: int = 1) -> str:
+    async def submit(
+        self, subject: str, call: Call, attempt: int = 1, *, within: Within | None = None
+    ) -> str:
         """Sign, store and send `call` under the key (subject, act, attempt): its tx hash.
 
         A key that has a slot already gets its hash back. Raises what the node's simulation says
-        before any slot is taken.
+        before any slot is taken. `within` is done in the transaction that stores a new slot: what
+        it raises leaves none.
         """
 
     async def pump(self) -> None:
@@ -310,3 +319,125 @@ class Store(Protocol):
 
     def unit(self) -> AbstractAsyncContextManager[Unit]:
         """Commits on leaving, rolls back on an exception. Raises StoreError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What was answered under an idempotency key, for ever; `fingerprint` of what was asked."""
+
+    fingerprint: str
+    status: int
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A signer in our database: its first nonce here, and why it stands still ("" if it acts)."""
+
+    first_nonce: int
+    quarantine: str = ""
+
+
+class Ledger(Unit, Protocol):
+    """A transaction of a store that also keeps accounts, transfers and payouts."""
+
+    async def account(self, account_id: str) -> Account | None: ...
+    async def accounts(self) -> Sequence[Account]: ...
+    async def open_account(self, account: Account) -> None:
+        """A new account, unless it is there."""
+
+    async def transfer(self, transfer: Transfer) -> None:
+        """One line more. Raises InsufficientCredits (an overdraft), LedgerRefused (nonsense)."""
+
+    async def transfers(
+        self, after: int = 0, limit: int | None = None, account_id: str | None = None
+    ) -> Sequence[tuple[int, str, Transfer]]:
+        """Lines by sequence number, with their hashes, those after `after` only."""
+
+    async def payout(self, payout_id: str) -> Payout | None: ...
+    async def put_payout(self, payout: Payout) -> None:
+        """Insert or replace."""
+
+    async def payouts(
+        self, *states: State, user_id: str | None = None, limit: int | None = None
+    ) -> Sequence[Payout]:
+        """Payouts in these states (none named: in any), oldest first; a user's newest first."""
+
+    async def count_payouts(self) -> dict[State, int]: ...
+    async def credits_since(
+        self, at_ms: int, *, user_id: str | None = None, address: str | None = None
+    ) -> int:
+        """Credits of payouts requested after `at_ms` that were not taken back."""
+
+    async def answered(self, scope: str, key: str) -> Answered | None: ...
+    async def answer(self, scope: str, key: str, answered: Answered, at_ms: int) -> None: ...
+    async def signer(self, chain_id: int, address: str) -> Standing | None: ...
+    async def put_signer(self, chain_id: int, address: str, standing: Standing) -> None: ...
+
+
+class LedgerBook(Protocol):
+    """The payout service's database."""
+
+    def unit(self) -> AbstractAsyncContextManager[Ledger]:
+        """Commits on leaving, rolls back on an exception. Raises StoreError."""
+
+    def lease(self) -> bool:
+        """Whether this process is the one that sends; taken if it is free, kept until it ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """The paying account at a final block: its balances in base units, its nonce."""
+
+    block: int
+    asset: int
+    native: int
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """One transfer out of the wallet, or into it, in a final block."""
+
+    tx: str
+    log_index: int
+    block: int
+    incoming: bool
+    amount: int
+
+
+class Payments(Protocol):
+    """One wallet that pays one asset on one chain."""
+
+    asset: str
+    native: str
+    symbol: str
+    decimals: int
+    address: str
+    token: str | None
+
+    def receiver(self, text: str) -> str:
+        """An address in lower case. Raises InvalidAddress for what cannot be one of a receiver."""
+
+    def checksum(self, address: str) -> str: ...
+    def explorer(self, tx: str) -> str:
+        """A page about a transaction, "" where none is known."""
+
+    async def check(self) -> None:
+        """Raise WrongChain, ContractNotFound or InvalidSetting before anything is promised."""
+
+    async def call(self, payout: Payout) -> Call:
+        """The transaction that pays it; from now on the signer may sign it."""
+
+    def expect(self, payout: Payout) -> None:
+        """The signer may sign for this payout (again, after a restart)."""
+
+    def forget(self, payout: Payout) -> None: ...
+    async def judge(self, payout: Payout, slot: Slot) -> Verdict:
+        """What the final block says, read at that block for all attempts. Raises RpcFault."""
+
+    async def wallet(self, final: bool = True) -> Wallet:
+        """At the final block, or at the newest."""
+
+    async def movements(self, after: int, upto: int) -> Sequence[Movement]:
+        """The token's transfers from and to the wallet in blocks after..upto; none for native."""

@@ -22,11 +22,12 @@ from sqlalchemy import (
     exc,
     func,
     insert,
+    make_url,
     select,
 )
 from sqlalchemy.pool import StaticPool
 
-from workbench.core.errors import StoreError
+from workbench.core.errors import StoreBusy, StoreError
 from workbench.core.events import BlockOrphaned, BlockRef, Event, fact_id, from_json, to_json
 from workbench.core.ports import Attempt, Slot, SlotState
 from workbench.core.x402 import Authorization
@@ -224,8 +225,10 @@ class SqlStore:
     the places where a crash matters, and where tests and the simulator let one happen.
     """
 
+    unit_kind: type[SqlUnit] = SqlUnit
+
     def __init__(self, url: str = "sqlite://") -> None:
-        self.url = url
+        self.url = make_url(url).render_as_string()  # Without a password: errors name it.
         self.before_commit: Callable[[], None] = lambda: None
         self.after_commit: Callable[[], None] = lambda: None
         self._busy = False
@@ -233,7 +236,7 @@ class SqlStore:
         try:
             metadata.create_all(self._engine)
         except exc.DBAPIError as why:
-            raise _mapped(url, why) from why
+            raise self.mapped(why) from why
 
     @asynccontextmanager
     async def unit(self) -> AsyncIterator[SqlUnit]:
@@ -245,16 +248,20 @@ class SqlStore:
         self._busy = True
         try:
             with self._engine.begin() as connection:
-                unit = SqlUnit(connection)
+                unit = self.unit_kind(connection)
                 yield unit
                 if unit.changed:
                     self.before_commit()
         except exc.DBAPIError as why:
-            raise _mapped(self.url, why) from why
+            raise self.mapped(why) from why
         finally:
             self._busy = False
         if unit.changed:
             self.after_commit()
+
+    def mapped(self, why: exc.DBAPIError) -> StoreError:
+        """The database's error as one of ours."""
+        return _mapped(self.url, why)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -274,7 +281,16 @@ def _raw(connection: Connection) -> Any:
     return connection.connection.driver_connection
 
 
+PASSING = ("locked", "full", "disk i/o", "lock timeout", "connection", "no space")
+"""What a database says of troubles that pass."""
+
+
 def _mapped(url: str, why: exc.DBAPIError) -> StoreError:
+    if isinstance(why, exc.OperationalError) and any(w in str(why.orig).lower() for w in PASSING):
+        return StoreBusy(
+            f"the database {url} refused: {str(why.orig).strip()}.",
+            hint="Nothing was written. Check that no other service uses the file, and the disk's space.",
+        )
     return StoreError(
         f"the database {url} refused: {why.orig}.",
         hint="Check that the folder exists, is writable, and that no other service uses the file.",
@@ -287,6 +303,8 @@ def sqlite_url(path: Path) -> str:
 
 
 def _engine(url: str) -> Engine:
+    if make_url(url).get_backend_name() == "postgresql":
+        return _postgres(url)
     memory = url == "sqlite://"
     options: dict[str, Any] = {"poolclass": StaticPool} if memory else {}
     arguments = {"check_same_thread": False, "isolation_level": None}
@@ -302,5 +320,22 @@ def _engine(url: str) -> Engine:
     def _begin(connection: Connection) -> None:
         # IMMEDIATE: two writers meet here, and not at their commits.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+WRITERS = 0x5E771E
+"""PostgreSQL's advisory lock that stands for the one writer."""
+
+
+def _postgres(url: str) -> Engine:
+    """One writer at a time, as with SQLite: sequence numbers are in the order of commits."""
+    driver = make_url(url).set(drivername="postgresql+psycopg")
+    options = {"options": "-c lock_timeout=5000 -c synchronous_commit=on"}
+    engine = create_engine(driver, connect_args=options, pool_pre_ping=True)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS})")
 
     return engine
