@@ -63,7 +63,7 @@ def main(verbose: bool) -> None:
     "--amount", type=_AmountType(), default=100 * 10**18, help=f"YPS to buy, {AMOUNT_HELP}."
 )
 @click.option("--ports", type=click.Choice(["fixed", "auto"]), default="fixed",
-              help="fixed: 8402, 8403, 5000 or as set; auto: free ones.")  # fmt: skip
+              help="fixed: 8402, 8403, 5000, 8080 or as set; auto: free ones.")  # fmt: skip
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"),
               help="Folder in which the run is kept.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Progress on stderr; last line is JSON.")
@@ -91,7 +91,7 @@ def demo(amount: int, ports: str, runs: Path, as_json: bool) -> None:
 
 @main.command()
 @click.option("--ports", type=click.Choice(["fixed", "auto"]), default="fixed",
-              help="fixed: 8402, 8403, 5000 or as set; auto: free ones.")  # fmt: skip
+              help="fixed: 8402, 8403, 5000, 8080 or as set; auto: free ones.")  # fmt: skip
 @click.option("--chain-id", type=click.IntRange(1, 2**53),
               help="80002 rehearses Amoy.  [default: 31337, or the fork's own]")  # fmt: skip
 @click.option("--fork", metavar="URL", help="Build on a copy of the chain at this RPC URL.")
@@ -100,7 +100,7 @@ def demo(amount: int, ports: str, runs: Path, as_json: bool) -> None:
 def up(
     ports: str, chain_id: int | None, fork: str | None, fork_block: int | None, as_json: bool
 ) -> None:
-    """Run a chain, the seller, the facilitator and the tracker until Ctrl-C.
+    """Run a chain, the seller, the facilitator, the tracker and payouts until Ctrl-C.
 
     Writes .workbench/world.json (readable by you alone), so that `workbench buy` and notebooks in
     this folder find the world. Everything ends with this command.
@@ -202,6 +202,7 @@ PARTS = {
     "seller": "SELLER_PRIVATE_KEY, the contract addresses, POLYGON_AMOY_RPC_URL, FACILITATOR_URL",
     "facilitator": "PRIVATE_KEY, the contract addresses, POLYGON_AMOY_RPC_URL",
     "tracker": "the contract addresses, POLYGON_AMOY_RPC_URL, SELLER_URL, FACILITATOR_URL",
+    "payouts": "WEB3_PROVIDER_URL, PAYOUT_PRIVATE_KEY",
 }
 """The services that run alone, and the settings each needs."""
 
@@ -210,10 +211,11 @@ for _name in PARTS:
 
 
 async def _run_part(name: str, settings: Any) -> None:
-    from workbench.live import live_part
+    from workbench.live import live_part, live_payouts
 
     stop = _stop_on_signals()
-    async with await live_part(name, settings) as served:
+    part = live_payouts(settings) if name == "payouts" else live_part(name, settings)
+    async with await part as served:
         click.echo(f"{name} {served.url(name)}, chain {served.place.chain_id} (Ctrl-C ends it)")
         while not stop.is_set() and not served.failures:
             await _wait(stop)
@@ -312,7 +314,7 @@ async def _wait(stop: asyncio.Event) -> None:
 
 
 def _tell_world(description: dict[str, Any]) -> None:
-    for name in ("tracker", "seller", "facilitator", "rpc"):
+    for name in ("tracker", "seller", "facilitator", "payouts", "rpc"):
         click.echo(f"  {name:12} {description[f'{name}_url']}")
     click.echo(f"  {'chain id':12} {description['chain_id']}")
     if fork := description.get("fork"):

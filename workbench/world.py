@@ -26,7 +26,6 @@ from workbench.run import Run
 from workbench.services.buyer import Buyer
 from workbench.sim.http import InProcessHttp
 from workbench.sim.loop import VirtualClock, VirtualLoop
-from workbench.store.sql import SqlStore
 from workbench.wiring import (
     Keys,
     Rules,
@@ -35,6 +34,7 @@ from workbench.wiring import (
     address_of_key,
     audit_world,
     balances,
+    store_for,
 )
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ T = TypeVar("T")
 BLOCK_TIME_S = 1
 BASE_FEE_WEI = 10**9
 SELLER_URL, FACILITATOR_URL = "http://seller", "http://facilitator"
-SERVICES = ("seller", "facilitator", "tracker")
+SERVICES = ("seller", "facilitator", "tracker", "payouts")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class World:
         self.node, self.deployment, self.seed = node, deployment, seed
         self._addresses, self._keys, self._rules = addresses, keys, rules
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="world")
-        self.stores = {name: SqlStore() for name in SERVICES}
+        self.stores = {name: store_for(name) for name in SERVICES}
         self.random = SeededRandomness(seed)
         self.rpc = DirectRpc(node.url)
         head = self.rpc.now("eth_getBlockByNumber", "latest", False)
@@ -225,6 +225,8 @@ class World:
             service = self.seller = self.wiring.seller()
         elif name == "facilitator":
             service = self.facilitator = await self.wiring.facilitator()
+        elif name == "payouts":
+            service = self.payouts = await self.wiring.payouts()
         else:
             service = self.tracker = self.wiring.tracker()
         self.http.services[f"http://{name}"] = service

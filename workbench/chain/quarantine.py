@@ -41,6 +41,14 @@ class Quarantine(CountOn):
         text = f"nonce {slot.nonce}, taken for {slot.subject}, went to a foreign transaction"
         await self._stop(unit, standing, slot.nonce, text)
 
+    async def stop(self, unit: Any, nonce: int, reason: str) -> None:
+        await self._stop(unit, await self._standing(unit, nonce), nonce, reason)
+
+    async def release(self, unit: Any, on_chain: int) -> None:
+        standing = await self._standing(unit, on_chain)
+        first = max(standing.first_nonce, on_chain)
+        await unit.put_signer(self._chain_id, self._address, Standing(first))
+
     async def _standing(self, unit: Ledger, on_chain: int) -> Standing:
         """A key that this database never saw begins at the chain's own nonce."""
         standing = await unit.signer(self._chain_id, self._address)

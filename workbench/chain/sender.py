@@ -94,6 +94,12 @@ class CountOn:
     async def lost(self, unit: Any, slot: Slot) -> None:
         """A slot's nonce went to somebody else, and that is final. In that fact's transaction."""
 
+    async def stop(self, unit: Any, nonce: int, reason: str) -> None:
+        """Something was found that a person must look at."""
+
+    async def release(self, unit: Any, on_chain: int) -> None:
+        """A person has looked."""
+
 
 class SlotSender:
     """The slots of one signer in one service's store. See `core.ports.Sender`."""
@@ -170,6 +176,17 @@ class SlotSender:
             f"the signer {self.address} stands still: its nonces were used by somebody else.",
             hint="See SignerQuarantined among the events; nothing is signed until it is released.",
         )
+
+    async def stop(self, nonce: int, reason: str) -> None:
+        """See `core.ports.PayoutSender.stop`."""
+        async with self._store.unit() as unit:
+            await self._nonces.stop(unit, nonce, reason)
+
+    async def release(self) -> None:
+        """See `core.ports.PayoutSender.release`."""
+        on_chain = await self._nonce("latest")
+        async with self._store.unit() as unit:
+            await self._nonces.release(unit, on_chain)
 
     async def cancel(self, subject: str, act: str, attempt: int = 1) -> str:
         """Put a transfer of nothing into the slot: whichever bytes are mined decide. Its hash.

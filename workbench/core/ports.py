@@ -222,6 +222,22 @@ class Sender(Protocol):
         """Wait until the act is mined. Raises TransactionTimeout, or the revert's error."""
 
 
+class PayoutSender(Sender, Protocol):
+    """A sender whose key is nobody else's."""
+
+    async def check(self) -> None:
+        """Raise Quarantined if the chain has used nonces that our database does not know."""
+
+    async def cancel(self, subject: str, act: str, attempt: int = 1) -> str:
+        """Put a transfer of nothing into the slot. Raises StateMoved where it is too late."""
+
+    async def stop(self, nonce: int, reason: str) -> None:
+        """Quarantine the signer: something was found that a person must look at."""
+
+    async def release(self) -> None:
+        """A person has looked: the signer goes on at the chain's next nonce."""
+
+
 class Watcher(Protocol):
     async def poll(self) -> None:
         """Bring the journal up to the chain's head: new facts, and orphaned blocks."""
@@ -359,7 +375,11 @@ class Ledger(Unit, Protocol):
         """Insert or replace."""
 
     async def payouts(
-        self, *states: State, user_id: str | None = None, limit: int | None = None
+        self,
+        *states: State,
+        user_id: str | None = None,
+        tx: str | None = None,
+        limit: int | None = None,
     ) -> Sequence[Payout]:
         """Payouts in these states (none named: in any), oldest first; a user's newest first."""
 
@@ -373,6 +393,10 @@ class Ledger(Unit, Protocol):
     async def answer(self, scope: str, key: str, answered: Answered, at_ms: int) -> None: ...
     async def signer(self, chain_id: int, address: str) -> Standing | None: ...
     async def put_signer(self, chain_id: int, address: str, standing: Standing) -> None: ...
+    async def reconciled(self) -> tuple[int, str] | None:
+        """Block and result (JSON) of the newest reconciliation."""
+
+    async def reconcile(self, block: int, at_ms: int, data: str) -> None: ...
 
 
 class LedgerBook(Protocol):

@@ -128,6 +128,14 @@ signer = Table(
     Column("quarantine", Text),
 )
 
+reconciliation = Table(
+    "reconciliation",
+    metadata,
+    Column("block", BigInteger, primary_key=True),
+    Column("at_ms", BigInteger),
+    Column("data", Text),
+)
+
 
 class LedgerUnit(SqlUnit):
     """One transaction; see `core.ports.Ledger`."""
@@ -181,12 +189,18 @@ class LedgerUnit(SqlUnit):
             self._db.execute(insert(payout).values(row))
 
     async def payouts(
-        self, *states: State, user_id: str | None = None, limit: int | None = None
+        self,
+        *states: State,
+        user_id: str | None = None,
+        tx: str | None = None,
+        limit: int | None = None,
     ) -> Sequence[Payout]:
         query = select(payout).order_by(payout.c.at_ms, payout.c.id)
         if user_id is not None:
             newest_first = (payout.c.at_ms.desc(), payout.c.id.desc())
             query = select(payout).where(payout.c.user_id == user_id).order_by(*newest_first)
+        if tx is not None:
+            query = query.where(payout.c.tx == tx)
         if states:
             query = query.where(payout.c.state.in_([state.value for state in states]))
         return [_payout(row) for row in self._db.execute(query.limit(limit))]
@@ -231,6 +245,18 @@ class LedgerUnit(SqlUnit):
         if not self._db.execute(update(signer).where(this).values(asdict(standing))).rowcount:
             row = {"chain_id": chain_id, "address": address, **asdict(standing)}
             self._db.execute(insert(signer).values(row))
+
+    async def reconciled(self) -> tuple[int, str] | None:
+        newest = select(reconciliation).order_by(reconciliation.c.block.desc()).limit(1)
+        row = self._db.execute(newest).first()
+        return (row.block, row.data) if row else None
+
+    async def reconcile(self, block: int, at_ms: int, data: str) -> None:
+        self.changed = True
+        row = {"at_ms": at_ms, "data": data}
+        this = update(reconciliation).where(reconciliation.c.block == block)
+        if not self._db.execute(this.values(row)).rowcount:
+            self._db.execute(insert(reconciliation).values(block=block, **row))
 
 
 def _account(row: Any) -> Account:

@@ -289,7 +289,7 @@ def _mapped(url: str, why: exc.DBAPIError) -> StoreError:
     if isinstance(why, exc.OperationalError) and any(w in str(why.orig).lower() for w in PASSING):
         return StoreBusy(
             f"the database {url} refused: {str(why.orig).strip()}.",
-            hint="Nothing was written. Check that no other service uses the file, and the disk's space.",
+            hint="Nothing was written. Check that no other service uses the file, and the disk.",
         )
     return StoreError(
         f"the database {url} refused: {why.orig}.",

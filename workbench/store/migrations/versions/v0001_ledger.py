@@ -96,6 +96,7 @@ def _tables(sqlite: bool) -> list[str]:
         "CREATE INDEX payout_user ON payout(user_id, at_ms)",
         "CREATE INDEX payout_address ON payout(address, at_ms)",
         "CREATE INDEX payout_time ON payout(at_ms)",
+        "CREATE INDEX payout_tx ON payout(tx)",
         """CREATE TABLE answer (
             scope TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL,
             status INTEGER NOT NULL, body TEXT NOT NULL, at_ms BIGINT NOT NULL,
@@ -103,6 +104,8 @@ def _tables(sqlite: bool) -> list[str]:
         """CREATE TABLE signer (
             chain_id BIGINT NOT NULL, address TEXT NOT NULL, first_nonce BIGINT NOT NULL,
             quarantine TEXT NOT NULL, PRIMARY KEY(chain_id, address))""",
+        """CREATE TABLE reconciliation (
+            block BIGINT PRIMARY KEY, at_ms BIGINT NOT NULL, data TEXT NOT NULL)""",
     ]
 
 
