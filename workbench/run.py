@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from workbench.core.audit import Balance
+from workbench.core.audit import Balance, sometimes
 from workbench.core.errors import StoreError
-from workbench.core.events import Event, from_json, to_json
+from workbench.core.events import Event, InvariantBroken, from_json, to_json
+from workbench.core.settlement import merge
+from workbench.scenario import Scenario
 from workbench.services.buyer import Purchase
 
 if TYPE_CHECKING:
@@ -25,13 +27,18 @@ FORMAT = 1
 class Run:
     """What happened: facts, and the tables and charts that are made of nothing else.
 
-    `purchase` is what this run is about, or None for everything in a world.
+    `purchase` is what this run is about, or None for everything in a world. `scenario` and `seed`
+    are what it was made from, where it was a scenario's; `settings` what the run was told beside.
     """
 
     events: tuple[Event, ...] = field(repr=False)
     balances_seen: tuple[Balance, ...] = field(repr=False, default=())
     purchase: Purchase | None = None
     chain_id: int = 0
+    scenario: Scenario | None = field(repr=False, default=None)
+    seed: int = 0
+    finished: bool = True
+    """False where the run was stopped before its end."""
 
     @property
     def settlement_id(self) -> str | None:
@@ -84,9 +91,36 @@ class Run:
         return Chart(charts.timeline(self.timeline(), self.facts))
 
     @property
+    def trace_hash(self) -> str:
+        """SHA-256 of `events.jsonl`: equal for the same scenario and seed, wherever it runs."""
+        return hashlib.sha256(self._journal().encode()).hexdigest()
+
+    @property
     def name(self) -> str:
         """Twelve hex digits of what happened: equal facts, equal name."""
-        return hashlib.sha256(self._journal().encode()).hexdigest()[:12]
+        return self.trace_hash[:12]
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How many settlements ended how, by status."""
+        counts: dict[str, int] = {}
+        for settlement in merge(self.events).values():
+            counts[settlement.status] = counts.get(settlement.status, 0) + 1
+        return dict(sorted(counts.items()))
+
+    @property
+    def invariants_broken(self) -> dict[str, int]:
+        """How often each invariant was found broken; empty for a sound run."""
+        counts: dict[str, int] = {}
+        for fact in self.events:
+            if isinstance(fact, InvariantBroken):
+                counts[fact.invariant] = counts.get(fact.invariant, 0) + 1
+        return counts
+
+    @property
+    def sometimes(self) -> dict[str, int]:
+        """How often each rare path was taken; a run that never took one has not tested it."""
+        return sometimes(self.events)
 
     def _journal(self) -> str:
         return "".join(f"{to_json(fact)}\n" for fact in self.events)
@@ -99,6 +133,8 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         about: dict[str, Any] = {"format": FORMAT, "chain_id": self.chain_id}
         about |= {"purchase": asdict(self.purchase) if self.purchase else None}
+        about |= {"seed": self.seed, "finished": self.finished, "trace_hash": self.trace_hash}
+        about |= {"scenario": json.loads(self.scenario.to_json()) if self.scenario else None}
         (folder / "events.jsonl").write_text(self._journal())
         (folder / "run.json").write_text(json.dumps(about, indent=1))
         (folder / "balances.json").write_text(json.dumps(self._balance_rows(), indent=1))

@@ -170,15 +170,17 @@ class Wiring:
             poll_s=self.rules.poll_s,
         )
 
-    def buyer(self, key: str | None = None) -> Buyer:
+    def buyer(self, key: str | None = None, rules: BuyerRules | None = None) -> Buyer:
+        """`key` and `rules`: another buyer's than the settings'."""
         chain, own = self.chain("buyer"), self.rules.own_rate_e8
+        rates = self.market or (FixedRate(own) if own is not None else HookRate(chain))
         return Buyer(
             chain=chain,
             signer=KeySigner(key or self.keys.buyer),
             http=self.http("buyer"),
             clock=self.clock("buyer"),
-            rates=FixedRate(own) if own is not None else HookRate(chain),
-            rules=buyer_rules(self.rules),
+            rates=rates,
+            rules=rules or buyer_rules(self.rules),
         )
 
 

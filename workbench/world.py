@@ -57,16 +57,16 @@ RPC_SITES = [site for site in FAULT_SITES if site.startswith(("rpc.", "tx."))]
 class Conditions:
     """How it is to live in a world: the chain's pace and fees, latencies, faults, the market.
 
-    Faults stop after `faults_s` seconds of virtual time. `slow_ms`: how long a host takes to
-    answer. `market`: EUR/USD outside the pool; the keeper and the buyers look there.
+    `slow_ms`: how long a host takes to answer. `market`: EUR/USD outside the pool; the keeper and
+    the buyers look there. `on_launch` gets each service, by name, before it starts.
     """
 
     chain: Chain = field(default_factory=Chain)
     faults: tuple[Fault, ...] = ()
-    faults_s: int = 0
     slow_ms: dict[str, int] = field(default_factory=dict)
     market: RateSource | None = None
     prices: PriceSource | None = None
+    on_launch: Callable[[str, Service], None] = lambda name, service: None
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,6 @@ class World:
         self.faults = Faults(
             self.conditions.faults,
             self.dice,
-            self.conditions.faults_s,
             lambda: self.clock.now_ms(),  # noqa: PLW0108 - the clock is another after a restore
             self.tell,
         )
@@ -335,6 +334,7 @@ class World:
             service = self.facilitator = await self.wiring.facilitator()
         else:
             service = self.tracker = self.wiring.tracker()
+        self.conditions.on_launch(name, service)
         self.http.services[f"http://{name}"] = service
         self._tasks[name] = asyncio.ensure_future(service.run())
 
@@ -370,9 +370,28 @@ class World:
 
     async def _advance(self, blocks: int) -> int:
         # Equal timers fire in the order they were set: the miner's and the services' before ours.
-        await self.clock.sleep(blocks * self.conditions.chain.block_time_ms / 1000)
-        await self._check_tasks()
+        await self.pass_time(blocks * self.conditions.chain.block_time_ms / 1000)
         return (await self.chain.head()).number
+
+    # --- For whoever plays a scenario, inside the loop (see `do`) ---
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run this in the world's own loop and thread, and wait for it."""
+        return self._do(work)
+
+    async def pass_time(self, seconds: float) -> None:
+        """Virtual seconds, everybody at work. Raises what a service could not go on after."""
+        await self.clock.sleep(seconds)
+        await self._check_tasks()
+
+    async def begin_faults(self) -> None:
+        """From now on faults fire; nothing before this block is ever taken back."""
+        self.miner.keep((await self.chain.head()).number)
+        self.faults.begin()
+
+    async def end_faults(self) -> None:
+        """No new faults; services that are down come back as they were to."""
+        self.faults.end()
 
     async def _check_tasks(self) -> None:
         for task in self._tasks.values():

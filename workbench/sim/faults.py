@@ -25,34 +25,36 @@ class Crashed(BaseException):
 class _Site:
     fault: Fault
     chance: Random
-    first_ms: int
-    last_ms: int
 
 
 class Faults:
     """The faults of one run. `tell` takes each as the fact that it is.
 
-    Times of the scenario count from `began_ms` (Unix milliseconds); `now_ms` is the world's clock.
+    Nothing fires before `begin` and after `end`. `now_ms` is the world's clock (Unix ms).
     """
 
     def __init__(
         self,
         ordered: Iterable[Fault],
         dice: Dice,
-        duration_s: int,
         now_ms: Callable[[], int],
         tell: Callable[[FaultInjected], None],
     ) -> None:
         self._now_ms, self._tell, self._sites = now_ms, tell, dict[str, list[_Site]]()
-        self.quiet = False
-        began = now_ms()
+        self._began_ms = 0
+        self.quiet = True
         for n, fault in enumerate(ordered):
             chance = dice.stream("fault", fault.site, n)
-            if chance.randrange(MILLION) >= fault.active_ppm:
-                continue
-            last = began + min(fault.stop_s or duration_s, duration_s) * 1000
-            site = _Site(fault, chance, began + fault.start_s * 1000, last)
-            self._sites.setdefault(fault.site, []).append(site)
+            if chance.randrange(MILLION) < fault.active_ppm:
+                self._sites.setdefault(fault.site, []).append(_Site(fault, chance))
+
+    def begin(self) -> None:
+        """From now on faults fire, and their times count."""
+        self._began_ms, self.quiet = self._now_ms(), False
+
+    def end(self) -> None:
+        """No fault any more: what is broken may heal."""
+        self.quiet = True
 
     def may(self, *sites: str) -> bool:
         """Whether any of these sites is on at all in this run."""
@@ -64,7 +66,7 @@ class Faults:
             return None
         now = self._now_ms()
         for each in self._sites[site]:
-            if not each.first_ms <= now < each.last_ms:
+            if not each.fault.start_s <= (now - self._began_ms) / 1000 < each.fault.stop_s:
                 continue
             if each.chance.randrange(MILLION) < each.fault.chance_ppm:
                 parameter = each.chance.randint(each.fault.low, each.fault.high)

@@ -53,3 +53,13 @@ def _normal(chance: Random) -> int:
     machines.
     """
     return sum(chance.randrange(ONE) for _ in range(12)) - 6 * ONE
+
+
+class MarketRate:
+    """The market as parties see it: the rate as of the last step. A `RateSource`."""
+
+    def __init__(self, path: EurUsd) -> None:
+        self.path = path
+
+    async def usdc_per_eurc_e8(self) -> int:
+        return self.path.rate_e8

@@ -33,6 +33,10 @@ class Miner:
         self.before_block: list[Callable[[], Awaitable[None]]] = []
         self.after_block: list[Callable[[int], Awaitable[None]]] = []
 
+    def keep(self, number: int) -> None:
+        """No reorg goes below this block."""
+        self._first = number
+
     async def run(self) -> None:
         """A block at every multiple of the block time, until cancelled."""
         while True:
