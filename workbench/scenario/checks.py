@@ -76,7 +76,7 @@ def _deadlines(scenario: Scenario) -> Iterator[Found]:
             "settle_within",
             (
                 f"{scenario.settle_s} s are less than one settlement may take: quote_lifetime "
-                f"{lifetime} s + swap_window {window} s + {_s(confirm_ms)} ({confirmations}) "
+                f"{lifetime} s + swap_window {window} s + confirmations {_s(confirm_ms)} "
                 f"= {_s(longest_ms)}."
             ),
         )

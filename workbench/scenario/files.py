@@ -115,7 +115,8 @@ def words(scenario: Scenario) -> dict[str, Any]:
             del said["stop"]
         faults.setdefault(fault.site, []).append(said)
     plain = {site: each[0] if len(each) == 1 else each for site, each in faults.items()}
-    return {**told, "faults": plain, "plant": told.pop("plant")}
+    plant = told.pop("plant")
+    return {**told, "faults": plain, "plant": plant}
 
 
 def _section_words(section: Section, value: Any) -> dict[str, Any]:

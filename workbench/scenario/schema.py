@@ -21,19 +21,25 @@ def schema_json() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Settlement Workbench scenario",
         **schema,
+        "$defs": {site: _fault(section) for site, section in FAULTS.items()},
     }
 
 
 def _faults() -> dict[str, Any]:
     sites = {}
-    for name, section in FAULTS.items():
-        chance = section.item("chance")
-        assert chance is not None
-        assert isinstance(chance.kind, Kind)
-        one = {"anyOf": [chance.kind.schema, _section(section)]}
-        told = f"{FAULT_SITES[name].does}; chance is each {FAULT_SITES[name].each}"
+    for name, site in FAULT_SITES.items():
+        one = {"$ref": f"#/$defs/{name}"}
+        told = f"{site.does}; chance is each {site.each}"
         sites[name] = {"description": told, "anyOf": [one, {"type": "array", "items": one}]}
     return {"type": "object", "properties": sites, "additionalProperties": False}
+
+
+def _fault(section: Section) -> dict[str, Any]:
+    """Its settings, or its chance alone."""
+    chance = section.item("chance")
+    assert chance is not None
+    assert isinstance(chance.kind, Kind)
+    return {"anyOf": [chance.kind.schema, _section(section)]}
 
 
 def _section(section: Section) -> dict[str, Any]:
