@@ -118,6 +118,12 @@ class InvalidSetting(InputError):
     code = "invalid_setting"
 
 
+class ScenarioError(InputError):
+    """A scenario that cannot be played: one line for each problem, also in `problems`."""
+
+    code = "scenario_invalid"
+
+
 # --- Why a settlement does not go forward ------------------------------------------------------
 
 
