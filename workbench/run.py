@@ -134,7 +134,7 @@ class Run:
         about: dict[str, Any] = {"format": FORMAT, "chain_id": self.chain_id}
         about |= {"purchase": asdict(self.purchase) if self.purchase else None}
         about |= {"seed": self.seed, "finished": self.finished, "trace_hash": self.trace_hash}
-        about |= {"scenario": json.loads(self.scenario.to_json()) if self.scenario else None}
+        about |= {"scenario": self.scenario.to_json() if self.scenario else None}
         (folder / "events.jsonl").write_text(self._journal())
         (folder / "run.json").write_text(json.dumps(about, indent=1))
         (folder / "balances.json").write_text(json.dumps(self._balance_rows(), indent=1))
