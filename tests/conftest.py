@@ -31,6 +31,7 @@ LONG = (
     "test_howtos.py",
     "test_crashes.py",
     "01_quickstart.ipynb",
+    "02_run.ipynb",
     "test_cli.py",
     "test_deploy_command.py",
     "test_fork.py",
