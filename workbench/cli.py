@@ -12,12 +12,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import click
 
 from workbench.core.errors import InvalidAmount, WorkbenchError
 from workbench.core.money import EURC, USDC, YPS, Amount, parse_decimal, parse_units
+
+if TYPE_CHECKING:
+    from workbench.notebook.papers import Kernel
 
 AMOUNT_HELP = "in base units (100000000000000000000), or with the token's name (100yps)"
 
@@ -66,8 +69,9 @@ def main(verbose: bool) -> None:
               help="fixed: 8402, 8403, 5000 or as set; auto: free ones.")  # fmt: skip
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"),
               help="Folder in which the run is kept.")  # fmt: skip
+@click.option("--no-notebook", is_flag=True, help="Do not execute 02_run.ipynb into the run.")
 @click.option("--json", "as_json", is_flag=True, help="Progress on stderr; last line is JSON.")
-def demo(amount: int, ports: str, runs: Path, as_json: bool) -> None:
+def demo(amount: int, ports: str, runs: Path, no_notebook: bool, as_json: bool) -> None:
     """Run one whole settlement on a fresh chain, and prove that every balance reconciles.
 
     Exit code 0 means: executed, and correct to the base unit.
@@ -76,17 +80,69 @@ def demo(amount: int, ports: str, runs: Path, as_json: bool) -> None:
         from workbench.demo import run_demo
         from workbench.settings import Settings
 
-        outcome = run_demo(
-            amount,
-            runs=runs,
-            auto_ports=ports == "auto",
-            progress=_progress,
-            settings=Settings.load(world={}),
-        )
+        settings = Settings.load(world={})
+        with _Paper(wanted=not no_notebook) as paper:
+            outcome = run_demo(
+                amount,
+                runs=runs,
+                auto_ports=ports == "auto",
+                progress=_progress,
+                settings=settings,
+                beside=paper,
+            )
         if as_json:
-            click.echo(json.dumps(outcome.summary()))
+            click.echo(json.dumps({**outcome.summary(), "notebook": paper.path}))
         else:
             _show(outcome)
+
+
+class _Paper:
+    """The notebook of a run: its kernel warms up while the run is under way.
+
+    What goes wrong with it is said in a line; the run is there all the same.
+    """
+
+    def __init__(self, wanted: bool) -> None:
+        self._wanted = wanted
+        self._kernel: Kernel | None = None
+        self._run_dir: Path | None = None
+        self.path: str | None = None
+
+    def warm_up(self) -> None:
+        """Start the kernel, in a process of its own."""
+        if self._wanted:
+            from workbench.notebook.papers import Kernel
+
+            self._kernel = Kernel()
+
+    def begin(self, run_dir: Path) -> None:
+        """Have 02_run.ipynb executed into a run's folder."""
+        if self._kernel is not None:
+            with self._excused():
+                # It loads the folder that it is in, wherever that is moved to.
+                told = {"run_dir": "."}
+                self._kernel.begin("02_run.ipynb", run_dir, told, name="run.ipynb")
+                self._run_dir = run_dir
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for it, also after a run that went wrong; not when somebody wants to leave."""
+        if self._kernel is None:
+            return
+        if self._run_dir is not None and (kind is None or issubclass(kind, WorkbenchError)):
+            with self._excused():
+                self.path = str(self._run_dir / self._kernel.finish().name)
+                _progress(f"     notebook {self.path}")
+        self._kernel.close()
+
+    @contextmanager
+    def _excused(self) -> Iterator[None]:
+        try:
+            yield
+        except WorkbenchError as why:
+            click.echo(click.style(f"     no notebook: {why}", fg="yellow"), err=True)
 
 
 @main.command()

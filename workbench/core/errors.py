@@ -283,6 +283,12 @@ class StoreError(SetupError):
     code = "store_error"
 
 
+class NotebookFailed(SetupError):
+    """A notebook could not be run; the run that it was to show is kept all the same."""
+
+    code = "notebook_failed"
+
+
 class TestKeyRefused(SetupError):
     """A key everybody knows, on a chain we did not boot."""
 
