@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -16,7 +15,7 @@ from workbench.chain.deploy import DeploymentPlan
 from workbench.chain.keys import key_of
 from workbench.chain.signer import KeySigner
 from workbench.core import events as ev
-from workbench.core.errors import WorkbenchError
+from workbench.core.errors import RpcUnreachable, WorkbenchError
 from workbench.core.finality import Policy
 from workbench.core.settlement import OPEN, Settlement, merge
 from workbench.run import Run
@@ -28,7 +27,7 @@ from workbench.sim.auditor import Auditor, chain_word
 from workbench.sim.dice import Dice
 from workbench.sim.hand import Hand
 from workbench.sim.market import EurUsd, MarketRate
-from workbench.sim.plants import PAY_BEFORE_FINAL, plant
+from workbench.sim.plants import PAY_BEFORE_FINAL, Leak, plant
 from workbench.sim.pool import Provider
 from workbench.wiring import TOKEN_NAMES, Rules
 from workbench.world import SELLER_URL, Conditions, World
@@ -72,11 +71,12 @@ class Experiment:
         market = scenario.market
         self._path = EurUsd(market.path, market.step_s, self._dice.stream("market"))
         self._rate = MarketRate(self._path)
+        self.failure: WorkbenchError | None = None
         self._agents: list[asyncio.Task[None]] = []
         self._block_s = scenario.chain.block_time_ms / 1000
 
     def run(self) -> Run:
-        """To the end, or to Ctrl-C: what was run is in the Run either way."""
+        """To the end, to Ctrl-C, or to a `failure`: what was run is in the Run in any case."""
         node, deployment = boot(plan=plan_of(self.scenario))
         with World(
             node,
@@ -88,9 +88,13 @@ class Experiment:
             self._conditions(),
         ) as self.world:
             finished = False
-            with suppress(KeyboardInterrupt):
+            try:
                 self._do(self._begin())
                 finished = self._play()
+            except KeyboardInterrupt:
+                pass
+            except WorkbenchError as why:
+                self.failure = why if node.alive else _died(why)
             return self._gather(finished)
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
@@ -136,6 +140,10 @@ class Experiment:
         await world.begin_faults()
         world.miner.before_block.append(provider.before_block)
         world.miner.after_block.append(self.auditor.after_block)
+        if scenario.plant == "leak":
+            at = world.chain.addresses
+            leak = Leak(world.rpc, at.eurc, at.vault)
+            world.miner.before_block.append(leak.before_block)
         self._tell_market()
         self._market = asyncio.ensure_future(self._move_market())
         self._agents = [asyncio.ensure_future(agent.run()) for agent in agents]
@@ -290,6 +298,13 @@ class Experiment:
             seed=self.seed,
             finished=finished,
         )
+
+
+def _died(why: WorkbenchError) -> RpcUnreachable:
+    return RpcUnreachable(
+        f"the node of this run (anvil) has ended in mid-run: {why.message}",
+        hint="What was run until then is kept; play the scenario again.",
+    )
 
 
 def _words(settlements: dict[str, Settlement]) -> dict[str, str]:

@@ -289,6 +289,12 @@ class NotebookFailed(SetupError):
     code = "notebook_failed"
 
 
+class TraceDiffers(SetupError):
+    """A run was played again, and something else happened."""
+
+    code = "trace_differs"
+
+
 class TestKeyRefused(SetupError):
     """A key everybody knows, on a chain we did not boot."""
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from eth_hash.auto import keccak
+
+from workbench.chain.abi import hex_bytes, to_hex
+from workbench.chain.rpc import Rpc
 from workbench.core.events import SettlementExecuted
 from workbench.core.ports import Service
 from workbench.core.settlement import Step
@@ -12,6 +16,27 @@ from workbench.services.tracker import Tracker
 
 PAY_BEFORE_FINAL = "pay_before_final"
 """Confirmations are not waited for: settings and contract, and so nothing to do here."""
+
+
+class Leak:
+    """`leak`: a base unit of what the vault holds goes missing, once, without any event."""
+
+    def __init__(self, rpc: Rpc, token: str, vault: str) -> None:
+        self._rpc, self._token = rpc, token
+        # OpenZeppelin's ERC20 keeps balances in the mapping of slot 0.
+        self._slot = to_hex(keccak(hex_bytes(vault).rjust(32, b"\0") + bytes(32)))
+        self._done = False
+
+    async def before_block(self) -> None:
+        """At the first block at whose beginning the vault holds something."""
+        if self._done:
+            return
+        word = await self._rpc.call("eth_getStorageAt", self._token, self._slot, "latest")
+        held = int(word, 16)
+        if held:
+            less = to_hex((held - 1).to_bytes(32, "big"))
+            await self._rpc.call("anvil_setStorageAt", self._token, self._slot, less)
+            self._done = True
 
 
 def plant(rule: str, name: str, service: Service) -> None:
