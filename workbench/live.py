@@ -16,7 +16,8 @@ from workbench.core.errors import InvalidSetting, TestKeyRefused
 from workbench.core.ports import Addresses
 from workbench.core.x402 import ZERO_ADDRESS
 from workbench.served import Place, Served, WallClock, rules_of
-from workbench.services.buyer import Buyer, FixedRate, HookRate
+from workbench.services.buyer import Buyer
+from workbench.services.rates import FixedRate, HookRate
 from workbench.settings import Settings
 from workbench.store.sql import sqlite_url
 from workbench.web.client import SocketHttp

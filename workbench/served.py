@@ -160,7 +160,9 @@ class Served:
         if name == "seller":
             return self.wiring.seller()
         if name == "payouts":
-            return await self.wiring.payouts()
+            service = self.wiring.payouts()
+            await service.payouts.check()
+            return service
         return await self.wiring.facilitator() if name == "facilitator" else self.wiring.tracker()
 
     def _wire(self) -> Wiring:
@@ -175,8 +177,8 @@ class Served:
             rules=rules_of(self.settings, place.finality),
             rpc=self._rpc,
             store=self._store,
-            clock=WallClock(),
-            http=http,
+            clock=lambda name: WallClock(),
+            http=lambda name: http,
             random=SystemRandomness(),
             seller_url=self.url("seller"),
             facilitator_url=self.url("facilitator"),

@@ -1,5 +1,6 @@
 """One frozen `Scenario`: what the simulator plays, read from `scenarios/*.yaml`."""
 
+from workbench.scenario.files import assignments, load, override, parse, words
 from workbench.scenario.model import (
     FAULT_SITES,
     KINDS,
@@ -17,6 +18,7 @@ from workbench.scenario.model import (
     Site,
     Size,
 )
+from workbench.scenario.schema import schema_json
 
 __all__ = [
     "FAULT_SITES",
@@ -34,4 +36,10 @@ __all__ = [
     "SellerSide",
     "Site",
     "Size",
+    "assignments",
+    "load",
+    "override",
+    "parse",
+    "schema_json",
+    "words",
 ]

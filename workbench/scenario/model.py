@@ -7,12 +7,13 @@ per million, `_bps` 1/100 %, `_pips` 1/10,000 %, `_e8` USDC per EURC times 10**8
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from workbench.core.pricing import Price
 
 PPM = 1_000_000
 
-PLANTS = ("pay_before_final", "double_count", "lose_refund")
+PLANTS = ("pay_before_final", "lose_refund", "forget_slot", "forget_fact", "leak")
 """Broken rules that a scenario may plant, so that the checker itself is checked."""
 
 PATH_MODELS = ("constant", "drift", "gbm", "jumps", "csv")
@@ -130,7 +131,7 @@ class Market:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrivals:
-    """When the buyers of a group come: `every_ms` apart, in the mean for poisson; burst: at once."""
+    """When buyers come: `every_ms` apart, in the mean for poisson; burst: all at once."""
 
     model: str = "even"
     every_ms: int = 10_000
@@ -222,3 +223,16 @@ class Scenario:
     facilitator: FacilitatorSide = field(default_factory=FacilitatorSide)
     faults: tuple[Fault, ...] = ()
     plant: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data in the words of a file, every default spelt out: the same for the same."""
+        from workbench.scenario.files import kept
+
+        return kept(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """The inverse of `to_json`. Raises ScenarioError."""
+        from workbench.scenario.files import taken
+
+        return cls(**{name: getattr(taken(data), name) for name in cls.__slots__})

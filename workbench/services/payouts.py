@@ -65,14 +65,16 @@ RETRY_MS = 15_000
 
 @dataclass(frozen=True, slots=True)
 class PayoutRules:
-    """`units_per_credit`: base units of the asset. Limits are credits in 24 hours, None for none.
+    """`units_per_credit`: base units of the asset; `are_units_meant`: somebody chose them.
 
+    Limits are credits in 24 hours, None for none.
     `api_key`: needed by everybody, None on loopback. `in_flight`: open nonces at a time.
     `approve_above`: credits of one payout from which on a second person must approve.
     """
 
     chain_id: int
     units_per_credit: int
+    are_units_meant: bool = True
     poll_s: float = 0.5
     api_key: str | None = None
     daily_user: int | None = None
@@ -120,7 +122,15 @@ class Payouts:
 
     async def check(self) -> None:
         """Raise what must be put right before anything is promised."""
-        await self.payments.check()
+        payments = self.payments
+        await payments.check()
+        if payments.token is not None and not self.rules.are_units_meant:
+            raise InvalidSetting(
+                "UNITS_PER_CREDIT is not set: with its default, which is made for wei, one credit "
+                f"would cost {self.worth(1)}.",
+                hint=f"Set it: {10**payments.decimals} pays 1 {payments.symbol} for a credit.",
+                setting="UNITS_PER_CREDIT",
+            )
         async with self.store.unit() as unit:
             await accounts.open_house(unit, self.payments)
             open_ = await unit.payouts(State.HELD, State.APPROVED, State.SENT)
