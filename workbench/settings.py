@@ -93,6 +93,12 @@ def _units(text: str) -> int:
     return units
 
 
+def _api_key(text: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]{16,200}", text, re.ASCII):
+        raise InvalidSetting("is not a key", hint="16 to 200 plain characters, no spaces.")
+    return text
+
+
 def _database(text: str) -> str:
     if not re.match(r"(sqlite|postgresql)(\+psycopg)?://", text):
         raise InvalidSetting("is not a database's URL", hint="postgresql://user@host/name.")
@@ -186,7 +192,9 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
             Setting("DB_PATH", "data/app.db", "SQLite file of credits and payouts"),
             Setting("DATABASE_URL", "", "or postgresql://…", _database, secret=True),
             Setting("PORT", "8080", "payouts", _integer(0, 65535)),
-            Setting("PAYOUTS_API_KEY", "", "needed where HOST is not loopback", secret=True),
+            Setting(
+                "PAYOUTS_API_KEY", "", "needed where HOST is not loopback", _api_key, secret=True
+            ),
             Setting("DAILY_CREDITS_PER_USER", "", "most in 24 hours", _integer(0, 10**12 - 1)),
             Setting("DAILY_CREDITS_PER_ADDRESS", "", "… to one address", _integer(0, 10**12 - 1)),
             Setting("DAILY_CREDITS", "", "… from this wallet", _integer(0, 10**12 - 1)),

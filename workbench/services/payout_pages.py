@@ -55,6 +55,7 @@ button:hover { background: var(--open); }
   overflow-wrap: anywhere; }
 .history { margin-top: 2.2rem; border-top: 1px solid var(--hair); }
 .history > h2 { padding: 1.1rem 0 0.4rem; }
+.history > h2 a { margin-left: 0.6rem; font-weight: 400; }
 .item { --tone: var(--open); padding: 0.95rem 0; border-bottom: 1px solid var(--hair); }
 .item.paid { --tone: var(--good); } .item.refunded, .item.cancelled { --tone: var(--bad); }
 .item:last-child { border-bottom: 0; }
@@ -82,8 +83,11 @@ ICON = (
     "%3Ccircle cx='6' cy='8' r='5' fill='%233f6fb3'/%3E"
     "%3Ccircle cx='11' cy='8' r='4' fill='%23d0a23f'/%3E%3C/svg%3E"
 )
-REFRESH_S = 3
-"""A page with something under way is loaded again so often."""
+AGAIN = """<script>setInterval(() => {
+  const typed = [...document.querySelectorAll("input:not([type=hidden])")].some(e => e.value);
+  if (!typed && !document.hidden && !document.activeElement.matches("input")) location.reload();
+}, 3000)</script>"""
+"""With something under way, the page looks again by itself, unless somebody types."""
 SAYS = {
     State.REQUESTED: "requested",
     State.HELD: "waits for approval",
@@ -121,13 +125,14 @@ def user(
     if not items:
         items = '<p class="empty">No payout yet. Ask for one below.</p>'
     is_open = any(State(payout["state"]) not in ENDED for payout in payouts)
+    look = ' <a class="quiet small" href="">look again</a>' if is_open else ""
     body = f"""<header><p class="product"><a href="/">Settlement Workbench · Credits</a></p>
 <h1>{escape(user_id)}</h1></header>{_alarms(facts)}
 <main><p class="balance"><b>{account.available:,}</b><span>credits</span>{on_hold}</p>
-<section class="history"><h2>Payouts</h2><ol>{items}</ol></section>
+<section class="history"><h2>Payouts{look}</h2><ol>{items}</ol></section>
 <div class="pair">{_payout_form(payout_key, user_id)}{_earn_form(earn_key, user_id)}</div>
 </main>{_footer(facts)}"""
-    return _document(user_id, body, refresh=is_open)
+    return _document(user_id, body + (AGAIN if is_open else ""))
 
 
 def problem(status: int, told: dict[str, Any]) -> str:
@@ -140,11 +145,10 @@ def problem(status: int, told: dict[str, Any]) -> str:
     return _document("That did not work", body)
 
 
-def _document(title: str, body: str, *, refresh: bool = False) -> str:
-    again = f'<meta http-equiv="refresh" content="{REFRESH_S}">' if refresh else ""
+def _document(title: str, body: str) -> str:
     return f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">{again}<title>{escape(title)}</title>
+<meta name="color-scheme" content="light dark"><title>{escape(title)}</title>
 <link rel="icon" href="{ICON}"><style>{STYLE}</style></head><body>{body}</body></html>"""
 
 
@@ -191,8 +195,24 @@ def _item(payout: dict[str, Any]) -> str:
     if payout.get("reason") and state is not State.CANCELLED:
         facts.append(("because", escape(payout["reason"])))
     rows = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts)
-    return f"""<li class="item {state.value}"><div class="top"><b>{payout["credits"]:,} credits</b>
+    worth = f'<span class="quiet">{escape(payout["amount"])}</span>'
+    facts.insert(0, ("requested", _when(payout["requested_at_ms"])))
+    return f"""<li class="item {state.value}"><div class="top">
+<span><b>{payout["credits"]:,} credits</b> {worth}</span>
 <span class="says">{SAYS[state]}</span></div>{steps}<dl class="facts">{rows}</dl></li>"""
+
+
+def _when(at_ms: int) -> str:
+    """The day (of the Gregorian calendar) and the minute, UTC."""
+    days, minutes = divmod(at_ms // 60_000, 1_440)
+    # Howard Hinnant's civil_from_days: years begin in March, eras have 400 of them.
+    era, of_era = divmod(days + 719_468, 146_097)
+    year = (of_era - of_era // 1_460 + of_era // 36_524 - of_era // 146_096) // 365
+    of_year = of_era - (365 * year + year // 4 - year // 100)
+    shifted = (5 * of_year + 2) // 153
+    day, month = of_year - (153 * shifted + 2) // 5 + 1, shifted + (3 if shifted < 10 else -9)
+    year += era * 400 + (month <= 2)
+    return f"{year}-{month:02d}-{day:02d} {minutes // 60:02d}:{minutes % 60:02d} UTC"
 
 
 def _steps(done: int) -> str:

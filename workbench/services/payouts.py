@@ -469,6 +469,7 @@ class Payouts:
             "credits": payout.credits,
             "tx": payout.tx or None,
             "units": str(payout.units),
+            "amount": self._shown(payout.units),
             "asset": payout.asset,
             "requested_at_ms": payout.at_ms,
         }
@@ -481,5 +482,7 @@ class Payouts:
 
     def worth(self, credits_: int) -> str:
         """Credits in the asset, as people read it."""
-        units = credits_ * self.rules.units_per_credit
+        return self._shown(credits_ * self.rules.units_per_credit)
+
+    def _shown(self, units: int) -> str:
         return f"{format_units(units, self.payments.decimals)} {self.payments.symbol}"

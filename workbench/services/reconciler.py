@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.core.errors import Quarantined
+from workbench.core.errors import Quarantined, RpcFault
 from workbench.core.ledger import Kind, Transfer
 from workbench.core.payout import ACT, State
 from workbench.core.ports import Clock, Ledger, LedgerBook, Movement, Payments, PayoutSender, Wallet
@@ -74,7 +74,10 @@ class Reconciler:
         now = self._clock.now_ms()
         if now < self._next_ms:
             return
-        report = await self.run()
+        try:
+            report = await self.run()
+        except RpcFault:
+            return  # A node that has forgotten that block, or does not have it yet: next round.
         if report.is_settled:
             self._next_ms = now + int(every_s * 1000)
 
