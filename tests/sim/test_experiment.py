@@ -26,7 +26,7 @@ sys.stdout.write(Experiment(small(**{"faults.http.cut": "10 %"})).run().trace_ha
 
 def play(scenario: Scenario, seed: int | None = None) -> Run:
     run = Experiment(scenario, seed).run()
-    print(f"{scenario.name}, seed {run.seed}: trace {run.trace_hash}")
+    print(f"{scenario.name}, seed {run.seed}: trace {run.trace_hash}")  # noqa: T201 - for a failure
     return run
 
 

@@ -1,4 +1,4 @@
-"""Faults fire when and as often as ordered, each is told, and chance never leaks between streams."""
+"""Faults fire when and as often as ordered, each is told; streams of chance do not touch."""
 
 from __future__ import annotations
 

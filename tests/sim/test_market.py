@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -42,7 +43,7 @@ def test_volatility_is_what_was_ordered() -> None:
     """The deviation of yearly log returns over many steps, within 5 %."""
     path = Path(model="gbm", volatility_bps_per_year=1_000)
     rates = [START, *walk(path, 20_000, step_s=3_600)]
-    returns = [b / a - 1 for a, b in zip(rates, rates[1:], strict=False)]
+    returns = [b / a - 1 for a, b in pairwise(rates)]
     yearly = (sum(r * r for r in returns) / len(returns) * YEAR_S / 3_600) ** 0.5
     assert yearly == pytest.approx(0.1, rel=0.05)
 
@@ -50,7 +51,7 @@ def test_volatility_is_what_was_ordered() -> None:
 def test_jumps_come_as_often_as_ordered() -> None:
     path = Path(model="jumps", jump_every_s=600, jump_bps=50)
     rates = [START, *walk(path, 6_000, step_s=10)]
-    jumps = [b * 10_000 // a for a, b in zip(rates, rates[1:], strict=False) if a != b]
+    jumps = [b * 10_000 // a for a, b in pairwise(rates) if a != b]
     assert 70 <= len(jumps) <= 130, "100 were expected"
     assert {9_949, 9_950, 10_049, 10_050} >= set(jumps)
 
