@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from workbench.chain.anvil import Anvil
 from workbench.chain.deploy import Deployment
-from workbench.chain.rpc import DirectRpc, Rpc
+from workbench.chain.rpc import CachedRpc, Rpc
 from workbench.core.audit import Balance
 from workbench.core.errors import InvalidAmount
 from workbench.core.events import Event
@@ -79,7 +79,7 @@ class World:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="world")
         self.stores = {name: SqlStore() for name in SERVICES}
         self.random = SeededRandomness(seed)
-        self.rpc = DirectRpc(node.url)
+        self.rpc = CachedRpc(node.url)
         head = self.rpc.now("eth_getBlockByNumber", "latest", False)
         self._epoch = int(head["timestamp"], 16)
         self.accounts = {
@@ -298,7 +298,12 @@ class World:
         self._start(snapshot.seconds)
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._on_thread(lambda: self.loop.run_until_complete(work))
+        def whole() -> T:
+            # Between calls anybody may have spoken to the node, by `web3` say.
+            self.rpc.forget()
+            return self.loop.run_until_complete(work)
+
+        return self._on_thread(whole)
 
     def _on_thread(self, work: Callable[[], T]) -> T:
         return self._thread.submit(work).result()

@@ -414,7 +414,7 @@ def test_no_function_is_overloaded(contract: str) -> None:
     used = {"eip712Domain", "nonces", "balanceOf", "allowance", "rate", "setRate", "fund"}
     assert [] == [name for name in names if name in used and names.count(name) > 1]
     for name in set(names) & used:
-        assert encode_selector(contract, name) == to_hex(abi._functions(contract)[name][0])
+        assert encode_selector(contract, name) == to_hex(abi._functions(contract)[name].selector)
 
 
 def test_vault_functions_of_the_plan_are_there() -> None:

@@ -7,12 +7,12 @@ from functools import cache
 from typing import Any
 
 from eth_abi.abi import encode
-from eth_hash.auto import keccak
 
 from workbench.chain import abi
 from workbench.chain.abi import hex_bytes, to_hex
 from workbench.chain.rpc import NodeRevert, Rpc
 from workbench.chain.signer import recover
+from workbench.chain.words import keccak
 from workbench.core.errors import ContractNotFound, WrongChain
 from workbench.core.ports import Addresses, Call, Head, Rate
 from workbench.core.settlement import FACILITATOR_REASONS

@@ -355,3 +355,132 @@ class DirectRpc(Rpc):
 
     async def close(self) -> None:
         self._drop()
+
+
+READS = frozenset(
+    {
+        "eth_blockNumber",
+        "eth_call",
+        "eth_chainId",
+        "eth_getBalance",
+        "eth_getBlockByHash",
+        "eth_getBlockByNumber",
+        "eth_getBlockReceipts",
+        "eth_getCode",
+        "eth_getLogs",
+        "eth_getStorageAt",
+        "eth_getTransactionCount",
+        "eth_getTransactionReceipt",
+        "eth_maxPriorityFeePerGas",
+    }
+)
+"""What a node of ours answers alike until something is mined or changed by hand."""
+HARMLESS = frozenset(
+    {
+        SEND,
+        "eth_estimateGas",
+        "eth_getRawTransactionByHash",
+        "eth_getTransactionByHash",
+        "evm_snapshot",
+    }
+)
+"""What changes none of those answers, and is never answered from memory itself."""
+RECEIPT, BLOCK = "eth_getTransactionReceipt", "eth_getBlockByNumber"
+RECENT = 8
+"""The receipts of so many of the newest blocks are fetched block by block."""
+
+
+class CachedRpc(DirectRpc):
+    """A node of our own that mines when told: between two blocks, equal questions are asked once.
+
+    Everything that may change an answer must go through this object, or be followed by `forget`:
+    any method that is not known to be harmless empties the memory.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._known: dict[tuple[str, bytes], Any] = {}
+        # By block hash, so these stay true whatever becomes of the chain.
+        self._parents: dict[str, tuple[str, int]] = {}
+        self._receipts: dict[str, dict[str, Any]] = {}
+        self._newest: dict[str, Any] | None = None
+
+    def forget(self) -> None:
+        """Whatever the node said before may have changed."""
+        self._known.clear()
+        self._newest = None
+
+    def now(self, method: str, *params: Any) -> Any:
+        if not self._may_know(method, params):
+            return super().now(method, *params)
+        if method == RECEIPT and (receipt := self._recent(params[0])):
+            return receipt
+        key = (method, json.encode(params))
+        if key not in self._known:
+            self._known[key] = super().now(method, *params)
+        return self._known[key]
+
+    def all_now(self, calls: Sequence[Call]) -> list[Any]:
+        """What is known is not asked; the rest goes to the node in the order of `calls`."""
+        results: list[Any] = [None] * len(calls)
+        asked: dict[Any, list[int]] = {}
+        for n, (method, *params) in enumerate(calls):
+            key: Any = n
+            if self._may_know(method, params):
+                if method == RECEIPT and (receipt := self._recent(params[0])):
+                    results[n] = receipt
+                    continue
+                key = (method, json.encode(tuple(params)))
+                if key in self._known:
+                    results[n] = self._known[key]
+                    continue
+            asked.setdefault(key, []).append(n)
+        answers = super().all_now([calls[places[0]] for places in asked.values()])
+        for (key, places), answer in zip(asked.items(), answers, strict=True):
+            for n in places:
+                results[n] = answer
+            if isinstance(key, tuple) and not isinstance(answer, WorkbenchError):
+                self._known[key] = answer
+        return results
+
+    def _may_know(self, method: str, params: Sequence[Any]) -> bool:
+        if method in READS:
+            return "pending" not in params
+        if method not in HARMLESS:
+            self.forget()
+        return False
+
+    def _recent(self, tx: str) -> Any:
+        """The transaction's receipt if it is in one of the newest blocks, else None."""
+        if self._newest is None:
+            self._newest = {}
+            for block_hash in self._newest_blocks():
+                self._newest |= self._receipts[block_hash]
+        return self._newest.get(tx)
+
+    def _newest_blocks(self) -> list[str]:
+        """Hashes from the head downwards, the receipts of each at hand."""
+        found: list[str] = []
+        block = self.now(BLOCK, "latest", False)
+        block_hash, number = block["hash"], int(block["number"], 16)
+        while len(found) < RECENT:
+            if block_hash not in self._parents:
+                block = self.now(BLOCK, hex(number), False)
+                if block is None or block["hash"] != block_hash or not self._take_receipts(block):
+                    break
+            found.append(block_hash)
+            block_hash, number = self._parents[block_hash]
+        for each in set(self._parents) - set(found):
+            del self._parents[each], self._receipts[each]
+        return found
+
+    def _take_receipts(self, block: dict[str, Any]) -> bool:
+        receipts = []
+        if block["transactions"]:
+            receipts = self.now("eth_getBlockReceipts", block["number"])
+        number = int(block["number"], 16)
+        if receipts is None or number == 0:
+            return False
+        self._parents[block["hash"]] = (block["parentHash"], number - 1)
+        self._receipts[block["hash"]] = {each["transactionHash"]: each for each in receipts}
+        return True
