@@ -29,6 +29,7 @@ class Block:
 
     timestamp: int
     base_fee: int
+    gas_limit: int
     raws: tuple[str, ...]
 
 
@@ -54,8 +55,9 @@ def recorded(rpc: DirectRpc, first: int) -> tuple[list[Block], str]:
     for number in range(first, head + 1):
         block = rpc.now("eth_getBlockByNumber", hex(number), False)
         raws = tuple(rpc.now("eth_getRawTransactionByHash", tx) for tx in block["transactions"])
-        made = Block(int(block["timestamp"], 16), int(block["baseFeePerGas"], 16), raws)
-        blocks.append(made)
+        names = ("timestamp", "baseFeePerGas", "gasLimit")
+        timestamp, base_fee, gas_limit = (int(block[name], 16) for name in names)
+        blocks.append(Block(timestamp, base_fee, gas_limit, raws))
         block_hash = block["hash"]
     return blocks, block_hash
 
@@ -64,10 +66,10 @@ def replay(rpc: DirectRpc, blocks: list[Block]) -> tuple[float, str]:
     """Seconds that a node takes for the same blocks, and the hash of its last."""
     start = time.perf_counter()
     for block in blocks:
-        for raw in block.raws:
-            rpc.now("eth_sendRawTransaction", raw)
-        rpc.now("anvil_setNextBlockBaseFeePerGas", hex(block.base_fee))
-        rpc.now("evm_mine", {"timestamp": block.timestamp})
+        sends = [("eth_sendRawTransaction", raw) for raw in block.raws]
+        shape = [("evm_setBlockGasLimit", hex(block.gas_limit))]
+        shape += [("anvil_setNextBlockBaseFeePerGas", hex(block.base_fee))]
+        rpc.all_now([*sends, *shape, ("evm_mine", {"timestamp": block.timestamp})])
     seconds = time.perf_counter() - start
     return seconds, rpc.now("eth_getBlockByNumber", "latest", False)["hash"]
 
@@ -122,9 +124,7 @@ def floor() -> float:
         owners = [key_of("spare1").address] * FLOOR_MINTS
         raws = mints(owners, where["MockUSDC"], 1, deployers_nonce(rpc), where.chain_id)
         start = time.perf_counter()
-        for raw in raws:
-            rpc.now("eth_sendRawTransaction", raw)
-        rpc.now("evm_mine")
+        rpc.all_now([*(("eth_sendRawTransaction", raw) for raw in raws), ("evm_mine",)])
         return FLOOR_MINTS / (time.perf_counter() - start)
 
 

@@ -26,7 +26,8 @@ AHEAD = 16
 """So many requests are written before their answers are read: neither side's buffers can fill."""
 AT_ONCE = 16
 """So many requests to a distant node wait at the same time."""
-SEND = "eth_sendRawTransaction"
+SEND, RECEIPT = "eth_sendRawTransaction", "eth_getTransactionReceipt"
+BLOCK = "eth_getBlockByNumber"
 MAX_HEAD_BYTES = 65_536
 REVERT_DATA = re.compile(r"0x([0-9a-fA-F]{2})*")
 _PLACE = re.compile(r"(https?://)(?:[^\s/@]*@)?([^\s/?#)]*)[^\s)]*")
@@ -385,7 +386,6 @@ HARMLESS = frozenset(
     }
 )
 """What changes none of those answers, and is never answered from memory itself."""
-RECEIPT, BLOCK = "eth_getTransactionReceipt", "eth_getBlockByNumber"
 RECENT = 8
 """The receipts of so many of the newest blocks are fetched block by block."""
 
