@@ -216,23 +216,21 @@ class SlotSender:
         An estimate searches, and so executes an act many times. What one act of a kind took,
         the next of that kind is executed with, once; only what fails is estimated.
         """
-        tried = [self._gas.get(_kind_of(call)) for call in calls]
-        asked = [
-            ("eth_call", {**self._request(call, fee), "gas": hex(gas)}, "latest")
-            for call, gas in zip(calls, tried, strict=True)
-            if gas is not None
-        ]
-        answers = iter(await self._rpc.many(asked) if asked else ())
-        needed: list[int | WorkbenchError] = []
-        for call, gas in zip(calls, tried, strict=True):
-            answer = None if gas is None else next(answers)
+        needed: list[int | WorkbenchError | None] = [None] * len(calls)
+        for n, call in enumerate(calls):
+            if not call.data or _kind_of(call) not in self._gas:
+                needed[n] = await self._estimated(call, fee)
+        tried = [n for n, known in enumerate(needed) if known is None]
+        gas = {n: self._gas[_kind_of(calls[n])] for n in tried}
+        requests = [{**self._request(calls[n], fee), "gas": hex(gas[n])} for n in tried]
+        asked = [("eth_call", request, "latest") for request in requests]
+        answers = await self._rpc.many(asked) if asked else []
+        for n, answer in zip(tried, answers, strict=True):
             if isinstance(answer, RpcUnreachable):
                 raise answer
-            if gas is None or isinstance(answer, WorkbenchError):
-                needed.append(await self._estimated(call, fee))
-            else:
-                needed.append(gas)
-        return needed
+            refused = isinstance(answer, WorkbenchError)
+            needed[n] = await self._estimated(calls[n], fee) if refused else gas[n]
+        return [each for each in needed if each is not None]
 
     async def _estimated(self, call: Call, fee: int) -> int | WorkbenchError:
         """The node's estimate, remembered for acts of the same kind; or what its refusal means."""
