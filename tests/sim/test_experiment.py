@@ -85,7 +85,7 @@ def test_events_hold_blocks_and_the_balances_at_the_end() -> None:
 BROKEN = {
     "pay_before_final": "paid_after_finality",
     "lose_refund": "an_end_in_time",
-    "forget_slot": "nothing_sent_that_was_not_stored",
+    "foreign_nonce": "nothing_sent_that_was_not_stored",
     "forget_fact": "no_state_without_its_fact",
     "leak": "vault_holds_what_it_owes",
 }
