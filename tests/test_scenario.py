@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
@@ -705,79 +704,94 @@ def test_settings_of_the_command_line() -> None:
 # --- There and back ---
 
 
-@st.composite
-def scenarios(draw: st.DrawFn) -> dict[str, Any]:
-    """Files that say something sound, as plain data."""
+def number(low: int, high: int, unit: str) -> st.SearchStrategy[str]:
+    return st.integers(low, high).map(lambda n: f"{n} {unit}")
 
-    def maybe(**values: st.SearchStrategy[Any]) -> dict[str, Any]:
-        chosen = {name: draw(value) for name, value in values.items() if draw(st.booleans())}
-        return {name: value for name, value in chosen.items() if value is not None}
 
-    def number(low: int, high: int, unit: str) -> st.SearchStrategy[str]:
-        return st.integers(low, high).map(lambda n: f"{n} {unit}")
+def amount(low: int, high: int, symbol: str) -> st.SearchStrategy[str]:
+    return st.decimals(low, high, places=3).map(lambda n: f"{n} {symbol}")
 
-    def amount(low: int, high: int, symbol: str) -> st.SearchStrategy[str]:
-        return st.decimals(low, high, places=3).map(lambda n: f"{n} {symbol}")
 
-    paths = st.one_of(
-        st.fixed_dictionaries({"model": st.just("drift"), "drift": number(-99, 99, "bps per day")}),
-        st.fixed_dictionaries({"model": st.just("gbm"), "volatility": number(0, 99, "% per year")}),
-        st.fixed_dictionaries({"model": st.just("jumps"), "jump_every": number(1, 99, "min"),
-                               "jump": number(1, 99, "bps"), "start": st.just("1.0842")}),
-    )  # fmt: skip
-    sizes = st.one_of(
-        amount(1, 100, "YPS").map(lambda text: {"amount": text}),
-        st.fixed_dictionaries({"model": st.just("uniform"), "low": amount(1, 9, "YPS"),
-                               "high": amount(10, 99, "YPS")}),
-        st.fixed_dictionaries({"model": st.just("lognormal"), "low": amount(1, 9, "YPS"),
-                               "high": amount(10, 99, "YPS"), "sigma": number(1, 200, "%")}),
-    )  # fmt: skip
-    arrivals = st.one_of(
-        st.just({"model": "burst"}),
-        st.fixed_dictionaries({"model": st.sampled_from(("even", "poisson")),
-                               "every": number(1, 60_000, "ms")}),
-    )  # fmt: skip
-    group: Callable[[], dict[str, Any]] = lambda: {  # noqa: E731
-        "count": draw(st.integers(1, 20)),
-        **maybe(
-            kind=st.sampled_from(sorted(KINDS)),
-            arrivals=arrivals,
-            start=number(0, 59, "min"),
-            size=sizes,
-            slippage=number(0, 50, "%"),
-            patience=number(10, 90, "min"),
-            wallet=amount(10_000, 99_999, "EURC"),
+def some(**fields_: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Some of these fields."""
+    return st.fixed_dictionaries({}, optional=fields_)
+
+
+def every(**fields_: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """All of these fields."""
+    return st.fixed_dictionaries(fields_)
+
+
+PATHS = (
+    every(model=st.just("drift"), drift=number(-99, 99, "bps per day"))
+    | every(model=st.just("gbm"), volatility=number(0, 99, "% per year"))
+    | every(
+        model=st.just("jumps"),
+        jump_every=number(1, 99, "min"),
+        jump=number(1, 99, "bps"),
+        start=st.just("1.0842"),
+    )
+)
+RANGE = {"low": amount(1, 9, "YPS"), "high": amount(10, 99, "YPS")}
+SIZES = (
+    every(amount=amount(1, 100, "YPS"))
+    | every(model=st.just("uniform"), **RANGE)
+    | every(model=st.just("lognormal"), sigma=number(1, 200, "%"), **RANGE)
+)
+ARRIVALS = st.just({"model": "burst"}) | every(
+    model=st.sampled_from(("even", "poisson")), every=number(1, 60_000, "ms")
+)
+GROUPS = st.builds(
+    dict.__or__,
+    every(count=st.integers(1, 20)),
+    some(
+        kind=st.sampled_from(sorted(KINDS)),
+        arrivals=ARRIVALS,
+        start=number(0, 59, "min"),
+        size=SIZES,
+        slippage=number(0, 50, "%"),
+        patience=number(10, 90, "min"),
+        wallet=amount(10_000, 99_999, "EURC"),
+    ),
+)
+CHANCES = st.decimals(0, 100, places=4).map(lambda share: f"{share} %")
+FAULT = CHANCES | st.builds(
+    dict.__or__,
+    every(chance=CHANCES),
+    some(active=number(0, 100, "%"), start=number(0, 50, "min"), stop=number(51, 60, "min")),
+)
+SITES = st.sampled_from(sorted(FAULT_SITES))
+FILES = st.builds(
+    dict.__or__,
+    every(
+        about=st.text(st.characters(exclude_categories=("C", "Z")), min_size=1),
+        duration=number(2, 5, "h"),
+        settle_within=st.just("2 h"),
+        buyers=st.lists(GROUPS, min_size=1, max_size=3),
+    ),
+    some(
+        seed=st.integers(0, 2**63 - 1),
+        plant=st.sampled_from((*PLANTS, "none")),
+        chain=some(
+            block_time=number(1, 12, "s"),
+            finality=number(0, 12, "blocks"),
+            http_latency=number(0, 99, "ms").map(lambda text: f"0 to {text}"),
         ),
-    }
-
-    def fault(site: str) -> Any:
-        chance = draw(st.integers(0, 10**6).map(lambda n: f"{n / 10**4:.4f} %"))
-        if draw(st.booleans()):
-            return chance
-        return {"chance": chance, **maybe(active=number(0, 100, "%"), start=number(0, 50, "min"),
-                                          stop=number(51, 60, "min"))}  # fmt: skip
-
-    sites = draw(st.lists(st.sampled_from(sorted(FAULT_SITES)), unique=True, max_size=5))
-    return {
-        "about": draw(st.text(st.characters(exclude_categories=("C", "Z")), min_size=1)),
-        "duration": f"{draw(st.integers(2, 5))} h",
-        "settle_within": "2 h",
-        "buyers": [group() for _ in range(draw(st.integers(1, 3)))],
-        **maybe(
-            seed=st.integers(0, 2**63 - 1),
-            plant=st.sampled_from((*PLANTS, "none")),
-            chain=st.fixed_dictionaries({}, optional={
-                "block_time": number(1, 12, "s"), "finality": number(0, 12, "blocks"),
-                "http_latency": number(0, 99, "ms").map(lambda text: f"0 to {text}")}),
-            market=st.fixed_dictionaries({}, optional={
-                "path": paths, "pool": amount(1, 10**9, "USDC"), "band": number(10, 5_000, "bps"),
-                "arbitrageur": st.sampled_from(("none", {}, {"edge": "1 %"}))}),
-            seller=st.fixed_dictionaries({}, optional={
-                "price": st.sampled_from(("1.10", "0.5")), "price_follows_market": st.booleans(),
-                "quote_lifetime": number(30, 900, "s")}),
+        market=some(
+            path=PATHS,
+            pool=amount(1, 10**9, "USDC"),
+            band=number(10, 5_000, "bps"),
+            arbitrageur=st.sampled_from(("none", {}, {"edge": "1 %"})),
         ),
-        "faults": {site: fault(site) for site in sites},
-    }  # fmt: skip
+        seller=some(
+            price=st.sampled_from(("1.10", "0.5")),
+            price_follows_market=st.booleans(),
+            quote_lifetime=number(30, 900, "s"),
+        ),
+        faults=st.dictionaries(SITES, FAULT | st.lists(FAULT, max_size=3), max_size=5),
+    ),
+)
+"""Files that say something sound, as plain data."""
 
 
 class Plain(yaml.SafeDumper):
@@ -787,7 +801,7 @@ class Plain(yaml.SafeDumper):
         return True
 
 
-@given(scenarios())
+@given(FILES)
 def test_a_sound_file_is_read_shown_kept_and_overridden_without_loss(said: dict[str, Any]) -> None:
     SCHEMA.validate(said)
     read = parse(yaml.dump(said, Dumper=Plain, allow_unicode=True), "scenarios/any.yaml")
