@@ -31,7 +31,9 @@ LONG = (
     "test_howtos.py",
     "test_crashes.py",
     "01_quickstart.ipynb",
+    "02_run.ipynb",
     "test_cli.py",
+    "test_served_idle.py",
     "test_deploy_command.py",
     "test_fork.py",
 )

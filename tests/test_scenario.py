@@ -270,8 +270,8 @@ WRONG: dict[str, tuple[str, str]] = {
     "no price": ('seller: {price: "0"}', "is refused (the price is 0)"),
     "a rate out of bounds": ('market: {path: {start: "11"}}', "is out of bounds, 0.1 to 10"),
     # Words
-    "an unknown word": ("plant: double_cont", '5: plant: "double_cont" is not known; did you mean '
-                        '"double_count"?'),
+    "an unknown word": ("plant: lose_refnd", '5: plant: "lose_refnd" is not known; did you mean '
+                        '"lose_refund"?'),
     "nothing near": ("market: {path: {model: zzz}}", "is not known; known are constant, drift"),
     "not a count": ("seed: x", '"x" is not a whole number; write such as 7.'),
     "a quoted count": ('seed: "7"', '"7" is in quotes, and so a text'),
@@ -460,6 +460,9 @@ AGAINST_GROUP: dict[str, tuple[str, str]] = {
     "upside down": (
         '    size: {model: uniform, low: "2 YPS", high: "1 YPS"}',
         "5: buyers.0.size.low: 2 YPS are more than high, 1 YPS."),
+    "a spread of nothing": (
+        '    size: {model: lognormal, low: "100 YPS", high: "100.5 YPS", sigma: 1 %}',
+        "5: buyers.0.size.high: 100.5 YPS are less than 1 % above low; take model fixed"),
     "nothing to revoke": (
         "    kind: revokes\n    fund_by: permit",
         "6: buyers.0.fund_by: kind revokes cancels an ERC-3009 authorization; permit has none."),
@@ -906,8 +909,7 @@ def test_check_reads_every_file_and_tells_everything(tmp_path: Path) -> None:
     assert done.stdout == "good.yaml: ok, 2 buyers, 10 min\n"
     assert done.stderr.splitlines() == [
         'bad.yaml:5: sed: is an unknown field; did you mean "seed"?',
-        'bad.yaml:6: plant: "x" is not known; known are pay_before_final, double_count, '
-        "lose_refund, none.",
+        f'bad.yaml:6: plant: "x" is not known; known are {", ".join(PLANTS)}, none.',
         "none.yaml: there is no such file.",
     ]
     told = json.loads(run("check", "bad.yaml", "good.yaml", "--json", cwd=tmp_path).stdout)

@@ -12,12 +12,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import click
 
 from workbench.core.errors import InvalidAmount, NotFound, WorkbenchError
 from workbench.core.money import EURC, USDC, YPS, Amount, parse_decimal, parse_units
+
+if TYPE_CHECKING:
+    from workbench.notebook.papers import Kernel
 
 AMOUNT_HELP = "in base units (100000000000000000000), or with the token's name (100yps)"
 
@@ -52,6 +55,7 @@ def main(verbose: bool) -> None:
       workbench demo            one whole settlement, from HTTP 402 to delivered asset
       workbench up              chain, seller, facilitator and tracker, until Ctrl-C
       workbench buy 100yps      a purchase from the world that `up` runs in this folder
+      workbench run scenarios/storm.yaml   a whole market with faults, in seconds
     """
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
@@ -66,8 +70,9 @@ def main(verbose: bool) -> None:
               help="fixed: 8402, 8403, 5000 or as set; auto: free ones.")  # fmt: skip
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"),
               help="Folder in which the run is kept.")  # fmt: skip
+@click.option("--no-notebook", is_flag=True, help="Do not execute 02_run.ipynb into the run.")
 @click.option("--json", "as_json", is_flag=True, help="Progress on stderr; last line is JSON.")
-def demo(amount: int, ports: str, runs: Path, as_json: bool) -> None:
+def demo(amount: int, ports: str, runs: Path, no_notebook: bool, as_json: bool) -> None:
     """Run one whole settlement on a fresh chain, and prove that every balance reconciles.
 
     Exit code 0 means: executed, and correct to the base unit.
@@ -76,17 +81,69 @@ def demo(amount: int, ports: str, runs: Path, as_json: bool) -> None:
         from workbench.demo import run_demo
         from workbench.settings import Settings
 
-        outcome = run_demo(
-            amount,
-            runs=runs,
-            auto_ports=ports == "auto",
-            progress=_progress,
-            settings=Settings.load(world={}),
-        )
+        settings = Settings.load(world={})
+        with _Paper(wanted=not no_notebook) as paper:
+            outcome = run_demo(
+                amount,
+                runs=runs,
+                auto_ports=ports == "auto",
+                progress=_progress,
+                settings=settings,
+                beside=paper,
+            )
         if as_json:
-            click.echo(json.dumps(outcome.summary()))
+            click.echo(json.dumps({**outcome.summary(), "notebook": paper.path}))
         else:
             _show(outcome)
+
+
+class _Paper:
+    """The notebook of a run: its kernel warms up while the run is under way.
+
+    What goes wrong with it is said in a line; the run is there all the same.
+    """
+
+    def __init__(self, wanted: bool) -> None:
+        self._wanted = wanted
+        self._kernel: Kernel | None = None
+        self._run_dir: Path | None = None
+        self.path: str | None = None
+
+    def warm_up(self) -> None:
+        """Start the kernel, in a process of its own."""
+        if self._wanted:
+            from workbench.notebook.papers import Kernel
+
+            self._kernel = Kernel()
+
+    def begin(self, run_dir: Path) -> None:
+        """Have 02_run.ipynb executed into a run's folder."""
+        if self._kernel is not None:
+            with self._excused():
+                # It loads the folder that it is in, wherever that is moved to.
+                told = {"run_dir": "."}
+                self._kernel.begin("02_run.ipynb", run_dir, told, name="run.ipynb")
+                self._run_dir = run_dir
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for it, also after a run that went wrong; not when somebody wants to leave."""
+        if self._kernel is None:
+            return
+        if self._run_dir is not None and (kind is None or issubclass(kind, WorkbenchError)):
+            with self._excused():
+                self.path = str(self._run_dir / self._kernel.finish().name)
+                _progress(f"     notebook {self.path}")
+        self._kernel.close()
+
+    @contextmanager
+    def _excused(self) -> Iterator[None]:
+        try:
+            yield
+        except WorkbenchError as why:
+            click.echo(click.style(f"     no notebook: {why}", fg="yellow"), err=True)
 
 
 @main.command()
@@ -283,6 +340,58 @@ def deploy(
             click.echo("\n".join(f"{name}={value}" for name, value in found.items()))
 
 
+@main.command("run")
+@click.argument("scenario", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Another than the file's.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
+              help='Change a value of the file, such as chain.finality="5 blocks".')  # fmt: skip
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"),
+              help="Folder in which the run is kept.")  # fmt: skip
+@click.option("--no-notebook", is_flag=True, help="Only the run: no executed notebook beside it.")
+@click.option("--json", "as_json", is_flag=True, help="Progress on stderr; last line is JSON.")
+def run_command(
+    scenario: Path,
+    seed: int | None,
+    settings: tuple[str, ...],
+    runs: Path,
+    no_notebook: bool,
+    as_json: bool,
+) -> None:
+    """Play a scenario on virtual time, check every invariant, and keep the run.
+
+    The same file and seed give the same run, byte for byte. Ctrl-C keeps what was run. Exit code 0
+    means: everything ended, and no invariant was broken.
+    """
+    with _clean_exit(as_json):
+        from workbench.playing import play
+        from workbench.scenario import assignments, load
+
+        chosen = load(scenario, assignments(settings))
+        played = play(chosen, seed, runs=runs, notebook=not no_notebook, say=_progress)
+        if as_json:
+            click.echo(json.dumps(played.summary()))
+        else:
+            _show_run(played)
+        if not played.run.finished:
+            sys.exit(130)
+        sys.exit(0 if played.sound else 1)
+
+
+@main.command("replay")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Progress on stderr; last line is JSON.")
+def replay_command(run_dir: Path, as_json: bool) -> None:
+    """Play the run of a folder once more: the same facts, or the first that differs."""
+    with _clean_exit(as_json):
+        from workbench.playing import replay
+
+        again = replay(run_dir, _progress)
+        if as_json:
+            click.echo(json.dumps({"status": "equal", "trace_hash": again.trace_hash}))
+        else:
+            click.echo(f"Equal: {len(again.events)} facts, trace {again.trace_hash}")
+
+
 @main.command("env")
 def env_command() -> None:
     """Print every setting with its meaning and default (the text of .env.example)."""
@@ -440,6 +549,24 @@ def _show(outcome: Any) -> None:
         table.add_row(row.account, row.token, *amounts)
     console.print(table)
     console.print(f"Executed, and every balance reconciles. Open {outcome.run_dir}/timeline.html")
+
+
+def _show_run(played: Any) -> None:
+    run = played.run
+    outcomes = ", ".join(f"{count} {status}" for status, count in run.outcomes.items())
+    click.echo(f"{outcomes or 'no settlement'}; {len(run.events)} facts; trace {run.trace_hash}")
+    rare = [f"{name} {count}" for name, count in run.sometimes.items() if count]
+    click.echo(f"  paths taken: {', '.join(rare) or 'none'}")
+    for fact in run.events:
+        if fact.type == "InvariantBroken":
+            click.echo(click.style("  broken: ", fg="red") + f"{fact.invariant}: {fact.message}")
+    if not run.finished:
+        click.echo("  stopped before its end; what was run until then is kept.")
+    elif played.sound:
+        click.echo("  every invariant held, in every block.")
+    if played.notebook:
+        click.echo(f"  notebook: {played.notebook}")
+    click.echo(f"  again: workbench replay {played.run_dir}")
 
 
 @contextmanager

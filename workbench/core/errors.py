@@ -283,6 +283,18 @@ class StoreError(SetupError):
     code = "store_error"
 
 
+class NotebookFailed(SetupError):
+    """A notebook could not be run; the run that it was to show is kept all the same."""
+
+    code = "notebook_failed"
+
+
+class TraceDiffers(SetupError):
+    """A run was played again, and something else happened."""
+
+    code = "trace_differs"
+
+
 class TestKeyRefused(SetupError):
     """A key everybody knows, on a chain we did not boot."""
 

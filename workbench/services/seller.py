@@ -54,15 +54,15 @@ from workbench.core.x402 import (
     settlement_id,
 )
 from workbench.services.book import Book
+from workbench.services.rates import PriceSource
 from workbench.services.rounds import rounds
 from workbench.services.routes import Routes, events_page, log, one
 
 
 @dataclass(frozen=True, slots=True)
 class SellerRules:
-    """Price, and how long an offer may be funded and then swapped, in seconds."""
+    """How long an offer may be funded and then swapped, in seconds."""
 
-    price: Price
     finality: Policy
     quote_lifetime_s: int = 600
     swap_window_s: int = 600
@@ -89,10 +89,12 @@ class Seller:
         random: Randomness,
         facilitator_url: str,
         rules: SellerRules,
+        prices: PriceSource,
     ) -> None:
         self._chain, self._signer, self._sender, self._watcher = chain, signer, sender, watcher
         self._store, self._clock, self._http, self._random = store, clock, http, random
         self._facilitator_url, self._rules = facilitator_url.rstrip("/"), rules
+        self._prices = prices
         self.book = Book(store)
         self._at_work: dict[str, asyncio.Task[None]] = {}
         self._routes = (
@@ -128,21 +130,21 @@ class Seller:
     async def _offer(self, amount: int) -> Response:
         head = await self._chain.head()
         await self._check_inventory(amount)
-        terms = self._terms(amount, head)
+        terms = self._terms(amount, head, await self._prices.price())
         async with self._store.unit() as unit:
             await unit.record(self._requested(terms))
         domain, usdc, show = self._chain.domain, self._chain.addresses.usdc, self._chain.checksum
         offer = payment_required(terms, domain, usdc, _resource(amount), show)
         return Response.json(402, offer)
 
-    def _terms(self, amount: int, head: Head) -> Terms:
+    def _terms(self, amount: int, head: Head, price: Price) -> Terms:
         fund_deadline = head.timestamp + self._rules.quote_lifetime_s
         return Terms(
             buyer=ZERO_ADDRESS,
             seller=self._signer.address,
             asset=self._chain.addresses.asset,
             asset_amount=amount,
-            required_usdc=self._rules.price.required_usdc(amount),
+            required_usdc=price.required_usdc(amount),
             max_eurc=0,
             fund_deadline=fund_deadline,
             swap_deadline=fund_deadline + self._rules.swap_window_s,
@@ -424,7 +426,7 @@ class Seller:
             "asset_token": show(addresses.asset),
             "settlement_token": show(addresses.usdc),
             "settlement_vault": show(addresses.vault),
-            "price_per_unit_usdc": self._rules.price.usdc_per_asset,
+            "price_per_unit_usdc": (await self._prices.price()).usdc_per_asset,
             "inventory": await self._chain.balance(addresses.asset, self._signer.address),
         }
         return Response.json(200, health)
