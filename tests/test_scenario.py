@@ -318,6 +318,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "a name that is a list": ("? [a]\n: 1", "5: the name of a field must be a word."),
     "a second document": ("---\nseed: 1", "5: holds a second document (---)."),
     "deep": ("seed: " + "[" * 50, "5: is nested deeper than 12 levels."),
+    "long": ("faults: [" + "1, " * 10_000 + "]", "5: holds more than 10,000 names and values."),
     "not YAML": ("seed: [1", "is not YAML: while parsing a flow sequence"),
     "a tab": ("chain:\n\tfinality: 1 block", "6: is not YAML"),
     "a control character": ("seed: \x01", "5: holds a character that YAML does not allow."),

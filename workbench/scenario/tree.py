@@ -14,6 +14,7 @@ import yaml
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 12
+MAX_NODES = 10_000
 WORD = "word"
 """The tag of what did not come from YAML: a word of the command line, which no one misreads."""
 REFUSED = "refused"
@@ -151,6 +152,7 @@ class _Reader:
     def __init__(self, where: str) -> None:
         self.where = where
         self.problems: list[Problem] = []
+        self._nodes = 0
         self._resolver = yaml.resolver.Resolver()
 
     def document(self, events: Iterator[yaml.Event]) -> Node | None:
@@ -172,6 +174,9 @@ class _Reader:
         spot = self._spot(event)
         if len(path) >= MAX_DEPTH:
             raise _too_deep(spot)
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise Unreadable(spot, f"holds more than {MAX_NODES:,} names and values.")
         told = len(self.problems)
         if getattr(event, "anchor", None) is not None:
             self._wrong(spot, path, "anchors and aliases (& and *) are not allowed.")
