@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
-from workbench.core.errors import InputError
+from workbench.core.errors import InputError, WorkbenchError
 from workbench.core.events import BlockRef, Event
 from workbench.core.ledger import Account, Transfer
 from workbench.core.payout import Payout, State, Verdict
@@ -114,6 +114,28 @@ class Call:
     value: int = 0
 
 
+Within = Callable[[Any, "Slot"], Awaitable[None]]
+"""What else belongs to the transaction (a Unit) that stores a slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """A call to be made, once, under the key (subject, call's act, attempt).
+
+    `within` is done in the transaction that stores a new slot, before it: what it raises (one of
+    our errors) leaves none.
+    """
+
+    subject: str
+    call: Call
+    attempt: int = 1
+    within: Within | None = field(default=None, compare=False)
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return (self.subject, self.call.act, self.attempt)
+
+
 @dataclass(frozen=True, slots=True)
 class Rate:
     """The hook's reference rate: USDC per EURC × 1e8, Unix seconds, lifetime in seconds."""
@@ -196,23 +218,22 @@ class Signer(Protocol):
         """EIP-1559 transaction: its raw bytes and its hash, as 0x hex."""
 
 
-Within = Callable[[Any, "Slot"], Awaitable[None]]
-"""What else belongs to the transaction (a Unit) that stores a slot."""
-
-
 class Sender(Protocol):
     """One signer's nonce slots. Acts are keyed, so that asking twice acts once."""
 
     address: str
 
-    async def submit(
-        self, subject: str, call: Call, attempt: int = 1, *, within: Within | None = None
-    ) -> str:
+    async def submit(self, subject: str, call: Call, attempt: int = 1) -> str:
         """Sign, store and send `call` under the key (subject, act, attempt): its tx hash.
 
         A key that has a slot already gets its hash back. Raises what the node's simulation says
-        before any slot is taken. `within` is done in the transaction that stores a new slot: what
-        it raises leaves none.
+        before any slot is taken.
+        """
+
+    async def submit_many(self, acts: Sequence[Act]) -> list[str | WorkbenchError]:
+        """`submit` for each, in this order: its tx hash, or the error that it would have raised.
+
+        Those whose simulation fails take no slot and hold up nobody else.
         """
 
     async def pump(self) -> None:

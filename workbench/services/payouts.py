@@ -42,6 +42,7 @@ from workbench.core.payout import (
     next_step,
 )
 from workbench.core.ports import (
+    Act,
     Answered,
     Clock,
     Ledger,
@@ -427,7 +428,9 @@ class Payouts:
         """Give it a nonce, and send it. False if the others need not try either."""
         try:
             call = await self.payments.call(payout)
-            await self._sender.submit(payout.id, call, within=self._mark_sent)
+            (told,) = await self._sender.submit_many([Act(payout.id, call, within=self._mark_sent)])
+            if isinstance(told, WorkbenchError):
+                raise told
         except (RpcUnreachable, StoreError):
             raise
         except (SignerShort, InsufficientFunds) as why:
