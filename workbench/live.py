@@ -13,18 +13,22 @@ from workbench.chain.marker import is_local
 from workbench.chain.rpc import HttpRpc
 from workbench.chain.signer import KeySigner
 from workbench.core.errors import InvalidSetting, TestKeyRefused
+from workbench.core.ledger import check
 from workbench.core.ports import Addresses
 from workbench.core.x402 import ZERO_ADDRESS
 from workbench.served import Place, Served, WallClock, rules_of
 from workbench.services.buyer import Buyer
 from workbench.services.rates import FixedRate, HookRate
+from workbench.services.reconciler import Report
 from workbench.settings import Settings
+from workbench.store.ledger import LedgerStore
 from workbench.store.sql import sqlite_url
 from workbench.web.client import SocketHttp
 from workbench.wiring import Keys, buyer_rules
 
 SEPOLIA = 11155111
 """The chain of payouts, unless CHAIN_ID says another."""
+TRIES, TRY_S = 20, 0.5
 KEY_OF = {"seller": "SELLER_PRIVATE_KEY", "facilitator": "PRIVATE_KEY"}
 UNUSED = "0x" + "00" * 31 + "01"
 """A part is wired with the keys it needs; this one stands where another's would."""
@@ -86,6 +90,47 @@ async def live_payouts(settings: Settings) -> Served:
         finality=settings.finality,
     )
     return PayoutsAlone(place, Path(settings["DATA_DIR"]), settings, names=("payouts",))
+
+
+async def ledger_verified(settings: Settings) -> tuple[int, str]:
+    """How many lines the ledger has, and the hash of the last. Raises LedgerBroken."""
+    store = LedgerStore(_existing(settings))
+    try:
+        async with store.unit() as unit:
+            return check(await unit.accounts(), await unit.transfers())
+    finally:
+        store.close()
+
+
+async def ledger_reconciled(settings: Settings) -> Report:
+    """The ledger against the chain; differences are booked, and stop the signer if any is lost."""
+    _existing(settings)
+    served = await live_payouts(settings)
+    try:
+        payouts = served.wire().payouts().payouts
+        await payouts.check()
+        report = await payouts.reconciler.run()
+        for _ in range(TRIES):  # A service at work may have a verdict still to give.
+            if report.is_settled:
+                break
+            await payouts.clock.sleep(TRY_S)
+            report = await payouts.reconciler.run()
+        return report
+    finally:
+        await served.close()
+
+
+def _existing(settings: Settings) -> str:
+    """The URL of a ledger that is there: looking at one must not make it."""
+    path = Path(settings["DB_PATH"])
+    if url := settings["DATABASE_URL"]:
+        return str(url)
+    if not path.exists():
+        raise InvalidSetting(
+            f"there is no ledger at {path} (DB_PATH).",
+            hint="Run this where `workbench payouts` runs, or set DB_PATH or DATABASE_URL.",
+        )
+    return sqlite_url(path)
 
 
 def payout_key(settings: Settings) -> str:

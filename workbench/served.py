@@ -145,7 +145,7 @@ class Served:
         for name, seat in seats.items():
             port = 0 if self._auto_ports else self.settings[PORTS[name]]
             self.servers[name] = Server(seat, host=self.settings["HOST"], port=port, name=name)
-        self.wiring = self._wire()
+        self.wiring = self.wire()
         await self._check()
         for name, seat in seats.items():
             seat.service = await self._make(name)
@@ -165,7 +165,8 @@ class Served:
             return service
         return await self.wiring.facilitator() if name == "facilitator" else self.wiring.tracker()
 
-    def _wire(self) -> Wiring:
+    def wire(self) -> Wiring:
+        """Makers of everything here, on connections that `close` ends."""
         http, place = SocketHttp(), self.place
         self._open.append(http)
         self.data.mkdir(parents=True, exist_ok=True)
