@@ -68,7 +68,7 @@ OURS = {
 HOUSE: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("notebook",),
-    ("demo", "deploying", "doctor"),
+    ("demo", "deploying", "doctor", "byhand"),
     ("live", "local"),
     ("served",),
     ("workbench",),  # The public face: what a notebook imports.

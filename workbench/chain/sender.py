@@ -21,6 +21,7 @@ from workbench.core.errors import (
     RpcFault,
     RpcUnreachable,
     SignerShort,
+    StoreError,
     TransactionTimeout,
     WorkbenchError,
 )
@@ -108,9 +109,16 @@ class SlotSender:
     async def _sign(self, subject: str, call: Call, attempt: int) -> Slot:
         fields = await self._priced(call)
         on_chain = await self._nonce("latest")
-        async with self._store.unit() as unit:
-            nonce = max(on_chain, await unit.next_nonce(self._chain_id, self.address))
-            return await self._take_slot(unit, nonce, fields, subject, call, attempt)
+        try:
+            async with self._store.unit() as unit:
+                nonce = max(on_chain, await unit.next_nonce(self._chain_id, self.address))
+                return await self._take_slot(unit, nonce, fields, subject, call, attempt)
+        except StoreError:
+            # Another process with our key and our store may have signed this very act meanwhile.
+            slot = await self._find(subject, call.act, attempt)
+            if slot is None:
+                raise
+            return slot
 
     async def _take_slot(
         self,
