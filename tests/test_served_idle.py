@@ -38,7 +38,7 @@ async def refreshed(world: LocalWorld, since: int) -> Rate:
         rate = await chain.rate()
         if rate.set_at >= since:
             return rate
-        await world.wiring.clock.sleep(0.1)
+        await world.wiring.clock("test").sleep(0.1)
     raise AssertionError(f"the rate is of {rate.set_at}, the time was {since}")
 
 
@@ -49,7 +49,7 @@ async def buy(world: LocalWorld) -> Purchase:
 async def healthy(world: LocalWorld) -> bool:
     """What the facilitator says of itself, over HTTP."""
     url = f"{world.servers['facilitator'].url}/health"
-    health = (await world.wiring.http.send(Request("GET", url))).data()
+    health = (await world.wiring.http("test").send(Request("GET", url))).data()
     return health["status"] == "ok" and not health["rate_stale"] and not world.failures
 
 

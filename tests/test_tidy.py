@@ -67,11 +67,13 @@ OURS = {
 
 HOUSE: tuple[tuple[str, ...], ...] = (
     ("cli",),
+    ("playing",),
     ("notebook",),
     ("demo", "deploying", "doctor", "byhand"),
     ("live", "local"),
     ("served",),
     ("workbench",),  # The public face: what a notebook imports.
+    ("experiment",),
     ("app",),
     ("world",),
     ("wiring", "run"),

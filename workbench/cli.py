@@ -57,6 +57,7 @@ def main(verbose: bool) -> None:
       workbench demo            one whole settlement, from HTTP 402 to delivered asset
       workbench up              chain, seller, facilitator and tracker, until Ctrl-C
       workbench buy 100yps      a purchase from the world that `up` runs in this folder
+      workbench run scenarios/storm.yaml   a whole market with faults, in seconds
     """
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
@@ -450,6 +451,58 @@ def deploy(
             click.echo("\n".join(f"{name}={value}" for name, value in found.items()))
 
 
+@main.command("run")
+@click.argument("scenario", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Another than the file's.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
+              help='Change a value of the file, such as chain.finality="5 blocks".')  # fmt: skip
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"),
+              help="Folder in which the run is kept.")  # fmt: skip
+@click.option("--no-notebook", is_flag=True, help="Only the run: no executed notebook beside it.")
+@click.option("--json", "as_json", is_flag=True, help="Progress on stderr; last line is JSON.")
+def run_command(
+    scenario: Path,
+    seed: int | None,
+    settings: tuple[str, ...],
+    runs: Path,
+    no_notebook: bool,
+    as_json: bool,
+) -> None:
+    """Play a scenario on virtual time, check every invariant, and keep the run.
+
+    The same file and seed give the same run, byte for byte. Ctrl-C keeps what was run. Exit code 0
+    means: everything ended, and no invariant was broken.
+    """
+    with _clean_exit(as_json):
+        from workbench.playing import play
+        from workbench.scenario import assignments, load
+
+        chosen = load(scenario, assignments(settings))
+        played = play(chosen, seed, runs=runs, notebook=not no_notebook, say=_progress)
+        if as_json:
+            click.echo(json.dumps(played.summary()))
+        else:
+            _show_run(played)
+        if not played.run.finished:
+            sys.exit(130)
+        sys.exit(0 if played.sound else 1)
+
+
+@main.command("replay")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Progress on stderr; last line is JSON.")
+def replay_command(run_dir: Path, as_json: bool) -> None:
+    """Play the run of a folder once more: the same facts, or the first that differs."""
+    with _clean_exit(as_json):
+        from workbench.playing import replay
+
+        again = replay(run_dir, _progress)
+        if as_json:
+            click.echo(json.dumps({"status": "equal", "trace_hash": again.trace_hash}))
+        else:
+            click.echo(f"Equal: {len(again.events)} facts, trace {again.trace_hash}")
+
+
 @main.command("env")
 def env_command() -> None:
     """Print every setting with its meaning and default (the text of .env.example)."""
@@ -511,6 +564,24 @@ def _show(outcome: Any) -> None:
         table.add_row(row.account, row.token, *amounts)
     console.print(table)
     console.print(f"Executed, and every balance reconciles. Open {outcome.run_dir}/timeline.html")
+
+
+def _show_run(played: Any) -> None:
+    run = played.run
+    outcomes = ", ".join(f"{count} {status}" for status, count in run.outcomes.items())
+    click.echo(f"{outcomes or 'no settlement'}; {len(run.events)} facts; trace {run.trace_hash}")
+    rare = [f"{name} {count}" for name, count in run.sometimes.items() if count]
+    click.echo(f"  paths taken: {', '.join(rare) or 'none'}")
+    for fact in run.events:
+        if fact.type == "InvariantBroken":
+            click.echo(click.style("  broken: ", fg="red") + f"{fact.invariant}: {fact.message}")
+    if not run.finished:
+        click.echo("  stopped before its end; what was run until then is kept.")
+    elif played.sound:
+        click.echo("  every invariant held, in every block.")
+    if played.notebook:
+        click.echo(f"  notebook: {played.notebook}")
+    click.echo(f"  again: workbench replay {played.run_dir}")
 
 
 @contextmanager

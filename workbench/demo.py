@@ -122,7 +122,7 @@ async def _serve_and_buy(
 
 async def _final_facts(world: LocalWorld, settlement_id: str) -> list[Event]:
     """All facts, once the tracker knows the end as final: delivered, or refunded and mined."""
-    clock, store = world.wiring.clock, world.stores["tracker"]
+    clock, store = world.wiring.clock("demo"), world.stores["tracker"]
     limit = clock.now_ms() + SETTLE_DOWN_S * 1000
     while clock.now_ms() < limit:
         async with store.unit() as unit:

@@ -13,7 +13,8 @@ from workbench.chain.rpc import HttpRpc
 from workbench.chain.signer import KeySigner
 from workbench.core.errors import TestKeyRefused
 from workbench.served import Place, Served, WallClock, rules_of
-from workbench.services.buyer import Buyer, FixedRate, HookRate
+from workbench.services.buyer import Buyer
+from workbench.services.rates import FixedRate, HookRate
 from workbench.settings import Settings
 from workbench.web.client import SocketHttp
 from workbench.wiring import Keys, buyer_rules

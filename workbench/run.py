@@ -8,18 +8,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from workbench.core.audit import Balance, reconcile
+from workbench.core.audit import Balance, reconcile, sometimes
 from workbench.core.errors import StoreError
-from workbench.core.events import Event, from_json, to_json
+from workbench.core.events import Event, InvariantBroken, from_json, to_json
 from workbench.core.review import review
 from workbench.core.settlement import merge
+from workbench.scenario import Scenario
 from workbench.services.buyer import Purchase
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-FORMAT = 1
+FORMAT = 2
 """Version of the run folder. A folder of another version is refused by name."""
 
 
@@ -27,13 +28,18 @@ FORMAT = 1
 class Run:
     """What happened: facts, and the tables and charts that are made of nothing else.
 
-    `purchase` is what this run is about, or None for everything in a world.
+    `purchase` is what this run is about, or None for everything in a world. `scenario` and `seed`
+    are what it was made from, where it was a scenario's; `settings` what the run was told beside.
     """
 
     events: tuple[Event, ...] = field(repr=False)
     balances_seen: tuple[Balance, ...] = field(repr=False, default=())
     purchase: Purchase | None = None
     chain_id: int = 0
+    scenario: Scenario | None = field(repr=False, default=None)
+    seed: int = 0
+    finished: bool = True
+    """False where the run was stopped before its end."""
 
     @property
     def settlement_id(self) -> str | None:
@@ -90,6 +96,9 @@ class Run:
         if self.purchase and self.balances_seen:
             deal = merge(self.events)[self.purchase.settlement_id]
             found["balances_reconcile"] = reconcile(self.balances_seen, deal)
+        for fact in self.events:
+            if isinstance(fact, InvariantBroken):
+                found.setdefault(fact.invariant, []).append(fact.message)
         rows = [
             {"invariant": name, "holds": not wrong, "problems": "; ".join(wrong)}
             for name, wrong in found.items()
@@ -103,9 +112,36 @@ class Run:
         return Chart(charts.timeline(self.timeline(), self.facts))
 
     @property
+    def trace_hash(self) -> str:
+        """SHA-256 of `events.jsonl`: equal for the same scenario and seed, wherever it runs."""
+        return hashlib.sha256(self._journal().encode()).hexdigest()
+
+    @property
     def name(self) -> str:
         """Twelve hex digits of what happened: equal facts, equal name."""
-        return hashlib.sha256(self._journal().encode()).hexdigest()[:12]
+        return self.trace_hash[:12]
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How many settlements ended how, by status."""
+        counts: dict[str, int] = {}
+        for settlement in merge(self.events).values():
+            counts[settlement.status] = counts.get(settlement.status, 0) + 1
+        return dict(sorted(counts.items()))
+
+    @property
+    def invariants_broken(self) -> dict[str, int]:
+        """How often each invariant was found broken; empty for a sound run."""
+        counts: dict[str, int] = {}
+        for fact in self.events:
+            if isinstance(fact, InvariantBroken):
+                counts[fact.invariant] = counts.get(fact.invariant, 0) + 1
+        return counts
+
+    @property
+    def sometimes(self) -> dict[str, int]:
+        """How often each rare path was taken; a run that never took one has not tested it."""
+        return sometimes(self.events)
 
     def _journal(self) -> str:
         return "".join(f"{to_json(fact)}\n" for fact in self.events)
@@ -122,6 +158,8 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         about: dict[str, Any] = {"format": FORMAT, "chain_id": self.chain_id}
         about |= {"purchase": asdict(self.purchase) if self.purchase else None}
+        about |= {"seed": self.seed, "finished": self.finished, "trace_hash": self.trace_hash}
+        about |= {"scenario": self.scenario.to_json() if self.scenario else None}
         (folder / "events.jsonl").write_text(self._journal())
         (folder / "run.json").write_text(json.dumps(about, indent=1))
         (folder / "balances.json").write_text(json.dumps(self._balance_rows(), indent=1))
@@ -160,12 +198,21 @@ class Run:
             )
         try:
             purchase = Purchase(**about["purchase"]) if about["purchase"] else None
+            scenario = Scenario.from_json(about["scenario"]) if about["scenario"] else None
             rows = [{k: v for k, v in row.items() if k != "change"}
                     for row in _read(folder / "balances.json")]  # fmt: skip
             balances = tuple(Balance(**row) for row in rows)
         except (TypeError, KeyError, AttributeError) as why:
             raise _damaged(folder / "balances.json or run.json") from why
-        return cls(_events(folder / "events.jsonl"), balances, purchase, about["chain_id"])
+        return cls(
+            _events(folder / "events.jsonl"),
+            balances,
+            purchase,
+            about["chain_id"],
+            scenario,
+            about["seed"],
+            about["finished"],
+        )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
-from typing import Any
 
 from workbench.chain.contracts import EvmChain
 from workbench.chain.rpc import Rpc
@@ -19,8 +18,9 @@ from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Clock, Http, Randomness
 from workbench.core.pricing import Price
 from workbench.core.settlement import Settlement
-from workbench.services.buyer import Buyer, BuyerRules, FixedRate, HookRate
+from workbench.services.buyer import Buyer, BuyerRules
 from workbench.services.facilitator import Facilitator, FacilitatorRules
+from workbench.services.rates import FixedPrice, FixedRate, HookRate, PriceSource, RateSource
 from workbench.services.seller import Seller, SellerRules
 from workbench.services.tracker import Tracker
 from workbench.store.sql import SqlStore
@@ -44,21 +44,13 @@ class SystemRandomness:
 
 
 class SeededRandomness:
-    """The same tokens for the same seed. `state` can be kept and put back."""
+    """The same tokens for the same generator."""
 
-    def __init__(self, seed: int) -> None:
-        self._random = _random.Random(seed)  # noqa: S311 - repeatable on purpose
+    def __init__(self, generator: _random.Random) -> None:
+        self._random = generator
 
     def token(self) -> str:
         return "0x" + self._random.randbytes(32).hex()
-
-    @property
-    def state(self) -> Any:
-        return self._random.getstate()
-
-    @state.setter
-    def state(self, state: Any) -> None:
-        self._random.setstate(state)
 
 
 @dataclass(frozen=True)
@@ -75,12 +67,17 @@ class Rules:
     swap_window_s: int = 600
     finality_timeout_s: int = 600
     poll_s: float = 0.5
+    facilitator_poll_s: float | None = None
+    keeper_every_s: int = 60
     sign_permits: bool = True
 
 
 @dataclass
 class Wiring:
-    """One chain and the makers of everything a service needs. `rpc(name)`, `store(name)`."""
+    """One chain and the makers of everything a service needs.
+
+    `rpc`, `store`, `clock` and `http` give a service, by its name, what is its own.
+    """
 
     chain_id: int
     addresses: Addresses
@@ -89,11 +86,14 @@ class Wiring:
     rules: Rules
     rpc: Callable[[str], Rpc]
     store: Callable[[str], SqlStore]
-    clock: Clock
-    http: Http
+    clock: Callable[[str], Clock]
+    http: Callable[[str], Http]
     random: Randomness
     seller_url: str
     facilitator_url: str
+    market: RateSource | None = None
+    """EUR/USD outside the pool, where there is such a market: the keeper follows it."""
+    prices: PriceSource | None = None
 
     def chain(self, name: str) -> EvmChain:
         return EvmChain(self.rpc(name), self.chain_id, self.addresses)
@@ -103,7 +103,7 @@ class Wiring:
             self.rpc(name),
             KeySigner(key),
             store,
-            self.clock,
+            self.clock(name),
             chain_id=self.chain_id,
             source=name,
             finality=self.rules.finality,
@@ -111,7 +111,7 @@ class Wiring:
 
     def _watcher(self, name: str, store: SqlStore) -> LogWatcher:
         at = (self.addresses.vault, self.addresses.hook)
-        return LogWatcher(self.rpc(name), store, self.clock, at, self.start_block)
+        return LogWatcher(self.rpc(name), store, self.clock(name), at, self.start_block)
 
     def seller(self) -> Seller:
         store, rules = self.store("seller"), self.rules
@@ -121,12 +121,12 @@ class Wiring:
             sender=self._sender("seller", self.keys.seller, store),
             watcher=self._watcher("seller", store),
             store=store,
-            clock=self.clock,
-            http=self.http,
+            clock=self.clock("seller"),
+            http=self.http("seller"),
             random=self.random,
             facilitator_url=self.facilitator_url,
+            prices=self.prices or FixedPrice(rules.price),
             rules=SellerRules(
-                price=rules.price,
                 finality=rules.finality,
                 quote_lifetime_s=rules.quote_lifetime_s,
                 swap_window_s=rules.swap_window_s,
@@ -145,12 +145,14 @@ class Wiring:
             sender=self._sender("facilitator", self.keys.facilitator, store),
             watcher=self._watcher("facilitator", store),
             store=store,
-            clock=self.clock,
+            clock=self.clock("facilitator"),
             rules=FacilitatorRules(
                 finality=finality,
-                poll_s=self.rules.poll_s,
+                poll_s=self.rules.facilitator_poll_s or self.rules.poll_s,
                 finality_timeout_s=self.rules.finality_timeout_s,
+                keeper_every_s=self.rules.keeper_every_s,
             ),
+            market=self.market,
             keeper=self._sender("facilitator", keeper, store) if keeper else None,
         )
 
@@ -160,23 +162,25 @@ class Wiring:
             chain=self.chain("tracker"),
             watcher=self._watcher("tracker", store),
             store=store,
-            clock=self.clock,
-            http=self.http,
+            clock=self.clock("tracker"),
+            http=self.http("tracker"),
             peers={"seller": self.seller_url, "facilitator": self.facilitator_url},
             finality=self.rules.finality,
             page=files("workbench.web").joinpath("static/tracker.html").read_bytes(),
             poll_s=self.rules.poll_s,
         )
 
-    def buyer(self, key: str | None = None) -> Buyer:
+    def buyer(self, key: str | None = None, rules: BuyerRules | None = None) -> Buyer:
+        """`key` and `rules`: another buyer's than the settings'."""
         chain, own = self.chain("buyer"), self.rules.own_rate_e8
+        rates = self.market or (FixedRate(own) if own is not None else HookRate(chain))
         return Buyer(
             chain=chain,
             signer=KeySigner(key or self.keys.buyer),
-            http=self.http,
-            clock=self.clock,
-            rates=FixedRate(own) if own is not None else HookRate(chain),
-            rules=buyer_rules(self.rules),
+            http=self.http("buyer"),
+            clock=self.clock("buyer"),
+            rates=rates,
+            rules=rules or buyer_rules(self.rules),
         )
 
 

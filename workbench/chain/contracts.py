@@ -99,6 +99,11 @@ class EvmChain:
         """What the vault itself says: `usdc`, `eurc`, `puller`, `hook`."""
         return (await self._read("SettlementVault", self.addresses.vault, name))[0]
 
+    async def vault_status(self, settlement_id: bytes) -> int:
+        """The vault's state of a settlement as its number: 0 None … 5 Refunded (`Status`)."""
+        vault = self.addresses.vault
+        return int((await self._read("SettlementVault", vault, "statusOf", settlement_id))[0])
+
     async def has_role(self, contract: str, at: str, role: str, account: str) -> bool:
         """Whether `account` has a role such as FACILITATOR_ROLE (AccessControl)."""
         return bool((await self._read(contract, at, "hasRole", keccak(role.encode()), account))[0])
@@ -175,6 +180,10 @@ class EvmChain:
         values = [terms.buyer, vault, terms.max_eurc, after, before, nonce]
         separator = await self._separator(self.addresses.eurc)
         return abi.typed_digest(separator, RECEIVE_STRUCT, kinds, values)
+
+    async def token_digest(self, token: str, struct: str, kinds: list[str], values: Any) -> bytes:
+        """EIP-712 digest of a struct in the token's own domain."""
+        return abi.typed_digest(await self._separator(token), struct, kinds, values)
 
     async def valid_signature(self, signer: str, digest: bytes, signature: str) -> bool:
         if recover(digest, signature) == signer:

@@ -118,6 +118,12 @@ class InvalidSetting(InputError):
     code = "invalid_setting"
 
 
+class ScenarioError(InputError):
+    """A scenario that cannot be played: one line for each problem, also in `problems`."""
+
+    code = "scenario_invalid"
+
+
 # --- Why a settlement does not go forward ------------------------------------------------------
 
 
@@ -309,6 +315,12 @@ class NotebookFailed(SetupError):
     """A notebook could not be run; the run that it was to show is kept all the same."""
 
     code = "notebook_failed"
+
+
+class TraceDiffers(SetupError):
+    """A run was played again, and something else happened."""
+
+    code = "trace_differs"
 
 
 class TestKeyRefused(SetupError):

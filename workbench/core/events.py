@@ -246,6 +246,54 @@ class SignerQuarantined(Event):
     reason: str
 
 
+# --- The simulator --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultInjected(Event):
+    """A fault was made to happen. `site` is its name in scenario files, `target` whom it hit.
+
+    `parameter` in the site's own unit: milliseconds, blocks, seconds (see `scenario.FAULT_SITES`).
+    """
+
+    site: str
+    target: str
+    parameter: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketMoved(Event):
+    """The market's EUR/USD: USDC for one EURC, times 10**8."""
+
+    usdc_per_eurc_e8: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuyerGaveUp(Event):
+    """A simulated buyer's purchase ended without a settlement. The subject is the buyer's name."""
+
+    kind: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvariantBroken(Event):
+    """What must always hold did not. The subject is the settlement it is about, if it is one."""
+
+    invariant: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceObserved(Event):
+    """An account's balance at the end of a run, in base units."""
+
+    account: str
+    token: str
+    amount: int
+
+
 # --- Reading and writing --------------------------------------------------------------------------
 
 

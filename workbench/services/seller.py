@@ -55,15 +55,15 @@ from workbench.core.x402 import (
 )
 from workbench.services.book import Book
 from workbench.services.offers import OFFERED, Offers, requested
+from workbench.services.rates import PriceSource
 from workbench.services.rounds import rounds
 from workbench.services.routes import Routes, events_page, log, one
 
 
 @dataclass(frozen=True, slots=True)
 class SellerRules:
-    """Price, and how long an offer may be funded and then swapped, in seconds."""
+    """How long an offer may be funded and then swapped, in seconds."""
 
-    price: Price
     finality: Policy
     quote_lifetime_s: int = 600
     swap_window_s: int = 600
@@ -90,10 +90,12 @@ class Seller:
         random: Randomness,
         facilitator_url: str,
         rules: SellerRules,
+        prices: PriceSource,
     ) -> None:
         self._chain, self._signer, self._sender, self._watcher = chain, signer, sender, watcher
         self._store, self._clock, self._http, self._random = store, clock, http, random
         self._facilitator_url, self._rules = facilitator_url.rstrip("/"), rules
+        self._prices = prices
         self.book = Book(store)
         self._offers = Offers(signer, chain.domain)
         self._at_work: dict[str, asyncio.Task[None]] = {}
@@ -130,8 +132,9 @@ class Seller:
     async def _offer(self, amount: int) -> Response:
         head = await self._chain.head()
         await self._check_inventory(amount)
+        draft = self._terms(amount, head, await self._prices.price())
         at_ms = self._clock.now_ms()
-        terms = self._offers.sealed(self._terms(amount, head), at_ms, self._random.token())
+        terms = self._offers.sealed(draft, at_ms, self._random.token())
         if self._offers.worth_noting(at_ms):
             async with self._store.unit() as unit:
                 await unit.record(requested(terms, at_ms, self.name))
@@ -139,14 +142,14 @@ class Seller:
         offer = payment_required(terms, domain, usdc, _resource(amount), show)
         return Response.json(402, offer)
 
-    def _terms(self, amount: int, head: Head) -> Terms:
+    def _terms(self, amount: int, head: Head, price: Price) -> Terms:
         fund_deadline = head.timestamp + self._rules.quote_lifetime_s
         return Terms(
             buyer=ZERO_ADDRESS,
             seller=self._signer.address,
             asset=self._chain.addresses.asset,
             asset_amount=amount,
-            required_usdc=self._rules.price.required_usdc(amount),
+            required_usdc=price.required_usdc(amount),
             max_eurc=0,
             fund_deadline=fund_deadline,
             swap_deadline=fund_deadline + self._rules.swap_window_s,
@@ -415,7 +418,7 @@ class Seller:
             "asset_token": show(addresses.asset),
             "settlement_token": show(addresses.usdc),
             "settlement_vault": show(addresses.vault),
-            "price_per_unit_usdc": self._rules.price.usdc_per_asset,
+            "price_per_unit_usdc": (await self._prices.price()).usdc_per_asset,
             "inventory": await self._chain.balance(addresses.asset, self._signer.address),
         }
         return Response.json(200, health)

@@ -148,6 +148,11 @@ class SqlUnit:
             )
         return list(found.values())
 
+    async def knows(self, tx: str) -> bool:
+        """Whether an attempt with this transaction hash was ever stored."""
+        query = select(attempt.c.nonce).where(attempt.c.tx == tx)
+        return self._db.execute(query).first() is not None
+
     async def next_nonce(self, chain_id: int, signer: str) -> int:
         mine = and_(slot.c.chain_id == chain_id, slot.c.signer == signer)
         highest = self._db.scalar(select(func.max(slot.c.nonce)).where(mine))
