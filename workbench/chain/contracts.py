@@ -124,6 +124,11 @@ class EvmChain:
         word = await self.rpc.call("eth_getStorageAt", manager, hex(state + 3), "latest")
         return int(word, 16) & (2**128 - 1)
 
+    async def status(self, identity: str) -> int:
+        """Where the vault says a settlement is: 0 none, 1 created, … 5 refunded."""
+        vault = self.addresses.vault
+        return int((await self._read("SettlementVault", vault, "statusOf", hex_bytes(identity)))[0])
+
     async def escrowed(self, token: str) -> int:
         """What the vault has booked as escrow, in base units."""
         vault = self.addresses.vault
@@ -239,6 +244,18 @@ class EvmChain:
     def refund(self, terms: Terms, reason: str) -> Call:
         word = abi.word(reason[:FACILITATOR_REASONS])
         return self._vault("refund", "refund", _abi_terms(terms), word)
+
+    def cancel(self, terms: Terms) -> Call:
+        """By buyer or seller, while Created."""
+        return self._vault("cancel", "cancel", _abi_terms(terms))
+
+    def claim(self, token: str, to: str) -> Call:
+        """What is parked for the sender of the transaction."""
+        return self._vault("claim", "claim", token, to)
+
+    def rescue(self, token: str, to: str) -> Call:
+        """What is owed to nobody; by the vault's admin."""
+        return self._vault("rescue", "rescue", token, to)
 
     def set_rate(self, rate: Rate) -> Call:
         values = (rate.usdc_per_eurc_e8, rate.band_bps, rate.max_age_s, rate.lp_fee_pips)

@@ -24,6 +24,7 @@ from workbench.core.errors import (
     RpcUnreachable,
     SignerShort,
     StateMoved,
+    StoreError,
     TransactionTimeout,
     WorkbenchError,
 )
@@ -188,20 +189,47 @@ class SlotSender:
         if all(isinstance(fields, WorkbenchError) for fields in priced):
             return {a.key: f for a, f in zip(acts, priced, strict=True) if not isinstance(f, dict)}
         on_chain = await self._nonce("latest")
-        async with self._store.unit() as unit:
-            nonce = await self._choose(unit, on_chain)
-            for act, fields in zip(acts, priced, strict=True):
-                if isinstance(fields, WorkbenchError):
-                    found[act.key] = fields
-                elif nonce is None:
-                    found[act.key] = self._still()
-                else:
-                    try:
-                        found[act.key] = await self._take_slot(unit, nonce, fields, act)
-                        nonce += 1
-                    except StateMoved as why:  # Taken back, by those who asked for it.
-                        found[act.key] = why
+        try:
+            async with self._store.unit() as unit:
+                nonce = await self._choose(unit, on_chain)
+                for act, fields in zip(acts, priced, strict=True):
+                    if isinstance(fields, WorkbenchError):
+                        found[act.key] = fields
+                    elif nonce is None:
+                        found[act.key] = self._still()
+                    else:
+                        found[act.key] = slot = await self._take_unless(unit, nonce, fields, act)
+                        nonce += isinstance(slot, Slot)
+        except StoreError:
+            # Another process with our key and our store may have signed these very acts meanwhile.
+            if not await self._others_took(found, [a.key for a in acts]):
+                raise
         return found
+
+    async def _take_unless(
+        self, unit: Unit, nonce: int, fields: dict[str, Any], act: Act
+    ) -> Slot | StateMoved:
+        """A new slot, unless those who asked for it have taken the act back by now."""
+        try:
+            return await self._take_slot(unit, nonce, fields, act)
+        except StateMoved as why:
+            return why
+
+    async def _others_took(
+        self,
+        found: dict[tuple[str, str, int], Slot | WorkbenchError],
+        keys: list[tuple[str, str, int]],
+    ) -> bool:
+        """Fill `found` with slots that are there although we did not take them; False if none is."""
+        async with self._store.unit() as unit:
+            for key in keys:
+                if isinstance(found.get(key), WorkbenchError):
+                    continue
+                slot = await unit.slot(self._chain_id, self.address, key)
+                if slot is None:
+                    return False
+                found[key] = slot
+        return True
 
     async def _take_slot(self, unit: Unit, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
         raw, tx = self._signer.sign_transaction({**fields, "nonce": nonce})
