@@ -7,7 +7,7 @@ receipt in a block of that very chain, and status, transfer and amount are what 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from eth_abi.abi import decode, encode
@@ -32,6 +32,7 @@ from workbench.core.errors import (
     InvalidSetting,
     RpcFault,
     TokenRefused,
+    WorkbenchError,
     WrongChain,
 )
 from workbench.core.events import BlockRef
@@ -208,34 +209,53 @@ class EvmPayments:
 
     # --- What came of it ---
 
-    async def judge(self, payout: Payout, slot: Slot) -> Verdict:
+    async def judge(self, cases: Sequence[tuple[Payout, Slot]]) -> list[Verdict]:
         head = int(await self._rpc.call("eth_blockNumber"), 16)
-        number = head - self._finality.depth
+        number = max(0, head - self._finality.depth)
         final = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
-        if number < 0 or final is None or await self._used(hex(number)) <= slot.nonce:
-            return Verdict(Outcome.WAIT)
-        found = []
-        for attempt in slot.attempts:
-            receipt = await self._rpc.call("eth_getTransactionReceipt", attempt.tx)
-            if receipt is not None and await self._stands(receipt, number):
-                found.append((attempt, receipt))
-        if len(found) != 1:
-            return Verdict(Outcome.WAIT)  # None, or two: no single chain says so.
-        attempt, receipt = found[0]
-        verdict = self._verdict(payout, decoded(fields_of(attempt.raw)), receipt)
-        if verdict.outcome in (Outcome.PAID, Outcome.WRONG) or self._separator is None:
-            return verdict
-        before = max(decoded(fields_of(each.raw)).before for each in slot.attempts)
-        return await self._unless_authorized(payout, verdict, before, final)
+        if final is None:
+            return [Verdict(Outcome.WAIT) for _ in cases]
+        used = await self._used(hex(number))
+        receipts = await self._receipts([a.tx for _, slot in cases for a in slot.attempts])
+        standing = await self._standing(receipts.values(), number)
+        verdicts = []
+        for payout, slot in cases:
+            found = [(a, receipts[a.tx]) for a in slot.attempts if a.tx in standing]
+            if slot.nonce >= used or len(found) != 1:  # None, or two: no single chain says so.
+                verdicts.append(Verdict(Outcome.WAIT))
+                continue
+            attempt, receipt = found[0]
+            verdict = self._verdict(payout, decoded(fields_of(attempt.raw)), receipt)
+            if self._separator and verdict.outcome in (Outcome.REFUSED, Outcome.CANCELLED):
+                before = max(decoded(fields_of(each.raw)).before for each in slot.attempts)
+                verdict = await self._unless_authorized(payout, verdict, before, final)
+            verdicts.append(verdict)
+        return verdicts
 
     async def _used(self, block: str) -> int:
         return int(await self._rpc.call("eth_getTransactionCount", self.address, block), 16)
 
-    async def _stands(self, receipt: dict[str, Any], final: int) -> bool:
-        """Whether the receipt is of a block of the chain, not above the final one."""
-        number = int(receipt["blockNumber"], 16)
-        block = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
-        return number <= final and bool(block) and block["hash"] == receipt["blockHash"]
+    async def _receipts(self, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Those that there are, by transaction. An error of the node is no missing receipt."""
+        answers = await self._rpc.many([("eth_getTransactionReceipt", tx) for tx in hashes])
+        for answer in answers:
+            if isinstance(answer, WorkbenchError):
+                raise answer
+        return {tx: a for tx, a in zip(hashes, answers, strict=True) if a is not None}
+
+    async def _standing(self, receipts: Iterable[dict[str, Any]], final: int) -> set[str]:
+        """Transactions whose receipt is of a block of the chain, not above the final one."""
+        places = {
+            r["transactionHash"]: (int(r["blockNumber"], 16), r["blockHash"]) for r in receipts
+        }
+        numbers = sorted({number for number, _ in places.values() if number <= final})
+        blocks = await self._rpc.many([("eth_getBlockByNumber", hex(n), False) for n in numbers])
+        known = {}
+        for number, block in zip(numbers, blocks, strict=True):
+            if isinstance(block, WorkbenchError):
+                raise block
+            known[number] = block["hash"] if block else None
+        return {tx for tx, (number, seen) in places.items() if known.get(number) == seen}
 
     def _verdict(self, payout: Payout, sent: Decoded, receipt: dict[str, Any]) -> Verdict:
         tx = receipt["transactionHash"]

@@ -478,8 +478,11 @@ class Payments(Protocol):
         """The signer may sign for this payout (again, after a restart)."""
 
     def forget(self, payout: Payout) -> None: ...
-    async def judge(self, payout: Payout, slot: Slot) -> Verdict:
-        """What the final block says, read at that block for all attempts. Raises RpcFault."""
+    async def judge(self, cases: Sequence[tuple[Payout, Slot]]) -> list[Verdict]:
+        """What the final block says of each, read at that block for all attempts.
+
+        Raises RpcUnreachable or RpcFault.
+        """
 
     async def wallet(self, final: bool = True) -> Wallet:
         """At the final block, or at the newest."""

@@ -8,6 +8,7 @@ an error nor a time-out ever takes another nonce or gives credits back; only a f
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,6 +45,7 @@ from workbench.core.payout import (
 from workbench.core.ports import (
     Act,
     Answered,
+    Call,
     Clock,
     Ledger,
     LedgerBook,
@@ -60,6 +62,7 @@ from workbench.services.rounds import rounds
 from workbench.services.routes import log
 
 DAY_MS = 86_400_000
+DECIDED = (Outcome.PAID, Outcome.REFUSED, Outcome.CANCELLED)
 RETRY_MS = 15_000
 """How long a payout that the chain would refuse now lets others go first."""
 
@@ -356,8 +359,7 @@ class Payouts:
         for payout in sent:
             self.payments.expect(payout)
         await self._sender.pump()
-        for payout in sent:
-            await self._judge_if_final(payout)
+        await self._judge(sent)
         await self._sign_next()
         await self.reconciler.on_timer(self.rules.reconcile_s)
         async with self.store.unit() as unit:
@@ -367,26 +369,31 @@ class Payouts:
         else:
             self.alarms.pop(Quarantined.code, None)
 
-    async def _judge_if_final(self, payout: Payout) -> None:
-        key = (payout.id, ACT, 1)
+    async def _judge(self, sent: Sequence[Payout]) -> None:
+        """Those whose nonce is used in a final block come to their end."""
+        cases = []
         async with self.store.unit() as unit:
-            slot = await unit.slot(self.rules.chain_id, self.payments.address, key)
-        is_final = slot is not None and slot.state is SlotState.FINAL
-        if (
-            slot is None
-            or next_step(payout, may_sign=False, slot_is_final=is_final) is not Step.JUDGE
-        ):
+            for payout in sent:
+                key = (payout.id, ACT, 1)
+                slot = await unit.slot(self.rules.chain_id, self.payments.address, key)
+                is_final = slot is not None and slot.state is SlotState.FINAL
+                step = next_step(payout, may_sign=False, slot_is_final=is_final)
+                if slot is not None and step is Step.JUDGE:
+                    cases.append((payout, slot))
+        if not cases:
             return
-        verdict = await self.payments.judge(payout, slot)
-        if verdict.outcome is Outcome.WRONG:
-            text = f"payout {payout.id}: {verdict.reason} ({verdict.tx})"
-            await self._sender.stop(slot.nonce, text)
-        elif verdict.outcome is not Outcome.WAIT:
-            async with self.store.unit() as unit:
+        verdicts = await self.payments.judge(cases)
+        async with self.store.unit() as unit:
+            for (payout, _), verdict in zip(cases, verdicts, strict=True):
                 now = await self._payout(unit, payout.id)
-                if now.state is State.SENT:
+                if now.state is State.SENT and verdict.outcome in DECIDED:
                     await self._end(unit, now, verdict)
-            self.payments.forget(payout)
+        for (payout, slot), verdict in zip(cases, verdicts, strict=True):
+            if verdict.outcome is Outcome.WRONG:
+                text = f"payout {payout.id}: {verdict.reason} ({verdict.tx})"
+                await self._sender.stop(slot.nonce, text)
+            elif verdict.outcome in DECIDED:
+                self.payments.forget(payout)
 
     async def _end(self, unit: Ledger, payout: Payout, verdict: Verdict) -> Payout:
         """The payout's last fact, with all that it moves, in one transaction."""
@@ -409,46 +416,59 @@ class Payouts:
     async def _sign_next(self) -> None:
         """New nonces, oldest payout first, as far as they may be open together."""
         async with self.store.unit() as unit:
-            open_ = len(await unit.payouts(State.SENT))
-            limit = max(0, self.rules.in_flight - open_) + len(self.stuck)
+            free = self.rules.in_flight - len(await unit.payouts(State.SENT))
+            limit = free + len(self.stuck) if free > 0 else 0
             waiting = await unit.payouts(State.APPROVED, limit=limit) if limit else ()
-        now = self.clock.now_ms()
-        waiting_ids = {payout.id for payout in waiting}
-        self.stuck = {i: told for i, told in self.stuck.items() if i in waiting_ids}
-        for payout in waiting:
-            since = self.stuck.get(payout.id, (0, ""))[0]
-            may_sign = open_ < self.rules.in_flight and now - since >= RETRY_MS
-            if next_step(payout, may_sign=may_sign, slot_is_final=False) is not Step.SEND:
-                continue
-            if not await self._sign(payout):
-                break
-            open_ += payout.id not in self.stuck
+        now, ids = self.clock.now_ms(), {payout.id for payout in waiting}
+        self.stuck = {known: told for known, told in self.stuck.items() if known in ids}
+        turn = [p for p in waiting if now - self.stuck.get(p.id, (0, ""))[0] >= RETRY_MS]
+        if not waiting:
+            self.alarms.pop("wallet", None)
+        asked: list[tuple[Payout, Call]] = []
+        for payout in await self._affordable(turn[: max(0, free)]):
+            try:
+                call = await self.payments.call(payout)
+            except (RpcUnreachable, StoreError):
+                raise
+            except WorkbenchError as why:
+                self._not_signed(payout, why)
+            else:
+                asked.append((payout, call))
+        acts = [Act(payout.id, call, within=self._mark_sent) for payout, call in asked]
+        told = await self._sender.submit_many(acts) if acts else []
+        for (payout, _), answer in zip(asked, told, strict=True):
+            if isinstance(answer, WorkbenchError):
+                self._not_signed(payout, answer)
+            else:
+                self.stuck.pop(payout.id, None)
+                self.alarms.pop("wallet", None)
 
-    async def _sign(self, payout: Payout) -> bool:
-        """Give it a nonce, and send it. False if the others need not try either."""
-        try:
-            call = await self.payments.call(payout)
-            (told,) = await self._sender.submit_many([Act(payout.id, call, within=self._mark_sent)])
-            if isinstance(told, WorkbenchError):
-                raise told
-        except (RpcUnreachable, StoreError):
-            raise
-        except (SignerShort, InsufficientFunds) as why:
+    async def _affordable(self, turn: Sequence[Payout]) -> list[Payout]:
+        """As many as the wallet can pay together; the others stay where they are."""
+        if not turn:
+            return []
+        left = (await self.payments.wallet(final=False)).asset
+        fits = []
+        for payout in turn:
+            left -= payout.units
+            if left < 0:
+                text = f"the wallet cannot pay {self._shown(payout.units)}: send it some."
+                self._not_signed(payout, InsufficientFunds(text))
+            else:
+                fits.append(payout)
+        return fits
+
+    def _not_signed(self, payout: Payout, why: WorkbenchError) -> None:
+        """It waits, and holds up nobody else; the wallet's and the signer's troubles are alarms."""
+        if isinstance(why, StateMoved):
+            return  # Taken back in the meantime.
+        if isinstance(why, SignerShort | InsufficientFunds):
             self.alarms["wallet"] = f"the wallet cannot pay: {why}"
-            return False
-        except Quarantined as why:
+        elif isinstance(why, Quarantined):
             self.alarms[why.code] = str(why)
-            return False
-        except StateMoved:
-            return True  # Taken back in the meantime.
-        except WorkbenchError as why:
-            if payout.id not in self.stuck:
-                log.warning("payouts: %s waits: %s", payout.id, why)
-            self.stuck[payout.id] = (self.clock.now_ms(), str(why))
-            return True
-        self.stuck.pop(payout.id, None)
-        self.alarms.pop("wallet", None)
-        return True
+        elif payout.id not in self.stuck:
+            log.warning("payouts: %s waits: %s", payout.id, why)
+        self.stuck[payout.id] = (self.clock.now_ms(), str(why))
 
     async def _mark_sent(self, unit: Ledger, slot: Slot) -> None:
         """In the transaction that stores the slot: it is this payout's, or there is no slot."""
