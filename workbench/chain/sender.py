@@ -181,7 +181,7 @@ class SlotSender:
         found: dict[tuple[str, str, int], Slot | WorkbenchError],
         keys: list[tuple[str, str, int]],
     ) -> bool:
-        """Fill `found` with slots that are there although we did not take them; False if none is."""
+        """Fill `found` with slots that we did not take; False where one is missing."""
         async with self._store.unit() as unit:
             for key in keys:
                 if isinstance(found.get(key), WorkbenchError):
