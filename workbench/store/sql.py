@@ -53,6 +53,8 @@ class SqlUnit(AbstractAsyncContextManager["SqlUnit"]):
     def __init__(self, store: SqlStore) -> None:
         self._store = store
         self._orphaned: dict[str, int] = {}
+        # What this very transaction has read: nobody else can have changed it since.
+        self._attempts: dict[tuple[int, str, int], tuple[Attempt, ...]] = {}
         self.changed = False
 
     async def __aenter__(self) -> Self:
@@ -144,7 +146,10 @@ class SqlUnit(AbstractAsyncContextManager["SqlUnit"]):
         subject, act, attempt = key
         named = {"subject": subject, "act": act, "attempt": attempt}
         rows = self._do(_slot, chain_id=chain_id, signer=signer, **named)
-        return next(iter(_slots_of(rows.fetchall())), None)
+        found = next(iter(_slots_of(rows.fetchall())), None)
+        if found is not None:
+            self._attempts[chain_id, signer, found.nonce] = found.attempts
+        return found
 
     async def slots(self, chain_id: int, signer: str, *states: SlotState) -> Sequence[Slot]:
         named = {f"state_{n}": state.value for n, state in enumerate(states)}
@@ -169,9 +174,11 @@ class SqlUnit(AbstractAsyncContextManager["SqlUnit"]):
             ok=changed.ok,
             block=json.dumps(asdict(changed.block)) if changed.block else None,
         )
-        known = self._do(_attempts, **own).fetchall()
-        if known == [(each.tx, each.raw) for each in changed.attempts]:
+        place = (changed.chain_id, changed.signer, changed.nonce)
+        known = self._attempts.get(place)
+        if known == changed.attempts:
             return  # As it is on most of a slot's way.
+        self._attempts.pop(place, None)
         self._do(_drop_attempts, **own)
         for n, each in enumerate(changed.attempts):
             self._do(_add_attempt, **own, n=n, tx=each.tx, raw=each.raw)
@@ -338,10 +345,6 @@ def _put_slot(dialect: str) -> Any:
 
 def _own_attempts() -> Any:
     return and_(_mine(attempt), attempt.c.nonce == bindparam("nonce"))
-
-
-def _attempts(dialect: str) -> Any:
-    return select(attempt.c.tx, attempt.c.raw).where(_own_attempts()).order_by(attempt.c.n)
 
 
 def _drop_attempts(dialect: str) -> Any:
