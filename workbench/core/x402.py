@@ -13,7 +13,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
@@ -109,7 +109,7 @@ class Permit:
         )
 
     def to_wire(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: getattr(self, name) for name in ("value", "deadline", "v", "r", "s")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,10 +90,12 @@ class Tracker:
             if answer.status != 200:
                 return
             page = answer.data()
-            async with self._store.unit() as unit:
-                for data in page["events"]:
-                    data.pop("seq")
-                    await unit.record(ev.from_dict(data))
+            for data in page["events"]:
+                data.pop("seq")
+            facts = [ev.from_dict(data) for data in page["events"]]
+            if facts:
+                async with self._store.unit() as unit:
+                    await unit.record_all(facts)
             self._asked[name] = page["next"]
             if page["next"] >= page["last"]:
                 return
