@@ -17,7 +17,7 @@ from workbench.chain.anvil import Anvil
 from workbench.chain.deploy import Deployment
 from workbench.chain.rpc import CachedRpc, Rpc
 from workbench.core.audit import Balance
-from workbench.core.errors import InvalidAmount
+from workbench.core.errors import InvalidAmount, WorkbenchError
 from workbench.core.events import Event
 from workbench.core.money import YPS, parse_decimal
 from workbench.core.ports import Addresses, Request, Response, Service
@@ -244,8 +244,10 @@ class World:
 
     async def mine(self) -> None:
         """One block now, at the virtual time."""
-        await self.rpc.call("anvil_setNextBlockBaseFeePerGas", hex(BASE_FEE_WEI))
-        await self.rpc.call("evm_mine", {"timestamp": self.clock.now_s()})
+        held = ("anvil_setNextBlockBaseFeePerGas", hex(BASE_FEE_WEI))
+        for answer in await self.rpc.many([held, ("evm_mine", {"timestamp": self.clock.now_s()})]):
+            if isinstance(answer, WorkbenchError):
+                raise answer
 
     async def _buy(self, units: int, buyer: Buyer) -> Run:
         before = await balances(self.chain, self.accounts)
