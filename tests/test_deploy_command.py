@@ -51,7 +51,7 @@ from workbench.settings import BY_NAME, WORLD_FILE, Settings
 AMOY = 80002
 ETHER = 10**18
 CLEAN = {name: text for name, text in os.environ.items() if name not in BY_NAME}
-# All that one deployment sends: seven creations, and what the steps need; the seller sends one.
+# All that one deployment sends: eight creations, and what the steps need; the seller sends one.
 OF_THE_DEPLOYER, OF_THE_SELLER = 25, 1
 
 
