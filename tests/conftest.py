@@ -33,6 +33,8 @@ LONG = (
     "01_quickstart.ipynb",
     "02_run.ipynb",
     "test_cli.py",
+    "test_byhand.py",
+    "test_offers.py",
     "test_served_idle.py",
     "test_deploy_command.py",
     "test_fork.py",

@@ -69,7 +69,7 @@ HOUSE: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("playing",),
     ("notebook",),
-    ("demo", "deploying", "doctor"),
+    ("demo", "deploying", "doctor", "byhand"),
     ("live", "local"),
     ("served",),
     ("workbench",),  # The public face: what a notebook imports.
@@ -158,7 +158,7 @@ def test_an_import_only_points_down() -> None:
 
 PURE = frozenset(
     "__future__ abc base64 binascii collections contextlib dataclasses decimal enum fractions "
-    "functools hashlib itertools json math operator re string types typing".split()
+    "functools hashlib hmac itertools json math operator re string types typing".split()
 )
 """The part of the standard library that neither knows the time nor touches the world."""
 SERVICES_TOO = frozenset({"asyncio", "logging", "urllib.parse", "html"})

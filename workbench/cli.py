@@ -9,19 +9,21 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 import click
 
-from workbench.core.errors import InvalidAmount, WorkbenchError
+from workbench.core.errors import InvalidAmount, NotFound, WorkbenchError
 from workbench.core.money import EURC, USDC, YPS, Amount, parse_decimal, parse_units
 
 if TYPE_CHECKING:
+    from workbench.byhand import Act, Hand
     from workbench.notebook.papers import Kernel
 
+T = TypeVar("T")
 AMOUNT_HELP = "in base units (100000000000000000000), or with the token's name (100yps)"
 
 
@@ -300,6 +302,115 @@ def doctor(as_json: bool) -> None:
             sys.exit(1)
 
 
+@main.group()
+def settlement() -> None:
+    """Look at one settlement by its ID, or bring it to an end by hand.
+
+    On the chain of .env, of the environment, or of the world that runs in this folder. Whatever is
+    done already is said, and not done twice.
+    """
+
+
+BY = click.option("--by", type=click.Choice(["buyer", "seller"]),
+                  help="Whose key acts.  [default: the one that is a party's]")  # fmt: skip
+TO = click.option("--to", metavar="ADDRESS", help="Who gets it.  [default: the one who acts]")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON line on stdout.")
+
+
+@settlement.command()
+@click.argument("id")
+@AS_JSON
+def show(id: str, as_json: bool) -> None:
+    """Where the settlement ID stands, by the chain's own logs."""
+    with _clean_exit(as_json):
+        from workbench.byhand import describe
+
+        seen = _by_hand(lambda hand: hand.show(id))
+        told = describe(seen)
+        if as_json:
+            click.echo(json.dumps(told))
+        else:
+            for name, value in told.items():
+                click.echo(f"  {name:16} {value}")
+
+
+@settlement.command()
+@click.argument("id")
+@BY
+@AS_JSON
+def cancel(id: str, by: str | None, as_json: bool) -> None:
+    """End the settlement ID before it is funded, as its buyer or seller."""
+    with _clean_exit(as_json):
+        _tell_act(_by_hand(lambda hand: hand.cancel(id, by)), as_json)
+
+
+@settlement.command()
+@click.argument("id")
+@click.option("--by", type=click.Choice(["buyer", "seller", "facilitator", "deployer"]),
+              help="Whose key pays for gas.  [default: the first there is]")  # fmt: skip
+@AS_JSON
+def refund(id: str, by: str | None, as_json: bool) -> None:
+    """Give both parties of the settlement ID their own back: after its deadline, as anyone.
+
+    Before the deadline only the facilitator may, and after the swap nobody.
+    """
+    with _clean_exit(as_json):
+        _tell_act(_by_hand(lambda hand: hand.refund(id, by)), as_json)
+
+
+@settlement.command()
+@click.argument("id")
+@BY
+@TO
+@AS_JSON
+def claim(id: str, by: str | None, to: str | None, as_json: bool) -> None:
+    """Take out what was parked for a party of the settlement ID, where a token refused to pay.
+
+    The vault parks by owner and token: what waits from the party's other settlements comes along.
+    """
+    with _clean_exit(as_json):
+        _tell_act(_by_hand(lambda hand: hand.claim(id, by, to)), as_json)
+
+
+@main.command()
+@click.argument("token")
+@TO
+@AS_JSON
+def rescue(token: str, to: str | None, as_json: bool) -> None:
+    """Take out what the vault holds of TOKEN, and owes to nobody.
+
+    TOKEN is usdc, eurc, yps, or an address. Needs the key of the vault's admin,
+    DEPLOYER_PRIVATE_KEY.
+    """
+    with _clean_exit(as_json):
+        _tell_act(_by_hand(lambda hand: hand.rescue(token, to)), as_json)
+
+
+def _by_hand(work: Callable[[Hand], Awaitable[T]]) -> T:
+    """One act on the chain that the settings name."""
+    from workbench.byhand import at_hand
+    from workbench.settings import Settings
+
+    async def act() -> T:
+        async with at_hand(Settings.load()) as hand:
+            return await work(hand)
+
+    return asyncio.run(act())
+
+
+def _tell_act(act: Act, as_json: bool) -> None:
+    if as_json:
+        from dataclasses import asdict
+
+        click.echo(json.dumps(asdict(act)))
+    elif act.status == "already":
+        click.echo(f"{act.act}: nothing to do, it is {act.state} already.")
+    else:
+        taken = ", ".join(f"{units} of {token}" for token, units in act.amounts)
+        click.echo(f"{act.act}: done{f', {taken}' if taken else ''}, in block {act.block} "
+                   f"by {act.tx}")  # fmt: skip
+
+
 @main.command()
 @click.option("--network", type=click.Choice(["amoy", "sepolia", "local"]),
               help="amoy is 80002, sepolia 11155111, local the world of `up` here.")  # fmt: skip
@@ -398,6 +509,102 @@ def env_command() -> None:
     from workbench.settings import env_example
 
     click.echo(env_example(), nl=False)
+
+
+# --- Scenario files ---
+
+
+@main.group()
+def scenario() -> None:
+    """Scenario files, scenarios/*.yaml: read them, and say what is wrong with them.
+
+    Their format: `workbench scenario schema`, or the examples in scenarios/.
+    """
+
+
+_SET = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help='Another value, such as chain.finality="5 blocks"; may be repeated.',
+)
+
+
+@scenario.command("check")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_SET
+@click.option("--json", "as_json", is_flag=True, help="One JSON line: status, files, problems.")
+def scenario_check(files: tuple[Path, ...], settings: tuple[str, ...], as_json: bool) -> None:
+    """Read all FILES, and tell everything that is wrong with each, by line and field.
+
+    Exit code 1 if there is anything.
+    """
+    with _clean_exit(as_json):
+        from workbench.scenario import assignments, survey
+
+        _tell_scenarios(survey(files, assignments(settings)), as_json)
+
+
+@scenario.command("show")
+@click.argument("file", type=click.Path(path_type=Path))
+@_SET
+@click.option("--json", "as_json", is_flag=True,
+              help="One JSON line: what a run keeps, and `values` as integers.")  # fmt: skip
+def scenario_show(file: Path, settings: tuple[str, ...], as_json: bool) -> None:
+    """Print the scenario of FILE with every default spelt out: again a scenario file."""
+    with _clean_exit(as_json):
+        from dataclasses import asdict
+
+        from workbench.scenario import assignments, load, to_yaml
+
+        shown = load(file, assignments(settings))
+        if as_json:
+            click.echo(json.dumps(shown.to_json() | {"values": asdict(shown)}))
+        else:
+            click.echo(to_yaml(shown), nl=False)
+
+
+@scenario.command("list")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("scenarios"),
+              show_default=True, help="Where the files are.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON line: status, files, problems.")
+def scenario_list(folder: Path, as_json: bool) -> None:
+    """Name the scenario files of a folder, with the question that each answers."""
+    with _clean_exit(as_json):
+        from workbench.scenario import survey
+
+        found = survey(sorted(folder.glob("*.yaml")))
+        if not found:
+            raise NotFound(f"{folder} holds no scenario file.", hint="Give another with --folder.")
+        _tell_scenarios(found, as_json, about=True)
+
+
+@scenario.command("schema")
+def scenario_schema() -> None:
+    """Print the format as JSON Schema, for editors (the text of scenarios/schema.json)."""
+    from workbench.scenario import schema_text
+
+    click.echo(schema_text(), nl=False)
+
+
+def _tell_scenarios(found: list[dict[str, Any]], as_json: bool, about: bool = False) -> None:
+    """A line or two for each sound file; all problems of the others on stderr, and exit code 1."""
+    bad = any(each["problems"] for each in found)
+    if as_json:
+        click.echo(json.dumps({"status": "failed" if bad else "ok", "files": found}))
+    for each in [] if as_json else found:
+        for problem in each["problems"]:
+            click.echo(click.style(problem["text"], fg="red"), err=True)
+        if not each["problems"]:
+            faults = f", faults {' '.join(each['faults'])}" if each["faults"] else ""
+            plant = f", plants {each['plant']}" if each["plant"] else ""
+            many = f"{each['buyers']} buyers, {each['duration']}"
+            click.echo(f"{each['file']}: ok, {many}{faults}{plant}")
+            if about:
+                click.echo(f"  {each['about']}")
+    if bad:
+        sys.exit(1)
 
 
 # --- How commands talk and end ---

@@ -56,6 +56,7 @@ class LocalWorld(Served):
             "keys": {key.role: key.secret for key in TEST_KEYS},
             "finality_confirmations": self.place.finality.confirmations,
             "deploy_block": self.deployment.deploy_block,
+            "data_dir": str(self.data.resolve()),
             "pid": os.getpid(),
             **({"fork": self.upstream.to_json()} if self.upstream else {}),
         }

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any
 
 from eth_abi.abi import encode
-from eth_hash.auto import keccak
 
 from workbench.chain import abi
 from workbench.chain.abi import hex_bytes, to_hex
 from workbench.chain.rpc import NodeRevert, Rpc
 from workbench.chain.signer import recover
-from workbench.core.errors import ContractNotFound, WrongChain
+from workbench.chain.words import keccak
+from workbench.core.errors import ContractNotFound, WorkbenchError, WrongChain
 from workbench.core.ports import Addresses, Call, Head, Rate
 from workbench.core.settlement import FACILITATOR_REASONS
 from workbench.core.x402 import (
@@ -123,6 +124,11 @@ class EvmChain:
         word = await self.rpc.call("eth_getStorageAt", manager, hex(state + 3), "latest")
         return int(word, 16) & (2**128 - 1)
 
+    async def status(self, identity: str) -> int:
+        """Where the vault says a settlement is: 0 none, 1 created, … 5 refunded."""
+        vault = self.addresses.vault
+        return int((await self._read("SettlementVault", vault, "statusOf", hex_bytes(identity)))[0])
+
     async def escrowed(self, token: str) -> int:
         """What the vault has booked as escrow, in base units."""
         vault = self.addresses.vault
@@ -132,6 +138,17 @@ class EvmChain:
         """What the vault keeps for `owner` to claim, in base units."""
         vault = self.addresses.vault
         return int((await self._read("SettlementVault", vault, "claimable", token, owner))[0])
+
+    async def all_claimable(self, token: str, owners: Sequence[str]) -> list[int]:
+        """`claimable` of each, asked together."""
+        at, name = self.addresses.vault, "claimable"
+        datas = [abi.encode_call("SettlementVault", name, token, owner) for owner in owners]
+        asked = [("eth_call", {"to": at, "data": to_hex(data)}, "latest") for data in datas]
+        answers = await self.rpc.many(asked)
+        for answer in answers:
+            if isinstance(answer, WorkbenchError):
+                raise answer
+        return [int(answer, 16) for answer in answers]
 
     async def _read(self, contract: str, at: str, function: str, *args: Any) -> tuple[Any, ...]:
         data = to_hex(abi.encode_call(contract, function, *args))
@@ -227,6 +244,18 @@ class EvmChain:
     def refund(self, terms: Terms, reason: str) -> Call:
         word = abi.word(reason[:FACILITATOR_REASONS])
         return self._vault("refund", "refund", _abi_terms(terms), word)
+
+    def cancel(self, terms: Terms) -> Call:
+        """By buyer or seller, while Created."""
+        return self._vault("cancel", "cancel", _abi_terms(terms))
+
+    def claim(self, token: str, to: str) -> Call:
+        """What is parked for the sender of the transaction."""
+        return self._vault("claim", "claim", token, to)
+
+    def rescue(self, token: str, to: str) -> Call:
+        """What is owed to nobody; by the vault's admin."""
+        return self._vault("rescue", "rescue", token, to)
 
     def set_rate(self, rate: Rate) -> Call:
         values = (rate.usdc_per_eurc_e8, rate.band_bps, rate.max_age_s, rate.lp_fee_pips)

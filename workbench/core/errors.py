@@ -175,6 +175,34 @@ class StateMoved(SettlementError):
     code, transient = "state_moved", True
 
 
+class NotAParty(SettlementError):
+    """Only the settlement's buyer or seller may do this."""
+
+    code, status = "not_a_party", 403
+
+
+class NotAllowed(SettlementError):
+    """The account lacks the role that the contract asks for."""
+
+    code, status = "not_allowed", 403
+
+
+class TooEarly(SettlementError):
+    """Its deadline has not passed yet."""
+
+    code, transient = "too_early", True
+
+
+class NothingToClaim(SettlementError):
+    code = "nothing_to_claim"
+
+
+class NothingToRescue(SettlementError):
+    """The vault owes all it holds of that token to somebody."""
+
+    code = "nothing_to_rescue"
+
+
 class NotFinal(SettlementError):
     code, transient = "not_final", True
 

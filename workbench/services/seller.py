@@ -54,6 +54,7 @@ from workbench.core.x402 import (
     settlement_id,
 )
 from workbench.services.book import Book
+from workbench.services.offers import OFFERED, Offers, requested
 from workbench.services.rates import PriceSource
 from workbench.services.rounds import rounds
 from workbench.services.routes import Routes, events_page, log, one
@@ -96,6 +97,7 @@ class Seller:
         self._facilitator_url, self._rules = facilitator_url.rstrip("/"), rules
         self._prices = prices
         self.book = Book(store)
+        self._offers = Offers(signer, chain.domain)
         self._at_work: dict[str, asyncio.Task[None]] = {}
         self._routes = (
             Routes()
@@ -130,9 +132,12 @@ class Seller:
     async def _offer(self, amount: int) -> Response:
         head = await self._chain.head()
         await self._check_inventory(amount)
-        terms = self._terms(amount, head, await self._prices.price())
-        async with self._store.unit() as unit:
-            await unit.record(self._requested(terms))
+        draft = self._terms(amount, head, await self._prices.price())
+        at_ms = self._clock.now_ms()
+        terms = self._offers.sealed(draft, at_ms, self._random.token())
+        if self._offers.worth_noting(at_ms):
+            async with self._store.unit() as unit:
+                await unit.record(requested(terms, at_ms, self.name))
         domain, usdc, show = self._chain.domain, self._chain.addresses.usdc, self._chain.checksum
         offer = payment_required(terms, domain, usdc, _resource(amount), show)
         return Response.json(402, offer)
@@ -149,29 +154,14 @@ class Seller:
             fund_deadline=fund_deadline,
             swap_deadline=fund_deadline + self._rules.swap_window_s,
             resource_hash=self._chain.resource_hash(_resource(amount)),
-            salt=self._random.token(),
-        )
-
-    def _requested(self, terms: Terms) -> ev.PaymentRequested:
-        return ev.PaymentRequested(
-            subject=terms.salt,
-            at_ms=self._clock.now_ms(),
-            source=self.name,
-            seller=terms.seller,
-            asset=terms.asset,
-            asset_amount=terms.asset_amount,
-            required_usdc=terms.required_usdc,
-            fund_deadline=terms.fund_deadline,
-            swap_deadline=terms.swap_deadline,
-            resource_hash=terms.resource_hash,
+            salt="",
         )
 
     async def _check_inventory(self, amount: int) -> None:
         """What we hold, less what we owe to settlements that are not funded yet."""
         await self.book.refresh()
         held = await self._chain.balance(self._chain.addresses.asset, self._signer.address)
-        unfunded = (State.AUTHORIZED, State.CREATED)
-        owed = sum(s.asset_amount for s in self.book.open() if s.state in unfunded)
+        owed = sum(s.asset_amount for s in self.book.of(State.AUTHORIZED, State.CREATED))
         if amount > held - owed:
             raise InsufficientInventory(
                 f"{Amount(amount, YPS)} is more than the {Amount(max(0, held - owed), YPS)} "
@@ -188,10 +178,10 @@ class Seller:
             claimed = await unit.authorization(identity)
         # The digest covers all terms, so a payment that was claimed is this very payment again.
         if claimed is None:
-            await self._check_offer(amount, terms)
+            offer = await self._check_offer(amount, terms)
             await self._check_consent(payment, digest)
             await self._check_inventory(amount)
-            await self._claim(identity, payment, digest)
+            await self._claim(identity, payment, digest, offer)
         await self._bring_on_chain(identity)
         answer = {
             "settlement_id": identity,
@@ -204,16 +194,13 @@ class Seller:
         }
         return Response.json(200, answer)
 
-    async def _check_offer(self, amount: int, terms: Terms) -> None:
-        """The terms must be, word for word, an offer that we made for this resource."""
+    async def _check_offer(self, amount: int, terms: Terms) -> ev.PaymentRequested:
+        """The terms must be, word for word, an offer that we made for this resource: that offer."""
         async with self._store.unit() as unit:
             known = await unit.standing(terms.salt)
-        offers = [fact for fact in known if isinstance(fact, ev.PaymentRequested)]
-        if not offers:
-            raise TermsMismatch(
-                "no offer was made with this salt.", hint="Ask for a new offer, and sign its terms."
-            )
-        offer = offers[0]
+        offer = next((fact for fact in known if isinstance(fact, ev.PaymentRequested)), None)
+        if offer is None:
+            offer = requested(terms, self._offers.made_at_ms(terms), self.name)
         altered = [name for name in OFFERED if getattr(terms, name) != getattr(offer, name)]
         if offer.asset_amount != amount:
             altered.append("amount")
@@ -229,6 +216,7 @@ class Seller:
                 f"the offer ended at {terms.fund_deadline}; the chain's time is {head.timestamp}.",
                 hint="Ask for a new offer.",
             )
+        return offer
 
     async def _check_consent(self, payment: Payment, digest: bytes) -> None:
         terms = payment.terms
@@ -281,7 +269,9 @@ class Seller:
                 hint=f"Spender {self._chain.addresses.puller}, token {eurc}, the next nonce.",
             )
 
-    async def _claim(self, identity: str, payment: Payment, digest: bytes) -> None:
+    async def _claim(
+        self, identity: str, payment: Payment, digest: bytes, offer: ev.PaymentRequested
+    ) -> None:
         terms = payment.terms
         claimed = Authorization(
             settlement_id=identity,
@@ -303,6 +293,7 @@ class Seller:
         )
         async with self._store.unit() as unit:
             if await unit.authorize(claimed):
+                await unit.record(offer)
                 await unit.record(fact)
 
     async def _permit(self, terms: Terms) -> Permit:
@@ -445,11 +436,10 @@ class Seller:
         await self._watcher.poll()
         await self.book.refresh()
         head = await self._chain.head()
-        for settlement in list(self.book.settlements.values()):
-            if settlement.state is State.AUTHORIZED and settlement.id not in self._at_work:
+        for settlement in self.book.of(State.AUTHORIZED):
+            if settlement.id not in self._at_work:
                 await self._go_on(settlement.id)
-            elif settlement.state is State.EXECUTED and settlement.seller == self._signer.address:
-                await self._note_delivery(settlement, head)
+        await self._note_deliveries(head)
         await self._sender.pump()
 
     async def _go_on(self, identity: str) -> None:
@@ -458,32 +448,27 @@ class Seller:
         except WorkbenchError as why:
             log.warning("seller: %s: %s", identity, why)
 
-    async def _note_delivery(self, settlement: Settlement, head: Head) -> None:
-        executed = settlement.block_of(State.EXECUTED)
-        if executed is None or not self._rules.finality.reached(executed.number, head.number):
-            return
-        fact = ev.AssetDelivered(
-            subject=settlement.id,
-            at_ms=head.timestamp * 1000,
-            source=self.name,
-            block=executed,
-            buyer=settlement.buyer,
-            asset_amount=settlement.asset_amount,
-        )
-        async with self._store.unit() as unit:
-            await unit.record(fact)
-
-
-OFFERED = (
-    "seller",
-    "asset",
-    "asset_amount",
-    "required_usdc",
-    "fund_deadline",
-    "swap_deadline",
-    "resource_hash",
-)
-"""The terms that are the seller's to choose."""
+    async def _note_deliveries(self, head: Head) -> None:
+        """Of our own settlements, those whose execution has all its confirmations."""
+        facts = []
+        for settlement in self.book.of(State.EXECUTED):
+            executed = settlement.block_of(State.EXECUTED)
+            if executed is None or settlement.seller != self._signer.address:
+                continue
+            if self._rules.finality.reached(executed.number, head.number):
+                fact = ev.AssetDelivered(
+                    subject=settlement.id,
+                    at_ms=head.timestamp * 1000,
+                    source=self.name,
+                    block=executed,
+                    buyer=settlement.buyer,
+                    asset_amount=settlement.asset_amount,
+                )
+                facts.append(fact)
+        if facts:
+            async with self._store.unit() as unit:
+                for fact in facts:
+                    await unit.record(fact)
 
 
 def _resource(amount: int) -> str:
