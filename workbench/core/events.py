@@ -167,6 +167,24 @@ class PoolSwapChecked(Event):
     reference_rate_e8: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolBalanced(Event):
+    """A balancer brought the pool's price nearer to the reference rate. About no settlement.
+
+    `eurc_in` is below zero where EURC came out, `usdc_out` where USDC went in. Prices are USDC for
+    one EURC, times 10**8, rounded down.
+    """
+
+    contract: ClassVar[str] = "FacilitatorHook"
+    pool_id: str
+    balancer: str
+    eurc_in: int
+    usdc_out: int
+    price_before_e8: int
+    price_after_e8: int
+    reference_rate_e8: int
+
+
 # --- The watcher ----------------------------------------------------------------------------------
 
 
