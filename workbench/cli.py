@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 import click
 
-from workbench.core.errors import InvalidAmount, WorkbenchError
+from workbench.core.errors import InvalidAmount, NotFound, WorkbenchError
 from workbench.core.money import EURC, USDC, YPS, Amount, parse_decimal, parse_units
 
 if TYPE_CHECKING:
@@ -509,6 +509,102 @@ def env_command() -> None:
     from workbench.settings import env_example
 
     click.echo(env_example(), nl=False)
+
+
+# --- Scenario files ---
+
+
+@main.group()
+def scenario() -> None:
+    """Scenario files, scenarios/*.yaml: read them, and say what is wrong with them.
+
+    Their format: `workbench scenario schema`, or the examples in scenarios/.
+    """
+
+
+_SET = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help='Another value, such as chain.finality="5 blocks"; may be repeated.',
+)
+
+
+@scenario.command("check")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_SET
+@click.option("--json", "as_json", is_flag=True, help="One JSON line: status, files, problems.")
+def scenario_check(files: tuple[Path, ...], settings: tuple[str, ...], as_json: bool) -> None:
+    """Read all FILES, and tell everything that is wrong with each, by line and field.
+
+    Exit code 1 if there is anything.
+    """
+    with _clean_exit(as_json):
+        from workbench.scenario import assignments, survey
+
+        _tell_scenarios(survey(files, assignments(settings)), as_json)
+
+
+@scenario.command("show")
+@click.argument("file", type=click.Path(path_type=Path))
+@_SET
+@click.option("--json", "as_json", is_flag=True,
+              help="One JSON line: what a run keeps, and `values` as integers.")  # fmt: skip
+def scenario_show(file: Path, settings: tuple[str, ...], as_json: bool) -> None:
+    """Print the scenario of FILE with every default spelt out: again a scenario file."""
+    with _clean_exit(as_json):
+        from dataclasses import asdict
+
+        from workbench.scenario import assignments, load, to_yaml
+
+        shown = load(file, assignments(settings))
+        if as_json:
+            click.echo(json.dumps(shown.to_json() | {"values": asdict(shown)}))
+        else:
+            click.echo(to_yaml(shown), nl=False)
+
+
+@scenario.command("list")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("scenarios"),
+              show_default=True, help="Where the files are.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON line: status, files, problems.")
+def scenario_list(folder: Path, as_json: bool) -> None:
+    """Name the scenario files of a folder, with the question that each answers."""
+    with _clean_exit(as_json):
+        from workbench.scenario import survey
+
+        found = survey(sorted(folder.glob("*.yaml")))
+        if not found:
+            raise NotFound(f"{folder} holds no scenario file.", hint="Give another with --folder.")
+        _tell_scenarios(found, as_json, about=True)
+
+
+@scenario.command("schema")
+def scenario_schema() -> None:
+    """Print the format as JSON Schema, for editors (the text of scenarios/schema.json)."""
+    from workbench.scenario import schema_text
+
+    click.echo(schema_text(), nl=False)
+
+
+def _tell_scenarios(found: list[dict[str, Any]], as_json: bool, about: bool = False) -> None:
+    """A line or two for each sound file; all problems of the others on stderr, and exit code 1."""
+    bad = any(each["problems"] for each in found)
+    if as_json:
+        click.echo(json.dumps({"status": "failed" if bad else "ok", "files": found}))
+    for each in [] if as_json else found:
+        for problem in each["problems"]:
+            click.echo(click.style(problem["text"], fg="red"), err=True)
+        if not each["problems"]:
+            faults = f", faults {' '.join(each['faults'])}" if each["faults"] else ""
+            plant = f", plants {each['plant']}" if each["plant"] else ""
+            many = f"{each['buyers']} buyers, {each['duration']}"
+            click.echo(f"{each['file']}: ok, {many}{faults}{plant}")
+            if about:
+                click.echo(f"  {each['about']}")
+    if bad:
+        sys.exit(1)
 
 
 # --- How commands talk and end ---

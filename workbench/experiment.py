@@ -27,7 +27,7 @@ from workbench.sim.auditor import Auditor, chain_word
 from workbench.sim.dice import Dice
 from workbench.sim.hand import Hand
 from workbench.sim.market import EurUsd, MarketRate
-from workbench.sim.plants import PAY_BEFORE_FINAL, Leak, plant
+from workbench.sim.plants import PAY_BEFORE_FINAL, Leak, Stranger, plant
 from workbench.sim.pool import Provider
 from workbench.wiring import TOKEN_NAMES, Rules
 from workbench.world import SELLER_URL, Conditions, World
@@ -140,13 +140,21 @@ class Experiment:
         await world.begin_faults()
         world.miner.before_block.append(provider.before_block)
         world.miner.after_block.append(self.auditor.after_block)
-        if scenario.plant == "leak":
-            at = world.chain.addresses
-            leak = Leak(world.rpc, at.eurc, at.vault)
-            world.miner.before_block.append(leak.before_block)
+        self._plant_around()
         self._tell_market()
         self._market = asyncio.ensure_future(self._move_market())
         self._agents = [asyncio.ensure_future(agent.run()) for agent in agents]
+
+    def _plant_around(self) -> None:
+        """Broken rules that no service breaks, but the world around them."""
+        world, rule = self.world, self.scenario.plant
+        at = world.chain.addresses
+        if rule == "leak":
+            world.miner.before_block.append(Leak(world.rpc, at.eurc, at.vault).before_block)
+        elif rule == "foreign_nonce":
+            key = key_of("facilitator").secret
+            hand = Hand(world.rpc, key, world.deployment.chain_id)
+            world.miner.before_block.append(Stranger(hand).before_block)
 
     def _agent(self, visit: Visit) -> Agent:
         world, group = self.world, visit.group

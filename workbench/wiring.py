@@ -221,9 +221,8 @@ async def audit_world(chain: EvmChain, settlements: tuple[Settlement, ...]) -> N
         for holder, at in holders.items()
     }
     escrowed = {name: await chain.escrowed(token) for name, token in tokens.items()}
-    parties = {p for s in settlements for p in (s.buyer, s.seller)}
+    parties = sorted({p for s in settlements for p in (s.buyer, s.seller)})
     parked = {
-        name: sum([await chain.claimable(token, party) for party in sorted(parties)])
-        for name, token in tokens.items()
+        name: sum(await chain.all_claimable(token, parties)) for name, token in tokens.items()
     }
     audit.audit(audit.View(settlements, held, escrowed, parked))

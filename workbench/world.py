@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 from workbench.chain.anvil import Anvil
 from workbench.chain.deploy import Deployment
-from workbench.chain.rpc import DirectRpc, Rpc
+from workbench.chain.rpc import CachedRpc, Rpc
 from workbench.core.audit import Balance
 from workbench.core.errors import InvalidAmount
 from workbench.core.events import Event
@@ -105,7 +105,7 @@ class World:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="world")
         self.stores = {name: SqlStore() for name in SERVICES}
         self.dice = Dice(seed)
-        self.rpc = DirectRpc(node.url)
+        self.rpc = CachedRpc(node.url)
         head = self.rpc.now("eth_getBlockByNumber", "latest", False)
         self._epoch, self.first_block = int(head["timestamp"], 16), int(head["number"], 16)
         self.accounts = {
@@ -430,7 +430,12 @@ class World:
         self._start(snapshot.seconds)
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._on_thread(lambda: self.loop.run_until_complete(work))
+        def whole() -> T:
+            # Between calls anybody may have spoken to the node, by `web3` say.
+            self.rpc.forget()
+            return self.loop.run_until_complete(work)
+
+        return self._on_thread(whole)
 
     def _on_thread(self, work: Callable[[], T]) -> T:
         return self._thread.submit(work).result()

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from workbench.chain.anvil import GENESIS_TIME, Anvil
 from workbench.chain.keys import key_of
-from workbench.chain.rpc import DirectRpc
+from workbench.chain.rpc import DirectRpc, Rpc
 from workbench.chain.sender import SlotSender
 from workbench.chain.signer import KeySigner
 from workbench.core.errors import RpcFault, RpcUnreachable
@@ -35,7 +35,7 @@ class Killed(BaseException):
     """The process is gone. Nothing catches this on the way out."""
 
 
-class FaultyRpc:
+class FaultyRpc(Rpc):
     """The Rpc port in front of a real node.
 
     `lose_requests` and `lose_answers`: so many of the next calls of a method. `rate_*`: the same by

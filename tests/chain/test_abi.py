@@ -46,7 +46,7 @@ from workbench.chain.abi import (
 )
 from workbench.chain.artifacts import load
 from workbench.chain.contracts import EvmChain, checksum
-from workbench.chain.rpc import NodeRevert
+from workbench.chain.rpc import NodeRevert, Rpc
 from workbench.chain.signer import KeySigner
 from workbench.core import errors
 from workbench.core import events as ev
@@ -91,7 +91,7 @@ def outside(name: str) -> type[Contract]:
     return Web3().eth.contract(abi=load(name).abi)
 
 
-class StubRpc:
+class StubRpc(Rpc):
     """A node that answers `eth_call` from a table by function name."""
 
     url = "http://stub"
@@ -307,7 +307,7 @@ def test_every_read_decodes_what_the_contract_returns(units: int) -> None:
     assert ([AT.eurc] * 2, [AT.vault] * 3) == (rpc.asked, held.asked)
 
 
-class StubNode:
+class StubNode(Rpc):
     """A node that gives one answer to each method, or raises it."""
 
     url = "http://stub"
@@ -414,7 +414,7 @@ def test_no_function_is_overloaded(contract: str) -> None:
     used = {"eip712Domain", "nonces", "balanceOf", "allowance", "rate", "setRate", "fund"}
     assert [] == [name for name in names if name in used and names.count(name) > 1]
     for name in set(names) & used:
-        assert encode_selector(contract, name) == to_hex(abi._functions(contract)[name][0])
+        assert encode_selector(contract, name) == to_hex(abi._functions(contract)[name].selector)
 
 
 def test_vault_functions_of_the_plan_are_there() -> None:

@@ -16,6 +16,7 @@ from workbench.app import LOCAL_FINALITY
 from workbench.chain import abi
 from workbench.chain.deploy import TICK_LIMIT
 from workbench.chain.keys import key_of
+from workbench.chain.rpc import Rpc
 from workbench.core.errors import OverCeiling, RpcUnreachable
 from workbench.core.events import PaymentAuthorized, SettlementCreated, TransactionMined
 from workbench.core.ports import Request
@@ -190,7 +191,7 @@ def change(run: Any, account: str, token: str) -> int:
     return int(row.change)
 
 
-class Outage:
+class Outage(Rpc):
     """An RPC that can be away: every call fails while it is."""
 
     def __init__(self, world: World) -> None:

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import event as sql_event
 
 from tests.facts import one_of_each, reorged
 from tests.hypothesis_profile import examples
@@ -451,10 +450,7 @@ def test_two_writers_take_turns(path: Path) -> None:
 def test_a_writer_that_waits_in_vain_is_told_by_name(path: Path) -> None:
     """A file that somebody else keeps locked is a StoreError with the cause, not a hang."""
     first, second = on_file(path), on_file(path)
-
-    @sql_event.listens_for(second._engine, "checkout")
-    def _impatient(connection: Any, *_: Any) -> None:
-        connection.execute("PRAGMA busy_timeout=20")
+    second.cursor.execute("PRAGMA busy_timeout=20")
 
     async def hold() -> None:
         async with first.unit() as unit:

@@ -1,21 +1,32 @@
-"""ABI and EIP-712 encoding with eth_abi; reverts read as errors of our own tree.
+"""ABI and EIP-712 encoding; reverts read as errors of our own tree.
 
-web3's contract layer costs milliseconds a read (speed.md §2), so the services encode here. Tests
-hold every encoder against web3 and eth_account.
+web3's contract layer costs milliseconds a read, so the services encode here: plain values with
+`words`, all others with eth_abi. Tests hold every encoder against eth_abi, web3 and eth_account.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
-from eth_hash.auto import keccak
 
 from workbench.chain.artifacts import load
+from workbench.chain.words import (
+    WORD,
+    WORDS,
+    NotPlain,
+    Plan,
+    decode_plain,
+    encode_plain,
+    encode_words,
+    keccak,
+    plan,
+)
 from workbench.core import errors
 from workbench.core.errors import WorkbenchError
 from workbench.core.events import BlockRef, Event
@@ -54,6 +65,17 @@ def signature(item: dict[str, Any]) -> str:
     return f"{item['name']}({','.join(abi_type(i) for i in item['inputs'])})"
 
 
+@dataclass(frozen=True, slots=True)
+class _Function:
+    """`ins` and `outs`: canonical types; `plain_*`: how `words` takes them, None if it does not."""
+
+    selector: bytes
+    ins: list[str]
+    outs: list[str]
+    plain_ins: Plan | None
+    plain_outs: Plan | None
+
+
 def event_signature(contract: str, name: str) -> bytes:
     """The text whose hash is the event's first topic."""
     items = (item for item in load(contract).abi if item["type"] == "event")
@@ -61,24 +83,33 @@ def event_signature(contract: str, name: str) -> bytes:
 
 
 @cache
-def _functions(contract: str) -> dict[str, tuple[bytes, list[str], list[str]]]:
-    found: dict[str, tuple[bytes, list[str], list[str]]] = {}
+def _functions(contract: str) -> dict[str, _Function]:
+    found: dict[str, _Function] = {}
     for item in load(contract).abi:
         if item["type"] == "function":
             ins, outs = ([abi_type(i) for i in item[k]] for k in ("inputs", "outputs"))
-            found[item["name"]] = (keccak(signature(item).encode())[:4], ins, outs)
+            selector = keccak(signature(item).encode())[:4]
+            plains = plan(item["inputs"]), plan(item["outputs"])
+            found[item["name"]] = _Function(selector, ins, outs, *plains)
     return found
 
 
 def encode_call(contract: str, function: str, *arguments: Any) -> bytes:
     """Calldata of a function that the contract does not overload."""
-    selector, ins, _ = _functions(contract)[function]
-    return selector + encode(ins, arguments)
+    known = _functions(contract)[function]
+    if known.plain_ins is not None:
+        with suppress(NotPlain):
+            return known.selector + encode_plain(known.plain_ins, arguments)
+    return known.selector + encode(known.ins, arguments)
 
 
 def decode_result(contract: str, function: str, data: bytes) -> tuple[Any, ...]:
     """What a call of the function returned."""
-    return decode(_functions(contract)[function][2], data)
+    known = _functions(contract)[function]
+    if known.plain_outs is not None:
+        with suppress(NotPlain):
+            return decode_plain(known.plain_outs, data)
+    return decode(known.outs, data)
 
 
 def word(text: str) -> bytes:
@@ -109,23 +140,51 @@ def domain_separator(name: str, version: str, chain_id: int, contract: str) -> b
 
 def typed_digest(separator: bytes, struct: str, kinds: Sequence[str], values: Any) -> bytes:
     """The digest to sign: keccak(0x1901 ‖ domain ‖ keccak(type hash ‖ members)); static members."""
-    struct_hash = keccak(encode(["bytes32", *kinds], [type_hash(struct), *values]))
-    return keccak(b"\x19\x01" + separator + struct_hash)
+    try:
+        members = encode_words(kinds, values)
+    except NotPlain:
+        members = encode(kinds, values)
+    return keccak(b"\x19\x01" + separator + keccak(type_hash(struct) + members))
 
 
 # --- Logs -----------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """An event that we have a class for. `words`: its members in the order of topics and data, each
+    a field's name (None: no field of ours) and a type; None where one takes more than a word."""
+
+    kind: type[Event]
+    inputs: list[dict[str, Any]]
+    words: list[tuple[str | None, str]] | None
+
+
 @cache
-def _event_table(kinds: int) -> dict[str, tuple[type[Event], list[dict[str, Any]]]]:
-    table: dict[str, tuple[type[Event], list[dict[str, Any]]]] = {}
+def _event_table(kinds: int) -> dict[str, _Log]:
+    table: dict[str, _Log] = {}
     for kind in list(Event.kinds.values()):
         if not kind.contract:
             continue
         for item in load(kind.contract).abi:
             if item["type"] == "event" and item["name"] == kind.__name__:
-                table[to_hex(keccak(signature(item).encode()))] = (kind, item["inputs"])
+                topic = to_hex(keccak(signature(item).encode()))
+                table[topic] = _Log(kind, item["inputs"], _members(kind, item["inputs"]))
     return table
+
+
+def _members(
+    kind: type[Event], inputs: list[dict[str, Any]]
+) -> list[tuple[str | None, str]] | None:
+    indexed = [item for item in inputs if item["indexed"]]
+    flat = [item for item in inputs if not item["indexed"]]
+    while any(item["type"] == "tuple" for item in flat):
+        flat = [i for item in flat for i in item.get("components", [item])]
+    if not all(item["type"] in WORDS for item in (*indexed, *flat)):
+        return None
+    wanted = {f.name for f in fields(kind)} | {"settlement_id"}
+    named = [(snake(item["name"]), item["type"]) for item in (*indexed, *flat)]
+    return [(name if name in wanted else None, kind_of_word) for name, kind_of_word in named]
 
 
 def decode_log(log: dict[str, Any], at_ms: int) -> Event | None:
@@ -133,17 +192,10 @@ def decode_log(log: dict[str, Any], at_ms: int) -> Event | None:
     known = _event_table(len(Event.kinds)).get(log["topics"][0]) if log["topics"] else None
     if known is None:
         return None
-    kind, inputs = known
-    values: dict[str, Any] = {}
-    topics = iter(log["topics"][1:])
-    body = [i for i in inputs if not i["indexed"]]
-    plain = iter(decode([abi_type(i) for i in body], hex_bytes(log["data"])))
-    for item in inputs:
-        if item["indexed"]:
-            (value,) = decode([abi_type(item)], hex_bytes(next(topics)))
-        else:
-            value = next(plain)
-        _put(values, item, value)
+    try:
+        values = _plain_values(known, log)
+    except NotPlain:
+        values = _values(known, log)
     block = BlockRef(
         number=int(log["blockNumber"], 16),
         hash=log["blockHash"],
@@ -151,21 +203,54 @@ def decode_log(log: dict[str, Any], at_ms: int) -> Event | None:
         log_index=int(log["logIndex"], 16),
     )
     subject = values.pop("settlement_id", "")
-    wanted = {f.name for f in fields(kind)}
-    members = {k: v for k, v in values.items() if k in wanted}
-    return kind(subject=subject, at_ms=at_ms, source=kind.contract, block=block, **members)
+    return known.kind(
+        subject=subject, at_ms=at_ms, source=known.kind.contract, block=block, **values
+    )
 
 
-def _put(values: dict[str, Any], item: dict[str, Any], value: Any) -> None:
+def _plain_values(known: _Log, log: dict[str, Any]) -> dict[str, Any]:
+    """The members that have a field, where all are words. Raises NotPlain."""
+    if known.words is None:
+        raise NotPlain
+    data = hex_bytes("".join([topic[2:] for topic in log["topics"][1:]]) + log["data"][2:])
+    if len(data) != WORD * len(known.words):
+        raise NotPlain
+    values: dict[str, Any] = {}
+    for n, (name, kind) in enumerate(known.words):
+        value = WORDS[kind][1](data[n * WORD : (n + 1) * WORD])
+        if name is not None:
+            _put(values, name, kind, value)
+    return values
+
+
+def _values(known: _Log, log: dict[str, Any]) -> dict[str, Any]:
+    """The members that have a field, by eth_abi."""
+    values: dict[str, Any] = {}
+    topics = iter(log["topics"][1:])
+    body = [i for i in known.inputs if not i["indexed"]]
+    plain = iter(decode([abi_type(i) for i in body], hex_bytes(log["data"])))
+    for item in known.inputs:
+        if item["indexed"]:
+            (value,) = decode([abi_type(item)], hex_bytes(next(topics)))
+        else:
+            value = next(plain)
+        _spread(values, item, value)
+    wanted = {f.name for f in fields(known.kind)} | {"settlement_id"}
+    return {k: v for k, v in values.items() if k in wanted}
+
+
+def _spread(values: dict[str, Any], item: dict[str, Any], value: Any) -> None:
     if item["type"] == "tuple":
         for member, inner in zip(item["components"], value, strict=True):
-            _put(values, member, inner)
-    elif item["name"] == "reason" and item["type"] == "bytes32":
-        values["reason"] = unword(value)
-    elif isinstance(value, bytes):
-        values[snake(item["name"])] = to_hex(value)
+            _spread(values, member, inner)
     else:
-        values[snake(item["name"])] = value
+        _put(values, snake(item["name"]), item["type"], value)
+
+
+def _put(values: dict[str, Any], name: str, kind: str, value: Any) -> None:
+    if name == "reason" and kind == "bytes32":
+        value = unword(value)
+    values[name] = to_hex(value) if isinstance(value, bytes) else value
 
 
 # --- Reverts --------------------------------------------------------------------------------------

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any
 
 from eth_abi.abi import encode
-from eth_hash.auto import keccak
 
 from workbench.chain import abi
 from workbench.chain.abi import hex_bytes, to_hex
 from workbench.chain.rpc import NodeRevert, Rpc
 from workbench.chain.signer import recover
-from workbench.core.errors import ContractNotFound, WrongChain
+from workbench.chain.words import keccak
+from workbench.core.errors import ContractNotFound, WorkbenchError, WrongChain
 from workbench.core.ports import Addresses, Call, Head, Rate
 from workbench.core.settlement import FACILITATOR_REASONS
 from workbench.core.x402 import (
@@ -137,6 +138,17 @@ class EvmChain:
         """What the vault keeps for `owner` to claim, in base units."""
         vault = self.addresses.vault
         return int((await self._read("SettlementVault", vault, "claimable", token, owner))[0])
+
+    async def all_claimable(self, token: str, owners: Sequence[str]) -> list[int]:
+        """`claimable` of each, asked together."""
+        at, name = self.addresses.vault, "claimable"
+        datas = [abi.encode_call("SettlementVault", name, token, owner) for owner in owners]
+        asked = [("eth_call", {"to": at, "data": to_hex(data)}, "latest") for data in datas]
+        answers = await self.rpc.many(asked)
+        for answer in answers:
+            if isinstance(answer, WorkbenchError):
+                raise answer
+        return [int(answer, 16) for answer in answers]
 
     async def _read(self, contract: str, at: str, function: str, *args: Any) -> tuple[Any, ...]:
         data = to_hex(abi.encode_call(contract, function, *args))

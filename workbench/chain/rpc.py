@@ -1,22 +1,34 @@
-"""JSON-RPC to a node: two transports, one mapping of errors.
+"""JSON-RPC to a node: two transports, one mapping of errors, and a memory for one's own node.
 
 `HttpRpc` waits on sockets (served worlds). `DirectRpc` blocks and so takes no time of the event
-loop's own: simulated worlds and set-up steps use it.
+loop's own: simulated worlds and set-up steps use it. JSON-RPC batches are never used: anvil does
+not execute them in order, while requests written one after the other on one connection it does.
 """
 
 from __future__ import annotations
 
-import http.client
+import asyncio
 import itertools
-import json
 import re
+import socket
+import ssl
 from base64 import b64encode
+from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from workbench.core.errors import RpcFault, RpcUnreachable
+from msgspec import json
+
+from workbench.core.errors import RpcFault, RpcUnreachable, WorkbenchError
 
 TIMEOUT_S = 30.0
+AHEAD = 16
+"""So many requests are written before their answers are read: neither side's buffers can fill."""
+AT_ONCE = 16
+"""So many requests to a distant node wait at the same time."""
+SEND, RECEIPT = "eth_sendRawTransaction", "eth_getTransactionReceipt"
+BLOCK = "eth_getBlockByNumber"
+MAX_HEAD_BYTES = 65_536
 REVERT_DATA = re.compile(r"0x([0-9a-fA-F]{2})*")
 _PLACE = re.compile(r"(https?://)(?:[^\s/@]*@)?([^\s/?#)]*)[^\s)]*")
 """A URL in a node's message, and the part of it that may be shown: a fork names its upstream's."""
@@ -32,6 +44,10 @@ class NodeRevert(RpcFault):
         self.data = data
 
 
+Call = tuple[Any, ...]
+"""A method's name and its parameters."""
+
+
 class Rpc(Protocol):
     """One node. `url` may hold a key, so it is never logged whole."""
 
@@ -40,19 +56,34 @@ class Rpc(Protocol):
     async def call(self, method: str, *params: Any) -> Any:
         """The result. Raises RpcUnreachable, NodeRevert or RpcFault."""
 
+    async def many(self, calls: Sequence[Call]) -> list[Any]:
+        """Each call's result, or the error that `call` would have raised; sends keep their order.
+
+        An adapter that inherits from this class has this plain way of it.
+        """
+        return [await outcome(self, each) for each in calls]
+
     async def close(self) -> None: ...
+
+
+async def outcome(rpc: Rpc, asked: Call) -> Any:
+    """One call's result, or its error as a value."""
+    try:
+        return await rpc.call(*asked)
+    except WorkbenchError as why:
+        return why
 
 
 def request_body(number: int, method: str, params: tuple[Any, ...]) -> bytes:
     message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
-    return json.dumps(message).encode()
+    return json.encode(message)
 
 
 def result_of(url: str, method: str, raw: bytes) -> Any:
     """The result in a JSON-RPC answer, or the error it stands for."""
     try:
-        answer = json.loads(raw)
-    except ValueError as why:
+        answer = json.decode(raw)
+    except (ValueError, RecursionError) as why:
         raise _unreachable(url, f"it answered {raw[:60]!r}, which is not JSON-RPC") from why
     if not isinstance(answer, dict):
         raise _unreachable(url, "its answer is not a JSON-RPC object")
@@ -84,7 +115,7 @@ def _unreachable(url: str, why: str) -> RpcUnreachable:
     )
 
 
-class HttpRpc:
+class HttpRpc(Rpc):
     """Over one keep-alive aiohttp session, made at the first call inside the running loop."""
 
     def __init__(self, url: str) -> None:
@@ -107,51 +138,216 @@ class HttpRpc:
             raise _unreachable(self.url, str(why) or type(why).__name__) from why
         return result_of(self.url, method, raw)
 
+    async def many(self, calls: Sequence[Call]) -> list[Any]:
+        """Reads at once; sends one after the other, since a pool may refuse a nonce gap."""
+        if any(each[0] == SEND for each in calls):
+            return [await outcome(self, each) for each in calls]
+        results: list[Any] = []
+        for first in range(0, len(calls), AT_ONCE):
+            some = calls[first : first + AT_ONCE]
+            results += await asyncio.gather(*(outcome(self, each) for each in some))
+        return results
+
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
             self._session = None
 
 
-class DirectRpc:
-    """Blocking, over one keep-alive connection; `now` is the same without `await`."""
+class _Broken(Exception):
+    """The connection gave no answer. `unused`: the node has surely not seen the request."""
+
+    def __init__(self, why: str, *, unused: bool = False) -> None:
+        super().__init__(why)
+        self.unused = unused
+
+
+class _Connection:
+    """HTTP/1.1 kept alive, as little of it as JSON-RPC needs: a fifth of http.client's time."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        port = parts.port or (443 if secure else 80)
+        place = (parts.hostname or "", port)
+        plain = socket.create_connection(place, timeout=TIMEOUT_S)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = plain
+        if secure:
+            context = ssl.create_default_context()
+            self._socket = context.wrap_socket(plain, server_hostname=place[0])
+        self._left = b""
+        self.used = False
+
+    def write(self, requests: bytes) -> None:
+        self._socket.sendall(requests)
+
+    def read(self) -> bytes:
+        """The next answer's body. Raises OSError or _Broken."""
+        _acknowledge_at_once(self._socket)
+        head = self._until(b"\r\n\r\n")
+        self.used = True
+        status, fields = _parse_head(head)
+        if status == 100:
+            return self.read()
+        if "chunked" in fields.get(b"transfer-encoding", b"").lower().decode("latin-1"):
+            body = self._chunks()
+        elif b"content-length" in fields:
+            body = self._exactly(_number(fields[b"content-length"], 10))
+        else:
+            body = self._rest()
+        if fields.get(b"connection", b"").lower() == b"close":
+            self.close()
+        return body
+
+    def _more(self) -> bytes:
+        got = self._socket.recv(1 << 18)
+        if not got:
+            unused = not self.used and not self._left
+            raise _Broken("it closed the connection without an answer", unused=unused)
+        return got
+
+    def _until(self, end: bytes) -> bytes:
+        while (found := self._left.find(end)) < 0:
+            if len(self._left) > MAX_HEAD_BYTES:
+                raise _Broken("its answer has no end of headers")
+            self._left += self._more()
+        head, self._left = self._left[:found], self._left[found + len(end) :]
+        return head
+
+    def _exactly(self, size: int) -> bytes:
+        if len(self._left) < size:
+            parts, missing = [self._left], size - len(self._left)
+            while missing > 0:
+                parts.append(self._more())
+                missing -= len(parts[-1])
+            self._left = b"".join(parts)
+        body, self._left = self._left[:size], self._left[size:]
+        return body
+
+    def _chunks(self) -> bytes:
+        body = b""
+        while size := _number(self._until(b"\r\n").partition(b";")[0], 16):
+            body += self._exactly(size)
+            self._until(b"\r\n")
+        while self._until(b"\r\n"):
+            pass  # Trailers.
+        return body
+
+    def _rest(self) -> bytes:
+        body, self._left = self._left, b""
+        while got := self._socket.recv(1 << 18):
+            body += got
+        self.close()
+        return body
+
+    @property
+    def closed(self) -> bool:
+        return self._socket.fileno() < 0
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _parse_head(head: bytes) -> tuple[int, dict[bytes, bytes]]:
+    first, *lines = head.split(b"\r\n")
+    words = first.split(None, 2)
+    if len(words) < 2 or not words[0].startswith(b"HTTP/1") or not words[1].isdigit():
+        raise _Broken("it does not speak HTTP")
+    named = (line.partition(b":") for line in lines)
+    return int(words[1]), {name.strip().lower(): value.strip() for name, _, value in named}
+
+
+def _number(text: bytes, base: int) -> int:
+    try:
+        return int(text, base)
+    except ValueError:
+        raise _Broken("its answer is not HTTP") from None
+
+
+def _acknowledge_at_once(connection: socket.socket) -> None:
+    """Without this, each answer of several waits 40 ms for an acknowledgement that we delay."""
+    if hasattr(socket, "TCP_QUICKACK"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+class DirectRpc(Rpc):
+    """Blocking, on one kept connection; `now` and `all_now` are the same without `await`."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         parts = urlsplit(url)
-        self._target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-        self._headers = {"Content-Type": "application/json"}
+        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        port = f":{parts.port}" if parts.port else ""
+        head = f"POST {target} HTTP/1.1\r\nHost: {parts.hostname}{port}\r\n"
+        head += "Content-Type: application/json\r\n"
         if parts.username is not None:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-            self._headers["Authorization"] = f"Basic {b64encode(login).decode()}"
+            head += f"Authorization: Basic {b64encode(login).decode()}\r\n"
+        self._head = head.encode() + b"Content-Length: "
         self._ids = itertools.count(1)
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection: _Connection | None = None
 
     async def call(self, method: str, *params: Any) -> Any:
         return self.now(method, *params)
 
-    def now(self, method: str, *params: Any) -> Any:
-        body = request_body(next(self._ids), method, params)
-        for fresh in (self._connection is None, True):
-            if self._connection is None:
-                self._connection = self._connect()
-            try:
-                self._connection.request("POST", self._target, body, self._headers)
-                raw = self._connection.getresponse().read()
-                return result_of(self.url, method, raw)
-            except (OSError, http.client.HTTPException) as why:
-                self._drop()
-                # A kept connection may have been closed while idle: one fresh try. Not after any
-                # other failure: the node may have mined already, and would mine once more.
-                if fresh or not isinstance(why, ConnectionError):
-                    raise _unreachable(self.url, str(why) or type(why).__name__) from why
-        raise AssertionError("unreachable")
+    async def many(self, calls: Sequence[Call]) -> list[Any]:
+        return self.all_now(calls)
 
-    def _connect(self) -> http.client.HTTPConnection:
-        parts = urlsplit(self.url)
-        https = parts.scheme == "https"
-        kind = http.client.HTTPSConnection if https else http.client.HTTPConnection
-        return kind(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
+    def now(self, method: str, *params: Any) -> Any:
+        (raw,) = self._exchange([(method, *params)])
+        if isinstance(raw, WorkbenchError):
+            raise raw
+        return result_of(self.url, method, raw)
+
+    def all_now(self, calls: Sequence[Call]) -> list[Any]:
+        """See `Rpc.many`. The node works on some while others are still being written."""
+        answers = self._exchange(calls)
+        return [self._result(each[0], raw) for each, raw in zip(calls, answers, strict=True)]
+
+    def _result(self, method: str, raw: bytes | WorkbenchError) -> Any:
+        if isinstance(raw, WorkbenchError):
+            return raw
+        try:
+            return result_of(self.url, method, raw)
+        except WorkbenchError as why:
+            return why
+
+    def _exchange(self, calls: Sequence[Call]) -> list[bytes | WorkbenchError]:
+        """Each call's answer, in order. Calls that a broken connection leaves open are not asked
+        again: the node may have mined already, and would mine once more."""
+        bodies = [request_body(next(self._ids), each[0], each[1:]) for each in calls]
+        requests = [b"%b%d\r\n\r\n%b" % (self._head, len(body), body) for body in bodies]
+        answers: list[bytes | WorkbenchError] = []
+        while len(answers) < len(requests):
+            kept = self._connection is not None
+            try:
+                self._converse(requests, answers)
+            except (OSError, _Broken) as why:
+                self._drop()
+                # A kept connection may have been closed while idle: one fresh try.
+                idle = isinstance(why, ConnectionError) or (isinstance(why, _Broken) and why.unused)
+                if kept and idle and not answers:
+                    continue
+                lost = _unreachable(self.url, str(why) or type(why).__name__)
+                answers += [lost] * (len(requests) - len(answers))
+        return answers
+
+    def _converse(self, requests: list[bytes], answers: list[bytes | WorkbenchError]) -> None:
+        """Write ahead of reading by two chunks at most, so that the node never waits for us."""
+        if self._connection is None:
+            self._connection = _Connection(self.url)
+        connection, written = self._connection, len(answers)
+        connection.used = False
+        while len(answers) < len(requests):
+            if written < len(requests) and written - len(answers) <= AHEAD:
+                connection.write(b"".join(requests[written : written + AHEAD]))
+                written = min(written + AHEAD, len(requests))
+            answers.append(connection.read())
+            if connection.closed:
+                self._connection = None
+                if len(answers) < len(requests):
+                    raise _Broken("it closed the connection before all was answered")
 
     def _drop(self) -> None:
         if self._connection is not None:
@@ -160,3 +356,131 @@ class DirectRpc:
 
     async def close(self) -> None:
         self._drop()
+
+
+READS = frozenset(
+    {
+        "eth_blockNumber",
+        "eth_call",
+        "eth_chainId",
+        "eth_getBalance",
+        "eth_getBlockByHash",
+        "eth_getBlockByNumber",
+        "eth_getBlockReceipts",
+        "eth_getCode",
+        "eth_getLogs",
+        "eth_getStorageAt",
+        "eth_getTransactionCount",
+        "eth_getTransactionReceipt",
+        "eth_maxPriorityFeePerGas",
+    }
+)
+"""What a node of ours answers alike until something is mined or changed by hand."""
+HARMLESS = frozenset(
+    {
+        SEND,
+        "eth_estimateGas",
+        "eth_getRawTransactionByHash",
+        "eth_getTransactionByHash",
+        "evm_snapshot",
+    }
+)
+"""What changes none of those answers, and is never answered from memory itself."""
+RECENT = 8
+"""The receipts of so many of the newest blocks are fetched block by block."""
+
+
+class CachedRpc(DirectRpc):
+    """A node of our own that mines when told: between two blocks, equal questions are asked once.
+
+    Everything that may change an answer must go through this object, or be followed by `forget`:
+    any method that is not known to be harmless empties the memory.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._known: dict[tuple[str, bytes], Any] = {}
+        # By block hash, so these stay true whatever becomes of the chain.
+        self._parents: dict[str, tuple[str, int]] = {}
+        self._receipts: dict[str, dict[str, Any]] = {}
+        self._newest: dict[str, Any] | None = None
+
+    def forget(self) -> None:
+        """Whatever the node said before may have changed."""
+        self._known.clear()
+        self._newest = None
+
+    def now(self, method: str, *params: Any) -> Any:
+        if not self._may_know(method, params):
+            return super().now(method, *params)
+        if method == RECEIPT and (receipt := self._recent(params[0])):
+            return receipt
+        key = (method, json.encode(params))
+        if key not in self._known:
+            self._known[key] = super().now(method, *params)
+        return self._known[key]
+
+    def all_now(self, calls: Sequence[Call]) -> list[Any]:
+        """What is known is not asked; the rest goes to the node in the order of `calls`."""
+        results: list[Any] = [None] * len(calls)
+        asked: dict[Any, list[int]] = {}
+        for n, (method, *params) in enumerate(calls):
+            key: Any = n
+            if self._may_know(method, params):
+                if method == RECEIPT and (receipt := self._recent(params[0])):
+                    results[n] = receipt
+                    continue
+                key = (method, json.encode(tuple(params)))
+                if key in self._known:
+                    results[n] = self._known[key]
+                    continue
+            asked.setdefault(key, []).append(n)
+        answers = super().all_now([calls[places[0]] for places in asked.values()])
+        for (key, places), answer in zip(asked.items(), answers, strict=True):
+            for n in places:
+                results[n] = answer
+            if isinstance(key, tuple) and not isinstance(answer, WorkbenchError):
+                self._known[key] = answer
+        return results
+
+    def _may_know(self, method: str, params: Sequence[Any]) -> bool:
+        if method in READS:
+            return "pending" not in params
+        if method not in HARMLESS:
+            self.forget()
+        return False
+
+    def _recent(self, tx: str) -> Any:
+        """The transaction's receipt if it is in one of the newest blocks, else None."""
+        if self._newest is None:
+            self._newest = {}
+            for block_hash in self._newest_blocks():
+                self._newest |= self._receipts[block_hash]
+        return self._newest.get(tx)
+
+    def _newest_blocks(self) -> list[str]:
+        """Hashes from the head downwards, the receipts of each at hand."""
+        found: list[str] = []
+        block = self.now(BLOCK, "latest", False)
+        block_hash, number = block["hash"], int(block["number"], 16)
+        while len(found) < RECENT:
+            if block_hash not in self._parents:
+                block = self.now(BLOCK, hex(number), False)
+                if block is None or block["hash"] != block_hash or not self._take_receipts(block):
+                    break
+            found.append(block_hash)
+            block_hash, number = self._parents[block_hash]
+        for each in set(self._parents) - set(found):
+            del self._parents[each], self._receipts[each]
+        return found
+
+    def _take_receipts(self, block: dict[str, Any]) -> bool:
+        receipts = []
+        if block["transactions"]:
+            receipts = self.now("eth_getBlockReceipts", block["number"])
+        number = int(block["number"], 16)
+        if receipts is None or number == 0:
+            return False
+        self._parents[block["hash"]] = (block["parentHash"], number - 1)
+        self._receipts[block["hash"]] = {each["transactionHash"]: each for each in receipts}
+        return True

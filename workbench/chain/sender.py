@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from workbench.chain.abi import explain_revert, hex_bytes
-from workbench.chain.rpc import NodeRevert, Rpc
+from workbench.chain.rpc import RECEIPT, SEND, NodeRevert, Rpc
 from workbench.core import events as ev
 from workbench.core.errors import (
     NonceTaken,
@@ -26,13 +27,15 @@ from workbench.core.errors import (
     WorkbenchError,
 )
 from workbench.core.finality import Policy
-from workbench.core.ports import Attempt, Call, Clock, Signer, Slot, SlotState, Store, Unit
+from workbench.core.ports import Act, Attempt, Call, Clock, Signer, Slot, SlotState, Store, Unit
 
 TIP_WEI = 10**9
 """The least we tip; more where the node suggests more (Polygon asks for 25 gwei)."""
 TIP_AGE_MS = 60_000
 GAS_HEADROOM = (13, 10)
 """Gas limit over the node's estimate: the pool may be elsewhere when it is mined."""
+GAS_LIKENESS = (21, 20)
+"""Gas with which the next act of a kind is tried, over what one of that kind was estimated at."""
 GAS_FOR_STORAGE = 100_000
 """And for a contract's storage: a vault that others have emptied since pays for four new words."""
 RESEND_MS = 5_000
@@ -66,6 +69,18 @@ class _View:
     nonce: int | None = None
 
 
+_Move = tuple[Slot, Slot, Sequence[ev.Event]]
+"""A slot as it is stored, as it shall be, and the facts that go with it."""
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """An act that somebody waits for: `answers` has its tx hash or its error, once there is one."""
+
+    act: Act
+    answers: list[str | WorkbenchError] = field(default_factory=list)
+
+
 class SlotSender:
     """The slots of one signer in one service's store. See `core.ports.Sender`."""
 
@@ -83,6 +98,8 @@ class SlotSender:
         self._rpc, self._signer, self._store, self._clock = rpc, signer, store, clock
         self._chain_id, self._source, self._finality = chain_id, source, finality
         self._submitting, self._pumping = asyncio.Lock(), asyncio.Lock()
+        self._waiting: list[_Asked] = []
+        self._gas: dict[tuple[str, str, bytes], int] = {}
         self._pumped_ms = 0
         self._tip: tuple[int, int] | None = None
         self._unproven: dict[int, int] = {}
@@ -92,94 +109,174 @@ class SlotSender:
 
     async def submit(self, subject: str, call: Call, attempt: int = 1) -> str:
         """See `core.ports.Sender.submit`. `attempt` above 1: the earlier ones have failed."""
-        async with self._submitting:
-            slot = await self._find(subject, call.act, attempt)
-            if slot is None:
-                slot = await self._sign(subject, call, attempt)
-        if slot.state is SlotState.SIGNED:
-            await self._send(slot)
-        elif slot.block and (slot.state is SlotState.FINAL or not slot.ok):
-            await self._look_again(slot)
-        return slot.tx
+        (answer,) = await self.submit_many([Act(subject, call, attempt)])
+        if isinstance(answer, WorkbenchError):
+            raise answer
+        return answer
 
-    async def _find(self, subject: str, act: str, attempt: int) -> Slot | None:
+    async def submit_many(self, acts: Sequence[Act]) -> list[str | WorkbenchError]:
+        """See `core.ports.Sender.submit_many`.
+
+        What is asked for while others are at work is done together, in one go.
+        """
+        asked = [_Asked(act) for act in acts]
+        self._waiting += asked
+        try:
+            await asyncio.sleep(0)  # Those who ask at this very moment come along.
+            async with self._submitting:
+                if not all(each.answers for each in asked):
+                    batch, self._waiting = self._waiting, []
+                    try:
+                        await self._submit_all(batch)
+                    finally:  # What was not done is taken up by whoever is next.
+                        self._waiting = [e for e in batch if not e.answers] + self._waiting
+        except BaseException:
+            self._waiting = [each for each in self._waiting if each not in asked]
+            raise
+        return [each.answers[0] for each in asked]
+
+    async def _submit_all(self, batch: list[_Asked]) -> None:
+        by_key: dict[tuple[str, str, int], list[_Asked]] = {}
+        for each in batch:
+            by_key.setdefault(each.act.key, []).append(each)
         async with self._store.unit() as unit:
-            return await unit.slot(self._chain_id, self.address, (subject, act, attempt))
+            known = {k: await unit.slot(self._chain_id, self.address, k) for k in by_key}
+        fresh = [asked[0].act for key, asked in by_key.items() if known[key] is None]
+        taken = await self._take_slots(fresh) if fresh else {}
+        slots = {key: known[key] or taken[key] for key in by_key}
+        await self._send_all([s for s in slots.values() if _is_unsent(s)])
+        for key, asked in by_key.items():
+            slot = slots[key]
+            if isinstance(slot, Slot) and _is_over(slot):
+                await self._look_again(slot)
+            for each in asked:
+                each.answers.append(slot if isinstance(slot, WorkbenchError) else slot.tx)
 
-    async def _sign(self, subject: str, call: Call, attempt: int) -> Slot:
-        fields = await self._priced(call)
+    async def _take_slots(
+        self, acts: list[Act]
+    ) -> dict[tuple[str, str, int], Slot | WorkbenchError]:
+        """Sign and store, all at once, what the node's simulation lets pass."""
+        priced = await self._priced([act.call for act in acts])
+        found: dict[tuple[str, str, int], Slot | WorkbenchError] = {}
+        if all(isinstance(fields, WorkbenchError) for fields in priced):
+            return {a.key: f for a, f in zip(acts, priced, strict=True) if not isinstance(f, dict)}
         on_chain = await self._nonce("latest")
         try:
             async with self._store.unit() as unit:
                 nonce = max(on_chain, await unit.next_nonce(self._chain_id, self.address))
-                return await self._take_slot(unit, nonce, fields, subject, call, attempt)
+                for act, fields in zip(acts, priced, strict=True):
+                    if isinstance(fields, WorkbenchError):
+                        found[act.key] = fields
+                        continue
+                    found[act.key] = await self._take_slot(unit, nonce, fields, act)
+                    nonce += 1
         except StoreError:
-            # Another process with our key and our store may have signed this very act meanwhile.
-            slot = await self._find(subject, call.act, attempt)
-            if slot is None:
+            # Another process with our key and our store may have signed these very acts meanwhile.
+            if not await self._others_took(found, [a.key for a in acts]):
                 raise
-            return slot
+        return found
 
-    async def _take_slot(
+    async def _others_took(
         self,
-        unit: Unit,
-        nonce: int,
-        fields: dict[str, Any],
-        subject: str,
-        call: Call,
-        attempt: int,
-    ) -> Slot:
+        found: dict[tuple[str, str, int], Slot | WorkbenchError],
+        keys: list[tuple[str, str, int]],
+    ) -> bool:
+        """Fill `found` with slots that are there although we did not take them; False if none is."""
+        async with self._store.unit() as unit:
+            for key in keys:
+                if isinstance(found.get(key), WorkbenchError):
+                    continue
+                slot = await unit.slot(self._chain_id, self.address, key)
+                if slot is None:
+                    return False
+                found[key] = slot
+        return True
+
+    async def _take_slot(self, unit: Unit, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
         raw, tx = self._signer.sign_transaction({**fields, "nonce": nonce})
         slot = Slot(
             chain_id=self._chain_id,
             signer=self.address,
             nonce=nonce,
-            subject=subject,
-            act=call.act,
-            attempt=attempt,
+            subject=act.subject,
+            act=act.call.act,
+            attempt=act.attempt,
             state=SlotState.SIGNED,
             attempts=(Attempt(tx, raw),),
         )
         await unit.put_slot(slot)
-        known = {**self._fact(subject, call.act), "tx": tx}
+        known = {**self._fact(act.subject, act.call.act), "tx": tx}
         await unit.record(ev.TransactionSigned(**known, signer=self.address, nonce=nonce))
         return slot
 
-    async def _priced(self, call: Call) -> dict[str, Any]:
-        """Fees and gas; the estimate is also the simulation, before any slot is taken."""
+    # --- What an act costs, and whether it would be refused ---
+
+    async def _priced(self, calls: Sequence[Call]) -> list[dict[str, Any] | WorkbenchError]:
+        """Fees and gas of each, or why it is doomed: the simulation, before any slot is taken."""
         tip = await self._suggested_tip()
         block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
         fee = min(2 * _base_fee(block) + tip, MAX_FEE_WEI)
-        # With the fee, the node also looks whether the signer can pay for it.
-        request = {"from": self.address, "to": call.to, "data": "0x" + call.data.hex()}
-        request |= {"maxFeePerGas": hex(fee)}
-        if call.value:
-            request["value"] = hex(call.value)
+        held = int(await self._rpc.call("eth_getBalance", self.address, "latest"), 16)
+        priced: list[dict[str, Any] | WorkbenchError] = []
+        for call, needed in zip(calls, await self._simulated(calls, fee), strict=True):
+            if isinstance(needed, WorkbenchError):
+                priced.append(needed)
+                continue
+            gas = needed * GAS_HEADROOM[0] // GAS_HEADROOM[1]
+            gas += GAS_FOR_STORAGE if call.data else 0
+            if held < call.value + gas * fee:
+                priced.append(self._short())
+                continue
+            fields = {"chainId": self._chain_id, "type": 2, "to": hex_bytes(call.to)}
+            fields |= {"data": call.data, "value": call.value, "gas": gas}
+            priced.append({**fields, "maxFeePerGas": fee, "maxPriorityFeePerGas": min(tip, fee)})
+        return priced
+
+    async def _simulated(self, calls: Sequence[Call], fee: int) -> list[int | WorkbenchError]:
+        """The gas that each would need at the newest block, or why it would be refused.
+
+        An estimate searches, and so executes an act many times. What one act of a kind took,
+        the next of that kind is executed with, once; only what fails is estimated.
+        """
+        needed: list[int | WorkbenchError | None] = [None] * len(calls)
+        for n, call in enumerate(calls):
+            if not call.data or _kind_of(call) not in self._gas:
+                needed[n] = await self._estimated(call, fee)
+        tried = [n for n, known in enumerate(needed) if known is None]
+        gas = {n: self._gas[_kind_of(calls[n])] for n in tried}
+        requests = [{**self._request(calls[n], fee), "gas": hex(gas[n])} for n in tried]
+        asked = [("eth_call", request, "latest") for request in requests]
+        answers = await self._rpc.many(asked) if asked else []
+        for n, answer in zip(tried, answers, strict=True):
+            if isinstance(answer, RpcUnreachable):
+                raise answer
+            refused = isinstance(answer, WorkbenchError)
+            needed[n] = await self._estimated(calls[n], fee) if refused else gas[n]
+        return [each for each in needed if each is not None]
+
+    async def _estimated(self, call: Call, fee: int) -> int | WorkbenchError:
+        """The node's estimate, remembered for acts of the same kind; or what its refusal means."""
         try:
             # Without a block some nodes take "pending": other people's plans, and another clock.
+            request = self._request(call, fee)
             gas = int(await self._rpc.call("eth_estimateGas", request, "latest"), 16)
         except NodeRevert as why:
-            raise explain_revert(hex_bytes(why.data)) from why
+            return explain_revert(hex_bytes(why.data))
         except RpcFault as why:
             text = why.message.lower()
             if "insufficient funds" in text or "gas required exceeds allowance" in text:
-                raise self._short() from why
-            raise
-        gas = gas * GAS_HEADROOM[0] // GAS_HEADROOM[1] + (GAS_FOR_STORAGE if call.data else 0)
-        if call.value:  # Of plain transfers, some nodes know the gas without looking.
-            held = int(await self._rpc.call("eth_getBalance", self.address, "latest"), 16)
-            if held < call.value + gas * fee:
-                raise self._short()
-        return {
-            "chainId": self._chain_id,
-            "type": 2,
-            "to": bytes(hex_bytes(call.to)),
-            "data": call.data,
-            "value": call.value,
-            "gas": gas,
-            "maxFeePerGas": fee,
-            "maxPriorityFeePerGas": min(tip, fee),
-        }
+                return self._short()
+            return why
+        if call.data:
+            kind, least = _kind_of(call), gas * GAS_LIKENESS[0] // GAS_LIKENESS[1]
+            self._gas[kind] = max(least, self._gas.get(kind, 0))
+        return gas
+
+    def _request(self, call: Call, fee: int) -> dict[str, Any]:
+        # With the fee, the node also looks whether the signer can pay for it.
+        request = {"from": self.address, "to": call.to, "data": "0x" + call.data.hex()}
+        request |= {"maxFeePerGas": hex(fee)}
+        return {**request, "value": hex(call.value)} if call.value else request
 
     async def _suggested_tip(self) -> int:
         now = self._clock.now_ms()
@@ -199,35 +296,58 @@ class SlotSender:
     async def _nonce(self, tag: str) -> int:
         return int(await self._rpc.call("eth_getTransactionCount", self.address, tag), 16)
 
+    # --- Sending ---
+
     async def _send(self, slot: Slot) -> None:
-        """Hand the newest attempt to the node. Unknown outcomes are left to `pump`."""
-        sent = replace(slot, state=SlotState.SENT, sent_ms=self._clock.now_ms())
-        try:
-            await self._rpc.call("eth_sendRawTransaction", slot.attempts[-1].raw)
-        except RpcUnreachable:
+        await self._send_all([slot])
+
+    async def _send_all(self, slots: Sequence[Slot]) -> None:
+        """Hand the newest attempts to the node. Unknown outcomes are left to `pump`."""
+        if not slots:
             return
-        except RpcFault as why:
-            text = why.message.lower()
-            if any(cheap in text for cheap in TOO_CHEAP):
-                dearer = await self._bump(slot)
-                if dearer is not None:
-                    return await self._send(dearer)
-            if not any(known in text for known in ALREADY_THERE):
-                log.warning("%s: %s of %s waits: %s", self._source, slot.act, slot.subject, why)
-                sent = replace(sent, state=slot.state)
-        is_new = sent.state is not slot.state
-        await self._move(slot, sent, *([self._about(slot, ev.TransactionSent)] if is_new else []))
+        now = self._clock.now_ms()
+        answers = await self._rpc.many([(SEND, slot.attempts[-1].raw) for slot in slots])
+        moves: list[_Move] = []
+        for slot, answer in zip(slots, answers, strict=True):
+            sent = replace(slot, state=SlotState.SENT, sent_ms=now)
+            if isinstance(answer, RpcUnreachable):
+                continue
+            if isinstance(answer, WorkbenchError):
+                text = answer.message.lower()
+                if any(cheap in text for cheap in TOO_CHEAP):
+                    dearer = await self._bump(slot)
+                    if dearer is not None:
+                        await self._send(dearer)
+                        continue
+                if not any(known in text for known in ALREADY_THERE):
+                    said = (self._source, slot.act, slot.subject, answer)
+                    log.warning("%s: %s of %s waits: %s", *said)
+                    sent = replace(sent, state=slot.state)
+            is_new = sent.state is not slot.state
+            facts = [self._about(slot, ev.TransactionSent)] if is_new else []
+            moves.append((slot, sent, facts))
+        await self._move_all(moves)
 
     async def _move(self, before: Slot, after: Slot, *facts: ev.Event) -> Slot | None:
         """Store `after` and its facts. None if the slot has moved while we waited for the node."""
-        key = (before.subject, before.act, before.attempt)
+        return (await self._move_all([(before, after, facts)]))[0]
+
+    async def _move_all(self, moves: Sequence[_Move]) -> list[Slot | None]:
+        """`_move` for each, in one unit."""
+        if not moves:
+            return []
+        moved: list[Slot | None] = []
         async with self._store.unit() as unit:
-            if await unit.slot(self._chain_id, self.address, key) != before:
-                return None
-            await unit.put_slot(after)
-            for fact in facts:
-                await unit.record(fact)
-        return after
+            for before, after, facts in moves:
+                key = (before.subject, before.act, before.attempt)
+                if await unit.slot(self._chain_id, self.address, key) != before:
+                    moved.append(None)
+                    continue
+                await unit.put_slot(after)
+                for fact in facts:
+                    await unit.record(fact)
+                moved.append(after)
+        return moved
 
     async def _bump(self, slot: Slot) -> Slot | None:
         """A new attempt of the same slot at the market's price, stored. None at the cap."""
@@ -256,8 +376,7 @@ class SlotSender:
             if not slots:
                 return
             view = await self._look()
-            for slot in slots:
-                await self._look_after(slot, view)
+            await self._look_after(slots, view)
             if view.nonce is not None and view.nonce < slots[0].nonce:
                 await self._close_gap(view, slots[0])
 
@@ -265,21 +384,29 @@ class SlotSender:
         block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
         return _View(int(block["number"], 16), _base_fee(block))
 
-    async def _look_after(self, slot: Slot, view: _View) -> None:
-        receipt = await self._receipt(slot)
-        if receipt is None:
-            return await self._missing(slot, view)
-        block, at_ms = _place_of(receipt), await self._time_of(receipt, view)
-        if at_ms is None:
-            return  # Two nodes behind one URL, or a reorg at this moment: ask again.
-        if slot.state is not SlotState.MINED or slot.block != block:
-            moved = await self._mined(slot, receipt, at_ms)
-            if moved is None:
-                return
-            slot = moved
-        if self._finality.reached(block.number, view.head):
-            fact = self._about(slot, ev.TransactionFinalized, block=block)
-            await self._move(slot, replace(slot, state=SlotState.FINAL), fact)
+    async def _look_after(self, slots: Sequence[Slot], view: _View) -> None:
+        """Those that were mined together, in two units: what was mined, then what is final."""
+        receipts = await self._receipts(slots)
+        there: list[Slot] = []
+        moves: list[_Move] = []
+        for slot, receipt in zip(slots, receipts, strict=True):
+            if receipt is None:
+                await self._missing(slot, view)
+                continue
+            block, at_ms = _place_of(receipt), await self._time_of(receipt, view)
+            if at_ms is None:
+                continue  # Two nodes behind one URL, or a reorg at this moment: ask again.
+            if slot.state is SlotState.MINED and slot.block == block:
+                there.append(slot)
+            else:
+                moves.append(await self._mined_move(slot, receipt, at_ms))
+        there += [slot for slot in await self._move_all(moves) if slot is not None]
+        final: list[_Move] = []
+        for slot in there:
+            if slot.block and self._finality.reached(slot.block.number, view.head):
+                fact = self._about(slot, ev.TransactionFinalized, block=slot.block)
+                final.append((slot, replace(slot, state=SlotState.FINAL), [fact]))
+        await self._move_all(final)
 
     async def _look_again(self, slot: Slot) -> None:
         """An act that was done is asked for again: the chain, or the journal, has it no more.
@@ -288,19 +415,25 @@ class SlotSender:
         the fact of a revert behind.
         """
         async with self._pumping:
-            view, receipt = await self._look(), await self._receipt(slot)
+            view, (receipt,) = await self._look(), await self._receipts([slot])
             if receipt is None:
                 return await self._missing(slot, view)
             at_ms = await self._time_of(receipt, view)
             if at_ms is not None:
-                await self._mined(slot, receipt, at_ms)
+                await self._move_all([await self._mined_move(slot, receipt, at_ms)])
 
-    async def _receipt(self, slot: Slot) -> dict[str, Any] | None:
-        for attempt in reversed(slot.attempts):
-            receipt = await self._rpc.call("eth_getTransactionReceipt", attempt.tx)
-            if receipt is not None:
-                return dict(receipt)
-        return None
+    async def _receipts(self, slots: Sequence[Slot]) -> list[dict[str, Any] | None]:
+        """For each slot that of its newest attempt that has one."""
+        asked = [(RECEIPT, each.tx) for slot in slots for each in reversed(slot.attempts)]
+        answers = iter(await self._rpc.many(asked))
+        found: list[dict[str, Any] | None] = []
+        for slot in slots:
+            told = [next(answers) for _ in slot.attempts]
+            for answer in told:
+                if isinstance(answer, WorkbenchError):
+                    raise answer
+            found.append(next((answer for answer in told if answer is not None), None))
+        return found
 
     async def _time_of(self, receipt: dict[str, Any], view: _View) -> int | None:
         """Unix milliseconds of the receipt's block; None if the chain has another at its height."""
@@ -388,16 +521,19 @@ class SlotSender:
             if nonce not in ended:
                 await self._fill(nonce)
             elif ended[nonce].state is SlotState.FINAL:
-                await self._look_after(ended[nonce], view)
+                await self._look_after([ended[nonce]], view)
 
     async def _fill(self, nonce: int) -> None:
-        call = Call(FILL, self.address, b"")
-        fields = await self._priced(call)
+        act = Act("", Call(FILL, self.address, b""), nonce)
+        (fields,) = await self._priced([act.call])
+        if isinstance(fields, WorkbenchError):
+            raise fields
         async with self._store.unit() as unit:
-            slot = await self._take_slot(unit, nonce, fields, "", call, nonce)
+            slot = await self._take_slot(unit, nonce, fields, act)
         await self._send(slot)
 
-    async def _mined(self, slot: Slot, receipt: dict[str, Any], at_ms: int) -> Slot | None:
+    async def _mined_move(self, slot: Slot, receipt: dict[str, Any], at_ms: int) -> _Move:
+        """The slot as mined where the receipt says, and the facts of it."""
         block, ok = _place_of(receipt), int(receipt["status"], 16) == 1
         state = slot.state if slot.block == block else SlotState.MINED
         mined = replace(slot, state=state, ok=ok, block=block)
@@ -412,9 +548,9 @@ class SlotSender:
             gas_price=int(receipt["effectiveGasPrice"], 16),
         )
         if ok:
-            return await self._move(slot, mined, fact)
+            return slot, mined, [fact]
         failed = replace(self._failed(mined, await self._why_reverted(block)), at_ms=at_ms)
-        return await self._move(slot, mined, fact, failed)
+        return slot, mined, [fact, failed]
 
     async def _why_reverted(self, block: ev.BlockRef) -> WorkbenchError:
         """What the transaction would have said, asked of the state just before its block."""
@@ -438,7 +574,8 @@ class SlotSender:
             if self._clock.now_ms() - self._pumped_ms >= POLL_S * 1000:
                 with suppress(RpcUnreachable, RpcFault):
                     await self.pump()
-            slot = await self._find(subject, act, attempt)
+            async with self._store.unit() as unit:
+                slot = await unit.slot(self._chain_id, self.address, (subject, act, attempt))
             if slot and slot.block and slot.ok:
                 return slot.block
             if slot and slot.block:
@@ -476,6 +613,19 @@ class SlotSender:
             message=str(why),
             transient=True,
         )
+
+
+def _is_unsent(slot: Slot | WorkbenchError) -> TypeGuard[Slot]:
+    return isinstance(slot, Slot) and slot.state is SlotState.SIGNED
+
+
+def _is_over(slot: Slot) -> bool:
+    return slot.block is not None and (slot.state is SlotState.FINAL or not slot.ok)
+
+
+def _kind_of(call: Call) -> tuple[str, str, bytes]:
+    """Acts of one kind take about the same gas: the same function of the same contract."""
+    return call.act, call.to, call.data[:4]
 
 
 def _base_fee(block: dict[str, Any]) -> int:

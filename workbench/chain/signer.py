@@ -1,18 +1,32 @@
-"""Keys live here and nowhere else. Signing with coincurve; transactions with eth_account."""
+"""Keys live here and nowhere else. Signing with coincurve, on digests that we make ourselves."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from coincurve import PrivateKey, PublicKey
-from eth_hash.auto import keccak
 
 from workbench.chain.abi import hex_bytes, to_hex
+from workbench.chain.words import keccak, rlp
 from workbench.core.errors import InvalidSetting
 from workbench.core.x402 import Permit
 
 HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 """Half of secp256k1's order: a signature whose s is above it is malleable (EIP-2)."""
+
+EIP1559 = b"\x02"
+TRANSACTION = (
+    "chainId",
+    "nonce",
+    "maxPriorityFeePerGas",
+    "maxFeePerGas",
+    "gas",
+    "to",
+    "value",
+    "data",
+)
+"""What an EIP-1559 transaction says, in order, before its access list."""
 
 
 class KeySigner:
@@ -46,16 +60,20 @@ class KeySigner:
         return Permit(value, deadline, signed[64], to_hex(signed[:32]), to_hex(signed[32:64]))
 
     def sign_transaction(self, fields: dict[str, Any]) -> tuple[str, str]:
-        from eth_account import Account
-
-        signed = Account.sign_transaction(fields, self._key.secret)
-        return to_hex(signed.raw_transaction), to_hex(signed.hash)
+        """An EIP-1559 transaction without an access list (EIP-2718 type 2)."""
+        unsigned = [*(fields[name] for name in TRANSACTION), ()]
+        digest = keccak(EIP1559 + rlp(unsigned))
+        signed = self._key.sign_recoverable(digest, hasher=None)
+        r, s = (int.from_bytes(signed[at : at + 32], "big") for at in (0, 32))
+        raw = EIP1559 + rlp([*unsigned, signed[64], r, s])
+        return to_hex(raw), to_hex(keccak(raw))
 
 
 def address_of(key: PublicKey) -> str:
     return to_hex(keccak(key.format(compressed=False)[1:])[12:])
 
 
+@lru_cache(4096)
 def recover(digest: bytes, signature: str) -> str | None:
     """The account that signed `digest`, or None for anything that is not a canonical signature."""
     try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
-from workbench.core.errors import InputError
+from workbench.core.errors import InputError, WorkbenchError
 from workbench.core.events import BlockRef, Event
 from workbench.core.x402 import Authorization, Domain, Permit, Terms, TransferAuthorization
 
@@ -113,6 +113,19 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Act:
+    """A call to be made, once, under the key (subject, call's act, attempt)."""
+
+    subject: str
+    call: Call
+    attempt: int = 1
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return (self.subject, self.call.act, self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
 class Rate:
     """The hook's reference rate: USDC per EURC × 1e8, Unix seconds, lifetime in seconds."""
 
@@ -204,6 +217,12 @@ class Sender(Protocol):
 
         A key that has a slot already gets its hash back. Raises what the node's simulation says
         before any slot is taken.
+        """
+
+    async def submit_many(self, acts: Sequence[Act]) -> list[str | WorkbenchError]:
+        """`submit` for each, in this order: its tx hash, or the error that it would have raised.
+
+        Those whose simulation fails take no slot and hold up nobody else.
         """
 
     async def pump(self) -> None:

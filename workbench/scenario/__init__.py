@@ -1,6 +1,6 @@
 """One frozen `Scenario`: what the simulator plays, read from `scenarios/*.yaml`."""
 
-from workbench.scenario.files import assignments, load, override, parse, words
+from workbench.scenario.files import assignments, load, override, parse, survey, to_yaml, words
 from workbench.scenario.model import (
     FAULT_SITES,
     KINDS,
@@ -18,7 +18,7 @@ from workbench.scenario.model import (
     Site,
     Size,
 )
-from workbench.scenario.schema import schema_json
+from workbench.scenario.schema import schema_json, schema_text
 
 __all__ = [
     "FAULT_SITES",
@@ -41,5 +41,8 @@ __all__ = [
     "override",
     "parse",
     "schema_json",
+    "schema_text",
+    "survey",
+    "to_yaml",
     "words",
 ]

@@ -108,6 +108,10 @@ def _group(scenario: Scenario, n: int, group: BuyerGroup) -> Iterator[Found]:
     if size.low_units > size.high_units:
         low, high = Amount(size.low_units, YPS), Amount(size.high_units, YPS)
         yield f"{at}.size.low", f"{low} are more than high, {high}."
+    elif size.model == "lognormal" and 100 * size.high_units < 101 * size.low_units:
+        # What falls outside is drawn again: it would take for ever to hit so little.
+        high = Amount(size.high_units, YPS)
+        yield f"{at}.size.high", f"{high} are less than 1 % above low; take model fixed or uniform."
     else:
         yield from _purse(scenario, at, group)
     if group.kind == "revokes" and group.fund_by != "authorization":

@@ -6,10 +6,12 @@ and all that is wrong is told at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, NoReturn
+
+import yaml
 
 from workbench.core.errors import ScenarioError
 from workbench.scenario.checks import contradictions
@@ -47,7 +49,7 @@ def load(path: FilePath | str, settings: Mapping[str, Any] | None = None) -> Sce
     except (OSError, ValueError):
         _refuse([Problem(where, "", "cannot be read as UTF-8 text.")])
     scenario = parse(text, where, path.parent)
-    return override(scenario, settings, folder=path.parent) if settings else scenario
+    return override(scenario, settings, "--set", path.parent) if settings else scenario
 
 
 def parse(text: str, where: str = "<text>", folder: FilePath | str = ".") -> Scenario:
@@ -102,6 +104,32 @@ def assignments(texts: Sequence[str]) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+def survey(
+    paths: Iterable[FilePath], settings: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """What each file holds in short, and its `problems`: JSON-ready, and never an error."""
+    return [_surveyed(path, settings) for path in paths]
+
+
+def _surveyed(path: FilePath, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    file = path.as_posix()
+    try:
+        found = load(path, settings)
+    except ScenarioError as why:
+        return {"file": file, "problems": why.details["problems"]}
+    return {
+        "file": file,
+        "problems": [],
+        "name": found.name,
+        "about": found.about,
+        "seed": found.seed,
+        "duration": words(found)["duration"],
+        "buyers": sum(group.count for group in found.buyers),
+        "faults": list(dict.fromkeys(fault.site for fault in found.faults)),
+        "plant": found.plant,
+    }
+
+
 # --- A scenario as words ---
 
 
@@ -117,6 +145,12 @@ def words(scenario: Scenario) -> dict[str, Any]:
     plain = {site: each[0] if len(each) == 1 else each for site, each in faults.items()}
     plant = told.pop("plant")
     return {**told, "faults": plain, "plant": plant}
+
+
+def to_yaml(scenario: Scenario) -> str:
+    """The words as a scenario file."""
+    text: str = yaml.safe_dump(words(scenario), sort_keys=False, allow_unicode=True, width=100)
+    return text
 
 
 def _section_words(section: Section, value: Any) -> dict[str, Any]:
@@ -158,7 +192,9 @@ def taken(data: Any) -> Scenario:
         points.append((point[0], point[1]))
 
     def find(file: str) -> tuple[Series, list[Problem]]:
-        return held(tuple(points), file), []
+        begun = points and points[0][0] == 0
+        missing = [] if begun else [Problem(where, "points", "do not begin with second 0.")]
+        return held(tuple(points), file), missing
 
     return _read_plain(data["scenario"], data["name"], find, where)
 
@@ -179,7 +215,8 @@ def _read(node: Node, name: str, find: FindSeries, problems: list[Problem]) -> S
     reading = Reading(problems)
     values = reading.fields(FILE, node, (), also=("faults",))
     faults = reading.faults(node, values.get("duration_s", 1))
-    path = values["market"].path if "market" in values else Path()
+    market = values.get("market")
+    path = market.path if market else Path()
     series, of_series = find(path.file) if path.model == "csv" and path.file else (None, [])
     if series and series.points:
         path = replace(path, points=series.points, start_e8=series.points[0][1])
@@ -187,7 +224,7 @@ def _read(node: Node, name: str, find: FindSeries, problems: list[Problem]) -> S
     if reading.problems:
         _refuse(sorted(reading.problems, key=lambda each: each.line) + of_series)
     scenario = Scenario(name=name, faults=faults, **values)
-    if series:
+    if series and not of_series:
         step_s = scenario.market.step_s
         of_series += series_problems(series, step_s, path.gaps, scenario.duration_s)
     against = [reading.at(field).problem(field, told) for field, told in contradictions(scenario)]
@@ -196,16 +233,17 @@ def _read(node: Node, name: str, find: FindSeries, problems: list[Problem]) -> S
     return scenario
 
 
-def _refuse(problems: Sequence[Problem]) -> NoReturn:
+def _refuse(problems: list[Problem]) -> NoReturn:
     """Raise ScenarioError that tells them all."""
-    lines = [str(problem) for problem in problems[:MOST_TOLD]]
+    told = problems[:MOST_TOLD]
     if len(problems) > MOST_TOLD:
-        lines.append(f"… and {len(problems) - MOST_TOLD} more.")
+        more = len(problems) - MOST_TOLD
+        told = [*told, Problem("", "", f"and {more} more problems.")]
     raise ScenarioError(
-        "\n".join(lines),
+        "\n".join(map(str, told)),
         problems=[
-            {"where": each.where, "field": each.field, "message": each.message}
-            for each in problems[:MOST_TOLD]
+            {"where": each.where, "field": each.field, "message": each.message, "text": str(each)}
+            for each in told
         ],
     )
 

@@ -57,7 +57,7 @@ def _text(node: Scalar) -> str:
     if node.tag == "null":
         raise Wrong("has no value")
     if node.tag == "bool" and node.text.lower() not in ("true", "false"):
-        raise Wrong("is true or false to YAML")
+        raise Wrong(f"means {str(node.text.lower() in ('yes', 'on', 'y')).lower()} to YAML")
     return node.text
 
 

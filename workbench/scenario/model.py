@@ -13,7 +13,7 @@ from workbench.core.pricing import Price
 
 PPM = 1_000_000
 
-PLANTS = ("pay_before_final", "lose_refund", "forget_slot", "forget_fact", "leak")
+PLANTS = ("pay_before_final", "lose_refund", "foreign_nonce", "forget_fact", "leak")
 """Broken rules that a scenario may plant, so that the checker itself is checked."""
 
 PATH_MODELS = ("constant", "drift", "gbm", "jumps", "csv")

@@ -8,7 +8,7 @@ from typing import Any
 from workbench.scenario.kinds import NONE, Kind, Wrong, closest
 from workbench.scenario.model import FAULT_SITES, Fault
 from workbench.scenario.table import FAULTS, Item, Section
-from workbench.scenario.tree import Fields, Items, Node, Problem, Scalar, Spot, dotted
+from workbench.scenario.tree import Fields, Items, Node, Problem, Scalar, Spot, dotted, is_refused
 
 At = tuple[str, ...]
 
@@ -18,6 +18,7 @@ class Reading:
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
+        self._sound = not problems  # Else a value may be missing that nothing is said about here.
         self._spots: dict[str, Spot] = {}
 
     def at(self, field: str) -> Spot:
@@ -34,6 +35,8 @@ class Reading:
     ) -> dict[str, Any]:
         """Attribute -> value, of all fields given that can be read."""
         self._spots.setdefault(dotted(path), node.spot)
+        if is_refused(node):
+            return {}
         if not isinstance(node, Fields):
             known = ", ".join(item.name for item in section.items)
             self._wrong(node.spot, path, f"must be a mapping of fields: {known}.")
@@ -73,6 +76,8 @@ class Reading:
             return None
 
     def _item(self, item: Item, node: Node, path: At) -> dict[str, Any]:
+        if is_refused(node):
+            return {}
         if isinstance(item.kind, Kind):
             return self._word(item, item.kind, node, path)
         (attribute,) = item.into
@@ -90,7 +95,8 @@ class Reading:
     def _make(self, section: Section, node: Node, path: At) -> Any:
         before = len(self.problems)
         values = self.fields(section, node, path)
-        return section.make(**values) if len(self.problems) == before else None
+        made = self._sound and len(self.problems) == before
+        return section.make(**values) if made else None
 
     def _word(self, item: Item, kind: Kind, node: Node, path: At) -> dict[str, Any]:
         if not isinstance(node, Scalar):
@@ -108,7 +114,7 @@ class Reading:
     def faults(self, root: Node, duration_s: int) -> tuple[Fault, ...]:
         """All faults, by site in the order of FAULT_SITES, whatever the file's."""
         node = root.nodes.get("faults") if isinstance(root, Fields) else None
-        if node is None or (isinstance(node, Scalar) and node.text == NONE):
+        if node is None or is_refused(node) or (isinstance(node, Scalar) and node.text == NONE):
             return ()
         if isinstance(node, Fields):
             given = [(site, each, node.keys[site], ("faults", site))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import MISSING
 from typing import Any
 
@@ -23,6 +24,11 @@ def schema_json() -> dict[str, Any]:
         **schema,
         "$defs": {site: _fault(section) for site, section in FAULTS.items()},
     }
+
+
+def schema_text() -> str:
+    """The text of `scenarios/schema.json`."""
+    return json.dumps(schema_json(), indent=1, ensure_ascii=False) + "\n"
 
 
 def _faults() -> dict[str, Any]:

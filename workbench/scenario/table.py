@@ -91,7 +91,7 @@ CHAIN = Section(m.Chain, (
         "time from block to block, in whole seconds"),
     _at("finality", "finality_blocks", k.quantity(k.BLOCKS, 0, 10_000, '"2 blocks"'),
         "blocks on top of a swap before it is executed; the vault's gate is the same"),
-    _at("base_fee", "base_fee_wei", k.quantity(k.WEI, 0, 10**15, '"1 gwei"'),
+    _at("base_fee", "base_fee_wei", k.quantity(k.WEI, 0, 10**11, '"1 gwei"'),
         "base fee of a unit of gas"),
     _at("block_gas_limit", "block_gas_limit",
         k.quantity(k.GAS, 1_000_000, 10**9, '"30 Mgas"'), "gas of a block: small is congested"),
@@ -245,7 +245,7 @@ FILE = Section(m.Scenario, (
     _at("buyers", "buyers", BUYERS, "groups of buyers", needed=EVERY, many=True),
     _at("seller", "seller", SELLER, "the seller"),
     _at("facilitator", "facilitator", FACILITATOR, "the facilitator"),
-    _at("plant", "plant", k.choice(m.PLANTS, '"double_count"', empty=True),
+    _at("plant", "plant", k.choice(m.PLANTS, f'"{m.PLANTS[0]}"', empty=True),
         "a rule to break on purpose, which the run must then report"),
 ))  # fmt: skip
 """All but `faults`, whose names are sites; see `reading`."""

@@ -14,8 +14,11 @@ import yaml
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 12
+MAX_NODES = 10_000
 WORD = "word"
 """The tag of what did not come from YAML: a word of the command line, which no one misreads."""
+REFUSED = "refused"
+"""The tag of what was told already, and is nothing more to be said about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +152,15 @@ class _Reader:
     def __init__(self, where: str) -> None:
         self.where = where
         self.problems: list[Problem] = []
+        self._nodes = 0
         self._resolver = yaml.resolver.Resolver()
 
     def document(self, events: Iterator[yaml.Event]) -> Node | None:
         root = None
         for event in events:
-            if isinstance(event, yaml.DocumentStartEvent | yaml.DocumentEndEvent):
-                continue
+            if isinstance(event, yaml.DocumentStartEvent) and root is not None:
+                raise Unreadable(self._spot(event), "holds a second document (---).")
             if isinstance(event, yaml.NodeEvent):
-                if root is not None:
-                    raise Unreadable(self._spot(event), "holds a second document (---).")
                 root = self._node(event, events, ())
         if isinstance(root, Scalar) and root.tag == "null":
             return None
@@ -172,11 +174,22 @@ class _Reader:
         spot = self._spot(event)
         if len(path) >= MAX_DEPTH:
             raise _too_deep(spot)
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise Unreadable(spot, f"holds more than {MAX_NODES:,} names and values.")
+        told = len(self.problems)
         if getattr(event, "anchor", None) is not None:
             self._wrong(spot, path, "anchors and aliases (& and *) are not allowed.")
         tag = getattr(event, "tag", None)
         if tag is not None:
             self._wrong(spot, path, f"tags such as {tag[:40]} are not allowed.")
+        refused = len(self.problems) > told
+        node = self._content(spot, event, events, path)
+        return Scalar(spot, "", REFUSED) if refused else node
+
+    def _content(
+        self, spot: Spot, event: yaml.Event, events: Iterator[yaml.Event], path: tuple[str, ...]
+    ) -> Node:
         if isinstance(event, yaml.MappingStartEvent):
             return self._fields(spot, events, path)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -186,7 +199,7 @@ class _Reader:
             return Items(spot, tuple(nodes))
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(spot, event)
-        return Scalar(spot, "", WORD)  # An alias, which was told.
+        return Scalar(spot, "", REFUSED)  # An alias.
 
     def _wrong(self, spot: Spot, path: tuple[str, ...], message: str) -> None:
         self.problems.append(spot.problem(dotted(path), message))
@@ -212,6 +225,11 @@ class _Reader:
             else:
                 nodes[name], keys[name] = value, key.spot
         return Fields(spot, nodes, keys)
+
+
+def is_refused(node: Node) -> bool:
+    """Whether all about it was told when the tree was made."""
+    return isinstance(node, Scalar) and node.tag == REFUSED
 
 
 def dotted(path: tuple[str, ...]) -> str:

@@ -11,6 +11,7 @@ from workbench.core.settlement import (
     NOT_ABOUT_SETTLEMENTS,
     OPEN,
     Settlement,
+    State,
     fold_into,
     is_detail,
     merge_into,
@@ -29,6 +30,7 @@ class Book:
         self._seq = 0
         self._furthest: dict[str, int] = {}
         self._open: dict[str, Settlement] = {}
+        self._by_state: dict[State, dict[str, Settlement]] = {state: {} for state in State}
         self._refreshing = asyncio.Lock()
         self.settlements: dict[str, Settlement] = {}
 
@@ -87,11 +89,15 @@ class Book:
         if self._merged:
             places = [place for fact in told if (place := place_in_life(fact)) is not None]
             self._furthest[subject] = max(places, default=self._furthest.get(subject, 0))
+        before = self.settlements.get(subject)
+        if before is not None:
+            self._by_state[before.state].pop(subject)
         if settlement is None:
             self.settlements.pop(subject, None)
             self._open.pop(subject, None)
             return
         self.settlements[subject] = settlement
+        self._by_state[settlement.state][subject] = settlement
         if settlement.state in OPEN:
             self._open[subject] = settlement
         else:
@@ -103,3 +109,7 @@ class Book:
     def open(self) -> list[Settlement]:
         """Those that somebody still owes a step, oldest first."""
         return list(self._open.values())
+
+    def of(self, *states: State) -> list[Settlement]:
+        """Those in these states, state after state. Costs nothing for those in other ones."""
+        return [each for state in states for each in self._by_state[state].values()]

@@ -23,6 +23,7 @@ from workbench.core.errors import (
 )
 from workbench.core.finality import Policy
 from workbench.core.ports import (
+    Act,
     Call,
     Chain,
     Clock,
@@ -47,6 +48,8 @@ from workbench.services.rates import RateSource
 from workbench.services.rounds import rounds
 from workbench.services.routes import Routes, events_page, log
 
+CLAIMS_KEPT = 1_000
+"""So many claims are remembered beyond those of open settlements."""
 ACTS = (Step.FUND, Step.SWAP, Step.EXECUTE, Step.REFUND)
 """The steps that are transactions."""
 
@@ -89,6 +92,7 @@ class Facilitator:
         self._keeper, self._market = keeper, market
         self.book = Book(store)
         self.alarms: dict[str, FinalityTimeout] = {}
+        self._claims: dict[str, Authorization] = {}
         self._told: dict[tuple[str, str], tuple[str, Entered | None]] = {}
         self._routes = (
             Routes()
@@ -198,24 +202,69 @@ class Facilitator:
         await self.book.refresh()
         head = await self._chain.head()
         for settlement in self.book.open():
-            await self._advance(settlement, head)
+            self._watch_for_delay(settlement, head)
+        await self._confirm(head)
+        await self._act(head)
         await self._sender.pump()
         if self._keeper is not None:
             await self._keep_rate(self._keeper, head)
 
-    async def _advance(self, settlement: Settlement, head: Head) -> None:
-        async with self._store.unit() as unit:
-            held = await unit.authorization(settlement.id)
-        self._watch_for_delay(settlement, head)
-        step = self._owed(settlement, head, held)
-        if step is Step.CONFIRM:
-            await self._confirm(settlement, head)
+    async def _confirm(self, head: Head) -> None:
+        """Finality is a depth, and the same hash when looked at again."""
+        facts = []
+        for settlement in self.book.of(State.SWAPPED):
+            swapped = settlement.block_of(State.SWAPPED)
+            if swapped is None or self._owed(settlement, head, None) is not Step.CONFIRM:
+                continue
+            if await self._chain.block_hash(swapped.number) != swapped.hash:
+                continue  # Orphaned since: the watcher will say so.
+            fact = ev.FinalityReached(
+                subject=settlement.id,
+                at_ms=head.timestamp * 1000,
+                source=self.name,
+                block=swapped,
+                swap_block=swapped.number,
+                head=head.number,
+            )
+            facts.append(fact)
+        if facts:
+            async with self._store.unit() as unit:
+                for fact in facts:
+                    await unit.record(fact)
             await self.book.refresh()
-            settlement = self.book.settlements[settlement.id]
+
+    async def _act(self, head: Head) -> None:
+        """Submit all that is owed. What the simulation refuses becomes a fact, once for each new
+        reason."""
+        owed: list[tuple[Settlement, Act]] = []
+        for settlement in self.book.open():
+            held = await self._held(settlement.id)
             step = self._owed(settlement, head, held)
-        if step in ACTS:
-            terms = held.terms if held else await self._terms_on_chain(settlement.id)
-            await self._act(settlement, self._call(step, settlement, terms, held))
+            if step in ACTS:
+                terms = held.terms if held else await self._terms_on_chain(settlement.id)
+                call = self._call(step, settlement, terms, held)
+                attempt = settlement.reverted.count(call.act) + 1
+                owed.append((settlement, Act(settlement.id, call, attempt)))
+        answers = await self._sender.submit_many([act for _, act in owed]) if owed else []
+        for (settlement, act), answer in zip(owed, answers, strict=True):
+            if isinstance(answer, WorkbenchError):
+                if answer.code == "rpc_unreachable":
+                    raise answer
+                since = settlement.entered[-1]
+                await self._note_refusal(settlement.id, act.call.act, answer, since)
+
+    async def _held(self, identity: str) -> Authorization | None:
+        """The parties' authorisation. A claim is for ever, so it is read once while it matters."""
+        if identity not in self._claims:
+            async with self._store.unit() as unit:
+                held = await unit.authorization(identity)
+            if held is None:
+                return None
+            still = self.book.open()
+            if len(self._claims) > 2 * len(still) + CLAIMS_KEPT:
+                self._claims = {s.id: c for s in still if (c := self._claims.get(s.id))}
+            self._claims[identity] = held
+        return self._claims[identity]
 
     def _owed(self, settlement: Settlement, head: Head, held: Authorization | None) -> Step:
         return next_step(
@@ -244,16 +293,6 @@ class Facilitator:
                 return self._chain.refund(terms, refund_reason(settlement))
         raise AssertionError(f"{step} has no call")
 
-    async def _act(self, settlement: Settlement, call: Call) -> None:
-        """Submit an act. What the simulation refuses becomes a fact, once for each new reason."""
-        attempt = settlement.reverted.count(call.act) + 1
-        try:
-            await self._sender.submit(settlement.id, call, attempt)
-        except WorkbenchError as why:
-            if why.code == "rpc_unreachable":
-                raise
-            await self._note_refusal(settlement.id, call.act, why, settlement.entered[-1])
-
     async def _note_refusal(
         self, identity: str, act: str, why: WorkbenchError, since: Entered | None = None
     ) -> None:
@@ -271,22 +310,6 @@ class Facilitator:
             code=why.code,
             message=str(why),
             transient=why.transient,
-        )
-        async with self._store.unit() as unit:
-            await unit.record(fact)
-
-    async def _confirm(self, settlement: Settlement, head: Head) -> None:
-        """Finality is a depth, and the same hash when looked at again."""
-        swapped = settlement.block_of(State.SWAPPED)
-        if swapped is None or await self._chain.block_hash(swapped.number) != swapped.hash:
-            return  # Orphaned since: the watcher will say so.
-        fact = ev.FinalityReached(
-            subject=settlement.id,
-            at_ms=head.timestamp * 1000,
-            source=self.name,
-            block=swapped,
-            swap_block=swapped.number,
-            head=head.number,
         )
         async with self._store.unit() as unit:
             await unit.record(fact)

@@ -161,8 +161,7 @@ class Seller:
         """What we hold, less what we owe to settlements that are not funded yet."""
         await self.book.refresh()
         held = await self._chain.balance(self._chain.addresses.asset, self._signer.address)
-        unfunded = (State.AUTHORIZED, State.CREATED)
-        owed = sum(s.asset_amount for s in self.book.open() if s.state in unfunded)
+        owed = sum(s.asset_amount for s in self.book.of(State.AUTHORIZED, State.CREATED))
         if amount > held - owed:
             raise InsufficientInventory(
                 f"{Amount(amount, YPS)} is more than the {Amount(max(0, held - owed), YPS)} "
@@ -437,11 +436,10 @@ class Seller:
         await self._watcher.poll()
         await self.book.refresh()
         head = await self._chain.head()
-        for settlement in list(self.book.settlements.values()):
-            if settlement.state is State.AUTHORIZED and settlement.id not in self._at_work:
+        for settlement in self.book.of(State.AUTHORIZED):
+            if settlement.id not in self._at_work:
                 await self._go_on(settlement.id)
-            elif settlement.state is State.EXECUTED and settlement.seller == self._signer.address:
-                await self._note_delivery(settlement, head)
+        await self._note_deliveries(head)
         await self._sender.pump()
 
     async def _go_on(self, identity: str) -> None:
@@ -450,20 +448,27 @@ class Seller:
         except WorkbenchError as why:
             log.warning("seller: %s: %s", identity, why)
 
-    async def _note_delivery(self, settlement: Settlement, head: Head) -> None:
-        executed = settlement.block_of(State.EXECUTED)
-        if executed is None or not self._rules.finality.reached(executed.number, head.number):
-            return
-        fact = ev.AssetDelivered(
-            subject=settlement.id,
-            at_ms=head.timestamp * 1000,
-            source=self.name,
-            block=executed,
-            buyer=settlement.buyer,
-            asset_amount=settlement.asset_amount,
-        )
-        async with self._store.unit() as unit:
-            await unit.record(fact)
+    async def _note_deliveries(self, head: Head) -> None:
+        """Of our own settlements, those whose execution has all its confirmations."""
+        facts = []
+        for settlement in self.book.of(State.EXECUTED):
+            executed = settlement.block_of(State.EXECUTED)
+            if executed is None or settlement.seller != self._signer.address:
+                continue
+            if self._rules.finality.reached(executed.number, head.number):
+                fact = ev.AssetDelivered(
+                    subject=settlement.id,
+                    at_ms=head.timestamp * 1000,
+                    source=self.name,
+                    block=executed,
+                    buyer=settlement.buyer,
+                    asset_amount=settlement.asset_amount,
+                )
+                facts.append(fact)
+        if facts:
+            async with self._store.unit() as unit:
+                for fact in facts:
+                    await unit.record(fact)
 
 
 def _resource(amount: int) -> str:

@@ -28,6 +28,7 @@ T = TypeVar("T")
 COPIES = 5
 """How often a replayer sends the same payment at once."""
 TRY_AGAIN_S = 1.0
+DRAWS = 1_000
 CANCEL_STRUCT = "CancelAuthorization(address authorizer,bytes32 nonce)"
 NOBODY = "0x000000000000000000000000000000000000dead"
 
@@ -196,7 +197,8 @@ def size(how: Size, chance: Random) -> int:
     if how.model == "uniform":
         return chance.randint(how.low_units, how.high_units)
     median = sqrt(how.low_units * how.high_units)
-    while True:
+    for _ in range(DRAWS):
         drawn = int(exp(log(median) + how.sigma_bps / 10_000 * chance.gauss(0, 1)))
         if how.low_units <= drawn <= how.high_units:
             return drawn
+    return how.low_units  # So narrow a range is as good as fixed.

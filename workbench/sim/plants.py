@@ -13,7 +13,9 @@ from workbench.core.ports import Service
 from workbench.core.settlement import Step
 from workbench.services.facilitator import Facilitator
 from workbench.services.tracker import Tracker
+from workbench.sim.hand import Hand
 
+STRANGE_BLOCK = 10
 PAY_BEFORE_FINAL = "pay_before_final"
 """Confirmations are not waited for: settings and contract, and so nothing to do here."""
 
@@ -39,12 +41,23 @@ class Leak:
             self._done = True
 
 
+class Stranger:
+    """`foreign_nonce`: somebody else signs with the facilitator's key, once."""
+
+    def __init__(self, hand: Hand) -> None:
+        self._hand, self._blocks = hand, 0
+
+    async def before_block(self) -> None:
+        """A transfer of nothing, some blocks after the beginning."""
+        self._blocks += 1
+        if self._blocks == STRANGE_BLOCK:
+            await self._hand.send(self._hand.address)
+
+
 def plant(rule: str, name: str, service: Service) -> None:
     """Break `rule` in this service, if it is the one. `name`: which service it is."""
     if rule == "lose_refund" and isinstance(service, Facilitator):
         _lose_refunds(service)
-    elif rule == "forget_slot" and isinstance(service, Facilitator):
-        _forget_slots(service)
     elif rule == "forget_fact" and isinstance(service, Tracker):
         _forget_executions(service)
 
@@ -58,22 +71,6 @@ def _lose_refunds(facilitator: Any) -> None:
         return Step.WAIT if step is Step.REFUND else step
 
     facilitator._owed = lazy
-
-
-def _forget_slots(facilitator: Any) -> None:
-    """Swaps are signed and sent without having been stored."""
-    sender = facilitator._sender
-    submit = sender.submit
-
-    async def careless(subject: str, call: Any, attempt: int = 1) -> str:
-        if call.act != "swap":
-            return str(await submit(subject, call, attempt))
-        fields = await sender._priced(call)
-        nonce = await sender._nonce("pending")
-        raw, _ = sender._signer.sign_transaction({**fields, "nonce": nonce})
-        return str(await sender._rpc.call("eth_sendRawTransaction", raw))
-
-    sender.submit = careless
 
 
 def _forget_executions(tracker: Any) -> None:

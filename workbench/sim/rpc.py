@@ -81,7 +81,7 @@ def _hash(raw: str) -> str:
     return to_hex(keccak(hex_bytes(raw)))
 
 
-class ShakyRpc:
+class ShakyRpc(Rpc):
     """One service's connection to the node. `dead` once that service has crashed."""
 
     def __init__(

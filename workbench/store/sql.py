@@ -1,19 +1,23 @@
-"""The store port on SQLAlchemy. SQLite by default: one file, or memory for simulated worlds."""
+"""The store port on SQLAlchemy. SQLite by default: one file, or memory for simulated worlds.
+
+SQLAlchemy writes each statement once, for the database's own dialect; the driver executes it.
+Building a statement anew costs a hundred times what SQLite needs to execute it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from sqlalchemy import (
     URL,
-    Connection,
-    Engine,
+    Table,
     and_,
     bindparam,
     create_engine,
@@ -21,13 +25,14 @@ from sqlalchemy import (
     event,
     exc,
     func,
-    insert,
+    or_,
     select,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import StaticPool
 
 from workbench.core.errors import StoreError
-from workbench.core.events import BlockOrphaned, BlockRef, Event, fact_id, from_json, to_json
+from workbench.core.events import BlockOrphaned, BlockRef, Event, from_json, line_id, to_json
 from workbench.core.ports import Attempt, Slot, SlotState
 from workbench.core.x402 import Authorization
 from workbench.store.schema import attempt, authorization, block, fact, metadata, slot
@@ -36,32 +41,57 @@ BLOCKS_KEPT = 512
 """How far back the watcher can find a common ancestor after a reorg."""
 LOGS = sorted(name for name, kind in Event.kinds.items() if kind.contract)
 """Facts that only a watcher records, from the logs of a block it has read."""
+LINES_KEPT = 8_192
+"""So many facts are remembered by their line of JSON: the newest are read again and again."""
+DIALECTS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
+"""Databases that know ON CONFLICT, for which SQLAlchemy has no common word."""
 
 
-class SqlUnit:
+class SqlUnit(AbstractAsyncContextManager["SqlUnit"]):
     """One transaction; see `core.ports.Unit`. All methods finish without waiting on SQLite."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._db = connection
+    def __init__(self, store: SqlStore) -> None:
+        self._store = store
+        self._orphaned: dict[str, int] = {}
         self.changed = False
 
+    async def __aenter__(self) -> Self:
+        self._store._begin()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._store._end(self, error)
+
+    def _do(self, make: Callable[..., Any], *shape: Any, **values: Any) -> Any:
+        """The driver's cursor after the statement that `make(dialect, *shape)` stands for."""
+        text, constant, order = _compiled(make, self._store.dialect, *shape)
+        known = {**constant, **values}
+        bound = known if order is None else [known[name] for name in order]
+        return self._store.cursor.execute(text, bound)
+
+    # --- The journal ---
+
     async def record(self, recorded: Event) -> bool:
-        block_hash = recorded.block.hash if recorded.block else None
-        times = self._times_orphaned(recorded)
-        identity = fact_id(recorded, times)
-        known = select(fact.c.seq).where(fact.c.id == identity)
-        if self._db.execute(known).first():
-            return False
-        self.changed = True
-        self._db.execute(
-            insert(fact).values(
-                id=identity,
-                type=recorded.type,
-                subject=recorded.subject,
-                block_hash=block_hash,
-                data=to_json(recorded),
-            )
+        line = to_json(recorded)
+        added = self._do(
+            _add_fact,
+            id=line_id(line, self._times_orphaned(recorded)),
+            type=type(recorded).__name__,
+            subject=recorded.subject,
+            block_hash=recorded.block.hash if recorded.block else None,
+            data=line,
         )
+        if not added.rowcount:
+            return False
+        self._store.remember(line, recorded)
+        if isinstance(recorded, BlockOrphaned):
+            self._orphaned.clear()
+        self.changed = True
         return True
 
     def _times_orphaned(self, recorded: Event) -> int:
@@ -70,130 +100,172 @@ class SqlUnit:
         subject = recorded.block.hash if recorded.block else subject
         if subject is None:
             return 0
-        orphaned = and_(fact.c.type == "BlockOrphaned", fact.c.subject == subject)
-        return int(self._db.scalar(select(func.count()).select_from(fact).where(orphaned)) or 0)
+        if subject not in self._orphaned:
+            self._orphaned[subject] = self._do(_count_orphaned, subject=subject).fetchone()[0]
+        return self._orphaned[subject]
 
     async def facts(
         self, after: int = 0, subject: str | None = None, limit: int | None = None
     ) -> Sequence[tuple[int, Event]]:
-        query = select(fact.c.seq, fact.c.data).where(fact.c.seq > after).order_by(fact.c.seq)
-        if subject is not None:
-            query = query.where(fact.c.subject == subject)
-        rows = self._db.execute(query.limit(limit) if limit else query)
-        return [(row.seq, from_json(row.data)) for row in rows]
+        shape = (subject is not None, bool(limit))
+        rows = self._do(_facts, *shape, after=after, subject=subject, limit=limit)
+        return [(seq, self._store.read(line)) for seq, line in rows.fetchall()]
 
     async def standing(self, subject: str) -> Sequence[Event]:
-        about = and_(fact.c.subject == subject, ~_gone(fact))
-        query = select(fact.c.data).where(about).order_by(fact.c.seq)
-        return [from_json(row.data) for row in self._db.execute(query)]
+        return self._lines(self._do(_standing, subject=subject))
 
     async def facts_in_block(self, block_hash: str) -> Sequence[Event]:
-        query = select(fact.c.data).where(fact.c.block_hash == block_hash).order_by(fact.c.seq)
-        return [from_json(row.data) for row in self._db.execute(query)]
+        return self._lines(self._do(_facts_in_block, block_hash=block_hash))
+
+    async def unproven(self, after: int) -> Sequence[Event]:
+        return self._lines(self._do(_unproven, after=after))
+
+    def _lines(self, rows: Any) -> list[Event]:
+        return [self._store.read(line) for (line,) in rows.fetchall()]
 
     async def last_seq(self) -> int:
-        return int(self._db.scalar(select(func.max(fact.c.seq))) or 0)
+        return int(self._do(_last_seq).fetchone()[0] or 0)
+
+    # --- Claims ---
 
     async def authorization(self, settlement_id: str) -> Authorization | None:
-        query = select(authorization.c.data).where(authorization.c.settlement_id == settlement_id)
-        data = self._db.scalar(query)
-        return Authorization.from_wire(json.loads(data)) if data else None
+        row = self._do(_authorization, settlement_id=settlement_id).fetchone()
+        return Authorization.from_wire(json.loads(row[0])) if row else None
 
     async def authorize(self, claimed: Authorization) -> bool:
-        if await self.authorization(claimed.settlement_id):
-            return False
-        self.changed = True
-        row = {"settlement_id": claimed.settlement_id, "data": json.dumps(claimed.to_wire())}
-        self._db.execute(insert(authorization).values(row))
-        return True
+        data = json.dumps(claimed.to_wire())
+        added = self._do(_add_claim, settlement_id=claimed.settlement_id, data=data)
+        self.changed = self.changed or bool(added.rowcount)
+        return bool(added.rowcount)
+
+    # --- Slots ---
 
     async def slot(self, chain_id: int, signer: str, key: tuple[str, str, int]) -> Slot | None:
-        mine = and_(slot.c.chain_id == chain_id, slot.c.signer == signer)
-        this = and_(slot.c.subject == key[0], slot.c.act == key[1], slot.c.attempt == key[2])
-        return next(iter(self._slots(and_(mine, this))), None)
+        subject, act, attempt = key
+        named = {"subject": subject, "act": act, "attempt": attempt}
+        rows = self._do(_slot, chain_id=chain_id, signer=signer, **named)
+        return next(iter(_slots_of(rows.fetchall())), None)
 
     async def slots(self, chain_id: int, signer: str, *states: SlotState) -> Sequence[Slot]:
-        mine = and_(slot.c.chain_id == chain_id, slot.c.signer == signer)
-        return self._slots(and_(mine, slot.c.state.in_([s.value for s in states])))
-
-    def _slots(self, condition: Any) -> list[Slot]:
-        query = (
-            select(slot, attempt.c.tx, attempt.c.raw)
-            .join(
-                attempt,
-                and_(
-                    attempt.c.chain_id == slot.c.chain_id,
-                    attempt.c.signer == slot.c.signer,
-                    attempt.c.nonce == slot.c.nonce,
-                ),
-            )
-            .where(condition)
-            .order_by(slot.c.nonce, attempt.c.n)
-        )
-        found: dict[int, Slot] = {}
-        for row in self._db.execute(query):
-            before = found[row.nonce].attempts if row.nonce in found else ()
-            found[row.nonce] = Slot(
-                chain_id=row.chain_id,
-                signer=row.signer,
-                nonce=row.nonce,
-                subject=row.subject,
-                act=row.act,
-                attempt=row.attempt,
-                state=SlotState(row.state),
-                attempts=(*before, Attempt(row.tx, row.raw)),
-                sent_ms=row.sent_ms,
-                ok=row.ok,
-                block=BlockRef(**json.loads(row.block)) if row.block else None,
-            )
-        return list(found.values())
+        named = {f"state_{n}": state.value for n, state in enumerate(states)}
+        rows = self._do(_slots, len(states), chain_id=chain_id, signer=signer, **named)
+        return _slots_of(rows.fetchall())
 
     async def knows(self, tx: str) -> bool:
         """Whether an attempt with this transaction hash was ever stored."""
-        query = select(attempt.c.nonce).where(attempt.c.tx == tx)
-        return self._db.execute(query).first() is not None
+        return self._do(_attempt, tx=tx).fetchone() is not None
 
     async def next_nonce(self, chain_id: int, signer: str) -> int:
-        mine = and_(slot.c.chain_id == chain_id, slot.c.signer == signer)
-        highest = self._db.scalar(select(func.max(slot.c.nonce)).where(mine))
+        (highest,) = self._do(_highest_nonce, chain_id=chain_id, signer=signer).fetchone()
         return 0 if highest is None else int(highest) + 1
 
     async def put_slot(self, changed: Slot) -> None:
         self.changed = True
         own = {"chain_id": changed.chain_id, "signer": changed.signer, "nonce": changed.nonce}
-        for table in (attempt, slot):
-            same = and_(*(table.c[name] == value for name, value in own.items()))
-            self._db.execute(delete(table).where(same))
-        row = {
+        self._do(
+            _put_slot,
             **own,
-            "subject": changed.subject,
-            "act": changed.act,
-            "attempt": changed.attempt,
-            "state": changed.state.value,
-            "sent_ms": changed.sent_ms,
-            "ok": changed.ok,
-            "block": json.dumps(asdict(changed.block)) if changed.block else None,
-        }
-        self._db.execute(insert(slot).values(row))
+            subject=changed.subject,
+            act=changed.act,
+            attempt=changed.attempt,
+            state=changed.state.value,
+            sent_ms=changed.sent_ms,
+            ok=changed.ok,
+            block=json.dumps(asdict(changed.block)) if changed.block else None,
+        )
+        known = self._do(_attempts, **own).fetchall()
+        if known == [(each.tx, each.raw) for each in changed.attempts]:
+            return  # As it is on most of a slot's way.
+        self._do(_drop_attempts, **own)
         for n, each in enumerate(changed.attempts):
-            self._db.execute(insert(attempt).values(**own, n=n, tx=each.tx, raw=each.raw))
+            self._do(_add_attempt, **own, n=n, tx=each.tx, raw=each.raw)
 
-    async def unproven(self, after: int) -> Sequence[Event]:
-        return [from_json(row.data) for row in self._db.execute(_unproven(), {"after": after})]
+    # --- Blocks ---
 
     async def last_block(self, below: int | None = None) -> tuple[int, str] | None:
-        query = select(block.c.number, block.c.hash).order_by(block.c.number.desc()).limit(1)
-        if below is not None:
-            query = query.where(block.c.number < below)
-        row = self._db.execute(query).first()
-        return (row.number, row.hash) if row else None
+        row = self._do(_last_block, below is not None, below=below).fetchone()
+        return (row[0], row[1]) if row else None
 
     async def see_block(self, number: int, block_hash: str) -> None:
-        self._db.execute(insert(block).values(number=number, hash=block_hash))
-        self._db.execute(delete(block).where(block.c.number <= number - BLOCKS_KEPT))
+        self._do(_add_block, number=number, hash=block_hash)
+        self._do(_drop_blocks, upto=number - BLOCKS_KEPT)
 
     async def unsee_block(self, number: int) -> None:
-        self._db.execute(delete(block).where(block.c.number == number))
+        self._do(_drop_block, number=number)
+
+
+def _slots_of(rows: Iterable[Any]) -> list[Slot]:
+    """Slots of rows in the order of nonces and attempts: the columns of `slot`, then tx and raw."""
+    found: dict[int, Slot] = {}
+    for chain_id, signer, nonce, subject, act, number, state, sent_ms, ok, placed, tx, raw in rows:
+        before = found[nonce].attempts if nonce in found else ()
+        found[nonce] = Slot(
+            chain_id=chain_id,
+            signer=signer,
+            nonce=nonce,
+            subject=subject,
+            act=act,
+            attempt=number,
+            state=SlotState(state),
+            attempts=(*before, Attempt(tx, raw)),
+            sent_ms=sent_ms,
+            ok=bool(ok),
+            block=BlockRef(**json.loads(placed)) if placed else None,
+        )
+    return list(found.values())
+
+
+# --- Statements: each a function of the dialect and of the shape that it may have ---
+
+
+@cache
+def _compiled(
+    make: Callable[..., Any], dialect: str, *shape: Any
+) -> tuple[str, dict[str, Any], Sequence[str] | None]:
+    """Text, constants, and the names of parameters in order (None: the driver goes by name)."""
+    clause, columns = make(dialect, *shape), None
+    if isinstance(clause, tuple):
+        clause, columns = clause
+    compiled = clause.compile(dialect=DIALECTS[dialect].dialect(), column_keys=columns)
+    constant = {name: value for name, value in compiled.params.items() if value is not None}
+    return str(compiled), constant, compiled.positiontup
+
+
+def _adding(dialect: str, table: Table, *names: str, once: Sequence[str] = ()) -> Any:
+    """An insert of the columns `names`; nothing where the columns `once` are taken already."""
+    added = DIALECTS[dialect].insert(table)
+    return (added.on_conflict_do_nothing(index_elements=once) if once else added), names
+
+
+def _add_fact(dialect: str) -> Any:
+    return _adding(dialect, fact, "id", "type", "subject", "block_hash", "data", once=["id"])
+
+
+def _count_orphaned(dialect: str) -> Any:
+    about = and_(fact.c.type == "BlockOrphaned", fact.c.subject == bindparam("subject"))
+    return select(func.count()).select_from(fact).where(about)
+
+
+def _facts(dialect: str, of_one: bool, limited: bool) -> Any:
+    query = select(fact.c.seq, fact.c.data).where(fact.c.seq > bindparam("after"))
+    if of_one:
+        query = query.where(fact.c.subject == bindparam("subject"))
+    query = query.order_by(fact.c.seq)
+    return query.limit(bindparam("limit")) if limited else query
+
+
+def _standing(dialect: str) -> Any:
+    about = and_(fact.c.subject == bindparam("subject"), ~_gone(fact))
+    return select(fact.c.data).where(about).order_by(fact.c.seq)
+
+
+def _facts_in_block(dialect: str) -> Any:
+    there = fact.c.block_hash == bindparam("block_hash")
+    return select(fact.c.data).where(there).order_by(fact.c.seq)
+
+
+def _last_seq(dialect: str) -> Any:
+    return select(func.max(fact.c.seq))
 
 
 def _gone(told: Any) -> Any:
@@ -207,11 +279,11 @@ def _gone(told: Any) -> Any:
     return select(taken_back.c.seq).where(later).exists()
 
 
-@cache
-def _unproven() -> Any:
+def _unproven(dialect: str) -> Any:
     """Standing facts about blocks of which neither header nor log was taken in."""
     log = fact.alias()
-    read = and_(log.c.block_hash == fact.c.block_hash, log.c.type.in_(LOGS), ~_gone(log))
+    is_log = or_(*(log.c.type == name for name in LOGS))
+    read = and_(log.c.block_hash == fact.c.block_hash, is_log, ~_gone(log))
     unknown = and_(
         fact.c.seq > bindparam("after"),
         fact.c.block_hash.is_not(None),
@@ -220,6 +292,89 @@ def _unproven() -> Any:
         ~_gone(fact),
     )
     return select(fact.c.data).where(unknown).order_by(fact.c.seq)
+
+
+def _authorization(dialect: str) -> Any:
+    this = authorization.c.settlement_id == bindparam("settlement_id")
+    return select(authorization.c.data).where(this)
+
+
+def _add_claim(dialect: str) -> Any:
+    return _adding(dialect, authorization, "settlement_id", "data", once=["settlement_id"])
+
+
+def _mine(table: Table) -> Any:
+    own = (table.c[name] == bindparam(name) for name in ("chain_id", "signer"))
+    return and_(*own)
+
+
+def _slots_where(condition: Any) -> Any:
+    joined = and_(
+        attempt.c.chain_id == slot.c.chain_id,
+        attempt.c.signer == slot.c.signer,
+        attempt.c.nonce == slot.c.nonce,
+    )
+    query = select(slot, attempt.c.tx, attempt.c.raw).join(attempt, joined)
+    return query.where(condition).order_by(slot.c.nonce, attempt.c.n)
+
+
+def _slot(dialect: str) -> Any:
+    names = ("subject", "act", "attempt")
+    return _slots_where(and_(_mine(slot), *(slot.c[n] == bindparam(n) for n in names)))
+
+
+def _slots(dialect: str, states: int) -> Any:
+    wanted = or_(*(slot.c.state == bindparam(f"state_{n}") for n in range(states)))
+    return _slots_where(and_(_mine(slot), wanted))
+
+
+def _attempt(dialect: str) -> Any:
+    return select(attempt.c.nonce).where(attempt.c.tx == bindparam("tx"))
+
+
+def _highest_nonce(dialect: str) -> Any:
+    return select(func.max(slot.c.nonce)).where(_mine(slot))
+
+
+def _put_slot(dialect: str) -> Any:
+    names = [column.name for column in slot.columns]
+    added = DIALECTS[dialect].insert(slot)
+    own = ["chain_id", "signer", "nonce"]
+    changed = {name: added.excluded[name] for name in names if name not in own}
+    return added.on_conflict_do_update(index_elements=own, set_=changed), names
+
+
+def _own_attempts() -> Any:
+    return and_(_mine(attempt), attempt.c.nonce == bindparam("nonce"))
+
+
+def _attempts(dialect: str) -> Any:
+    return select(attempt.c.tx, attempt.c.raw).where(_own_attempts()).order_by(attempt.c.n)
+
+
+def _drop_attempts(dialect: str) -> Any:
+    return delete(attempt).where(_own_attempts())
+
+
+def _add_attempt(dialect: str) -> Any:
+    return _adding(dialect, attempt, *(column.name for column in attempt.columns))
+
+
+def _last_block(dialect: str, limited: bool) -> Any:
+    query = select(block.c.number, block.c.hash).order_by(block.c.number.desc()).limit(1)
+    return query.where(block.c.number < bindparam("below")) if limited else query
+
+
+def _add_block(dialect: str) -> Any:
+    return _adding(dialect, block, "number", "hash")
+
+
+def _drop_blocks(dialect: str) -> Any:
+    return delete(block).where(block.c.number <= bindparam("upto"))
+
+
+def _drop_block(dialect: str) -> Any:
+    return delete(block).where(block.c.number == bindparam("number"))
 
 
 class SqlStore:
@@ -234,56 +389,87 @@ class SqlStore:
         self.before_commit: Callable[[], None] = lambda: None
         self.after_commit: Callable[[], None] = lambda: None
         self._busy = False
+        self._lines: dict[str, Event] = {}
         self._engine = _engine(url)
-        try:
+        self.dialect = self._engine.dialect.name
+        self._errors = (exc.DBAPIError, self._engine.dialect.loaded_dbapi.Error)
+        with self._mapped():
             metadata.create_all(self._engine)
-        except exc.DBAPIError as why:
-            raise _mapped(url, why) from why
+            # One for good: units never overlap, and each would otherwise wait for the pool's.
+            self.connection: Any = self._engine.raw_connection()
+            self.cursor: Any = self.connection.cursor()
 
-    @asynccontextmanager
-    async def unit(self) -> AsyncIterator[SqlUnit]:
-        if self._busy:  # In memory both would share one connection, and tear each other's work.
+    def unit(self) -> SqlUnit:
+        return SqlUnit(self)
+
+    def _begin(self) -> None:
+        if self._busy:  # Both would share one connection, and tear each other's work.
             raise StoreError(
                 f"two units of work overlap on {self.url}.",
                 hint="Inside a unit, await nothing but the unit.",
             )
+        with self._mapped():
+            # IMMEDIATE: two writers meet here, and not at their commits.
+            self.cursor.execute("BEGIN IMMEDIATE" if self.dialect == "sqlite" else "BEGIN")
         self._busy = True
+
+    def _end(self, unit: SqlUnit, error: BaseException | None) -> None:
+        committed = False
         try:
-            with self._engine.begin() as connection:
-                unit = SqlUnit(connection)
-                yield unit
+            if error is None:
                 if unit.changed:
                     self.before_commit()
-        except exc.DBAPIError as why:
-            raise _mapped(self.url, why) from why
+                with self._mapped():
+                    self.cursor.execute("COMMIT")
+                committed = True
         finally:
+            if not committed:
+                with suppress(*self._errors):
+                    self.cursor.execute("ROLLBACK")
             self._busy = False
-        if unit.changed:
+        if isinstance(error, self._errors):
+            raise self._refusal(error) from error
+        if committed and unit.changed:
             self.after_commit()
 
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
+        except self._errors as why:
+            raise self._refusal(why) from why
+
+    def _refusal(self, why: BaseException) -> StoreError:
+        return StoreError(
+            f"the database {self.url} refused: {getattr(why, 'orig', why)}.",
+            hint="Check that the folder exists, is writable, and that no other service uses "
+            "the file.",
+        )
+
+    def read(self, line: str) -> Event:
+        """The fact of a line: equal lines are equal facts, whichever database they are from."""
+        known = self._lines.get(line)
+        if known is None:
+            known = from_json(line)
+            self.remember(line, known)
+        return known
+
+    def remember(self, line: str, known: Event) -> None:
+        if len(self._lines) >= LINES_KEPT:
+            self._lines.clear()
+        self._lines[line] = known
+
     def close(self) -> None:
+        self.connection.close()
         self._engine.dispose()
 
     def dump(self) -> bytes:
         """The whole database as bytes (SQLite in memory only), for snapshots."""
-        with self._engine.connect() as connection:
-            return bytes(_raw(connection).serialize())
+        return bytes(self.connection.driver_connection.serialize())
 
     def restore(self, image: bytes) -> None:
         """Back to a `dump`."""
-        with self._engine.connect() as connection:
-            _raw(connection).deserialize(image)
-
-
-def _raw(connection: Connection) -> Any:
-    return connection.connection.driver_connection
-
-
-def _mapped(url: str, why: exc.DBAPIError) -> StoreError:
-    return StoreError(
-        f"the database {url} refused: {why.orig}.",
-        hint="Check that the folder exists, is writable, and that no other service uses the file.",
-    )
+        self.connection.driver_connection.deserialize(image)
 
 
 def sqlite_url(path: Path) -> str:
@@ -291,7 +477,7 @@ def sqlite_url(path: Path) -> str:
     return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str) -> Any:
     memory = url == "sqlite://"
     options: dict[str, Any] = {"poolclass": StaticPool} if memory else {}
     arguments = {"check_same_thread": False, "isolation_level": None}
@@ -302,10 +488,5 @@ def _engine(url: str) -> Engine:
         # FULL: a promise made to a buyer must survive a power cut, which NORMAL in WAL may not.
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
             connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # IMMEDIATE: two writers meet here, and not at their commits.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine

@@ -1,0 +1,164 @@
+"""What all benchmarks share: blocks as they can be made again, their replay, and the machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.chain import abi
+from workbench.chain.boot import boot
+from workbench.chain.keys import key_of
+from workbench.chain.rpc import DirectRpc
+from workbench.chain.signer import KeySigner
+from workbench.core.errors import WorkbenchError
+
+FLOOR_TX_PER_S = 1_000
+"""Below this rate of pre-signed ERC-20 mints the machine is too busy to measure anything."""
+FLOOR_MINTS = 500
+TIP_WEI, MAX_FEE_WEI, MINT_GAS = 10**9, 10**10, 100_000
+
+
+@dataclass(frozen=True)
+class Block:
+    """What is needed to make a block again."""
+
+    timestamp: int
+    base_fee: int
+    gas_limit: int
+    raws: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Round:
+    """One measurement of both sides. Rates in settlements per second."""
+
+    services_per_s: float
+    node_per_s: float
+    blocks: int
+    per_block: float
+    block_hash: str
+
+    @property
+    def ratio(self) -> float:
+        return self.services_per_s / self.node_per_s
+
+
+def recorded(rpc: DirectRpc, first: int) -> tuple[list[Block], str]:
+    """The blocks from `first` on as they can be made again, and the hash of the last."""
+    head = int(rpc.now("eth_blockNumber"), 16)
+    blocks, block_hash = [], ""
+    for number in range(first, head + 1):
+        block = rpc.now("eth_getBlockByNumber", hex(number), False)
+        raws = tuple(rpc.now("eth_getRawTransactionByHash", tx) for tx in block["transactions"])
+        names = ("timestamp", "baseFeePerGas", "gasLimit")
+        timestamp, base_fee, gas_limit = (int(block[name], 16) for name in names)
+        blocks.append(Block(timestamp, base_fee, gas_limit, raws))
+        block_hash = block["hash"]
+    return blocks, block_hash
+
+
+def replay(rpc: DirectRpc, blocks: list[Block]) -> tuple[float, str]:
+    """Seconds that a node takes for the same blocks, and the hash of its last."""
+    start = time.perf_counter()
+    for block in blocks:
+        sends = [("eth_sendRawTransaction", raw) for raw in block.raws]
+        shape = [("evm_setBlockGasLimit", hex(block.gas_limit))]
+        shape += [("anvil_setNextBlockBaseFeePerGas", hex(block.base_fee))]
+        rpc.all_now([*sends, *shape, ("evm_mine", {"timestamp": block.timestamp})])
+    seconds = time.perf_counter() - start
+    return seconds, rpc.now("eth_getBlockByNumber", "latest", False)["hash"]
+
+
+def measured(
+    blocks: list[Block], block_hash: str, before: int, count: int, seconds: float
+) -> Round:
+    """A run's blocks on a fresh node, of which the first `before` are set-up and not timed.
+
+    Raises when the final block hash is another one.
+    """
+    node, _ = boot()
+    with node:
+        rpc = DirectRpc(node.url)
+        replay(rpc, blocks[:before])
+        again, same_hash = replay(rpc, blocks[before:])
+    if same_hash != block_hash:
+        raise WorkbenchError(f"void: the replay ended in {same_hash}, the run in {block_hash}.")
+    busy = [block for block in blocks[before:] if block.raws]
+    # Creates, funds, swaps and executions of one settlement lie in four blocks: `count` over the
+    # busy blocks would be too low at the ends of a short run, so transactions are counted.
+    per_block = sum(len(block.raws) for block in busy) / len(busy) / TX_PER_SETTLEMENT
+    return Round(count / seconds, count / again, len(busy), per_block, block_hash)
+
+
+TX_PER_SETTLEMENT = 4
+"""create, fund, swap, execute."""
+
+
+def mints(owners: Sequence[str], token: str, units: int, nonce: int, chain_id: int) -> list[str]:
+    """Pre-signed transactions by the account that may mint: `units` base units for each owner."""
+    signer = KeySigner(key_of("deployer").secret)
+    fields: dict[str, Any] = {"chainId": chain_id, "type": 2, "gas": MINT_GAS, "value": 0}
+    fields |= {"maxFeePerGas": MAX_FEE_WEI, "maxPriorityFeePerGas": TIP_WEI}
+    fields["to"] = bytes.fromhex(token[2:])
+    raws = []
+    for n, owner in enumerate(owners):
+        data = abi.encode_call("MockUSDC", "mint", owner, units)
+        raws.append(signer.sign_transaction({**fields, "data": data, "nonce": nonce + n})[0])
+    return raws
+
+
+def deployers_nonce(rpc: DirectRpc) -> int:
+    return int(rpc.now("eth_getTransactionCount", key_of("deployer").address, "latest"), 16)
+
+
+def floor() -> float:
+    """Pre-signed ERC-20 mints per second on a fresh node: how much machine there is today."""
+    node, where = boot()
+    with node:
+        rpc = DirectRpc(node.url)
+        owners = [key_of("spare1").address] * FLOOR_MINTS
+        raws = mints(owners, where["MockUSDC"], 1, deployers_nonce(rpc), where.chain_id)
+        start = time.perf_counter()
+        rpc.all_now([*(("eth_sendRawTransaction", raw) for raw in raws), ("evm_mine",)])
+        return FLOOR_MINTS / (time.perf_counter() - start)
+
+
+def report(asked: argparse.Namespace, measure: Callable[[], Round], **more: Any) -> int:
+    """Take the rounds, print the best with both sides and their ratio; 1 if it is void."""
+    machine = floor()
+    rounds = [measure() for _ in range(asked.rounds)]
+    best = max(rounds, key=lambda each: each.services_per_s)
+    told: dict[str, Any] = {
+        "settlements": asked.settlements,
+        **more,
+        "services_per_s": round(best.services_per_s, 2),
+        "node_per_s": round(best.node_per_s, 2),
+        "ratio": round(best.ratio, 4),
+        "ratio_median": round(statistics.median(each.ratio for each in rounds), 4),
+        "settlements_per_block": round(best.per_block, 1),
+        "blocks": best.blocks,
+        "floor_mints_per_s": round(machine),
+        "void": machine < FLOOR_TX_PER_S,
+        "block_hash": best.block_hash,
+    }
+    if asked.json:
+        print(json.dumps(told))
+    else:
+        for name, value in told.items():
+            print(f"{name:22} {value}")
+        print(f"The replay ended in the same block hash, {asked.rounds} times of {asked.rounds}.")
+    return int(told["void"])
+
+
+def arguments(description: str | None, settlements: int) -> argparse.ArgumentParser:
+    """The options that all benchmarks have."""
+    parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
+    parser.add_argument("--settlements", type=int, default=settlements)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    return parser

@@ -1,0 +1,195 @@
+"""Our own encoders for the hot path: ABI values that are whole words, RLP of integers and bytes.
+
+eth_abi and eth_account take 50 to 100 times longer. Whatever is not as plain as these few shapes is
+left to eth_abi (`plan` says None, or encoding raises NotPlain); tests hold both equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sha3 import keccak_256
+
+WORD = 32
+
+
+class NotPlain(ValueError):
+    """A value or some data that eth_abi should look at."""
+
+
+def keccak(data: bytes) -> bytes:
+    digest: bytes = keccak_256(data).digest()
+    return digest
+
+
+# --- One word -------------------------------------------------------------------------------------
+
+Encode = Callable[[Any], bytes]
+Decode = Callable[[bytes], Any]
+
+
+def _uint(bits: int) -> tuple[Encode, Decode]:
+    def encode(value: Any) -> bytes:
+        if type(value) is not int or value < 0 or value >> bits:
+            raise NotPlain
+        return value.to_bytes(WORD, "big")
+
+    def decode(word: bytes) -> int:
+        value = int.from_bytes(word, "big")
+        if value >> bits:
+            raise NotPlain
+        return value
+
+    return encode, decode
+
+
+def _fixed(size: int) -> tuple[Encode, Decode]:
+    def encode(value: Any) -> bytes:
+        if type(value) is not bytes or len(value) != size:
+            raise NotPlain
+        return value.ljust(WORD, b"\0")
+
+    def decode(word: bytes) -> bytes:
+        if any(word[size:]):
+            raise NotPlain
+        return word[:size]
+
+    return encode, decode
+
+
+def _encode_address(value: Any) -> bytes:
+    # Lower case only: of mixed case, eth_abi checks the checksum.
+    if type(value) is not str or len(value) != 42 or value[:2] != "0x" or value != value.lower():
+        raise NotPlain
+    try:
+        return bytes.fromhex(value[2:]).rjust(WORD, b"\0")
+    except ValueError:
+        raise NotPlain from None
+
+
+def _decode_address(word: bytes) -> str:
+    if any(word[:12]):
+        raise NotPlain
+    return "0x" + word[12:].hex()
+
+
+def _encode_bool(value: Any) -> bytes:
+    if type(value) is not bool:
+        raise NotPlain
+    return value.to_bytes(WORD, "big")
+
+
+def _decode_bool(word: bytes) -> bool:
+    value = int.from_bytes(word, "big")
+    if value > 1:
+        raise NotPlain
+    return bool(value)
+
+
+WORDS: dict[str, tuple[Encode, Decode]] = {
+    **{f"uint{bits}": _uint(bits) for bits in range(8, 257, 8)},
+    **{f"bytes{size}": _fixed(size) for size in range(1, 33)},
+    "address": (_encode_address, _decode_address),
+    "bool": (_encode_bool, _decode_bool),
+}
+"""How each type of one word is written and read."""
+
+
+def encode_words(kinds: Sequence[str], values: Sequence[Any]) -> bytes:
+    """Static values one after the other. Raises NotPlain."""
+    try:
+        pairs = zip(kinds, values, strict=True)
+        return b"".join([WORDS[kind][0](value) for kind, value in pairs])
+    except (KeyError, ValueError) as why:
+        raise NotPlain from why
+
+
+# --- Arguments and results ------------------------------------------------------------------------
+
+Plan = tuple[Any, ...]
+"""One entry for each value: a word's type, "bytes", or the plan of a static struct."""
+
+
+def plan(items: Sequence[dict[str, Any]]) -> Plan | None:
+    """How to write and read these ABI items; None if one of them is not plain."""
+    found: list[Any] = []
+    for item in items:
+        kind = item["type"]
+        if kind == "tuple":
+            inner = plan(item["components"])
+            if inner is None or "bytes" in _flat(inner):
+                return None
+            found.append(inner)
+        elif kind in WORDS or kind == "bytes":
+            found.append(kind)
+        else:
+            return None
+    return tuple(found)
+
+
+def _flat(planned: Plan) -> list[str]:
+    kinds: list[str] = []
+    for each in planned:
+        kinds += [each] if isinstance(each, str) else _flat(each)
+    return kinds
+
+
+def encode_plain(planned: Plan, values: Sequence[Any]) -> bytes:
+    """ABI encoding of arguments. Raises NotPlain."""
+    parts: list[bytes] = []
+    if len(planned) != len(values):
+        raise NotPlain
+    size = WORD * len(_flat(planned))
+    tail: list[bytes] = []
+    for kind, value in zip(planned, values, strict=True):
+        if kind == "bytes":
+            if type(value) is not bytes:
+                raise NotPlain
+            parts.append(size.to_bytes(WORD, "big"))
+            body = value.ljust(-(-len(value) // WORD) * WORD, b"\0")
+            tail += [len(value).to_bytes(WORD, "big"), body]
+            size += WORD + len(body)
+        elif isinstance(kind, str):
+            parts.append(WORDS[kind][0](value))
+        else:
+            parts.append(encode_plain(kind, value))
+    return b"".join(parts + tail)
+
+
+def decode_plain(planned: Plan, data: bytes) -> tuple[Any, ...]:
+    """Static values out of exactly as many words. Raises NotPlain."""
+    kinds = _flat(planned)
+    if len(data) != WORD * len(kinds) or "bytes" in kinds:
+        raise NotPlain
+    words = iter([data[at : at + WORD] for at in range(0, len(data), WORD)])
+    return _decoded(planned, words)
+
+
+def _decoded(planned: Plan, words: Any) -> tuple[Any, ...]:
+    return tuple(
+        WORDS[each][1](next(words)) if isinstance(each, str) else _decoded(each, words)
+        for each in planned
+    )
+
+
+# --- RLP ------------------------------------------------------------------------------------------
+
+
+def rlp(item: int | bytes | Sequence[Any]) -> bytes:
+    """Integers without leading zeros, bytes as they are, and lists of these."""
+    if isinstance(item, int):
+        item = item.to_bytes((item.bit_length() + 7) // 8, "big")
+    if isinstance(item, bytes):
+        if len(item) == 1 and item[0] < 0x80:
+            return item
+        return _prefix(0x80, len(item)) + item
+    body = b"".join([rlp(each) for each in item])
+    return _prefix(0xC0, len(body)) + body
+
+
+def _prefix(base: int, size: int) -> bytes:
+    if size < 56:
+        return bytes([base + size])
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([base + 55 + len(length)]) + length
