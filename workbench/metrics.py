@@ -1,7 +1,7 @@
 """Facts in, figures out: what a run of many settlements comes to.
 
-All integers, exactly: amounts in base units, times in milliseconds, prices in `pips`, which are
-1/100 of a basis point. Percentiles are of the nearest rank, so each is a value that occurred.
+All integers, exactly (in columns of objects, where 64 bits might not do): amounts in base units,
+times in milliseconds, prices in `pips`, which are 1/100 of a basis point. Percentiles are of the nearest rank, so each is a value that occurred.
 Facts of orphaned blocks do not count.
 """
 
@@ -70,11 +70,11 @@ _SWAP_COLUMNS = {
     "block": "Int64",
     "eurc_in": "object",
     "usdc_out": "object",
-    "reference_rate_e8": "Int64",
-    "rate_e8": "Int64",
+    "reference_rate_e8": "object",
+    "rate_e8": "object",
     "mid_eurc": "object",
     "cost_eurc": "object",
-    "cost_pips": "Int64",
+    "cost_pips": "object",
 }
 
 
@@ -107,7 +107,7 @@ def market_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
         for f in facts
         if isinstance(f, ev.MarketMoved)
     ]
-    return frames.typed(rows, {"at_ms": "int64", "rate_e8": "Int64"})
+    return frames.typed(rows, {"at_ms": "int64", "rate_e8": "object"})
 
 
 # --- One table of figures -------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from workbench.core.audit import Balance, reconcile, sometimes
+from workbench.core.audit import INVARIANTS, Balance, reconcile, sometimes
 from workbench.core.errors import StoreError
 from workbench.core.events import Event, InvariantBroken, from_json, to_json
 from workbench.core.review import review
@@ -88,7 +88,8 @@ class Run:
     def invariants(self) -> pd.DataFrame:
         """One row an invariant: whether it holds for these facts and balances, and what does not.
 
-        All are of `core.review`; the balances of a run about one purchase are reconciled, too.
+        First those of `core.review`, over the facts alone; the balances of a run about one
+        purchase are reconciled, too. Then, for a scenario, what its checker asked after each block.
         """
         import pandas as pd
 
@@ -96,6 +97,8 @@ class Run:
         if self.purchase and self.balances_seen:
             deal = merge(self.events)[self.purchase.settlement_id]
             found["balances_reconcile"] = reconcile(self.balances_seen, deal)
+        for invariant in INVARIANTS if self.scenario else ():
+            found.setdefault(invariant.__name__, [])
         for fact in self.events:
             if isinstance(fact, InvariantBroken):
                 found.setdefault(fact.invariant, []).append(fact.message)
