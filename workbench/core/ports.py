@@ -286,6 +286,9 @@ class Unit(Protocol):
     async def record(self, fact: Event) -> bool:
         """Append to the journal. False if that very fact already stands there."""
 
+    async def record_all(self, facts: Sequence[Event]) -> None:
+        """`record` for each, in this order."""
+
     async def facts(
         self, after: int = 0, subject: str | None = None, limit: int | None = None
     ) -> Sequence[tuple[int, Event]]:
@@ -326,6 +329,9 @@ class Unit(Protocol):
 
 class Store(Protocol):
     """One service's one database."""
+
+    def version(self) -> object:
+        """Another one whenever something was committed, by whomever."""
 
     def unit(self) -> AbstractAsyncContextManager[Unit]:
         """Commits on leaving, rolls back on an exception. Raises StoreError."""

@@ -229,8 +229,7 @@ class Facilitator:
             facts.append(fact)
         if facts:
             async with self._store.unit() as unit:
-                for fact in facts:
-                    await unit.record(fact)
+                await unit.record_all(facts)
             await self.book.refresh()
 
     async def _act(self, head: Head) -> None:
