@@ -73,7 +73,7 @@ def run(world: World, count: int, per_block: float, profile: str = "") -> tuple[
     buyers = [world.wiring.buyer(key) for key in secrets]
     moments = arrivals(world.seed, count, per_block)
     last = int(world.rpc.now("eth_blockNumber"), 16)
-    profiler = cProfile.Profile() if profile else None
+    profiler = cProfile.Profile(time.process_time) if profile else None
 
     async def work() -> list[Purchase]:
         if profiler:

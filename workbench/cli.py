@@ -507,7 +507,7 @@ def deploy(
 
 
 @main.command("run")
-@click.argument("scenario", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Another than the file's.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
               help='Change a value of the file, such as chain.finality="5 blocks".')  # fmt: skip
@@ -516,14 +516,14 @@ def deploy(
 @click.option("--no-notebook", is_flag=True, help="Only the run: no executed notebook beside it.")
 @click.option("--json", "as_json", is_flag=True, help="Progress on stderr; last line is JSON.")
 def run_command(
-    scenario: Path,
+    file: Path,
     seed: int | None,
     settings: tuple[str, ...],
     runs: Path,
     no_notebook: bool,
     as_json: bool,
 ) -> None:
-    """Play a scenario on virtual time, check every invariant, and keep the run.
+    """Play the scenario of FILE on virtual time, check every invariant, and keep the run.
 
     The same file and seed give the same run, byte for byte. Ctrl-C keeps what was run. Exit code 0
     means: everything ended, and no invariant was broken.
@@ -532,7 +532,7 @@ def run_command(
         from workbench.playing import play
         from workbench.scenario import assignments, load
 
-        chosen = load(scenario, assignments(settings))
+        chosen = load(file, assignments(settings))
         played = play(chosen, seed, runs=runs, notebook=not no_notebook, say=_progress)
         if as_json:
             click.echo(json.dumps(played.summary()))
@@ -547,7 +547,7 @@ def run_command(
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Progress on stderr; last line is JSON.")
 def replay_command(run_dir: Path, as_json: bool) -> None:
-    """Play the run of a folder once more: the same facts, or the first that differs."""
+    """Play the run in RUN_DIR once more: the same facts, or the first that differs."""
     with _clean_exit(as_json):
         from workbench.playing import replay
 

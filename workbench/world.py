@@ -164,8 +164,15 @@ class World:
         self._do(self._launch(name))
 
     def snapshot(self) -> Snapshot:
-        """The whole world as it is now."""
-        return self._do(self._snapshot())
+        """The whole world as it is now, and what every return to it will find.
+
+        Services start anew from their stores, as they will after a `restore`: what they had only
+        in mind (how much gas an act took, say) would else make the two go on differently.
+        """
+        taken = self._do(self._snapshot())
+        self._on_thread(self._stop)
+        self._start(taken.seconds)
+        return taken
 
     @contextmanager
     def branch(self) -> Iterator[Snapshot]:

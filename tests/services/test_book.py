@@ -284,6 +284,9 @@ class Slow:
     def __init__(self, store: SqlStore) -> None:
         self._store = store
 
+    def version(self) -> object:
+        return self._store.version()
+
     @asynccontextmanager
     async def unit(self) -> AsyncIterator[Unit]:
         await asyncio.sleep(0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from workbench.scenario import Path
 from workbench.sim.dice import Dice
-from workbench.sim.market import LEAST_E8, MOST_E8, ONE, YEAR_S, EurUsd, _normal
+from workbench.sim.market import LEAST_E8, MOST_E8, ONE, YEAR_S, EurUsd, normal
 
 START = 110_000_000
 
@@ -67,7 +67,7 @@ def test_the_same_seed_gives_these_very_numbers() -> None:
     assert [110007830, 109970710, 110024584] == walk(path, 3, 60, seed=7)
 
 
-def test_the_normal_numbers_are_standard() -> None:
-    numbers = [_normal(Random(7 + n)) / ONE for n in range(2_000)]
+def test_thenormal_numbers_are_standard() -> None:
+    numbers = [normal(Random(7 + n)) / ONE for n in range(2_000)]
     assert sum(numbers) / len(numbers) == pytest.approx(0, abs=0.1)
     assert sum(n * n for n in numbers) / len(numbers) == pytest.approx(1, rel=0.1)

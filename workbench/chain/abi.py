@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from eth_abi.abi import decode, encode
@@ -103,8 +103,9 @@ def encode_call(contract: str, function: str, *arguments: Any) -> bytes:
     return known.selector + encode(known.ins, arguments)
 
 
+@lru_cache(1_024)
 def decode_result(contract: str, function: str, data: bytes) -> tuple[Any, ...]:
-    """What a call of the function returned."""
+    """What a call of the function returned. Between two blocks, the same is returned often."""
     known = _functions(contract)[function]
     if known.plain_outs is not None:
         with suppress(NotPlain):

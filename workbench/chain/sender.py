@@ -66,6 +66,7 @@ class _View:
     """
 
     head: int
+    hash: str
     base_fee: int
     blocks: dict[int, tuple[str, int] | None] = field(default_factory=dict)
     nonce: int | None = None
@@ -128,7 +129,8 @@ class SlotSender:
         self._submitting, self._pumping = asyncio.Lock(), asyncio.Lock()
         self._waiting: list[_Asked] = []
         self._gas: dict[tuple[str, str, bytes], int] = {}
-        self._pumped_ms = 0
+        self._pumped_ms = self._seen_ms = 0
+        self._seen: str | None = None
         self._tip: tuple[int, int] | None = None
         self._unproven: dict[int, int] = {}
         self.address = signer.address
@@ -220,7 +222,7 @@ class SlotSender:
         found: dict[tuple[str, str, int], Slot | WorkbenchError],
         keys: list[tuple[str, str, int]],
     ) -> bool:
-        """Fill `found` with slots that are there though we did not take them; False if none is."""
+        """Fill `found` with slots that we did not take; False where one is missing."""
         async with self._store.unit() as unit:
             for key in keys:
                 if isinstance(found.get(key), WorkbenchError):
@@ -467,12 +469,20 @@ class SlotSender:
                 return
             view = await self._look()
             await self._look_after(slots, view)
+            self._seen, self._seen_ms = view.hash, self._pumped_ms
             if view.nonce is not None and view.nonce < slots[0].nonce:
                 await self._close_gap(view, slots[0])
 
+    async def _pump_at_news(self) -> None:
+        """`pump`, unless no block came since the last time and nothing can be due."""
+        self._pumped_ms = self._clock.now_ms()  # However many wait, one looks.
+        recent = self._pumped_ms - self._seen_ms < RESEND_MS
+        if not recent or (await self._look()).hash != self._seen:
+            await self.pump()
+
     async def _look(self) -> _View:
         block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
-        return _View(int(block["number"], 16), _base_fee(block))
+        return _View(int(block["number"], 16), block["hash"], _base_fee(block))
 
     async def _look_after(self, slots: Sequence[Slot], view: _View) -> None:
         """Those that were mined together, in two units: what was mined, then what is final."""
@@ -661,13 +671,17 @@ class SlotSender:
     async def mined(self, subject: str, act: str, attempt: int, timeout_s: float) -> ev.BlockRef:
         """See `core.ports.Sender.mined`."""
         limit = self._clock.now_ms() + int(timeout_s * 1000)
+        version: object = None
+        slot: Slot | None = None
         while True:
-            # However many wait, one looks. The node may be back before our time is up.
+            # The node may be back before our time is up.
             if self._clock.now_ms() - self._pumped_ms >= POLL_S * 1000:
                 with suppress(RpcUnreachable, RpcFault):
-                    await self.pump()
-            async with self._store.unit() as unit:
-                slot = await unit.slot(self._chain_id, self.address, (subject, act, attempt))
+                    await self._pump_at_news()
+            if version is None or version != self._store.version():
+                version = self._store.version()
+                async with self._store.unit() as unit:
+                    slot = await unit.slot(self._chain_id, self.address, (subject, act, attempt))
             if slot and slot.block and slot.ok:
                 return slot.block
             if slot and slot.block:

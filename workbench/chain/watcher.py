@@ -153,9 +153,7 @@ class LogWatcher:
 
     async def _store_block(self, number: int, known: str, facts: list[Event | None]) -> None:
         async with self._store.unit() as unit:
-            for fact in facts:
-                if fact is not None:
-                    await unit.record(fact)
+            await unit.record_all([fact for fact in facts if fact is not None])
             await unit.see_block(number, known)
 
     async def _logs(self, **where: str) -> list[dict[str, Any]]:

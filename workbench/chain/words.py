@@ -7,6 +7,7 @@ left to eth_abi (`plan` says None, or encoding raises NotPlain); tests hold both
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from sha3 import keccak_256
@@ -128,11 +129,12 @@ def plan(items: Sequence[dict[str, Any]]) -> Plan | None:
     return tuple(found)
 
 
-def _flat(planned: Plan) -> list[str]:
+@cache
+def _flat(planned: Plan) -> tuple[str, ...]:
     kinds: list[str] = []
     for each in planned:
         kinds += [each] if isinstance(each, str) else _flat(each)
-    return kinds
+    return tuple(kinds)
 
 
 def encode_plain(planned: Plan, values: Sequence[Any]) -> bytes:
@@ -179,6 +181,8 @@ def _decoded(planned: Plan, words: Any) -> tuple[Any, ...]:
 def rlp(item: int | bytes | Sequence[Any]) -> bytes:
     """Integers without leading zeros, bytes as they are, and lists of these."""
     if isinstance(item, int):
+        if 0 < item < 0x80:
+            return bytes((item,))
         item = item.to_bytes((item.bit_length() + 7) // 8, "big")
     if isinstance(item, bytes):
         if len(item) == 1 and item[0] < 0x80:

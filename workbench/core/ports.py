@@ -313,6 +313,9 @@ class Unit(Protocol):
     async def record(self, fact: Event) -> bool:
         """Append to the journal. False if that very fact already stands there."""
 
+    async def record_all(self, facts: Sequence[Event]) -> None:
+        """`record` for each, in this order."""
+
     async def facts(
         self, after: int = 0, subject: str | None = None, limit: int | None = None
     ) -> Sequence[tuple[int, Event]]:
@@ -353,6 +356,9 @@ class Unit(Protocol):
 
 class Store(Protocol):
     """One service's one database."""
+
+    def version(self) -> object:
+        """Another one whenever something was committed, by whomever."""
 
     def unit(self) -> AbstractAsyncContextManager[Unit]:
         """Commits on leaving, rolls back on an exception. Raises StoreError."""
@@ -425,6 +431,9 @@ class LedgerBook(Protocol):
 
     def unit(self) -> AbstractAsyncContextManager[Ledger]:
         """Commits on leaving, rolls back on an exception. Raises StoreError."""
+
+    def version(self) -> object:
+        """See `Store.version`."""
 
     def lease(self) -> bool:
         """Whether this process is the one that sends; taken if it is free, kept until it ends."""

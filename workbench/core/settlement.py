@@ -137,8 +137,8 @@ class Settlement:
         return words.get(self.state, self.state.value)
 
 
-def _learn(before: Settlement, event: ev.Event) -> Settlement:
-    """What a fact tells about a settlement, beside the state it leads to."""
+def _learned(before: Settlement, event: ev.Event) -> dict[str, Any]:
+    """What a fact tells about a settlement, by field, beside the state it leads to."""
     known: dict[str, Any] = {}
     match event:
         case ev.PaymentAuthorized() | ev.SettlementCreated():
@@ -160,7 +160,7 @@ def _learn(before: Settlement, event: ev.Event) -> Settlement:
             known["failure"] = _failure(before, event)
         case ev.TransactionFailed():
             known["failure"] = _failure(before, event)
-    return replace(before, **known) if known else before
+    return known
 
 
 MAX_REVERTS = 3
@@ -181,15 +181,17 @@ def apply(before: Settlement | None, event: ev.Event) -> Settlement:
     Raises IllegalTransition when the fact cannot follow the state.
     """
     if before is not None and (is_detail(event) or (before.state, type(event)) in LATE):
-        return _learn(before, event)
+        learned = _learned(before, event)
+        return replace(before, **learned) if learned else before
     state = TRANSITIONS.get((before.state if before else None, type(event)))
     if state is None:
         was = before.state.value if before else "nothing"
         raise IllegalTransition(f"{event.subject}: {event.type} cannot follow {was}.")
-    after = _learn(before or Settlement(event.subject, state), event)
-    entered = (*after.entered, Entered(state, event.at_ms, event.block))
+    before = before or Settlement(event.subject, state)
+    known = _learned(before, event)
+    entered = (*before.entered, Entered(state, event.at_ms, event.block))
     # A failure is about one state's act; the next state starts with a clean sheet.
-    return replace(after, state=state, entered=entered, failure=None)
+    return replace(before, **{**known, "state": state, "entered": entered, "failure": None})
 
 
 def fold(facts: Iterable[ev.Event]) -> dict[str, Settlement]:

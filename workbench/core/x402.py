@@ -13,7 +13,8 @@ import binascii
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 from workbench.core.errors import InvalidId, InvalidPayment, PaymentTooLarge
@@ -77,7 +78,10 @@ class Terms:
 
     def as_tuple(self) -> tuple[str | int, ...]:
         """The members in EIP-712 and ABI order."""
-        return tuple(getattr(self, f.name) for f in fields(self))
+        return tuple([getattr(self, name) for name in _MEMBERS])
+
+
+_MEMBERS = tuple(f.name for f in fields(Terms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ class Permit:
         )
 
     def to_wire(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: getattr(self, name) for name in ("value", "deadline", "v", "r", "s")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +329,7 @@ def address(value: Any, name: str) -> str:
     return value.lower()
 
 
+@cache
 def snake(name: str) -> str:
     """assetAmount is asset_amount."""
     return re.sub(r"([A-Z])", lambda m: "_" + m[1].lower(), name)

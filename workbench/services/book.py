@@ -28,6 +28,7 @@ class Book:
     def __init__(self, store: Store, *, merged: bool = False) -> None:
         self._store, self._merged = store, merged
         self._seq = 0
+        self._version: object = None
         self._furthest: dict[str, int] = {}
         self._open: dict[str, Settlement] = {}
         self._by_state: dict[State, dict[str, Settlement]] = {state: {} for state in State}
@@ -39,10 +40,14 @@ class Book:
 
         Raises IllegalTransition, and then nothing has moved.
         """
+        version = self._store.version()
+        if version == self._version:
+            return []
         async with self._refreshing:
             async with self._store.unit() as unit:
                 page = await unit.facts(after=self._seq)
                 if not page:
+                    self._version = version
                     return []
                 facts = [fact for _, fact in page]
                 histories = await self._histories(unit, facts)
@@ -53,7 +58,7 @@ class Book:
             folded = {s: self._fold(s, told, histories.get(s)) for s, told in news.items()}
             for subject, settlement in folded.items():
                 self._keep(subject, settlement, histories.get(subject, news[subject]))
-            self._seq = page[-1][0]
+            self._seq, self._version = page[-1][0], version
             return list(dict.fromkeys([*histories, *(f.subject for f in facts if f.subject)]))
 
     async def _histories(self, unit: Unit, facts: Sequence[Event]) -> dict[str, Sequence[Event]]:

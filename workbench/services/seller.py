@@ -467,8 +467,7 @@ class Seller:
                 facts.append(fact)
         if facts:
             async with self._store.unit() as unit:
-                for fact in facts:
-                    await unit.record(fact)
+                await unit.record_all(facts)
 
 
 def _resource(amount: int) -> str:

@@ -18,7 +18,7 @@ from workbench.core.settlement import Settlement, State
 from workbench.core.x402 import settlement_id
 from workbench.services.book import Book
 from workbench.services.rounds import rounds
-from workbench.services.routes import EVENTS_PAGE, Routes, numbered, one
+from workbench.services.routes import EVENTS_PAGE, Routes, numbered, one, told
 
 HEARTBEAT_S = 15.0
 
@@ -90,10 +90,12 @@ class Tracker:
             if answer.status != 200:
                 return
             page = answer.data()
-            async with self._store.unit() as unit:
-                for data in page["events"]:
-                    data.pop("seq")
-                    await unit.record(ev.from_dict(data))
+            for data in page["events"]:
+                data.pop("seq")
+            facts = [ev.from_dict(data) for data in page["events"]]
+            if facts:
+                async with self._store.unit() as unit:
+                    await unit.record_all(facts)
             self._asked[name] = page["next"]
             if page["next"] >= page["last"]:
                 return
@@ -114,10 +116,7 @@ class Tracker:
         async with self._store.unit() as unit:
             page = await unit.facts(after=after, limit=EVENTS_PAGE)
             last = await unit.last_seq()
-        events = [numbered(seq, fact) for seq, fact in page]
-        return Response.json(
-            200, {"events": events, "next": page[-1][0] if page else after, "last": last}
-        )
+        return told(page, page[-1][0] if page else after, last)
 
     async def _stream(self, request: Request) -> Response:
         after = _sequence(request.header("Last-Event-ID") or one(request, "after"))
@@ -169,8 +168,8 @@ class Tracker:
         head = self._head or await self._chain.head()
         async with self._store.unit() as unit:
             view = await self._view(unit, settlement, head)
-            told = await unit.facts(subject=identity)
-        return Response.json(200, {**view, "facts": [numbered(seq, fact) for seq, fact in told]})
+            facts = await unit.facts(subject=identity)
+        return Response.json(200, {**view, "facts": [numbered(seq, fact) for seq, fact in facts]})
 
     async def _view(self, unit: Any, settlement: Settlement, head: Head) -> dict[str, Any]:
         facts = await unit.standing(settlement.id)

@@ -1,7 +1,8 @@
 """Who comes to buy: honest people, and those who try something. One purchase each.
 
 All of them use the buyer service as it is; the hostile ones only put its steps together in another
-order, or change what it signed.
+order, or change what it signed. Chance goes through integers and decimals, which are correctly
+rounded, and so are the same on every machine; a library's logarithm of a float need not be.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from math import exp, log, sqrt
+from decimal import Decimal
 from random import Random
 from typing import TypeVar
 
@@ -23,6 +24,7 @@ from workbench.core.x402 import Payment, Terms
 from workbench.scenario import Arrivals, BuyerGroup, Size
 from workbench.services.buyer import Buyer
 from workbench.sim.hand import Hand
+from workbench.sim.market import ONE, normal
 
 T = TypeVar("T")
 COPIES = 5
@@ -183,10 +185,11 @@ def arrivals(how: Arrivals, count: int, chance: Random) -> list[int]:
         return [0] * count
     if how.model == "even":
         return [n * how.every_ms for n in range(count)]
-    times, now = [], 0
+    times, now = [], Decimal(0)
     for _ in range(count):
-        now += round(chance.expovariate(1 / how.every_ms))
-        times.append(now)
+        # A waiting time is exponential: minus the logarithm of a uniform number.
+        now -= (Decimal(chance.randrange(1, ONE + 1)) / ONE).ln() * how.every_ms
+        times.append(round(now))
     return times
 
 
@@ -196,9 +199,10 @@ def size(how: Size, chance: Random) -> int:
         return how.low_units
     if how.model == "uniform":
         return chance.randint(how.low_units, how.high_units)
-    median = sqrt(how.low_units * how.high_units)
+    median = Decimal(how.low_units * how.high_units).sqrt()
     for _ in range(DRAWS):
-        drawn = int(exp(log(median) + how.sigma_bps / 10_000 * chance.gauss(0, 1)))
+        deviation = Decimal(how.sigma_bps * normal(chance)) / (10_000 * ONE)
+        drawn = int(median * deviation.exp())
         if how.low_units <= drawn <= how.high_units:
             return drawn
     return how.low_units  # So narrow a range is as good as fixed.

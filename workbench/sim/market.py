@@ -11,8 +11,8 @@ YEAR_S, DAY_S = 365 * 86_400, 86_400
 BPS = 10_000
 ONE = 10**12
 """Fixed point of returns: one is 10**12."""
-LEAST_E8, MOST_E8 = 10**6, 10**10
-"""0.01 to 100 USD for a euro: what the path is held within."""
+LEAST_E8, MOST_E8 = 10**7, 10**9
+"""0.1 to 10 USD for a euro: what the hook accepts, and so what the path is held within."""
 
 
 class EurUsd:
@@ -40,13 +40,13 @@ class EurUsd:
         change = ONE * path.drift_bps_per_day * step // (BPS * DAY_S)
         if path.model in ("gbm", "jumps"):
             deviation = isqrt((ONE * path.volatility_bps_per_year // BPS) ** 2 * step // YEAR_S)
-            change += deviation * _normal(self._chance) // ONE
+            change += deviation * normal(self._chance) // ONE
         if path.model == "jumps" and self._chance.randrange(path.jump_every_s) < step:
             change += self._chance.choice((-1, 1)) * ONE * path.jump_bps // BPS
         return change
 
 
-def _normal(chance: Random) -> int:
+def normal(chance: Random) -> int:
     """A standard normal number times ONE: the sum of twelve uniform ones (Irwin-Hall).
 
     A library's Gaussian goes through logarithm and cosine, whose last digit differs between

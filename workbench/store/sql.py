@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +43,7 @@ LOGS = sorted(name for name, kind in Event.kinds.items() if kind.contract)
 """Facts that only a watcher records, from the logs of a block it has read."""
 LINES_KEPT = 8_192
 """So many facts are remembered by their line of JSON: the newest are read again and again."""
+CLAIMS_KEPT = 1_024
 WRITERS = 0x5E771E
 """PostgreSQL's advisory lock that stands for the one writer."""
 BEGIN = {
@@ -63,6 +63,8 @@ class SqlUnit:
     def __init__(self, store: SqlStore) -> None:
         self._store = store
         self._orphaned: dict[str, int] = {}
+        # What this very transaction has read: nobody else can have changed it since.
+        self._attempts: dict[tuple[int, str, int], tuple[Attempt, ...]] = {}
         self.changed = False
 
     async def __aenter__(self) -> Self:
@@ -84,25 +86,46 @@ class SqlUnit:
         bound = known if order is None else [known[name] for name in order]
         return self._store.cursor.execute(text, bound)
 
+    def _do_all(self, make: Callable[..., Any], rows: Sequence[dict[str, Any]]) -> Any:
+        """`_do` for each row, in one go of the driver's."""
+        text, _, order = _compiled(make, self._store.dialect)
+        bound = rows if order is None else [[row[name] for name in order] for row in rows]
+        return self._store.cursor.executemany(text, bound)
+
     # --- The journal ---
 
     async def record(self, recorded: Event) -> bool:
-        line = to_json(recorded)
-        added = self._do(
-            _add_fact,
-            id=line_id(line, self._times_orphaned(recorded)),
-            type=type(recorded).__name__,
-            subject=recorded.subject,
-            block_hash=recorded.block.hash if recorded.block else None,
-            data=line,
-        )
-        if not added.rowcount:
+        row = self._row(recorded)
+        if not self._do(_add_fact, **row).rowcount:
             return False
+        self._added(recorded, row["data"])
+        return True
+
+    async def record_all(self, facts: Sequence[Event]) -> None:
+        if any(isinstance(fact, BlockOrphaned) for fact in facts):
+            for fact in facts:  # Each changes what the next one's identity is.
+                await self.record(fact)
+            return
+        rows = [self._row(fact) for fact in facts]
+        if rows and self._do_all(_add_fact, rows).rowcount:
+            for fact, row in zip(facts, rows, strict=True):
+                self._added(fact, row["data"])
+
+    def _row(self, recorded: Event) -> dict[str, Any]:
+        line = to_json(recorded)
+        return {
+            "id": line_id(line, self._times_orphaned(recorded)),
+            "type": type(recorded).__name__,
+            "subject": recorded.subject,
+            "block_hash": recorded.block.hash if recorded.block else None,
+            "data": line,
+        }
+
+    def _added(self, recorded: Event, line: str) -> None:
         self._store.remember(line, recorded)
         if isinstance(recorded, BlockOrphaned):
             self._orphaned.clear()
         self.changed = True
-        return True
 
     def _times_orphaned(self, recorded: Event) -> int:
         """How often the fact's block left the chain before. An orphaning counts itself apart."""
@@ -140,7 +163,7 @@ class SqlUnit:
 
     async def authorization(self, settlement_id: str) -> Authorization | None:
         row = self._do(_authorization, settlement_id=settlement_id).fetchone()
-        return Authorization.from_wire(json.loads(row[0])) if row else None
+        return self._store.claim(row[0]) if row else None
 
     async def authorize(self, claimed: Authorization) -> bool:
         data = json.dumps(claimed.to_wire())
@@ -154,7 +177,10 @@ class SqlUnit:
         subject, act, attempt = key
         named = {"subject": subject, "act": act, "attempt": attempt}
         rows = self._do(_slot, chain_id=chain_id, signer=signer, **named)
-        return next(iter(_slots_of(rows.fetchall())), None)
+        found = next(iter(_slots_of(rows.fetchall())), None)
+        if found is not None:
+            self._attempts[chain_id, signer, found.nonce] = found.attempts
+        return found
 
     async def slots(self, chain_id: int, signer: str, *states: SlotState) -> Sequence[Slot]:
         named = {f"state_{n}": state.value for n, state in enumerate(states)}
@@ -181,11 +207,13 @@ class SqlUnit:
             state=changed.state.value,
             sent_ms=changed.sent_ms,
             ok=changed.ok,
-            block=json.dumps(asdict(changed.block)) if changed.block else None,
+            block=_placed(changed.block) if changed.block else None,
         )
-        known = self._do(_attempts, **own).fetchall()
-        if known == [(each.tx, each.raw) for each in changed.attempts]:
+        place = (changed.chain_id, changed.signer, changed.nonce)
+        known = self._attempts.get(place)
+        if known == changed.attempts:
             return  # As it is on most of a slot's way.
+        self._attempts.pop(place, None)
         self._do(_drop_attempts, **own)
         for n, each in enumerate(changed.attempts):
             self._do(_add_attempt, **own, n=n, tx=each.tx, raw=each.raw)
@@ -202,6 +230,11 @@ class SqlUnit:
 
     async def unsee_block(self, number: int) -> None:
         self._do(_drop_block, number=number)
+
+
+def _placed(at: BlockRef) -> str:
+    where = {"number": at.number, "hash": at.hash, "tx": at.tx, "log_index": at.log_index}
+    return json.dumps(where)
 
 
 def _slots_of(rows: Iterable[Any]) -> list[Slot]:
@@ -358,10 +391,6 @@ def _own_attempts() -> Any:
     return and_(_mine(attempt), attempt.c.nonce == bindparam("nonce"))
 
 
-def _attempts(dialect: str) -> Any:
-    return select(attempt.c.tx, attempt.c.raw).where(_own_attempts()).order_by(attempt.c.n)
-
-
 def _drop_attempts(dialect: str) -> Any:
     return delete(attempt).where(_own_attempts())
 
@@ -399,7 +428,9 @@ class SqlStore:
         self.before_commit: Callable[[], None] = lambda: None
         self.after_commit: Callable[[], None] = lambda: None
         self._busy = False
+        self._commits = 0
         self._lines: dict[str, Event] = {}
+        self._claims: dict[str, Authorization] = {}
         self._engine = _engine(url)
         self.dialect = self._engine.dialect.name
         self.errors = (exc.DBAPIError, self._engine.dialect.loaded_dbapi.Error)
@@ -446,6 +477,7 @@ class SqlStore:
         if isinstance(error, self.errors):
             raise self._refusal(error) from error
         if committed and unit.changed:
+            self._commits += 1
             self.after_commit()
 
     @contextmanager
@@ -467,12 +499,30 @@ class SqlStore:
             "the file.",
         )
 
+    def version(self) -> object:
+        """Our own commits, and what the database says of those by others."""
+        if self.dialect != "sqlite":
+            return object()
+        with self._mapped():
+            self.cursor.execute("PRAGMA data_version")
+            return self._commits, self.cursor.fetchone()[0]
+
     def read(self, line: str) -> Event:
         """The fact of a line: equal lines are equal facts, whichever database they are from."""
         known = self._lines.get(line)
         if known is None:
             known = from_json(line)
             self.remember(line, known)
+        return known
+
+    def claim(self, data: str) -> Authorization:
+        """The claim of its JSON, which is for ever what it was, and read again at each step."""
+        known = self._claims.get(data)
+        if known is None:
+            known = Authorization.from_wire(json.loads(data))
+            if len(self._claims) >= CLAIMS_KEPT:
+                self._claims.clear()
+            self._claims[data] = known
         return known
 
     def remember(self, line: str, known: Event) -> None:
@@ -490,6 +540,7 @@ class SqlStore:
 
     def restore(self, image: bytes) -> None:
         """Back to a `dump`."""
+        self._commits += 1
         self.connection.driver_connection.deserialize(image)
 
 
