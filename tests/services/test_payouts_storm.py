@@ -61,12 +61,14 @@ class Rules:
 class Storm:
     """One wallet, `EACH` payouts to as many receivers, everything drawn from one seed."""
 
-    def __init__(self, seed: int, rules: Rules | None = None, *, count: int = EACH) -> None:
+    def __init__(
+        self, seed: int, rules: Rules | None = None, *, count: int = EACH, url: str = "sqlite://"
+    ) -> None:
         self.rules = rules or Rules()
         self.chance = random.Random(seed)
         self.loop = VirtualLoop()
         self.clock = VirtualClock(self.loop, 1_767_225_600)
-        self.store = LedgerStore()
+        self.store = LedgerStore(url)
         self.tokens = SeededRandomness(random.Random(seed))
         self.signer = PaymentSigner(KEY, chain_id=31337, token=None)
         self.chain = FakeChain(self.chance, self.signer.address, DEPTH, FUNDS)
