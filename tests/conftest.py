@@ -32,6 +32,8 @@ LONG = (
     "test_crashes.py",
     "01_quickstart.ipynb",
     "02_run.ipynb",
+    "04_scenario.ipynb",
+    "test_papers.py",
     "test_cli.py",
     "test_byhand.py",
     "test_offers.py",

@@ -79,13 +79,13 @@ HOUSE: tuple[tuple[str, ...], ...] = (
     ("wiring", "run"),
     ("web", "sim"),
     ("services",),
-    ("chain", "store", "charts", "frames"),
+    ("chain", "store", "charts", "metrics", "frames"),
     ("settings", "scenario"),
     ("core",),
 )
 """The rooms from top to bottom; those of one row do not know each other. (DESIGN's picture, with
 the one row that knows every adapter spelt out.)"""
-BESIDE = {("charts", "frames")}
+BESIDE = {("charts", "frames"), ("charts", "metrics"), ("metrics", "frames")}
 """Neighbours, of whom the first may import the second: figures are made of frames."""
 ONLY = {"core": {"core"}, "services": {"core", "services"}}
 """Who may import nothing but these, whatever lies below."""

@@ -39,6 +39,8 @@ class Played:
 
     def summary(self) -> dict[str, Any]:
         """The line of `run --json`."""
+        from workbench.metrics import nested
+
         run = self.run
         return {
             "trace_hash": run.trace_hash,
@@ -48,6 +50,7 @@ class Played:
             "outcomes": run.outcomes,
             "invariants_broken": run.invariants_broken,
             "sometimes": run.sometimes,
+            "metrics": nested(run.metrics()),
             "run_dir": str(self.run_dir),
             "notebook": str(self.notebook) if self.notebook else None,
         }

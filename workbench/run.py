@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from workbench.core.audit import Balance, reconcile, sometimes
+from workbench.core.audit import INVARIANTS, Balance, reconcile, sometimes
 from workbench.core.errors import StoreError
 from workbench.core.events import Event, InvariantBroken, from_json, to_json
 from workbench.core.review import review
@@ -88,7 +88,8 @@ class Run:
     def invariants(self) -> pd.DataFrame:
         """One row an invariant: whether it holds for these facts and balances, and what does not.
 
-        All are of `core.review`; the balances of a run about one purchase are reconciled, too.
+        First those of `core.review`, over the facts alone; the balances of a run about one
+        purchase are reconciled, too. Then, for a scenario, what its checker asked after each block.
         """
         import pandas as pd
 
@@ -96,6 +97,8 @@ class Run:
         if self.purchase and self.balances_seen:
             deal = merge(self.events)[self.purchase.settlement_id]
             found["balances_reconcile"] = reconcile(self.balances_seen, deal)
+        for invariant in INVARIANTS if self.scenario else ():
+            found.setdefault(invariant.__name__, [])
         for fact in self.events:
             if isinstance(fact, InvariantBroken):
                 found.setdefault(fact.invariant, []).append(fact.message)
@@ -110,6 +113,59 @@ class Run:
         from workbench import charts
 
         return Chart(charts.timeline(self.timeline(), self.facts))
+
+    def metrics(self) -> pd.DataFrame:
+        """One row a figure: outcomes, latency, cost, surplus, gas, results, faults, invariants.
+
+        See `metrics.metrics_frame`. The pool's fee is the scenario's.
+        """
+        from workbench import metrics
+
+        fee = self.scenario.market.lp_fee_pips if self.scenario else None
+        return metrics.metrics_frame(self.events, fee)
+
+    def swaps(self) -> pd.DataFrame:
+        """One row a swap in the pool: what it took, and its cost against the reference rate."""
+        from workbench import metrics
+
+        return metrics.swaps_frame(self.events)
+
+    def faults(self) -> pd.DataFrame:
+        """One row a fault that was injected."""
+        from workbench import metrics
+
+        return metrics.faults_frame(self.events)
+
+    def lanes(self) -> Chart:
+        """The settlements as lanes, without the facts below them."""
+        from workbench import charts
+
+        return Chart(charts.timeline(self.timeline()))
+
+    def latency_chart(self) -> Chart:
+        """How long each stage took, with percentiles."""
+        from workbench import charts
+
+        return Chart(charts.latency(self.timeline()))
+
+    def outcome_chart(self) -> Chart:
+        """When settlements ended, and how, over the faults."""
+        from workbench import charts, metrics
+
+        ends, faults = metrics.ends_frame(self.events), self.faults()
+        return Chart(charts.outcomes(ends, faults, origin_ms=self._origin_ms))
+
+    def price_chart(self) -> Chart:
+        """EUR/USD, the reference rate, and what was paid."""
+        from workbench import charts, metrics
+
+        market = metrics.market_frame(self.events)
+        return Chart(charts.prices(self.swaps(), market, origin_ms=self._origin_ms))
+
+    @property
+    def _origin_ms(self) -> int:
+        """When the first fact was: 0 of every chart's axis."""
+        return min((fact.at_ms for fact in self.events), default=0)
 
     @property
     def trace_hash(self) -> str:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from tests.facts import happy
+from tests.facts import happy, journal
 from workbench import Run
 from workbench.core.errors import NotebookFailed
 from workbench.notebook.papers import Kernel, execute
+from workbench.scenario import load
 
 
 @pytest.fixture
@@ -51,6 +53,29 @@ def test_a_run_gets_its_notebook(folder: Path) -> None:
     assert any("image/png" in o.get("data", {}) for c in paper.cells for o in c.get("outputs", ()))
     for place in (folder, Path.cwd(), Path.home()):
         assert str(place) not in path.read_text()
+
+
+def test_a_run_of_many_gets_its_notebook(tmp_path: Path) -> None:
+    """With a scenario, without one, and with nothing in it."""
+    storm = load(Path(__file__).resolve().parents[2] / "scenarios" / "storm.yaml")
+    runs = {
+        "storm": Run(tuple(journal(70)), scenario=storm, seed=7, finished=False),
+        "plain": Run(tuple(happy())),
+        "empty": Run(()),
+    }
+    with ThreadPoolExecutor(2) as both:
+        papers = {name: both.submit(_paper_of, run, tmp_path / name) for name, run in runs.items()}
+    shown = {name: str(read(path.result()).cells) for name, path in papers.items()}
+    assert "storm, seed 7" in shown["storm"]
+    assert "STOPPED before its end" in shown["storm"]
+    assert "volatility: 8 % per year" in shown["storm"]
+    assert "no scenario, seed 0: 0 facts" in shown["empty"]
+    assert all(text.count("image/png") == 4 for text in shown.values())
+
+
+def _paper_of(run: Run, folder: Path) -> Path:
+    run.save_facts(folder)
+    return execute("04_scenario.ipynb", folder, {"run_dir": "."}, name="scenario.ipynb")
 
 
 def test_what_stopped_a_notebook_is_named(tmp_path: Path) -> None:

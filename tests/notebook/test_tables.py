@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,3 +53,18 @@ def test_no_digit_is_lost(units: int) -> None:
     text = amount(units, EURC).removesuffix(" EURC").replace(",", "")
     value = parse_decimal(text.removeprefix("-"), 6)
     assert units == (-value if text.startswith("-") else value)
+
+
+def test_figures_take_the_unit_of_their_row() -> None:
+    """Seconds, basis points, tokens, ether and gas; hashes inside a text are short, too."""
+    metrics = Run(tuple(happy())).metrics()
+    table = readable(metrics).set_index(["group", "name"])
+    assert "30.15 bp" == table.p50["cost", "against mid"]
+    assert "0.301504 EURC" == table.p50["cost", "above mid"]
+    assert "100 YPS" == table.total["seller", "delivered"]
+    assert "0.0002646" in table.total["seller", "gas"]
+    assert table.total["seller", "gas"].endswith(" ETH")
+    assert "778,531 gas" == table.p99["gas", "per settlement"]
+    assert table.p50["latency", "final"].endswith(".000 s")
+    text = f"seller/settlement/{'0x' + 'ab' * 32}"
+    assert "seller/settlement/0xabab…abab" == readable(pd.DataFrame({"x": [text]})).x[0]

@@ -312,6 +312,79 @@ class BalanceObserved(Event):
     amount: int
 
 
+# --- Payouts --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditsEarned(Event):
+    """A user's balance grew. The subject is the ledger's transfer."""
+
+    user_id: str
+    credits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutRequested(Event):
+    """`units`: base units of `asset` that these credits are worth; `key`: its idempotency key."""
+
+    user_id: str
+    key: str
+    address: str
+    credits: int
+    units: int
+    asset: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutHeld(Event):
+    """The credits are set aside: nobody can spend them twice."""
+
+    hold: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutApproved(Event):
+    """It may be sent. `by`: `rules`, or a person."""
+
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutSent(Event):
+    """It has a nonce and signed bytes, stored together with this fact."""
+
+    signer: str
+    nonce: int
+    tx: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutPaid(Event):
+    """In a final block: status, transfer and amount are what was owed. The credits are spent."""
+
+    tx: str
+    units: int
+    gas_wei: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutRefunded(Event):
+    """In a final block: its nonce is used, and nothing was paid. The credits are back."""
+
+    tx: str
+    reason: str
+    gas_wei: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutCancelled(Event):
+    """Taken back before it was signed, or by a no-op of the same nonce. The credits are back."""
+
+    tx: str
+    reason: str
+    gas_wei: int
+
+
 # --- Reading and writing --------------------------------------------------------------------------
 
 

@@ -5,13 +5,14 @@ For display alone. What is computed with comes from `Run`'s own frames.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from workbench.charts.picture import short
-from workbench.core.money import EURC, USDC, YPS, Amount, Token
+from workbench.core.money import EURC, USDC, YPS, Amount, Token, format_units
 
 TOKENS: Mapping[str, Token] = {
     "asset_amount": YPS,
@@ -22,6 +23,7 @@ TOKENS: Mapping[str, Token] = {
 }
 """Columns of base units, and of which token."""
 BY_SYMBOL = {token.symbol: token for token in (USDC, EURC, YPS)}
+LONG_HEX = re.compile(r"0x[0-9a-fA-F]{16,}")
 MOMENTS = ("at_ms", "start_ms", "end_ms")
 """Columns of Unix milliseconds; all others in `_ms` are durations."""
 
@@ -29,16 +31,18 @@ MOMENTS = ("at_ms", "start_ms", "end_ms")
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
     """The same rows as text: `110 USDC`, `0x6800…cb18`, `00:00:24.000`; missing is empty.
 
-    A time of day is in UTC, and its column loses the `_ms`; a row's own `token` names the unit of
-    `before`, `after` and `change`.
+    A time of day is in UTC, and its column loses the `_ms`. A row's own `token` names the unit of
+    `before`, `after` and `change`, and its own `unit` that of percentiles and total.
     """
     columns: dict[str, pd.Series[Any]] = {}
     for name in map(str, frame.columns):
         # As objects: integers that may be missing stay integers.
         columns[_heading(name)] = frame[name].astype(object).map(_or_empty(_writer(name)))
-    if "token" in frame:
-        for name in ("before", "after", "change"):
-            columns[name] = frame.apply(_of_row(name), axis=1)
+    for key, names in (("token", BALANCES), ("unit", FIGURES)):
+        for name in names if key in frame else ():
+            pairs = zip(frame[name].astype(object), frame[key], strict=True)
+            columns[name] = pd.Series([_or_empty(_in(unit))(value) for value, unit in pairs],
+                                      index=frame.index, dtype=object)  # fmt: skip
     return pd.DataFrame(columns, index=frame.index, dtype=object)
 
 
@@ -77,7 +81,7 @@ def _moment(ms: Any) -> str:
 
 def _plain(value: Any) -> str:
     if isinstance(value, str):
-        return short(value) if value.startswith("0x") else value
+        return LONG_HEX.sub(lambda found: short(found[0]), value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -87,9 +91,18 @@ def _plain(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _of_row(name: str) -> Callable[[Any], str]:
-    def write(row: Any) -> str:
-        token = BY_SYMBOL.get(row["token"])
-        return amount(int(row[name]), token) if token else _plain(row[name])
+def _in(unit: str) -> Callable[[Any], str]:
+    """How a figure of this unit is written."""
+    if unit in BY_SYMBOL:
+        return lambda units: amount(int(units), BY_SYMBOL[unit])
+    return UNITS.get(unit, _plain)
 
-    return write
+
+UNITS: dict[str, Callable[[Any], str]] = {
+    "ms": lambda ms: f"{int(ms) / 1000:,.3f} s",
+    "pips": lambda pips: f"{int(pips) / 100:,.2f} bp",
+    "wei": lambda wei: f"{format_units(int(wei), 18)} ETH",
+    "gas": lambda gas: f"{int(gas):,} gas",
+}
+BALANCES = ("before", "after", "change")
+FIGURES = ("p50", "p90", "p99", "total")
