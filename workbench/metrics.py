@@ -1,8 +1,8 @@
 """Facts in, figures out: what a run of many settlements comes to.
 
 All integers, exactly (in columns of objects, where 64 bits might not do): amounts in base units,
-times in milliseconds, prices in `pips`, which are 1/100 of a basis point. Percentiles are of the nearest rank, so each is a value that occurred.
-Facts of orphaned blocks do not count.
+times in milliseconds, prices in `pips`, which are 1/100 of a basis point. Percentiles are of the
+nearest rank, so each is a value that occurred. Facts of orphaned blocks do not count.
 """
 
 from __future__ import annotations
