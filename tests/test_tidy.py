@@ -221,7 +221,7 @@ def determinism_problems(module: Module) -> list[str]:
         for name in names:
             chance = name.partition(".")[0] == "random" and name != "random.Random"
             if name.partition(".")[0] in OUTSIDE or (chance and module.name not in SEEDED):
-                problems.append(f"{module.name}:{node.lineno} imports {name}")
+                problems.append(f"{module.name} imports {name}")
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Random", "os.urandom"):
             problems.append(f"{module.name}:{node.lineno} calls {ast.unparse(node.func)}()")
     return problems
