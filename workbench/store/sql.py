@@ -7,8 +7,8 @@ Building a statement anew costs a hundred times what SQLite needs to execute it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -416,11 +416,13 @@ class SqlStore:
         self._engine = _engine(url)
         self.dialect = self._engine.dialect.name
         self._errors = (exc.DBAPIError, self._engine.dialect.loaded_dbapi.Error)
-        with self._mapped():
+        try:
             metadata.create_all(self._engine)
             # One for good: units never overlap, and each would otherwise wait for the pool's.
             self.connection: Any = self._engine.raw_connection()
             self.cursor: Any = self.connection.cursor()
+        except self._errors as why:
+            raise self._refusal(why) from why
 
     def unit(self) -> SqlUnit:
         return SqlUnit(self)
@@ -431,9 +433,11 @@ class SqlStore:
                 f"two units of work overlap on {self.url}.",
                 hint="Inside a unit, await nothing but the unit.",
             )
-        with self._mapped():
+        try:
             # IMMEDIATE: two writers meet here, and not at their commits.
             self.cursor.execute("BEGIN IMMEDIATE" if self.dialect == "sqlite" else "BEGIN")
+        except self._errors as why:
+            raise self._refusal(why) from why
         self._busy = True
 
     def _end(self, unit: SqlUnit, error: BaseException | None) -> None:
@@ -442,9 +446,10 @@ class SqlStore:
             if error is None:
                 if unit.changed:
                     self.before_commit()
-                with self._mapped():
-                    self.cursor.execute("COMMIT")
+                self.cursor.execute("COMMIT")
                 committed = True
+        except self._errors as why:
+            raise self._refusal(why) from why
         finally:
             if not committed:
                 with suppress(*self._errors):
@@ -455,13 +460,6 @@ class SqlStore:
         if committed and unit.changed:
             self._commits += 1
             self.after_commit()
-
-    @contextmanager
-    def _mapped(self) -> Iterator[None]:
-        try:
-            yield
-        except self._errors as why:
-            raise self._refusal(why) from why
 
     def _refusal(self, why: BaseException) -> StoreError:
         return StoreError(
@@ -474,9 +472,11 @@ class SqlStore:
         """Our own commits, and what the database says of those by others."""
         if self.dialect != "sqlite":
             return object()
-        with self._mapped():
+        try:
             self.cursor.execute("PRAGMA data_version")
-            return self._commits, self.cursor.fetchone()[0]
+        except self._errors as why:
+            raise self._refusal(why) from why
+        return self._commits, self.cursor.fetchone()[0]
 
     def read(self, line: str) -> Event:
         """The fact of a line: equal lines are equal facts, whichever database they are from."""
