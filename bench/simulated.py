@@ -22,11 +22,12 @@ from bench.common import Round, arguments, deployers_nonce, measured, mints, rec
 from workbench import World, simulated
 from workbench.chain.signer import KeySigner
 from workbench.services.buyer import Buyer, Purchase
-from workbench.world import BLOCK_TIME_S, SELLER_URL
+from workbench.world import SELLER_URL
 
 AMOUNT = 10**18
 EURC_EACH = 10**8
 MINTS_PER_BLOCK = 200
+BLOCK_TIME_S = 1
 BLOCK_GAS = 150_000_000
 """A settlement takes 0.6 million in four transactions: with 30 million, 50 would fill a block."""
 

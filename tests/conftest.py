@@ -31,7 +31,13 @@ LONG = (
     "test_howtos.py",
     "test_crashes.py",
     "01_quickstart.ipynb",
+    "02_run.ipynb",
+    "04_scenario.ipynb",
+    "test_papers.py",
     "test_cli.py",
+    "test_byhand.py",
+    "test_offers.py",
+    "test_served_idle.py",
     "test_deploy_command.py",
     "test_fork.py",
 )

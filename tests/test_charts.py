@@ -15,8 +15,15 @@ from matplotlib.text import Text
 
 from tests import facts as told
 from tests.browser import CHROMIUM, MISSING, Browser
-from workbench import charts
-from workbench.charts.picture import COLOURS, MOST_LANES, SLOWEST, UNFINISHED, picture
+from workbench import charts, metrics
+from workbench.charts.picture import (
+    COLOURS,
+    MOST_LANES,
+    SLOWEST,
+    UNFINISHED,
+    picture,
+    seconds_text,
+)
 from workbench.core import events as ev
 from workbench.frames import STAGES, events_frame, timeline_frame
 
@@ -228,3 +235,75 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
         assert page.eval("document.getElementById('tip').hidden")
         assert page.errors == []
         assert {url.split(":")[0] for url in page.requests} <= {"file", "data"}
+
+
+# --- Many settlements -----------------------------------------------------------------------------
+
+
+def of_many(facts: list[ev.Event]) -> dict[str, Figure]:
+    """Each chart of a run, by its name."""
+    ends, faults = metrics.ends_frame(facts), metrics.faults_frame(facts)
+    swaps, market = metrics.swaps_frame(facts), metrics.market_frame(facts)
+    return {
+        "latency": charts.latency(timeline_frame(facts)),
+        "outcomes": charts.outcomes(ends, faults),
+        "prices": charts.prices(swaps, market),
+    }
+
+
+def fault(site: str, at_ms: int) -> ev.Event:
+    return ev.FaultInjected(
+        subject="", at_ms=at_ms, source="simulator", site=site, target="x", parameter=0
+    )
+
+
+def moved(rate_e8: int, at_ms: int) -> ev.Event:
+    return ev.MarketMoved(subject="", at_ms=at_ms, source="simulator", usdc_per_eurc_e8=rate_e8)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 60, 300])
+def test_charts_of_any_number(count: int) -> None:
+    """With and without faults and a market; each gives a PNG."""
+    facts = told.journal(count)
+    around = [fault("http.cut", told.GENESIS_MS + 5), moved(111_000_000, told.GENESIS_MS)]
+    for figure in (*of_many(facts).values(), *of_many([*around, *facts]).values()):
+        png = charts.figure_png(figure)
+        assert png.startswith(b"\x89PNG")
+        assert len(png) < 400_000
+
+
+def test_charts_of_many_give_the_same_bytes() -> None:
+    """No date, no chance."""
+    facts = [*told.journal(30), fault("http.cut", told.GENESIS_MS + 5)]
+    for name, figure in of_many(facts).items():
+        assert charts.figure_png(figure) == charts.figure_png(of_many(facts)[name]), name
+
+
+def test_charts_of_many_say_what_they_count() -> None:
+    """Stages with their percentiles, outcomes and faults with their numbers."""
+    facts = told.journal(30)
+    frame, ends = timeline_frame(facts), metrics.ends_frame(facts)
+    figures = of_many([*facts, fault("chain.reorg", told.GENESIS_MS + 5)])
+    times = metrics.stage_times(frame)
+    assert set(times) | {"count", "p50", "p90", "p99"} <= words(figures["latency"])
+    shown = {seconds_text(metrics.percentile(v, 90) / 1000) for v in times.values()}
+    assert shown <= words(figures["latency"])
+    counts = ends.outcome.value_counts()
+    assert {f"{name}  {n}" for name, n in counts.items()} <= words(figures["outcomes"])
+    assert {"chain.reorg", "1"} <= words(figures["outcomes"])
+    assert {"reference", "paid"} <= words(figures["prices"])
+    assert "market" not in words(figures["prices"]), "nobody said where the market was"
+
+
+def test_every_end_and_every_swap_is_drawn() -> None:
+    """Bars add up to the settlements that ended; a dot for each swap, and one for its cost."""
+    facts = told.journal(40)
+    figures = of_many(facts)
+    (above,) = figures["outcomes"].axes
+    heights = [p.get_height() for c in above.containers for p in c]
+    assert len(metrics.ends_frame(facts)) == sum(heights)
+    swaps = metrics.swaps_frame(facts)
+    rates, costs = figures["prices"].axes
+    dots = [line for line in rates.get_lines() if line.get_marker() == "o"]
+    assert [len(swaps)] == [len(line.get_xdata()) for line in dots]  # type: ignore[arg-type]
+    assert len(swaps) == len(costs.get_lines()[0].get_xdata())  # type: ignore[arg-type]

@@ -17,8 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import psutil
 import pytest
+
+from workbench import cli
+from workbench.core.errors import NotebookFailed
+from workbench.notebook import papers
 
 WORKBENCH = str(Path(sys.executable).with_name("workbench"))
 CLEAN = {k: v for k, v in os.environ.items() if not k.startswith(("SELLER_", "TRACKER_"))}
@@ -115,6 +120,54 @@ def test_demo_settles_and_keeps_the_run(tmp_path: Path) -> None:
     page = (folder / "timeline.html").read_text()
     assert told["settlement_id"] in page
     assert 'src="http' not in page
+    paper = nbformat.read(tmp_path / told["notebook"], 4)  # type: ignore[no-untyped-call]
+    assert (folder / "run.ipynb") == tmp_path / told["notebook"]
+    assert {"run_dir": "."} == paper.metadata.papermill.parameters
+    assert told["settlement_id"][:6] in str(paper.cells)
+    assert str(tmp_path) not in str(paper)
+
+
+class Failing:
+    """A kernel that could not be."""
+
+    def __init__(self, at: str) -> None:
+        self.at, self.closed = at, False
+
+    def begin(self, *_: Any, **__: Any) -> None:
+        if self.at == "begin":
+            raise NotebookFailed("the process is gone.")
+
+    def finish(self) -> Path:
+        raise NotebookFailed("cell 3 ended in ValueError: x.", hint="Open it.")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("at", ["begin", "finish"])
+def test_a_notebook_that_cannot_be_made_is_a_line(
+    at: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run is there all the same: no error, no stack trace, and why."""
+    kernel = Failing(at)
+    monkeypatch.setattr(papers, "Kernel", lambda: kernel)
+    with cli._Paper(wanted=True) as paper:
+        paper.warm_up()
+        paper.begin(Path("runs/x"))
+    assert (None, True) == (paper.path, kernel.closed)
+    told = capsys.readouterr().err
+    assert told.startswith("     no notebook: ")
+    assert 1 == told.count("\n")
+
+
+def test_no_notebook_means_no_kernel() -> None:
+    """`--no-notebook`, and a run that stopped before anything was served."""
+    with cli._Paper(wanted=False) as paper:
+        paper.warm_up()
+        paper.begin(Path("runs/x"))
+        assert paper._kernel is None
+    with pytest.raises(ValueError), cli._Paper(wanted=True):
+        raise ValueError
 
 
 def test_up_describes_a_world_that_can_be_used(up: Running) -> None:

@@ -2,7 +2,7 @@
 
 `simulated()` makes a `World`: a real chain with the real contracts, and seller, facilitator,
 tracker and buyer as they are served elsewhere, on virtual time. `fork(url)` makes the same on top
-of somebody else's chain.
+of somebody else's chain. `Experiment(load_scenario(file)).run()` plays a whole market.
 """
 
 from __future__ import annotations
@@ -12,19 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workbench.app import fork, simulated
+    from workbench.experiment import Experiment
     from workbench.run import Run
+    from workbench.scenario import load as load_scenario
     from workbench.world import Snapshot, World
 
-__all__ = ["Run", "Snapshot", "World", "fork", "simulated"]
+__all__ = ["Experiment", "Run", "Snapshot", "World", "fork", "load_scenario", "simulated"]
 # A library is quiet unless its user asks: the commands do, a notebook may.
 logging.getLogger("workbench").addHandler(logging.NullHandler())
 
 _HOME = {"simulated": "workbench.app", "World": "workbench.world", "Run": "workbench.run"}
 _HOME |= {"Snapshot": "workbench.world", "fork": "workbench.app"}
+_HOME |= {"Experiment": "workbench.experiment"}
 
 
 def __getattr__(name: str) -> Any:
     """Loaded when asked for: `import workbench` stays instant."""
+    if name == "load_scenario":
+        from workbench.scenario import load
+
+        return load
     if name not in _HOME:
         raise AttributeError(f"workbench has no {name!r}")
     from importlib import import_module

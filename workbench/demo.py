@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from workbench.chain.anvil import DEFAULT_CHAIN_ID
 from workbench.core import audit
@@ -22,6 +22,16 @@ from workbench.wiring import address_of_key, audit_world, balances
 
 Progress = Callable[[str], None]
 SETTLE_DOWN_S = 60.0
+
+
+class Beside(Protocol):
+    """Work of another process, done while the demo mostly waits for blocks."""
+
+    def warm_up(self) -> None:
+        """Everything is served: from now on a busy machine delays nothing."""
+
+    def begin(self, run_dir: Path) -> None:
+        """The run's facts are kept there."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +57,15 @@ class Outcome:
 
 
 def run_demo(
-    asset_amount: int, *, runs: Path, auto_ports: bool, progress: Progress, settings: Settings
+    asset_amount: int,
+    *,
+    runs: Path,
+    auto_ports: bool,
+    progress: Progress,
+    settings: Settings,
+    beside: Beside | None = None,
 ) -> Outcome:
-    """Boot, deploy, serve, buy, reconcile, keep.
+    """Boot, deploy, serve, buy, reconcile, keep; `beside`: what else can be done meanwhile.
 
     Raises SettlementError when it was not executed, ConservationBroken when a balance is off by
     one base unit, and whatever stopped the way there.
@@ -59,18 +75,24 @@ def run_demo(
     data = Path(tempfile.mkdtemp(prefix="workbench-demo-"))
     try:
         world = LocalWorld(node, deployment, data, settings, auto_ports=auto_ports)
-        return asyncio.run(_serve_and_buy(world, asset_amount, runs, progress))
+        return asyncio.run(_serve_and_buy(world, asset_amount, runs, progress, beside))
     finally:
         node.stop()
         shutil.rmtree(data, ignore_errors=True)
 
 
 async def _serve_and_buy(
-    world: LocalWorld, asset_amount: int, runs: Path, progress: Progress
+    world: LocalWorld,
+    asset_amount: int,
+    runs: Path,
+    progress: Progress,
+    beside: Beside | None,
 ) -> Outcome:
     async with world:
         urls = "   ".join(f"{name} {server.url}" for name, server in world.servers.items())
         progress(f"2/5  serving: {urls}")
+        if beside is not None:
+            beside.warm_up()
         wiring = world.wiring
         chain = wiring.chain("demo")
         accounts = {
@@ -92,12 +114,15 @@ async def _serve_and_buy(
         await audit_world(chain, tuple(settlements.values()))
         seen = tuple(audit.Balance(*key, before[key], after[key]) for key in before)
     run = Run(tuple(facts), seen, purchase, world.deployment.chain_id)
-    return _conclude(run, settlement, runs, progress)
+    run_dir = _keep(run, runs, beside)
+    progress(f"5/5  kept in {run_dir}")
+    _judge(run, settlement, run_dir)
+    return Outcome(run, run_dir)
 
 
 async def _final_facts(world: LocalWorld, settlement_id: str) -> list[Event]:
     """All facts, once the tracker knows the end as final: delivered, or refunded and mined."""
-    clock, store = world.wiring.clock, world.stores["tracker"]
+    clock, store = world.wiring.clock("demo"), world.stores["tracker"]
     limit = clock.now_ms() + SETTLE_DOWN_S * 1000
     while clock.now_ms() < limit:
         async with store.unit() as unit:
@@ -109,14 +134,21 @@ async def _final_facts(world: LocalWorld, settlement_id: str) -> list[Event]:
     raise TransactionTimeout(f"the tracker did not see the end of {settlement_id}.")
 
 
-def _conclude(run: Run, settlement: Settlement, runs: Path, progress: Progress) -> Outcome:
-    """Keep the run, whatever it was; then say whether it was what it should be."""
-    run_dir = run.save(runs / f"demo-{run.name}")
-    progress(f"5/5  kept in {run_dir}")
+def _keep(run: Run, runs: Path, beside: Beside | None) -> Path:
+    """Keep the run, whatever it was."""
+    run_dir = runs / f"demo-{run.name}"
+    run.save_facts(run_dir)
+    if beside is not None:
+        beside.begin(run_dir)
+    run.save_views(run_dir)
+    return run_dir
+
+
+def _judge(run: Run, settlement: Settlement, run_dir: Path) -> None:
+    """Say whether it was what it should be."""
     if wrong := audit.reconcile(run.balances_seen, settlement):
         raise ConservationBroken("; ".join(wrong), run_dir=str(run_dir))
     if settlement.status != "executed":
         raise SettlementError(
             f"the settlement was {settlement.status}: {settlement.reason}.", run_dir=str(run_dir)
         )
-    return Outcome(run, run_dir)

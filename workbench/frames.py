@@ -80,7 +80,7 @@ def events_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
         }
         for fact in told
     ]
-    frame = _frame(rows, _EVENT_COLUMNS)
+    frame = typed(rows, _EVENT_COLUMNS)
     frame.index = pd.RangeIndex(1, len(frame) + 1, name="seq")
     return frame
 
@@ -147,7 +147,7 @@ def timeline_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
                     "gas": stage.gas,
                 }
             )
-    return _frame(rows, _TIMELINE_COLUMNS)
+    return typed(rows, _TIMELINE_COLUMNS)
 
 
 _TIMELINE_COLUMNS = {
@@ -194,7 +194,7 @@ def settlements_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
                 "blocks": blocks[-1] - blocks[0] if len(blocks) > 1 else None,
             }
         )
-    return _frame(rows, _SETTLEMENT_COLUMNS)
+    return typed(rows, _SETTLEMENT_COLUMNS)
 
 
 _SETTLEMENT_COLUMNS = {
@@ -306,7 +306,7 @@ def _stages(
     return tuple(result)
 
 
-def _frame(rows: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
+def typed(rows: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
     """A frame with exactly these columns, also for no rows.
 
     Built column by column: pandas would guess float for integers with holes, or for 10^20.

@@ -8,16 +8,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from workbench.core.audit import Balance
+from workbench.core.audit import INVARIANTS, Balance, reconcile, sometimes
 from workbench.core.errors import StoreError
-from workbench.core.events import Event, from_json, to_json
+from workbench.core.events import Event, InvariantBroken, from_json, to_json
+from workbench.core.review import review
+from workbench.core.settlement import merge
+from workbench.scenario import Scenario
 from workbench.services.buyer import Purchase
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-FORMAT = 1
+FORMAT = 2
 """Version of the run folder. A folder of another version is refused by name."""
 
 
@@ -25,13 +28,18 @@ FORMAT = 1
 class Run:
     """What happened: facts, and the tables and charts that are made of nothing else.
 
-    `purchase` is what this run is about, or None for everything in a world.
+    `purchase` is what this run is about, or None for everything in a world. `scenario` and `seed`
+    are what it was made from, where it was a scenario's; `settings` what the run was told beside.
     """
 
     events: tuple[Event, ...] = field(repr=False)
     balances_seen: tuple[Balance, ...] = field(repr=False, default=())
     purchase: Purchase | None = None
     chain_id: int = 0
+    scenario: Scenario | None = field(repr=False, default=None)
+    seed: int = 0
+    finished: bool = True
+    """False where the run was stopped before its end."""
 
     @property
     def settlement_id(self) -> str | None:
@@ -77,31 +85,146 @@ class Run:
     def _balance_rows(self) -> list[dict[str, Any]]:
         return [asdict(row) | {"change": row.change} for row in self.balances_seen]
 
+    def invariants(self) -> pd.DataFrame:
+        """One row an invariant: whether it holds for these facts and balances, and what does not.
+
+        First those of `core.review`, over the facts alone; the balances of a run about one
+        purchase are reconciled, too. Then, for a scenario, what its checker asked after each block.
+        """
+        import pandas as pd
+
+        found = review(self.events)
+        if self.purchase and self.balances_seen:
+            deal = merge(self.events)[self.purchase.settlement_id]
+            found["balances_reconcile"] = reconcile(self.balances_seen, deal)
+        for invariant in INVARIANTS if self.scenario else ():
+            found.setdefault(invariant.__name__, [])
+        for fact in self.events:
+            if isinstance(fact, InvariantBroken):
+                found.setdefault(fact.invariant, []).append(fact.message)
+        rows = [
+            {"invariant": name, "holds": not wrong, "problems": "; ".join(wrong)}
+            for name, wrong in found.items()
+        ]
+        return pd.DataFrame(rows)
+
     def chart(self) -> Chart:
         """The timeline as a picture."""
         from workbench import charts
 
         return Chart(charts.timeline(self.timeline(), self.facts))
 
+    def metrics(self) -> pd.DataFrame:
+        """One row a figure: outcomes, latency, cost, surplus, gas, results, faults, invariants.
+
+        See `metrics.metrics_frame`. The pool's fee is the scenario's.
+        """
+        from workbench import metrics
+
+        fee = self.scenario.market.lp_fee_pips if self.scenario else None
+        return metrics.metrics_frame(self.events, fee)
+
+    def swaps(self) -> pd.DataFrame:
+        """One row a swap in the pool: what it took, and its cost against the reference rate."""
+        from workbench import metrics
+
+        return metrics.swaps_frame(self.events)
+
+    def faults(self) -> pd.DataFrame:
+        """One row a fault that was injected."""
+        from workbench import metrics
+
+        return metrics.faults_frame(self.events)
+
+    def lanes(self) -> Chart:
+        """The settlements as lanes, without the facts below them."""
+        from workbench import charts
+
+        return Chart(charts.timeline(self.timeline()))
+
+    def latency_chart(self) -> Chart:
+        """How long each stage took, with percentiles."""
+        from workbench import charts
+
+        return Chart(charts.latency(self.timeline()))
+
+    def outcome_chart(self) -> Chart:
+        """When settlements ended, and how, over the faults."""
+        from workbench import charts, metrics
+
+        ends, faults = metrics.ends_frame(self.events), self.faults()
+        return Chart(charts.outcomes(ends, faults, origin_ms=self._origin_ms))
+
+    def price_chart(self) -> Chart:
+        """EUR/USD, the reference rate, and what was paid."""
+        from workbench import charts, metrics
+
+        market = metrics.market_frame(self.events)
+        return Chart(charts.prices(self.swaps(), market, origin_ms=self._origin_ms))
+
+    @property
+    def _origin_ms(self) -> int:
+        """When the first fact was: 0 of every chart's axis."""
+        return min((fact.at_ms for fact in self.events), default=0)
+
+    @property
+    def trace_hash(self) -> str:
+        """SHA-256 of `events.jsonl`: equal for the same scenario and seed, wherever it runs."""
+        return hashlib.sha256(self._journal().encode()).hexdigest()
+
     @property
     def name(self) -> str:
         """Twelve hex digits of what happened: equal facts, equal name."""
-        return hashlib.sha256(self._journal().encode()).hexdigest()[:12]
+        return self.trace_hash[:12]
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How many settlements ended how, by status."""
+        counts: dict[str, int] = {}
+        for settlement in merge(self.events).values():
+            counts[settlement.status] = counts.get(settlement.status, 0) + 1
+        return dict(sorted(counts.items()))
+
+    @property
+    def invariants_broken(self) -> dict[str, int]:
+        """How often each invariant was found broken; empty for a sound run."""
+        counts: dict[str, int] = {}
+        for fact in self.events:
+            if isinstance(fact, InvariantBroken):
+                counts[fact.invariant] = counts.get(fact.invariant, 0) + 1
+        return counts
+
+    @property
+    def sometimes(self) -> dict[str, int]:
+        """How often each rare path was taken; a run that never took one has not tested it."""
+        return sometimes(self.events)
 
     def _journal(self) -> str:
         return "".join(f"{to_json(fact)}\n" for fact in self.events)
 
     def save(self, folder: Path | str) -> Path:
         """Write the run folder: facts (JSON lines, Parquet), balances, chart (HTML, PNG)."""
-        from workbench.charts import timeline_html
+        self.save_facts(folder)
+        self.save_views(folder)
+        return Path(folder)
 
+    def save_facts(self, folder: Path | str) -> None:
+        """What `load` reads: all there is to know."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         about: dict[str, Any] = {"format": FORMAT, "chain_id": self.chain_id}
         about |= {"purchase": asdict(self.purchase) if self.purchase else None}
+        about |= {"seed": self.seed, "finished": self.finished, "trace_hash": self.trace_hash}
+        about |= {"scenario": self.scenario.to_json() if self.scenario else None}
         (folder / "events.jsonl").write_text(self._journal())
         (folder / "run.json").write_text(json.dumps(about, indent=1))
         (folder / "balances.json").write_text(json.dumps(self._balance_rows(), indent=1))
+
+    def save_views(self, folder: Path | str) -> None:
+        """What others read: the facts as a table, the chart as picture and page."""
+        from workbench.charts import timeline_html
+
+        folder = Path(folder)
         self._write_parquet(folder / "events.parquet")
         meta = {"chain id": self.chain_id, "balances": self._balance_rows()}
         if self.settlement_id:
@@ -109,7 +232,6 @@ class Run:
         title = f"Settlement {self.settlement_id[:10]}…" if self.settlement_id else ""
         (folder / "timeline.html").write_text(timeline_html(self.events, title, meta))
         (folder / "timeline.png").write_bytes(self.chart()._repr_png_())
-        return folder
 
     def _write_parquet(self, path: Path) -> None:
         """Facts as a table; the members of each kind as JSON text, where integers are exact."""
@@ -132,12 +254,21 @@ class Run:
             )
         try:
             purchase = Purchase(**about["purchase"]) if about["purchase"] else None
+            scenario = Scenario.from_json(about["scenario"]) if about["scenario"] else None
             rows = [{k: v for k, v in row.items() if k != "change"}
                     for row in _read(folder / "balances.json")]  # fmt: skip
             balances = tuple(Balance(**row) for row in rows)
         except (TypeError, KeyError, AttributeError) as why:
             raise _damaged(folder / "balances.json or run.json") from why
-        return cls(_events(folder / "events.jsonl"), balances, purchase, about["chain_id"])
+        return cls(
+            _events(folder / "events.jsonl"),
+            balances,
+            purchase,
+            about["chain_id"],
+            scenario,
+            about["seed"],
+            about["finished"],
+        )
 
 
 @dataclass(frozen=True)

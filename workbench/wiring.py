@@ -10,6 +10,9 @@ from importlib.resources import files
 from typing import Any
 
 from workbench.chain.contracts import EvmChain
+from workbench.chain.guard import PaymentSigner
+from workbench.chain.payments import EvmPayments
+from workbench.chain.quarantine import Quarantine
 from workbench.chain.rpc import Rpc
 from workbench.chain.sender import SlotSender
 from workbench.chain.signer import KeySigner
@@ -19,10 +22,14 @@ from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Clock, Http, Randomness
 from workbench.core.pricing import Price
 from workbench.core.settlement import Settlement
-from workbench.services.buyer import Buyer, BuyerRules, FixedRate, HookRate
+from workbench.services.buyer import Buyer, BuyerRules
 from workbench.services.facilitator import Facilitator, FacilitatorRules
+from workbench.services.payout_http import PayoutsService
+from workbench.services.payouts import PayoutRules, Payouts
+from workbench.services.rates import FixedPrice, FixedRate, HookRate, PriceSource, RateSource
 from workbench.services.seller import Seller, SellerRules
 from workbench.services.tracker import Tracker
+from workbench.store.ledger import LedgerStore
 from workbench.store.sql import SqlStore
 
 
@@ -34,6 +41,7 @@ class Keys:
     seller: str = field(repr=False)
     facilitator: str = field(repr=False)
     keeper: str | None = field(default=None, repr=False)
+    payer: str | None = field(default=None, repr=False)
 
 
 class SystemRandomness:
@@ -44,21 +52,13 @@ class SystemRandomness:
 
 
 class SeededRandomness:
-    """The same tokens for the same seed. `state` can be kept and put back."""
+    """The same tokens for the same generator."""
 
-    def __init__(self, seed: int) -> None:
-        self._random = _random.Random(seed)  # noqa: S311 - repeatable on purpose
+    def __init__(self, generator: _random.Random) -> None:
+        self._random = generator
 
     def token(self) -> str:
         return "0x" + self._random.randbytes(32).hex()
-
-    @property
-    def state(self) -> Any:
-        return self._random.getstate()
-
-    @state.setter
-    def state(self, state: Any) -> None:
-        self._random.setstate(state)
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,45 @@ class Rules:
     swap_window_s: int = 600
     finality_timeout_s: int = 600
     poll_s: float = 0.5
+    facilitator_poll_s: float | None = None
+    keeper_every_s: int = 60
     sign_permits: bool = True
+
+
+WEI_PER_CREDIT = 10**15
+"""The seed's default: 0.001 of the native currency. It is meant for wei, and for nothing else."""
+
+
+@dataclass(frozen=True)
+class Credits:
+    """What a person may set about payouts. `units_per_credit`: None for the default."""
+
+    token: str | None = None
+    decimals: int | None = None
+    units_per_credit: int | None = None
+    api_key: str | None = field(default=None, repr=False)
+    daily_user: int | None = None
+    daily_address: int | None = None
+    daily_wallet: int | None = None
+    approve_above: int | None = None
+    reconcile_s: float = 3_600.0
+
+
+STORES: dict[str, type[SqlStore]] = {"payouts": LedgerStore}
+"""The services whose database holds more than a journal and slots."""
+
+
+def store_for(name: str, url: str = "sqlite://") -> SqlStore:
+    """The database of a service."""
+    return STORES.get(name, SqlStore)(url)
 
 
 @dataclass
 class Wiring:
-    """One chain and the makers of everything a service needs. `rpc(name)`, `store(name)`."""
+    """One chain and the makers of everything a service needs.
+
+    `rpc`, `store`, `clock` and `http` give a service, by its name, what is its own.
+    """
 
     chain_id: int
     addresses: Addresses
@@ -89,11 +122,15 @@ class Wiring:
     rules: Rules
     rpc: Callable[[str], Rpc]
     store: Callable[[str], SqlStore]
-    clock: Clock
-    http: Http
+    clock: Callable[[str], Clock]
+    http: Callable[[str], Http]
     random: Randomness
     seller_url: str
     facilitator_url: str
+    market: RateSource | None = None
+    """EUR/USD outside the pool, where there is such a market: the keeper follows it."""
+    prices: PriceSource | None = None
+    credits: Credits = field(default_factory=Credits)
 
     def chain(self, name: str) -> EvmChain:
         return EvmChain(self.rpc(name), self.chain_id, self.addresses)
@@ -103,7 +140,7 @@ class Wiring:
             self.rpc(name),
             KeySigner(key),
             store,
-            self.clock,
+            self.clock(name),
             chain_id=self.chain_id,
             source=name,
             finality=self.rules.finality,
@@ -111,7 +148,7 @@ class Wiring:
 
     def _watcher(self, name: str, store: SqlStore) -> LogWatcher:
         at = (self.addresses.vault, self.addresses.hook)
-        return LogWatcher(self.rpc(name), store, self.clock, at, self.start_block)
+        return LogWatcher(self.rpc(name), store, self.clock(name), at, self.start_block)
 
     def seller(self) -> Seller:
         store, rules = self.store("seller"), self.rules
@@ -121,12 +158,12 @@ class Wiring:
             sender=self._sender("seller", self.keys.seller, store),
             watcher=self._watcher("seller", store),
             store=store,
-            clock=self.clock,
-            http=self.http,
+            clock=self.clock("seller"),
+            http=self.http("seller"),
             random=self.random,
             facilitator_url=self.facilitator_url,
+            prices=self.prices or FixedPrice(rules.price),
             rules=SellerRules(
-                price=rules.price,
                 finality=rules.finality,
                 quote_lifetime_s=rules.quote_lifetime_s,
                 swap_window_s=rules.swap_window_s,
@@ -145,12 +182,14 @@ class Wiring:
             sender=self._sender("facilitator", self.keys.facilitator, store),
             watcher=self._watcher("facilitator", store),
             store=store,
-            clock=self.clock,
+            clock=self.clock("facilitator"),
             rules=FacilitatorRules(
                 finality=finality,
-                poll_s=self.rules.poll_s,
+                poll_s=self.rules.facilitator_poll_s or self.rules.poll_s,
                 finality_timeout_s=self.rules.finality_timeout_s,
+                keeper_every_s=self.rules.keeper_every_s,
             ),
+            market=self.market,
             keeper=self._sender("facilitator", keeper, store) if keeper else None,
         )
 
@@ -160,24 +199,71 @@ class Wiring:
             chain=self.chain("tracker"),
             watcher=self._watcher("tracker", store),
             store=store,
-            clock=self.clock,
-            http=self.http,
+            clock=self.clock("tracker"),
+            http=self.http("tracker"),
             peers={"seller": self.seller_url, "facilitator": self.facilitator_url},
             finality=self.rules.finality,
             page=files("workbench.web").joinpath("static/tracker.html").read_bytes(),
             poll_s=self.rules.poll_s,
         )
 
-    def buyer(self, key: str | None = None) -> Buyer:
+    def payouts(self) -> PayoutsService:
+        """It looks at node and token before its first round, or when it is asked to `check`."""
+        store, key = self.store("payouts"), self.keys.payer
+        assert isinstance(store, LedgerStore)
+        assert key is not None
+        rpc, credits_, finality = self.rpc("payouts"), self.credits, self.rules.finality
+        signer = PaymentSigner(key, chain_id=self.chain_id, token=credits_.token)
+        payments = EvmPayments(
+            rpc,
+            signer,
+            chain_id=self.chain_id,
+            token=credits_.token,
+            decimals=credits_.decimals,
+            finality=finality,
+        )
+        known: dict[str, Any] = {"chain_id": self.chain_id, "source": "payouts"}
+        clock = self.clock("payouts")
+        nonces = Quarantine(clock, address=signer.address, **known)
+        sender = SlotSender(rpc, signer, store, clock, finality=finality, nonces=nonces, **known)
+        payouts = Payouts(
+            store=store,
+            sender=sender,
+            payments=payments,
+            clock=clock,
+            random=self.random,
+            rules=payout_rules(credits_, self.chain_id, self.rules.poll_s),
+        )
+        return PayoutsService(payouts)
+
+    def buyer(self, key: str | None = None, rules: BuyerRules | None = None) -> Buyer:
+        """`key` and `rules`: another buyer's than the settings'."""
         chain, own = self.chain("buyer"), self.rules.own_rate_e8
+        rates = self.market or (FixedRate(own) if own is not None else HookRate(chain))
         return Buyer(
             chain=chain,
             signer=KeySigner(key or self.keys.buyer),
-            http=self.http,
-            clock=self.clock,
-            rates=FixedRate(own) if own is not None else HookRate(chain),
-            rules=buyer_rules(self.rules),
+            http=self.http("buyer"),
+            clock=self.clock("buyer"),
+            rates=rates,
+            rules=rules or buyer_rules(self.rules),
         )
+
+
+def payout_rules(credits_: Credits, chain_id: int, poll_s: float) -> PayoutRules:
+    """The payout service's share of the rules."""
+    return PayoutRules(
+        chain_id=chain_id,
+        units_per_credit=credits_.units_per_credit or WEI_PER_CREDIT,
+        are_units_meant=credits_.units_per_credit is not None,
+        poll_s=poll_s,
+        api_key=credits_.api_key,
+        daily_user=credits_.daily_user,
+        daily_address=credits_.daily_address,
+        daily_wallet=credits_.daily_wallet,
+        approve_above=credits_.approve_above,
+        reconcile_s=credits_.reconcile_s,
+    )
 
 
 def buyer_rules(rules: Rules) -> BuyerRules:

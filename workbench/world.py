@@ -8,25 +8,33 @@ runs one in the main thread (agreement 1). Time passes during calls, never betwe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import heapq
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from workbench.chain.anvil import Anvil
 from workbench.chain.deploy import Deployment
 from workbench.chain.rpc import CachedRpc, Rpc
 from workbench.core.audit import Balance
-from workbench.core.errors import InvalidAmount, WorkbenchError
+from workbench.core.errors import InvalidAmount
 from workbench.core.events import Event
 from workbench.core.money import YPS, parse_decimal
-from workbench.core.ports import Addresses, Request, Response, Service
+from workbench.core.ports import Addresses, Http, Request, Response, Service
 from workbench.core.settlement import Settlement, merge
 from workbench.run import Run
+from workbench.scenario import FAULT_SITES, Chain, Fault
 from workbench.services.buyer import Buyer
-from workbench.sim.http import InProcessHttp
-from workbench.sim.loop import VirtualClock, VirtualLoop
-from workbench.store.sql import SqlStore
+from workbench.services.rates import PriceSource, RateSource
+from workbench.sim.crashes import Crashes
+from workbench.sim.dice import Dice
+from workbench.sim.faults import Crashed, Faults
+from workbench.sim.http import InProcessHttp, ShakyHttp
+from workbench.sim.loop import SkewedClock, VirtualClock, VirtualLoop
+from workbench.sim.miner import Miner
+from workbench.sim.rpc import Mempool, ShakyRpc
 from workbench.wiring import (
     Keys,
     Rules,
@@ -35,16 +43,30 @@ from workbench.wiring import (
     address_of_key,
     audit_world,
     balances,
+    store_for,
 )
 
-if TYPE_CHECKING:
-    pass
-
 T = TypeVar("T")
-BLOCK_TIME_S = 1
-BASE_FEE_WEI = 10**9
 SELLER_URL, FACILITATOR_URL = "http://seller", "http://facilitator"
-SERVICES = ("seller", "facilitator", "tracker")
+SERVICES = ("seller", "facilitator", "tracker", "payouts")
+HTTP_SITES = [site for site in FAULT_SITES if site.startswith("http.")]
+RPC_SITES = [site for site in FAULT_SITES if site.startswith(("rpc.", "tx."))]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How it is to live in a world: the chain's pace and fees, latencies, faults, the market.
+
+    `slow_ms`: how long a host takes to answer. `market`: EUR/USD outside the pool; the keeper and
+    the buyers look there. `on_launch` gets each service, by name, before it starts.
+    """
+
+    chain: Chain = field(default_factory=Chain)
+    faults: tuple[Fault, ...] = ()
+    slow_ms: dict[str, int] = field(default_factory=dict)
+    market: RateSource | None = None
+    prices: PriceSource | None = None
+    on_launch: Callable[[str, Service], None] = lambda name, service: None
 
 
 @dataclass(frozen=True)
@@ -55,7 +77,9 @@ class Snapshot:
     chain: str
     stores: dict[str, bytes] = field(repr=False)
     seconds: float
-    randomness: Any = field(repr=False)
+    chance: Any = field(repr=False)
+    mempool: Any = field(repr=False)
+    told: int
 
     def restore(self) -> None:
         """Take the world back here. Can be done as often as one likes."""
@@ -73,21 +97,35 @@ class World:
         keys: Keys,
         rules: Rules,
         seed: int,
+        conditions: Conditions | None = None,
     ) -> None:
         self.node, self.deployment, self.seed = node, deployment, seed
+        self.conditions = conditions or Conditions()
         self._addresses, self._keys, self._rules = addresses, keys, rules
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="world")
-        self.stores = {name: SqlStore() for name in SERVICES}
-        self.random = SeededRandomness(seed)
+        self.stores = {name: store_for(name) for name in SERVICES}
+        self.dice = Dice(seed)
         self.rpc = CachedRpc(node.url)
         head = self.rpc.now("eth_getBlockByNumber", "latest", False)
-        self._epoch = int(head["timestamp"], 16)
+        self._epoch, self.first_block = int(head["timestamp"], 16), int(head["number"], 16)
         self.accounts = {
             "buyer": address_of_key(keys.buyer),
             "seller": address_of_key(keys.seller),
             "vault": addresses.vault,
         }
+        self.told: list[tuple[int, Event]] = []
+        self._tracked = 0
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._lines: dict[str, list[ShakyRpc]] = {}
+        self._clocks: dict[str, SkewedClock] = {}
+        self.clock = VirtualClock(VirtualLoop(), self._epoch)
+        self.faults = Faults(
+            self.conditions.faults,
+            self.dice,
+            lambda: self.clock.now_ms(),  # noqa: PLW0108 - the clock is another after a restore
+            self.tell,
+        )
+        self.mempool = Mempool(self.rpc, self.faults, self.dice.stream("mempool"))
         self._start(0.0)
 
     def __repr__(self) -> str:
@@ -126,8 +164,24 @@ class World:
         self._do(self._launch(name))
 
     def snapshot(self) -> Snapshot:
-        """The whole world as it is now."""
-        return self._do(self._snapshot())
+        """The whole world as it is now, and what every return to it will find.
+
+        Services start anew from their stores, as they will after a `restore`: what they had only
+        in mind (how much gas an act took, say) would else make the two go on differently.
+        """
+        taken = self._do(self._snapshot())
+        self._on_thread(self._stop)
+        self._start(taken.seconds)
+        return taken
+
+    @contextmanager
+    def branch(self) -> Iterator[Snapshot]:
+        """Try something out: after the `with` the world is where it was."""
+        here = self.snapshot()
+        try:
+            yield here
+        finally:
+            here.restore()
 
     def get(self, url: str, **headers: str) -> Response:
         """One GET in this world's network: http://seller, http://facilitator, http://tracker.
@@ -190,8 +244,11 @@ class World:
     def _start(self, seconds: float) -> None:
         """Services from what their stores hold: a start, a restart and a restore are one thing."""
         self.loop = VirtualLoop(seconds)
+        self.loop.set_exception_handler(_not_crashes)
         self.clock = VirtualClock(self.loop, self._epoch)
-        self.http = InProcessHttp()
+        self._clocks = {name: SkewedClock(self.clock) for name in SERVICES}
+        crashes = [name for name in SERVICES if self.faults.may(f"crash.{name}")]
+        self.http = InProcessHttp(mortal=bool(crashes))
         self.wiring = Wiring(
             chain_id=self.deployment.chain_id,
             addresses=self._addresses,
@@ -200,21 +257,78 @@ class World:
             rules=self._rules,
             rpc=self._rpc,
             store=self.stores.__getitem__,
-            clock=self.clock,
-            http=self.http,
-            random=self.random,
+            clock=lambda name: self._clocks.get(name, self.clock),
+            http=self._http,
+            random=SeededRandomness(self.dice.stream("tokens")),
             seller_url=SELLER_URL,
             facilitator_url=FACILITATOR_URL,
+            market=self.conditions.market,
+            prices=self.conditions.prices,
         )
         self.chain = self.wiring.chain("world")
+        self.miner = self._miner()
+        self.crashes = Crashes(self.faults, self.clock, self._gone, self._kill, self._launch)
+        for name in crashes:
+            self.crashes.arm(name, self.stores[name])
         self._do(self._wire())
 
+    def _miner(self) -> Miner:
+        chance = self.dice.stream("miner")
+        chain, first = self.conditions.chain, self.first_block
+        miner = Miner(self.rpc, self.clock, chain, self.faults, self.mempool, chance, first)
+        if self.faults.may("clock.skew"):
+            miner.before_block.append(self._skew_clocks)
+        return miner
+
+    async def _skew_clocks(self) -> None:
+        for name, clock in self._clocks.items():
+            off = self.faults.strike("clock.skew", name)
+            clock.skew_s = 0 if self.faults.quiet else clock.skew_s if off is None else off
+
     def _rpc(self, name: str) -> Rpc:
-        return self.rpc
+        """The node itself, or a service's own shaky line to it."""
+        latency_ms = self.conditions.chain.rpc_latency_ms
+        sites = (
+            "rpc.error",
+            "rpc.delayed",
+            "rpc.stale",
+            "tx.dropped",
+            "tx.delayed",
+            "tx.reordered",
+        )
+        shaky = latency_ms or self.faults.may(*sites, f"crash.{name}")
+        if name == "world" or not shaky:
+            return self.rpc
+        line = ShakyRpc(
+            self.rpc,
+            name,
+            self.clock,
+            self.faults,
+            self.mempool,
+            self.dice.stream("rpc", name),
+            latency_ms=latency_ms,
+            first_block=self.first_block,
+        )
+        self._lines.setdefault(name, []).append(line)
+        return line
+
+    def _http(self, name: str) -> Http:
+        latency_ms = self.conditions.chain.http_latency_ms
+        if not (any(latency_ms) or self.conditions.slow_ms or self.faults.may(*HTTP_SITES)):
+            return self.http
+        return ShakyHttp(
+            self.http,
+            name,
+            self.clock,
+            self.faults,
+            self.dice.stream("http", name),
+            latency_ms,
+            self.conditions.slow_ms,
+        )
 
     async def _wire(self) -> None:
         self.buyer: Buyer = self.wiring.buyer()
-        self._tasks = {"miner": asyncio.ensure_future(self._mine())}
+        self._tasks = {"miner": asyncio.ensure_future(self.miner.run())}
         for name in SERVICES:
             await self._launch(name)
 
@@ -225,29 +339,29 @@ class World:
             service = self.seller = self.wiring.seller()
         elif name == "facilitator":
             service = self.facilitator = await self.wiring.facilitator()
+        elif name == "payouts":
+            service = self.payouts = self.wiring.payouts()
         else:
             service = self.tracker = self.wiring.tracker()
+        self.conditions.on_launch(name, service)
         self.http.services[f"http://{name}"] = service
         self._tasks[name] = asyncio.ensure_future(service.run())
 
+    def _gone(self, name: str) -> None:
+        """From this moment on the service can do nothing more."""
+        for line in self._lines.pop(name, ()):
+            line.dead = True
+
     async def _kill(self, name: str) -> None:
-        self.http.services.pop(f"http://{name}", None)
+        self._gone(name)
+        self.http.cut(f"http://{name}")
         task = self._tasks.pop(name)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    async def _mine(self) -> None:
-        """One block at every multiple of the block time. The base fee is held, for equal hashes."""
-        while True:
-            await self.clock.sleep(BLOCK_TIME_S)
-            await self.mine()
-
-    async def mine(self) -> None:
-        """One block now, at the virtual time."""
-        held = ("anvil_setNextBlockBaseFeePerGas", hex(BASE_FEE_WEI))
-        for answer in await self.rpc.many([held, ("evm_mine", {"timestamp": self.clock.now_s()})]):
-            if isinstance(answer, WorkbenchError):
-                raise answer
+    def tell(self, fact: Event) -> None:
+        """A fact of the simulator's own, to stand where the tracker's journal has come to."""
+        self.told.append((self._tracked, fact))
 
     async def _buy(self, units: int, buyer: Buyer) -> Run:
         before = await balances(self.chain, self.accounts)
@@ -265,18 +379,41 @@ class World:
 
     async def _advance(self, blocks: int) -> int:
         # Equal timers fire in the order they were set: the miner's and the services' before ours.
-        await self.clock.sleep(blocks * BLOCK_TIME_S)
-        await self._check_tasks()
+        await self.pass_time(blocks * self.conditions.chain.block_time_ms / 1000)
         return (await self.chain.head()).number
+
+    # --- For whoever plays a scenario, inside the loop (see `do`) ---
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run this in the world's own loop and thread, and wait for it."""
+        return self._do(work)
+
+    async def pass_time(self, seconds: float) -> None:
+        """Virtual seconds, everybody at work. Raises what a service could not go on after."""
+        await self.clock.sleep(seconds)
+        await self._check_tasks()
+
+    async def begin_faults(self) -> None:
+        """From now on faults fire; nothing before this block is ever taken back."""
+        self.miner.keep((await self.chain.head()).number)
+        self.faults.begin()
+
+    async def end_faults(self) -> None:
+        """No new faults; services that are down come back as they were to."""
+        self.faults.end()
 
     async def _check_tasks(self) -> None:
         for task in self._tasks.values():
-            if task.done():
+            if task.done() and not isinstance(task.exception(), Crashed):
                 task.result()
+        async with self.stores["tracker"].unit() as unit:
+            self._tracked = await unit.last_seq()
 
     async def _facts(self) -> list[Event]:
+        """The tracker's journal, and the simulator's facts where they happened."""
         async with self.stores["tracker"].unit() as unit:
-            return [fact for _, fact in await unit.facts()]
+            journal = list(await unit.facts())
+        return [fact for _, fact in heapq.merge(journal, self.told, key=lambda row: row[0])]
 
     async def _audit(self) -> None:
         settlements = merge(await self._facts())
@@ -285,7 +422,8 @@ class World:
     async def _snapshot(self) -> Snapshot:
         chain = await self.rpc.call("evm_snapshot")
         stores = {name: store.dump() for name, store in self.stores.items()}
-        return Snapshot(self, chain, stores, self.loop.time(), self.random.state)
+        now, chance = self.loop.time(), self.dice.state
+        return Snapshot(self, chain, stores, now, chance, self.mempool.state, len(self.told))
 
     def _restore(self, snapshot: Snapshot) -> None:
         self._on_thread(self._stop)
@@ -296,7 +434,8 @@ class World:
         object.__setattr__(snapshot, "chain", again)
         for name, image in snapshot.stores.items():
             self.stores[name].restore(image)
-        self.random.state = snapshot.randomness
+        self.dice.state, self.mempool.state = snapshot.chance, snapshot.mempool
+        del self.told[snapshot.told :]
         self._start(snapshot.seconds)
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
@@ -316,3 +455,9 @@ class World:
         gathered = asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self.loop.run_until_complete(gathered)
         self.loop.close()
+
+
+def _not_crashes(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A simulated crash ends many tasks at once; nobody has to look at each of them."""
+    if not isinstance(context.get("exception"), Crashed):
+        loop.default_exception_handler(context)

@@ -88,6 +88,39 @@ def hook_holds(view: View) -> None:
     view.held["hook"]["usdc"] = 1
 
 
+ID = "0x01"
+
+
+def unpredicted(view: View) -> None:
+    view.balances["0xb", "eurc"], view.predicted["0xb", "eurc"] = 6, 7
+
+
+def two_ends(view: View) -> None:
+    view.ends[ID] = ("SettlementExecuted", "SettlementRefunded")
+
+
+def never_ended(view: View) -> None:
+    object.__setattr__(view, "late", (ID,))
+
+
+def too_early(view: View) -> None:
+    object.__setattr__(view, "finality", 3)
+    view.waited[ID] = 2
+
+
+def another_view(view: View) -> None:
+    view.words[ID], view.views["seller"] = "executed", {ID: "funded"}
+
+
+def no_fact(view: View) -> None:
+    view.words["0x02"] = "executed"
+    object.__setattr__(view, "told", {})
+
+
+def unstored(view: View) -> None:
+    object.__setattr__(view, "unknown", ("0xabc",))
+
+
 BREACHES: list[tuple[Callable[[View], None], Invariant, str]] = [
     (vault_short, audit.vault_holds_what_it_owes, "109999999 usdc and owes 110000000"),
     (vault_long, audit.vault_holds_what_it_owes, f"{2 * ASSET + 1} asset and owes {2 * ASSET}"),
@@ -95,6 +128,13 @@ BREACHES: list[tuple[Callable[[View], None], Invariant, str]] = [
     (escrow_long, audit.escrow_equals_debt, "asset as escrow and owes"),
     (puller_holds, audit.helpers_hold_nothing, "the puller holds 1 eurc"),
     (hook_holds, audit.helpers_hold_nothing, "the hook holds 1 usdc"),
+    (unpredicted, audit.balances_as_predicted, "0xb owns 6 eurc, predicted are 7"),
+    (two_ends, audit.one_end_at_most, "0x01 ended 2 times"),
+    (never_ended, audit.an_end_in_time, "0x01 is still open"),
+    (too_early, audit.paid_after_finality, "2 blocks after its swap, ordered were 3"),
+    (another_view, audit.services_agree_with_the_contract, "shows 0x01 as funded"),
+    (no_fact, audit.no_state_without_its_fact, "0x02 is executed, its facts lead to nothing"),
+    (unstored, audit.nothing_sent_that_was_not_stored, "0xabc was mined"),
 ]
 
 

@@ -76,6 +76,12 @@ class _Function:
     plain_outs: Plan | None
 
 
+def event_signature(contract: str, name: str) -> bytes:
+    """The text whose hash is the event's first topic."""
+    items = (item for item in load(contract).abi if item["type"] == "event")
+    return signature(next(item for item in items if item["name"] == name)).encode()
+
+
 @cache
 def _functions(contract: str) -> dict[str, _Function]:
     found: dict[str, _Function] = {}
@@ -271,6 +277,11 @@ _MEANING: dict[str, tuple[type[WorkbenchError], str]] = {
     "DeadlinePassed": (errors.DeadlinePassed, "the deadline has passed"),
     "BadBuyerSignature": (errors.BadSignature, "the buyer's signature does not fit the terms"),
     "BadSellerSignature": (errors.BadSignature, "the seller's signature does not fit the terms"),
+    "NotAParty": (errors.NotAParty, "only the settlement's buyer or seller may do this"),
+    "AccessControlUnauthorizedAccount": (errors.NotAllowed, "the account lacks the role"),
+    "DeadlineNotPassed": (errors.TooEarly, "its deadline has not passed yet"),
+    "NothingToClaim": (errors.NothingToClaim, "nothing is parked for this account"),
+    "NothingToRescue": (errors.NothingToRescue, "the vault owes all it holds of that token"),
     "Blocked": (errors.TokenRefused, "the token blocks one of the accounts"),
     "EnforcedPause": (errors.TokenRefused, "the token is paused"),
     "FeeOnTransfer": (errors.TokenRefused, "the token takes a fee on transfers"),

@@ -35,7 +35,8 @@ RECEIVE_STRUCT = (
 ERC1271_MAGIC = bytes.fromhex("1626ba7e")
 """ERC-1271: what isValidSignature(bytes32,bytes) returns for yes; also its selector."""
 PERMIT_STRUCT = "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
-DYNAMIC_FEE, TICK_SPACING, POOLS_SLOT = 0x800000, 10, 6
+DYNAMIC_FEE, TICK_SPACING, POOLS_SLOT, LIQUIDITY_OFFSET = 0x800000, 10, 6, 3
+RATE_SCALE = 10**8
 ERC1271_GAS = 500_000
 """More than any wallet needs, less than one could hurt us with."""
 ERC20 = "MockUSDC"
@@ -100,15 +101,31 @@ class EvmChain:
         """What the vault itself says: `usdc`, `eurc`, `puller`, `hook`."""
         return (await self._read("SettlementVault", self.addresses.vault, name))[0]
 
+    async def vault_status(self, settlement_id: bytes) -> int:
+        """The vault's state of a settlement as its number: 0 None … 5 Refunded (`Status`)."""
+        vault = self.addresses.vault
+        return int((await self._read("SettlementVault", vault, "statusOf", settlement_id))[0])
+
     async def has_role(self, contract: str, at: str, role: str, account: str) -> bool:
         """Whether `account` has a role such as FACILITATOR_ROLE (AccessControl)."""
         return bool((await self._read(contract, at, "hasRole", keccak(role.encode()), account))[0])
 
     async def pool_liquidity(self) -> int:
-        """Liquidity in range of the EURC/USDC pool, read out of PoolManager's storage.
+        """Liquidity in range of the EURC/USDC pool."""
+        return await self._pool_word(LIQUIDITY_OFFSET) & (2**128 - 1)
 
-        v4-core keeps pools by id in slot 6, and liquidity in the fourth word of a pool
-        (`StateLibrary`).
+    async def pool_price(self) -> int:
+        """The pool's USDC for one EURC, times 10**8, rounded down: as FacilitatorHook has it."""
+        sqrt_x96 = await self._pool_word(0) & (2**160 - 1)
+        if self.addresses.eurc < self.addresses.usdc:
+            return sqrt_x96 * sqrt_x96 * RATE_SCALE >> 192
+        return (RATE_SCALE << 192) // (sqrt_x96 * sqrt_x96)
+
+    async def _pool_word(self, offset: int) -> int:
+        """A word of the EURC/USDC pool, read out of PoolManager's storage.
+
+        v4-core keeps pools by id in slot 6; the first word of one has its price, the fourth its
+        liquidity (`StateLibrary`).
         """
         vault = self.addresses.vault
         (manager,) = await self._read("SettlementVault", vault, "poolManager")
@@ -116,8 +133,13 @@ class EvmChain:
         kinds = ["address", "address", "uint24", "int24", "address"]
         key = encode(kinds, [low, high, DYNAMIC_FEE, TICK_SPACING, self.addresses.hook])
         state = int.from_bytes(keccak(keccak(key) + POOLS_SLOT.to_bytes(32, "big")), "big")
-        word = await self.rpc.call("eth_getStorageAt", manager, hex(state + 3), "latest")
-        return int(word, 16) & (2**128 - 1)
+        word = await self.rpc.call("eth_getStorageAt", manager, hex(state + offset), "latest")
+        return int(word, 16)
+
+    async def status(self, identity: str) -> int:
+        """Where the vault says a settlement is: 0 none, 1 created, … 5 refunded."""
+        vault = self.addresses.vault
+        return int((await self._read("SettlementVault", vault, "statusOf", hex_bytes(identity)))[0])
 
     async def escrowed(self, token: str) -> int:
         """What the vault has booked as escrow, in base units."""
@@ -183,6 +205,10 @@ class EvmChain:
         separator = await self._separator(self.addresses.eurc)
         return abi.typed_digest(separator, RECEIVE_STRUCT, kinds, values)
 
+    async def token_digest(self, token: str, struct: str, kinds: list[str], values: Any) -> bytes:
+        """EIP-712 digest of a struct in the token's own domain."""
+        return abi.typed_digest(await self._separator(token), struct, kinds, values)
+
     async def valid_signature(self, signer: str, digest: bytes, signature: str) -> bool:
         if recover(digest, signature) == signer:
             return True
@@ -230,6 +256,18 @@ class EvmChain:
     def refund(self, terms: Terms, reason: str) -> Call:
         word = abi.word(reason[:FACILITATOR_REASONS])
         return self._vault("refund", "refund", _abi_terms(terms), word)
+
+    def cancel(self, terms: Terms) -> Call:
+        """By buyer or seller, while Created."""
+        return self._vault("cancel", "cancel", _abi_terms(terms))
+
+    def claim(self, token: str, to: str) -> Call:
+        """What is parked for the sender of the transaction."""
+        return self._vault("claim", "claim", token, to)
+
+    def rescue(self, token: str, to: str) -> Call:
+        """What is owed to nobody; by the vault's admin."""
+        return self._vault("rescue", "rescue", token, to)
 
     def set_rate(self, rate: Rate) -> Call:
         values = (rate.usdc_per_eurc_e8, rate.band_bps, rate.max_age_s, rate.lp_fee_pips)

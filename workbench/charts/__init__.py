@@ -1,10 +1,12 @@
-"""Frames in, figures out: the settlement timeline, as a matplotlib figure and as an offline page.
+"""Frames in, figures out: the settlement timeline, and charts of a run of many.
 
-`timeline` draws for reports and notebooks, `figure_png` makes its bytes, `timeline_html` writes
-one self-contained page. All three take any number of settlements, and every fact there is.
+`timeline`, `latency`, `outcomes` and `prices` draw for reports and notebooks, `figure_png` makes
+their bytes, `timeline_html` writes one self-contained page. All take any number of settlements.
 """
 
-from workbench.charts.figure import figure_png, timeline
+from workbench.charts.figure import timeline
+from workbench.charts.market import latency, outcomes, prices
 from workbench.charts.page import timeline_html
+from workbench.charts.sheet import figure_png
 
-__all__ = ["figure_png", "timeline", "timeline_html"]
+__all__ = ["figure_png", "latency", "outcomes", "prices", "timeline", "timeline_html"]

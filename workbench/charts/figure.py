@@ -1,12 +1,7 @@
-"""The timeline on paper: one matplotlib figure, drawn by Agg, without pyplot's global state.
-
-Sizes are inches, font sizes points. All text is in DejaVu Sans, which comes with matplotlib, so
-that the same frame gives the same bytes on every machine.
-"""
+"""The timeline on paper: one matplotlib figure."""
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -37,10 +31,20 @@ from workbench.charts.picture import (
     spread,
     title_of,
 )
+from workbench.charts.sheet import (
+    FONT,
+    HAIR,
+    INK,
+    PAPER,
+    QUIET,
+    TOP,
+    WIDTH,
+    nothing,
+    panel,
+    sheet,
+)
 
-INK, QUIET, HAIR, PAPER = "#1f2933", "#66717f", "#e3e6ea", "#ffffff"
-FONT: dict[str, Any] = {"family": "DejaVu Sans", "color": INK}
-WIDTH, LEFT, BOTTOM, GAP = 10.0, 1.55, 0.55, 0.34
+LEFT, BOTTOM, GAP = 1.55, 0.55, 0.34
 RIGHT_EXPANDED, RIGHT_LANES = 3.2, 0.75
 ROW, STACK = 0.21, 1.25
 _EDGE = WIDTH - RIGHT_EXPANDED
@@ -55,13 +59,6 @@ SHAPES = {"circle": "o", "cross": "X", "square": "s"}
 EMPTY = "No settlement yet.\nworkbench buy 100000000000000000000  starts one."
 
 
-class Chart(Figure):
-    """A figure that a notebook shows as PNG, also where pyplot was never imported."""
-
-    def _repr_png_(self) -> bytes:
-        return figure_png(self)
-
-
 def timeline(
     frame: pd.DataFrame, facts_frame: pd.DataFrame | None = None, *, title: str = ""
 ) -> Figure:
@@ -73,12 +70,11 @@ def timeline(
     """
     shown = picture(frame, facts_frame)
     if not shown.count and not shown.marks:
-        return _empty(title)
+        return nothing(title, EMPTY)
     heights = _heights(shown)
-    height = 0.95 + sum(heights.values()) + GAP * (len(heights) - 1) + BOTTOM
-    figure = Chart(figsize=(WIDTH, height), dpi=150, facecolor=PAPER)
-    FigureCanvasAgg(figure)
-    panels = _panels(figure, shown, heights, height)
+    height = TOP + sum(heights.values()) + GAP * (len(heights) - 1) + BOTTOM
+    figure = sheet(height)
+    panels = _panels(figure, shown, heights)
     if "lanes" in panels:
         draw = _draw_expanded if shown.expanded else _draw_lanes
         draw(panels["lanes"], shown)
@@ -89,13 +85,6 @@ def timeline(
         _draw_facts(panels["facts"], shown)
     _head(figure, shown, title, height)
     return figure
-
-
-def figure_png(figure: Figure, dpi: int = 150) -> bytes:
-    """PNG bytes that depend on nothing but the figure: no date, no version."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    return buffer.getvalue()
 
 
 # --- The sheet ------------------------------------------------------------------------------------
@@ -116,27 +105,18 @@ def _heights(shown: Picture) -> dict[str, float]:
     return heights
 
 
-def _panels(
-    figure: Figure, shown: Picture, heights: dict[str, float], height: float
-) -> dict[str, Axes]:
+def _panels(figure: Figure, shown: Picture, heights: dict[str, float]) -> dict[str, Axes]:
     """One column of axes over the same seconds; only the lowest has figures below it."""
     right = RIGHT_EXPANDED if shown.expanded else RIGHT_LANES
     panels: dict[str, Axes] = {}
-    top = height - 0.95
+    top = TOP
     for name, tall in heights.items():
-        box = (LEFT / WIDTH, (top - tall) / height, (WIDTH - LEFT - right) / WIDTH, tall / height)
-        axes = figure.add_axes(box, facecolor="none", label=name)
+        axes = panel(figure, top, tall, LEFT, right)
         panels[name] = axes
-        top -= tall + GAP
-        for side in ("top", "left", "right"):
-            axes.spines[side].set_visible(False)
-        axes.spines["bottom"].set_color("#b8bfc8")
+        top += tall + GAP
         span = max(shown.span_ms / 1000, 0.001)
         axes.set_xlim(-0.012 * span, 1.015 * span)
-        axes.tick_params(length=0, labelsize=8, labelcolor=QUIET, labelfontfamily="DejaVu Sans")
         axes.tick_params(axis="x", labelbottom=False)
-        axes.grid(axis="x", color=HAIR, linewidth=0.6)
-        axes.set_axisbelow(True)
     axes.tick_params(axis="x", labelbottom=True)
     axes.set_xlabel("seconds since the first fact", fontsize=8, fontdict=FONT | {"color": QUIET})
     return panels
@@ -182,16 +162,6 @@ def _head(figure: Figure, shown: Picture, title: str, height: float) -> None:
     if len(shown.lanes) < shown.count:
         note = f"the slowest {len(shown.lanes):,} of {shown.count:,}"
         figure.text(1 - x, 1 - 0.33 / height, note, fontsize=8, ha="right", va="center", **FONT)
-
-
-def _empty(title: str) -> Figure:
-    figure = Chart(figsize=(WIDTH, 2.4), dpi=150, facecolor=PAPER)
-    FigureCanvasAgg(figure)
-    if title:
-        figure.text(0.03, 0.86, title, fontsize=13, weight="bold", va="center", **FONT)
-    style = FONT | {"color": QUIET}
-    figure.text(0.5, 0.45, EMPTY, fontsize=10, ha="center", va="center", linespacing=1.8, **style)
-    return figure
 
 
 # --- Panels ---------------------------------------------------------------------------------------

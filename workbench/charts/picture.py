@@ -16,7 +16,7 @@ from workbench.frames import STAGES
 
 OPEN_LANES = 5
 """Up to so many settlements each stage has a row of its own, with its numbers beside it."""
-LABELLED_LANES = 40
+LABELLED_LANES = 60
 """Up to so many lanes each carries its name and its duration."""
 MOST_LANES, SLOWEST = 250, 100
 """More lanes than `MOST_LANES` no eye can follow: the `SLOWEST` are drawn, the stack counts all."""

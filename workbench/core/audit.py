@@ -6,9 +6,11 @@ A sound world gives only empty lists. Amounts in base units throughout.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from workbench.core import events as ev
 from workbench.core.errors import ConservationBroken
+from workbench.core.events import Event
 from workbench.core.settlement import Settlement, State
 
 
@@ -18,12 +20,30 @@ class View:
 
     `held[holder][token]`: balances of vault, puller and hook. `escrowed[token]`: the vault's own
     word. `parked[token]`: what waits in the vault to be claimed. Token keys: eurc, usdc, asset.
+
+    The rest is what a simulator knows beside that; empty where nobody looked.
+    `balances`, `predicted`: what accounts own, and what the second model says they should, by
+    account and token. `ends`: terminal events of each settlement. `waited`: blocks between its
+    swap and its execution; `finality`: how many it should be. `words`: the contract's own word for
+    its state; `views`: what each service says, by service. `told`: the states that the journal has
+    facts for. `late`: settlements that are open although their time is over. `unknown`:
+    transactions of our signers that no store knows.
     """
 
     settlements: tuple[Settlement, ...]
     held: dict[str, dict[str, int]]
     escrowed: dict[str, int]
     parked: dict[str, int]
+    balances: dict[tuple[str, str], int] = field(default_factory=dict)
+    predicted: dict[tuple[str, str], int] = field(default_factory=dict)
+    ends: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    waited: dict[str, int] = field(default_factory=dict)
+    finality: int = 0
+    words: dict[str, str] = field(default_factory=dict)
+    views: dict[str, dict[str, str]] = field(default_factory=dict)
+    told: dict[str, str] | None = None
+    late: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 Invariant = Callable[[View], list[str]]
@@ -84,20 +104,86 @@ def nobody_over_budget(view: View) -> list[str]:
     ]
 
 
+def balances_as_predicted(view: View) -> list[str]:
+    """Everybody owns what the second model says, to the base unit."""
+    return [
+        f"{account} owns {view.balances.get((account, token))} {token}, predicted are {units}"
+        for (account, token), units in view.predicted.items()
+        if view.balances.get((account, token)) != units
+    ]
+
+
+def one_end_at_most(view: View) -> list[str]:
+    """Asset or refund, and never both, nor one of them twice."""
+    return [f"{each} ended {len(e)} times: {e}" for each, e in view.ends.items() if len(e) > 1]
+
+
+def an_end_in_time(view: View) -> list[str]:
+    """Asset or refund, and never neither once the deadline has passed."""
+    return [f"{each} is still open after its time" for each in view.late]
+
+
+def paid_after_finality(view: View) -> list[str]:
+    """Nothing is executed before its swap has the confirmations that were ordered."""
+    return [
+        f"{each} was executed {blocks} blocks after its swap, ordered were {view.finality}"
+        for each, blocks in view.waited.items()
+        if blocks < view.finality
+    ]
+
+
+def services_agree_with_the_contract(view: View) -> list[str]:
+    """What a service shows is what the contract says."""
+    return [
+        f"the {service} shows {identity} as {words.get(identity)}, the contract as {word}"
+        for service, words in view.views.items()
+        for identity, word in view.words.items()
+        if words.get(identity) != word
+    ]
+
+
+def no_state_without_its_fact(view: View) -> list[str]:
+    """Whatever state the contract is in, the journal has the fact that led there."""
+    if view.told is None:
+        return []
+    return [
+        f"{identity} is {word}, its facts lead to {view.told.get(identity, 'nothing')}"
+        for identity, word in view.words.items()
+        if view.told.get(identity) != word
+    ]
+
+
+def nothing_sent_that_was_not_stored(view: View) -> list[str]:
+    """Every mined transaction of our signers stands in its service's store."""
+    return [f"{tx} was mined, and no store knows it" for tx in view.unknown]
+
+
 INVARIANTS: tuple[Invariant, ...] = (
     vault_holds_what_it_owes,
     escrow_equals_debt,
     helpers_hold_nothing,
     nobody_over_budget,
+    balances_as_predicted,
+    one_end_at_most,
+    an_end_in_time,
+    paid_after_finality,
+    services_agree_with_the_contract,
+    no_state_without_its_fact,
+    nothing_sent_that_was_not_stored,
 )
+
+
+def broken(view: View, invariants: Iterable[Invariant] = INVARIANTS) -> dict[str, list[str]]:
+    """What is wrong, by the name of the invariant."""
+    return {each.__name__: problems for each in invariants if (problems := each(view))}
 
 
 def audit(view: View, invariants: Iterable[Invariant] = INVARIANTS) -> None:
     """Raise ConservationBroken naming every invariant that does not hold."""
-    broken = {each.__name__: problems for each in invariants if (problems := each(view))}
-    if broken:
-        told = "; ".join(f"{name}: {', '.join(what)}" for name, what in broken.items())
-        raise ConservationBroken(told, broken=broken)
+    problems = broken(view, invariants)
+    if problems:
+        told = "; ".join(f"{name}: {', '.join(what)}" for name, what in problems.items())
+        raise ConservationBroken(told, broken=problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +219,34 @@ def reconcile(balances: Iterable[Balance], settlement: Settlement) -> list[str]:
         for each in balances
         if each.change != (want := expected.get((each.account, each.token), 0))
     ]
+
+
+# --- What ought to happen sometimes --------------------------------------------------------------
+
+
+def sometimes(facts: Iterable[Event]) -> dict[str, int]:
+    """How often each rare path was taken. A run that never took one has not tested it."""
+    facts = list(facts)
+    paths: dict[str, int] = dict.fromkeys(PATHS, 0)
+    for fact in facts:
+        for name, taken in PATHS.items():
+            paths[name] += taken(fact)
+    return paths
+
+
+PATHS: dict[str, Callable[[Event], bool]] = {
+    "executed": lambda f: isinstance(f, ev.SettlementExecuted),
+    "refunded": lambda f: isinstance(f, ev.SettlementRefunded),
+    "refunded_after_deadline": lambda f: (
+        isinstance(f, ev.SettlementRefunded) and f.reason == "expired"
+    ),
+    "rejected": lambda f: isinstance(f, ev.PaymentRejected),
+    "act_refused_by_simulation": lambda f: isinstance(f, ev.TransactionFailed) and not f.tx,
+    "transaction_reverted": lambda f: isinstance(f, ev.TransactionMined) and not f.ok,
+    "transaction_replaced": lambda f: isinstance(f, ev.TransactionReplaced),
+    "block_orphaned": lambda f: isinstance(f, ev.BlockOrphaned),
+    "service_crashed": lambda f: isinstance(f, ev.FaultInjected) and f.site.startswith("crash."),
+    "answer_lost": lambda f: isinstance(f, ev.FaultInjected) and f.site == "http.cut",
+    "buyer_gave_up": lambda f: isinstance(f, ev.BuyerGaveUp),
+}
+"""Rare paths by name, each with how to recognise it in a fact."""

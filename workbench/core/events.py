@@ -167,6 +167,24 @@ class PoolSwapChecked(Event):
     reference_rate_e8: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolBalanced(Event):
+    """A balancer brought the pool's price nearer to the reference rate. About no settlement.
+
+    `eurc_in` is below zero where EURC came out, `usdc_out` where USDC went in. Prices are USDC for
+    one EURC, times 10**8, rounded down.
+    """
+
+    contract: ClassVar[str] = "FacilitatorHook"
+    pool_id: str
+    balancer: str
+    eurc_in: int
+    usdc_out: int
+    price_before_e8: int
+    price_after_e8: int
+    reference_rate_e8: int
+
+
 # --- The watcher ----------------------------------------------------------------------------------
 
 
@@ -244,6 +262,127 @@ class SignerQuarantined(Event):
     signer: str
     nonce: int
     reason: str
+
+
+# --- The simulator --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultInjected(Event):
+    """A fault was made to happen. `site` is its name in scenario files, `target` whom it hit.
+
+    `parameter` in the site's own unit: milliseconds, blocks, seconds (see `scenario.FAULT_SITES`).
+    """
+
+    site: str
+    target: str
+    parameter: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketMoved(Event):
+    """The market's EUR/USD: USDC for one EURC, times 10**8."""
+
+    usdc_per_eurc_e8: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuyerGaveUp(Event):
+    """A simulated buyer's purchase ended without a settlement. The subject is the buyer's name."""
+
+    kind: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvariantBroken(Event):
+    """What must always hold did not. The subject is the settlement it is about, if it is one."""
+
+    invariant: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceObserved(Event):
+    """An account's balance at the end of a run, in base units."""
+
+    account: str
+    token: str
+    amount: int
+
+
+# --- Payouts --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditsEarned(Event):
+    """A user's balance grew. The subject is the ledger's transfer."""
+
+    user_id: str
+    credits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutRequested(Event):
+    """`units`: base units of `asset` that these credits are worth; `key`: its idempotency key."""
+
+    user_id: str
+    key: str
+    address: str
+    credits: int
+    units: int
+    asset: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutHeld(Event):
+    """The credits are set aside: nobody can spend them twice."""
+
+    hold: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutApproved(Event):
+    """It may be sent. `by`: `rules`, or a person."""
+
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutSent(Event):
+    """It has a nonce and signed bytes, stored together with this fact."""
+
+    signer: str
+    nonce: int
+    tx: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutPaid(Event):
+    """In a final block: status, transfer and amount are what was owed. The credits are spent."""
+
+    tx: str
+    units: int
+    gas_wei: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutRefunded(Event):
+    """In a final block: its nonce is used, and nothing was paid. The credits are back."""
+
+    tx: str
+    reason: str
+    gas_wei: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutCancelled(Event):
+    """Taken back before it was signed, or by a no-op of the same nonce. The credits are back."""
+
+    tx: str
+    reason: str
+    gas_wei: int
 
 
 # --- Reading and writing --------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlencode
 
 from workbench.core.errors import (
@@ -26,32 +26,7 @@ from workbench.core.x402 import (
     TransferAuthorization,
     complete_terms,
 )
-
-
-class RateSource(Protocol):
-    """Where the buyer takes EUR/USD from: its own view, not the seller's."""
-
-    async def usdc_per_eurc_e8(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class FixedRate:
-    """A rate from the settings."""
-
-    rate_e8: int
-
-    async def usdc_per_eurc_e8(self) -> int:
-        return self.rate_e8
-
-
-@dataclass(frozen=True, slots=True)
-class HookRate:
-    """The hook's reference rate, by which the pool will be policed."""
-
-    chain: Chain
-
-    async def usdc_per_eurc_e8(self) -> int:
-        return (await self.chain.rate()).usdc_per_eurc_e8
+from workbench.services.rates import RateSource
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ from workbench.core.settlement import (
 )
 from workbench.core.x402 import Authorization, Terms, settlement_id
 from workbench.services.book import Book
+from workbench.services.rates import RateSource
 from workbench.services.rounds import rounds
 from workbench.services.routes import Routes, events_page, log
 
@@ -53,15 +54,22 @@ ACTS = (Step.FUND, Step.SWAP, Step.EXECUTE, Step.REFUND)
 
 @dataclass(frozen=True, slots=True)
 class FacilitatorRules:
-    """How deep is final, how often to look, and when a wait becomes an alarm (seconds)."""
+    """How deep is final, how often to look, and when a wait becomes an alarm (seconds).
+
+    `keeper_every_s`: how often the reference rate may follow the market.
+    """
 
     finality: Policy
     poll_s: float = 0.5
     finality_timeout_s: int = 600
+    keeper_every_s: int = 60
 
 
 class Facilitator:
-    """See the module. `keeper` refreshes the reference rate, where we are the one who may."""
+    """See the module. `keeper` refreshes the reference rate, where we are the one who may.
+
+    `market`: where the keeper looks up EUR/USD; None: the rate stays, and is only kept fresh.
+    """
 
     name = "facilitator"
 
@@ -75,9 +83,11 @@ class Facilitator:
         clock: Clock,
         rules: FacilitatorRules,
         keeper: Sender | None = None,
+        market: RateSource | None = None,
     ) -> None:
         self._chain, self._sender, self._watcher = chain, sender, watcher
-        self._store, self._clock, self._rules, self._keeper = store, clock, rules, keeper
+        self._store, self._clock, self._rules = store, clock, rules
+        self._keeper, self._market = keeper, market
         self.book = Book(store)
         self.alarms: dict[str, FinalityTimeout] = {}
         self._told: dict[tuple[str, str], tuple[str, Entered | None]] = {}
@@ -317,12 +327,15 @@ class Facilitator:
         return Terms(**members)
 
     async def _keep_rate(self, keeper: Sender, head: Head) -> None:
-        """Refresh the reference rate at half its lifetime (agreement 6)."""
+        """Refresh the reference rate at half its lifetime (agreement 6), or where it moved."""
         await keeper.pump()
         rate = await self._chain.rate()
-        if head.timestamp < rate.set_at + rate.max_age_s // 2:
+        now_e8 = await self._market.usdc_per_eurc_e8() if self._market else rate.usdc_per_eurc_e8
+        moved = now_e8 != rate.usdc_per_eurc_e8
+        lasts_s = self._rules.keeper_every_s if moved else rate.max_age_s // 2
+        if head.timestamp < rate.set_at + lasts_s:
             return
-        call = self._chain.set_rate(replace(rate, set_at=head.timestamp))
+        call = self._chain.set_rate(replace(rate, usdc_per_eurc_e8=now_e8, set_at=head.timestamp))
         # The subject names the rate that is replaced: one refresh for each, whatever happens.
         subject = f"rate:{rate.set_at}"
         async with self._store.unit() as unit:

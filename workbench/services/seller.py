@@ -54,15 +54,16 @@ from workbench.core.x402 import (
     settlement_id,
 )
 from workbench.services.book import Book
+from workbench.services.offers import OFFERED, Offers, requested
+from workbench.services.rates import PriceSource
 from workbench.services.rounds import rounds
 from workbench.services.routes import Routes, events_page, log, one
 
 
 @dataclass(frozen=True, slots=True)
 class SellerRules:
-    """Price, and how long an offer may be funded and then swapped, in seconds."""
+    """How long an offer may be funded and then swapped, in seconds."""
 
-    price: Price
     finality: Policy
     quote_lifetime_s: int = 600
     swap_window_s: int = 600
@@ -89,11 +90,14 @@ class Seller:
         random: Randomness,
         facilitator_url: str,
         rules: SellerRules,
+        prices: PriceSource,
     ) -> None:
         self._chain, self._signer, self._sender, self._watcher = chain, signer, sender, watcher
         self._store, self._clock, self._http, self._random = store, clock, http, random
         self._facilitator_url, self._rules = facilitator_url.rstrip("/"), rules
+        self._prices = prices
         self.book = Book(store)
+        self._offers = Offers(signer, chain.domain)
         self._at_work: dict[str, asyncio.Task[None]] = {}
         self._routes = (
             Routes()
@@ -128,40 +132,29 @@ class Seller:
     async def _offer(self, amount: int) -> Response:
         head = await self._chain.head()
         await self._check_inventory(amount)
-        terms = self._terms(amount, head)
-        async with self._store.unit() as unit:
-            await unit.record(self._requested(terms))
+        draft = self._terms(amount, head, await self._prices.price())
+        at_ms = self._clock.now_ms()
+        terms = self._offers.sealed(draft, at_ms, self._random.token())
+        if self._offers.worth_noting(at_ms):
+            async with self._store.unit() as unit:
+                await unit.record(requested(terms, at_ms, self.name))
         domain, usdc, show = self._chain.domain, self._chain.addresses.usdc, self._chain.checksum
         offer = payment_required(terms, domain, usdc, _resource(amount), show)
         return Response.json(402, offer)
 
-    def _terms(self, amount: int, head: Head) -> Terms:
+    def _terms(self, amount: int, head: Head, price: Price) -> Terms:
         fund_deadline = head.timestamp + self._rules.quote_lifetime_s
         return Terms(
             buyer=ZERO_ADDRESS,
             seller=self._signer.address,
             asset=self._chain.addresses.asset,
             asset_amount=amount,
-            required_usdc=self._rules.price.required_usdc(amount),
+            required_usdc=price.required_usdc(amount),
             max_eurc=0,
             fund_deadline=fund_deadline,
             swap_deadline=fund_deadline + self._rules.swap_window_s,
             resource_hash=self._chain.resource_hash(_resource(amount)),
-            salt=self._random.token(),
-        )
-
-    def _requested(self, terms: Terms) -> ev.PaymentRequested:
-        return ev.PaymentRequested(
-            subject=terms.salt,
-            at_ms=self._clock.now_ms(),
-            source=self.name,
-            seller=terms.seller,
-            asset=terms.asset,
-            asset_amount=terms.asset_amount,
-            required_usdc=terms.required_usdc,
-            fund_deadline=terms.fund_deadline,
-            swap_deadline=terms.swap_deadline,
-            resource_hash=terms.resource_hash,
+            salt="",
         )
 
     async def _check_inventory(self, amount: int) -> None:
@@ -185,10 +178,10 @@ class Seller:
             claimed = await unit.authorization(identity)
         # The digest covers all terms, so a payment that was claimed is this very payment again.
         if claimed is None:
-            await self._check_offer(amount, terms)
+            offer = await self._check_offer(amount, terms)
             await self._check_consent(payment, digest)
             await self._check_inventory(amount)
-            await self._claim(identity, payment, digest)
+            await self._claim(identity, payment, digest, offer)
         await self._bring_on_chain(identity)
         answer = {
             "settlement_id": identity,
@@ -201,16 +194,13 @@ class Seller:
         }
         return Response.json(200, answer)
 
-    async def _check_offer(self, amount: int, terms: Terms) -> None:
-        """The terms must be, word for word, an offer that we made for this resource."""
+    async def _check_offer(self, amount: int, terms: Terms) -> ev.PaymentRequested:
+        """The terms must be, word for word, an offer that we made for this resource: that offer."""
         async with self._store.unit() as unit:
             known = await unit.standing(terms.salt)
-        offers = [fact for fact in known if isinstance(fact, ev.PaymentRequested)]
-        if not offers:
-            raise TermsMismatch(
-                "no offer was made with this salt.", hint="Ask for a new offer, and sign its terms."
-            )
-        offer = offers[0]
+        offer = next((fact for fact in known if isinstance(fact, ev.PaymentRequested)), None)
+        if offer is None:
+            offer = requested(terms, self._offers.made_at_ms(terms), self.name)
         altered = [name for name in OFFERED if getattr(terms, name) != getattr(offer, name)]
         if offer.asset_amount != amount:
             altered.append("amount")
@@ -226,6 +216,7 @@ class Seller:
                 f"the offer ended at {terms.fund_deadline}; the chain's time is {head.timestamp}.",
                 hint="Ask for a new offer.",
             )
+        return offer
 
     async def _check_consent(self, payment: Payment, digest: bytes) -> None:
         terms = payment.terms
@@ -278,7 +269,9 @@ class Seller:
                 hint=f"Spender {self._chain.addresses.puller}, token {eurc}, the next nonce.",
             )
 
-    async def _claim(self, identity: str, payment: Payment, digest: bytes) -> None:
+    async def _claim(
+        self, identity: str, payment: Payment, digest: bytes, offer: ev.PaymentRequested
+    ) -> None:
         terms = payment.terms
         claimed = Authorization(
             settlement_id=identity,
@@ -300,6 +293,7 @@ class Seller:
         )
         async with self._store.unit() as unit:
             if await unit.authorize(claimed):
+                await unit.record(offer)
                 await unit.record(fact)
 
     async def _permit(self, terms: Terms) -> Permit:
@@ -423,7 +417,7 @@ class Seller:
             "asset_token": show(addresses.asset),
             "settlement_token": show(addresses.usdc),
             "settlement_vault": show(addresses.vault),
-            "price_per_unit_usdc": self._rules.price.usdc_per_asset,
+            "price_per_unit_usdc": (await self._prices.price()).usdc_per_asset,
             "inventory": await self._chain.balance(addresses.asset, self._signer.address),
         }
         return Response.json(200, health)
@@ -474,18 +468,6 @@ class Seller:
         if facts:
             async with self._store.unit() as unit:
                 await unit.record_all(facts)
-
-
-OFFERED = (
-    "seller",
-    "asset",
-    "asset_amount",
-    "required_usdc",
-    "fund_deadline",
-    "swap_deadline",
-    "resource_hash",
-)
-"""The terms that are the seller's to choose."""
 
 
 def _resource(amount: int) -> str:

@@ -87,3 +87,17 @@ class VirtualClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+class SkewedClock:
+    """A service's own clock, which may be off by `skew_s`. Sleeping takes as long as for others."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self.skew_s = 0
+
+    def now_ms(self) -> int:
+        return self._clock.now_ms() + 1000 * self.skew_s
+
+    async def sleep(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)

@@ -7,8 +7,8 @@ Building a statement anew costs a hundred times what SQLite needs to execute it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -24,13 +24,14 @@ from sqlalchemy import (
     event,
     exc,
     func,
+    make_url,
     or_,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import StaticPool
 
-from workbench.core.errors import StoreError
+from workbench.core.errors import StoreBusy, StoreError
 from workbench.core.events import BlockOrphaned, BlockRef, Event, from_json, line_id, to_json
 from workbench.core.ports import Attempt, Slot, SlotState
 from workbench.core.x402 import Authorization
@@ -43,11 +44,20 @@ LOGS = sorted(name for name, kind in Event.kinds.items() if kind.contract)
 LINES_KEPT = 8_192
 """So many facts are remembered by their line of JSON: the newest are read again and again."""
 CLAIMS_KEPT = 1_024
+WRITERS = 0x5E771E
+"""PostgreSQL's advisory lock that stands for the one writer."""
+BEGIN = {
+    # Two writers meet here, and not at their commits; so facts are numbered as they are committed.
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": f"BEGIN; SELECT pg_advisory_xact_lock({WRITERS})",
+}
+PASSING = ("locked", "full", "disk i/o", "lock timeout", "connection", "no space", "shutting down")
+"""What databases say of troubles that pass."""
 DIALECTS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
 """Databases that know ON CONFLICT, for which SQLAlchemy has no common word."""
 
 
-class SqlUnit(AbstractAsyncContextManager["SqlUnit"]):
+class SqlUnit:
     """One transaction; see `core.ports.Unit`. All methods finish without waiting on SQLite."""
 
     def __init__(self, store: SqlStore) -> None:
@@ -176,6 +186,10 @@ class SqlUnit(AbstractAsyncContextManager["SqlUnit"]):
         named = {f"state_{n}": state.value for n, state in enumerate(states)}
         rows = self._do(_slots, len(states), chain_id=chain_id, signer=signer, **named)
         return _slots_of(rows.fetchall())
+
+    async def knows(self, tx: str) -> bool:
+        """Whether an attempt with this transaction hash was ever stored."""
+        return self._do(_attempt, tx=tx).fetchone() is not None
 
     async def next_nonce(self, chain_id: int, signer: str) -> int:
         (highest,) = self._do(_highest_nonce, chain_id=chain_id, signer=signer).fetchone()
@@ -357,6 +371,10 @@ def _slots(dialect: str, states: int) -> Any:
     return _slots_where(and_(_mine(slot), wanted))
 
 
+def _attempt(dialect: str) -> Any:
+    return select(attempt.c.nonce).where(attempt.c.tx == bindparam("tx"))
+
+
 def _highest_nonce(dialect: str) -> Any:
     return select(func.max(slot.c.nonce)).where(_mine(slot))
 
@@ -406,7 +424,7 @@ class SqlStore:
     """
 
     def __init__(self, url: str = "sqlite://") -> None:
-        self.url = url
+        self.url = make_url(url).render_as_string()  # Without a password: errors name it.
         self.before_commit: Callable[[], None] = lambda: None
         self.after_commit: Callable[[], None] = lambda: None
         self._busy = False
@@ -415,14 +433,17 @@ class SqlStore:
         self._claims: dict[str, Authorization] = {}
         self._engine = _engine(url)
         self.dialect = self._engine.dialect.name
-        self._errors = (exc.DBAPIError, self._engine.dialect.loaded_dbapi.Error)
-        try:
+        self.errors = (exc.DBAPIError, self._engine.dialect.loaded_dbapi.Error)
+        with self._mapped():
             metadata.create_all(self._engine)
-            # One for good: units never overlap, and each would otherwise wait for the pool's.
-            self.connection: Any = self._engine.raw_connection()
-            self.cursor: Any = self.connection.cursor()
-        except self._errors as why:
-            raise self._refusal(why) from why
+            self._connect()
+
+    def _connect(self) -> None:
+        # One for good: units never overlap, and each would otherwise wait for the pool's.
+        self.connection: Any = self._engine.raw_connection()
+        if self.dialect != "sqlite":
+            self.connection.driver_connection.autocommit = True  # We say BEGIN and COMMIT.
+        self.cursor: Any = self.connection.cursor()
 
     def unit(self) -> SqlUnit:
         return SqlUnit(self)
@@ -434,9 +455,10 @@ class SqlStore:
                 hint="Inside a unit, await nothing but the unit.",
             )
         try:
-            # IMMEDIATE: two writers meet here, and not at their commits.
-            self.cursor.execute("BEGIN IMMEDIATE" if self.dialect == "sqlite" else "BEGIN")
-        except self._errors as why:
+            if self.dialect != "sqlite" and self.connection.driver_connection.closed:
+                self._connect()  # The server was restarted, say.
+            self.cursor.execute(BEGIN[self.dialect])
+        except self.errors as why:
             raise self._refusal(why) from why
         self._busy = True
 
@@ -448,22 +470,34 @@ class SqlStore:
                     self.before_commit()
                 self.cursor.execute("COMMIT")
                 committed = True
-        except self._errors as why:
+        except self.errors as why:
             raise self._refusal(why) from why
         finally:
             if not committed:
-                with suppress(*self._errors):
+                with suppress(*self.errors):
                     self.cursor.execute("ROLLBACK")
             self._busy = False
-        if isinstance(error, self._errors):
+        if isinstance(error, self.errors):
             raise self._refusal(error) from error
         if committed and unit.changed:
             self._commits += 1
             self.after_commit()
 
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
+        except self.errors as why:
+            raise self._refusal(why) from why
+
+    def passes(self, why: BaseException) -> bool:
+        """Whether a refusal of the database may be over soon."""
+        return any(word in str(getattr(why, "orig", why)).lower() for word in PASSING)
+
     def _refusal(self, why: BaseException) -> StoreError:
-        return StoreError(
-            f"the database {self.url} refused: {getattr(why, 'orig', why)}.",
+        said = str(getattr(why, "orig", why)).strip()
+        return (StoreBusy if self.passes(why) else StoreError)(
+            f"the database {self.url} refused: {said}.",
             hint="Check that the folder exists, is writable, and that no other service uses "
             "the file.",
         )
@@ -474,7 +508,7 @@ class SqlStore:
             return object()
         try:
             self.cursor.execute("PRAGMA data_version")
-        except self._errors as why:
+        except self.errors as why:
             raise self._refusal(why) from why
         return self._commits, self.cursor.fetchone()[0]
 
@@ -521,10 +555,15 @@ def sqlite_url(path: Path) -> str:
 
 
 def _engine(url: str) -> Any:
+    if make_url(url).get_backend_name() == "postgresql":
+        options = {"options": "-c lock_timeout=5000 -c synchronous_commit=on"}
+        return create_engine(
+            make_url(url).set(drivername="postgresql+psycopg"), connect_args=options
+        )
     memory = url == "sqlite://"
-    options: dict[str, Any] = {"poolclass": StaticPool} if memory else {}
+    pool: dict[str, Any] = {"poolclass": StaticPool} if memory else {}
     arguments = {"check_same_thread": False, "isolation_level": None}
-    engine = create_engine(url, connect_args=arguments, **options)
+    engine = create_engine(url, connect_args=arguments, **pool)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:

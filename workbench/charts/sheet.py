@@ -1,0 +1,74 @@
+"""What all charts share: paper, ink, the frame of a panel, and bytes that are the same everywhere.
+
+Drawn by Agg, without pyplot's global state. Sizes are inches, font sizes points. All text is in
+DejaVu Sans, which comes with matplotlib, so that the same frame gives the same bytes on every
+machine.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+INK, QUIET, HAIR, PAPER = "#1f2933", "#66717f", "#e3e6ea", "#ffffff"
+FONT: dict[str, Any] = {"family": "DejaVu Sans", "color": INK}
+SOFT = FONT | {"color": QUIET}
+WIDTH = 10.0
+TOP = 0.95
+"""Height of the head: title, and a line below it."""
+
+
+class Chart(Figure):
+    """A figure that a notebook shows as PNG, also where pyplot was never imported."""
+
+    def _repr_png_(self) -> bytes:
+        return figure_png(self)
+
+
+def figure_png(figure: Figure, dpi: int = 150) -> bytes:
+    """PNG bytes that depend on nothing but the figure: no date, no version."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def sheet(height: float) -> Chart:
+    """An empty sheet, so many inches high."""
+    figure = Chart(figsize=(WIDTH, height), dpi=150, facecolor=PAPER)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def head(figure: Figure, title: str, note: str) -> None:
+    """The title, and below it what one sees."""
+    height = figure.get_figheight()
+    x = 0.3 / WIDTH
+    figure.text(x, 1 - 0.33 / height, title, fontsize=13, weight="bold", va="center", **FONT)
+    figure.text(x, 1 - 0.58 / height, note, fontsize=8, va="center", **SOFT)
+
+
+def panel(figure: Figure, top: float, tall: float, left: float = 1.55, right: float = 0.75) -> Axes:
+    """Axes of `tall` inches, `top` inches below the sheet's upper edge."""
+    height = figure.get_figheight()
+    box = (left / WIDTH, (height - top - tall) / height, (WIDTH - left - right) / WIDTH)
+    axes = figure.add_axes((*box, tall / height), facecolor="none", label=f"{top:g}")
+    for side in ("top", "left", "right"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color("#b8bfc8")
+    axes.tick_params(length=0, labelsize=8, labelcolor=QUIET, labelfontfamily="DejaVu Sans")
+    axes.grid(axis="x", color=HAIR, linewidth=0.6)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def nothing(title: str, why: str) -> Chart:
+    """A chart of what there is none of says so."""
+    figure = sheet(2.4)
+    if title:
+        figure.text(0.03, 0.86, title, fontsize=13, weight="bold", va="center", **FONT)
+    figure.text(0.5, 0.45, why, fontsize=10, ha="center", va="center", linespacing=1.8, **SOFT)
+    return figure

@@ -1,0 +1,374 @@
+"""A scenario played to its end: one world, its people, its faults, and who checks them all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from workbench.app import addresses_of, local_keys
+from workbench.chain.abi import encode_call
+from workbench.chain.boot import boot
+from workbench.chain.deploy import DeploymentPlan
+from workbench.chain.keys import key_of
+from workbench.chain.signer import KeySigner
+from workbench.core import events as ev
+from workbench.core.errors import RpcUnreachable, WorkbenchError
+from workbench.core.finality import Policy
+from workbench.core.settlement import OPEN, Settlement, merge
+from workbench.run import Run
+from workbench.scenario import Arbitrageur as ArbitrageurRules
+from workbench.scenario import Scenario
+from workbench.services.buyer import BuyerRules
+from workbench.services.rates import EuroPrice
+from workbench.sim.agents import Agent, Visit, visits
+from workbench.sim.arbitrage import Arbitrageur
+from workbench.sim.auditor import Auditor, chain_word
+from workbench.sim.dice import Dice
+from workbench.sim.hand import Hand
+from workbench.sim.market import EurUsd, MarketRate
+from workbench.sim.plants import PAY_BEFORE_FINAL, Leak, Stranger, plant
+from workbench.sim.pool import Provider
+from workbench.wiring import TOKEN_NAMES, Rules
+from workbench.world import SELLER_URL, Conditions, World
+
+T = TypeVar("T")
+GAS_MONEY_WEI = 10**18
+DEEP_POCKETS = 10**18
+"""What the arbitrageur has of EURC and of USDC: a million million, more than any market needs."""
+MAX_UINT256 = 2**256 - 1
+PER_BLOCK = 200
+"""How many buyers are given their money in one block."""
+STEP_S = 10
+"""Virtual seconds between two looks at the time, and at Ctrl-C."""
+SPARE_BLOCKS = 8
+"""After the last end: until its confirmations are there and every journal has been gathered."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: virtual seconds, settlements seen and ended."""
+
+    now_s: int
+    duration_s: int
+    settlements: int
+    ended: int
+
+
+class Experiment:
+    """One scenario with one seed. `run()` plays it; may be called once.
+
+    Raises the errors of booting a world. What goes wrong inside is a fact of the run.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        seed: int | None = None,
+        progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self.scenario = scenario
+        self.seed = scenario.seed if seed is None else seed
+        self._progress = progress
+        self._dice = Dice(self.seed)
+        market = scenario.market
+        self._path = EurUsd(market.path, market.step_s, self._dice.stream("market"))
+        self._rate = MarketRate(self._path)
+        self.failure: WorkbenchError | None = None
+        self._agents: list[asyncio.Task[None]] = []
+        self._block_s = scenario.chain.block_time_ms / 1000
+
+    def run(self) -> Run:
+        """To the end, to Ctrl-C, or to a `failure`: what was run is in the Run in any case."""
+        node, deployment = boot(plan=plan_of(self.scenario))
+        with World(
+            node,
+            deployment,
+            addresses_of(deployment.addresses),
+            local_keys(),
+            rules_of(self.scenario),
+            self.seed,
+            self._conditions(),
+        ) as self.world:
+            finished = False
+            try:
+                self._do(self._begin())
+                finished = self._play()
+            except KeyboardInterrupt:
+                pass
+            except WorkbenchError as why:
+                self.failure = why if node.alive else _died(why)
+            return self._gather(finished)
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.world.do(work)
+
+    def _conditions(self) -> Conditions:
+        scenario, seller = self.scenario, self.scenario.seller
+        euro = EuroPrice(seller.price, self._path.rate_e8, self._rate)
+        return Conditions(
+            chain=scenario.chain,
+            faults=scenario.faults,
+            slow_ms={"seller": seller.delay_ms} if seller.delay_ms else {},
+            market=self._rate,
+            prices=euro if seller.price_follows_market else None,
+            on_launch=partial(plant, scenario.plant),
+        )
+
+    # --- Before ---
+
+    async def _begin(self) -> None:
+        """Everybody has what they own, and then the clock of the scenario starts."""
+        world, scenario = self.world, self.scenario
+        chain = scenario.chain
+        await world.rpc.call("evm_setBlockGasLimit", hex(chain.block_gas_limit))
+        self._deployer = Hand(world.rpc, key_of("deployer").secret, world.deployment.chain_id)
+        came = [
+            visit
+            for n, group in enumerate(scenario.buyers)
+            for visit in visits(n, group, self._dice.stream("visits", n))
+        ]
+        agents = [self._agent(visit) for visit in sorted(came, key=lambda each: each.at_ms)]
+        await self._give_money(agents)
+        provider = Provider(
+            world.chain,
+            self._deployer,
+            world.deployment["LiquiditySeeder"],
+            world.deployment.pool_key,
+            world.faults,
+            self._dice.stream("provider"),
+        )
+        if scenario.market.arbitrageur is not None:
+            await self._add_arbitrageur(scenario.market.arbitrageur)
+        self.auditor = self._auditor(agents)
+        await self.auditor.begin()
+        await world.begin_faults()
+        world.miner.before_block.append(provider.before_block)
+        world.miner.after_block.append(self.auditor.after_block)
+        self._plant_around()
+        self._tell_market()
+        self._market = asyncio.ensure_future(self._move_market())
+        self._agents = [asyncio.ensure_future(agent.run()) for agent in agents]
+
+    async def _add_arbitrageur(self, rules: ArbitrageurRules) -> None:
+        """With money for both directions; from now on it looks at the pool before blocks."""
+        world = self.world
+        at, balancer = world.chain.addresses, world.deployment["PoolBalancer"]
+        hand = Hand(world.rpc, key_of("balancer").secret, world.deployment.chain_id)
+        mint = encode_call("MockEURC", "mint", hand.address, DEEP_POCKETS)
+        approve = encode_call("MockEURC", "approve", balancer, MAX_UINT256)
+        minted = [await self._deployer.send(token, mint) for token in (at.eurc, at.usdc)]
+        allowed = [await hand.send(token, approve) for token in (at.eurc, at.usdc)]
+        await self._mined(minted + allowed)
+        key, clock = world.deployment.pool_key, world.clock
+        arbitrageur = Arbitrageur(world.chain, hand, balancer, key, self._rate, clock, rules)
+        world.miner.before_block.append(arbitrageur.before_block)
+
+    def _plant_around(self) -> None:
+        """Broken rules that no service breaks, but the world around them."""
+        world, rule = self.world, self.scenario.plant
+        at = world.chain.addresses
+        if rule == "leak":
+            world.miner.before_block.append(Leak(world.rpc, at.eurc, at.vault).before_block)
+        elif rule == "foreign_nonce":
+            key = key_of("facilitator").secret
+            hand = Hand(world.rpc, key, world.deployment.chain_id)
+            world.miner.before_block.append(Stranger(hand).before_block)
+
+    def _agent(self, visit: Visit) -> Agent:
+        world, group = self.world, visit.group
+        key = self._dice.key(visit.name)
+        rules = BuyerRules(
+            slippage_bps=group.slippage_bps,
+            fund_by=group.fund_by,
+            poll_s=self.scenario.seller.poll_ms / 1000,
+            timeout_s=group.patience_s,
+        )
+        return Agent(
+            visit=visit,
+            buyer=world.wiring.buyer(key, rules),
+            signer=KeySigner(key),
+            hand=Hand(world.rpc, key, world.deployment.chain_id),
+            chain=world.chain,
+            clock=world.clock,
+            seller_url=SELLER_URL,
+            quote_lifetime_s=self.scenario.seller.quote_lifetime_s,
+            tell=world.tell,
+        )
+
+    async def _give_money(self, agents: list[Agent]) -> None:
+        """EURC for everyone, gas money for those who will send transactions of their own."""
+        eurc = self.world.chain.addresses.eurc
+        waiting: list[str] = []
+        for n, agent in enumerate(agents):
+            group, address = agent.visit.group, agent.buyer.address
+            data = encode_call("MockEURC", "mint", address, group.wallet_eurc)
+            waiting.append(await self._deployer.send(eurc, data))
+            if group.kind in ("drains", "revokes"):
+                waiting.append(await self._deployer.send(address, value=GAS_MONEY_WEI))
+            if n % PER_BLOCK == PER_BLOCK - 1 or n == len(agents) - 1:
+                await self._mined(waiting)
+                waiting.clear()
+
+    async def _mined(self, transactions: list[str]) -> None:
+        for _ in range(PER_BLOCK):
+            await self.world.pass_time(self._block_s)
+            if all([await self._deployer.ok(tx) for tx in transactions]):
+                return
+        raise WorkbenchError(
+            "everybody's money does not fit into blocks this small.",
+            hint="Raise chain.block_gas_limit.",
+        )
+
+    def _auditor(self, agents: list[Agent]) -> Auditor:
+        world = self.world
+        roles = [key_of(role) for role in ("seller", "facilitator", "keeper")]
+        signers = [role.address.lower() for role in roles]
+        accounts = [signers[0], *(agent.buyer.address for agent in agents)]
+        finality = self.scenario.chain.finality_blocks
+        return Auditor(world.chain, accounts, signers, self._knows, finality, self._tell_broken)
+
+    async def _knows(self, tx: str) -> bool:
+        for name in ("seller", "facilitator"):
+            async with self.world.stores[name].unit() as unit:
+                if await unit.knows(tx):
+                    return True
+        return False
+
+    # --- Meanwhile ---
+
+    async def _move_market(self) -> None:
+        while True:
+            await self.world.clock.sleep(self.scenario.market.step_s)
+            before = self._path.rate_e8
+            if self._path.step() != before:
+                self._tell_market()
+
+    def _tell_market(self) -> None:
+        rate = self._path.rate_e8
+        self.world.tell(ev.MarketMoved(**self._by_us(), usdc_per_eurc_e8=rate))
+
+    def _tell_broken(self, invariant: str, message: str, subject: str) -> None:
+        told = self._by_us() | {"subject": subject}
+        self.world.tell(ev.InvariantBroken(**told, invariant=invariant, message=message))
+
+    def _by_us(self) -> dict[str, Any]:
+        return {"subject": "", "at_ms": self.world.clock.now_ms(), "source": "simulator"}
+
+    def _play(self) -> bool:
+        """The safety phase with its faults, then quiet until everything has ended.
+
+        False where something has not, within the bound.
+        """
+        world, scenario = self.world, self.scenario
+        start = world.now
+        while world.now - start < scenario.duration_s:
+            self._do(world.pass_time(STEP_S))
+            self._report(world.now - start)
+        self._do(world.end_faults())
+        limit = scenario.duration_s + scenario.settle_s
+        while not (ended := self._do(self._all_ended())) and world.now - start < limit:
+            self._do(world.pass_time(STEP_S))
+            self._report(world.now - start)
+        self._do(self._finish(ended))
+        return True
+
+    def _report(self, now_s: int) -> None:
+        settlements = self.auditor.settlements
+        ended = len(settlements) - self.auditor.open
+        self._progress(Progress(now_s, self.scenario.duration_s, len(settlements), ended))
+
+    async def _all_ended(self) -> bool:
+        services = (self.world.seller, self.world.facilitator)
+        open_ = any(each.state in OPEN for s in services for each in s.book.open())
+        return not open_ and not self.auditor.open and all(a.done() for a in self._agents)
+
+    # --- After ---
+
+    async def _finish(self, ended: bool) -> None:
+        chain = self.scenario.chain
+        for agent in self._agents:
+            agent.cancel()
+        for result in await asyncio.gather(*self._agents, return_exceptions=True):
+            if isinstance(result, AssertionError):
+                self._tell_broken("agents", str(result), "")
+            elif isinstance(result, Exception):
+                raise result
+        await self.world.pass_time((chain.finality_blocks + SPARE_BLOCKS) * self._block_s)
+        self._market.cancel()
+        services = (self.world.seller, self.world.facilitator, self.world.tracker)
+        views = {
+            s.name: {k: chain_word(v) for k, v in s.book.settlements.items()} for s in services
+        }
+        told = _words(merge(await self.world._facts()))
+        await self.auditor.whole(views, told, over=not ended)
+        await self._tell_balances()
+
+    async def _tell_balances(self) -> None:
+        world = self.world
+        head = await world.chain.head()
+        block = ev.BlockRef(head.number, head.hash, "", -1)
+        accounts = {**{each: each for each in self.auditor.accounts}, **_names(world)}
+        for account, address in accounts.items():
+            for symbol, token in TOKEN_NAMES.items():
+                units = await world.chain.balance(getattr(world.chain.addresses, token), address)
+                known = {**self._by_us(), "block": block}
+                fact = ev.BalanceObserved(**known, account=account, token=symbol, amount=units)
+                world.tell(fact)
+
+    def _gather(self, finished: bool) -> Run:
+        events = tuple(self._do(self.world._facts()))
+        return Run(
+            events,
+            chain_id=self.world.deployment.chain_id,
+            scenario=self.scenario,
+            seed=self.seed,
+            finished=finished,
+        )
+
+
+def _died(why: WorkbenchError) -> RpcUnreachable:
+    return RpcUnreachable(
+        f"the node of this run (anvil) has ended in mid-run: {why.message}",
+        hint="What was run until then is kept; play the scenario again.",
+    )
+
+
+def _words(settlements: dict[str, Settlement]) -> dict[str, str]:
+    return {identity: chain_word(each) for identity, each in settlements.items()}
+
+
+def _names(world: World) -> dict[str, str]:
+    return {"seller": world.accounts["seller"], "vault": world.accounts["vault"]}
+
+
+def plan_of(scenario: Scenario) -> DeploymentPlan:
+    """The contracts that a scenario needs. A planted early payment needs a vault without a gate."""
+    market = scenario.market
+    gate = 0 if scenario.plant == PAY_BEFORE_FINAL else scenario.chain.finality_blocks
+    return DeploymentPlan(
+        finality_blocks=gate,
+        rate_e8=market.path.points[0][1] if market.path.points else market.path.start_e8,
+        band_bps=market.band_bps,
+        rate_max_age_s=market.rate_max_age_s,
+        lp_fee_pips=market.lp_fee_pips,
+        pool_usdc=market.pool_usdc,
+        seller_yps=scenario.seller.inventory_units,
+    )
+
+
+def rules_of(scenario: Scenario) -> Rules:
+    """What the services are told."""
+    early = scenario.plant == PAY_BEFORE_FINAL
+    return Rules(
+        price=scenario.seller.price,
+        finality=Policy(0 if early else scenario.chain.finality_blocks),
+        quote_lifetime_s=scenario.seller.quote_lifetime_s,
+        swap_window_s=scenario.seller.swap_window_s,
+        finality_timeout_s=scenario.facilitator.finality_timeout_s,
+        poll_s=scenario.seller.poll_ms / 1000,
+        facilitator_poll_s=scenario.facilitator.poll_ms / 1000,
+        keeper_every_s=scenario.market.keeper_every_s,
+    )

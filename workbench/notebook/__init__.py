@@ -1,0 +1,1 @@
+"""What notebooks are run by (`papers`), and what they show their tables with (`tables`)."""

@@ -1,0 +1,166 @@
+"""What `workbench run` and `workbench replay` do: play a scenario, keep the run, compare it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from workbench.core.errors import NotebookFailed, StoreError, TraceDiffers
+from workbench.core.events import to_json
+from workbench.experiment import Experiment, Progress
+from workbench.notebook.papers import Kernel
+from workbench.run import Run
+from workbench.scenario import Scenario
+
+NOTEBOOK = "04_scenario.ipynb"
+TELL_EVERY_S = 2.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Played:
+    """A run that was kept. `notebook`: its executed notebook, None where there is none."""
+
+    run: Run
+    run_dir: Path
+    notebook: Path | None
+
+    @property
+    def sound(self) -> bool:
+        """Played to its end, and no invariant broken."""
+        return self.run.finished and not self.run.invariants_broken
+
+    def summary(self) -> dict[str, Any]:
+        """The line of `run --json`."""
+        from workbench.metrics import nested
+
+        run = self.run
+        return {
+            "trace_hash": run.trace_hash,
+            "scenario": run.scenario.name if run.scenario else None,
+            "seed": run.seed,
+            "finished": run.finished,
+            "outcomes": run.outcomes,
+            "invariants_broken": run.invariants_broken,
+            "sometimes": run.sometimes,
+            "metrics": nested(run.metrics()),
+            "run_dir": str(self.run_dir),
+            "notebook": str(self.notebook) if self.notebook else None,
+        }
+
+
+def play(scenario: Scenario, seed: int | None, *, runs: Path, notebook: bool, say: Say) -> Played:
+    """Run the world, keep what happened, and execute the notebook that shows it.
+
+    What a run stopped at (Ctrl-C, a node that died) is kept as far as it came. Raises the errors
+    of booting a world, and StoreError where the folder cannot be written.
+    """
+    experiment = Experiment(scenario, seed, _Teller(say))
+    _services_are_quiet()
+    say(f"{scenario.name}, seed {experiment.seed}: {scenario.duration_s} s of virtual time")
+    kernel = Kernel() if notebook else None
+    try:
+        run = experiment.run()
+        run_dir = _kept(run, runs)
+        say(f"kept in {run_dir}")
+        if experiment.failure is not None:
+            raise experiment.failure
+        return Played(run, run_dir, _shown(run, run_dir, kernel, say))
+    finally:
+        if kernel is not None:
+            kernel.close()
+
+
+def replay(run_dir: Path, say: Say) -> Run:
+    """The run of this folder once more. Raises TraceDiffers, naming the first other fact."""
+    kept = Run.load(run_dir)
+    if kept.scenario is None:
+        raise StoreError(
+            f"{run_dir} is not the run of a scenario, so there is nothing to play again.",
+            hint="Runs of `workbench run` can be replayed.",
+        )
+    if not kept.finished:
+        raise StoreError(
+            f"the run of {run_dir} was stopped before its end.",
+            hint=f"Play it to its end first: workbench run with --seed {kept.seed}.",
+        )
+    say(f"{kept.scenario.name}, seed {kept.seed}: once more")
+    _services_are_quiet()
+    again = Experiment(kept.scenario, kept.seed, _Teller(say)).run()
+    if again.trace_hash != kept.trace_hash:
+        raise _difference(kept, again)
+    return again
+
+
+def _services_are_quiet() -> None:
+    """What goes wrong in a simulated world was ordered, and is a fact of the run."""
+    if logging.getLogger().level >= logging.WARNING:
+        logging.getLogger("workbench").setLevel(logging.ERROR)
+
+
+def _kept(run: Run, runs: Path) -> Path:
+    name = run.scenario.name if run.scenario else "run"
+    folder = runs / f"{name}-{run.seed}-{run.name}"
+    try:
+        return run.save(folder)
+    except OSError as why:
+        raise StoreError(
+            f"the run cannot be kept in {folder}: {why.strerror}.",
+            hint="Name another folder with --runs.",
+        ) from why
+
+
+def _shown(run: Run, run_dir: Path, kernel: Kernel | None, say: Say) -> Path | None:
+    if kernel is None:
+        return None
+    say(f"executing {NOTEBOOK} …")
+    try:
+        return kernel.execute(NOTEBOOK, run_dir, {"run_dir": "."}, name="scenario.ipynb")
+    except NotebookFailed as why:
+        say(f"no notebook: {why}")
+    return None
+
+
+def _difference(kept: Run, again: Run) -> TraceDiffers:
+    pairs = enumerate(zip_longest(kept.events, again.events), 1)
+    line, (was, now) = next(pair for pair in pairs if pair[1][0] != pair[1][1])
+    return TraceDiffers(
+        f"the run differs from line {line} of events.jsonl on. It was {_short(was)}; now it is "
+        f"{_short(now)}.",
+        hint="Another version of the workbench, its contracts or anvil may have run it.",
+        line=line,
+        trace_hash=kept.trace_hash,
+        trace_hash_now=again.trace_hash,
+    )
+
+
+def _short(fact: Any) -> str:
+    return "nothing" if fact is None else to_json(fact)[:160]
+
+
+class _Teller:
+    """Says now and then how far a run is, and how long it will take."""
+
+    def __init__(self, say: Say) -> None:
+        self._say, self._began, self._told = say, time.monotonic(), time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._told < TELL_EVERY_S:
+            return
+        self._told = now
+        left = progress.duration_s - progress.now_s
+        rest = "waiting for the last ones to end"
+        if left > 0:
+            seconds = (now - self._began) * left / max(progress.now_s, 1)
+            rest = f"about {seconds:.0f} s left"
+        done = f"{progress.settlements} settlements, {progress.ended} ended"
+        with suppress(BrokenPipeError):
+            self._say(f"  {progress.now_s:5d} s of {progress.duration_s} s: {done}; {rest}")

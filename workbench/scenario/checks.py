@@ -1,0 +1,179 @@
+"""Settings that cannot both hold, each told with its arithmetic.
+
+Only what leaves nothing to be found out is refused: a budget below the price is a question one may
+ask, a wait that ends before what it waits for is not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from workbench.core.money import EURC, YPS, Amount
+from workbench.core.pricing import eurc_budget
+from workbench.scenario.kinds import BPS, MILLISECONDS, PIPS, SECONDS
+from workbench.scenario.model import BuyerGroup, Scenario
+
+Found = tuple[str, str]
+"""The field that is told, and what is wrong with it."""
+
+
+def contradictions(scenario: Scenario) -> list[Found]:
+    """All of them, by the field under which each is told."""
+    return [
+        *_finality(scenario),
+        *_deadlines(scenario),
+        *_market(scenario),
+        *(found for n, group in enumerate(scenario.buyers) for found in _group(scenario, n, group)),
+        *_inventory(scenario),
+        *_faults(scenario),
+    ]
+
+
+def _confirmations(scenario: Scenario) -> tuple[int, str]:
+    """Milliseconds from a swap to its execution at best, and the sum as people write it."""
+    chain, poll_ms = scenario.chain, scenario.facilitator.poll_ms
+    total_ms = chain.finality_blocks * chain.block_time_ms + poll_ms
+    blocks, each = chain.finality_blocks, SECONDS.show(chain.block_time_ms // 1_000)
+    look = f"{MILLISECONDS.show(poll_ms)} until the facilitator looks"
+    return total_ms, f"{blocks} blocks × {each} + {look} = {_s(total_ms)} of confirmations"
+
+
+def _s(milliseconds: int) -> str:
+    """Seconds, so that sums can be added up by eye."""
+    return f"{milliseconds / 1_000:g} s"
+
+
+def _finality(scenario: Scenario) -> Iterator[Found]:
+    total_ms, total = _confirmations(scenario)
+    limits = {
+        "seller.swap_window": scenario.seller.swap_window_s,
+        "facilitator.finality_timeout": scenario.facilitator.finality_timeout_s,
+    }
+    for name, limit_s in limits.items():
+        if total_ms > 1_000 * limit_s:
+            yield "chain.finality", f"{total} do not fit in {name}, {limit_s} s."
+    for n, group in enumerate(scenario.buyers):
+        if group.kind != "walks" and total_ms > 1_000 * group.patience_s:
+            yield f"buyers.{n}.patience", f"{group.patience_s} s end before {total}."
+
+
+def _deadlines(scenario: Scenario) -> Iterator[Found]:
+    seller, block_s = scenario.seller, scenario.chain.block_time_ms // 1_000
+    if seller.quote_lifetime_s < 2 * block_s:
+        yield (
+            "seller.quote_lifetime",
+            (
+                f"{seller.quote_lifetime_s} s end before a settlement is created and funded: "
+                f"2 blocks × {block_s} s = {2 * block_s} s."
+            ),
+        )
+    confirm_ms, _ = _confirmations(scenario)
+    lifetime, window = seller.quote_lifetime_s, seller.swap_window_s
+    longest_ms = 1_000 * (lifetime + window) + confirm_ms
+    if longest_ms > 1_000 * scenario.settle_s:
+        yield (
+            "settle_within",
+            (
+                f"{scenario.settle_s} s are less than one settlement may take: quote_lifetime "
+                f"{lifetime} s + swap_window {window} s + confirmations {_s(confirm_ms)} "
+                f"= {_s(longest_ms)}."
+            ),
+        )
+
+
+def _market(scenario: Scenario) -> Iterator[Found]:
+    market = scenario.market
+    if market.keeper_every_s > market.rate_max_age_s:
+        yield (
+            "market.keeper_every",
+            (
+                f"{market.keeper_every_s} s: the reference rate is too old after rate_max_age, "
+                f"{market.rate_max_age_s} s, and no swap goes through until it is set again."
+            ),
+        )
+    # Where the market moves, the pool may give more than the reference rate; here it never does.
+    if market.path.model == "constant" and market.lp_fee_pips >= 100 * market.band_bps:
+        yield (
+            "market.band",
+            (
+                f"a band of {BPS.show(market.band_bps)} leaves no room for lp_fee "
+                f"{PIPS.show(market.lp_fee_pips)}: at a constant rate no swap can go through."
+            ),
+        )
+
+
+def _group(scenario: Scenario, n: int, group: BuyerGroup) -> Iterator[Found]:
+    at, size = f"buyers.{n}", group.size
+    if size.low_units > size.high_units:
+        low, high = Amount(size.low_units, YPS), Amount(size.high_units, YPS)
+        yield f"{at}.size.low", f"{low} are more than high, {high}."
+    elif size.model == "lognormal" and 100 * size.high_units < 101 * size.low_units:
+        # What falls outside is drawn again: it would take for ever to hit so little.
+        high = Amount(size.high_units, YPS)
+        yield f"{at}.size.high", f"{high} are less than 1 % above low; take model fixed or uniform."
+    else:
+        yield from _purse(scenario, at, group)
+    if group.kind == "revokes" and group.fund_by != "authorization":
+        yield f"{at}.fund_by", "kind revokes cancels an ERC-3009 authorization; permit has none."
+    if group.start_s >= scenario.duration_s:
+        yield f"{at}.start", f"{group.start_s} s are not before duration, {scenario.duration_s} s."
+    elif group.arrivals.model != "burst":
+        every_ms = group.arrivals.every_ms
+        last_ms = 1_000 * group.start_s + (group.count - 1) * every_ms
+        if last_ms > 1_000 * scenario.duration_s:
+            mean = " in the mean" if group.arrivals.model == "poisson" else ""
+            yield (
+                f"{at}.count",
+                (
+                    f"the last of {group.count} comes{mean} after {group.start_s} s + "
+                    f"{group.count - 1} × {_s(every_ms)} = {_s(last_ms)}, past duration, "
+                    f"{scenario.duration_s} s."
+                ),
+            )
+
+
+def _purse(scenario: Scenario, at: str, group: BuyerGroup) -> Iterator[Found]:
+    """Whether the smallest purchase, at the rate of the start, is one that the group can pay."""
+    least, rate_e8 = group.size.low_units, scenario.market.path.start_e8
+    required = scenario.seller.price.required_usdc(least)
+    budget = eurc_budget(required, rate_e8, group.slippage_bps)
+    if group.wallet_eurc < budget:
+        yield (
+            f"{at}.wallet",
+            (
+                f"{Amount(group.wallet_eurc, EURC)} do not pay for one purchase: "
+                f"{Amount(least, YPS)} take a budget of {Amount(budget, EURC)} at the rate of the "
+                f"start, slippage {BPS.show(group.slippage_bps)} included."
+            ),
+        )
+
+
+def _inventory(scenario: Scenario) -> Iterator[Found]:
+    least = min(group.size.low_units for group in scenario.buyers)
+    held = scenario.seller.inventory_units
+    if held < least:
+        yield (
+            "seller.inventory",
+            (f"{Amount(held, YPS)} are less than the smallest purchase, {Amount(least, YPS)}."),
+        )
+
+
+def _faults(scenario: Scenario) -> Iterator[Found]:
+    of_site = Counter(fault.site for fault in scenario.faults)
+    seen: Counter[str] = Counter()
+    for fault in scenario.faults:
+        at = f"faults.{fault.site}"
+        if of_site[fault.site] > 1:
+            at = f"{at}.{seen[fault.site]}"
+        seen[fault.site] += 1
+        if fault.stop_s > scenario.duration_s:
+            yield (
+                f"{at}.stop",
+                (
+                    f"{fault.stop_s} s: faults end with duration, {scenario.duration_s} s, "
+                    "so that everything can settle."
+                ),
+            )
+        elif fault.start_s >= fault.stop_s:
+            yield f"{at}.start", f"{fault.start_s} s are not before stop, {fault.stop_s} s."

@@ -1,0 +1,238 @@
+"""What a scenario says, as frozen values: the nouns that the simulator reads.
+
+All integers, the unit last in the name. Amounts are base units; `_ppm` is a probability in parts
+per million, `_bps` 1/100 %, `_pips` 1/10,000 %, `_e8` USDC per EURC times 10**8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from workbench.core.pricing import Price
+
+PPM = 1_000_000
+
+PLANTS = ("pay_before_final", "lose_refund", "foreign_nonce", "forget_fact", "leak")
+"""Broken rules that a scenario may plant, so that the checker itself is checked."""
+
+PATH_MODELS = ("constant", "drift", "gbm", "jumps", "csv")
+ARRIVAL_MODELS = ("even", "poisson", "burst")
+SIZE_MODELS = ("fixed", "uniform", "lognormal")
+FUND_BY = ("authorization", "permit")
+
+KINDS = {
+    "honest": "buys, pays, and waits for the end",
+    "walks": "asks for the price, and never pays",
+    "replays": "sends the same payment many times at once",
+    "tampers": "changes the terms after signing",
+    "drains": "moves its EURC away after signing",
+    "revokes": "cancels its ERC-3009 authorization after signing",
+    "stale": "pays after the quote's lifetime",
+}
+"""What buyers do, by the name of their kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One place where faults happen.
+
+    `each`: what one pass of it is. `unit`: of the parameter, "" where it has none; `low` to `high`
+    is drawn from where a file says nothing, `least` to `most` is what a file may say.
+    """
+
+    does: str
+    each: str
+    unit: str = ""
+    low: int = 0
+    high: int = 0
+    least: int = 0
+    most: int = 0
+
+
+FAULT_SITES = {
+    "http.lost": Site("the request never arrives", "message"),
+    "http.delayed": Site("the request arrives late", "message", "ms", 100, 5_000, 1, 3_600_000),
+    "http.duplicated": Site("the request arrives twice", "message"),
+    "http.cut": Site("the server acts, and its answer is lost", "message"),
+    "crash.seller": Site("ends just before or after a commit, is restarted after",
+                         "commit", "s", 1, 30, 0, 3_600),
+    "crash.facilitator": Site("the same", "commit", "s", 1, 30, 0, 3_600),
+    "crash.tracker": Site("the same", "commit", "s", 1, 30, 0, 3_600),
+    "rpc.error": Site("the node answers with an error", "message"),
+    "rpc.delayed": Site("the node answers late", "message", "ms", 100, 5_000, 1, 3_600_000),
+    "rpc.stale": Site("the node answers from an older block", "message", "blocks", 1, 3, 1, 32),
+    "tx.dropped": Site("a transaction is accepted and never mined", "message"),
+    "tx.delayed": Site("a transaction is mined late", "message", "blocks", 1, 5, 1, 64),
+    "tx.reordered": Site("a transaction is mined before earlier ones of others", "message"),
+    "chain.reorg": Site("the newest blocks are replaced", "block", "blocks", 1, 2, 1, 32),
+    "clock.skew": Site("a service's clock is off", "block", "s", -30, 30, -3_600, 3_600),
+    "fee.spike": Site("the base fee is multiplied", "block", "x", 2, 10, 2, 1_000),
+    "pool.drained": Site("liquidity is pulled, and returns later", "block", "%", 30, 90, 1, 99),
+}  # fmt: skip
+"""Every place where a fault may be ordered, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """The chain: a block every `block_time_ms`; a small `block_gas_limit` is congestion."""
+
+    block_time_ms: int = 1_000
+    finality_blocks: int = 2
+    base_fee_wei: int = 10**9
+    block_gas_limit: int = 30_000_000
+    rpc_latency_ms: int = 0
+    http_latency_ms: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Path:
+    """How EUR/USD goes. `points`: (seconds from the start, rate), read from the CSV `file`.
+
+    Which fields count: constant none; drift, gbm, jumps `drift_bps_per_day`; gbm and jumps
+    `volatility_bps_per_year`; jumps `jump_every_s` (mean) and `jump_bps` (size, up or down).
+    `gaps`: "refuse", or "hold" the last rate over a gap of the CSV.
+    """
+
+    model: str = "constant"
+    start_e8: int = 110_000_000
+    drift_bps_per_day: int = 0
+    volatility_bps_per_year: int = 0
+    jump_every_s: int = 0
+    jump_bps: int = 0
+    file: str = ""
+    gaps: str = "refuse"
+    points: tuple[tuple[int, int], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arbitrageur:
+    """Looks every `every_s`; acts when the pool is more than `edge_bps` off the market."""
+
+    every_s: int = 10
+    edge_bps: int = 10
+    max_eurc: int = 10**6 * 10**6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Market:
+    """EUR/USD outside, and the pool. The path moves every `step_s`, the reference rate follows
+    it every `keeper_every_s`."""
+
+    path: Path = field(default_factory=Path)
+    step_s: int = 10
+    pool_usdc: int = 10**9 * 10**6
+    lp_fee_pips: int = 500
+    band_bps: int = 100
+    rate_max_age_s: int = 86_400
+    keeper_every_s: int = 60
+    arbitrageur: Arbitrageur | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrivals:
+    """When buyers come: `every_ms` apart, in the mean for poisson; burst: all at once."""
+
+    model: str = "even"
+    every_ms: int = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How much one buys, in YPS base units. fixed: low = high.
+
+    lognormal: the median is the geometric mean of `low_units` and `high_units`, `sigma_bps` the
+    deviation of the logarithm times 10,000, and what falls outside is drawn again.
+    """
+
+    model: str = "fixed"
+    low_units: int = 100 * 10**18
+    high_units: int = 100 * 10**18
+    sigma_bps: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuyerGroup:
+    """`count` buyers of a kind, each with a key and `wallet_eurc` of its own, one purchase each."""
+
+    count: int
+    arrivals: Arrivals = field(default_factory=Arrivals)
+    size: Size = field(default_factory=Size)
+    slippage_bps: int = 100
+    patience_s: int = 900
+    kind: str = "honest"
+    fund_by: str = "authorization"
+    wallet_eurc: int = 10**6 * 10**6
+    start_s: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SellerSide:
+    """The seller. `price_follows_market`: the price is kept in EUR as of the start.
+
+    `delay_ms`: how long it takes to answer.
+    """
+
+    price: Price = field(default_factory=lambda: Price.parse("1.10"))
+    price_follows_market: bool = False
+    quote_lifetime_s: int = 600
+    swap_window_s: int = 600
+    inventory_units: int = 10**7 * 10**18
+    delay_ms: int = 0
+    poll_ms: int = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FacilitatorSide:
+    """The facilitator."""
+
+    poll_ms: int = 1_000
+    finality_timeout_s: int = 600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A site that is switched on for a seed (`active_ppm`), and then fires (`chance_ppm` a pass).
+
+    Between `start_s` and `stop_s` only. `low` to `high`: the site's parameter, in the site's unit.
+    """
+
+    site: str
+    chance_ppm: int
+    active_ppm: int = PPM
+    low: int = 0
+    high: int = 0
+    start_s: int = 0
+    stop_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One world and what happens in it. Faults stop after `duration_s` at the latest; then
+    everything must end within `settle_s`."""
+
+    name: str
+    about: str
+    seed: int = 1
+    duration_s: int
+    settle_s: int = 1_800
+    chain: Chain = field(default_factory=Chain)
+    market: Market = field(default_factory=Market)
+    buyers: tuple[BuyerGroup, ...]
+    seller: SellerSide = field(default_factory=SellerSide)
+    facilitator: FacilitatorSide = field(default_factory=FacilitatorSide)
+    faults: tuple[Fault, ...] = ()
+    plant: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data in the words of a file, every default spelt out: the same for the same."""
+        from workbench.scenario.files import kept
+
+        return kept(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """The inverse of `to_json`. Raises ScenarioError."""
+        from workbench.scenario.files import taken
+
+        return cls(**{name: getattr(taken(data), name) for name in cls.__slots__})

@@ -1,0 +1,161 @@
+"""A tree of words, by the table, into values: what can be read, and everything wrong on the way."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from workbench.scenario.kinds import NONE, Kind, Wrong, closest
+from workbench.scenario.model import FAULT_SITES, Fault
+from workbench.scenario.table import FAULTS, Item, Section
+from workbench.scenario.tree import Fields, Items, Node, Problem, Scalar, Spot, dotted, is_refused
+
+At = tuple[str, ...]
+
+
+class Reading:
+    """One pass over a tree: the values found, and everything wrong on the way."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        self._sound = not problems  # Else a value may be missing that nothing is said about here.
+        self._spots: dict[str, Spot] = {}
+
+    def at(self, field: str) -> Spot:
+        """Where a field stands, or what it is in, where it is left at its default."""
+        while field and field not in self._spots:
+            field = field.rpartition(".")[0]
+        return self._spots[field]
+
+    def _wrong(self, spot: Spot, path: At, message: str) -> None:
+        self.problems.append(spot.problem(dotted(path), message))
+
+    def fields(
+        self, section: Section, node: Node, path: At, also: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        """Attribute -> value, of all fields given that can be read."""
+        self._spots.setdefault(dotted(path), node.spot)
+        if is_refused(node):
+            return {}
+        if not isinstance(node, Fields):
+            known = ", ".join(item.name for item in section.items)
+            self._wrong(node.spot, path, f"must be a mapping of fields: {known}.")
+            return {}
+        values: dict[str, Any] = {}
+        model = self._model(section, node)
+        for name, each in node.nodes.items():
+            at, spot = (*path, name), node.keys[name]
+            self._spots[dotted(at)] = spot
+            item = section.item(name)
+            if item and (model is None or item.used_by(model)):
+                values.update(self._item(item, each, at))
+            elif item:
+                told = f'has no meaning for model "{model}", only for {", ".join(item.only)}.'
+                self._wrong(spot, at, told)
+            elif name not in also:
+                names = [item.name for item in section.items if item.used_by(model or "")]
+                self._wrong(spot, at, f"is an unknown field{closest(name, (*names, *also))}")
+        for item in section.items:
+            if item.needed_by(model or "") and item.name not in node.nodes:
+                example = _example(item)
+                self._wrong(node.spot, (*path, item.name), f"is missing; write {example}.")
+        return values
+
+    def _model(self, section: Section, node: Fields) -> str | None:
+        """The section's model; "" where it has none, None where it cannot be read."""
+        item = section.item("model")
+        if item is None:
+            return ""
+        given = node.nodes.get("model")
+        if given is None:
+            return str(section.default("model"))
+        assert isinstance(item.kind, Kind)
+        try:
+            return str(item.kind.read(given)) if isinstance(given, Scalar) else None
+        except Wrong:
+            return None
+
+    def _item(self, item: Item, node: Node, path: At) -> dict[str, Any]:
+        if is_refused(node):
+            return {}
+        if isinstance(item.kind, Kind):
+            return self._word(item, item.kind, node, path)
+        (attribute,) = item.into
+        if item.optional and isinstance(node, Scalar) and node.text == NONE:
+            return {attribute: None}
+        if not item.many:
+            made = self._make(item.kind, node, path)
+            return {} if made is None else {attribute: made}
+        if not isinstance(node, Items) or not node.nodes:
+            self._wrong(node.spot, path, "must be a list, each with a dash: `- count: 20`.")
+            return {}
+        each = [self._make(item.kind, one, (*path, str(n))) for n, one in enumerate(node.nodes)]
+        return {attribute: tuple(each)}
+
+    def _make(self, section: Section, node: Node, path: At) -> Any:
+        before = len(self.problems)
+        values = self.fields(section, node, path)
+        made = self._sound and len(self.problems) == before
+        return section.make(**values) if made else None
+
+    def _word(self, item: Item, kind: Kind, node: Node, path: At) -> dict[str, Any]:
+        if not isinstance(node, Scalar):
+            self._wrong(node.spot, path, f"must be one value; write such as {kind.example}.")
+            return {}
+        try:
+            value = kind.read(node)
+        except Wrong as why:
+            told = f"{shown(node.text)} {why}" if node.tag != "null" else str(why)
+            advice = "" if why.advised else f"; write such as {kind.example}."
+            self._wrong(node.spot, path, told + advice)
+            return {}
+        return dict(zip(item.into, (value,) if len(item.into) == 1 else value, strict=True))
+
+    def faults(self, root: Node, duration_s: int) -> tuple[Fault, ...]:
+        """All faults, by site in the order of FAULT_SITES, whatever the file's."""
+        node = root.nodes.get("faults") if isinstance(root, Fields) else None
+        if node is None or is_refused(node) or (isinstance(node, Scalar) and node.text == NONE):
+            return ()
+        if isinstance(node, Fields):
+            given = [(site, each, node.keys[site], ("faults", site))
+                     for site, each in node.nodes.items()]  # fmt: skip
+        else:
+            told = "must be a mapping from site to settings: `http.lost: 1 %`."
+            self._wrong(node.spot, ("faults",), told)
+            return ()
+        found: dict[str, list[Fault]] = {site: [] for site in FAULT_SITES}
+        for site, each, spot, path in given:
+            if site not in FAULT_SITES:
+                told = closest(site, tuple(FAULT_SITES))
+                self._wrong(spot, path, f"is an unknown site{told}")
+            elif isinstance(each, Items):
+                for n, one in enumerate(each.nodes):
+                    found[site] += self._fault(site, one, (*path, str(n)), duration_s)
+            else:
+                found[site] += self._fault(site, each, path, duration_s)
+        return tuple(fault for faults in found.values() for fault in faults)
+
+    def _fault(self, site: str, node: Node, path: At, duration_s: int) -> list[Fault]:
+        if isinstance(node, Scalar):  # `http.lost: 1 %` is short for its chance.
+            self._spots[dotted(path)] = node.spot
+            chance = FAULTS[site].item("chance")
+            assert chance is not None
+            values = self._item(chance, node, path)
+        else:
+            values = self.fields(FAULTS[site], node, path)
+        if "chance_ppm" not in values:
+            return []
+        kind = FAULT_SITES[site]
+        standard = {"low": kind.low, "high": kind.high, "stop_s": duration_s}
+        return [Fault(site=site, **{**standard, **values})]
+
+
+def _example(item: Item) -> str:
+    if isinstance(item.kind, Kind):
+        return f"`{item.name}: {item.kind.example}`"
+    return f"`{item.name}:` and its fields"
+
+
+def shown(text: str) -> str:
+    """A word in quotes, with what does not print as an escape, and not too long."""
+    return json.dumps(text if len(text) <= 60 else f"{text[:57]}...", ensure_ascii=False)

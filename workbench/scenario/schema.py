@@ -1,0 +1,93 @@
+"""The file format as JSON Schema, for editors: made from the table, kept in `scenarios/`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING
+from typing import Any
+
+from workbench.scenario.kinds import NONE, Kind
+from workbench.scenario.model import FAULT_SITES
+from workbench.scenario.table import FAULTS, FAULTS_MEANING, FILE, Item, Section
+
+
+def schema_json() -> dict[str, Any]:
+    """A JSON Schema (draft 2020-12) of scenario files. What contradicts itself still passes it."""
+    schema = _section(FILE)
+    schema["properties"]["faults"] = {
+        "description": FAULTS_MEANING,
+        "anyOf": [{"const": NONE}, _faults()],
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Settlement Workbench scenario",
+        **schema,
+        "$defs": {site: _fault(section) for site, section in FAULTS.items()},
+    }
+
+
+def schema_text() -> str:
+    """The text of `scenarios/schema.json`."""
+    return json.dumps(schema_json(), indent=1, ensure_ascii=False) + "\n"
+
+
+def _faults() -> dict[str, Any]:
+    sites = {}
+    for name, site in FAULT_SITES.items():
+        one = {"$ref": f"#/$defs/{name}"}
+        told = f"{site.does}; chance is each {site.each}"
+        sites[name] = {"description": told, "anyOf": [one, {"type": "array", "items": one}]}
+    return {"type": "object", "properties": sites, "additionalProperties": False}
+
+
+def _fault(section: Section) -> dict[str, Any]:
+    """Its settings, or its chance alone."""
+    chance = section.item("chance")
+    assert chance is not None
+    assert isinstance(chance.kind, Kind)
+    return {"anyOf": [chance.kind.schema, _section(section)]}
+
+
+def _section(section: Section) -> dict[str, Any]:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {item.name: _item(section, item) for item in section.items},
+    }
+    if required := [item.name for item in section.items if item.needed_by("")]:
+        schema["required"] = required
+    if cases := _cases(section):
+        schema["allOf"] = cases
+    return schema
+
+
+def _item(section: Section, item: Item) -> dict[str, Any]:
+    told: dict[str, Any] = {"description": item.meaning}
+    if isinstance(item.kind, Section):
+        one = _section(item.kind)
+        if item.many:
+            return {**told, "type": "array", "minItems": 1, "items": one}
+        return {**told, "anyOf": [{"const": NONE}, one]} if item.optional else {**told, **one}
+    values = tuple(section.default(each) for each in item.into)
+    # A range of a site has its own default, and a fault's end is the scenario's.
+    if MISSING not in values and section.make is not FAULTS["http.lost"].make:
+        told["default"] = item.kind.show(values[0] if len(values) == 1 else values)
+    return {**told, **item.kind.schema}
+
+
+def _cases(section: Section) -> list[dict[str, Any]]:
+    """For each model, what must be there and what must not."""
+    model = section.item("model")
+    if model is None:
+        return []
+    assert isinstance(model.kind, Kind)
+    cases = []
+    for name in model.kind.schema["enum"]:
+        needed = [item.name for item in section.items if item.needed_by(name)]
+        foreign = {item.name: False for item in section.items if not item.used_by(name)}
+        case: dict[str, Any] = {"properties": {"model": {"const": name}}}
+        if name != section.default("model"):
+            case["required"] = ["model"]
+        then = {"required": needed, "properties": foreign}
+        cases.append({"if": case, "then": {key: value for key, value in then.items() if value}})
+    return cases

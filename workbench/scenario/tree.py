@@ -1,0 +1,237 @@
+"""YAML as a tree that knows its lines: plain data only, bounded, nothing twice.
+
+Built from the parser's events, so that what YAML would make of a word (`no`, `010`, `1_000`) is
+seen beside the word itself, and nothing is ever constructed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 12
+MAX_NODES = 10_000
+WORD = "word"
+"""The tag of what did not come from YAML: a word of the command line, which no one misreads."""
+REFUSED = "refused"
+"""The tag of what was told already, and is nothing more to be said about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong. `where`: file and line; `field`: dotted, "" for the file as a whole."""
+
+    where: str
+    field: str
+    message: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (self.where, self.field, self.message)))
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where something stands."""
+
+    where: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.where}:{self.line}" if self.line else self.where
+
+    def problem(self, field: str, message: str) -> Problem:
+        return Problem(str(self), field, message, self.line)
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One word. `tag`: what YAML takes it for: str, int, float, bool, null, timestamp."""
+
+    spot: Spot
+    text: str
+    tag: str = "str"
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list."""
+
+    spot: Spot
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """A mapping, in order; `keys` has the place of each name."""
+
+    spot: Spot
+    nodes: dict[str, Node]
+    keys: dict[str, Spot]
+
+
+Node = Scalar | Items | Fields
+
+
+class Unreadable(Exception):
+    """The text is no tree of plain data at all."""
+
+    def __init__(self, spot: Spot, message: str) -> None:
+        super().__init__(message)
+        self.problem = spot.problem("", message)
+
+
+def parse_tree(text: str, where: str) -> tuple[Node | None, list[Problem]]:
+    """The tree (None for an empty file), and what is wrong with it. Raises Unreadable."""
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise Unreadable(Spot(where), f"is larger than {MAX_BYTES:,} bytes.")
+    reader = _Reader(where)
+    try:
+        # yaml's own ValueError: an escape that is no character, a number of a thousand digits.
+        return reader.document(yaml.parse(text, Loader=yaml.SafeLoader)), reader.problems
+    except yaml.MarkedYAMLError as why:
+        mark = why.problem_mark or why.context_mark
+        line = mark.line + 1 if mark else 0
+        told = ", ".join(filter(None, (why.context, why.problem)))
+        raise Unreadable(Spot(where, line), f"is not YAML: {told}.") from None
+    except yaml.reader.ReaderError as why:
+        line = text.count("\n", 0, why.position) + 1
+        raise Unreadable(Spot(where, line), "holds a character that YAML does not allow.") from None
+    except (yaml.YAMLError, ValueError, OverflowError):
+        raise Unreadable(Spot(where), "is not YAML.") from None
+
+
+def from_plain(data: Any, where: str, depth: int = 1) -> Node:
+    """The same tree from plain data of Python. A text counts as a word of the command line.
+
+    Raises Unreadable.
+    """
+    spot = Spot(where)
+    if depth > MAX_DEPTH:
+        raise _too_deep(spot)
+    if isinstance(data, dict):
+        nodes = {
+            _sound(spot, str(name)): from_plain(each, where, depth + 1)
+            for name, each in data.items()
+        }
+        return Fields(spot, nodes, dict.fromkeys(nodes, spot))
+    if isinstance(data, list | tuple):
+        return Items(spot, tuple(from_plain(each, where, depth + 1) for each in data))
+    if isinstance(data, str):
+        return Scalar(spot, _sound(spot, data), WORD)
+    if data is None:
+        return Scalar(spot, "", "null")
+    if isinstance(data, bool):
+        return Scalar(spot, str(data).lower(), "bool")
+    if isinstance(data, int):
+        # Python refuses to write out integers of thousands of digits.
+        return Scalar(spot, str(data) if data.bit_length() < 1_000 else "a huge number", "int")
+    return Scalar(spot, str(data)[:80], "float")
+
+
+def _too_deep(spot: Spot) -> Unreadable:
+    return Unreadable(spot, f"is nested deeper than {MAX_DEPTH} levels.")
+
+
+def _sound(spot: Spot, text: str) -> str:
+    """The text, which can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Unreadable(spot, "holds half a character (\\ud800 to \\udfff).") from None
+    return text
+
+
+class _Reader:
+    """One document's events, one after the other, into a tree."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.problems: list[Problem] = []
+        self._nodes = 0
+        self._resolver = yaml.resolver.Resolver()
+
+    def document(self, events: Iterator[yaml.Event]) -> Node | None:
+        root = None
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent) and root is not None:
+                raise Unreadable(self._spot(event), "holds a second document (---).")
+            if isinstance(event, yaml.NodeEvent):
+                root = self._node(event, events, ())
+        if isinstance(root, Scalar) and root.tag == "null":
+            return None
+        return root
+
+    def _spot(self, event: yaml.Event) -> Spot:
+        assert event.start_mark is not None
+        return Spot(self.where, event.start_mark.line + 1)
+
+    def _node(self, event: yaml.Event, events: Iterator[yaml.Event], path: tuple[str, ...]) -> Node:
+        spot = self._spot(event)
+        if len(path) >= MAX_DEPTH:
+            raise _too_deep(spot)
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise Unreadable(spot, f"holds more than {MAX_NODES:,} names and values.")
+        told = len(self.problems)
+        if getattr(event, "anchor", None) is not None:
+            self._wrong(spot, path, "anchors and aliases (& and *) are not allowed.")
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            self._wrong(spot, path, f"tags such as {tag[:40]} are not allowed.")
+        refused = len(self.problems) > told
+        node = self._content(spot, event, events, path)
+        return Scalar(spot, "", REFUSED) if refused else node
+
+    def _content(
+        self, spot: Spot, event: yaml.Event, events: Iterator[yaml.Event], path: tuple[str, ...]
+    ) -> Node:
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._fields(spot, events, path)
+        if isinstance(event, yaml.SequenceStartEvent):
+            nodes: list[Node] = []
+            while not isinstance(event := next(events), yaml.SequenceEndEvent):
+                nodes.append(self._node(event, events, (*path, str(len(nodes)))))
+            return Items(spot, tuple(nodes))
+        if isinstance(event, yaml.ScalarEvent):
+            return self._scalar(spot, event)
+        return Scalar(spot, "", REFUSED)  # An alias.
+
+    def _wrong(self, spot: Spot, path: tuple[str, ...], message: str) -> None:
+        self.problems.append(spot.problem(dotted(path), message))
+
+    def _scalar(self, spot: Spot, event: yaml.ScalarEvent) -> Scalar:
+        resolve: Callable[..., str] = self._resolver.resolve
+        tag = resolve(yaml.ScalarNode, event.value, event.implicit)
+        return Scalar(spot, _sound(spot, event.value), tag.rpartition(":")[2])
+
+    def _fields(self, spot: Spot, events: Iterator[yaml.Event], path: tuple[str, ...]) -> Fields:
+        nodes: dict[str, Node] = {}
+        keys: dict[str, Spot] = {}
+        while not isinstance(event := next(events), yaml.MappingEndEvent):
+            key = self._node(event, events, (*path, "?"))
+            name = key.text if isinstance(key, Scalar) else "?"
+            value = self._node(next(events), events, (*path, name))
+            if not isinstance(key, Scalar):
+                self._wrong(key.spot, path, "the name of a field must be a word.")
+            elif name in nodes:
+                first = keys[name].line
+                told = f"stands here a second time; the first is in line {first}."
+                self._wrong(key.spot, (*path, name), told)
+            else:
+                nodes[name], keys[name] = value, key.spot
+        return Fields(spot, nodes, keys)
+
+
+def is_refused(node: Node) -> bool:
+    """Whether all about it was told when the tree was made."""
+    return isinstance(node, Scalar) and node.tag == REFUSED
+
+
+def dotted(path: tuple[str, ...]) -> str:
+    """The name of a field as problems and `--set` have it."""
+    return "".join(c if c.isprintable() else "?" for c in ".".join(part[:80] for part in path))

@@ -1,0 +1,66 @@
+"""Where a party takes EUR/USD from, and where the seller takes its price from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from workbench.core.money import mul_div_up
+from workbench.core.ports import Chain
+from workbench.core.pricing import Price
+
+
+class RateSource(Protocol):
+    """A party's own view of USDC per EURC, times 10**8."""
+
+    async def usdc_per_eurc_e8(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedRate:
+    """A rate from the settings."""
+
+    rate_e8: int
+
+    async def usdc_per_eurc_e8(self) -> int:
+        return self.rate_e8
+
+
+@dataclass(frozen=True, slots=True)
+class HookRate:
+    """The hook's reference rate, by which the pool will be policed."""
+
+    chain: Chain
+
+    async def usdc_per_eurc_e8(self) -> int:
+        return (await self.chain.rate()).usdc_per_eurc_e8
+
+
+class PriceSource(Protocol):
+    """What one whole asset costs now."""
+
+    async def price(self) -> Price: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPrice:
+    """A price from the settings."""
+
+    fixed: Price
+
+    async def price(self) -> Price:
+        return self.fixed
+
+
+@dataclass(frozen=True, slots=True)
+class EuroPrice:
+    """A price that is kept in EUR: `start` at the rate `start_e8`, more USDC as the euro rises."""
+
+    start: Price
+    start_e8: int
+    rates: RateSource
+
+    async def price(self) -> Price:
+        rate = await self.rates.usdc_per_eurc_e8()
+        usdc = mul_div_up(self.start.usdc_per_asset, rate, self.start_e8)
+        return replace(self.start, usdc_per_asset=usdc)

@@ -1,0 +1,221 @@
+"""Looks at the chain itself after every block, and holds it against all invariants.
+
+It reads through a line of its own, without faults, and shares nothing with the services: it folds
+the logs itself, and predicts balances with a second model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from workbench.chain.abi import decode_log, hex_bytes
+from workbench.chain.contracts import EvmChain
+from workbench.core import events as ev
+from workbench.core.audit import TOKENS, View, broken
+from workbench.core.prediction import Holding, Prediction
+from workbench.core.settlement import OPEN, Settlement, State, fold_into
+
+TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
+"""keccak of Transfer(address,address,uint256), ERC-20."""
+WORDS = ("none", "created", "funded", "swapped", "executed", "refunded")
+"""The contract's states by number."""
+MOST_TOLD = 100
+"""An invariant that breaks in every block is told so often, and then counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    number: int
+    hash: str
+    events: tuple[ev.Event, ...]
+    transfers: tuple[tuple[str, str, str, int], ...]
+
+
+class Auditor:
+    """`accounts`: whose balances are predicted. `knows(tx)`: whether a store has the transaction.
+
+    `signers`: our services' accounts. `finality`: confirmations that the scenario orders.
+    """
+
+    def __init__(
+        self,
+        chain: EvmChain,
+        accounts: Iterable[str],
+        signers: Iterable[str],
+        knows: Callable[[str], Awaitable[bool]],
+        finality: int,
+        tell: Callable[[str, str, str], None],
+    ) -> None:
+        self._chain, self._rpc = chain, chain.rpc
+        self._vault = chain.addresses.vault
+        self._tokens = {name: getattr(chain.addresses, name) for name in TOKENS}
+        self.accounts, self._signers = sorted({*accounts, self._vault}), frozenset(signers)
+        self._knows, self._finality, self._tell = knows, finality, tell
+        self._blocks: list[_Block] = []
+        self._start: dict[Holding, int] = {}
+        self._known: set[tuple[str, str]] = set()
+        self.broken: dict[str, int] = {}
+        self.blocks_checked = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self.model = Prediction(self._vault, self._tokens)
+        self.settlements: dict[str, Settlement] = {}
+        self._open: dict[str, None] = {}
+
+    async def begin(self) -> None:
+        """From the newest block on: what everybody owns now is where prediction starts."""
+        head = await self._chain.head()
+        self._blocks = [_Block(head.number, head.hash, (), ())]
+        for account in self.accounts:
+            for name, token in self._tokens.items():
+                self._start[account, name] = await self._chain.balance(token, account)
+
+    # --- Following the chain ---
+
+    async def after_block(self, number: int) -> None:
+        """All blocks up to `number`, the newest, and then every invariant."""
+        await self._rewind()
+        touched: set[Holding] = set()
+        about: dict[str, None] = {}
+        unknown: list[str] = []
+        for each in range(self._blocks[-1].number + 1, number + 1):
+            block, transactions = await self._read(each)
+            self._blocks.append(block)
+            touched |= self._learn(block)
+            about.update((event.subject, None) for event in block.events)
+            unknown += [tx for tx in transactions if not await self._knows(tx)]
+        view = await self._view(about, touched)
+        self.check(replace(view, unknown=tuple(unknown)))
+        self.blocks_checked += 1
+
+    async def _rewind(self) -> None:
+        """Blocks that are no more are unlearnt, by learning the others again."""
+        kept = len(self._blocks)
+        while (block := self._blocks[kept - 1]).hash != await self._chain.block_hash(block.number):
+            kept -= 1
+        if kept < len(self._blocks):
+            del self._blocks[kept:]
+            self._forget()
+            for block in self._blocks:
+                self._learn(block)
+
+    async def _read(self, number: int) -> tuple[_Block, list[str]]:
+        """The block, and the transactions in it that our services signed."""
+        raw = await self._rpc.call("eth_getBlockByNumber", hex(number), True)
+        logs = await self._rpc.call("eth_getLogs", {"blockHash": raw["hash"]})
+        at_ms = int(raw["timestamp"], 16) * 1000
+        events = [decode_log(log, at_ms) for log in logs if log["address"] == self._vault]
+        transfers = [moved for log in logs if (moved := self._transfer(log)) is not None]
+        ours = [tx["hash"] for tx in raw["transactions"] if tx["from"] in self._signers]
+        found = tuple(event for event in events if event is not None)
+        return _Block(number, raw["hash"], found, tuple(transfers)), ours
+
+    def _transfer(self, log: dict[str, Any]) -> tuple[str, str, str, int] | None:
+        """A transfer among the accounts themselves; the vault's are told by its own events."""
+        names = {address: name for name, address in self._tokens.items()}
+        if log["topics"][:1] != [TRANSFER] or log["address"] not in names:
+            return None
+        sender, to = ("0x" + topic[-40:] for topic in log["topics"][1:3])
+        if self._vault in (sender, to) or self._chain.addresses.puller in (sender, to):
+            return None
+        return names[log["address"]], sender, to, int(log["data"], 16)
+
+    def _learn(self, block: _Block) -> set[Holding]:
+        touched = self.model.take(block.events)
+        for moved in block.transfers:
+            touched |= self.model.moved(*moved)
+        fold_into(self.settlements, block.events)
+        for event in block.events:
+            if event.subject in self.settlements:
+                self._open.pop(event.subject, None)
+                if self.settlements[event.subject].state in OPEN:
+                    self._open[event.subject] = None
+        return touched
+
+    # --- Looking ---
+
+    async def _view(self, about: Iterable[str], touched: set[Holding]) -> View:
+        known = [identity for identity in about if identity in self.settlements]
+        looked_at = dict.fromkeys([*self._open, *known])
+        held = {}
+        for holder in ("vault", "puller", "hook"):
+            at = getattr(self._chain.addresses, holder)
+            held[holder] = {n: await self._chain.balance(t, at) for n, t in self._tokens.items()}
+        escrowed = {n: await self._chain.escrowed(t) for n, t in self._tokens.items()}
+        watched = [each for each in sorted(touched) if each in self._start]
+        balances = {
+            (account, name): await self._chain.balance(self._tokens[name], account)
+            for account, name in watched
+        }
+        return View(
+            settlements=tuple(self.settlements[identity] for identity in looked_at),
+            held=held,
+            escrowed=escrowed,
+            parked=await self._parked(),
+            balances=balances,
+            predicted={each: self._start[each] + self.model.change[each] for each in watched},
+            ends={identity: tuple(self.model.ends[identity]) for identity in known},
+            waited=self._waited(known),
+            finality=self._finality,
+            words={identity: await self.word(identity) for identity in known},
+            views={"auditor": {each: chain_word(self.settlements[each]) for each in known}},
+        )
+
+    def _waited(self, identities: Sequence[str]) -> dict[str, int]:
+        done, swapped = self.model.executed, self.model.swapped
+        return {each: done[each] - swapped[each] for each in identities if each in done}
+
+    async def _parked(self) -> dict[str, int]:
+        parked = dict.fromkeys(TOKENS, 0)
+        names = {address: name for name, address in self._tokens.items()}
+        owners = {
+            (event.token.lower(), event.owner.lower())
+            for block in self._blocks
+            for event in block.events
+            if isinstance(event, ev.PaymentParked)
+        }
+        for token, owner in sorted(owners):
+            parked[names[token]] += await self._chain.claimable(token, owner)
+        return parked
+
+    async def word(self, identity: str) -> str:
+        """The contract's own word for a settlement's state."""
+        number = await self._chain.vault_status(hex_bytes(identity))
+        return WORDS[number]
+
+    @property
+    def open(self) -> int:
+        """How many settlements on the chain still have no end."""
+        return len(self._open)
+
+    async def whole(
+        self, views: dict[str, dict[str, str]], told: dict[str, str], *, over: bool
+    ) -> None:
+        """Everything once more, at the end, and what the services and the journal say.
+
+        `over`: the time is up, and whatever is open has no end in time.
+        """
+        everyone = {(account, name) for account in self.accounts for name in TOKENS}
+        view = await self._view(list(self.settlements), everyone)
+        late = tuple(self._open) if over else ()
+        self.check(replace(view, views=views, told=told, late=late))
+
+    def check(self, view: View) -> None:
+        """Each breach is told as a fact, once for each thing that is wrong."""
+        for name, problems in broken(view).items():
+            self.broken[name] = self.broken.get(name, 0) + len(problems)
+            for problem in problems:
+                if (name, problem) not in self._known and len(self._known) < MOST_TOLD:
+                    self._known.add((name, problem))
+                    subject = next((each for each in self.settlements if each in problem), "")
+                    self._tell(name, problem, subject)
+
+
+def chain_word(settlement: Settlement) -> str:
+    """The contract's word for a folded settlement, whatever time it is."""
+    words = {State.AUTHORIZED: "none", State.REJECTED: "none", State.FINAL: "swapped"}
+    words |= {State.DELIVERED: "executed"}
+    return words.get(settlement.state, settlement.state.value)

@@ -1,0 +1,60 @@
+"""Services that die just before or after a commit, and come back from what their store holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from workbench.core.errors import WorkbenchError
+from workbench.core.ports import Clock
+from workbench.sim.faults import Crashed, Faults
+from workbench.store.sql import SqlStore
+
+TRY_AGAIN_S = 1.0
+
+
+class Crashes:
+    """Watches the commits of services. A service that is `down` can neither commit nor call.
+
+    `gone(name)` takes effect at once; `kill(name)` cleans up; `launch(name)` starts it anew.
+    """
+
+    def __init__(
+        self,
+        faults: Faults,
+        clock: Clock,
+        gone: Callable[[str], None],
+        kill: Callable[[str], Awaitable[None]],
+        launch: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._faults, self._clock = faults, clock
+        self._gone, self._kill, self._launch = gone, kill, launch
+        self.down: dict[str, asyncio.Task[None]] = {}
+
+    def arm(self, name: str, store: SqlStore) -> None:
+        """From now on each commit of this service may be its last."""
+        store.before_commit = partial(self._pass, name, "before a commit")
+        store.after_commit = partial(self._pass, name, "after a commit")
+
+    def _pass(self, name: str, moment: str) -> None:
+        if name in self.down:
+            raise Crashed
+        seconds = self._faults.strike(f"crash.{name}", moment)
+        if seconds is not None:
+            self._gone(name)
+            self.down[name] = asyncio.ensure_future(self._bury(name, seconds))
+            raise Crashed
+
+    async def _bury(self, name: str, seconds: int) -> None:
+        await self._kill(name)
+        await self._clock.sleep(seconds)
+        while True:
+            try:
+                del self.down[name]
+                return await self._launch(name)
+            except WorkbenchError as why:
+                if not why.transient:
+                    raise
+                self.down[name] = asyncio.current_task()  # type: ignore[assignment]
+                await self._clock.sleep(TRY_AGAIN_S)

@@ -1,0 +1,42 @@
+"""Chance, all of it from one seed: named streams that never shift one another."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import Any
+
+
+class Dice:
+    """Streams by name. A fault that draws once more moves no arrival and no price."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._streams: dict[tuple[str | int, ...], random.Random] = {}
+
+    def stream(self, *names: str | int) -> random.Random:
+        """The generator of these names: it depends on the seed and on them alone."""
+        if names not in self._streams:
+            start = int.from_bytes(self._digest(*names))
+            self._streams[names] = random.Random(start)  # noqa: S311 - repeatable on purpose
+        return self._streams[names]
+
+    def key(self, *names: str | int) -> str:
+        """A private key for a simulated account, as 0x hex. Worth nothing outside."""
+        return "0x" + self._digest("key", *names).hex()
+
+    @property
+    def state(self) -> Any:
+        """How far each stream has come; can be kept and put back."""
+        return {names: stream.getstate() for names, stream in self._streams.items()}
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        for names in list(self._streams):
+            if names in state:
+                self._streams[names].setstate(state[names])
+            else:
+                del self._streams[names]
+
+    def _digest(self, *names: str | int) -> bytes:
+        return hashlib.sha256("/".join(map(str, (self.seed, *names))).encode()).digest()
