@@ -116,7 +116,8 @@ class _Paper:
         if self._wanted:
             from workbench.notebook.papers import Kernel
 
-            self._kernel = Kernel()
+            with self._excused():
+                self._kernel = Kernel()
 
     def begin(self, run_dir: Path) -> None:
         """Have 02_run.ipynb executed into a run's folder."""
@@ -714,6 +715,9 @@ def _show(outcome: Any) -> None:
                    for units in (row.before, row.after, row.change))  # fmt: skip
         table.add_row(row.account, row.token, *amounts)
     console.print(table)
+    paid = outcome.payout
+    console.print(f"Payout: {paid['credits']} credits, {paid['amount']} to {paid['address']}, "
+                  f"asked for twice, paid once: {paid['tx']}")  # fmt: skip
     console.print(f"Executed, and every balance reconciles. Open {outcome.run_dir}/timeline.html")
 
 
