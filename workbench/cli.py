@@ -116,7 +116,8 @@ class _Paper:
         if self._wanted:
             from workbench.notebook.papers import Kernel
 
-            self._kernel = Kernel()
+            with self._excused():
+                self._kernel = Kernel()
 
     def begin(self, run_dir: Path) -> None:
         """Have 02_run.ipynb executed into a run's folder."""

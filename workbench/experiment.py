@@ -78,6 +78,7 @@ class Experiment:
         self._rate = MarketRate(self._path)
         self.failure: WorkbenchError | None = None
         self._agents: list[asyncio.Task[None]] = []
+        self._market: list[asyncio.Task[None]] = []
         self._block_s = scenario.chain.block_time_ms / 1000
 
     def run(self) -> Run:
@@ -100,6 +101,7 @@ class Experiment:
                 pass
             except WorkbenchError as why:
                 self.failure = why if node.alive else _died(why)
+            self._do(self._send_home())
             return self._gather(finished)
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
@@ -149,7 +151,7 @@ class Experiment:
         world.miner.after_block.append(self.auditor.after_block)
         self._plant_around()
         self._tell_market()
-        self._market = asyncio.ensure_future(self._move_market())
+        self._market = [asyncio.ensure_future(self._move_market())]
         self._agents = [asyncio.ensure_future(agent.run()) for agent in agents]
 
     async def _add_arbitrageur(self, rules: ArbitrageurRules) -> None:
@@ -289,15 +291,12 @@ class Experiment:
 
     async def _finish(self, ended: bool) -> None:
         chain = self.scenario.chain
-        for agent in self._agents:
-            agent.cancel()
-        for result in await asyncio.gather(*self._agents, return_exceptions=True):
+        for result in await self._send_home():
             if isinstance(result, AssertionError):
                 self._tell_broken("agents", str(result), "")
             elif isinstance(result, Exception):
                 raise result
         await self.world.pass_time((chain.finality_blocks + SPARE_BLOCKS) * self._block_s)
-        self._market.cancel()
         services = (self.world.seller, self.world.facilitator, self.world.tracker)
         views = {
             s.name: {k: chain_word(v) for k, v in s.book.settlements.items()} for s in services
@@ -305,6 +304,13 @@ class Experiment:
         told = _words(merge(await self.world._facts()))
         await self.auditor.whole(views, told, over=not ended)
         await self._tell_balances()
+
+    async def _send_home(self) -> list[Any]:
+        """Nobody buys any more, and the market stands; what became of each, cancelled ones too."""
+        people = [*self._agents, *self._market]
+        for each in people:
+            each.cancel()
+        return await asyncio.gather(*people, return_exceptions=True)
 
     async def _tell_balances(self) -> None:
         world = self.world

@@ -140,13 +140,26 @@ def test_a_kernel_process_that_is_gone_is_named(folder: Path) -> None:
         processes = [*family(early), *family(late)]
         os.kill(early._process.pid, signal.SIGKILL)
         early._process.wait()
-        with pytest.raises(NotebookFailed, match="is gone"):
+        with pytest.raises(NotebookFailed, match="without a word"):
             early.execute("02_run.ipynb", folder, {"run_dir": "."})
         late.begin("02_run.ipynb", folder, {"run_dir": "."})
         os.kill(late._process.pid, signal.SIGKILL)
         with pytest.raises(NotebookFailed, match="without a word"):
             late.finish()
     assert [] == _left(processes)
+
+
+def test_what_kept_a_kernel_from_starting_is_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it was found out before the order came, or after."""
+    (tmp_path / "papermill.py").write_text('raise ImportError("no such luck")')
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    with Kernel() as kernel:
+        kernel._process.wait(60)
+        kernel.begin("02_run.ipynb", folder, {"run_dir": "."})
+        with pytest.raises(NotebookFailed, match="ImportError: no such luck"):
+            kernel.finish()
 
 
 def _left(processes: list[psutil.Process]) -> list[psutil.Process]:

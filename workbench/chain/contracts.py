@@ -101,11 +101,6 @@ class EvmChain:
         """What the vault itself says: `usdc`, `eurc`, `puller`, `hook`."""
         return (await self._read("SettlementVault", self.addresses.vault, name))[0]
 
-    async def vault_status(self, settlement_id: bytes) -> int:
-        """The vault's state of a settlement as its number: 0 None … 5 Refunded (`Status`)."""
-        vault = self.addresses.vault
-        return int((await self._read("SettlementVault", vault, "statusOf", settlement_id))[0])
-
     async def has_role(self, contract: str, at: str, role: str, account: str) -> bool:
         """Whether `account` has a role such as FACILITATOR_ROLE (AccessControl)."""
         return bool((await self._read(contract, at, "hasRole", keccak(role.encode()), account))[0])

@@ -131,6 +131,7 @@ class SlotSender:
         self._gas: dict[tuple[str, str, bytes], int] = {}
         self._pumped_ms = self._seen_ms = 0
         self._seen: str | None = None
+        self._landings = 0
         self._tip: tuple[int, int] | None = None
         self._unproven: dict[int, int] = {}
         self.address = signer.address
@@ -424,6 +425,7 @@ class SlotSender:
         if not moves:
             return []
         moved: list[Slot | None] = []
+        told: list[ev.Event] = []
         async with self._store.unit() as unit:
             for before, after, facts in moves:
                 key = (before.subject, before.act, before.attempt)
@@ -431,11 +433,14 @@ class SlotSender:
                     moved.append(None)
                     continue
                 await unit.put_slot(after)
-                for fact in facts:
-                    await unit.record(fact)
+                told += facts
                 if after.state is SlotState.LOST:
+                    await unit.record_all(told)
+                    told = []
                     await self._nonces.lost(unit, after)
                 moved.append(after)
+                self._landings += after.block is not None or after.state is SlotState.LOST
+            await unit.record_all(told)
         return moved
 
     async def _bump(self, slot: Slot, instead: dict[str, Any] | None = None) -> Slot | None:
@@ -671,15 +676,16 @@ class SlotSender:
     async def mined(self, subject: str, act: str, attempt: int, timeout_s: float) -> ev.BlockRef:
         """See `core.ports.Sender.mined`."""
         limit = self._clock.now_ms() + int(timeout_s * 1000)
-        version: object = None
+        looked: tuple[int, int] | None = None
         slot: Slot | None = None
         while True:
             # The node may be back before our time is up.
             if self._clock.now_ms() - self._pumped_ms >= POLL_S * 1000:
                 with suppress(RpcUnreachable, RpcFault):
                     await self._pump_at_news()
-            if version is None or version != self._store.version():
-                version = self._store.version()
+            # Another process on our store may land it, too; it is in no hurry.
+            if looked != (self._landings, self._clock.now_ms() // 1000):
+                looked = (self._landings, self._clock.now_ms() // 1000)
                 async with self._store.unit() as unit:
                     slot = await unit.slot(self._chain_id, self.address, (subject, act, attempt))
             if slot and slot.block and slot.ok:

@@ -436,6 +436,10 @@ def _json(value: Any) -> str:
     if kind is BlockRef:
         where = f'"log_index":{value.log_index},"number":{value.number}'
         return f'{{"hash":{_quoted(value.hash)},{where},"tx":{_quoted(value.tx)}}}'
+    if value is None:
+        return "null"
+    if kind is bool:
+        return "true" if value else "false"
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 

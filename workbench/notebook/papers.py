@@ -48,15 +48,18 @@ class Kernel:
     """A kernel that warms up in a process of its own, for one notebook. Close it, or use `with`."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "workbench.notebook.papers"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            # Ctrl-C is the parent's to answer: it closes us.
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "workbench.notebook.papers"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                # Ctrl-C is the parent's to answer: it closes us.
+                start_new_session=True,
+            )
+        except OSError as why:
+            raise NotebookFailed(f"no process could be started for it: {why.strerror}.") from why
 
     def begin(
         self,
@@ -70,16 +73,13 @@ class Kernel:
 
         `notebook`: a path, or a file's name in notebooks/. Parameters are recorded in the copy.
         """
-        assert self._process.stdin is not None
         self._source, folder = _find(notebook), Path(folder).resolve()
         self._target = folder / (name or self._source.name)
         order = {"notebook": str(self._source), "target": str(self._target), "folder": str(folder)}
-        try:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # It ended before; `finish` has its last word.
             self._process.stdin.write(json.dumps({**order, "parameters": dict(parameters)}) + "\n")
             self._process.stdin.flush()
-        except (OSError, ValueError) as why:  # It ended before, or was closed.
-            name = self._source.name
-            raise NotebookFailed(f"the process that was to run {name} is gone.") from why
 
     def finish(self) -> Path:
         """Wait for what was begun; the path of the executed copy.

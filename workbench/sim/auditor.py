@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from workbench.chain.abi import decode_log, hex_bytes
+from workbench.chain.abi import decode_log
 from workbench.chain.contracts import EvmChain
 from workbench.core import events as ev
 from workbench.core.audit import TOKENS, View, broken
@@ -183,7 +183,7 @@ class Auditor:
 
     async def word(self, identity: str) -> str:
         """The contract's own word for a settlement's state."""
-        number = await self._chain.vault_status(hex_bytes(identity))
+        number = await self._chain.status(identity)
         return WORDS[number]
 
     @property

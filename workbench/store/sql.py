@@ -454,10 +454,12 @@ class SqlStore:
                 f"two units of work overlap on {self.url}.",
                 hint="Inside a unit, await nothing but the unit.",
             )
-        with self._mapped():
+        try:
             if self.dialect != "sqlite" and self.connection.driver_connection.closed:
                 self._connect()  # The server was restarted, say.
             self.cursor.execute(BEGIN[self.dialect])
+        except self.errors as why:
+            raise self._refusal(why) from why
         self._busy = True
 
     def _end(self, unit: SqlUnit, error: BaseException | None) -> None:
@@ -466,9 +468,10 @@ class SqlStore:
             if error is None:
                 if unit.changed:
                     self.before_commit()
-                with self._mapped():
-                    self.cursor.execute("COMMIT")
+                self.cursor.execute("COMMIT")
                 committed = True
+        except self.errors as why:
+            raise self._refusal(why) from why
         finally:
             if not committed:
                 with suppress(*self.errors):
@@ -503,9 +506,11 @@ class SqlStore:
         """Our own commits, and what the database says of those by others."""
         if self.dialect != "sqlite":
             return object()
-        with self._mapped():
+        try:
             self.cursor.execute("PRAGMA data_version")
-            return self._commits, self.cursor.fetchone()[0]
+        except self.errors as why:
+            raise self._refusal(why) from why
+        return self._commits, self.cursor.fetchone()[0]
 
     def read(self, line: str) -> Event:
         """The fact of a line: equal lines are equal facts, whichever database they are from."""
