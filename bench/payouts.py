@@ -32,6 +32,7 @@ from workbench.served import Place, Served
 from workbench.services.payout_input import Asked
 from workbench.services.payouts import Payouts
 from workbench.settings import Settings
+from workbench.store.ledger import LedgerStore
 
 TO = 0xBE9C4 << 120
 IN_FLIGHT = 512
@@ -114,7 +115,7 @@ async def over_http(url: str, count: int, connections: int) -> float:
 
 
 def accepted(node_url: str, where: Any, folder: Path, count: int, connections: int) -> float:
-    """The same through a server in a process of its own, which pays meanwhile."""
+    """The same through a server in a process of its own; another one would be the sender."""
     own = {
         "WEB3_PROVIDER_URL": node_url,
         "PAYOUT_PRIVATE_KEY": str(local_keys().payer),
@@ -122,6 +123,8 @@ def accepted(node_url: str, where: Any, folder: Path, count: int, connections: i
         "PORT": "0",
         "DB_PATH": str(folder / "app.db"),
     }
+    sender = LedgerStore(f"sqlite:///{folder / 'app.db'}")
+    assert sender.lease()
     command = [sys.executable, "-m", "tests.services.mortal_payouts", "after", "0"]
     with subprocess.Popen(
         command, env={**os.environ, **own}, stdout=subprocess.PIPE, text=True
@@ -133,6 +136,7 @@ def accepted(node_url: str, where: Any, folder: Path, count: int, connections: i
             return asyncio.run(over_http(url, count, connections))
         finally:
             server.kill()
+            sender.close()
 
 
 async def _earn(url: str) -> None:
