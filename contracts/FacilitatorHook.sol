@@ -4,6 +4,7 @@ pragma solidity 0.8.30;
 import {AccessControl} from "@openzeppelin/contracts/access/AccessControl.sol";
 import {IHooks} from "@uniswap/v4-core/src/interfaces/IHooks.sol";
 import {IPoolManager} from "@uniswap/v4-core/src/interfaces/IPoolManager.sol";
+import {FullMath} from "@uniswap/v4-core/src/libraries/FullMath.sol";
 import {Hooks} from "@uniswap/v4-core/src/libraries/Hooks.sol";
 import {LPFeeLibrary} from "@uniswap/v4-core/src/libraries/LPFeeLibrary.sol";
 import {BalanceDelta} from "@uniswap/v4-core/src/types/BalanceDelta.sol";
@@ -16,9 +17,10 @@ import {ModifyLiquidityParams, SwapParams} from "@uniswap/v4-core/src/types/Pool
 import {ISettlementVault} from "./interfaces/ISettlementVault.sol";
 
 /// @title FacilitatorHook, the police of the EURC/USDC pool
-/// @notice Only the vault may swap, only for the settlement it is swapping right now, only EURC for an exact amount
-/// of USDC, only under a fresh reference rate, and never at a price worse for the buyer than the band allows. It
-/// binds every router and the facilitator alike, so there is no swap around a settlement that could sandwich it.
+/// @notice The vault may swap, only for the settlement it is swapping right now, only EURC for an exact amount of
+/// USDC, only under a fresh reference rate, and never at a price worse for the buyer than the band allows. A balancer
+/// may swap, too, either way, but only towards the reference and not past it. Nobody else swaps. It binds every
+/// router and the facilitator alike, so no swap around a settlement can bring the price below the reference.
 /// @dev The callbacks an address receives are in its low 14 bits, so the address is mined: BEFORE_INITIALIZE,
 /// BEFORE_SWAP and AFTER_SWAP are 0x20C0. It returns no deltas and holds no tokens, and liquidity is not its
 /// business: providers can always leave.
@@ -39,6 +41,9 @@ contract FacilitatorHook is IHooks, AccessControl {
 
     /// @notice May set the rate.
     bytes32 public constant RATE_ROLE = keccak256("RATE_ROLE");
+    /// @notice May bring the pool's price nearer to the rate. Who holds it is what the pool manager calls the
+    /// sender of a swap: a contract such as PoolBalancer.
+    bytes32 public constant BALANCER_ROLE = keccak256("BALANCER_ROLE");
     /// @notice Lowest rate accepted, 0.1 USDC for one EURC: most mistakes of scale fall outside the two bounds.
     uint64 public constant MIN_RATE_E8 = 10_000_000;
     /// @notice Highest rate accepted, 10 USDC for one EURC.
@@ -56,17 +61,21 @@ contract FacilitatorHook is IHooks, AccessControl {
     uint256 private constant RATE_SCALE = 1e8;
     /// @dev As the vault has it.
     int24 private constant TICK_SPACING = 10;
+    /// @dev The slot of `pools` in the PoolManager (v4-core's StateLibrary, which imports BUSL-1.1).
+    uint256 private constant POOLS_SLOT = 6;
 
     /// @notice The only one who may call the callbacks.
     IPoolManager public immutable poolManager;
-    /// @notice The only one who may swap.
+    /// @notice The only one who may swap for settlements.
     address public immutable vault;
-    /// @notice What comes out of the pool.
+    /// @notice What settlements take out of the pool.
     address public immutable usdc;
-    /// @notice What goes into the pool.
+    /// @notice What settlements put into the pool.
     address public immutable eurc;
 
     Rate private _rate;
+    /// @dev The pool's price before the balancer's swap that is under way.
+    uint256 private transient _priceBeforeE8;
 
     /// @notice There is a new reference rate. The words are those of Rate.
     event RateSet(uint64 usdcPerEurcE8, uint40 setAt, uint16 bandBps, uint32 maxAgeSeconds, uint24 lpFeePips);
@@ -84,13 +93,35 @@ contract FacilitatorHook is IHooks, AccessControl {
         uint256 referenceRateE8
     );
 
+    /// @notice A balancer brought the pool's price nearer to the reference rate.
+    /// @param poolId which pool
+    /// @param balancer who swapped
+    /// @param eurcIn EURC base units, LP fee included; below zero if they came out
+    /// @param usdcOut USDC base units; below zero if they went in, LP fee included
+    /// @param priceBeforeE8 the pool's USDC for one EURC, times 10**8, rounded down
+    /// @param priceAfterE8 the same after the swap
+    /// @param referenceRateE8 the rate it was held against
+    event PoolBalanced(
+        bytes32 indexed poolId,
+        address indexed balancer,
+        int256 eurcIn,
+        int256 usdcOut,
+        uint256 priceBeforeE8,
+        uint256 priceAfterE8,
+        uint256 referenceRateE8
+    );
+
     /// @notice Thrown when anyone but the pool manager calls a callback.
     error OnlyPoolManager();
-    /// @notice Thrown when anyone but the vault swaps.
+    /// @notice Thrown when anyone but the vault or a balancer swaps.
     error NotVault(address sender);
+    /// @notice Thrown when a balancer swaps for an exact output.
+    error NotExactInput();
+    /// @notice Thrown when a balancer's swap moved the price away from the reference, or past it.
+    error AwayFromReference(uint256 priceBeforeE8, uint256 priceAfterE8, uint256 rateE8);
     /// @notice Thrown when the hook data do not name the settlement that the vault is swapping right now.
     error NoLiveSettlement(bytes32 settlementId);
-    /// @notice Thrown when a swap is not EURC for an exact amount of USDC.
+    /// @notice Thrown when a settlement's swap is not EURC for an exact amount of USDC.
     error WrongDirection();
     /// @notice Thrown when a pool with this hook would have another currency, fee or tick spacing.
     error WrongPool();
@@ -119,9 +150,9 @@ contract FacilitatorHook is IHooks, AccessControl {
 
     /// @dev Reverts with v4's HookAddressNotValid unless the contract's own address has the right low bits.
     /// @param poolManager_ the only one who may call the callbacks
-    /// @param vault_ the only one who may swap
-    /// @param usdc_ what comes out of the pool (6 decimals)
-    /// @param eurc_ what goes into the pool (6 decimals)
+    /// @param vault_ the only one who may swap for settlements
+    /// @param usdc_ what settlements take out of the pool (6 decimals)
+    /// @param eurc_ what settlements put into the pool (6 decimals)
     /// @param admin sets the roles, and starts with both
     constructor(IPoolManager poolManager_, address vault_, address usdc_, address eurc_, address admin) {
         poolManager = poolManager_;
@@ -188,18 +219,11 @@ contract FacilitatorHook is IHooks, AccessControl {
     /// @dev The key needs no check: a pool with this hook passed `beforeInitialize`.
     function beforeSwap(address sender, PoolKey calldata key, SwapParams calldata params, bytes calldata hookData)
         external
-        view
         onlyPoolManager
         returns (bytes4, BeforeSwapDelta, uint24)
     {
-        if (sender != vault) revert NotVault(sender);
-        // Data that are no id read as zero, and the vault never swaps for zero.
-        bytes32 id = hookData.length == 32 ? bytes32(hookData) : bytes32(0);
-        if (!ISettlementVault(vault).isSwapping(id)) revert NoLiveSettlement(id);
-
-        bool isEurcToUsdc = params.zeroForOne == (Currency.unwrap(key.currency0) == eurc);
-        bool isExactOutput = params.amountSpecified > 0;
-        if (!isEurcToUsdc || !isExactOutput) revert WrongDirection();
+        if (sender == vault) _beforeSettlement(params, hookData);
+        else _beforeBalance(sender, key, params);
 
         Rate memory current = _rate;
         if (block.timestamp > uint256(current.setAt) + current.maxAgeSeconds) {
@@ -210,17 +234,36 @@ contract FacilitatorHook is IHooks, AccessControl {
     }
 
     /// @inheritdoc IHooks
-    /// @dev The band has one side, the buyer's. Better than the reference must pass: every swap here sells EURC, so
-    /// a swap at too good a price is the only thing that can bring the pool back to the reference.
     function afterSwap(
-        address,
+        address sender,
         PoolKey calldata key,
-        SwapParams calldata params,
+        SwapParams calldata,
         BalanceDelta delta,
         bytes calldata hookData
     ) external onlyPoolManager returns (bytes4, int128) {
         (int128 eurcDelta, int128 usdcDelta) =
-            params.zeroForOne ? (delta.amount0(), delta.amount1()) : (delta.amount1(), delta.amount0());
+            eurc < usdc ? (delta.amount0(), delta.amount1()) : (delta.amount1(), delta.amount0());
+        if (sender == vault) _afterSettlement(key, eurcDelta, usdcDelta, bytes32(hookData));
+        else _afterBalance(sender, key, eurcDelta, usdcDelta);
+        return (IHooks.afterSwap.selector, 0);
+    }
+
+    // ------------------------------------------------------------------------------ a settlement's swap
+
+    /// @dev It names the settlement that is live, and sells EURC for an exact amount of USDC.
+    function _beforeSettlement(SwapParams calldata params, bytes calldata hookData) private view {
+        // Data that are no id read as zero, and the vault never swaps for zero.
+        bytes32 id = hookData.length == 32 ? bytes32(hookData) : bytes32(0);
+        if (!ISettlementVault(vault).isSwapping(id)) revert NoLiveSettlement(id);
+
+        bool isEurcToUsdc = params.zeroForOne == (eurc < usdc);
+        bool isExactOutput = params.amountSpecified > 0;
+        if (!isEurcToUsdc || !isExactOutput) revert WrongDirection();
+    }
+
+    /// @dev The band has one side, the buyer's. Better than the reference must pass: where nobody balances, a swap
+    /// at too good a price is the only thing that can bring the pool back to the reference.
+    function _afterSettlement(PoolKey calldata key, int128 eurcDelta, int128 usdcDelta, bytes32 id) private {
         uint256 eurcIn = uint256(-int256(eurcDelta));
         uint256 usdcOut = uint256(int256(usdcDelta));
 
@@ -231,9 +274,38 @@ contract FacilitatorHook is IHooks, AccessControl {
         uint256 least = eurcIn * current.usdcPerEurcE8 * (BPS - current.bandBps);
         if (got < least) revert OutsideBand(eurcIn, usdcOut, current.usdcPerEurcE8);
 
+        emit PoolSwapChecked(id, PoolId.unwrap(key.toId()), eurcIn, usdcOut, current.usdcPerEurcE8);
+    }
+
+    // ------------------------------------------------------------------------------- a balancer's swap
+
+    /// @dev It has the role, and says what it puts in.
+    function _beforeBalance(address sender, PoolKey calldata key, SwapParams calldata params) private {
+        if (!hasRole(BALANCER_ROLE, sender)) revert NotVault(sender);
+        if (params.amountSpecified > 0) revert NotExactInput();
+        _priceBeforeE8 = _priceE8(key);
+    }
+
+    /// @dev Rising, the price may end at the reference at most; falling, at least. So whatever a balancer does, the
+    /// next settlement finds a price no worse than the reference, or than it would have been.
+    function _afterBalance(address sender, PoolKey calldata key, int128 eurcDelta, int128 usdcDelta) private {
+        uint256 rateE8 = _rate.usdcPerEurcE8;
+        uint256 beforeE8 = _priceBeforeE8;
+        uint256 afterE8 = _priceE8(key);
+        bool isAway = beforeE8 < afterE8 ? afterE8 > rateE8 : beforeE8 > afterE8 && afterE8 < rateE8;
+        if (isAway) revert AwayFromReference(beforeE8, afterE8, rateE8);
+
         bytes32 poolId = PoolId.unwrap(key.toId());
-        emit PoolSwapChecked(bytes32(hookData), poolId, eurcIn, usdcOut, current.usdcPerEurcE8);
-        return (IHooks.afterSwap.selector, 0);
+        emit PoolBalanced(poolId, sender, -int256(eurcDelta), usdcDelta, beforeE8, afterE8, rateE8);
+    }
+
+    /// @dev The pool's USDC for one EURC, times 10**8, rounded down: as fine as the rate itself. Both tokens have 6
+    /// decimals. A square root of a price is at least 2**32 and below 2**160, so nothing overflows.
+    function _priceE8(PoolKey calldata key) private view returns (uint256) {
+        bytes32 slot0 = poolManager.extsload(keccak256(abi.encode(key.toId(), POOLS_SLOT)));
+        uint256 sqrtPriceX96 = uint160(uint256(slot0));
+        if (eurc < usdc) return FullMath.mulDiv(sqrtPriceX96, sqrtPriceX96 * RATE_SCALE, 1 << 192);
+        return (RATE_SCALE << 192) / sqrtPriceX96 / sqrtPriceX96;
     }
 
     // --------------------------------------------------------- callbacks that v4 never makes to this address

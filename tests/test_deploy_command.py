@@ -51,8 +51,8 @@ from workbench.settings import BY_NAME, WORLD_FILE, Settings
 AMOY = 80002
 ETHER = 10**18
 CLEAN = {name: text for name, text in os.environ.items() if name not in BY_NAME}
-# All that one deployment sends: seven creations, and what the steps need; the seller sends one.
-OF_THE_DEPLOYER, OF_THE_SELLER = 23, 1
+# All that one deployment sends: eight creations, and what the steps need; the seller sends one.
+OF_THE_DEPLOYER, OF_THE_SELLER = 25, 1
 
 
 def new_keys() -> dict[str, str]:
@@ -144,7 +144,7 @@ def mining(url: str) -> Iterator[None]:
 
 def plan_of(keys: dict[str, str]) -> DeploymentPlan:
     parties = {role: account(keys[name]) for role, name in deploying.KEY_OF.items()}
-    return replace(DeploymentPlan(), **parties)  # type: ignore[arg-type]
+    return replace(DeploymentPlan(), balancer=parties["deployer"], **parties)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +269,7 @@ def test_the_half_done_deployment_of_another_is_neither_used_nor_touched(
     theirs = Site(DirectRpc(amoy.node.url), plan_of(another))
     assert not set(theirs.at.values()) & set(runs[-1]["addresses"].values())
     missing = [step.name for step in theirs.missing()]
-    assert missing[:2] == ["FacilitatorHook", "LiquiditySeeder"]
+    assert missing[:3] == ["FacilitatorHook", "LiquiditySeeder", "PoolBalancer"]
     assert "SettlementVault" not in missing
     assert theirs.problems(theirs.missing()) == []
 

@@ -50,6 +50,18 @@ SEED_003 = (
     "FINALITY_CONFIRMATIONS",
 )
 """Every variable that the seed's README of the OTC flow names."""
+SEED_000 = {
+    "WEB3_PROVIDER_URL": None,
+    "PAYOUT_PRIVATE_KEY": None,
+    "CHAIN_ID": 80002,
+    "TOKEN_ADDRESS": None,
+    "TOKEN_DECIMALS": None,
+    "UNITS_PER_CREDIT": 10**15,
+    "DB_PATH": "data/app.db",
+    "PORT": 8080,
+}
+"""Those of the credits' README, with its defaults. (CHAIN_ID has another one there, 11155111: see
+`live.SEPOLIA`.)"""
 
 WORLD: dict[str, Any] = {
     "rpc_url": "http://127.0.0.1:18545",
@@ -203,9 +215,32 @@ WRONG: dict[str, list[str]] = {
     "FINALITY_CONFIRMATIONS": [*BAD_NUMBER, "10001"],
     "FINALITY_TIMEOUT_S": [*BAD_NUMBER, "0", "86401"],
     "POLL_INTERVAL_MS": [*BAD_NUMBER, "9", "60001"],
+    "WEB3_PROVIDER_URL": BAD_URL,
+    "TOKEN_ADDRESS": BAD_ADDRESS,
+    "TOKEN_DECIMALS": [*BAD_NUMBER, "37"],
+    "UNITS_PER_CREDIT": ["0", "-1", "1.5", "1e", "e15", "0e5", "1e-3", "1e36", "٣", "9" * 37],
+    "DATABASE_URL": ["data/app.db", "mysql://x/y", "postgres:x"],
+    "PORT": [*BAD_NUMBER, "65536"],
+    "PAYOUTS_API_KEY": ["short", "fifteen letters", "two words, and long enough", "é" * 20],
+    **dict.fromkeys(
+        (
+            "DAILY_CREDITS_PER_USER",
+            "DAILY_CREDITS_PER_ADDRESS",
+            "DAILY_CREDITS",
+            "APPROVE_ABOVE_CREDITS",
+        ),
+        BAD_NUMBER,
+    ),
+    "RECONCILE_EVERY_S": [*BAD_NUMBER, "0", "86401"],
 }
-FREE = {"HOST", "DATA_DIR"}
+FREE = {"HOST", "DATA_DIR", "DB_PATH", "PAYOUT_KEYSTORE", "PAYOUT_KEYSTORE_PASSWORD"}
 """Any text will do; what is wrong with it only the system can say."""
+
+
+def test_the_credits_seeds_variables_have_its_defaults(tmp_path: Path) -> None:
+    found = load(tmp_path, {})
+    assert {name: found[name] for name in SEED_000} == SEED_000
+    assert 10**15 == load(tmp_path, {"UNITS_PER_CREDIT": "1e15"})["UNITS_PER_CREDIT"]
 
 
 def test_every_setting_has_its_wrong_values() -> None:
@@ -269,6 +304,8 @@ def test_any_text_is_a_value_or_a_named_error(name: str, text: str) -> None:
 # --- Secrets ---
 
 SECRETS = sorted(name for name, setting in BY_NAME.items() if setting.secret)
+CHOSEN_SECRETS = {"PAYOUTS_API_KEY", "PAYOUT_KEYSTORE_PASSWORD"}
+"""Almost any text will do: there is no typo that could be told."""
 
 
 def told(error: BaseException) -> str:
@@ -282,10 +319,11 @@ def told(error: BaseException) -> str:
 def test_keys_and_rpc_urls_are_secret() -> None:
     """An RPC URL often carries an API key."""
     keys = {name for name in BY_NAME if name.endswith("PRIVATE_KEY")}
-    assert keys | {"POLYGON_AMOY_RPC_URL"} == set(SECRETS)
+    urls = {"POLYGON_AMOY_RPC_URL", "WEB3_PROVIDER_URL", "DATABASE_URL"}
+    assert keys | urls | CHOSEN_SECRETS == set(SECRETS)
 
 
-@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("name", sorted(set(SECRETS) - CHOSEN_SECRETS))
 @pytest.mark.parametrize("spoil", [lambda t: t[:-1], lambda t: t + "q", lambda t: "x" + t],
                          ids=["cut", "longer", "prefixed"])  # fmt: skip
 def test_a_wrong_secret_is_never_shown(

@@ -194,6 +194,54 @@ def test_core_and_services_neither_look_at_a_clock_nor_touch_the_world() -> None
     assert [] == all_of(purity_problems, pure)
 
 
+# --- Where the simulator reaches, time and chance are its own ---
+
+REACHED = ("core", "services", "sim", "scenario", "world", "experiment", "store")
+REACHED_TOO = re.compile(
+    r"workbench\.chain\.(abi|contracts|guard|payments|quarantine|rpc|sender|signer|watcher)"
+)
+"""Rooms, and modules of the chain's room, in which a simulated run happens."""
+OUTSIDE = frozenset({"time", "datetime", "uuid", "secrets"})
+"""Wall clocks and chance that no seed decides."""
+SEEDED = ("workbench.sim.dice",)
+"""The one place that makes generators. Others may name the type `random.Random`."""
+
+
+def determinism_problems(module: Module) -> list[str]:
+    """What would make two runs of one seed differ."""
+    if module.place not in REACHED and not REACHED_TOO.fullmatch(module.name):
+        return []
+    problems = []
+    for node in ast.walk(module.tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            chance = name.partition(".")[0] == "random" and name != "random.Random"
+            if name.partition(".")[0] in OUTSIDE or (chance and module.name not in SEEDED):
+                problems.append(f"{module.name} imports {name}")
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Random", "os.urandom"):
+            problems.append(f"{module.name}:{node.lineno} calls {ast.unparse(node.func)}()")
+    return problems
+
+
+def test_where_the_simulator_reaches_no_clock_and_no_chance_but_its_own() -> None:
+    """The same seed gives the same bytes: services, sender, watcher and simulator alike."""
+    assert [] == all_of(determinism_problems, PACKAGE.values())
+    caught = {
+        "import time": 1,
+        "from uuid import uuid4": 1,
+        "import random": 1,
+        "from random import randrange": 1,
+        "from random import Random\nRandom()": 1,
+        "from random import Random": 0,
+    }
+    for text, problems in caught.items():
+        assert problems == len(determinism_problems(Module("workbench.sim.new", text))), text
+
+
 # --- Functions fit a screen ---
 
 LONGEST = 70

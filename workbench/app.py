@@ -20,7 +20,8 @@ def local_keys() -> Keys:
     """The public test keys: only for nodes that we booted ourselves."""
     from workbench.chain.keys import key_of
 
-    return Keys(*(key_of(role).secret for role in ("buyer", "seller", "facilitator", "keeper")))
+    roles = ("buyer", "seller", "facilitator", "keeper", "payer")
+    return Keys(*(key_of(role).secret for role in roles))
 
 
 def addresses_of(contracts: dict[str, str]) -> Addresses:

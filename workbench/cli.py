@@ -69,7 +69,7 @@ def main(verbose: bool) -> None:
     "--amount", type=_AmountType(), default=100 * 10**18, help=f"YPS to buy, {AMOUNT_HELP}."
 )
 @click.option("--ports", type=click.Choice(["fixed", "auto"]), default="fixed",
-              help="fixed: 8402, 8403, 5000 or as set; auto: free ones.")  # fmt: skip
+              help="fixed: 8402, 8403, 5000, 8080 or as set; auto: free ones.")  # fmt: skip
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"),
               help="Folder in which the run is kept.")  # fmt: skip
 @click.option("--no-notebook", is_flag=True, help="Do not execute 02_run.ipynb into the run.")
@@ -151,7 +151,7 @@ class _Paper:
 
 @main.command()
 @click.option("--ports", type=click.Choice(["fixed", "auto"]), default="fixed",
-              help="fixed: 8402, 8403, 5000 or as set; auto: free ones.")  # fmt: skip
+              help="fixed: 8402, 8403, 5000, 8080 or as set; auto: free ones.")  # fmt: skip
 @click.option("--chain-id", type=click.IntRange(1, 2**53),
               help="80002 rehearses Amoy.  [default: 31337, or the fork's own]")  # fmt: skip
 @click.option("--fork", metavar="URL", help="Build on a copy of the chain at this RPC URL.")
@@ -160,7 +160,7 @@ class _Paper:
 def up(
     ports: str, chain_id: int | None, fork: str | None, fork_block: int | None, as_json: bool
 ) -> None:
-    """Run a chain, the seller, the facilitator and the tracker until Ctrl-C.
+    """Run a chain, the seller, the facilitator, the tracker and payouts until Ctrl-C.
 
     Writes .workbench/world.json (readable by you alone), so that `workbench buy` and notebooks in
     this folder find the world. Everything ends with this command.
@@ -262,6 +262,7 @@ PARTS = {
     "seller": "SELLER_PRIVATE_KEY, the contract addresses, POLYGON_AMOY_RPC_URL, FACILITATOR_URL",
     "facilitator": "PRIVATE_KEY, the contract addresses, POLYGON_AMOY_RPC_URL",
     "tracker": "the contract addresses, POLYGON_AMOY_RPC_URL, SELLER_URL, FACILITATOR_URL",
+    "payouts": "WEB3_PROVIDER_URL, PAYOUT_PRIVATE_KEY",
 }
 """The services that run alone, and the settings each needs."""
 
@@ -270,15 +271,69 @@ for _name in PARTS:
 
 
 async def _run_part(name: str, settings: Any) -> None:
-    from workbench.live import live_part
+    from workbench.live import live_part, live_payouts
 
     stop = _stop_on_signals()
-    async with await live_part(name, settings) as served:
+    part = live_payouts(settings) if name == "payouts" else live_part(name, settings)
+    async with await part as served:
         click.echo(f"{name} {served.url(name)}, chain {served.place.chain_id} (Ctrl-C ends it)")
         while not stop.is_set() and not served.failures:
             await _wait(stop)
         if served.failures:
             raise served.failures[name]
+
+
+@main.group()
+def ledger() -> None:
+    """The credits' ledger: verify its lines, reconcile it with the chain.
+
+    Takes the database of `workbench payouts`: DB_PATH, or DATABASE_URL.
+    """
+
+
+@ledger.command("verify")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line: lines, head.")
+def ledger_verify(as_json: bool) -> None:
+    """Prove that no line of the ledger was changed, and that every sum is that of its lines.
+
+    Prints how many lines there are, and the hash of the last: keep it elsewhere, and a ledger that
+    was cut or written anew is found, too. Exit code 1 names the first line that is wrong.
+    """
+    with _clean_exit(as_json):
+        from workbench.live import ledger_verified
+        from workbench.settings import Settings
+
+        lines, head = asyncio.run(ledger_verified(Settings.load()))
+        text = json.dumps({"lines": lines, "head": head})
+        click.echo(text if as_json else f"{lines} lines, all as written; the last is {head}")
+
+
+@ledger.command("reconcile")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line: the whole report.")
+def ledger_reconcile(as_json: bool) -> None:
+    """Hold the ledger against the chain at a final block.
+
+    What came into the wallet is booked as funding. What left it, and is no payout's, is booked to
+    suspense, and stops the signer. Exit code 0 means: everything is explained.
+    """
+    with _clean_exit(as_json):
+        from workbench.live import ledger_reconciled
+        from workbench.settings import Settings
+
+        report = asyncio.run(ledger_reconciled(Settings.load()))
+        told = report.to_json()
+        if as_json:
+            click.echo(json.dumps(told))
+        elif report.is_settled:
+            click.echo(f"at block {report.block}:")
+            for asset, held in told["chain"].items():
+                booked = told["booked"].get(asset, "0")
+                click.echo(f"  {asset}: chain {held}, ledger {told['ledger'][asset]} + {booked}")
+            for line in report.strange:
+                click.echo(f"  no payout of ours: {line}")
+        if not report.is_right:
+            why = "something is missing" if report.is_settled else "payouts are not judged yet"
+            _fail(WorkbenchError(f"not reconciled: {why}."), False, 1)
 
 
 @main.command()
@@ -629,7 +684,7 @@ async def _wait(stop: asyncio.Event) -> None:
 
 
 def _tell_world(description: dict[str, Any]) -> None:
-    for name in ("tracker", "seller", "facilitator", "rpc"):
+    for name in ("tracker", "seller", "facilitator", "payouts", "rpc"):
         click.echo(f"  {name:12} {description[f'{name}_url']}")
     click.echo(f"  {'chain id':12} {description['chain_id']}")
     if fork := description.get("fork"):
@@ -660,6 +715,9 @@ def _show(outcome: Any) -> None:
                    for units in (row.before, row.after, row.change))  # fmt: skip
         table.add_row(row.account, row.token, *amounts)
     console.print(table)
+    paid = outcome.payout
+    console.print(f"Payout: {paid['credits']} credits, {paid['amount']} to {paid['address']}, "
+                  f"asked for twice, paid once: {paid['tx']}")  # fmt: skip
     console.print(f"Executed, and every balance reconciles. Open {outcome.run_dir}/timeline.html")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -14,14 +15,17 @@ from workbench.chain.anvil import DEFAULT_CHAIN_ID
 from workbench.core import audit
 from workbench.core.errors import ConservationBroken, SettlementError, TransactionTimeout
 from workbench.core.events import Event
+from workbench.core.ports import Request
 from workbench.core.settlement import Settlement, State, merge
-from workbench.local import LocalWorld, boot_served
+from workbench.local import FIRST_USER, LocalWorld, boot_served
 from workbench.run import Run
 from workbench.settings import Settings
 from workbench.wiring import address_of_key, audit_world, balances
 
 Progress = Callable[[str], None]
 SETTLE_DOWN_S = 60.0
+PAYEE = "0x" + b"payee of the demo...".hex()
+"""Who is paid out: twenty bytes of text, so nobody has its key, and it begins with nothing."""
 
 
 class Beside(Protocol):
@@ -40,6 +44,7 @@ class Outcome:
 
     run: Run
     run_dir: Path
+    payout: dict[str, Any]
 
     def summary(self) -> dict[str, Any]:
         """The line of `demo --json`. Amounts in base units, gas in gas, seconds of chain time."""
@@ -53,6 +58,7 @@ class Outcome:
             "gas_total": sum(stage["gas"] or 0 for stage in stages),
             "run_dir": str(self.run_dir),
             "stages": stages,
+            "payout": self.payout,
         }
 
 
@@ -101,12 +107,14 @@ async def _serve_and_buy(
             "vault": wiring.addresses.vault,
         }
         before = await balances(chain, accounts)
-        progress("3/5  buying")
+        progress("3/5  buying, and paying credits out")
+        payout_id = await _ask_payout(world)
         seller_url = world.servers["seller"].url
         purchase = await wiring.buyer().buy(
             seller_url, asset_amount, lambda t: progress(f"     {t}")
         )
         facts = await _final_facts(world, purchase.settlement_id)
+        payout = await _follow_payout(world, payout_id)
         after = await balances(chain, accounts)
         progress("4/5  reconciling every balance")
         settlements = merge(facts)
@@ -117,7 +125,35 @@ async def _serve_and_buy(
     run_dir = _keep(run, runs, beside)
     progress(f"5/5  kept in {run_dir}")
     _judge(run, settlement, run_dir)
-    return Outcome(run, run_dir)
+    return Outcome(run, run_dir, payout)
+
+
+async def _ask_payout(world: LocalWorld) -> str:
+    """The first user asks for a payout, twice with one key, as a client with a bad line would."""
+    asked = {"user_id": FIRST_USER, "credits": 25, "address": PAYEE, "idempotency_key": "demo"}
+    headers = (("Content-Type", "application/json"),)
+    url, http = f"{world.servers['payouts'].url}/v1/payouts", world.wiring.http("demo")
+    request = Request("POST", url, headers=headers, body=json.dumps(asked).encode())
+    answers = [(await http.send(request)).data() for _ in range(2)]
+    if "id" not in answers[0] or answers[0]["id"] != answers[1].get("id"):
+        raise SettlementError(f"the payout was not accepted: {answers}.")
+    return str(answers[0]["id"])
+
+
+async def _follow_payout(world: LocalWorld, payout_id: str) -> dict[str, Any]:
+    """Its end, held against what the payee has on the chain: paid, exactly once."""
+    clock, http = world.wiring.clock("demo"), world.wiring.http("demo")
+    url = f"{world.servers['payouts'].url}/v1/payouts/{payout_id}"
+    limit = clock.now_ms() + SETTLE_DOWN_S * 1000
+    while (payout := (await http.send(Request("GET", url))).data())["state"] != "paid":
+        if clock.now_ms() > limit:
+            raise TransactionTimeout(f"payout {payout_id} is {payout['state']}.")
+        await clock.sleep(world.wiring.rules.poll_s)
+    balance = await world.wiring.rpc("demo").call("eth_getBalance", PAYEE, "latest")
+    if int(balance, 16) != int(payout["units"]):
+        raise ConservationBroken(f"{PAYEE} has {int(balance, 16)}, not {payout['units']}.")
+    names = ("id", "state", "credits", "amount", "address", "tx")
+    return {name: payout[name] for name in names}
 
 
 async def _final_facts(world: LocalWorld, settlement_id: str) -> list[Event]:

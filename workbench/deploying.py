@@ -148,13 +148,14 @@ def plan_for(where: Target, file: Path | None = None) -> DeploymentPlan:
     given = _read_plan(file) if file else {}
     for role in KEY_OF:
         given[role] = _party(role, given, where.settings)
+    given["balancer"] = checksum(given.get("balancer") or _balancer(given["deployer"]))
     if not given.get("pool_manager"):
         given["pool_manager"] = official_pool_manager(where.chain_id, where.rpc)
     plan = DeploymentPlan.from_json(given)
     names = [name for name in KEY_OF.values() if where.settings[name]]
     asyncio.run(refuse_test_keys(where.settings, names))
     known = {key.address: key.role for key in TEST_KEYS}
-    public = [role for role in KEY_OF if given[role] in known]
+    public = [role for role in (*KEY_OF, "balancer") if given[role] in known]
     if public and not asyncio.run(is_local(where.rpc)):
         raise TestKeyRefused(
             f"the plan's {public[0]} {given[public[0]]} is a public test account, "
@@ -192,6 +193,12 @@ def _party(role: str, given: Mapping[str, Any], settings: Settings) -> str:
             setting=name,
         )
     return address
+
+
+def _balancer(deployer: str) -> str:
+    """Whoever deploys may balance the pool, too: no service does. Our worlds have a key for it."""
+    ours = DeploymentPlan()
+    return ours.balancer if deployer == ours.deployer else deployer
 
 
 def _read_plan(file: Path) -> dict[str, Any]:

@@ -19,10 +19,12 @@ from workbench.core.errors import RpcUnreachable, WorkbenchError
 from workbench.core.finality import Policy
 from workbench.core.settlement import OPEN, Settlement, merge
 from workbench.run import Run
+from workbench.scenario import Arbitrageur as ArbitrageurRules
 from workbench.scenario import Scenario
 from workbench.services.buyer import BuyerRules
 from workbench.services.rates import EuroPrice
 from workbench.sim.agents import Agent, Visit, visits
+from workbench.sim.arbitrage import Arbitrageur
 from workbench.sim.auditor import Auditor, chain_word
 from workbench.sim.dice import Dice
 from workbench.sim.hand import Hand
@@ -34,6 +36,9 @@ from workbench.world import SELLER_URL, Conditions, World
 
 T = TypeVar("T")
 GAS_MONEY_WEI = 10**18
+DEEP_POCKETS = 10**18
+"""What the arbitrageur has of EURC and of USDC: a million million, more than any market needs."""
+MAX_UINT256 = 2**256 - 1
 PER_BLOCK = 200
 """How many buyers are given their money in one block."""
 STEP_S = 10
@@ -135,6 +140,8 @@ class Experiment:
             world.faults,
             self._dice.stream("provider"),
         )
+        if scenario.market.arbitrageur is not None:
+            await self._add_arbitrageur(scenario.market.arbitrageur)
         self.auditor = self._auditor(agents)
         await self.auditor.begin()
         await world.begin_faults()
@@ -144,6 +151,20 @@ class Experiment:
         self._tell_market()
         self._market = asyncio.ensure_future(self._move_market())
         self._agents = [asyncio.ensure_future(agent.run()) for agent in agents]
+
+    async def _add_arbitrageur(self, rules: ArbitrageurRules) -> None:
+        """With money for both directions; from now on it looks at the pool before blocks."""
+        world = self.world
+        at, balancer = world.chain.addresses, world.deployment["PoolBalancer"]
+        hand = Hand(world.rpc, key_of("balancer").secret, world.deployment.chain_id)
+        mint = encode_call("MockEURC", "mint", hand.address, DEEP_POCKETS)
+        approve = encode_call("MockEURC", "approve", balancer, MAX_UINT256)
+        minted = [await self._deployer.send(token, mint) for token in (at.eurc, at.usdc)]
+        allowed = [await hand.send(token, approve) for token in (at.eurc, at.usdc)]
+        await self._mined(minted + allowed)
+        key, clock = world.deployment.pool_key, world.clock
+        arbitrageur = Arbitrageur(world.chain, hand, balancer, key, self._rate, clock, rules)
+        world.miner.before_block.append(arbitrageur.before_block)
 
     def _plant_around(self) -> None:
         """Broken rules that no service breaks, but the world around them."""
@@ -197,7 +218,7 @@ class Experiment:
             if all([await self._deployer.ok(tx) for tx in transactions]):
                 return
         raise WorkbenchError(
-            "the buyers' money does not fit into blocks this small.",
+            "everybody's money does not fit into blocks this small.",
             hint="Raise chain.block_gas_limit.",
         )
 

@@ -7,18 +7,28 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from workbench.chain.contracts import EvmChain
+from workbench.chain.guard import key_of_keystore
 from workbench.chain.keys import is_test_key
 from workbench.chain.marker import is_local
 from workbench.chain.rpc import HttpRpc
 from workbench.chain.signer import KeySigner
-from workbench.core.errors import TestKeyRefused
+from workbench.core.errors import InvalidSetting, TestKeyRefused
+from workbench.core.ledger import check
+from workbench.core.ports import Addresses
+from workbench.core.x402 import ZERO_ADDRESS
 from workbench.served import Place, Served, WallClock, rules_of
 from workbench.services.buyer import Buyer
 from workbench.services.rates import FixedRate, HookRate
+from workbench.services.reconciler import Report
 from workbench.settings import Settings
+from workbench.store.ledger import LedgerStore
+from workbench.store.sql import sqlite_url
 from workbench.web.client import SocketHttp
 from workbench.wiring import Keys, buyer_rules
 
+SEPOLIA = 11155111
+"""The chain of payouts, unless CHAIN_ID says another."""
+TRIES, TRY_S = 20, 0.5
 KEY_OF = {"seller": "SELLER_PRIVATE_KEY", "facilitator": "PRIVATE_KEY"}
 UNUSED = "0x" + "00" * 31 + "01"
 """A part is wired with the keys it needs; this one stands where another's would."""
@@ -49,12 +59,101 @@ async def live_part(name: str, settings: Settings) -> Served:
     return Served(place, Path(settings["DATA_DIR"]), settings, names=(name,))
 
 
-async def refuse_test_keys(settings: Settings, names: list[str]) -> None:
+class PayoutsAlone(Served):
+    """The payout service needs no contracts of ours, and has a database of its own."""
+
+    async def _check(self) -> None:
+        """It looks at its node itself."""
+
+    def _database(self, name: str) -> str:
+        if url := self.settings["DATABASE_URL"]:
+            return str(url)
+        path = Path(self.settings["DB_PATH"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return sqlite_url(path)
+
+    def url(self, name: str) -> str:
+        return self.servers[name].url if name in self.servers else ""
+
+
+async def live_payouts(settings: Settings) -> Served:
+    """The payout service, not started yet, on the settings' chain. Raises as `live_part`."""
+    rpc_url, key = settings.need("WEB3_PROVIDER_URL"), payout_key(settings)
+    await refuse_test_keys(settings, ["PAYOUT_PRIVATE_KEY"], rpc_url)
+    given = "CHAIN_ID" in settings.given
+    place = Place(
+        rpc_url=rpc_url,
+        chain_id=settings["CHAIN_ID"] if given else SEPOLIA,
+        addresses=Addresses(*[ZERO_ADDRESS] * 6),
+        start_block=0,
+        keys=Keys(UNUSED, UNUSED, UNUSED, payer=key),
+        finality=settings.finality,
+    )
+    return PayoutsAlone(place, Path(settings["DATA_DIR"]), settings, names=("payouts",))
+
+
+async def ledger_verified(settings: Settings) -> tuple[int, str]:
+    """How many lines the ledger has, and the hash of the last. Raises LedgerBroken."""
+    store = LedgerStore(_existing(settings))
+    try:
+        async with store.unit() as unit:
+            return check(await unit.accounts(), await unit.transfers())
+    finally:
+        store.close()
+
+
+async def ledger_reconciled(settings: Settings) -> Report:
+    """The ledger against the chain; differences are booked, and stop the signer if any is lost."""
+    _existing(settings)
+    served = await live_payouts(settings)
+    try:
+        payouts = served.wire().payouts().payouts
+        await payouts.check()
+        report = await payouts.reconciler.run()
+        for _ in range(TRIES):  # A service at work may have a verdict still to give.
+            if report.is_settled:
+                break
+            await payouts.clock.sleep(TRY_S)
+            report = await payouts.reconciler.run()
+        return report
+    finally:
+        await served.close()
+
+
+def _existing(settings: Settings) -> str:
+    """The URL of a ledger that is there: looking at one must not make it."""
+    path = Path(settings["DB_PATH"])
+    if url := settings["DATABASE_URL"]:
+        return str(url)
+    if not path.exists():
+        raise InvalidSetting(
+            f"there is no ledger at {path} (DB_PATH).",
+            hint="Run this where `workbench payouts` runs, or set DB_PATH or DATABASE_URL.",
+        )
+    return sqlite_url(path)
+
+
+def payout_key(settings: Settings) -> str:
+    """From the environment, or from an encrypted keystore file. Raises InvalidSetting."""
+    if not (path := settings["PAYOUT_KEYSTORE"]):
+        return str(settings.need("PAYOUT_PRIVATE_KEY"))
+    try:
+        text = Path(path).read_text()
+    except (OSError, ValueError) as why:
+        raise InvalidSetting(
+            "PAYOUT_KEYSTORE cannot be read.", hint="Name an encrypted keystore file (JSON)."
+        ) from why
+    return key_of_keystore(text, settings.need("PAYOUT_KEYSTORE_PASSWORD"))
+
+
+async def refuse_test_keys(
+    settings: Settings, names: list[str], rpc_url: str | None = None
+) -> None:
     """Raise TestKeyRefused for a public test key on a node that we did not boot (agreement 6)."""
     public = [name for name in names if settings[name] and is_test_key(settings[name])]
     if not public:
         return
-    rpc = HttpRpc(settings.need("POLYGON_AMOY_RPC_URL"))
+    rpc = HttpRpc(rpc_url or settings.need("POLYGON_AMOY_RPC_URL"))
     try:
         if await is_local(rpc):
             return

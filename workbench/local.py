@@ -14,10 +14,15 @@ from workbench.chain.deploy import Deployment
 from workbench.chain.fork import Upstream, boot_fork
 from workbench.chain.keys import TEST_KEYS
 from workbench.core.finality import Policy
+from workbench.core.ports import Service
 from workbench.served import Place, Served
+from workbench.services.payout_http import PayoutsService
+from workbench.services.payout_input import Asked
 from workbench.settings import Settings
 
 BLOCK_TIME_S = 1.0
+FIRST_USER, FIRST_CREDITS = "alice", 1_000
+"""Somebody to pay out: has these credits from the beginning."""
 
 
 class LocalWorld(Served):
@@ -44,6 +49,12 @@ class LocalWorld(Served):
         )
         super().__init__(place, data, settings, auto_ports=auto_ports)
 
+    async def _make(self, name: str) -> Service:
+        service = await super()._make(name)
+        if isinstance(service, PayoutsService):
+            await service.payouts.earn(Asked(FIRST_USER, FIRST_CREDITS, key="first-credits"))
+        return service
+
     def description(self) -> dict[str, Any]:
         """What `up --json` prints and the world file holds."""
         return {
@@ -52,6 +63,8 @@ class LocalWorld(Served):
             "seller_url": self.servers["seller"].url,
             "facilitator_url": self.servers["facilitator"].url,
             "tracker_url": self.servers["tracker"].url,
+            "payouts_url": self.servers["payouts"].url,
+            "payouts_user": FIRST_USER,
             "addresses": dict(self.deployment.addresses),
             "keys": {key.role: key.secret for key in TEST_KEYS},
             "finality_confirmations": self.place.finality.confirmations,

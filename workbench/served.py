@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from workbench.chain.rpc import HttpRpc
-from workbench.core.errors import WorkbenchError
+from workbench.core.errors import InvalidSetting, WorkbenchError
 from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Request, Response, Service
 from workbench.services.routes import log
@@ -20,10 +20,16 @@ from workbench.settings import WORLD_FILE, Settings
 from workbench.store.sql import SqlStore, sqlite_url
 from workbench.web.client import SocketHttp
 from workbench.web.server import Server
-from workbench.wiring import Keys, Rules, SystemRandomness, Wiring
+from workbench.wiring import Credits, Keys, Rules, SystemRandomness, Wiring, store_for
 
-PORTS = {"seller": "SELLER_PORT", "facilitator": "FACILITATOR_PORT", "tracker": "TRACKER_PORT"}
+PORTS = {
+    "seller": "SELLER_PORT",
+    "facilitator": "FACILITATOR_PORT",
+    "tracker": "TRACKER_PORT",
+    "payouts": "PORT",
+}
 NAMES = tuple(PORTS)
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class WallClock:
@@ -49,6 +55,29 @@ def rules_of(settings: Settings, finality: Policy) -> Rules:
         swap_window_s=settings["QUOTE_LIFETIME_S"],
         finality_timeout_s=settings["FINALITY_TIMEOUT_S"],
         poll_s=settings["POLL_INTERVAL_MS"] / 1000,
+    )
+
+
+def credits_of(settings: Settings) -> Credits:
+    """The payout service's own rules. Raises InvalidSetting where it would be open to anybody."""
+    host, api_key = settings["HOST"], settings["PAYOUTS_API_KEY"]
+    if host not in LOOPBACK and not api_key:
+        raise InvalidSetting(
+            f"PAYOUTS_API_KEY is not set, and HOST={host} lets others in: they could mint credits.",
+            hint="Set it to a long random text, or leave HOST at 127.0.0.1.",
+            setting="PAYOUTS_API_KEY",
+        )
+    given = "UNITS_PER_CREDIT" in settings.given
+    return Credits(
+        token=settings["TOKEN_ADDRESS"],
+        decimals=settings["TOKEN_DECIMALS"],
+        units_per_credit=settings["UNITS_PER_CREDIT"] if given else None,
+        api_key=api_key,
+        daily_user=settings["DAILY_CREDITS_PER_USER"],
+        daily_address=settings["DAILY_CREDITS_PER_ADDRESS"],
+        daily_wallet=settings["DAILY_CREDITS"],
+        approve_above=settings["APPROVE_ABOVE_CREDITS"],
+        reconcile_s=settings["RECONCILE_EVERY_S"],
     )
 
 
@@ -116,19 +145,28 @@ class Served:
         for name, seat in seats.items():
             port = 0 if self._auto_ports else self.settings[PORTS[name]]
             self.servers[name] = Server(seat, host=self.settings["HOST"], port=port, name=name)
-        self.wiring = self._wire()
-        await self.wiring.chain("check").check()
+        self.wiring = self.wire()
+        await self._check()
         for name, seat in seats.items():
             seat.service = await self._make(name)
         for seat in seats.values():
             self._tasks.append(asyncio.ensure_future(self._supervise(seat)))
 
+    async def _check(self) -> None:
+        """The place is what it should be, before any service is made."""
+        await self.wiring.chain("check").check()
+
     async def _make(self, name: str) -> Service:
         if name == "seller":
             return self.wiring.seller()
+        if name == "payouts":
+            service = self.wiring.payouts()
+            await service.payouts.check()
+            return service
         return await self.wiring.facilitator() if name == "facilitator" else self.wiring.tracker()
 
-    def _wire(self) -> Wiring:
+    def wire(self) -> Wiring:
+        """Makers of everything here, on connections that `close` ends."""
         http, place = SocketHttp(), self.place
         self._open.append(http)
         self.data.mkdir(parents=True, exist_ok=True)
@@ -145,6 +183,7 @@ class Served:
             random=SystemRandomness(),
             seller_url=self.url("seller"),
             facilitator_url=self.url("facilitator"),
+            credits=credits_of(self.settings),
         )
 
     def url(self, name: str) -> str:
@@ -155,8 +194,11 @@ class Served:
 
     def _store(self, name: str) -> SqlStore:
         if name not in self.stores:
-            self.stores[name] = SqlStore(sqlite_url(self.data / f"{name}.db"))
+            self.stores[name] = store_for(name, self._database(name))
         return self.stores[name]
+
+    def _database(self, name: str) -> str:
+        return sqlite_url(self.data / f"{name}.db")
 
     def _rpc(self, name: str) -> HttpRpc:
         rpc = HttpRpc(self.place.rpc_url)

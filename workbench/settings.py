@@ -1,4 +1,4 @@
-"""Every setting of the OTC flow: name, default, what it means, and its bounds.
+"""Every setting of both flows: name, default, what it means, and its bounds.
 
 Order of precedence: the environment, then `.env` in the current folder, then the world file that
 `workbench up` writes (agreement 7), then the default. The table below is the one truth:
@@ -82,6 +82,29 @@ def _choice(*words: str) -> Callable[[str], str]:
     return read
 
 
+def _units(text: str) -> int:
+    """Whole base units, also as 1e15: exactly, and never through a float."""
+    found = re.fullmatch(r"([0-9]{1,36})(?:[eE]\+?([0-9]{1,2}))?", text, re.ASCII)
+    units = int(found[1]) * 10 ** int(found[2] or 0) if found else 0
+    if not 0 < units < 10**36:
+        raise InvalidSetting(
+            "is not a number of base units", hint="Whole, such as 1000000000000000 or 1e15."
+        )
+    return units
+
+
+def _api_key(text: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]{16,200}", text, re.ASCII):
+        raise InvalidSetting("is not a key", hint="16 to 200 plain characters, no spaces.")
+    return text
+
+
+def _database(text: str) -> str:
+    if not re.match(r"(sqlite|postgresql)(\+psycopg)?://", text):
+        raise InvalidSetting("is not a database's URL", hint="postgresql://user@host/name.")
+    return text
+
+
 def _ceiling(text: str) -> int:
     return parse_decimal(text, EURC.decimals)
 
@@ -91,7 +114,12 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
         "The chain",
         (
             Setting("POLYGON_AMOY_RPC_URL", "", "RPC endpoint of the chain", _url, secret=True),
-            Setting("CHAIN_ID", "80002", "what the endpoint must answer", _integer(1, 10**12 - 1)),
+            Setting(
+                "CHAIN_ID",
+                "80002",
+                "what the endpoint must answer; for payouts, 11155111 unless set",
+                _integer(1, 10**12 - 1),
+            ),
             Setting("MOCK_USDC_ADDRESS_POLYGON", "", "MockUSDC", _address),
             Setting("MOCK_EURC_ADDRESS_POLYGON", "", "MockEURC", _address),
             Setting("YIELD_POOL_SHARE_ADDRESS", "", "YieldPoolShare, the asset sold", _address),
@@ -149,6 +177,34 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
             ),
             Setting("FINALITY_TIMEOUT_S", "600", "then an alarm, no refund", _integer(1, 86_400)),
             Setting("POLL_INTERVAL_MS", "500", "how often services look", _integer(10, 60_000)),
+        ),
+    ),
+    (
+        "Credits payouts",
+        (
+            Setting("WEB3_PROVIDER_URL", "", "RPC endpoint for payouts", _url, secret=True),
+            Setting("PAYOUT_PRIVATE_KEY", "", "the paying account's key", _key, secret=True),
+            Setting("PAYOUT_KEYSTORE", "", "or its encrypted keystore file"),
+            Setting("PAYOUT_KEYSTORE_PASSWORD", "", "the keystore's password", secret=True),
+            Setting("TOKEN_ADDRESS", "", "ERC-20 to pay; empty: native currency", _address),
+            Setting("TOKEN_DECIMALS", "", "empty: what the token says", _integer(0, 36)),
+            Setting("UNITS_PER_CREDIT", "1000000000000000", "base units for a credit", _units),
+            Setting("DB_PATH", "data/app.db", "SQLite file of credits and payouts"),
+            Setting("DATABASE_URL", "", "or postgresql://…", _database, secret=True),
+            Setting("PORT", "8080", "payouts", _integer(0, 65535)),
+            Setting(
+                "PAYOUTS_API_KEY", "", "needed where HOST is not loopback", _api_key, secret=True
+            ),
+            Setting("DAILY_CREDITS_PER_USER", "", "most in 24 hours", _integer(0, 10**12 - 1)),
+            Setting("DAILY_CREDITS_PER_ADDRESS", "", "… to one address", _integer(0, 10**12 - 1)),
+            Setting("DAILY_CREDITS", "", "… from this wallet", _integer(0, 10**12 - 1)),
+            Setting(
+                "APPROVE_ABOVE_CREDITS",
+                "",
+                "larger payouts wait for a person",
+                _integer(0, 10**12 - 1),
+            ),
+            Setting("RECONCILE_EVERY_S", "60", "ledger against chain", _integer(1, 86_400)),
         ),
     ),
 )
@@ -282,6 +338,7 @@ def world_variables(world: Mapping[str, Any]) -> dict[str, str]:
         "FACILITATOR_HOOK_ADDRESS": "FacilitatorHook",
     }
     roles = {
+        "PAYOUT_PRIVATE_KEY": "spare1",
         "SELLER_PRIVATE_KEY": "seller",
         "BUYER_PRIVATE_KEY": "buyer",
         "PRIVATE_KEY": "facilitator",
@@ -290,6 +347,7 @@ def world_variables(world: Mapping[str, Any]) -> dict[str, str]:
     }
     plain = {
         "POLYGON_AMOY_RPC_URL": "rpc_url",
+        "WEB3_PROVIDER_URL": "rpc_url",
         "CHAIN_ID": "chain_id",
         "SELLER_URL": "seller_url",
         "FACILITATOR_URL": "facilitator_url",

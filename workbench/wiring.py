@@ -7,8 +7,12 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
+from typing import Any
 
 from workbench.chain.contracts import EvmChain
+from workbench.chain.guard import PaymentSigner
+from workbench.chain.payments import EvmPayments
+from workbench.chain.quarantine import Quarantine
 from workbench.chain.rpc import Rpc
 from workbench.chain.sender import SlotSender
 from workbench.chain.signer import KeySigner
@@ -20,9 +24,12 @@ from workbench.core.pricing import Price
 from workbench.core.settlement import Settlement
 from workbench.services.buyer import Buyer, BuyerRules
 from workbench.services.facilitator import Facilitator, FacilitatorRules
+from workbench.services.payout_http import PayoutsService
+from workbench.services.payouts import PayoutRules, Payouts
 from workbench.services.rates import FixedPrice, FixedRate, HookRate, PriceSource, RateSource
 from workbench.services.seller import Seller, SellerRules
 from workbench.services.tracker import Tracker
+from workbench.store.ledger import LedgerStore
 from workbench.store.sql import SqlStore
 
 
@@ -34,6 +41,7 @@ class Keys:
     seller: str = field(repr=False)
     facilitator: str = field(repr=False)
     keeper: str | None = field(default=None, repr=False)
+    payer: str | None = field(default=None, repr=False)
 
 
 class SystemRandomness:
@@ -72,6 +80,34 @@ class Rules:
     sign_permits: bool = True
 
 
+WEI_PER_CREDIT = 10**15
+"""The seed's default: 0.001 of the native currency. It is meant for wei, and for nothing else."""
+
+
+@dataclass(frozen=True)
+class Credits:
+    """What a person may set about payouts. `units_per_credit`: None for the default."""
+
+    token: str | None = None
+    decimals: int | None = None
+    units_per_credit: int | None = None
+    api_key: str | None = field(default=None, repr=False)
+    daily_user: int | None = None
+    daily_address: int | None = None
+    daily_wallet: int | None = None
+    approve_above: int | None = None
+    reconcile_s: float = 3_600.0
+
+
+STORES: dict[str, type[SqlStore]] = {"payouts": LedgerStore}
+"""The services whose database holds more than a journal and slots."""
+
+
+def store_for(name: str, url: str = "sqlite://") -> SqlStore:
+    """The database of a service."""
+    return STORES.get(name, SqlStore)(url)
+
+
 @dataclass
 class Wiring:
     """One chain and the makers of everything a service needs.
@@ -94,6 +130,7 @@ class Wiring:
     market: RateSource | None = None
     """EUR/USD outside the pool, where there is such a market: the keeper follows it."""
     prices: PriceSource | None = None
+    credits: Credits = field(default_factory=Credits)
 
     def chain(self, name: str) -> EvmChain:
         return EvmChain(self.rpc(name), self.chain_id, self.addresses)
@@ -170,6 +207,35 @@ class Wiring:
             poll_s=self.rules.poll_s,
         )
 
+    def payouts(self) -> PayoutsService:
+        """It looks at node and token before its first round, or when it is asked to `check`."""
+        store, key = self.store("payouts"), self.keys.payer
+        assert isinstance(store, LedgerStore)
+        assert key is not None
+        rpc, credits_, finality = self.rpc("payouts"), self.credits, self.rules.finality
+        signer = PaymentSigner(key, chain_id=self.chain_id, token=credits_.token)
+        payments = EvmPayments(
+            rpc,
+            signer,
+            chain_id=self.chain_id,
+            token=credits_.token,
+            decimals=credits_.decimals,
+            finality=finality,
+        )
+        known: dict[str, Any] = {"chain_id": self.chain_id, "source": "payouts"}
+        clock = self.clock("payouts")
+        nonces = Quarantine(clock, address=signer.address, **known)
+        sender = SlotSender(rpc, signer, store, clock, finality=finality, nonces=nonces, **known)
+        payouts = Payouts(
+            store=store,
+            sender=sender,
+            payments=payments,
+            clock=clock,
+            random=self.random,
+            rules=payout_rules(credits_, self.chain_id, self.rules.poll_s),
+        )
+        return PayoutsService(payouts)
+
     def buyer(self, key: str | None = None, rules: BuyerRules | None = None) -> Buyer:
         """`key` and `rules`: another buyer's than the settings'."""
         chain, own = self.chain("buyer"), self.rules.own_rate_e8
@@ -182,6 +248,22 @@ class Wiring:
             rates=rates,
             rules=rules or buyer_rules(self.rules),
         )
+
+
+def payout_rules(credits_: Credits, chain_id: int, poll_s: float) -> PayoutRules:
+    """The payout service's share of the rules."""
+    return PayoutRules(
+        chain_id=chain_id,
+        units_per_credit=credits_.units_per_credit or WEI_PER_CREDIT,
+        are_units_meant=credits_.units_per_credit is not None,
+        poll_s=poll_s,
+        api_key=credits_.api_key,
+        daily_user=credits_.daily_user,
+        daily_address=credits_.daily_address,
+        daily_wallet=credits_.daily_wallet,
+        approve_above=credits_.approve_above,
+        reconcile_s=credits_.reconcile_s,
+    )
 
 
 def buyer_rules(rules: Rules) -> BuyerRules:

@@ -35,7 +35,6 @@ from workbench.sim.http import InProcessHttp, ShakyHttp
 from workbench.sim.loop import SkewedClock, VirtualClock, VirtualLoop
 from workbench.sim.miner import Miner
 from workbench.sim.rpc import Mempool, ShakyRpc
-from workbench.store.sql import SqlStore
 from workbench.wiring import (
     Keys,
     Rules,
@@ -44,11 +43,12 @@ from workbench.wiring import (
     address_of_key,
     audit_world,
     balances,
+    store_for,
 )
 
 T = TypeVar("T")
 SELLER_URL, FACILITATOR_URL = "http://seller", "http://facilitator"
-SERVICES = ("seller", "facilitator", "tracker")
+SERVICES = ("seller", "facilitator", "tracker", "payouts")
 HTTP_SITES = [site for site in FAULT_SITES if site.startswith("http.")]
 RPC_SITES = [site for site in FAULT_SITES if site.startswith(("rpc.", "tx."))]
 
@@ -103,7 +103,7 @@ class World:
         self.conditions = conditions or Conditions()
         self._addresses, self._keys, self._rules = addresses, keys, rules
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="world")
-        self.stores = {name: SqlStore() for name in SERVICES}
+        self.stores = {name: store_for(name) for name in SERVICES}
         self.dice = Dice(seed)
         self.rpc = CachedRpc(node.url)
         head = self.rpc.now("eth_getBlockByNumber", "latest", False)
@@ -339,6 +339,8 @@ class World:
             service = self.seller = self.wiring.seller()
         elif name == "facilitator":
             service = self.facilitator = await self.wiring.facilitator()
+        elif name == "payouts":
+            service = self.payouts = self.wiring.payouts()
         else:
             service = self.tracker = self.wiring.tracker()
         self.conditions.on_launch(name, service)

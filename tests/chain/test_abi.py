@@ -450,8 +450,10 @@ def values_of(kind: str, components: list[dict[str, Any]]) -> st.SearchStrategy[
         "bytes32": st.binary(min_size=32, max_size=32),
         "bytes": st.binary(max_size=70),
         "string": st.text(max_size=40),
-        "int24": st.integers(-(2**23), 2**23 - 1),
     }
+    if kind.startswith("int"):
+        half = 2 ** (int(kind[3:]) - 1)
+        return st.integers(-half, half - 1)
     return fixed[kind]
 
 
@@ -515,7 +517,7 @@ def test_a_log_is_decoded_as_web3_does(
     assert fact is not None
     expected = as_web3_reads(kind.contract, entry, log)
     assert (kind, kind.contract, at_ms) == (type(fact), fact.source, fact.at_ms)
-    assert expected.pop("settlement_id") == fact.subject
+    assert expected.pop("settlement_id", "") == fact.subject
     assert ev.BlockRef(42, log["blockHash"], log["transactionHash"], 3) == fact.block
     ours = {n: v for n, v in ev.to_dict(fact).items()
             if n not in ("type", "subject", "at_ms", "source", "block")}  # fmt: skip
@@ -523,7 +525,11 @@ def test_a_log_is_decoded_as_web3_does(
     assert fact == ev.from_json(ev.to_json(fact)), "and it is plain enough for the journal"
 
 
-@pytest.mark.parametrize("kind", CONTRACT_EVENTS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in CONTRACT_EVENTS if kind is not ev.PoolBalanced],  # About none.
+    ids=lambda kind: kind.__name__,
+)
 def test_every_settlement_event_is_indexed_by_its_settlement(kind: type[ev.Event]) -> None:
     """DESIGN: every settlement event carries `bytes32 indexed settlementId`, and comes first."""
     first = item(kind.contract, "event", kind.__name__)["inputs"][0]

@@ -134,6 +134,7 @@ def test_the_vault_has_the_plans_gates(site: Site) -> None:
         ("SettlementVault", "FACILITATOR_ROLE", "deployer", False),
         ("FacilitatorHook", "RATE_ROLE", "keeper", True),
         ("FacilitatorHook", "RATE_ROLE", "facilitator", False),
+        ("FacilitatorHook", "BALANCER_ROLE", "balancer", False),
     ],
 )
 def test_roles_go_to_their_holders_only(
@@ -144,6 +145,16 @@ def test_roles_go_to_their_holders_only(
         contract, "hasRole(bytes32,address)", ["bytes32", "address"], *arguments, returns=["bool"]
     )
     assert answer is expected
+
+
+def test_the_balancer_acts_through_its_contract(site: Site) -> None:
+    """The hook sees who calls the pool manager, and that is PoolBalancer."""
+    at, role = site.where["PoolBalancer"], keccak(b"BALANCER_ROLE")
+    kinds = ["bytes32", "address"]
+    has = site.ask("FacilitatorHook", "hasRole(bytes32,address)", kinds, role, at, returns=["bool"])
+    assert has is True
+    owner = site.ask("PoolBalancer", "owner()", [], returns=["address"])
+    assert owner == key_of("balancer").address.lower()
 
 
 def test_the_rate_is_set(site: Site) -> None:
@@ -196,7 +207,7 @@ def test_the_parties_can_trade(site: Site) -> None:
         returns=["uint256"],
     )
     assert allowance == 2**256 - 1
-    for contract in ("SettlementVault", "PermitPuller", "FacilitatorHook", "LiquiditySeeder"):
+    for contract in set(CONTRACTS) - {"PoolManager", "MockUSDC", "MockEURC", "YieldPoolShare"}:
         for token in ("MockUSDC", "MockEURC", "YieldPoolShare"):
             assert site.balance(token, site.where[contract]) == 0
 

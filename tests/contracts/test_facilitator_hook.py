@@ -57,7 +57,7 @@ def fake(world: World) -> Contract:
 
 
 def test_a_foreign_router_does_not_swap(world: World) -> None:
-    """No swap around a settlement, so nobody can sandwich one."""
+    """No swap around a settlement, so nobody can sandwich one (balancers: see theirs)."""
     router = world.deploy("FakeRouter", world.manager.address)
     world.act(world.eurc, "mint", router.address, 10**12)
     for amount in (1_000_000, -1_000_000):
@@ -244,7 +244,7 @@ def test_the_band_is_exact_to_the_last_unit_of_the_rate(world: World, band_bps: 
 
 
 def test_better_than_the_reference_passes(world: World) -> None:
-    """The flow is one way: only such a swap can bring a pool that is too dear back."""
+    """Where nobody balances, only such a swap can bring a pool that is too dear back."""
     terms = world.terms()
     world.set_rate(55_000_000)
     world.reach(terms, "Swapped")

@@ -49,6 +49,15 @@ def other_ends(world: World) -> dict[str, int]:
     }
 
 
+def balancing(world: World) -> dict[str, int]:
+    """The balancer's swap, either way, to where the reference has gone."""
+    costs = {}
+    for name, eurc_in, rate in (("eurc in", True, 109_000_000), ("usdc in", False, 110_000_000)):
+        world.set_rate(rate)
+        costs[name] = world.rebalance(eurc_in, 10**15, rate).gas
+    return costs
+
+
 def test_gas_is_what_it_was(world: World) -> None:
     usdc = world.balance(world.usdc, SELLER)
     world.act(world.usdc, "transfer", BUYER.address, usdc, sender=SELLER)
@@ -56,6 +65,7 @@ def test_gas_is_what_it_was(world: World) -> None:
         "first": four_steps(world, world.terms()),
         "warm": four_steps(world, world.terms(salt=b"\x01" * 32)),
         "other ends": other_ends(world),
+        "balance": balancing(world),
     }
     for costs in (measured["first"], measured["warm"]):
         costs["total"] = sum(costs.values())

@@ -44,7 +44,7 @@ OWED = {"None": "create", "Created": "fund", "Funded": "swap", "Swapped": "execu
 # What is owed comes up often, so that sequences get somewhere, and lateness seldom.
 STEPS = {"owed": 24} | dict.fromkeys(USUAL, 1)
 EVENTS = {"wait": 6, "late": 1} | dict.fromkeys(
-    ["block seller", "block buyer", "unblock", "claim", "donate", "rescue"], 2
+    ["block seller", "block buyer", "unblock", "claim", "donate", "rescue", "balance"], 2
 )
 CALLERS: list[Party | None] = [None, None, None, None, BUYER, SELLER, STRANGER, ADMIN]
 
@@ -104,6 +104,8 @@ class Run:
             world.act(world.vault, "rescue", world.eurc.address, ADMIN.address)
         elif name == "claim":
             world.act(world.vault, "claim", world.usdc.address, STRANGER.address, sender=SELLER)
+        elif name == "balance":
+            world.rebalance(False, 10**15)
         elif "block" in name:
             world.act(world.usdc, "setBlocked", SELLER.address, name == "block seller")
             world.act(world.eurc, "setBlocked", BUYER.address, name == "block buyer")

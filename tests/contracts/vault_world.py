@@ -7,6 +7,8 @@ from dataclasses import astuple, dataclass, fields, replace
 from math import isqrt
 from typing import Any, Literal
 
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
 from web3.contract import Contract
 
 from tests.contracts.harness import (
@@ -50,6 +52,7 @@ Side = Literal["eurc_first", "usdc_first"]
 
 ADMIN, FACILITATOR = DEPLOYER, Party("facilitator")
 BUYER, SELLER, STRANGER = Party("buyer"), Party("seller"), Party("stranger")
+BALANCER = Party("balancer")
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,14 @@ class World(Chain):
             "LiquiditySeeder", self.manager.address, ADMIN.address
         )
         self._endow()
-        self.replace_vault(self.deploy_vault())
+        vault = self.deploy_vault()
+        self.contracts["balancer"] = self.deploy(
+            "PoolBalancer", self.manager.address, self.eurc.address, BALANCER.address
+        )
+        for token in (self.usdc, self.eurc):
+            self.act(token, "mint", BALANCER.address, 10**17)
+            self.act(token, "approve", self.balancer.address, 2**256 - 1, sender=BALANCER)
+        self.replace_vault(vault)
 
     def replace_vault(self, vault: Contract) -> None:
         """Makes this vault the world's, with a puller, a hook and a deep pool of its own."""
@@ -131,6 +141,7 @@ class World(Chain):
         self.act(vault, "setHook", self.hook.address)
         self.act(vault, "setAsset", self.shares.address, True)
         self.set_rate()
+        self.allow_balancer(self.balancer.address)
         self.act(self.manager, "initialize", self.pool_key(), self.sqrt_price())
         self.add_liquidity(DEEP_LIQUIDITY)
 
@@ -176,6 +187,7 @@ class World(Chain):
     vault = property(lambda self: self.contracts["vault"])
     puller = property(lambda self: self.contracts["puller"])
     hook = property(lambda self: self.contracts["hook"])
+    balancer = property(lambda self: self.contracts["balancer"])
 
     # ---- the pool
 
@@ -212,6 +224,30 @@ class World(Chain):
     def add_liquidity(self, delta: int, ticks: tuple[int, int] = FULL_RANGE) -> Receipt:
         """Adds the admin's liquidity, or removes it where delta is negative."""
         return self.act(self.seeder, "modify", self.pool_key(), *ticks, delta)
+
+    def allow_balancer(self, account: str) -> Receipt:
+        """Gives an account the hook's BALANCER_ROLE."""
+        return self.act(self.hook, "grantRole", self.ask(self.hook, "BALANCER_ROLE"), account)
+
+    def rebalance(
+        self, eurc_in: bool, amount: int, rate_e8: int = RATE_E8, sender: Party = BALANCER
+    ) -> Receipt:
+        """The balancer swaps `amount`, or less where the price comes to `rate_e8` first."""
+        # v4's price is rounded down. One more, where it falls, and so never past the rate.
+        limit = self.sqrt_price(rate_e8) + (eurc_in == self.eurc_is_currency0)
+        key = self.pool_key()
+        return self.act(self.balancer, "balance", key, eurc_in, amount, limit, sender=sender)
+
+    def price_e8(self) -> int:
+        """The pool's USDC for one EURC, times 10**8, rounded down: out of PoolManager's storage."""
+        kinds = ["address", "address", "uint24", "int24", "address"]
+        pool = keccak(encode(kinds, self.pool_key()))
+        slot = "0x" + keccak(pool + (6).to_bytes(32, "big")).hex()
+        word = self.node.rpc("eth_getStorageAt", self.manager.address, slot, "latest")
+        square = (int(word, 16) & (2**160 - 1)) ** 2
+        if self.eurc_is_currency0:
+            return square * 10**8 >> 192
+        return (10**8 << 192) // square
 
     # ---- signatures
 
@@ -422,7 +458,7 @@ class World(Chain):
         for token in (self.usdc, self.eurc, self.shares, *more_tokens):
             assert self.escrowed(token) == owed[token.address]
             assert self.balance(token, self.vault) == owed[token.address] + surplus
-            for helper in (self.puller, self.hook, self.seeder):
+            for helper in (self.puller, self.hook, self.seeder, self.balancer):
                 assert self.balance(token, helper) == 0
 
     def predicted_spend(

@@ -35,7 +35,8 @@ RECEIVE_STRUCT = (
 ERC1271_MAGIC = bytes.fromhex("1626ba7e")
 """ERC-1271: what isValidSignature(bytes32,bytes) returns for yes; also its selector."""
 PERMIT_STRUCT = "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
-DYNAMIC_FEE, TICK_SPACING, POOLS_SLOT = 0x800000, 10, 6
+DYNAMIC_FEE, TICK_SPACING, POOLS_SLOT, LIQUIDITY_OFFSET = 0x800000, 10, 6, 3
+RATE_SCALE = 10**8
 ERC1271_GAS = 500_000
 """More than any wallet needs, less than one could hurt us with."""
 ERC20 = "MockUSDC"
@@ -110,10 +111,21 @@ class EvmChain:
         return bool((await self._read(contract, at, "hasRole", keccak(role.encode()), account))[0])
 
     async def pool_liquidity(self) -> int:
-        """Liquidity in range of the EURC/USDC pool, read out of PoolManager's storage.
+        """Liquidity in range of the EURC/USDC pool."""
+        return await self._pool_word(LIQUIDITY_OFFSET) & (2**128 - 1)
 
-        v4-core keeps pools by id in slot 6, and liquidity in the fourth word of a pool
-        (`StateLibrary`).
+    async def pool_price(self) -> int:
+        """The pool's USDC for one EURC, times 10**8, rounded down: as FacilitatorHook has it."""
+        sqrt_x96 = await self._pool_word(0) & (2**160 - 1)
+        if self.addresses.eurc < self.addresses.usdc:
+            return sqrt_x96 * sqrt_x96 * RATE_SCALE >> 192
+        return (RATE_SCALE << 192) // (sqrt_x96 * sqrt_x96)
+
+    async def _pool_word(self, offset: int) -> int:
+        """A word of the EURC/USDC pool, read out of PoolManager's storage.
+
+        v4-core keeps pools by id in slot 6; the first word of one has its price, the fourth its
+        liquidity (`StateLibrary`).
         """
         vault = self.addresses.vault
         (manager,) = await self._read("SettlementVault", vault, "poolManager")
@@ -121,8 +133,8 @@ class EvmChain:
         kinds = ["address", "address", "uint24", "int24", "address"]
         key = encode(kinds, [low, high, DYNAMIC_FEE, TICK_SPACING, self.addresses.hook])
         state = int.from_bytes(keccak(keccak(key) + POOLS_SLOT.to_bytes(32, "big")), "big")
-        word = await self.rpc.call("eth_getStorageAt", manager, hex(state + 3), "latest")
-        return int(word, 16) & (2**128 - 1)
+        word = await self.rpc.call("eth_getStorageAt", manager, hex(state + offset), "latest")
+        return int(word, 16)
 
     async def status(self, identity: str) -> int:
         """Where the vault says a settlement is: 0 none, 1 created, … 5 refunded."""

@@ -62,6 +62,7 @@ CONTRACTS = (
     "PermitPuller",
     "FacilitatorHook",
     "LiquiditySeeder",
+    "PoolBalancer",
 )
 
 Progress = Callable[[str], None]
@@ -81,6 +82,7 @@ class DeploymentPlan:
     seller: str = key_of("seller").address
     facilitator: str = key_of("facilitator").address
     keeper: str = key_of("keeper").address
+    balancer: str = key_of("balancer").address
     finality_blocks: int = 2
     grace_blocks: int = 20
     rate_e8: int = 110_000_000

@@ -117,6 +117,9 @@ class _Deployer:
                 self._grant, "SettlementVault", "FACILITATOR_ROLE", plan.facilitator
             ),
             "RATE_ROLE": partial(self._grant, "FacilitatorHook", "RATE_ROLE", plan.keeper),
+            "BALANCER_ROLE": partial(
+                self._grant, "FacilitatorHook", "BALANCER_ROLE", self.at["PoolBalancer"]
+            ),
             # The hook's admin holds RATE_ROLE from its birth; the keeper only refreshes.
             "rate": self._set_rate,
             "pool": lambda: self._send("PoolManager", "initialize", site.key, site.price_x96),

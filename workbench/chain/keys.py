@@ -76,7 +76,7 @@ TEST_KEYS: Final[tuple[TestKey, ...]] = tuple(
                 "0xdbda1821b80551c9d65939329250298aa3472ba22feea921c0cf5d620ea67b97",
             ),
             (
-                "spare4",
+                "balancer",
                 "0xa0Ee7A142d267C1f36714E4a8F75612F20a79720",
                 "0x2a871d0798f97d79848a013d4936a73bf4cc922c825d33c1cf7073dff6d409c6",
             ),

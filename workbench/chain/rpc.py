@@ -27,7 +27,8 @@ AHEAD = 16
 AT_ONCE = 16
 """So many requests to a distant node wait at the same time."""
 SEND, RECEIPT = "eth_sendRawTransaction", "eth_getTransactionReceipt"
-BLOCK = "eth_getBlockByNumber"
+BLOCK, BLOCK_RECEIPTS = "eth_getBlockByNumber", "eth_getBlockReceipts"
+LOGS, MINE = "eth_getLogs", "evm_mine"
 MAX_HEAD_BYTES = 65_536
 REVERT_DATA = re.compile(r"0x([0-9a-fA-F]{2})*")
 _PLACE = re.compile(r"(https?://)(?:[^\s/@]*@)?([^\s/?#)]*)[^\s)]*")
@@ -379,6 +380,7 @@ READS = frozenset(
 HARMLESS = frozenset(
     {
         SEND,
+        "anvil_setNextBlockBaseFeePerGas",
         "eth_estimateGas",
         "eth_getRawTransactionByHash",
         "eth_getTransactionByHash",
@@ -386,12 +388,20 @@ HARMLESS = frozenset(
     }
 )
 """What changes none of those answers, and is never answered from memory itself."""
+BLOCKS_KEPT = 1_024
 RECENT = 8
 """The receipts of so many of the newest blocks are fetched block by block."""
 
 
+Key = tuple[str, bytes]
+HEAD: Call = (BLOCK, "latest", False)
+
+
 class CachedRpc(DirectRpc):
     """A node of our own that mines when told: between two blocks, equal questions are asked once.
+
+    What was asked in two blocks running is asked again together with the order to mine, and the
+    new block's receipts and logs with it: so most questions of a round wait for nothing.
 
     Everything that may change an answer must go through this object, or be followed by `forget`:
     any method that is not known to be harmless empties the memory.
@@ -399,88 +409,155 @@ class CachedRpc(DirectRpc):
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._known: dict[tuple[str, bytes], Any] = {}
+        self._known: dict[Key, Any] = {}
+        self._blocks: dict[Key, Any] = {}
+        self._unmined: set[str] = set()
         # By block hash, so these stay true whatever becomes of the chain.
         self._parents: dict[str, tuple[str, int]] = {}
         self._receipts: dict[str, dict[str, Any]] = {}
         self._newest: dict[str, Any] | None = None
+        self._asked: dict[Key, Call] = {}
+        self._asked_before: dict[Key, Call] = {}
 
     def forget(self) -> None:
         """Whatever the node said before may have changed."""
+        self._blocks.clear()
+        self._expect_block()
+
+    def _expect_block(self) -> None:
+        """A block more: what the newest one says has changed, the older ones have not."""
         self._known.clear()
+        self._unmined.clear()
         self._newest = None
+        if len(self._blocks) > BLOCKS_KEPT:
+            self._blocks.clear()
 
     def now(self, method: str, *params: Any) -> Any:
-        if not self._may_know(method, params):
-            return super().now(method, *params)
-        if method == RECEIPT and (receipt := self._recent(params[0])):
-            return receipt
         key = (method, json.encode(params))
-        if key not in self._known:
-            self._known[key] = super().now(method, *params)
-        return self._known[key]
+        if key in self._known:  # As most are: what follows would find the same, less quickly.
+            self._note(key, (method, *params))
+            return self._known[key]
+        (answer,) = self.all_now([(method, *params)])
+        if isinstance(answer, WorkbenchError):
+            raise answer
+        return answer
 
     def all_now(self, calls: Sequence[Call]) -> list[Any]:
         """What is known is not asked; the rest goes to the node in the order of `calls`."""
         results: list[Any] = [None] * len(calls)
         asked: dict[Any, list[int]] = {}
-        for n, (method, *params) in enumerate(calls):
+        for n, call in enumerate(calls):
             key: Any = n
-            if self._may_know(method, params):
-                if method == RECEIPT and (receipt := self._recent(params[0])):
-                    results[n] = receipt
+            if self._may_know(call):
+                if self._is_unmined(call):
                     continue
-                key = (method, json.encode(tuple(params)))
-                if key in self._known:
-                    results[n] = self._known[key]
+                results[n] = self._from_receipts(call)
+                if results[n] is not None:
+                    continue
+                key = _key(call)
+                self._note(key, call)
+                known = self._known if key in self._known else self._blocks
+                if key in known:
+                    results[n] = known[key]
                     continue
             asked.setdefault(key, []).append(n)
-        answers = super().all_now([calls[places[0]] for places in asked.values()])
-        for (key, places), answer in zip(asked.items(), answers, strict=True):
+        mines = any(call[0] == MINE for call in calls)
+        ahead = self._foreseen() if mines else {}
+        wanted = [calls[places[0]] for places in asked.values()]
+        answers = super().all_now([*wanted, *ahead.values()]) if wanted else []
+        for (key, places), answer in zip(asked.items(), answers, strict=False):
             for n in places:
                 results[n] = answer
-            if isinstance(key, tuple) and not isinstance(answer, WorkbenchError):
-                self._known[key] = answer
+            self._learn(key, answer)
+            if calls[places[0]][0] == SEND and isinstance(answer, str):
+                self._unmined.add(answer)
+        for key, answer in zip(ahead, answers[len(wanted) :], strict=True):
+            self._learn(key, answer)
+        if mines:
+            self._take_head()
         return results
 
-    def _may_know(self, method: str, params: Sequence[Any]) -> bool:
-        if method in READS:
-            return "pending" not in params
-        if method not in HARMLESS:
+    def _may_know(self, call: Call) -> bool:
+        if call[0] in READS:
+            return "pending" not in call
+        if call[0] == MINE:
+            self._expect_block()
+        elif call[0] not in HARMLESS:
             self.forget()
         return False
 
-    def _recent(self, tx: str) -> Any:
-        """The transaction's receipt if it is in one of the newest blocks, else None."""
+    def _is_unmined(self, call: Call) -> bool:
+        """Whether it asks for the receipt of what was sent after the newest block."""
+        return call[0] == RECEIPT and call[1] in self._unmined
+
+    def _learn(self, key: Any, answer: Any) -> None:
+        if isinstance(key, tuple) and not isinstance(answer, WorkbenchError):
+            self._known[key] = answer
+            if key[0] == BLOCK and key[1].endswith(b",false]") and answer is not None:
+                self._blocks[_key((BLOCK, answer["number"], False))] = answer
+
+    # --- Asking ahead ---
+
+    def _note(self, key: Key, call: Call) -> None:
+        if len(call) == 1 or "latest" in call:
+            self._asked[key] = call
+
+    def _foreseen(self) -> dict[Key, Call]:
+        """What the next round will ask, if it is like the last two; then the new block itself."""
+        both = {key: call for key, call in self._asked.items() if key in self._asked_before}
+        self._asked_before, self._asked = self._asked, {}
+        new = ((BLOCK, "latest", False), (BLOCK_RECEIPTS, "latest"))
+        return both | {_key(call): call for call in new}
+
+    def _take_head(self) -> None:
+        block = self._known.get(_key(HEAD))
+        receipts = self._known.get(_key((BLOCK_RECEIPTS, "latest")))
+        if block is not None and receipts is not None:
+            self._take_receipts(block, receipts)
+
+    # --- Receipts and logs, block by block ---
+
+    def _from_receipts(self, call: Call) -> Any:
+        """A transaction's receipt or a block's logs, if they are of one of the newest blocks."""
+        if call[0] == RECEIPT:
+            return self._recent().get(call[1])
+        if call[0] == LOGS and set(call[1]) == {"address", "blockHash"}:
+            receipts = self._receipts.get(call[1]["blockHash"])
+            if receipts is not None:
+                at = call[1]["address"]
+                return [log for r in receipts.values() for log in r["logs"] if log["address"] in at]
+        return None
+
+    def _recent(self) -> dict[str, Any]:
+        """Receipts of the newest blocks by transaction."""
         if self._newest is None:
             self._newest = {}
             for block_hash in self._newest_blocks():
                 self._newest |= self._receipts[block_hash]
-        return self._newest.get(tx)
+        return self._newest
 
     def _newest_blocks(self) -> list[str]:
         """Hashes from the head downwards, the receipts of each at hand."""
         found: list[str] = []
-        block = self.now(BLOCK, "latest", False)
+        block = self.now(*HEAD)
         block_hash, number = block["hash"], int(block["number"], 16)
-        while len(found) < RECENT:
+        while len(found) < RECENT and number > 0:
             if block_hash not in self._parents:
                 block = self.now(BLOCK, hex(number), False)
-                if block is None or block["hash"] != block_hash or not self._take_receipts(block):
+                receipts = self.now(BLOCK_RECEIPTS, hex(number))
+                if block is None or receipts is None or block["hash"] != block_hash:
                     break
+                self._take_receipts(block, receipts)
             found.append(block_hash)
             block_hash, number = self._parents[block_hash]
         for each in set(self._parents) - set(found):
             del self._parents[each], self._receipts[each]
         return found
 
-    def _take_receipts(self, block: dict[str, Any]) -> bool:
-        receipts = []
-        if block["transactions"]:
-            receipts = self.now("eth_getBlockReceipts", block["number"])
-        number = int(block["number"], 16)
-        if receipts is None or number == 0:
-            return False
-        self._parents[block["hash"]] = (block["parentHash"], number - 1)
+    def _take_receipts(self, block: dict[str, Any], receipts: list[dict[str, Any]]) -> None:
+        self._parents[block["hash"]] = (block["parentHash"], int(block["number"], 16) - 1)
         self._receipts[block["hash"]] = {each["transactionHash"]: each for each in receipts}
-        return True
+
+
+def _key(call: Call) -> Key:
+    return call[0], json.encode(call[1:])

@@ -18,10 +18,12 @@ from workbench.chain.rpc import RECEIPT, SEND, NodeRevert, Rpc
 from workbench.core import events as ev
 from workbench.core.errors import (
     NonceTaken,
+    Quarantined,
     Reverted,
     RpcFault,
     RpcUnreachable,
     SignerShort,
+    StateMoved,
     StoreError,
     TransactionTimeout,
     WorkbenchError,
@@ -82,6 +84,30 @@ class _Asked:
     answers: list[str | WorkbenchError] = field(default_factory=list)
 
 
+class CountOn:
+    """What others' use of our key means to a service that may share it: we go on behind them.
+
+    See `chain.quarantine` for a key that is nobody else's.
+    """
+
+    async def choose(self, unit: Any, on_chain: int, counted: int) -> int | None:
+        """The nonce of a new slot; None if the signer stands still. `counted`: our next one."""
+        return max(on_chain, counted)
+
+    async def fills(self, unit: Any, nonce: int) -> bool:
+        """Whether a nonce that nobody used is used up, so that those behind it go on."""
+        return True
+
+    async def lost(self, unit: Any, slot: Slot) -> None:
+        """A slot's nonce went to somebody else, and that is final. In that fact's transaction."""
+
+    async def stop(self, unit: Any, nonce: int, reason: str) -> None:
+        """Something was found that a person must look at."""
+
+    async def release(self, unit: Any, on_chain: int) -> None:
+        """A person has looked."""
+
+
 class SlotSender:
     """The slots of one signer in one service's store. See `core.ports.Sender`."""
 
@@ -95,7 +121,9 @@ class SlotSender:
         chain_id: int,
         source: str,
         finality: Policy,
+        nonces: CountOn | None = None,
     ) -> None:
+        self._nonces = nonces or CountOn()
         self._rpc, self._signer, self._store, self._clock = rpc, signer, store, clock
         self._chain_id, self._source, self._finality = chain_id, source, finality
         self._submitting, self._pumping = asyncio.Lock(), asyncio.Lock()
@@ -103,6 +131,7 @@ class SlotSender:
         self._gas: dict[tuple[str, str, bytes], int] = {}
         self._pumped_ms = self._seen_ms = 0
         self._seen: str | None = None
+        self._landings = 0
         self._tip: tuple[int, int] | None = None
         self._unproven: dict[int, int] = {}
         self.address = signer.address
@@ -165,18 +194,29 @@ class SlotSender:
         on_chain = await self._nonce("latest")
         try:
             async with self._store.unit() as unit:
-                nonce = max(on_chain, await unit.next_nonce(self._chain_id, self.address))
+                nonce = await self._choose(unit, on_chain)
                 for act, fields in zip(acts, priced, strict=True):
                     if isinstance(fields, WorkbenchError):
                         found[act.key] = fields
-                        continue
-                    found[act.key] = await self._take_slot(unit, nonce, fields, act)
-                    nonce += 1
+                    elif nonce is None:
+                        found[act.key] = self._still()
+                    else:
+                        found[act.key] = slot = await self._take_unless(unit, nonce, fields, act)
+                        nonce += isinstance(slot, Slot)
         except StoreError:
             # Another process with our key and our store may have signed these very acts meanwhile.
             if not await self._others_took(found, [a.key for a in acts]):
                 raise
         return found
+
+    async def _take_unless(
+        self, unit: Unit, nonce: int, fields: dict[str, Any], act: Act
+    ) -> Slot | StateMoved:
+        """A new slot, unless those who asked for it have taken the act back by now."""
+        try:
+            return await self._take_slot(unit, nonce, fields, act)
+        except StateMoved as why:
+            return why
 
     async def _others_took(
         self,
@@ -206,10 +246,56 @@ class SlotSender:
             state=SlotState.SIGNED,
             attempts=(Attempt(tx, raw),),
         )
+        if act.within is not None:
+            await act.within(unit, slot)
         await unit.put_slot(slot)
         known = {**self._fact(act.subject, act.call.act), "tx": tx}
         await unit.record(ev.TransactionSigned(**known, signer=self.address, nonce=nonce))
         return slot
+
+    async def check(self) -> None:
+        """Raise Quarantined if the chain and our database do not agree whose nonces were used."""
+        on_chain = await self._nonce("latest")
+        async with self._store.unit() as unit:
+            nonce = await self._choose(unit, on_chain)
+        if nonce is None:
+            raise self._still()
+
+    async def _choose(self, unit: Unit, on_chain: int) -> int | None:
+        counted = await unit.next_nonce(self._chain_id, self.address)
+        return await self._nonces.choose(unit, on_chain, counted)
+
+    def _still(self) -> Quarantined:
+        return Quarantined(
+            f"the signer {self.address} stands still: its nonces were used by somebody else.",
+            hint="See SignerQuarantined among the events; nothing is signed until it is released.",
+        )
+
+    async def stop(self, nonce: int, reason: str) -> None:
+        """See `core.ports.PayoutSender.stop`."""
+        async with self._store.unit() as unit:
+            await self._nonces.stop(unit, nonce, reason)
+
+    async def release(self) -> None:
+        """See `core.ports.PayoutSender.release`."""
+        on_chain = await self._nonce("latest")
+        async with self._store.unit() as unit:
+            await self._nonces.release(unit, on_chain)
+
+    async def cancel(self, subject: str, act: str, attempt: int = 1) -> str:
+        """Put a transfer of nothing into the slot: whichever bytes are mined decide. Its hash.
+
+        Raises StateMoved where it is too late for that, or there is no such slot.
+        """
+        async with self._store.unit() as unit:
+            slot = await unit.slot(self._chain_id, self.address, (subject, act, attempt))
+        open_ = slot is not None and slot.state in (SlotState.SIGNED, SlotState.SENT)
+        nothing = {"to": bytes(hex_bytes(self.address)), "value": 0, "data": b"", "gas": 21_000}
+        dearer = await self._bump(slot, nothing) if slot and open_ else None
+        if dearer is None:
+            raise StateMoved(f"the {act} transaction of {subject} cannot be taken back any more.")
+        await self._send(dearer)
+        return dearer.attempts[-1].tx
 
     # --- What an act costs, and whether it would be refused ---
 
@@ -348,18 +434,24 @@ class SlotSender:
                 await unit.put_slot(after)
                 for fact in facts:
                     await unit.record(fact)
+                if after.state is SlotState.LOST:
+                    await self._nonces.lost(unit, after)
                 moved.append(after)
+                self._landings += after.block is not None or after.state is SlotState.LOST
         return moved
 
-    async def _bump(self, slot: Slot) -> Slot | None:
-        """A new attempt of the same slot at the market's price, stored. None at the cap."""
+    async def _bump(self, slot: Slot, instead: dict[str, Any] | None = None) -> Slot | None:
+        """A new attempt of the same slot at the market's price, stored. None at the cap.
+
+        `instead`: other content than that of the attempt before.
+        """
         fields = _fields_of(slot.attempts[-1].raw)
         block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
         tip = max(_bumped(fields["maxPriorityFeePerGas"]), await self._suggested_tip())
         fee = max(_bumped(fields["maxFeePerGas"]), 2 * _base_fee(block) + tip)
         if fee > MAX_FEE_WEI or len(slot.attempts) >= MAX_ATTEMPTS:
             return None
-        fields |= {"maxFeePerGas": fee, "maxPriorityFeePerGas": tip}
+        fields |= {"maxFeePerGas": fee, "maxPriorityFeePerGas": tip, **(instead or {})}
         raw, tx = self._signer.sign_transaction(fields)
         attempts = (*slot.attempts, Attempt(tx, raw))
         dearer = replace(slot, state=SlotState.SIGNED, attempts=attempts, sent_ms=0)
@@ -539,6 +631,8 @@ class SlotSender:
         if isinstance(fields, WorkbenchError):
             raise fields
         async with self._store.unit() as unit:
+            if not await self._nonces.fills(unit, nonce):
+                return
             slot = await self._take_slot(unit, nonce, fields, act)
         await self._send(slot)
 
@@ -579,15 +673,16 @@ class SlotSender:
     async def mined(self, subject: str, act: str, attempt: int, timeout_s: float) -> ev.BlockRef:
         """See `core.ports.Sender.mined`."""
         limit = self._clock.now_ms() + int(timeout_s * 1000)
-        version: object = None
+        looked: tuple[int, int] | None = None
         slot: Slot | None = None
         while True:
             # The node may be back before our time is up.
             if self._clock.now_ms() - self._pumped_ms >= POLL_S * 1000:
                 with suppress(RpcUnreachable, RpcFault):
                     await self._pump_at_news()
-            if version is None or version != self._store.version():
-                version = self._store.version()
+            # Another process on our store may land it, too; it is in no hurry.
+            if looked != (self._landings, self._clock.now_ms() // 1000):
+                looked = (self._landings, self._clock.now_ms() // 1000)
                 async with self._store.unit() as unit:
                     slot = await unit.slot(self._chain_id, self.address, (subject, act, attempt))
             if slot and slot.block and slot.ok:

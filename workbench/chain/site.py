@@ -73,6 +73,7 @@ def blueprint(plan: d.DeploymentPlan) -> Blueprint:
     at["PermitPuller"] = create_address(at["SettlementVault"])
     place("FacilitatorHook", manager, at["SettlementVault"], usdc, eurc, admin)
     place("LiquiditySeeder", manager, admin, salt=d.SALT)
+    place("PoolBalancer", manager, eurc, plan.balancer, salt=d.SALT)
     return Blueprint(at, code, salts["FacilitatorHook"])
 
 
@@ -160,6 +161,7 @@ class Site:
             ),
             self._grant("SettlementVault", "FACILITATOR_ROLE", plan.facilitator),
             self._grant("FacilitatorHook", "RATE_ROLE", plan.keeper),
+            self._grant("FacilitatorHook", "BALANCER_ROLE", at["PoolBalancer"]),
             Step("rate", f"hook: {rate}", 50_000, self._rate_is_set),
         ]
 

@@ -167,6 +167,24 @@ class PoolSwapChecked(Event):
     reference_rate_e8: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolBalanced(Event):
+    """A balancer brought the pool's price nearer to the reference rate. About no settlement.
+
+    `eurc_in` is below zero where EURC came out, `usdc_out` where USDC went in. Prices are USDC for
+    one EURC, times 10**8, rounded down.
+    """
+
+    contract: ClassVar[str] = "FacilitatorHook"
+    pool_id: str
+    balancer: str
+    eurc_in: int
+    usdc_out: int
+    price_before_e8: int
+    price_after_e8: int
+    reference_rate_e8: int
+
+
 # --- The watcher ----------------------------------------------------------------------------------
 
 
@@ -294,6 +312,79 @@ class BalanceObserved(Event):
     amount: int
 
 
+# --- Payouts --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditsEarned(Event):
+    """A user's balance grew. The subject is the ledger's transfer."""
+
+    user_id: str
+    credits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutRequested(Event):
+    """`units`: base units of `asset` that these credits are worth; `key`: its idempotency key."""
+
+    user_id: str
+    key: str
+    address: str
+    credits: int
+    units: int
+    asset: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutHeld(Event):
+    """The credits are set aside: nobody can spend them twice."""
+
+    hold: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutApproved(Event):
+    """It may be sent. `by`: `rules`, or a person."""
+
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutSent(Event):
+    """It has a nonce and signed bytes, stored together with this fact."""
+
+    signer: str
+    nonce: int
+    tx: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutPaid(Event):
+    """In a final block: status, transfer and amount are what was owed. The credits are spent."""
+
+    tx: str
+    units: int
+    gas_wei: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutRefunded(Event):
+    """In a final block: its nonce is used, and nothing was paid. The credits are back."""
+
+    tx: str
+    reason: str
+    gas_wei: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutCancelled(Event):
+    """Taken back before it was signed, or by a no-op of the same nonce. The credits are back."""
+
+    tx: str
+    reason: str
+    gas_wei: int
+
+
 # --- Reading and writing --------------------------------------------------------------------------
 
 
@@ -345,6 +436,10 @@ def _json(value: Any) -> str:
     if kind is BlockRef:
         where = f'"log_index":{value.log_index},"number":{value.number}'
         return f'{{"hash":{_quoted(value.hash)},{where},"tx":{_quoted(value.tx)}}}'
+    if value is None:
+        return "null"
+    if kind is bool:
+        return "true" if value else "false"
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 

@@ -7,7 +7,7 @@ Everything that waits is async, and only async (agreement 1). Adapters live in `
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from workbench.core.errors import InputError, WorkbenchError
 from workbench.core.events import BlockRef, Event
+from workbench.core.ledger import Account, Transfer
+from workbench.core.payout import Payout, State, Verdict
 from workbench.core.x402 import Authorization, Domain, Permit, Terms, TransferAuthorization
 
 
@@ -112,13 +114,22 @@ class Call:
     value: int = 0
 
 
+Within = Callable[[Any, "Slot"], Awaitable[None]]
+"""What else belongs to the transaction (a Unit) that stores a slot."""
+
+
 @dataclass(frozen=True, slots=True)
 class Act:
-    """A call to be made, once, under the key (subject, call's act, attempt)."""
+    """A call to be made, once, under the key (subject, call's act, attempt).
+
+    `within` is done in the transaction that stores a new slot, before it: what it raises (one of
+    our errors) leaves none.
+    """
 
     subject: str
     call: Call
     attempt: int = 1
+    within: Within | None = field(default=None, compare=False)
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -232,6 +243,22 @@ class Sender(Protocol):
         """Wait until the act is mined. Raises TransactionTimeout, or the revert's error."""
 
 
+class PayoutSender(Sender, Protocol):
+    """A sender whose key is nobody else's."""
+
+    async def check(self) -> None:
+        """Raise Quarantined if the chain has used nonces that our database does not know."""
+
+    async def cancel(self, subject: str, act: str, attempt: int = 1) -> str:
+        """Put a transfer of nothing into the slot. Raises StateMoved where it is too late."""
+
+    async def stop(self, nonce: int, reason: str) -> None:
+        """Quarantine the signer: something was found that a person must look at."""
+
+    async def release(self) -> None:
+        """A person has looked: the signer goes on at the chain's next nonce."""
+
+
 class Watcher(Protocol):
     async def poll(self) -> None:
         """Bring the journal up to the chain's head: new facts, and orphaned blocks."""
@@ -335,3 +362,139 @@ class Store(Protocol):
 
     def unit(self) -> AbstractAsyncContextManager[Unit]:
         """Commits on leaving, rolls back on an exception. Raises StoreError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What was answered under an idempotency key, for ever; `fingerprint` of what was asked."""
+
+    fingerprint: str
+    status: int
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A signer in our database: its first nonce here, and why it stands still ("" if it acts)."""
+
+    first_nonce: int
+    quarantine: str = ""
+
+
+class Ledger(Unit, Protocol):
+    """A transaction of a store that also keeps accounts, transfers and payouts."""
+
+    async def account(self, account_id: str) -> Account | None: ...
+    async def accounts(self) -> Sequence[Account]: ...
+    async def open_account(self, account: Account) -> None:
+        """A new account, unless it is there."""
+
+    async def transfer(self, transfer: Transfer) -> None:
+        """One line more. Raises InsufficientCredits (an overdraft), LedgerRefused (nonsense)."""
+
+    async def transfers(
+        self, after: int = 0, limit: int | None = None, account_id: str | None = None
+    ) -> Sequence[tuple[int, str, Transfer]]:
+        """Lines by sequence number, with their hashes, those after `after` only."""
+
+    async def payout(self, payout_id: str) -> Payout | None: ...
+    async def put_payout(self, payout: Payout) -> None:
+        """Insert or replace."""
+
+    async def payouts(
+        self,
+        *states: State,
+        user_id: str | None = None,
+        tx: str | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Payout]:
+        """Payouts in these states (none named: in any), oldest first; a user's newest first."""
+
+    async def count_payouts(self) -> dict[State, int]: ...
+    async def credits_since(
+        self, at_ms: int, *, user_id: str | None = None, address: str | None = None
+    ) -> int:
+        """Credits of payouts requested after `at_ms` that were not taken back."""
+
+    async def answered(self, scope: str, key: str) -> Answered | None: ...
+    async def answer(self, scope: str, key: str, answered: Answered, at_ms: int) -> None: ...
+    async def signer(self, chain_id: int, address: str) -> Standing | None: ...
+    async def put_signer(self, chain_id: int, address: str, standing: Standing) -> None: ...
+    async def reconciled(self) -> tuple[int, str] | None:
+        """Block and result (JSON) of the newest reconciliation."""
+
+    async def reconcile(self, block: int, at_ms: int, data: str) -> None: ...
+
+
+class LedgerBook(Protocol):
+    """The payout service's database."""
+
+    def unit(self) -> AbstractAsyncContextManager[Ledger]:
+        """Commits on leaving, rolls back on an exception. Raises StoreError."""
+
+    def version(self) -> object:
+        """See `Store.version`."""
+
+    def lease(self) -> bool:
+        """Whether this process is the one that sends; taken if it is free, kept until it ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """The paying account at a final block: its balances in base units, its nonce."""
+
+    block: int
+    asset: int
+    native: int
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """One transfer out of the wallet, or into it, in a final block."""
+
+    tx: str
+    log_index: int
+    block: int
+    incoming: bool
+    amount: int
+
+
+class Payments(Protocol):
+    """One wallet that pays one asset on one chain."""
+
+    asset: str
+    native: str
+    symbol: str
+    decimals: int
+    address: str
+    token: str | None
+
+    def receiver(self, text: str) -> str:
+        """An address in lower case. Raises InvalidAddress for what cannot be one of a receiver."""
+
+    def checksum(self, address: str) -> str: ...
+    def explorer(self, tx: str) -> str:
+        """A page about a transaction, "" where none is known."""
+
+    async def check(self) -> None:
+        """Raise WrongChain, ContractNotFound or InvalidSetting before anything is promised."""
+
+    async def call(self, payout: Payout) -> Call:
+        """The transaction that pays it; from now on the signer may sign it."""
+
+    def expect(self, payout: Payout) -> None:
+        """The signer may sign for this payout (again, after a restart)."""
+
+    def forget(self, payout: Payout) -> None: ...
+    async def judge(self, cases: Sequence[tuple[Payout, Slot]]) -> list[Verdict]:
+        """What the final block says of each, read at that block for all attempts.
+
+        Raises RpcUnreachable or RpcFault.
+        """
+
+    async def wallet(self, final: bool = True) -> Wallet:
+        """At the final block, or at the newest."""
+
+    async def movements(self, after: int, upto: int) -> Sequence[Movement]:
+        """The token's transfers from and to the wallet in blocks after..upto; none for native."""

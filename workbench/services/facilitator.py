@@ -48,8 +48,6 @@ from workbench.services.rates import RateSource
 from workbench.services.rounds import rounds
 from workbench.services.routes import Routes, events_page, log
 
-CLAIMS_KEPT = 1_000
-"""So many claims are remembered beyond those of open settlements."""
 ACTS = (Step.FUND, Step.SWAP, Step.EXECUTE, Step.REFUND)
 """The steps that are transactions."""
 
@@ -92,7 +90,6 @@ class Facilitator:
         self._keeper, self._market = keeper, market
         self.book = Book(store)
         self.alarms: dict[str, FinalityTimeout] = {}
-        self._claims: dict[str, Authorization] = {}
         self._told: dict[tuple[str, str], tuple[str, Entered | None]] = {}
         self._routes = (
             Routes()
@@ -236,8 +233,10 @@ class Facilitator:
         """Submit all that is owed. What the simulation refuses becomes a fact, once for each new
         reason."""
         owed: list[tuple[Settlement, Act]] = []
-        for settlement in self.book.open():
-            held = await self._held(settlement.id)
+        waiting = self.book.of(State.CREATED, State.FUNDED, State.FINAL)
+        async with self._store.unit() as unit:
+            claims = [await unit.authorization(settlement.id) for settlement in waiting]
+        for settlement, held in zip(waiting, claims, strict=True):
             step = self._owed(settlement, head, held)
             if step in ACTS:
                 terms = held.terms if held else await self._terms_on_chain(settlement.id)
@@ -251,19 +250,6 @@ class Facilitator:
                     raise answer
                 since = settlement.entered[-1]
                 await self._note_refusal(settlement.id, act.call.act, answer, since)
-
-    async def _held(self, identity: str) -> Authorization | None:
-        """The parties' authorisation. A claim is for ever, so it is read once while it matters."""
-        if identity not in self._claims:
-            async with self._store.unit() as unit:
-                held = await unit.authorization(identity)
-            if held is None:
-                return None
-            still = self.book.open()
-            if len(self._claims) > 2 * len(still) + CLAIMS_KEPT:
-                self._claims = {s.id: c for s in still if (c := self._claims.get(s.id))}
-            self._claims[identity] = held
-        return self._claims[identity]
 
     def _owed(self, settlement: Settlement, head: Head, held: Authorization | None) -> Step:
         return next_step(

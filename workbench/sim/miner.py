@@ -7,7 +7,7 @@ from contextlib import suppress
 from random import Random
 
 from workbench.chain.rpc import Rpc
-from workbench.core.errors import RpcFault
+from workbench.core.errors import RpcFault, WorkbenchError
 from workbench.core.ports import Clock
 from workbench.scenario import Chain
 from workbench.sim.faults import Faults
@@ -60,8 +60,10 @@ class Miner:
 
     async def _mine(self, timestamp: int, base_fee: int) -> None:
         # The base fee is held: an empty block would lower it, and a revert would not restore it.
-        await self._rpc.call("anvil_setNextBlockBaseFeePerGas", hex(base_fee))
-        await self._rpc.call("evm_mine", {"timestamp": timestamp})
+        held = ("anvil_setNextBlockBaseFeePerGas", hex(base_fee))
+        for answer in await self._rpc.many([held, ("evm_mine", {"timestamp": timestamp})]):
+            if isinstance(answer, WorkbenchError):
+                raise answer
 
     async def reorg(self, depth: int) -> None:
         """The newest `depth` blocks give way to as many others.

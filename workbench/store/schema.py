@@ -7,6 +7,7 @@ is JSON text, where integers of any size are exact.
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Index,
@@ -44,14 +45,14 @@ authorization = Table(
 slot = Table(
     "slot",
     metadata,
-    Column("chain_id", Integer, nullable=False),
+    Column("chain_id", BigInteger, nullable=False),
     Column("signer", Text, nullable=False),
-    Column("nonce", Integer, nullable=False),
+    Column("nonce", BigInteger, nullable=False),
     Column("subject", Text, nullable=False),
     Column("act", Text, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("state", Text, nullable=False),
-    Column("sent_ms", Integer, nullable=False),
+    Column("sent_ms", BigInteger, nullable=False),
     Column("ok", Boolean, nullable=False),
     Column("block", Text),
     PrimaryKeyConstraint("chain_id", "signer", "nonce"),
@@ -63,9 +64,9 @@ attempt = Table(
     "attempt",
     metadata,
     Column("tx", Text, primary_key=True),
-    Column("chain_id", Integer, nullable=False),
+    Column("chain_id", BigInteger, nullable=False),
     Column("signer", Text, nullable=False),
-    Column("nonce", Integer, nullable=False),
+    Column("nonce", BigInteger, nullable=False),
     Column("n", Integer, nullable=False),
     Column("raw", Text, nullable=False),
     UniqueConstraint("chain_id", "signer", "nonce", "n"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -24,13 +24,14 @@ from sqlalchemy import (
     event,
     exc,
     func,
+    make_url,
     or_,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import StaticPool
 
-from workbench.core.errors import StoreError
+from workbench.core.errors import StoreBusy, StoreError
 from workbench.core.events import BlockOrphaned, BlockRef, Event, from_json, line_id, to_json
 from workbench.core.ports import Attempt, Slot, SlotState
 from workbench.core.x402 import Authorization
@@ -43,11 +44,20 @@ LOGS = sorted(name for name, kind in Event.kinds.items() if kind.contract)
 LINES_KEPT = 8_192
 """So many facts are remembered by their line of JSON: the newest are read again and again."""
 CLAIMS_KEPT = 1_024
+WRITERS = 0x5E771E
+"""PostgreSQL's advisory lock that stands for the one writer."""
+BEGIN = {
+    # Two writers meet here, and not at their commits; so facts are numbered as they are committed.
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": f"BEGIN; SELECT pg_advisory_xact_lock({WRITERS})",
+}
+PASSING = ("locked", "full", "disk i/o", "lock timeout", "connection", "no space", "shutting down")
+"""What databases say of troubles that pass."""
 DIALECTS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
 """Databases that know ON CONFLICT, for which SQLAlchemy has no common word."""
 
 
-class SqlUnit(AbstractAsyncContextManager["SqlUnit"]):
+class SqlUnit:
     """One transaction; see `core.ports.Unit`. All methods finish without waiting on SQLite."""
 
     def __init__(self, store: SqlStore) -> None:
@@ -414,7 +424,7 @@ class SqlStore:
     """
 
     def __init__(self, url: str = "sqlite://") -> None:
-        self.url = url
+        self.url = make_url(url).render_as_string()  # Without a password: errors name it.
         self.before_commit: Callable[[], None] = lambda: None
         self.after_commit: Callable[[], None] = lambda: None
         self._busy = False
@@ -423,12 +433,17 @@ class SqlStore:
         self._claims: dict[str, Authorization] = {}
         self._engine = _engine(url)
         self.dialect = self._engine.dialect.name
-        self._errors = (exc.DBAPIError, self._engine.dialect.loaded_dbapi.Error)
+        self.errors = (exc.DBAPIError, self._engine.dialect.loaded_dbapi.Error)
         with self._mapped():
             metadata.create_all(self._engine)
-            # One for good: units never overlap, and each would otherwise wait for the pool's.
-            self.connection: Any = self._engine.raw_connection()
-            self.cursor: Any = self.connection.cursor()
+            self._connect()
+
+    def _connect(self) -> None:
+        # One for good: units never overlap, and each would otherwise wait for the pool's.
+        self.connection: Any = self._engine.raw_connection()
+        if self.dialect != "sqlite":
+            self.connection.driver_connection.autocommit = True  # We say BEGIN and COMMIT.
+        self.cursor: Any = self.connection.cursor()
 
     def unit(self) -> SqlUnit:
         return SqlUnit(self)
@@ -439,9 +454,12 @@ class SqlStore:
                 f"two units of work overlap on {self.url}.",
                 hint="Inside a unit, await nothing but the unit.",
             )
-        with self._mapped():
-            # IMMEDIATE: two writers meet here, and not at their commits.
-            self.cursor.execute("BEGIN IMMEDIATE" if self.dialect == "sqlite" else "BEGIN")
+        try:
+            if self.dialect != "sqlite" and self.connection.driver_connection.closed:
+                self._connect()  # The server was restarted, say.
+            self.cursor.execute(BEGIN[self.dialect])
+        except self.errors as why:
+            raise self._refusal(why) from why
         self._busy = True
 
     def _end(self, unit: SqlUnit, error: BaseException | None) -> None:
@@ -450,15 +468,16 @@ class SqlStore:
             if error is None:
                 if unit.changed:
                     self.before_commit()
-                with self._mapped():
-                    self.cursor.execute("COMMIT")
+                self.cursor.execute("COMMIT")
                 committed = True
+        except self.errors as why:
+            raise self._refusal(why) from why
         finally:
             if not committed:
-                with suppress(*self._errors):
+                with suppress(*self.errors):
                     self.cursor.execute("ROLLBACK")
             self._busy = False
-        if isinstance(error, self._errors):
+        if isinstance(error, self.errors):
             raise self._refusal(error) from error
         if committed and unit.changed:
             self._commits += 1
@@ -468,12 +487,17 @@ class SqlStore:
     def _mapped(self) -> Iterator[None]:
         try:
             yield
-        except self._errors as why:
+        except self.errors as why:
             raise self._refusal(why) from why
 
+    def passes(self, why: BaseException) -> bool:
+        """Whether a refusal of the database may be over soon."""
+        return any(word in str(getattr(why, "orig", why)).lower() for word in PASSING)
+
     def _refusal(self, why: BaseException) -> StoreError:
-        return StoreError(
-            f"the database {self.url} refused: {getattr(why, 'orig', why)}.",
+        said = str(getattr(why, "orig", why)).strip()
+        return (StoreBusy if self.passes(why) else StoreError)(
+            f"the database {self.url} refused: {said}.",
             hint="Check that the folder exists, is writable, and that no other service uses "
             "the file.",
         )
@@ -482,9 +506,11 @@ class SqlStore:
         """Our own commits, and what the database says of those by others."""
         if self.dialect != "sqlite":
             return object()
-        with self._mapped():
+        try:
             self.cursor.execute("PRAGMA data_version")
-            return self._commits, self.cursor.fetchone()[0]
+        except self.errors as why:
+            raise self._refusal(why) from why
+        return self._commits, self.cursor.fetchone()[0]
 
     def read(self, line: str) -> Event:
         """The fact of a line: equal lines are equal facts, whichever database they are from."""
@@ -529,10 +555,15 @@ def sqlite_url(path: Path) -> str:
 
 
 def _engine(url: str) -> Any:
+    if make_url(url).get_backend_name() == "postgresql":
+        options = {"options": "-c lock_timeout=5000 -c synchronous_commit=on"}
+        return create_engine(
+            make_url(url).set(drivername="postgresql+psycopg"), connect_args=options
+        )
     memory = url == "sqlite://"
-    options: dict[str, Any] = {"poolclass": StaticPool} if memory else {}
+    pool: dict[str, Any] = {"poolclass": StaticPool} if memory else {}
     arguments = {"check_same_thread": False, "isolation_level": None}
-    engine = create_engine(url, connect_args=arguments, **options)
+    engine = create_engine(url, connect_args=arguments, **pool)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:

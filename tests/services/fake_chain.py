@@ -1,0 +1,250 @@
+"""A chain in memory that is as bad as chains get: for volume, where a real node is too slow.
+
+It knows nonces, fees, a pool with replacement rules, blocks, receipts, reorgs above the finality
+depth, and one wallet whose plain transfers it counts. `Line` is one process's connection to it:
+requests and answers get lost, nodes lag, and a test may let the process die at any call.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from workbench.chain.rpc import Rpc
+from workbench.chain.sender import _fields_of
+from workbench.core.errors import RpcFault, RpcUnreachable
+
+GWEI = 10**9
+CAPACITY = 12
+POOL = 64
+
+
+@dataclass
+class Block:
+    number: int
+    hash: str
+    base_fee: int
+    txs: list[tuple[str, bool]] = field(default_factory=list)
+    """Transactions, and whether each succeeded."""
+
+
+class FakeChain:
+    """`bad`: receivers that refuse always (True) or half the time (False)."""
+
+    def __init__(self, chance: random.Random, payer: str, depth: int, funds: int) -> None:
+        self.chance, self.payer, self.depth, self.funds = chance, payer, depth, funds
+        self.bad: dict[str, bool] = {}
+        self.sent: dict[str, dict[str, Any]] = {}
+        self.pool: dict[int, str] = {}
+        self.blocks = [Block(0, self._hash(), GWEI)]
+        self.final = 0
+        self.spike = 0
+        self.never = 0
+
+    def _hash(self) -> str:
+        return f"0x{self.chance.getrandbits(256):064x}"
+
+    @property
+    def head(self) -> int:
+        return len(self.blocks) - 1
+
+    # --- What happens on it ---
+
+    def mine(self) -> None:
+        """One block of what the pool has, in the order of nonces, if fees allow."""
+        base = GWEI * (40 if self.spike > 0 else 1)
+        self.spike -= 1
+        block = Block(self.head + 1, self._hash(), base)
+        nonce = self.count(self.head)
+        while nonce in self.pool and len(block.txs) < CAPACITY:
+            tx = self.pool[nonce]
+            if self.sent[tx]["maxFeePerGas"] < base:
+                break
+            del self.pool[nonce]
+            block.txs.append((tx, self._succeeds(tx)))
+            nonce += 1
+        self.blocks.append(block)
+        self.final = max(self.final, self.head - self.depth)
+
+    def _succeeds(self, tx: str) -> bool:
+        always = self.bad.get(self.sent[tx]["to"])
+        return always is None or (not always and self.chance.random() < 0.5)
+
+    def reorg(self, deep: int) -> None:
+        """The newest blocks are gone; most of their transactions are in the pool again."""
+        deep = min(deep, self.head - self.final)
+        gone = self.blocks[len(self.blocks) - deep :] if deep > 0 else []
+        del self.blocks[len(self.blocks) - len(gone) :]
+        for block in gone:
+            for tx, _ in block.txs:
+                if self.chance.random() < 0.7:
+                    self.pool.setdefault(self.sent[tx]["nonce"], tx)
+        for _ in gone:
+            self.mine()
+
+    def evict(self) -> None:
+        """The pool forgets one."""
+        if self.pool:
+            del self.pool[self.chance.choice(sorted(self.pool))]
+
+    def foreign(self, nonce: int) -> None:
+        """Another program with the same key uses a nonce, and pays well."""
+        tx = self._hash()
+        fields = {"nonce": nonce, "to": "0x" + "ee" * 20, "value": 1, "maxFeePerGas": 10**12}
+        self.sent[tx] = {**fields, "maxPriorityFeePerGas": 10**12}
+        self.pool[nonce] = tx
+
+    def accept(self, raw: str) -> str:
+        """Take a transaction into the pool, by the rules of real ones."""
+        fields = decoded(raw)
+        nonce, tx = fields["nonce"], fields["hash"]
+        if nonce < self.count(self.head):
+            raise RpcFault("nonce too low")
+        if nonce >= self.count(self.head) + POOL:
+            raise RpcFault("too many queued")
+        old = self.pool.get(nonce)
+        if old == tx:
+            raise RpcFault("already known")
+        if old is not None:
+            least = [self.sent[old][n] * 11 // 10 for n in FEES]
+            if any(fields[n] < low for n, low in zip(FEES, least, strict=True)):
+                raise RpcFault("replacement transaction underpriced")
+        self.sent[tx] = fields
+        self.pool[nonce] = tx
+        return str(tx)
+
+    # --- What is true ---
+
+    def count(self, upto: int) -> int:
+        return sum(len(block.txs) for block in self.blocks[: upto + 1])
+
+    def balance(self, upto: int) -> int:
+        spent: int = sum(
+            self.sent[tx]["value"] * ok + 21_000 * block.base_fee
+            for block in self.blocks[: upto + 1]
+            for tx, ok in block.txs
+        )
+        return self.funds - spent
+
+    def paid(self) -> Counter[str]:
+        """How often each receiver was paid, in all blocks."""
+        return Counter(
+            self.sent[tx]["to"]
+            for block in self.blocks
+            for tx, ok in block.txs
+            if ok and self.sent[tx]["value"]
+        )
+
+    def where(self, tx: str, upto: int) -> tuple[Block, bool] | None:
+        for block in reversed(self.blocks[: upto + 1]):
+            for each, ok in block.txs:
+                if each == tx:
+                    return block, ok
+        return None
+
+
+FEES = ("maxFeePerGas", "maxPriorityFeePerGas")
+_DECODED: dict[str, dict[str, Any]] = {}
+
+
+def decoded(raw: str) -> dict[str, Any]:
+    """A signed transaction's fields, its hash, and its receiver as text."""
+    if raw not in _DECODED:
+        from eth_hash.auto import keccak
+
+        fields = _fields_of(raw)
+        named = {
+            "to": "0x" + fields["to"].hex(),
+            "hash": "0x" + keccak(bytes.fromhex(raw[2:])).hex(),
+        }
+        _DECODED[raw] = {**fields, **named}
+    return _DECODED[raw]
+
+
+class Line(Rpc):
+    """A connection to a `FakeChain`; the rates are those of each call."""
+
+    url = "fake://"
+
+    def __init__(self, chain: FakeChain, chance: random.Random, bad: float = 0.0) -> None:
+        self.chain, self.chance, self.bad = chain, chance, bad
+        self.before: Callable[[], None] = lambda: None
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    async def call(self, method: str, *params: Any) -> Any:
+        self.before()
+        if self.bad and self.chance.random() < self.bad:
+            raise RpcUnreachable("the request was lost (test).")
+        answer = getattr(self, method)(*params)
+        if self.bad and self.chance.random() < self.bad:
+            raise RpcUnreachable("the answer was lost (test).")
+        self.before()
+        return answer
+
+    def _head(self) -> int:
+        lag = self.chance.randint(1, 3) if self.chance.random() < 2 * self.bad else 0
+        return max(0, self.chain.head - lag)
+
+    def _number(self, tag: str) -> int:
+        return self._head() if tag in ("latest", "pending") else int(tag, 16)
+
+    # --- JSON-RPC, by its own names ---
+
+    def eth_chainId(self) -> str:
+        return hex(31337)
+
+    def eth_blockNumber(self) -> str:
+        return hex(self._head())
+
+    def eth_getCode(self, *_: Any) -> str:
+        return "0x"
+
+    def eth_maxPriorityFeePerGas(self) -> str:
+        return hex(GWEI)
+
+    def eth_estimateGas(self, *_: Any) -> str:
+        return hex(21_000)
+
+    def eth_getBlockByNumber(self, tag: str, _: bool) -> Any:
+        number = self._number(tag)
+        if number > self.chain.head:
+            return None
+        block = self.chain.blocks[number]
+        whole = {"number": hex(number), "hash": block.hash, "baseFeePerGas": hex(block.base_fee)}
+        txs = [
+            {"hash": tx, "from": self.chain.payer, "nonce": hex(self.chain.sent[tx]["nonce"])}
+            for tx, _ in block.txs
+        ]
+        return {**whole, "timestamp": hex(1_767_225_600 + number), "transactions": txs}
+
+    def eth_getTransactionCount(self, _: str, tag: str) -> str:
+        return hex(self.chain.count(self._number(tag)))
+
+    def eth_getBalance(self, _: str, tag: str) -> str:
+        return hex(self.chain.balance(self._number(tag)))
+
+    def eth_sendRawTransaction(self, raw: str) -> str:
+        return self.chain.accept(raw)
+
+    def eth_getTransactionByHash(self, _: str) -> None:
+        return None
+
+    def eth_getTransactionReceipt(self, tx: str) -> Any:
+        found = self.chain.where(tx, self._head())
+        if found is None:
+            return None
+        block, ok = found
+        return {
+            "transactionHash": tx,
+            "blockNumber": hex(block.number),
+            "blockHash": block.hash,
+            "status": hex(ok),
+            "gasUsed": hex(21_000),
+            "effectiveGasPrice": hex(block.base_fee),
+            "logs": [],
+        }

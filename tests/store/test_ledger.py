@@ -1,0 +1,433 @@
+"""The ledger's database keeps the rules by itself, in SQLite and in PostgreSQL, at any size."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from sqlalchemy import exc, text
+
+from tests import postgres
+from workbench.core.errors import InsufficientCredits, LedgerRefused, StoreError, WorkbenchError
+from workbench.core.ledger import MAX_AMOUNT, Account, Kind, Transfer, check, resolved
+from workbench.core.payout import Payout, State
+from workbench.core.ports import Answered, Standing
+from workbench.store.ledger import LedgerStore, LedgerUnit
+
+T = TypeVar("T")
+BIG = 2**63
+Work = Callable[[LedgerUnit], Coroutine[Any, Any, T]]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Cluster]:
+    with postgres.cluster() as up:
+        yield up
+
+
+POSTGRES = pytest.param(
+    "postgresql", marks=pytest.mark.skipif(postgres.MISSING, reason=postgres.WHY)
+)
+
+
+def url_of(kind: str, request: pytest.FixtureRequest, folder: Path) -> str:
+    if kind == "postgresql":
+        server: postgres.Cluster = request.getfixturevalue("server")
+        return server.fresh()
+    return "sqlite://" if kind == "memory" else f"sqlite:///{folder / 'ledger.db'}"
+
+
+@pytest.fixture(params=["file", POSTGRES])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of a database that outlives its process."""
+    return url_of(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=["memory", POSTGRES])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LedgerStore]:
+    kept = LedgerStore(url_of(request.param, request, tmp_path))
+    yield kept
+    kept.close()
+
+
+def within(store: LedgerStore, work: Work[T]) -> T:
+    async def do() -> T:
+        async with store.unit() as unit:
+            return await work(unit)
+
+    return asyncio.run(do())
+
+
+def line(identity: str, debit: str, credit: str, amount: int, kind: Kind = Kind.POSTED) -> Transfer:
+    return Transfer(
+        id=identity, kind=kind, debit=debit, credit=credit, amount=amount, reason="test", at_ms=1
+    )
+
+
+def begin(store: LedgerStore, amount: int = 3 * BIG) -> None:
+    """A user with so many credits."""
+
+    async def work(unit: LedgerUnit) -> None:
+        for name in ("issuance", "redeemed"):
+            await unit.open_account(Account(name, "credit", no_overdraft=False))
+        await unit.open_account(Account("user", "credit"))
+        await unit.open_account(Account("wallet", "wei", no_overdraft=False))
+        await unit.transfer(line("earned", "issuance", "user", amount))
+
+    within(store, work)
+
+
+def sql(store: LedgerStore, statement: str) -> None:
+    """By hand, as somebody with the database's password would."""
+    with store._engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+def whole(store: LedgerStore) -> tuple[int, str]:
+    async def work(unit: LedgerUnit) -> tuple[int, str]:
+        return check(await unit.accounts(), await unit.transfers())
+
+    return within(store, work)
+
+
+def account(store: LedgerStore, name: str) -> Account:
+    found = within(store, lambda unit: unit.account(name))
+    assert found is not None
+    return found
+
+
+# --- Sums ---
+
+
+def test_amounts_beyond_64_bits_are_exact(store: LedgerStore) -> None:
+    """Sums, comparisons and what comes back, around 2^63 and at the very top."""
+    begin(store)
+    hold = line("hold", "user", "redeemed", 3 * BIG - 1, Kind.PENDING)
+    within(store, lambda unit: unit.transfer(hold))
+    assert (3 * BIG, 1) == (account(store, "user").balance, account(store, "user").available)
+    with pytest.raises(InsufficientCredits):
+        within(store, lambda unit: unit.transfer(line("over", "user", "redeemed", 2)))
+    within(store, lambda unit: unit.transfer(line("last", "user", "redeemed", 1)))
+    within(store, lambda unit: unit.transfer(resolved(hold, "post", Kind.POST, "paid", 2)))
+    assert 3 * BIG == account(store, "redeemed").balance
+    assert 0 == account(store, "user").balance
+    assert 4 == whole(store)[0]
+
+
+def test_the_top_is_refused_and_not_wrapped(store: LedgerStore) -> None:
+    begin(store, MAX_AMOUNT)
+    assert MAX_AMOUNT == account(store, "user").balance
+    with pytest.raises((LedgerRefused, StoreError)):
+        within(store, lambda unit: unit.transfer(line("one", "issuance", "user", 1)))
+    assert 1 == whole(store)[0]
+
+
+# --- What the database refuses, whoever asks ---
+
+INSERT = (
+    "INSERT INTO transfer(seq, id, kind, debit, credit, amount, pending_id, reason, ref, at_ms,"
+    " previous, hash) SELECT {seq}, '{id}', '{kind}', '{debit}', '{credit}', '{amount:036d}',"
+    " {pending}, 'by hand', '', 1, hash, 'x' FROM transfer WHERE seq = 2"
+)
+PLAIN: dict[str, Any] = {
+    "seq": 3, "id": "new", "kind": "posted", "debit": "user", "credit": "redeemed",
+    "amount": 1, "pending": "NULL",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"amount": 10**30},
+        {"amount": 0},
+        {"credit": "user"},
+        {"credit": "wallet"},
+        {"credit": "nobody"},
+        {"debit": "nobody", "credit": "nobody2"},
+        {"seq": 4},
+        {"id": "hold"},
+        {"kind": "gift"},
+        {"kind": "pending", "amount": 10**30},
+        {"kind": "post", "pending": "'hold'"},
+        {"kind": "post", "pending": "'earned'"},
+        {"kind": "posted", "pending": "'hold'"},
+        {"kind": "void"},
+    ],
+    ids=str,
+)
+def test_nonsense_by_hand_is_refused(store: LedgerStore, change: dict[str, Any]) -> None:
+    begin(store)
+    hold = line("hold", "user", "redeemed", 7, Kind.PENDING)
+    within(store, lambda unit: unit.transfer(hold))
+    before = whole(store)
+    with pytest.raises(exc.DBAPIError):
+        sql(store, INSERT.format(**{**PLAIN, **change}))
+    assert before == whole(store)
+
+
+def test_the_same_by_hand_without_the_nonsense_is_taken(store: LedgerStore) -> None:
+    """The test above refuses for the reason it names; the chain of hashes finds this one."""
+    begin(store)
+    hold = line("hold", "user", "redeemed", 7, Kind.PENDING)
+    within(store, lambda unit: unit.transfer(hold))
+    sql(store, INSERT.format(**PLAIN))
+    with pytest.raises(WorkbenchError, match="line 3 is not what was written"):
+        whole(store)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE transfer SET reason = 'nothing'",
+        "UPDATE transfer SET amount = amount",
+        "DELETE FROM transfer",
+        "DELETE FROM account",
+        "UPDATE account SET no_overdraft = 0 WHERE id = 'user'",
+        "UPDATE account SET id = 'other' WHERE id = 'user'",
+        "DELETE FROM payout",
+        "DELETE FROM answer",
+        "UPDATE answer SET status = 200",
+    ],
+)
+def test_what_was_written_stays(store: LedgerStore, statement: str) -> None:
+    begin(store)
+
+    async def more(unit: LedgerUnit) -> None:
+        await unit.put_payout(payout(1))
+        await unit.answer("payout", "k", Answered("f", 202, "{}"), 1)
+
+    within(store, more)
+    before = whole(store)
+    with pytest.raises(exc.DBAPIError):
+        sql(store, statement)
+    assert before == whole(store)
+
+
+@pytest.mark.parametrize("table", ["account", "transfer", "payout", "answer"])
+def test_sqlites_replace_replaces_nothing(tmp_path: Path, table: str) -> None:
+    """INSERT OR REPLACE deletes without a trigger, unless one before it objects."""
+    store = LedgerStore(f"sqlite:///{tmp_path / 'x.db'}")
+    begin(store)
+
+    async def more(unit: LedgerUnit) -> None:
+        await unit.put_payout(payout(1))
+        await unit.answer("payout", "k", Answered("f", 202, "{}"), 1)
+
+    within(store, more)
+    before = whole(store)
+    with pytest.raises(exc.DBAPIError):
+        sql(store, f"INSERT OR REPLACE INTO {table} SELECT * FROM {table}")
+    assert before == whole(store)
+    store.close()
+
+
+@pytest.mark.skipif(postgres.MISSING, reason=postgres.WHY)
+def test_postgresql_truncates_nothing(server: postgres.Cluster) -> None:
+    store = LedgerStore(server.fresh())
+    begin(store)
+    with pytest.raises(exc.DBAPIError):
+        sql(store, "TRUNCATE transfer CASCADE")
+    assert 1 == whole(store)[0]
+    store.close()
+
+
+# --- Rows ---
+
+
+def payout(number: int, **changes: Any) -> Payout:
+    plain = Payout(
+        f"0x{number:02x}", State.APPROVED, user_id="u", key=f"k{number}", address="0xab",
+        credits=2**53 - 1, units=BIG * number, asset="eip155:1/native", at_ms=number,
+    )  # fmt: skip
+    return replace(plain, **changes)
+
+
+def test_payouts_come_back_as_they_were(store: LedgerStore) -> None:
+    """In order, by state, by user, by transaction; a state moves, the rest stays."""
+
+    async def work(unit: LedgerUnit) -> None:
+        for number in range(5, 0, -1):
+            await unit.put_payout(payout(number))
+        await unit.put_payout(payout(2, state=State.SENT, tx="0xtx"))
+        assert [payout(n).id for n in (1, 3, 4)] == [
+            p.id for p in await unit.payouts(State.APPROVED, limit=3)
+        ]
+        assert [payout(2, state=State.SENT, tx="0xtx")] == await unit.payouts(tx="0xtx")
+        assert [5, 4] == [p.at_ms for p in await unit.payouts(user_id="u", limit=2)]
+        assert [] == await unit.payouts(user_id="v")
+        assert payout(3) == await unit.payout("0x03")
+        counted = await unit.count_payouts()
+        assert (4, 1) == (counted[State.APPROVED], counted[State.SENT])
+
+    within(store, work)
+
+
+def test_a_days_credits_are_summed_beyond_64_bits(store: LedgerStore) -> None:
+    """Without those that were taken back, by user and by address."""
+
+    async def work(unit: LedgerUnit) -> None:
+        for number in range(1, 1_101):
+            await unit.put_payout(payout(number))
+        for number, state in ((1, State.CANCELLED), (2, State.REFUNDED)):
+            await unit.put_payout(payout(number, state=state))
+        await unit.put_payout(payout(2_000, user_id="v", address="0xcd", credits=1))
+        assert 1_098 * (2**53 - 1) + 1 == await unit.credits_since(0)
+        assert 1 == await unit.credits_since(0, user_id="v")
+        assert 1 == await unit.credits_since(0, address="0xcd")
+        assert 0 == await unit.credits_since(2_000)
+
+    within(store, work)
+
+
+def test_answers_and_signers_are_kept(store: LedgerStore) -> None:
+    async def work(unit: LedgerUnit) -> None:
+        assert await unit.answered("payout", "k") is None
+        await unit.answer("payout", "k", Answered("f", 202, "{}"), 1)
+        assert Answered("f", 202, "{}") == await unit.answered("payout", "k")
+        assert await unit.answered("earn", "k") is None
+        assert await unit.signer(1, "0xab") is None
+        for standing in (Standing(4), Standing(4, "stolen")):
+            await unit.put_signer(1, "0xab", standing)
+            assert standing == await unit.signer(1, "0xab")
+        await unit.reconcile(7, 1, "{}")
+        await unit.reconcile(7, 2, "[]")
+        assert (7, "[]") == await unit.reconciled()
+
+    within(store, work)
+
+
+def test_reopened_it_is_the_same(url: str) -> None:
+    """The schema is upgraded once; a second opening finds it done."""
+    first = LedgerStore(url)
+    begin(first)
+    before = whole(first)
+    first.close()
+    second = LedgerStore(url)
+    assert before == whole(second)
+    second.close()
+
+
+def test_a_newer_schema_is_not_touched(tmp_path: Path) -> None:
+    """A database of a newer workbench is refused by name."""
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    store = LedgerStore(url)
+    sql(store, "UPDATE alembic_version SET version_num = '9999'")
+    store.close()
+    with pytest.raises(StoreError, match="newer workbench"):
+        LedgerStore(url)
+
+
+def test_one_process_at_a_time_sends(url: str) -> None:
+    """The lease is free again once its holder is gone."""
+    first, second = LedgerStore(url), LedgerStore(url)
+    assert [True, True, False] == [first.lease(), first.lease(), second.lease()]
+    first.close()
+    assert second.lease()
+    second.close()
+
+
+# --- A second model ---
+
+
+class Ledgers(RuleBasedStateMachine):
+    """Any transfers in any order: the database says what four plain dictionaries say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = LedgerStore()
+        self.free: dict[str, int] = {}
+        self.held: dict[str, int] = {}
+        self.got: dict[str, int] = {}
+        self.open: dict[str, Transfer] = {}
+        self.count = 0
+
+    users = Bundle("users")
+    holds = Bundle("holds")
+    amounts = st.integers(1, 50) | st.integers(1, 10**24)
+
+    @initialize()
+    def begin(self) -> None:
+        async def work(unit: LedgerUnit) -> None:
+            for name in ("issuance", "redeemed"):
+                await unit.open_account(Account(name, "credit", no_overdraft=False))
+
+        within(self.store, work)
+
+    @rule(target=users, name=st.sampled_from(["a", "b", "c"]))
+    def arrive(self, name: str) -> str:
+        within(self.store, lambda unit: unit.open_account(Account(name, "credit")))
+        self.free.setdefault(name, 0)
+        self.held.setdefault(name, 0)
+        return name
+
+    def _add(self, transfer: Transfer) -> bool:
+        try:
+            within(self.store, lambda unit: unit.transfer(transfer))
+        except (InsufficientCredits, LedgerRefused):
+            return False
+        self.count += 1
+        return True
+
+    def _line(self, debit: str, credit: str, amount: int, kind: Kind = Kind.POSTED) -> Transfer:
+        return line(f"t{self.count}", debit, credit, amount, kind)
+
+    @rule(user=users, amount=amounts)
+    def earn(self, user: str, amount: int) -> None:
+        assert self._add(self._line("issuance", user, amount))
+        self.free[user] += amount
+
+    @rule(one=users, other=users, amount=amounts)
+    def give(self, one: str, other: str, amount: int) -> None:
+        fits = one != other and self.free[one] >= amount
+        assert fits == self._add(self._line(one, other, amount))
+        if fits:
+            self.free[one] -= amount
+            self.free[other] += amount
+
+    @rule(target=holds, user=users, amount=amounts)
+    def hold(self, user: str, amount: int) -> Transfer:
+        held = self._line(user, "redeemed", amount, Kind.PENDING)
+        fits = self.free[user] >= amount
+        assert fits == self._add(held)
+        if fits:
+            self.free[user] -= amount
+            self.held[user] += amount
+            self.open[held.id] = held
+        return held
+
+    @rule(held=holds, kind=st.sampled_from([Kind.POST, Kind.VOID]), off=st.sampled_from([0, 0, 1]))
+    def end(self, held: Transfer, kind: Kind, off: int) -> None:
+        ended = resolved(held, f"t{self.count}", kind, "test", 2)
+        fits = held == self.open.get(held.id) and not off
+        assert fits == self._add(replace(ended, amount=ended.amount + off))
+        if not fits:
+            return
+        self.held[held.debit] -= held.amount
+        del self.open[held.id]
+        if kind is Kind.VOID:
+            self.free[held.debit] += held.amount
+
+    @invariant()
+    def the_database_says_the_same(self) -> None:
+        async def work(unit: LedgerUnit) -> tuple[dict[str, tuple[int, int]], int]:
+            found = {a.id: (a.available, a.debits_pending) for a in await unit.accounts()}
+            return found, check(await unit.accounts(), await unit.transfers())[0]
+
+        found, lines = within(self.store, work)
+        assert self.count == lines
+        for name in self.free:
+            assert (self.free[name], self.held[name]) == found[name]
+
+    def teardown(self) -> None:
+        self.store.close()
+
+
+TestLedgers = Ledgers.TestCase
+TestLedgers.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)

@@ -1,0 +1,179 @@
+"""`workbench run` and `workbench replay`: what they say, what they keep, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.sim.scenarios import SMALL, small
+from workbench import playing
+from workbench.core.errors import RpcUnreachable, StoreError, TraceDiffers
+from workbench.experiment import Experiment, Progress
+from workbench.playing import play, replay
+from workbench.run import Run
+
+LIMIT_S = 120
+WORKBENCH = (str(Path(sys.executable).with_name("workbench")),)
+
+
+def quiet(text: str) -> None:
+    """Nobody listens."""
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small run."""
+    runs = tmp_path_factory.mktemp("runs")
+    return play(small(), None, runs=runs, notebook=False, say=quiet).run_dir
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    return path
+
+
+def command(*arguments: str | int | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*WORKBENCH, *map(str, arguments)], capture_output=True, text=True, timeout=LIMIT_S
+    )
+
+
+def test_run_tells_and_keeps_what_happened_and_replay_agrees(file: Path, tmp_path: Path) -> None:
+    ran = command("run", file, "--seed", 5, "--runs", tmp_path, "--no-notebook", "--json")
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout.splitlines()[-1])
+    assert {"executed": 2, "refunded": 3} == told["outcomes"]
+    assert (5, True, {}) == (told["seed"], told["finished"], told["invariants_broken"])
+    run = Run.load(told["run_dir"])
+    assert told["trace_hash"] == run.trace_hash
+    assert [2, 3] == [told["metrics"]["outcome"][n]["count"] for n in ("executed", "refunded")]
+    again = command("replay", told["run_dir"], "--json")
+    assert (0, "equal") == (again.returncode, json.loads(again.stdout)["status"]), again.stderr
+
+
+def test_a_planted_breach_ends_with_1_and_is_named(file: Path, tmp_path: Path) -> None:
+    ran = command("run", file, "--set", "plant=leak", "--runs", tmp_path, "--no-notebook")
+    assert ran.returncode == 1
+    assert "broken: vault_holds_what_it_owes" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("nowhere.yaml",), "nowhere.yaml: there is no such file"),
+        (("FILE", "--set", "chain.finalty=2 blocks"), 'did you mean "finality"'),
+        (("FILE", "--set", "chain.finality=2"), "has no unit"),
+        (("FILE", "--set", "chain.finality=60 blocks"), "do not fit in seller.swap_window"),
+        (("FILE", "--set", "duration"), "write such as"),
+        (("FILE", "--seed", "-1"), "not in the range"),
+    ],
+)
+def test_bad_input_is_named_before_anything_is_booted(
+    file: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    ran = command("run", *(str(file) if each == "FILE" else each for each in arguments))
+    assert ran.returncode != 0
+    assert told in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_another_fact_is_named_by_its_line(kept: Path, tmp_path: Path) -> None:
+    run = Run.load(kept)
+    folder = run.save(tmp_path / "edited")
+    lines = (folder / "events.jsonl").read_text().splitlines()
+    fact = json.loads(lines[6])
+    lines[6] = json.dumps(fact | {"at_ms": fact["at_ms"] + 1})
+    (folder / "events.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(TraceDiffers, match="from line 7 of events.jsonl"):
+        replay(folder, quiet)
+
+
+def test_folders_that_cannot_be_replayed_say_why(kept: Path, tmp_path: Path) -> None:
+    run = Run.load(kept)
+    stopped = Run(run.events, scenario=run.scenario, seed=3, finished=False)
+    cases = {
+        "is no run folder": tmp_path / "nothing",
+        "stopped before its end": stopped.save(tmp_path / "stopped"),
+        "not the run of a scenario": Run(run.events).save(tmp_path / "bought"),
+        "is of format 1": run.save(tmp_path / "older"),
+        "run.json is missing or damaged": run.save(tmp_path / "damaged"),
+    }
+    about = json.loads((tmp_path / "older/run.json").read_text())
+    (tmp_path / "older/run.json").write_text(json.dumps(about | {"format": 1}))
+    (tmp_path / "damaged/run.json").write_text("{")
+    for told, folder in cases.items():
+        with pytest.raises(StoreError, match=told):
+            replay(folder, quiet)
+
+
+def test_ctrl_c_keeps_what_was_run(file: Path, tmp_path: Path) -> None:
+    """A market of a day, interrupted at the first sign of progress."""
+    process = subprocess.Popen(
+        [*WORKBENCH, "run", file, "--set", "duration=1 d", "--runs", tmp_path, "--no-notebook"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if " left" in line:
+            os.killpg(process.pid, signal.SIGINT)  # As a terminal does: to the whole group.
+            break
+    out, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 130, err
+    assert "stopped before its end" in out
+    (folder,) = [each for each in tmp_path.iterdir() if each.is_dir()]
+    run = Run.load(folder)
+    assert not run.finished
+    assert len(run.events) > 10
+    assert run.invariants_broken == {}
+
+
+@contextmanager
+def killing_the_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """anvil is killed once two settlements are there."""
+
+    class Mortal(Experiment):
+        def _report(self, now_s: int) -> None:
+            super()._report(now_s)
+            if len(self.auditor.settlements) >= 2 and self.world.node.alive:
+                leash = self.world.node.pid
+                child = Path(f"/proc/{leash}/task/{leash}/children").read_text()
+                os.kill(int(child), signal.SIGKILL)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(playing, "Experiment", Mortal)
+        yield
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds anvil through Linux's /proc")
+def test_a_node_that_dies_is_named_and_the_folder_stays_readable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with killing_the_node(monkeypatch), pytest.raises(RpcUnreachable, match="anvil.*in mid-run"):
+        play(small(), None, runs=tmp_path, notebook=False, say=quiet)
+    (folder,) = tmp_path.iterdir()
+    run = Run.load(folder)
+    assert not run.finished
+    assert len(run.settlements()) >= 2
+
+
+def test_progress_says_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(playing, "TELL_EVERY_S", 0.0)
+    said: list[str] = []
+    teller = playing._Teller(said.append)
+    teller(Progress(50, 100, 4, 3))
+    teller(Progress(120, 100, 4, 3))
+    assert "50 s of 100 s: 4 settlements, 3 ended; about 0 s left" in said[0]
+    assert "waiting for the last ones to end" in said[1]

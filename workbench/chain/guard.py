@@ -1,0 +1,124 @@
+"""A signer that reads what it signs: announced payments of one asset on one chain, nothing else.
+
+What is about to be signed is decoded anew from its fields, and what was signed from its bytes. So
+a defect above (a wrong receiver, a wrong chain, an amount with a digit too many) ends here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from eth_abi.abi import decode
+from eth_hash.auto import keccak
+
+from workbench.chain.abi import UNREADABLE, to_hex
+from workbench.chain.sender import _fields_of as fields_of
+from workbench.chain.signer import KeySigner
+from workbench.core.errors import InvalidSetting, SigningRefused
+
+TRANSFER = keccak(b"transfer(address,uint256)")[:4]
+AUTHORIZED_TYPES = ("address", "address", "uint256", "uint256", "uint256", "bytes32",
+                    "uint8", "bytes32", "bytes32")  # fmt: skip
+AUTHORIZED = keccak(f"transferWithAuthorization({','.join(AUTHORIZED_TYPES)})".encode())[:4]
+"""ERC-3009."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a transaction would do: pay `amount` of `token` (None: native) to `receiver`.
+
+    `nonce` (0x hex) and `before` (Unix seconds): of an authorisation (ERC-3009).
+    """
+
+    token: str | None
+    receiver: str
+    amount: int
+    nonce: str = ""
+    before: int = 0
+
+
+def decoded(fields: dict[str, Any]) -> Decoded:
+    """Raises SigningRefused for a call that is no payment we know."""
+    to, data = to_hex(bytes(fields["to"])), bytes(fields["data"])
+    if not data:
+        return Decoded(None, to, fields["value"])
+    try:
+        if data[:4] == TRANSFER:
+            receiver, amount = decode(["address", "uint256"], data[4:])
+            found = Decoded(to, receiver, amount)
+        elif data[:4] == AUTHORIZED:
+            values = decode(AUTHORIZED_TYPES, data[4:])
+            found = Decoded(to, values[1], values[2], to_hex(values[5]), values[4])
+        else:
+            raise SigningRefused(f"a call of {to_hex(data[:4])} is no payment.")
+    except UNREADABLE as why:
+        raise SigningRefused("a payment that cannot be decoded.") from why
+    if fields["value"]:
+        raise SigningRefused("a token's payment that also sends native currency.")
+    return found
+
+
+def authorization_nonce(payout_id: str) -> bytes:
+    """ERC-3009: the token itself refuses a second payment under the same nonce."""
+    return keccak(payout_id.encode())
+
+
+class PaymentSigner(KeySigner):
+    """Signs payments that were announced, and transfers of nothing to itself."""
+
+    def __init__(self, key: str, *, chain_id: int, token: str | None) -> None:
+        super().__init__(key)
+        self._chain_id, self._token = chain_id, token
+        self._expected: dict[str, tuple[str, int]] = {}
+
+    def expect(self, payout_id: str, receiver: str, amount: int) -> None:
+        """From now on this payment may be signed."""
+        self._expected[payout_id] = (receiver, amount)
+
+    def forget(self, payout_id: str) -> None:
+        self._expected.pop(payout_id, None)
+
+    def sign_digest(self, digest: bytes) -> str:
+        raise SigningRefused("this key signs payments only, and no digest of unknown content.")
+
+    def sign_authorization(self, payout_id: str, receiver: str, amount: int, digest: bytes) -> str:
+        """The digest must be that of the announced payment: the caller has just built it."""
+        if self._expected.get(payout_id) != (receiver, amount):
+            raise SigningRefused(f"payout {payout_id} was not announced like that.")
+        return super().sign_digest(digest)
+
+    def sign_transaction(self, fields: dict[str, Any]) -> tuple[str, str]:
+        self._check(fields)
+        raw, tx = super().sign_transaction(fields)
+        self._check(fields_of(raw))
+        return raw, tx
+
+    def _check(self, fields: dict[str, Any]) -> None:
+        if fields["chainId"] != self._chain_id:
+            raise SigningRefused(f"a transaction for chain {fields['chainId']}.")
+        paid = decoded(fields)
+        if paid == Decoded(None, self.address, 0):
+            return  # A no-op: it uses a nonce up, and moves nothing.
+        if paid.token != self._token:
+            raise SigningRefused(f"a payment of {paid.token or 'native currency'}.")
+        if paid.nonce:
+            fits = [i for i in self._expected if to_hex(authorization_nonce(i)) == paid.nonce]
+            known = [self._expected[i] for i in fits]
+        else:
+            known = list(self._expected.values())
+        if (paid.receiver.lower(), paid.amount) not in known:
+            raise SigningRefused(f"a payment of {paid.amount} to {paid.receiver}: not announced.")
+
+
+def key_of_keystore(text: str, password: str) -> str:
+    """The private key in an encrypted keystore file (Web3 Secret Storage), as 0x hex."""
+    from eth_account import Account
+
+    try:
+        return to_hex(bytes(Account.decrypt(text, password)))
+    except (ValueError, TypeError, KeyError) as why:
+        raise InvalidSetting(
+            "the keystore cannot be opened with this password.",
+            hint="Check PAYOUT_KEYSTORE and PAYOUT_KEYSTORE_PASSWORD; neither is shown.",
+        ) from why

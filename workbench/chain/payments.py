@@ -1,0 +1,365 @@
+"""One wallet that pays one asset: native currency or a token. Calls to pay, and what came of them.
+
+A payment is judged at a final block alone: the nonce is used there, one of our attempts has a
+receipt in a block of that very chain, and status, transfer and amount are what was owed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from eth_abi.abi import decode, encode
+from eth_hash.auto import keccak
+
+from workbench.chain.abi import UNREADABLE, explain_revert, hex_bytes, to_hex, typed_digest
+from workbench.chain.contracts import checksum
+from workbench.chain.guard import (
+    AUTHORIZED,
+    AUTHORIZED_TYPES,
+    TRANSFER,
+    Decoded,
+    PaymentSigner,
+    authorization_nonce,
+    decoded,
+)
+from workbench.chain.rpc import NodeRevert, Rpc
+from workbench.chain.sender import _fields_of as fields_of
+from workbench.core.errors import (
+    ContractNotFound,
+    InvalidAddress,
+    InvalidSetting,
+    RpcFault,
+    TokenRefused,
+    WorkbenchError,
+    WrongChain,
+)
+from workbench.core.events import BlockRef
+from workbench.core.finality import Policy
+from workbench.core.payout import ACT, Outcome, Payout, Verdict
+from workbench.core.ports import Call, Movement, Slot, Wallet
+from workbench.core.x402 import ZERO_ADDRESS
+
+VALIDITY_S = 3_600
+"""How long a token's authorisation holds. A payment that failed is refunded only after that."""
+STRUCT = (
+    "TransferWithAuthorization(address from,address to,uint256 value,uint256 validAfter,"
+    "uint256 validBefore,bytes32 nonce)"
+)
+TRANSFERRED = to_hex(keccak(b"Transfer(address,address,uint256)"))
+LOG_RANGE = 500
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
+EXPLORERS = {
+    1: "https://etherscan.io",
+    137: "https://polygonscan.com",
+    8453: "https://basescan.org",
+    80002: "https://amoy.polygonscan.com",
+    11155111: "https://sepolia.etherscan.io",
+}
+
+
+class EvmPayments:
+    """See `core.ports.Payments`. `token`: an ERC-20 in lower case, None for native currency."""
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        signer: PaymentSigner,
+        *,
+        chain_id: int,
+        token: str | None,
+        decimals: int | None,
+        finality: Policy,
+    ) -> None:
+        self._rpc, self._signer, self._finality = rpc, signer, finality
+        self._chain_id, self._given_decimals = chain_id, decimals
+        self.token, self.address = token, signer.address
+        self.native = f"eip155:{chain_id}/native"
+        self.asset = f"eip155:{chain_id}/erc20:{token}" if token else self.native
+        self.symbol, self.decimals = "ETH", 18 if decimals is None else decimals
+        self._separator: bytes | None = None
+        """The token's EIP-712 domain, where it knows ERC-3009."""
+
+    def receiver(self, text: str) -> str:
+        if not _ADDRESS.fullmatch(text):
+            raise InvalidAddress(
+                f"{text[:60]!r} is not an address.",
+                hint="0x and 40 hex digits; a name (ENS) is not looked up.",
+            )
+        plain = text.lower()
+        if text[2:] not in (plain[2:], plain[2:].upper()) and text != checksum(plain):
+            raise InvalidAddress(
+                "the address has a wrong checksum: a letter is wrong somewhere.",
+                hint="Copy it again, or write it in lower case if you are sure.",
+            )
+        for bad, name in (
+            (ZERO_ADDRESS, "the zero address: it would be burnt"),
+            (self.token, "the token's own contract: it would be stuck there"),
+            (self.address, "the account that pays"),
+        ):
+            if plain == bad:
+                raise InvalidAddress(f"this is {name}.", hint="Give your own address.")
+        return plain
+
+    def checksum(self, address: str) -> str:
+        return checksum(address)
+
+    def explorer(self, tx: str) -> str:
+        site = EXPLORERS.get(self._chain_id)
+        return f"{site}/tx/{tx}" if site and tx else ""
+
+    # --- Before anything is promised ---
+
+    async def check(self) -> None:
+        chain_id = int(await self._rpc.call("eth_chainId"), 16)
+        if chain_id != self._chain_id:
+            raise WrongChain(
+                f"the node is on chain {chain_id}, CHAIN_ID says {self._chain_id}.",
+                hint="Correct CHAIN_ID or WEB3_PROVIDER_URL.",
+            )
+        if await self._rpc.call("eth_getCode", self.address, "latest") not in ("0x", None):
+            raise InvalidSetting(
+                f"the paying account {self.address} has code: it is delegated (EIP-7702).",
+                hint="Others may use its nonces. Pay from a plain account.",
+            )
+        if self.token is not None:
+            await self._check_token(self.token)
+
+    async def _check_token(self, token: str) -> None:
+        if await self._rpc.call("eth_getCode", token, "latest") in ("0x", None):
+            raise ContractNotFound(
+                f"Contract not found: no code at {token} (TOKEN_ADDRESS).",
+                hint="Correct TOKEN_ADDRESS, or leave it empty to pay native currency.",
+            )
+        if self._given_decimals is None:
+            said = await self._ask(token, "decimals()")
+            if len(said) != 32 or int.from_bytes(said, "big") > 36:
+                raise InvalidSetting(
+                    "the token does not say its decimals.", hint="Set TOKEN_DECIMALS."
+                )
+            self.decimals = int.from_bytes(said, "big")
+        self.symbol = _text(await self._ask(token, "symbol()")) or "tokens"
+        self._separator = await self._find_separator(token)
+
+    async def _find_separator(self, token: str) -> bytes | None:
+        """The EIP-712 domain of a token that knows ERC-3009, else None.
+
+        An unknown function reverts without a word; this one with its reason (it has expired).
+        """
+        separator = await self._ask(token, "DOMAIN_SEPARATOR()")
+        state = await self._state_of(b"\0" * 32, "latest")
+        arguments = [self.address, self.address, 0, 0, 0, b"\0" * 32, 27, b"\0" * 32, b"\0" * 32]
+        data = to_hex(AUTHORIZED + encode(AUTHORIZED_TYPES, arguments))
+        try:
+            await self._rpc.call("eth_call", {"to": token, "data": data}, "latest")
+        except NodeRevert as why:
+            knows = why.data not in ("0x", "")
+        else:
+            knows = False
+        return separator if len(separator) == 32 and state is not None and knows else None
+
+    async def _ask(self, token: str, function: str) -> bytes:
+        data = to_hex(keccak(function.encode())[:4])
+        try:
+            said = await self._rpc.call("eth_call", {"to": token, "data": data}, "latest")
+        except NodeRevert:
+            return b""
+        return hex_bytes(said)
+
+    # --- Paying ---
+
+    def expect(self, payout: Payout) -> None:
+        self._signer.expect(payout.id, payout.address, payout.units)
+
+    def forget(self, payout: Payout) -> None:
+        self._signer.forget(payout.id)
+
+    async def call(self, payout: Payout) -> Call:
+        self.expect(payout)
+        if self.token is None:
+            return Call(ACT, payout.address, b"", payout.units)
+        if self._separator is not None:
+            data = await self._authorized(payout, self._separator)
+        else:
+            data = TRANSFER + encode(["address", "uint256"], [payout.address, payout.units])
+        await self._try(self.token, data)
+        return Call(ACT, self.token, data)
+
+    async def _authorized(self, payout: Payout, separator: bytes) -> bytes:
+        block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
+        before, nonce = int(block["timestamp"], 16) + VALIDITY_S, authorization_nonce(payout.id)
+        kinds = ["address", "address", "uint256", "uint256", "uint256", "bytes32"]
+        values = [self.address, payout.address, payout.units, 0, before, nonce]
+        digest = typed_digest(separator, STRUCT, kinds, values)
+        sign = self._signer.sign_authorization
+        signed = hex_bytes(sign(payout.id, payout.address, payout.units, digest))
+        arguments = [*values, signed[64], signed[:32], signed[32:64]]
+        return AUTHORIZED + encode(AUTHORIZED_TYPES, arguments)
+
+    async def _try(self, token: str, data: bytes) -> None:
+        """Ask the token first: some say no by an answer, and not by a revert."""
+        request = {"from": self.address, "to": token, "data": to_hex(data)}
+        try:
+            said = await self._rpc.call("eth_call", request, "latest")
+        except NodeRevert as why:
+            raise explain_revert(hex_bytes(why.data)) from why
+        if hex_bytes(said) and not int(said, 16):
+            raise TokenRefused("the token answers false: it would not pay.")
+
+    # --- What came of it ---
+
+    async def judge(self, cases: Sequence[tuple[Payout, Slot]]) -> list[Verdict]:
+        head = int(await self._rpc.call("eth_blockNumber"), 16)
+        number = max(0, head - self._finality.depth)
+        final = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
+        if final is None:
+            return [Verdict(Outcome.WAIT) for _ in cases]
+        used = await self._used(hex(number))
+        receipts = await self._receipts([a.tx for _, slot in cases for a in slot.attempts])
+        standing = await self._standing(receipts.values(), number)
+        verdicts = []
+        for payout, slot in cases:
+            found = [(a, receipts[a.tx]) for a in slot.attempts if a.tx in standing]
+            if slot.nonce >= used or len(found) != 1:  # None, or two: no single chain says so.
+                verdicts.append(Verdict(Outcome.WAIT))
+                continue
+            attempt, receipt = found[0]
+            verdict = self._verdict(payout, decoded(fields_of(attempt.raw)), receipt)
+            if self._separator and verdict.outcome in (Outcome.REFUSED, Outcome.CANCELLED):
+                before = max(decoded(fields_of(each.raw)).before for each in slot.attempts)
+                verdict = await self._unless_authorized(payout, verdict, before, final)
+            verdicts.append(verdict)
+        return verdicts
+
+    async def _used(self, block: str) -> int:
+        return int(await self._rpc.call("eth_getTransactionCount", self.address, block), 16)
+
+    async def _receipts(self, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Those that there are, by transaction. An error of the node is no missing receipt."""
+        answers = await self._rpc.many([("eth_getTransactionReceipt", tx) for tx in hashes])
+        for answer in answers:
+            if isinstance(answer, WorkbenchError):
+                raise answer
+        return {tx: a for tx, a in zip(hashes, answers, strict=True) if a is not None}
+
+    async def _standing(self, receipts: Iterable[dict[str, Any]], final: int) -> set[str]:
+        """Transactions whose receipt is of a block of the chain, not above the final one."""
+        places = {
+            r["transactionHash"]: (int(r["blockNumber"], 16), r["blockHash"]) for r in receipts
+        }
+        numbers = sorted({number for number, _ in places.values() if number <= final})
+        blocks = await self._rpc.many([("eth_getBlockByNumber", hex(n), False) for n in numbers])
+        known = {}
+        for number, block in zip(numbers, blocks, strict=True):
+            if isinstance(block, WorkbenchError):
+                raise block
+            known[number] = block["hash"] if block else None
+        return {tx for tx, (number, seen) in places.items() if known.get(number) == seen}
+
+    def _verdict(self, payout: Payout, sent: Decoded, receipt: dict[str, Any]) -> Verdict:
+        tx = receipt["transactionHash"]
+        block = BlockRef(int(receipt["blockNumber"], 16), receipt["blockHash"], tx, -1)
+        gas = int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
+        gas += int(receipt.get("l1Fee") or "0x0", 16)
+
+        def says(outcome: Outcome, reason: str = "") -> Verdict:
+            return Verdict(outcome, tx, block, gas, reason)
+
+        owed = (payout.address, payout.units)
+        if sent == Decoded(None, self.address, 0):
+            return says(Outcome.CANCELLED, "cancelled")
+        if (sent.receiver.lower(), sent.amount, sent.token) != (*owed, self.token):
+            return says(Outcome.WRONG, "the bytes that were mined are not this payment")
+        if int(receipt["status"], 16) != 1:
+            return says(Outcome.REFUSED, "the transaction reverted")
+        moved = [owed] if self.token is None else self._moved(receipt)
+        if moved == [owed]:
+            return says(Outcome.PAID)
+        if moved:
+            return says(Outcome.WRONG, f"the token moved {moved}")
+        return says(Outcome.REFUSED, "the token did not pay, and did not revert")
+
+    def _moved(self, receipt: dict[str, Any]) -> list[tuple[str, int]]:
+        """What left our account by the token's logs: receiver and amount."""
+        found = []
+        for log in receipt["logs"]:
+            topics = log["topics"]
+            if log["address"].lower() != self.token or topics[:1] != [TRANSFERRED]:
+                continue
+            if len(topics) == 3 and topics[1][-40:].lower() == self.address[2:]:
+                found.append(("0x" + topics[2][-40:].lower(), int(log["data"], 16)))
+        return found
+
+    async def _unless_authorized(
+        self, payout: Payout, verdict: Verdict, before: int, final: dict[str, Any]
+    ) -> Verdict:
+        """Nothing was moved by us. But what was signed for the token, anybody may bring to it."""
+        used = await self._state_of(authorization_nonce(payout.id), final["number"])
+        if used is None:
+            raise RpcFault("the token does not say whether the authorisation was used.")
+        if used:
+            return Verdict(Outcome.PAID, verdict.tx, verdict.block, verdict.gas_wei)
+        return Verdict(Outcome.WAIT) if int(final["timestamp"], 16) < before else verdict
+
+    async def _state_of(self, nonce: bytes, block: str) -> bool | None:
+        """ERC-3009: whether the authorisation was used; None where the token does not know."""
+        data = keccak(b"authorizationState(address,bytes32)")[:4]
+        data += encode(["address", "bytes32"], [self.address, nonce])
+        request = {"to": self.token, "data": to_hex(data)}
+        try:
+            said = hex_bytes(await self._rpc.call("eth_call", request, block))
+        except NodeRevert:
+            return None
+        return bool(int.from_bytes(said, "big")) if len(said) == 32 else None
+
+    # --- The wallet ---
+
+    async def wallet(self, final: bool = True) -> Wallet:
+        number = int(await self._rpc.call("eth_blockNumber"), 16)
+        number = max(0, number - self._finality.depth) if final else number
+        block = hex(number)
+        native = int(await self._rpc.call("eth_getBalance", self.address, block), 16)
+        asset = native
+        if self.token is not None:
+            data = keccak(b"balanceOf(address)")[:4] + encode(["address"], [self.address])
+            request = {"to": self.token, "data": to_hex(data)}
+            asset = int(await self._rpc.call("eth_call", request, block), 16)
+        return Wallet(number, asset, native, await self._used(block))
+
+    async def movements(self, after: int, upto: int) -> Sequence[Movement]:
+        if self.token is None:
+            return []
+        own = "0x" + self.address[2:].rjust(64, "0")
+        found = []
+        for low in range(after + 1, upto + 1, LOG_RANGE):
+            where = {"fromBlock": hex(low), "toBlock": hex(min(low + LOG_RANGE - 1, upto))}
+            for incoming, topics in (
+                (False, [TRANSFERRED, own]),
+                (True, [TRANSFERRED, None, own]),
+            ):
+                query = {"address": self.token, "topics": topics, **where}
+                found += [_movement(log, incoming) for log in await self._logs(query)]
+        return found
+
+    async def _logs(self, query: dict[str, Any]) -> list[dict[str, Any]]:
+        return list(await self._rpc.call("eth_getLogs", query))
+
+
+def _movement(log: dict[str, Any], incoming: bool) -> Movement:
+    return Movement(
+        tx=log["transactionHash"],
+        log_index=int(log["logIndex"], 16),
+        block=int(log["blockNumber"], 16),
+        incoming=incoming,
+        amount=int(log["data"], 16),
+    )
+
+
+def _text(said: bytes) -> str:
+    """A token's symbol: text, or 32 bytes in the old way; only what can be shown."""
+    try:
+        text = decode(["string"], said)[0] if len(said) != 32 else said.rstrip(b"\0").decode()
+    except UNREADABLE:
+        return ""
+    return "".join(c for c in text if c.isalnum() or c in ".-_$")[:20]

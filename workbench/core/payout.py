@@ -1,0 +1,150 @@
+"""The life of one payout: a table, a fold, and the next step. No input or output here.
+
+A payout is the intent; a transaction is its nonce slot; an attempt is one set of signed bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+from workbench.core import events as ev
+from workbench.core.errors import IllegalTransition
+
+ACT = "pay"
+"""The name of a payout's transaction among the sender's acts."""
+
+
+class State(Enum):
+    """Where a payout stands. `value` is what people and machines read."""
+
+    REQUESTED = "requested"
+    HELD = "held"
+    APPROVED = "approved"
+    SENT = "sent"
+    PAID = "paid"
+    REFUNDED = "refunded"
+    CANCELLED = "cancelled"
+
+
+OPEN = (State.REQUESTED, State.HELD, State.APPROVED, State.SENT)
+ENDED = (State.PAID, State.REFUNDED, State.CANCELLED)
+
+TRANSITIONS: dict[tuple[State | None, type[ev.Event]], State] = {
+    (None, ev.PayoutRequested): State.REQUESTED,
+    (State.REQUESTED, ev.PayoutHeld): State.HELD,
+    (State.HELD, ev.PayoutApproved): State.APPROVED,
+    (State.HELD, ev.PayoutCancelled): State.CANCELLED,
+    (State.APPROVED, ev.PayoutCancelled): State.CANCELLED,
+    (State.APPROVED, ev.PayoutSent): State.SENT,
+    (State.SENT, ev.PayoutPaid): State.PAID,
+    (State.SENT, ev.PayoutRefunded): State.REFUNDED,
+    (State.SENT, ev.PayoutCancelled): State.CANCELLED,  # The no-op of the same nonce won.
+}
+MOVING = frozenset(kind for _, kind in TRANSITIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Payout:
+    """One payout. `credits` whole credits; `units` base units of `asset`; `at_ms` of the request.
+
+    `asset`: `eip155:<chain id>/native` or `eip155:<chain id>/erc20:<address>`.
+    """
+
+    id: str
+    state: State
+    user_id: str = ""
+    key: str = ""
+    address: str = ""
+    credits: int = 0
+    units: int = 0
+    asset: str = ""
+    at_ms: int = 0
+    tx: str = ""
+    reason: str = ""
+
+    @property
+    def hold_id(self) -> str:
+        return f"{self.id}/hold"
+
+
+def apply(before: Payout | None, event: ev.Event) -> Payout:
+    """One fact further: the only place where a payout changes.
+
+    Raises IllegalTransition when the fact cannot follow the state.
+    """
+    state = TRANSITIONS.get((before.state if before else None, type(event)))
+    if state is None:
+        was = before.state.value if before else "nothing"
+        raise IllegalTransition(f"payout {event.subject}: {event.type} cannot follow {was}.")
+    known: dict[str, Any] = {"state": state}
+    match event:
+        case ev.PayoutRequested():
+            for name in ("user_id", "key", "address", "credits", "units", "asset", "at_ms"):
+                known[name] = getattr(event, name)
+        case ev.PayoutSent() | ev.PayoutPaid():
+            known["tx"] = event.tx
+        case ev.PayoutRefunded() | ev.PayoutCancelled():
+            known |= {"reason": event.reason, "tx": event.tx}
+    return replace(before or Payout(event.subject, state), **known)
+
+
+def fold(facts: Iterable[ev.Event]) -> dict[str, Payout]:
+    """All payouts by id, from their facts in journal order."""
+    payouts: dict[str, Payout] = {}
+    for fact in facts:
+        if type(fact) in MOVING:
+            payouts[fact.subject] = apply(payouts.get(fact.subject), fact)
+    return payouts
+
+
+class Step(Enum):
+    """What is owed to a payout now."""
+
+    NOTHING = "nothing"
+    WAIT = "wait"
+    SEND = "send"
+    JUDGE = "judge"
+
+
+def next_step(payout: Payout, *, may_sign: bool, slot_is_final: bool) -> Step:
+    """What is owed now. Neither an error nor a wait ever leads to a refund or another nonce.
+
+    `may_sign`: the signer is free to take one nonce more. `slot_is_final`: the payout's own nonce
+    was used in a final block; by which bytes, and whether they paid, is then judged.
+    """
+    match payout.state:
+        case State.APPROVED:
+            return Step.SEND if may_sign else Step.WAIT
+        case State.SENT:
+            return Step.JUDGE if slot_is_final else Step.WAIT
+        case State.REQUESTED | State.HELD:
+            return Step.WAIT
+    return Step.NOTHING
+
+
+class Outcome(Enum):
+    """What a final block says about a payout's nonce."""
+
+    PAID = "paid"
+    REFUSED = "refused"
+    """It was mined and moved nothing: a revert, or a token that only said no."""
+    CANCELLED = "cancelled"
+    """The no-op of the same nonce was mined."""
+    WAIT = "wait"
+    """Not yet: nodes disagree, or the token could still be asked to pay."""
+    WRONG = "wrong"
+    """Something else was moved than what was owed: for a person to look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`gas_wei`: what the transaction cost. `block`: where it is, final."""
+
+    outcome: Outcome
+    tx: str = ""
+    block: ev.BlockRef | None = None
+    gas_wei: int = 0
+    reason: str = ""

@@ -1,0 +1,106 @@
+"""The ledger's accounts by name, and the transfers that a payout and a wallet lead to.
+
+Credits: `issuance` makes them, users hold them, `redeemed` takes those that were paid out. For each
+asset on the chain: `funding` brings it, `treasury` is the wallet, `paid`, `gas` and `suspense` are
+where it went.
+"""
+
+from __future__ import annotations
+
+from workbench.core.ledger import Account, Kind, Transfer, resolved
+from workbench.core.payout import Payout, Verdict
+from workbench.core.ports import Ledger, Payments
+
+CREDIT = "credit"
+ISSUANCE, REDEEMED = "issuance", "redeemed"
+
+
+def user_account(user_id: str) -> str:
+    return f"user:{user_id}"
+
+
+def treasury(address: str, asset: str) -> str:
+    return f"treasury:{address}:{asset}"
+
+
+async def open_user(unit: Ledger, user_id: str) -> Account:
+    """The user's account, made if it is new; it can never be overdrawn."""
+    name = user_account(user_id)
+    account = await unit.account(name)
+    if account is None:
+        account = Account(name, CREDIT)
+        await unit.open_account(account)
+    return account
+
+
+async def open_house(unit: Ledger, payments: Payments) -> None:
+    """The accounts that are ours."""
+    for name in (ISSUANCE, REDEEMED):
+        await unit.open_account(Account(name, CREDIT, no_overdraft=False))
+    for asset in {payments.asset, payments.native}:
+        for name in ("funding", "paid", "gas", "suspense"):
+            await unit.open_account(Account(f"{name}:{asset}", asset, no_overdraft=False))
+        wallet = treasury(payments.address, asset)
+        await unit.open_account(Account(wallet, asset, no_overdraft=False))
+
+
+async def hold(unit: Ledger, payout: Payout) -> None:
+    """Set the payout's credits aside. Raises InsufficientCredits."""
+    await unit.transfer(
+        Transfer(
+            id=payout.hold_id,
+            kind=Kind.PENDING,
+            debit=user_account(payout.user_id),
+            credit=REDEEMED,
+            amount=payout.credits,
+            reason="payout",
+            ref=payout.id,
+            at_ms=payout.at_ms,
+        )
+    )
+
+
+async def end_hold(unit: Ledger, payout: Payout, kind: Kind, reason: str, at_ms: int) -> None:
+    """Post or void what was set aside: once, ever."""
+    held = Transfer(
+        id=payout.hold_id,
+        kind=Kind.PENDING,
+        debit=user_account(payout.user_id),
+        credit=REDEEMED,
+        amount=payout.credits,
+        reason="payout",
+        ref=payout.id,
+        at_ms=payout.at_ms,
+    )
+    await unit.transfer(resolved(held, f"{payout.id}/{kind.value}", kind, reason, at_ms))
+
+
+async def book_gas(
+    unit: Ledger, payments: Payments, payout: Payout, verdict: Verdict, at_ms: int
+) -> None:
+    """What the payout's transaction cost, whatever came of it."""
+    if verdict.gas_wei:
+        await _book(unit, payments, payments.native, "gas", verdict.gas_wei, payout.id, at_ms)
+
+
+async def book_paid(unit: Ledger, payments: Payments, payout: Payout, at_ms: int) -> None:
+    """What the receiver got."""
+    await _book(unit, payments, payout.asset, "paid", payout.units, payout.id, at_ms)
+
+
+async def _book(
+    unit: Ledger, payments: Payments, asset: str, name: str, amount: int, ref: str, at_ms: int
+) -> None:
+    wallet = treasury(payments.address, asset)
+    await unit.transfer(
+        Transfer(
+            id=f"{ref}/{name}",
+            kind=Kind.POSTED,
+            debit=wallet,
+            credit=f"{name}:{asset}",
+            amount=amount,
+            reason=name,
+            ref=ref,
+            at_ms=at_ms,
+        )
+    )

@@ -1,0 +1,397 @@
+"""The payout service's HTTP side: the seed's endpoints, their pages, and `/v1/` for programs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from base64 import b64decode
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from workbench.core.errors import (
+    CrossSite,
+    InputError,
+    KeyNeeded,
+    Quarantined,
+    UnknownPayout,
+    WorkbenchError,
+)
+from workbench.core.ledger import Account, Transfer
+from workbench.core.payout import ACT, Payout, State
+from workbench.core.ports import Request, Response
+from workbench.services import accounts, payout_pages
+from workbench.services.payout_api import openapi
+from workbench.services.payout_input import (
+    KEY_HEADER,
+    Asked,
+    asked,
+    fields_of,
+    text_of,
+    user_id,
+)
+from workbench.services.payouts import Given, Payouts
+from workbench.services.routes import Routes, events_page, one
+
+HISTORY = 200
+"""Payouts on a user's page, newest first."""
+PAGE = 1_000
+BATCH = 100
+OPEN_TO_ALL = ("/health", "/livez", "/readyz")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class PayoutsService:
+    """See the module. Every answer of an error is JSON; a browser gets it as a page."""
+
+    name = "payouts"
+
+    def __init__(self, payouts: Payouts) -> None:
+        self.payouts = payouts
+        self._api_key = _digest(payouts.rules.api_key)
+        self._routes = (
+            Routes()
+            .add("GET", "/", self._home)
+            .add("GET", "/user/<text>", self._user)
+            .add("GET", "/health", self._health)
+            .add("POST", "/earn", self._earn)
+            .add("POST", "/payout", self._payout)
+            .add("POST", "/v1/credits", self._v1_earn)
+            .add("POST", "/v1/payouts", self._v1_payout)
+            .add("POST", "/v1/payouts:batch", self._v1_batch)
+            .add("GET", "/v1/payouts", self._v1_payouts)
+            .add("POST", "/v1/payouts/<text>:cancel", self._v1_cancel)
+            .add("POST", "/v1/payouts/<text>:approve", self._v1_approve)
+            .add("GET", "/v1/payouts/<text>", self._v1_one)
+            .add("GET", "/v1/balances/<text>", self._v1_balance)
+            .add("GET", "/v1/transfers", self._v1_transfers)
+            .add("GET", "/v1/reconciliation", self._v1_reconciliation)
+            .add("POST", "/v1/signer:release", self._v1_release)
+            .add("GET", "/v1/openapi.json", self._v1_openapi)
+            .add("GET", "/events", self._events)
+            .add("GET", "/livez", self._livez)
+            .add("GET", "/readyz", self._readyz)
+            .add("GET", "/metrics", self._metrics)
+        )
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self.payouts.run()
+
+    async def handle(self, request: Request) -> Response:
+        try:
+            self._admit(request)
+        except WorkbenchError as why:
+            answer = Response.json(why.status, why.to_json())
+            if isinstance(why, KeyNeeded):
+                asks = ("WWW-Authenticate", 'Basic realm="credits payouts", charset="UTF-8"')
+                answer = replace(answer, headers=(*answer.headers, asks))
+        else:
+            answer = await self._routes.handle(request)
+        if answer.status >= 400 and _wants_page(request):
+            page = payout_pages.problem(answer.status, answer.data())
+            answer = _page(answer.status, page, *answer.headers)
+        return answer
+
+    # --- Who may ask ---
+
+    def _admit(self, request: Request) -> None:
+        if request.method == "POST":
+            _refuse_cross_site(request)
+        if self._api_key is None:
+            _refuse_foreign_host(request)
+        elif request.url not in OPEN_TO_ALL and _digest(_key_given(request)) != self._api_key:
+            raise KeyNeeded(
+                "an API key is needed here.",
+                hint="Authorization: Bearer <key>; in a browser, the key as password.",
+            )
+
+    # --- The seed's endpoints ---
+
+    async def _home(self, request: Request) -> Response:
+        keys = self.payouts.new_key(), self.payouts.new_key()
+        return _page(200, payout_pages.home(self._facts(), *keys))
+
+    async def _health(self, request: Request) -> Response:
+        alarms = sorted(self.payouts.alarms)
+        return Response.json(200, {"status": "degraded" if alarms else "ok", **self._facts()})
+
+    def _facts(self) -> dict[str, Any]:
+        payouts, payments = self.payouts, self.payouts.payments
+        return {
+            "service": self.name,
+            "payer": payments.checksum(payments.address),
+            "chain_id": payouts.rules.chain_id,
+            "token_mode": payments.token is not None,
+            "token": payments.checksum(payments.token) if payments.token else None,
+            "symbol": payments.symbol,
+            "decimals": payments.decimals,
+            "units_per_credit": str(payouts.rules.units_per_credit),
+            "one_credit": payouts.worth(1),
+            "alarms": dict(sorted(payouts.alarms.items())),
+        }
+
+    async def _earn(self, request: Request) -> Response:
+        return self._tell(request, 200, await self._do_earn(request))
+
+    async def _do_earn(self, request: Request) -> Given:
+        return await self.payouts.earn(asked(fields_of(request), request.header(KEY_HEADER)))
+
+    async def _payout(self, request: Request) -> Response:
+        return self._tell(request, 200, await self._do_payout(request))
+
+    async def _do_payout(self, request: Request) -> Given:
+        return await self.payouts.request(
+            self._asked_payout(fields_of(request), request.header(KEY_HEADER))
+        )
+
+    def _asked_payout(self, fields: dict[str, Any], header: str | None = None) -> Asked:
+        plain = asked(fields, header)
+        return replace(plain, address=self.payouts.payments.receiver(text_of(fields, "address")))
+
+    def _tell(self, request: Request, success: int, given: Given) -> Response:
+        """A browser's form leads to the user's page; programs get JSON. A replay is marked."""
+        status = given.status if given.status >= 400 else success
+        if status < 400 and _wants_page(request):
+            place = ("Location", f"/user/{given.body['user_id']}")
+            return Response(303, b"", "text/html; charset=utf-8", (place, NO_STORE))
+        body = {**given.body, **({"replayed": True} if given.is_replay else {})}
+        answer = Response.json(status, body)
+        marks = [(KEY_HEADER, str(given.body["idempotency_key"]))]
+        if given.is_replay:
+            marks.append(("Idempotency-Replayed", "true"))
+        return replace(answer, headers=(*answer.headers, *marks))
+
+    async def _user(self, request: Request, text: str) -> Response:
+        name = user_id(text)
+        async with self.payouts.store.unit() as unit:
+            account = await unit.account(accounts.user_account(name))
+            history = await unit.payouts(user_id=name, limit=HISTORY)
+        account = account or Account(accounts.user_account(name), accounts.CREDIT)
+        views = [self.payouts.view(payout) for payout in history]
+        if not _wants_json(request):
+            keys = self.payouts.new_key(), self.payouts.new_key()
+            page = payout_pages.user(self._facts(), name, account, views, *keys)
+            return _page(200, page)
+        told = {"user_id": name, "credits": account.available, "held": account.debits_pending}
+        return Response.json(200, {**told, "payouts": views})
+
+    # --- /v1/ ---
+
+    async def _v1_earn(self, request: Request) -> Response:
+        return self._tell(request, 201, await self._do_earn(request))
+
+    async def _v1_payout(self, request: Request) -> Response:
+        return self._tell(request, 202, await self._do_payout(request))
+
+    async def _v1_batch(self, request: Request) -> Response:
+        """Each payout is accepted or refused by itself, under its own key."""
+        items = fields_of(request).get("payouts")
+        if not isinstance(items, list) or not 0 < len(items) <= BATCH:
+            raise InputError(f"payouts must be a list of 1 to {BATCH} payouts.")
+        if any(not isinstance(item, dict) or not item.get("idempotency_key") for item in items):
+            raise InputError("each payout of a batch needs an idempotency_key of its own.")
+        results = []
+        for item in items:
+            try:
+                given = await self.payouts.request(self._asked_payout(item))
+                results.append({"status": given.status, **given.body})
+            except InputError as why:
+                results.append({"status": why.status, **why.to_json()})
+        return Response.json(200, {"payouts": results})
+
+    async def _v1_payouts(self, request: Request) -> Response:
+        states, who, limit = one(request, "state"), one(request, "user_id"), _limit(request)
+        try:
+            wanted = [State(word) for word in states.split(",")] if states else []
+        except ValueError:
+            known = ", ".join(state.value for state in State)
+            raise InputError(f"state must be of {known}.") from None
+        name = user_id(who) if who is not None else None
+        async with self.payouts.store.unit() as unit:
+            found = await unit.payouts(*wanted, user_id=name, limit=limit)
+        return Response.json(200, {"payouts": [self.payouts.view(payout) for payout in found]})
+
+    async def _v1_one(self, request: Request, text: str) -> Response:
+        async with self.payouts.store.unit() as unit:
+            payout = await unit.payout(text)
+            if payout is None:
+                raise UnknownPayout(f"there is no payout {text[:80]}.")
+            facts = await unit.standing(text)
+            chain_id, address = self.payouts.rules.chain_id, self.payouts.payments.address
+            slot = await unit.slot(chain_id, address, (text, ACT, 1))
+        view = self.payouts.view(payout)
+        if slot is not None:
+            view["transaction"] = {
+                "nonce": slot.nonce,
+                "state": slot.state.value,
+                "block": slot.block.number if slot.block else None,
+                "attempts": [attempt.tx for attempt in slot.attempts],
+            }
+        view["history"] = [{"type": fact.type, "at_ms": fact.at_ms} for fact in facts]
+        return Response.json(200, view)
+
+    async def _v1_cancel(self, request: Request, text: str) -> Response:
+        payout = await self.payouts.cancel(text)
+        status = 200 if payout.state is State.CANCELLED else 202
+        return Response.json(status, self.payouts.view(payout))
+
+    async def _v1_approve(self, request: Request, text: str) -> Response:
+        by = text_of(fields_of(request), "by")
+        payout: Payout = await self.payouts.approve(text, user_id(by))
+        return Response.json(200, self.payouts.view(payout))
+
+    async def _v1_balance(self, request: Request, text: str) -> Response:
+        name = user_id(text)
+        async with self.payouts.store.unit() as unit:
+            account = await unit.account(accounts.user_account(name))
+        account = account or Account(accounts.user_account(name), accounts.CREDIT)
+        told = {
+            "user_id": name,
+            "credits": account.available,
+            "held": account.debits_pending,
+            "paid": account.debits_posted,
+            "earned": account.credits_posted,
+        }
+        return Response.json(200, told)
+
+    async def _v1_transfers(self, request: Request) -> Response:
+        after, limit = one(request, "after") or "0", _limit(request)
+        if not re.fullmatch(r"[0-9]{1,15}", after, re.ASCII):
+            raise InputError(f"after={after[:40]!r} is not a sequence number.")
+        async with self.payouts.store.unit() as unit:
+            lines = await unit.transfers(int(after), limit, one(request, "account"))
+        told = [{"seq": seq, "hash": kept, **_line(transfer)} for seq, kept, transfer in lines]
+        return Response.json(200, {"transfers": told})
+
+    async def _v1_reconciliation(self, request: Request) -> Response:
+        async with self.payouts.store.unit() as unit:
+            known = await unit.reconciled()
+        return Response.json(200, json.loads(known[1]) if known else {"block": None})
+
+    async def _v1_release(self, request: Request) -> Response:
+        await self.payouts.release()
+        return Response.json(200, {"released": True})
+
+    async def _v1_openapi(self, request: Request) -> Response:
+        return Response.json(200, openapi())
+
+    async def _events(self, request: Request) -> Response:
+        return await events_page(self.payouts.store, self.name, request)
+
+    # --- For those who run it ---
+
+    async def _livez(self, request: Request) -> Response:
+        return Response.json(200, {"status": "ok"})
+
+    async def _readyz(self, request: Request) -> Response:
+        async with self.payouts.store.unit() as unit:
+            await unit.last_seq()  # A database that does not answer is told by its own error.
+        alarms = dict(sorted(self.payouts.alarms.items()))
+        role = "sender" if self.payouts.is_sender else "standby"
+        told = {"status": "not ready" if alarms else "ready", "role": role, "alarms": alarms}
+        return Response.json(503 if alarms else 200, told)
+
+    async def _metrics(self, request: Request) -> Response:
+        async with self.payouts.store.unit() as unit:
+            counted = await unit.count_payouts()
+            issued, redeemed = await unit.account("issuance"), await unit.account("redeemed")
+            reconciled = await unit.reconciled()
+        alarms = self.payouts.alarms
+        lines = ["# TYPE payouts gauge"]
+        lines += [f'payouts{{state="{state.value}"}} {count}' for state, count in counted.items()]
+        for name, value in (
+            ("credits_issued_total", issued.debits_posted if issued else 0),
+            ("credits_redeemed_total", redeemed.credits_posted if redeemed else 0),
+            ("credits_held", redeemed.credits_pending if redeemed else 0),
+            ("payouts_waiting_for_the_chain", len(self.payouts.stuck)),
+            ("reconciled_block", reconciled[0] if reconciled else 0),
+            ("signer_quarantined", int(Quarantined.code in alarms)),
+            ("ready", int(not alarms)),
+        ):
+            kind = "counter" if name.endswith("_total") else "gauge"
+            lines += [f"# TYPE payouts_{name} {kind}", f"payouts_{name} {value}"]
+        text = "\n".join(lines) + "\n"
+        return Response(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8", (NO_STORE,))
+
+
+NO_STORE = ("Cache-Control", "no-store")
+
+
+def _page(status: int, html: str, *more: tuple[str, str]) -> Response:
+    # With no referrer at all, browsers send `Origin: null` from our own forms.
+    headers = {**dict(more), **dict((NO_STORE, ("Referrer-Policy", "same-origin")))}
+    return Response(status, html.encode(), "text/html; charset=utf-8", tuple(headers.items()))
+
+
+def _wants_page(request: Request) -> bool:
+    """Browsers name HTML; programs name JSON, or nothing in particular."""
+    accept = request.header("Accept") or ""
+    return "text/html" in accept and "application/json" not in accept
+
+
+def _wants_json(request: Request) -> bool:
+    return "application/json" in (request.header("Accept") or "")
+
+
+def _line(transfer: Transfer) -> dict[str, Any]:
+    return {
+        "id": transfer.id,
+        "kind": transfer.kind.value,
+        "debit": transfer.debit,
+        "credit": transfer.credit,
+        "amount": str(transfer.amount),
+        "pending_id": transfer.pending_id,
+        "reason": transfer.reason,
+        "ref": transfer.ref,
+        "at_ms": transfer.at_ms,
+    }
+
+
+def _limit(request: Request) -> int:
+    text = one(request, "limit") or str(PAGE)
+    if not re.fullmatch(r"[0-9]{1,6}", text, re.ASCII) or not 0 < int(text) <= PAGE:
+        raise InputError(f"limit must be from 1 to {PAGE}.")
+    return int(text)
+
+
+def _refuse_cross_site(request: Request) -> None:
+    """A page of another site makes a browser of ours post. Programs send neither header."""
+    site, origin = request.header("Sec-Fetch-Site"), request.header("Origin")
+    foreign = site is not None and site not in ("same-origin", "none")
+    if site is None and origin is not None:
+        host = request.header("Host") or ""
+        foreign = urlsplit(origin).netloc != host
+    if foreign:
+        raise CrossSite(
+            "this came from a page of another site, and was not done.",
+            hint="Open this service's own page; programs leave Origin and Sec-Fetch-Site away.",
+        )
+
+
+def _refuse_foreign_host(request: Request) -> None:
+    """On loopback, a name that points here is somebody's trick to look like our own page."""
+    host = request.header("Host")
+    name = urlsplit(f"//{host}").hostname if host else None
+    if name and name not in LOOPBACK and (request.header("Origin") or request.method == "POST"):
+        raise CrossSite(f"this service is not {name[:80]}.", hint="Use http://127.0.0.1 instead.")
+
+
+def _key_given(request: Request) -> str | None:
+    if own := request.header("X-API-Key"):
+        return own
+    scheme, _, rest = (request.header("Authorization") or "").partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip()
+    if scheme.lower() == "basic":
+        try:
+            return b64decode(rest, validate=True).decode().partition(":")[2]
+        except ValueError:
+            return None
+    return None
+
+
+def _digest(key: str | None) -> str | None:
+    """Digests are compared, so that the time it takes says nothing about the key."""
+    return hashlib.sha256(key.encode()).hexdigest() if key else None

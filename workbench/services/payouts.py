@@ -1,0 +1,511 @@
+"""The payouts service: users earn credits, and are paid out on a chain, exactly once.
+
+A request is accepted in one transaction: its key, the hold on the credits, the payout, its facts.
+Then rounds ask `next_step` what is owed: a nonce slot, and once that is final, a verdict. Neither
+an error nor a time-out ever takes another nonce or gives credits back; only a final block does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from workbench.core import events as ev
+from workbench.core.errors import (
+    InsufficientCredits,
+    InsufficientFunds,
+    InvalidSetting,
+    KeyReused,
+    OverLimit,
+    PayoutEnded,
+    Quarantined,
+    RpcFault,
+    RpcUnreachable,
+    SignerShort,
+    StateMoved,
+    StoreError,
+    UnknownPayout,
+    WorkbenchError,
+)
+from workbench.core.ledger import Kind, Transfer
+from workbench.core.money import format_units
+from workbench.core.payout import (
+    ACT,
+    ENDED,
+    Outcome,
+    Payout,
+    State,
+    Step,
+    Verdict,
+    apply,
+    next_step,
+)
+from workbench.core.ports import (
+    Act,
+    Answered,
+    Call,
+    Clock,
+    Ledger,
+    LedgerBook,
+    Payments,
+    PayoutSender,
+    Randomness,
+    Slot,
+    SlotState,
+)
+from workbench.services import accounts
+from workbench.services.payout_input import Asked
+from workbench.services.reconciler import Reconciler
+from workbench.services.rounds import rounds
+from workbench.services.routes import log
+
+DAY_MS = 86_400_000
+DECIDED = (Outcome.PAID, Outcome.REFUSED, Outcome.CANCELLED)
+RETRY_MS = 15_000
+"""How long a payout that the chain would refuse now lets others go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class PayoutRules:
+    """`units_per_credit`: base units of the asset; `are_units_meant`: somebody chose them.
+
+    Limits are credits in 24 hours, None for none.
+    `api_key`: needed by everybody, None on loopback. `in_flight`: open nonces at a time.
+    `approve_above`: credits of one payout from which on a second person must approve.
+    """
+
+    chain_id: int
+    units_per_credit: int
+    are_units_meant: bool = True
+    poll_s: float = 0.5
+    api_key: str | None = None
+    daily_user: int | None = None
+    daily_address: int | None = None
+    daily_wallet: int | None = None
+    approve_above: int | None = None
+    in_flight: int = 16
+    reconcile_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An answer, and whether it is that of an earlier request with the same key."""
+
+    status: int
+    body: dict[str, Any]
+    is_replay: bool = False
+
+
+class Payouts:
+    """See the module. One instance for each wallet; `services.payout_http` gives it a face."""
+
+    name = "payouts"
+
+    def __init__(
+        self,
+        *,
+        store: LedgerBook,
+        sender: PayoutSender,
+        payments: Payments,
+        clock: Clock,
+        random: Randomness,
+        rules: PayoutRules,
+    ) -> None:
+        self.store, self.payments, self.rules, self.clock = store, payments, rules, clock
+        self._sender, self._random = sender, random
+        self.reconciler = Reconciler(store, sender, payments, clock, rules.chain_id)
+        self.alarms: dict[str, str] = {}
+        self.stuck: dict[str, tuple[int, str]] = {}
+        """Payouts that the chain would refuse now: since when (Unix ms), and why."""
+        self.is_sender = False
+        self._is_checked = False
+
+    # --- Starting ---
+
+    async def check(self) -> None:
+        """Raise what must be put right before anything is promised."""
+        payments = self.payments
+        await payments.check()
+        if payments.token is not None and not self.rules.are_units_meant:
+            raise InvalidSetting(
+                "UNITS_PER_CREDIT is not set: with its default, which is made for wei, one credit "
+                f"would cost {self.worth(1)}.",
+                hint=f"Set it: {10**payments.decimals} pays 1 {payments.symbol} for a credit.",
+                setting="UNITS_PER_CREDIT",
+            )
+        async with self.store.unit() as unit:
+            await accounts.open_house(unit, self.payments)
+            open_ = await unit.payouts(State.HELD, State.APPROVED, State.SENT)
+        foreign = [payout for payout in open_ if payout.asset != self.payments.asset]
+        if foreign:
+            raise InvalidSetting(
+                f"{len(foreign)} open payouts in this database are of {foreign[0].asset}, "
+                f"and the settings say {self.payments.asset}.",
+                hint="Correct CHAIN_ID and TOKEN_ADDRESS, or take another database (DB_PATH).",
+            )
+        try:
+            await self._sender.check()
+        except Quarantined as why:  # What was accepted is still shown, and can be taken back.
+            self.alarms[why.code] = str(why)
+        self._is_checked = True
+
+    # --- Accepting ---
+
+    async def earn(self, asked: Asked) -> Given:
+        """Give a user credits, once for each key."""
+        asked = self._keyed(asked)
+        now = self.clock.now_ms()
+        async with self.store.unit() as unit:
+            given = await self._replay(unit, "earn", asked)
+            if given is not None:
+                return given
+            await accounts.open_user(unit, asked.user_id)
+            transfer = Transfer(
+                id=self._random.token(),
+                kind=Kind.POSTED,
+                debit=accounts.ISSUANCE,
+                credit=accounts.user_account(asked.user_id),
+                amount=asked.credits,
+                reason="earned",
+                ref=asked.key,
+                at_ms=now,
+            )
+            await unit.transfer(transfer)
+            known = self._known(transfer.id)
+            fact = ev.CreditsEarned(user_id=asked.user_id, credits=asked.credits, **known)
+            await unit.record(fact)
+            account = await accounts.open_user(unit, asked.user_id)
+            body = {
+                "user_id": asked.user_id,
+                "earned": asked.credits,
+                "credits": account.available,
+                "idempotency_key": asked.key,
+            }
+            return await self._answer(unit, "earn", asked, 200, body)
+
+    async def request(self, asked: Asked) -> Given:
+        """Accept a payout, or refuse it for good: the same key gets the same answer for ever."""
+        asked = self._keyed(asked)
+        payout_id = self._random.token()
+        async with self.store.unit() as unit:
+            given = await self._replay(unit, "payout", asked)
+            if given is not None:
+                return given
+            why = await self._refusal(unit, asked)
+            if why is not None:
+                return await self._answer(unit, "payout", asked, why.status, why.to_json())
+            payout = await self._accept(unit, payout_id, asked)
+            return await self._answer(unit, "payout", asked, 202, self.view(payout))
+
+    def _keyed(self, asked: Asked) -> Asked:
+        return asked if asked.key else replace(asked, key=self.new_key())
+
+    def new_key(self) -> str:
+        """An idempotency key that nobody has: for a form, and for who gave none."""
+        return self._random.token()[2:34]
+
+    async def _replay(self, unit: Ledger, scope: str, asked: Asked) -> Given | None:
+        known = await unit.answered(scope, asked.key)
+        if known is None:
+            return None
+        if known.fingerprint != asked.fingerprint:
+            raise KeyReused(
+                "this idempotency key stands for another request.",
+                hint="Take a new key for a new request; repeat the old request unchanged.",
+                idempotency_key=asked.key,
+            )
+        return Given(known.status, json.loads(known.body), is_replay=True)
+
+    async def _answer(
+        self, unit: Ledger, scope: str, asked: Asked, status: int, body: dict[str, Any]
+    ) -> Given:
+        body = {**body, "idempotency_key": asked.key}
+        kept = Answered(asked.fingerprint, status, json.dumps(body))
+        await unit.answer(scope, asked.key, kept, self.clock.now_ms())
+        return Given(status, body)
+
+    async def _refusal(self, unit: Ledger, asked: Asked) -> WorkbenchError | None:
+        account = await unit.account(accounts.user_account(asked.user_id))
+        free = account.available if account else 0
+        if asked.credits > free:
+            return InsufficientCredits(
+                f"{asked.user_id} has {free} credits that are free; {asked.credits} were asked.",
+                hint="Ask for less, or earn some first; with a new idempotency key.",
+                credits=free,
+            )
+        since = self.clock.now_ms() - DAY_MS
+        for limit, who, where in (
+            (self.rules.daily_user, "this user", {"user_id": asked.user_id}),
+            (self.rules.daily_address, "this address", {"address": asked.address}),
+            (self.rules.daily_wallet, "all users together", {}),
+        ):
+            if limit is None:
+                continue
+            spent = await unit.credits_since(since, **where)
+            if spent + asked.credits > limit:
+                return OverLimit(
+                    f"{who} may be paid {limit} credits in 24 hours; {spent} are on their way.",
+                    hint="Ask for less, or tomorrow; with a new idempotency key.",
+                    limit=limit,
+                    spent=spent,
+                )
+        return None
+
+    async def _accept(self, unit: Ledger, payout_id: str, asked: Asked) -> Payout:
+        known = self._known(payout_id)
+        facts: list[ev.Event] = [
+            ev.PayoutRequested(
+                **known,
+                user_id=asked.user_id,
+                key=asked.key,
+                address=asked.address,
+                credits=asked.credits,
+                units=asked.credits * self.rules.units_per_credit,
+                asset=self.payments.asset,
+            )
+        ]
+        payout = apply(None, facts[0])
+        await accounts.hold(unit, payout)
+        facts.append(ev.PayoutHeld(**known, hold=payout.hold_id))
+        above = self.rules.approve_above
+        if above is None or asked.credits <= above:
+            facts.append(ev.PayoutApproved(**known, by="rules"))
+        for fact in facts[1:]:
+            payout = apply(payout, fact)
+        for fact in facts:
+            await unit.record(fact)
+        await unit.put_payout(payout)
+        return payout
+
+    # --- Taking back, approving ---
+
+    async def cancel(self, payout_id: str) -> Payout:
+        """Before it is signed: at once. After: by a no-op of the same nonce, if that one wins."""
+        async with self.store.unit() as unit:
+            payout = await self._payout(unit, payout_id)
+            if payout.state in ENDED:
+                raise PayoutEnded(f"the payout is {payout.state.value}.", state=payout.state.value)
+            if payout.state is not State.SENT:
+                return await self._end(unit, payout, Verdict(Outcome.CANCELLED, reason="cancelled"))
+        if not self.is_sender:
+            raise PayoutEnded(
+                "the payout is signed, and another process sends it.",
+                hint="Ask that process; /readyz says which one sends.",
+            )
+        try:
+            await self._sender.cancel(payout_id, ACT)
+        except StateMoved as why:
+            raise PayoutEnded("it is too late: the payment is mined, or as good as.") from why
+        return payout
+
+    async def approve(self, payout_id: str, by: str) -> Payout:
+        """A second person lets a held payout go."""
+        async with self.store.unit() as unit:
+            payout = await self._payout(unit, payout_id)
+            if payout.state is not State.HELD:
+                raise PayoutEnded(f"the payout is {payout.state.value}: nothing to approve.")
+            fact = ev.PayoutApproved(**self._known(payout.id), by=by)
+            return await self._tell(unit, payout, fact)
+
+    async def release(self) -> None:
+        """A person has looked at a quarantined signer."""
+        await self._sender.release()
+        self.alarms.pop(Quarantined.code, None)
+
+    async def _payout(self, unit: Ledger, payout_id: str) -> Payout:
+        payout = await unit.payout(payout_id)
+        if payout is None:
+            raise UnknownPayout(f"there is no payout {payout_id[:80]}.")
+        return payout
+
+    def _known(self, subject: str) -> dict[str, Any]:
+        return {"subject": subject, "at_ms": self.clock.now_ms(), "source": self.name}
+
+    async def _tell(self, unit: Ledger, payout: Payout, fact: ev.Event) -> Payout:
+        changed = apply(payout, fact)
+        await unit.record(fact)
+        await unit.put_payout(changed)
+        return changed
+
+    # --- The rounds ---
+
+    async def run(self) -> None:
+        """Pay what was accepted. Until cancelled."""
+        await rounds(self.name, self.tick, self.clock, self.rules.poll_s)
+
+    async def tick(self) -> None:
+        """One round: look after slots, judge what is final, sign what is next, reconcile."""
+        self.is_sender = self.store.lease()
+        if not self.is_sender:
+            return
+        try:
+            if not self._is_checked:
+                await self.check()
+            await self._round()
+        except (RpcUnreachable, RpcFault) as why:
+            self.alarms["chain"] = str(why)
+            raise
+        except StoreError as why:
+            self.alarms["store"] = str(why)
+            raise
+        self.alarms.pop("chain", None)
+        self.alarms.pop("store", None)
+
+    async def _round(self) -> None:
+        async with self.store.unit() as unit:
+            sent = await unit.payouts(State.SENT)
+        for payout in sent:
+            self.payments.expect(payout)
+        await self._sender.pump()
+        await self._judge(sent)
+        await self._sign_next()
+        await self.reconciler.on_timer(self.rules.reconcile_s)
+        async with self.store.unit() as unit:
+            standing = await unit.signer(self.rules.chain_id, self.payments.address)
+        if standing and standing.quarantine:
+            self.alarms[Quarantined.code] = standing.quarantine
+        else:
+            self.alarms.pop(Quarantined.code, None)
+
+    async def _judge(self, sent: Sequence[Payout]) -> None:
+        """Those whose nonce is used in a final block come to their end."""
+        cases = []
+        async with self.store.unit() as unit:
+            for payout in sent:
+                key = (payout.id, ACT, 1)
+                slot = await unit.slot(self.rules.chain_id, self.payments.address, key)
+                is_final = slot is not None and slot.state is SlotState.FINAL
+                step = next_step(payout, may_sign=False, slot_is_final=is_final)
+                if slot is not None and step is Step.JUDGE:
+                    cases.append((payout, slot))
+        if not cases:
+            return
+        verdicts = await self.payments.judge(cases)
+        async with self.store.unit() as unit:
+            for (payout, _), verdict in zip(cases, verdicts, strict=True):
+                now = await self._payout(unit, payout.id)
+                if now.state is State.SENT and verdict.outcome in DECIDED:
+                    await self._end(unit, now, verdict)
+        for (payout, slot), verdict in zip(cases, verdicts, strict=True):
+            if verdict.outcome is Outcome.WRONG:
+                text = f"payout {payout.id}: {verdict.reason} ({verdict.tx})"
+                await self._sender.stop(slot.nonce, text)
+            elif verdict.outcome in DECIDED:
+                self.payments.forget(payout)
+
+    async def _end(self, unit: Ledger, payout: Payout, verdict: Verdict) -> Payout:
+        """The payout's last fact, with all that it moves, in one transaction."""
+        now = self.clock.now_ms()
+        known = self._known(payout.id) | {"block": verdict.block}
+        known |= {"tx": verdict.tx, "gas_wei": verdict.gas_wei}
+        fact: ev.Event
+        if verdict.outcome is Outcome.PAID:
+            fact = ev.PayoutPaid(**known, units=payout.units)
+            await accounts.book_paid(unit, self.payments, payout, now)
+        elif verdict.outcome is Outcome.CANCELLED:
+            fact = ev.PayoutCancelled(**known, reason=verdict.reason)
+        else:
+            fact = ev.PayoutRefunded(**known, reason=verdict.reason)
+        kind = Kind.POST if verdict.outcome is Outcome.PAID else Kind.VOID
+        await accounts.end_hold(unit, payout, kind, verdict.outcome.value, now)
+        await accounts.book_gas(unit, self.payments, payout, verdict, now)
+        return await self._tell(unit, payout, fact)
+
+    async def _sign_next(self) -> None:
+        """New nonces, oldest payout first, as far as they may be open together."""
+        async with self.store.unit() as unit:
+            free = self.rules.in_flight - len(await unit.payouts(State.SENT))
+            limit = free + len(self.stuck) if free > 0 else 0
+            waiting = await unit.payouts(State.APPROVED, limit=limit) if limit else ()
+        now, ids = self.clock.now_ms(), {payout.id for payout in waiting}
+        self.stuck = {known: told for known, told in self.stuck.items() if known in ids}
+        turn = [p for p in waiting if now - self.stuck.get(p.id, (0, ""))[0] >= RETRY_MS]
+        if not waiting:
+            self.alarms.pop("wallet", None)
+        asked: list[tuple[Payout, Call]] = []
+        for payout in await self._affordable(turn[: max(0, free)]):
+            try:
+                call = await self.payments.call(payout)
+            except (RpcUnreachable, StoreError):
+                raise
+            except WorkbenchError as why:
+                self._not_signed(payout, why)
+            else:
+                asked.append((payout, call))
+        acts = [Act(payout.id, call, within=self._mark_sent) for payout, call in asked]
+        told = await self._sender.submit_many(acts) if acts else []
+        for (payout, _), answer in zip(asked, told, strict=True):
+            if isinstance(answer, WorkbenchError):
+                self._not_signed(payout, answer)
+            else:
+                self.stuck.pop(payout.id, None)
+                self.alarms.pop("wallet", None)
+
+    async def _affordable(self, turn: Sequence[Payout]) -> list[Payout]:
+        """As many as the wallet can pay together; the others stay where they are."""
+        if not turn:
+            return []
+        left = (await self.payments.wallet(final=False)).asset
+        fits = []
+        for payout in turn:
+            left -= payout.units
+            if left < 0:
+                text = f"the wallet cannot pay {self._shown(payout.units)}: send it some."
+                self._not_signed(payout, InsufficientFunds(text))
+            else:
+                fits.append(payout)
+        return fits
+
+    def _not_signed(self, payout: Payout, why: WorkbenchError) -> None:
+        """It waits, and holds up nobody else; the wallet's and the signer's troubles are alarms."""
+        if isinstance(why, StateMoved):
+            return  # Taken back in the meantime.
+        if isinstance(why, SignerShort | InsufficientFunds):
+            self.alarms["wallet"] = f"the wallet cannot pay: {why}"
+        elif isinstance(why, Quarantined):
+            self.alarms[why.code] = str(why)
+        elif payout.id not in self.stuck:
+            log.warning("payouts: %s waits: %s", payout.id, why)
+        self.stuck[payout.id] = (self.clock.now_ms(), str(why))
+
+    async def _mark_sent(self, unit: Ledger, slot: Slot) -> None:
+        """In the transaction that stores the slot: it is this payout's, or there is no slot."""
+        payout = await self._payout(unit, slot.subject)
+        if payout.state is not State.APPROVED:
+            raise StateMoved(f"payout {payout.id} is {payout.state.value} by now.")
+        known = self._known(payout.id)
+        fact = ev.PayoutSent(**known, signer=slot.signer, nonce=slot.nonce, tx=slot.tx)
+        await self._tell(unit, payout, fact)
+
+    # --- Showing ---
+
+    def view(self, payout: Payout) -> dict[str, Any]:
+        """A payout as JSON has it. `units` is text: it may be larger than a JSON reader knows."""
+        shown = {
+            "id": payout.id,
+            "idempotency_key": payout.key,
+            "state": payout.state.value,
+            "user_id": payout.user_id,
+            "address": self.payments.checksum(payout.address),
+            "credits": payout.credits,
+            "tx": payout.tx or None,
+            "units": str(payout.units),
+            "amount": self._shown(payout.units),
+            "asset": payout.asset,
+            "requested_at_ms": payout.at_ms,
+        }
+        reason = payout.reason or self.stuck.get(payout.id, (0, ""))[1]
+        if reason:
+            shown["reason"] = reason
+        if explorer := self.payments.explorer(payout.tx):
+            shown["explorer"] = explorer
+        return shown
+
+    def worth(self, credits_: int) -> str:
+        """Credits in the asset, as people read it."""
+        return self._shown(credits_ * self.rules.units_per_credit)
+
+    def _shown(self, units: int) -> str:
+        return f"{format_units(units, self.payments.decimals)} {self.payments.symbol}"

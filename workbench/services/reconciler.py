@@ -1,0 +1,169 @@
+"""The ledger against the chain at a final block: what came in is booked, what is missing stops.
+
+The treasury accounts must be the wallet's balances, and each transfer out of the wallet one
+payout's. More than we know of is funding; less than we know of goes to `suspense`, and the signer
+stands still until a person has looked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from workbench.core.errors import Quarantined, RpcFault
+from workbench.core.ledger import Kind, Transfer
+from workbench.core.payout import ACT, State
+from workbench.core.ports import Clock, Ledger, LedgerBook, Movement, Payments, PayoutSender, Wallet
+from workbench.services import accounts
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`is_settled`: everything up to `block` was judged; only then ledger and chain compare.
+
+    `chain` and `ledger`: base units by asset. `booked`: funding (above 0) or suspense (below).
+    `strange`: transfers out of the wallet that are no payout's.
+    """
+
+    block: int
+    is_settled: bool
+    chain: dict[str, int] = field(default_factory=dict)
+    ledger: dict[str, int] = field(default_factory=dict)
+    booked: dict[str, int] = field(default_factory=dict)
+    strange: tuple[str, ...] = ()
+
+    @property
+    def is_right(self) -> bool:
+        return self.is_settled and not self.strange and all(n >= 0 for n in self.booked.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Amounts as text: they may be larger than a JSON reader knows."""
+        sums = {name: _texts(getattr(self, name)) for name in ("chain", "ledger", "booked")}
+        return {
+            "block": self.block,
+            "settled": self.is_settled,
+            "right": self.is_right,
+            **sums,
+            "strange": list(self.strange),
+        }
+
+
+def _texts(amounts: dict[str, int]) -> dict[str, str]:
+    return {asset: str(amount) for asset, amount in amounts.items()}
+
+
+class Reconciler:
+    """One wallet's. `run` books what it finds, once for each block."""
+
+    def __init__(
+        self,
+        store: LedgerBook,
+        sender: PayoutSender,
+        payments: Payments,
+        clock: Clock,
+        chain_id: int,
+    ) -> None:
+        self._store, self._sender, self._payments = store, sender, payments
+        self._clock, self._chain_id = clock, chain_id
+        self._next_ms = 0
+
+    async def on_timer(self, every_s: float) -> None:
+        """`run`, if it is time, and there was anything since."""
+        now = self._clock.now_ms()
+        if now < self._next_ms:
+            return
+        try:
+            report = await self.run()
+        except RpcFault:
+            return  # A node that has forgotten that block, or does not have it yet: next round.
+        if report.is_settled:
+            self._next_ms = now + int(every_s * 1000)
+
+    async def run(self) -> Report:
+        """Compare, and book the difference. Raises RpcUnreachable or RpcFault."""
+        wallet = await self._payments.wallet()
+        try:
+            await self._sender.check()
+        except Quarantined:
+            return Report(wallet.block, is_settled=False)
+        async with self._store.unit() as unit:
+            known = await unit.reconciled()
+            is_settled = await self._judged(unit) == wallet.nonce
+        after = known[0] if known else wallet.block
+        if not is_settled or wallet.block < after:
+            return Report(wallet.block, is_settled=False)
+        moved = await self._payments.movements(after, wallet.block)
+        async with self._store.unit() as unit:
+            if await self._judged(unit) != wallet.nonce:
+                return Report(wallet.block, is_settled=False)
+            report = await self._compare(unit, wallet, moved)
+            await unit.reconcile(report.block, self._clock.now_ms(), json.dumps(report.to_json()))
+        if not report.is_right:
+            text = f"reconciliation at block {report.block}: {_wrong(report)}"
+            await self._sender.stop(wallet.nonce, text)
+        return report
+
+    async def _judged(self, unit: Ledger) -> int:
+        """The lowest nonce of ours that has no verdict yet."""
+        address = self._payments.address
+        standing = await unit.signer(self._chain_id, address)
+        nonce = await unit.next_nonce(self._chain_id, address)
+        if standing is None:
+            return -1  # Nothing was ever signed here, and the sender has not looked.
+        nonce = max(nonce, standing.first_nonce)
+        for payout in await unit.payouts(State.SENT):
+            slot = await unit.slot(self._chain_id, address, (payout.id, ACT, 1))
+            nonce = min(nonce, slot.nonce) if slot else nonce
+        return nonce
+
+    async def _compare(self, unit: Ledger, wallet: Wallet, moved: Any) -> Report:
+        await accounts.open_house(unit, self._payments)
+        chain = {self._payments.native: wallet.native, self._payments.asset: wallet.asset}
+        ledger, booked = {}, {}
+        for asset, held in chain.items():
+            account = await unit.account(accounts.treasury(self._payments.address, asset))
+            ledger[asset] = account.balance if account else 0
+            if difference := held - ledger[asset]:
+                booked[asset] = difference
+                await self._book(unit, asset, difference, wallet.block)
+        strange = tuple(await self._strange(unit, moved))
+        return Report(wallet.block, True, chain, ledger, booked, strange)
+
+    async def _book(self, unit: Ledger, asset: str, difference: int, block: int) -> None:
+        wallet = accounts.treasury(self._payments.address, asset)
+        came = difference > 0
+        other = f"funding:{asset}" if came else f"suspense:{asset}"
+        debit, credit = (other, wallet) if came else (wallet, other)
+        now = self._clock.now_ms()
+        await unit.transfer(
+            Transfer(
+                id=f"reconciliation/{block}/{asset}/{now}",
+                kind=Kind.POSTED,
+                debit=debit,
+                credit=credit,
+                amount=abs(difference),
+                reason="funding" if came else "suspense",
+                ref=str(block),
+                at_ms=now,
+            )
+        )
+
+    async def _strange(self, unit: Ledger, moved: list[Movement]) -> list[str]:
+        """Outgoing transfers that no paid payout explains, each payout explaining one."""
+        strange, explained = [], Counter[str]()
+        for movement in moved:
+            if movement.incoming:
+                continue
+            paid = await unit.payouts(State.PAID, tx=movement.tx)
+            fits = sum(payout.units == movement.amount for payout in paid)
+            explained[movement.tx] += 1
+            if explained[movement.tx] > fits:
+                strange.append(f"{movement.amount} in {movement.tx}")
+        return strange
+
+
+def _wrong(report: Report) -> str:
+    missing = [f"{-n} of {asset} is missing" for asset, n in report.booked.items() if n < 0]
+    return "; ".join([*missing, *(f"{told} is no payout of ours" for told in report.strange)])

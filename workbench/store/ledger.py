@@ -1,0 +1,423 @@
+"""The payout service's database: the journal's tables, and accounts, transfers and payouts.
+
+The rules of double entry are kept by the database itself (`migrations`); a unit of work here reads
+and writes rows, and turns what the database refuses into errors of ours.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    func,
+    make_url,
+    or_,
+    select,
+    update,
+)
+
+from workbench.core.errors import InsufficientCredits, LedgerRefused, StoreError
+from workbench.core.ledger import GENESIS, Account, Kind, Transfer, link
+from workbench.core.payout import Payout, State
+from workbench.core.ports import Answered, Standing
+from workbench.store.sql import DIALECTS, SqlStore, SqlUnit, _adding
+
+DIGITS = 36
+"""An amount in SQLite is text of so many digits; in PostgreSQL, NUMERIC (see `migrations`)."""
+UNITS = Text().with_variant(Numeric(DIGITS, 0), "postgresql")
+
+metadata = MetaData()
+
+account = Table(
+    "account",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("ledger", Text),
+    Column("no_overdraft", Integer),
+    Column("debits_pending", UNITS),
+    Column("debits_posted", UNITS),
+    Column("credits_pending", UNITS),
+    Column("credits_posted", UNITS),
+)
+transfer = Table(
+    "transfer",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("id", Text),
+    Column("kind", Text),
+    Column("debit", Text),
+    Column("credit", Text),
+    Column("amount", UNITS),
+    Column("pending_id", Text),
+    Column("reason", Text),
+    Column("ref", Text),
+    Column("at_ms", BigInteger),
+    Column("previous", Text),
+    Column("hash", Text),
+)
+payout = Table(
+    "payout",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("user_id", Text),
+    Column("key", Text),
+    Column("address", Text),
+    Column("credits", BigInteger),
+    Column("units", UNITS),
+    Column("asset", Text),
+    Column("state", Text),
+    Column("at_ms", BigInteger),
+    Column("tx", Text),
+    Column("reason", Text),
+)
+answer = Table(
+    "answer",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text),
+    Column("status", Integer),
+    Column("body", Text),
+    Column("at_ms", BigInteger),
+)
+signer = Table(
+    "signer",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True),
+    Column("address", Text, primary_key=True),
+    Column("first_nonce", BigInteger),
+    Column("quarantine", Text),
+)
+
+reconciliation = Table(
+    "reconciliation",
+    metadata,
+    Column("block", BigInteger, primary_key=True),
+    Column("at_ms", BigInteger),
+    Column("data", Text),
+)
+
+
+class LedgerUnit(SqlUnit):
+    """One transaction; see `core.ports.Ledger`."""
+
+    def _units(self, amount: int) -> Any:
+        return f"{amount:0{DIGITS}d}" if self._store.dialect == "sqlite" else amount
+
+    async def account(self, account_id: str) -> Account | None:
+        row = self._do(_account, id=account_id).fetchone()
+        return _account_of(row) if row else None
+
+    async def accounts(self) -> Sequence[Account]:
+        return [_account_of(row) for row in self._do(_accounts).fetchall()]
+
+    async def open_account(self, new: Account) -> None:
+        if await self.account(new.id) is not None:
+            return
+        self.changed = True
+        row = {"id": new.id, "ledger": new.ledger, "no_overdraft": int(new.no_overdraft)}
+        self._do(_add_account, **row)
+
+    async def transfer(self, new: Transfer) -> None:
+        self.changed = True
+        last = self._do(_last_transfer).fetchone()
+        seq, previous = (last[0] + 1, last[1]) if last else (1, GENESIS)
+        row = {**asdict(new), "kind": new.kind.value, "amount": self._units(new.amount)}
+        try:
+            self._do(
+                _add_transfer, **row, seq=seq, previous=previous, hash=link(previous, seq, new)
+            )
+        except self._store.errors as why:
+            if self._store.passes(why):
+                raise
+            if "account_overdraft" in str(why):
+                text = f"{new.debit} has not {new.amount} to give."
+                raise InsufficientCredits(text) from why
+            raise LedgerRefused(f"the ledger refused {new.id}: {why}.") from why
+
+    async def transfers(
+        self, after: int = 0, limit: int | None = None, account_id: str | None = None
+    ) -> Sequence[tuple[int, str, Transfer]]:
+        shape = (account_id is not None, limit is not None)
+        rows = self._do(_transfers, *shape, after=after, account=account_id, limit=limit)
+        return [(row[0], row[-1], _transfer_of(row)) for row in rows.fetchall()]
+
+    async def payout(self, payout_id: str) -> Payout | None:
+        row = self._do(_payout, id=payout_id).fetchone()
+        return _payout_of(row) if row else None
+
+    async def put_payout(self, changed: Payout) -> None:
+        self.changed = True
+        row = {**asdict(changed), "state": changed.state.value}
+        row["units"] = self._units(changed.units)
+        # Not "insert or replace": the database lets no row be replaced.
+        moved = self._do(_move_payout, **{f"new_{k}": v for k, v in row.items()}, id=changed.id)
+        if not moved.rowcount:
+            self._do(_add_payout, **row)
+
+    async def payouts(
+        self,
+        *states: State,
+        user_id: str | None = None,
+        tx: str | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Payout]:
+        named = {f"state_{n}": state.value for n, state in enumerate(states)}
+        shape = (len(states), user_id is not None, tx is not None, limit is not None)
+        rows = self._do(_payouts, *shape, **named, user_id=user_id, tx=tx, limit=limit)
+        return [_payout_of(row) for row in rows.fetchall()]
+
+    async def count_payouts(self) -> dict[State, int]:
+        counted = dict(self._do(_count_payouts).fetchall())
+        return {state: counted.get(state.value, 0) for state in State}
+
+    async def credits_since(
+        self, at_ms: int, *, user_id: str | None = None, address: str | None = None
+    ) -> int:
+        shape = (user_id is not None, address is not None)
+        rows = self._do(_credits_since, *shape, at_ms=at_ms, user_id=user_id, address=address)
+        high, low = rows.fetchone()
+        return int(high or 0) * 10**9 + int(low or 0)
+
+    async def answered(self, scope: str, key: str) -> Answered | None:
+        row = self._do(_answer, scope=scope, key=key).fetchone()
+        return Answered(*row) if row else None
+
+    async def answer(self, scope: str, key: str, answered: Answered, at_ms: int) -> None:
+        self.changed = True
+        self._do(_add_answer, scope=scope, key=key, at_ms=at_ms, **asdict(answered))
+
+    async def signer(self, chain_id: int, address: str) -> Standing | None:
+        row = self._do(_signer, chain_id=chain_id, address=address).fetchone()
+        return Standing(*row) if row else None
+
+    async def put_signer(self, chain_id: int, address: str, standing: Standing) -> None:
+        self.changed = True
+        self._do(_put_signer, chain_id=chain_id, address=address, **asdict(standing))
+
+    async def reconciled(self) -> tuple[int, str] | None:
+        row = self._do(_reconciled).fetchone()
+        return (row[0], row[1]) if row else None
+
+    async def reconcile(self, block: int, at_ms: int, data: str) -> None:
+        self.changed = True
+        self._do(_put_reconciliation, block=block, at_ms=at_ms, data=data)
+
+
+def _account_of(row: Any) -> Account:
+    identity, ledger, no_overdraft, *sums = row
+    return Account(identity, ledger, bool(no_overdraft), *(int(each) for each in sums))
+
+
+def _transfer_of(row: Any) -> Transfer:
+    known = dict(zip((column.name for column in transfer.columns), row, strict=True))
+    for name in ("seq", "previous", "hash"):
+        known.pop(name)
+    return Transfer(**{**known, "kind": Kind(known["kind"]), "amount": int(known["amount"])})
+
+
+def _payout_of(row: Any) -> Payout:
+    known = dict(zip((column.name for column in payout.columns), row, strict=True))
+    return Payout(**{**known, "state": State(known["state"]), "units": int(known["units"])})
+
+
+# --- Statements: see `store.sql` ---
+
+
+def _account(dialect: str) -> Any:
+    return select(account).where(account.c.id == bindparam("id"))
+
+
+def _accounts(dialect: str) -> Any:
+    return select(account).order_by(account.c.id)
+
+
+def _add_account(dialect: str) -> Any:
+    return _adding(dialect, account, "id", "ledger", "no_overdraft")
+
+
+def _last_transfer(dialect: str) -> Any:
+    newest = transfer.c.seq.desc()
+    return select(transfer.c.seq, transfer.c.hash).order_by(newest).limit(1)
+
+
+def _add_transfer(dialect: str) -> Any:
+    return _adding(dialect, transfer, *(column.name for column in transfer.columns))
+
+
+def _transfers(dialect: str, of_one: bool, limited: bool) -> Any:
+    query = select(transfer).where(transfer.c.seq > bindparam("after")).order_by(transfer.c.seq)
+    if of_one:
+        its: Any = bindparam("account")
+        query = query.where(or_(transfer.c.debit == its, transfer.c.credit == its))
+    return query.limit(bindparam("limit")) if limited else query
+
+
+def _payout(dialect: str) -> Any:
+    return select(payout).where(payout.c.id == bindparam("id"))
+
+
+def _move_payout(dialect: str) -> Any:
+    changed: Any = {column.name: bindparam(f"new_{column.name}") for column in payout.columns}
+    return update(payout).where(payout.c.id == bindparam("id")).values(changed)
+
+
+def _add_payout(dialect: str) -> Any:
+    return _adding(dialect, payout, *(column.name for column in payout.columns))
+
+
+def _payouts(dialect: str, states: int, of_user: bool, of_tx: bool, limited: bool) -> Any:
+    query = select(payout).order_by(payout.c.at_ms, payout.c.id)
+    if of_user:
+        mine = payout.c.user_id == bindparam("user_id")
+        query = select(payout).where(mine).order_by(payout.c.at_ms.desc(), payout.c.id.desc())
+    if of_tx:
+        query = query.where(payout.c.tx == bindparam("tx"))
+    if states:
+        wanted = (payout.c.state == bindparam(f"state_{n}") for n in range(states))
+        query = query.where(or_(*wanted))
+    return query.limit(bindparam("limit")) if limited else query
+
+
+def _count_payouts(dialect: str) -> Any:
+    return select(payout.c.state, func.count()).group_by(payout.c.state)
+
+
+def _credits_since(dialect: str, of_user: bool, of_address: bool) -> Any:
+    """In two parts: SQLite's sum stops at 2^63."""
+    gone = or_(*(payout.c.state == state.value for state in (State.REFUNDED, State.CANCELLED)))
+    where = [payout.c.at_ms > bindparam("at_ms"), ~gone]
+    if of_user:
+        where.append(payout.c.user_id == bindparam("user_id"))
+    if of_address:
+        where.append(payout.c.address == bindparam("address"))
+    parts = (func.sum(payout.c.credits // 10**9), func.sum(payout.c.credits % 10**9))
+    return select(*parts).where(and_(*where))
+
+
+def _answer(dialect: str) -> Any:
+    this = and_(answer.c.scope == bindparam("scope"), answer.c.key == bindparam("key"))
+    return select(answer.c.fingerprint, answer.c.status, answer.c.body).where(this)
+
+
+def _add_answer(dialect: str) -> Any:
+    return _adding(dialect, answer, *(column.name for column in answer.columns))
+
+
+def _signer(dialect: str) -> Any:
+    own = (signer.c[name] == bindparam(name) for name in ("chain_id", "address"))
+    return select(signer.c.first_nonce, signer.c.quarantine).where(and_(*own))
+
+
+def _putting(dialect: str, table: Table, *own: str) -> Any:
+    names = [column.name for column in table.columns]
+    added = DIALECTS[dialect].insert(table)
+    changed = {name: added.excluded[name] for name in names if name not in own}
+    return added.on_conflict_do_update(index_elements=own, set_=changed), names
+
+
+def _put_signer(dialect: str) -> Any:
+    return _putting(dialect, signer, "chain_id", "address")
+
+
+def _reconciled(dialect: str) -> Any:
+    newest = reconciliation.c.block.desc()
+    return select(reconciliation.c.block, reconciliation.c.data).order_by(newest).limit(1)
+
+
+def _put_reconciliation(dialect: str) -> Any:
+    return _putting(dialect, reconciliation, "block")
+
+
+SENDERS = 0x5E771F
+"""PostgreSQL's advisory lock that stands for the one sender."""
+
+
+class LedgerStore(SqlStore):
+    """See `core.ports.LedgerBook`. `url`: a SQLite file, memory, or `postgresql://…`."""
+
+    def __init__(self, url: str = "sqlite://") -> None:
+        super().__init__(url)
+        self._leased: Any = None
+        self._migrate()
+
+    def unit(self) -> LedgerUnit:
+        return LedgerUnit(self)
+
+    def _migrate(self) -> None:
+        from alembic import command
+        from alembic.config import Config
+        from alembic.util import CommandError
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+        try:
+            with self._mapped(), self._engine.begin() as connection:
+                if self.dialect == "sqlite":  # Whose driver begins nothing by itself.
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except CommandError as why:
+            raise StoreError(
+                f"the database {self.url} is of a newer workbench: {why}.",
+                hint="Update workbench; a ledger is never taken back to an older schema.",
+            ) from why
+
+    def lease(self) -> bool:
+        path = make_url(self.url).database
+        if self.dialect == "postgresql":
+            return self._lease_connection()
+        if self._leased is None and path:
+            self._leased = _lock(Path(f"{path}.sender"))
+        return self._leased is not None or not path
+
+    def _lease_connection(self) -> bool:
+        """A lock of the session: the server frees it when this process is gone."""
+        try:
+            if self._leased is None:
+                connection = self._engine.raw_connection()
+                connection.driver_connection.autocommit = True
+                cursor = connection.cursor()
+                cursor.execute(f"SELECT pg_try_advisory_lock({SENDERS})")
+                if not cursor.fetchone()[0]:
+                    connection.close()
+                    return False
+                self._leased = connection
+            self._leased.cursor().execute("SELECT 1")
+        except (*self.errors, OSError):
+            self._leased = None
+            return False
+        return True
+
+    def close(self) -> None:
+        if isinstance(self._leased, int):
+            os.close(self._leased)
+        elif self._leased is not None:
+            self._leased.invalidate()
+        self._leased = None
+        super().close()
+
+
+def _lock(path: Path) -> int | None:
+    """An open file that is locked; the system frees it when this process is gone."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
