@@ -117,7 +117,7 @@ def key_of_keystore(text: str, password: str) -> str:
 
     try:
         return to_hex(bytes(Account.decrypt(text, password)))
-    except (ValueError, TypeError, KeyError) as why:
+    except (ValueError, TypeError, LookupError, AttributeError) as why:
         raise InvalidSetting(
             "the keystore cannot be opened with this password.",
             hint="Check PAYOUT_KEYSTORE and PAYOUT_KEYSTORE_PASSWORD; neither is shown.",
