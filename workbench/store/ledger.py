@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -411,6 +412,8 @@ class LedgerStore(SqlStore):
         if isinstance(self._leased, int):
             os.close(self._leased)
         elif self._leased is not None:
+            with suppress(*self.errors):  # At once: the server sees a closed session later.
+                self._leased.cursor().execute(f"SELECT pg_advisory_unlock({SENDERS})")
             self._leased.invalidate()
         self._leased = None
         super().close()
