@@ -472,7 +472,7 @@ ALLOWED: list[tuple[str, str, Rule]] = [
     ("charts/svg.py", "from workbench import frames", layer_problems),
     ("services/seller.py", "from urllib.parse import quote\nimport asyncio", purity_problems),
     (
-        "cli/new.py",
+        "cli/root.py",
         "from workbench import simulated\nfrom workbench.chain import abi",
         layer_problems,
     ),
