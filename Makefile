@@ -20,7 +20,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup compile demo up test bench lint lab notebooks lock clean distclean
+.PHONY: help setup compile demo up test bench soak lint lab notebooks lock clean distclean
 
 help: ## This list
 	@echo "Settlement Workbench. Targets:"
@@ -43,6 +43,9 @@ test: setup ## All tests, notebooks included, on three workers (much of it waits
 
 bench: setup ## Settlements per second, against the node's own rate for the same bytes
 	@$(PY) -m bench.settlements $(ARGS)
+
+soak: setup ## Many seeds of a scenario, each audited (ARGS="scenarios/storm.yaml --seeds 200 --first 1000")
+	@$(PY) tools/soak.py $(ARGS)
 
 lint: $(STAMPS)/project ## Style and types: ruff, mypy --strict
 	@$(PY) -m ruff check .

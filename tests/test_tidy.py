@@ -76,7 +76,7 @@ HOUSE: tuple[tuple[str, ...], ...] = (
     ("experiment",),
     ("app",),
     ("world",),
-    ("wiring", "run"),
+    ("wiring", "run", "teller"),
     ("web", "sim"),
     ("services",),
     ("chain", "store", "charts", "metrics", "frames"),

@@ -78,6 +78,7 @@ def credits_of(settings: Settings) -> Credits:
         daily_wallet=settings["DAILY_CREDITS"],
         approve_above=settings["APPROVE_ABOVE_CREDITS"],
         reconcile_s=settings["RECONCILE_EVERY_S"],
+        in_flight=settings["PAYOUTS_IN_FLIGHT"],
     )
 
 

@@ -97,6 +97,7 @@ class Credits:
     daily_wallet: int | None = None
     approve_above: int | None = None
     reconcile_s: float = 3_600.0
+    in_flight: int = 16
 
 
 STORES: dict[str, type[SqlStore]] = {"payouts": LedgerStore}
@@ -269,6 +270,7 @@ def payout_rules(credits_: Credits, chain_id: int, poll_s: float) -> PayoutRules
         daily_wallet=credits_.daily_wallet,
         approve_above=credits_.approve_above,
         reconcile_s=credits_.reconcile_s,
+        in_flight=credits_.in_flight,
     )
 
 

@@ -35,6 +35,7 @@ from workbench.sim.http import InProcessHttp, ShakyHttp
 from workbench.sim.loop import SkewedClock, VirtualClock, VirtualLoop
 from workbench.sim.miner import Miner
 from workbench.sim.rpc import Mempool, ShakyRpc
+from workbench.teller import Teller
 from workbench.wiring import (
     Credits,
     Keys,
@@ -199,6 +200,11 @@ class World:
     def send(self, request: Request) -> Response:
         """Any request in this world's network."""
         return self._do(self.http.send(request))
+
+    @property
+    def teller(self) -> Teller:
+        """Credits and payouts: earn, pay, and the ledger as frames."""
+        return Teller(self.send, self._do, lambda: self.payouts.payouts)
 
     @property
     def run(self) -> Run:

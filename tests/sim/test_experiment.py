@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.sim.scenarios import small
+from workbench import World
 from workbench.chain.toolchain import project_root
 from workbench.core import events as ev
 from workbench.experiment import Experiment
@@ -133,3 +134,37 @@ def test_the_scenarios_that_come_with_it_are_sound(name: str) -> None:
     assert_sound(run)
     expected = {"crash-in-every-gap": "service_crashed", "reorg-storm": "block_orphaned"}
     assert run.sometimes[expected.get(name, "executed")]
+
+
+CONDITIONS: dict[str, dict[str, str]] = {
+    "congestion": {"chain.block_gas_limit": "1 Mgas", "buyers.0.arrivals.every": "1 s"},
+    "latency": {"chain.rpc_latency": "200 ms", "chain.http_latency": "50 ms to 900 ms"},
+    "slow blocks": {"chain.block_time": "12 s", "seller.quote_lifetime": "2 min"},
+    "a moving market": {
+        "market.path.model": "gbm",
+        "market.path.volatility": "60 % per year",
+        "market.keeper_every": "10 s",
+        "seller.price_follows_market": "true",
+    },
+    "permits": {"buyers.0.fund_by": "permit"},
+    "a slow seller": {"seller.delay": "3 s"},
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_under_other_conditions_everybody_gets_what_is_theirs(name: str) -> None:
+    run = play(small(**CONDITIONS[name], **{"market.pool": "20000000 USDC"}))
+    assert_sound(run)
+    assert run.outcomes.get("executed", 0) >= 4, run.outcomes
+
+
+def test_a_branch_leaves_no_trace(world: World) -> None:
+    """Whatever is tried out inside: afterwards the world goes on as if it had not been."""
+    world.buy("3")
+    with world.branch():
+        inside = world.buy("5")
+        world.skip(3_600)
+        world.buy("7")
+    outside = world.buy("5")
+    assert inside.events == outside.events
+    assert inside.balances_seen == outside.balances_seen

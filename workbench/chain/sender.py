@@ -425,6 +425,7 @@ class SlotSender:
         if not moves:
             return []
         moved: list[Slot | None] = []
+        told: list[ev.Event] = []
         async with self._store.unit() as unit:
             for before, after, facts in moves:
                 key = (before.subject, before.act, before.attempt)
@@ -432,12 +433,14 @@ class SlotSender:
                     moved.append(None)
                     continue
                 await unit.put_slot(after)
-                for fact in facts:
-                    await unit.record(fact)
+                told += facts
                 if after.state is SlotState.LOST:
+                    await unit.record_all(told)
+                    told = []
                     await self._nonces.lost(unit, after)
                 moved.append(after)
                 self._landings += after.block is not None or after.state is SlotState.LOST
+            await unit.record_all(told)
         return moved
 
     async def _bump(self, slot: Slot, instead: dict[str, Any] | None = None) -> Slot | None:

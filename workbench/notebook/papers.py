@@ -13,7 +13,6 @@ run is kept whether its notebook could be made or not.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -191,7 +190,8 @@ def _start(rooms: str) -> Any:
 
     `rooms`: a folder for its sockets; their paths must be short.
     """
-    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+    # jsonschema can do without it, and its grammar, of IRIs, takes more than a second to build.
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import KernelManager
 

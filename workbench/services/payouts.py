@@ -309,6 +309,24 @@ class Payouts:
             fact = ev.PayoutApproved(**self._known(payout.id), by=by)
             return await self._tell(unit, payout, fact)
 
+    async def refund(self, payout_id: str, by: str) -> Payout:
+        """A person gives the credits back where a foreign transaction took the payout's nonce.
+
+        Its own bytes can never be mined any more. Whether the foreign ones paid it (those of a
+        database that was lost, say), no program here can know.
+        """
+        async with self.store.unit() as unit:
+            payout = await self._payout(unit, payout_id)
+            key = (payout_id, ACT, 1)
+            slot = await unit.slot(self.rules.chain_id, self.payments.address, key)
+            if payout.state is not State.SENT or slot is None or slot.state is not SlotState.LOST:
+                raise PayoutEnded(
+                    f"the payout is {payout.state.value}, and its nonce is its own.",
+                    hint="Only what lost its nonce for good is given back by hand.",
+                )
+            reason = f"given back by {by}: its nonce went to a foreign transaction"
+            return await self._end(unit, payout, Verdict(Outcome.REFUSED, reason=reason))
+
     async def release(self) -> None:
         """A person has looked at a quarantined signer."""
         await self._sender.release()

@@ -456,7 +456,8 @@ class SqlStore:
             )
         try:
             if self.dialect != "sqlite" and self.connection.driver_connection.closed:
-                self._connect()  # The server was restarted, say.
+                self.connection.invalidate()  # The server was restarted, say.
+                self._connect()
             self.cursor.execute(BEGIN[self.dialect])
         except self.errors as why:
             raise self._refusal(why) from why
