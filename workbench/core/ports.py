@@ -344,6 +344,12 @@ class Unit(Protocol):
     async def put_slot(self, slot: Slot) -> None:
         """Insert or replace, with all its attempts."""
 
+    async def take_slots(self, slots: Sequence[Slot]) -> None:
+        """Insert all. Raises StoreError where one is taken, its nonce or its key."""
+
+    async def move_slot(self, before: Slot, after: Slot) -> bool:
+        """Replace `before` by `after`. False if it is not any more as it was."""
+
     async def unproven(self, after: int) -> Sequence[Event]:
         """Standing facts after `after` about blocks that the watcher neither saw nor read."""
 
