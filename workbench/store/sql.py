@@ -90,7 +90,8 @@ class SqlUnit:
         """`_do` for each row, in one go of the driver's."""
         text, _, order = _compiled(make, self._store.dialect)
         bound = rows if order is None else [[row[name] for name in order] for row in rows]
-        return self._store.cursor.executemany(text, bound)
+        self._store.cursor.executemany(text, bound)
+        return self._store.cursor  # Not what executemany returns: psycopg's returns nothing.
 
     # --- The journal ---
 
