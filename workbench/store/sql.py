@@ -96,7 +96,8 @@ class SqlUnit:
         elif tuple(order) != names:
             places = [names.index(name) for name in order]
             bound = [[row[place] for place in places] for row in rows]
-        return self._store.cursor.executemany(text, bound)
+        self._store.cursor.executemany(text, bound)
+        return self._store.cursor  # Not what executemany returns: psycopg's returns nothing.
 
     # --- The journal ---
 
