@@ -8,7 +8,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from workbench.core.audit import INVARIANTS, PAYOUT_INVARIANTS, Balance, reconcile, sometimes
+from workbench.core.audit import (
+    INVARIANTS,
+    PATHS,
+    PAYOUT_INVARIANTS,
+    PAYOUT_PATHS,
+    Balance,
+    reconcile,
+    sometimes,
+)
 from workbench.core.errors import StoreError
 from workbench.core.events import Event, InvariantBroken, from_json, to_json
 from workbench.core.review import review
@@ -206,7 +214,8 @@ class Run:
     @property
     def sometimes(self) -> dict[str, int]:
         """How often each rare path was taken; a run that never took one has not tested it."""
-        return sometimes(self.events)
+        credits_too = self.scenario is None or self.scenario.payouts is not None
+        return sometimes(self.events, PATHS | PAYOUT_PATHS if credits_too else PATHS)
 
     def _journal(self) -> str:
         return "".join(f"{to_json(fact)}\n" for fact in self.events)
