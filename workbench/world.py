@@ -34,7 +34,7 @@ from workbench.sim.faults import Crashed, Faults
 from workbench.sim.http import InProcessHttp, ShakyHttp
 from workbench.sim.loop import SkewedClock, VirtualClock, VirtualLoop
 from workbench.sim.miner import Miner
-from workbench.sim.rpc import Mempool, ShakyRpc
+from workbench.sim.rpc import LINE_SITES, Mempool, ShakyRpc
 from workbench.teller import Teller
 from workbench.wiring import (
     Credits,
@@ -301,15 +301,7 @@ class World:
     def _rpc(self, name: str) -> Rpc:
         """The node itself, or a service's own shaky line to it."""
         latency_ms = self.conditions.chain.rpc_latency_ms
-        sites = (
-            "rpc.error",
-            "rpc.delayed",
-            "rpc.stale",
-            "tx.dropped",
-            "tx.delayed",
-            "tx.reordered",
-        )
-        shaky = latency_ms or self.faults.may(*sites, f"crash.{name}")
+        shaky = latency_ms or self.faults.may(*LINE_SITES, f"crash.{name}")
         if name == "world" or not shaky:
             return self.rpc
         line = ShakyRpc(

@@ -150,8 +150,7 @@ class EvmChain:
         """`claimable` of each, asked together."""
         at, name = self.addresses.vault, "claimable"
         datas = [abi.encode_call("SettlementVault", name, token, owner) for owner in owners]
-        asked = [("eth_call", {"to": at, "data": to_hex(data)}, "latest") for data in datas]
-        answers = await self.rpc.many(asked)
+        answers = await self.rpc.try_all([{"to": at, "data": to_hex(data)} for data in datas])
         for answer in answers:
             if isinstance(answer, WorkbenchError):
                 raise answer

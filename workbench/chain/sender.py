@@ -337,8 +337,7 @@ class SlotSender:
         tried = [n for n, known in enumerate(needed) if known is None]
         gas = {n: self._gas[_kind_of(calls[n])] for n in tried}
         requests = [{**self._request(calls[n], fee), "gas": hex(gas[n])} for n in tried]
-        asked = [("eth_call", request, "latest") for request in requests]
-        answers = await self._rpc.many(asked) if asked else []
+        answers = await self._rpc.try_all(requests) if requests else []
         for n, answer in zip(tried, answers, strict=True):
             if isinstance(answer, RpcUnreachable):
                 raise answer
