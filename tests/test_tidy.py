@@ -69,7 +69,7 @@ HOUSE: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("playing",),
     ("notebook",),
-    ("demo", "deploying", "doctor", "byhand"),
+    ("demo", "deploying", "doctor", "byhand", "container"),
     ("live", "local"),
     ("served",),
     ("workbench",),  # The public face: what a notebook imports.
