@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -122,7 +122,7 @@ class World:
         self.told: list[tuple[int, Event]] = []
         self._tracked = 0
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._lines: dict[str, list[ShakyRpc]] = {}
+        self._lines: dict[str, list[ShakyRpc | ShakyHttp]] = {}
         self._clocks: dict[str, SkewedClock] = {}
         self.clock = VirtualClock(VirtualLoop(), self._epoch)
         self.faults = Faults(
@@ -319,9 +319,10 @@ class World:
 
     def _http(self, name: str) -> Http:
         latency_ms = self.conditions.chain.http_latency_ms
-        if not (any(latency_ms) or self.conditions.slow_ms or self.faults.may(*HTTP_SITES)):
+        faulty = self.faults.may(*HTTP_SITES, f"crash.{name}")
+        if not (any(latency_ms) or self.conditions.slow_ms or faulty):
             return self.http
-        return ShakyHttp(
+        line = ShakyHttp(
             self.http,
             name,
             self.clock,
@@ -330,6 +331,8 @@ class World:
             latency_ms,
             self.conditions.slow_ms,
         )
+        self._lines.setdefault(name, []).append(line)
+        return line
 
     async def _wire(self) -> None:
         self.buyer: Buyer = self.wiring.buyer()
@@ -407,8 +410,13 @@ class World:
         """No new faults; services that are down come back as they were to."""
         self.faults.end()
 
+    async def journal(self, name: str) -> list[Event]:
+        """Every fact of a service, in the order in which it came to know them."""
+        async with self.stores[name].unit() as unit:
+            return [fact for _, fact in await unit.facts()]
+
     async def _check_tasks(self) -> None:
-        for task in self._tasks.values():
+        for task in (*self._tasks.values(), *self.crashes.down.values()):
             if task.done() and not isinstance(task.exception(), Crashed):
                 task.result()
         async with self.stores["tracker"].unit() as unit:
@@ -455,11 +463,15 @@ class World:
         return self._thread.submit(work).result()
 
     def _stop(self) -> None:
-        for task in self._tasks.values():
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
             task.cancel()
-        gathered = asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        self.loop.run_until_complete(gathered)
+        self.loop.run_until_complete(_all_done(tasks))
         self.loop.close()
+
+
+async def _all_done(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _not_crashes(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
