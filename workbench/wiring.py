@@ -132,6 +132,8 @@ class Wiring:
     """EUR/USD outside the pool, where there is such a market: the keeper follows it."""
     prices: PriceSource | None = None
     credits: Credits = field(default_factory=Credits)
+    payouts_url: str = ""
+    """Where the payout service is, if its facts are to be in the tracker's journal."""
 
     def chain(self, name: str) -> EvmChain:
         return EvmChain(self.rpc(name), self.chain_id, self.addresses)
@@ -202,11 +204,15 @@ class Wiring:
             store=store,
             clock=self.clock("tracker"),
             http=self.http("tracker"),
-            peers={"seller": self.seller_url, "facilitator": self.facilitator_url},
+            peers=self._peers(),
             finality=self.rules.finality,
             page=files("workbench.web").joinpath("static/tracker.html").read_bytes(),
             poll_s=self.rules.poll_s,
         )
+
+    def _peers(self) -> dict[str, str]:
+        peers = {"seller": self.seller_url, "facilitator": self.facilitator_url}
+        return peers | ({"payouts": self.payouts_url} if self.payouts_url else {})
 
     def payouts(self) -> PayoutsService:
         """It looks at node and token before its first round, or when it is asked to `check`."""

@@ -37,6 +37,7 @@ from workbench.sim.miner import Miner
 from workbench.sim.rpc import Mempool, ShakyRpc
 from workbench.teller import Teller
 from workbench.wiring import (
+    Credits,
     Keys,
     Rules,
     SeededRandomness,
@@ -49,6 +50,7 @@ from workbench.wiring import (
 
 T = TypeVar("T")
 SELLER_URL, FACILITATOR_URL = "http://seller", "http://facilitator"
+PAYOUTS_URL = "http://payouts"
 SERVICES = ("seller", "facilitator", "tracker", "payouts")
 HTTP_SITES = [site for site in FAULT_SITES if site.startswith("http.")]
 RPC_SITES = [site for site in FAULT_SITES if site.startswith(("rpc.", "tx."))]
@@ -68,6 +70,8 @@ class Conditions:
     market: RateSource | None = None
     prices: PriceSource | None = None
     on_launch: Callable[[str, Service], None] = lambda name, service: None
+    services: tuple[str, ...] = SERVICES
+    credits: Credits = field(default_factory=Credits)
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ class World:
         self.conditions = conditions or Conditions()
         self._addresses, self._keys, self._rules = addresses, keys, rules
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="world")
-        self.stores = {name: store_for(name) for name in SERVICES}
+        self.services = self.conditions.services
+        self.stores = {name: store_for(name) for name in self.services}
         self.dice = Dice(seed)
         self.rpc = CachedRpc(node.url)
         head = self.rpc.now("eth_getBlockByNumber", "latest", False)
@@ -157,7 +162,7 @@ class World:
         return self.advance()
 
     def kill(self, name: str) -> None:
-        """End seller, facilitator or tracker as a crash would: only its store is left."""
+        """End seller, facilitator, tracker or payouts as a crash would: only its store is left."""
         self._do(self._kill(name))
 
     def restart(self, name: str) -> None:
@@ -252,8 +257,8 @@ class World:
         self.loop = VirtualLoop(seconds)
         self.loop.set_exception_handler(_not_crashes)
         self.clock = VirtualClock(self.loop, self._epoch)
-        self._clocks = {name: SkewedClock(self.clock) for name in SERVICES}
-        crashes = [name for name in SERVICES if self.faults.may(f"crash.{name}")]
+        self._clocks = {name: SkewedClock(self.clock) for name in self.services}
+        crashes = [name for name in self.services if self.faults.may(f"crash.{name}")]
         self.http = InProcessHttp(mortal=bool(crashes))
         self.wiring = Wiring(
             chain_id=self.deployment.chain_id,
@@ -270,6 +275,8 @@ class World:
             facilitator_url=FACILITATOR_URL,
             market=self.conditions.market,
             prices=self.conditions.prices,
+            payouts_url=PAYOUTS_URL if "payouts" in self.services else "",
+            credits=self.conditions.credits,
         )
         self.chain = self.wiring.chain("world")
         self.miner = self._miner()
@@ -335,7 +342,7 @@ class World:
     async def _wire(self) -> None:
         self.buyer: Buyer = self.wiring.buyer()
         self._tasks = {"miner": asyncio.ensure_future(self.miner.run())}
-        for name in SERVICES:
+        for name in self.services:
             await self._launch(name)
 
     async def _launch(self, name: str) -> None:

@@ -8,16 +8,23 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode
 from eth_account import Account
+from hypothesis import given
+from hypothesis import strategies as st
+from rlp.exceptions import RLPException
 
+from tests.strategies import hexes
 from workbench.chain.guard import (
     AUTHORIZED,
     AUTHORIZED_TYPES,
     TRANSFER,
     PaymentSigner,
     authorization_nonce,
+    fields_of,
     key_of_keystore,
 )
 from workbench.chain.keys import key_of
+from workbench.chain.sender import _fields_of
+from workbench.chain.signer import KeySigner
 from workbench.core.errors import InvalidSetting, SigningRefused
 
 KEY = key_of("payer")
@@ -57,6 +64,22 @@ def test_what_was_announced_is_signed() -> None:
     signer().sign_transaction(fields(OWN, 0))
     signer(TOKEN).sign_transaction(fields(TOKEN, 0, transfer()))
     signer(TOKEN).sign_transaction(fields(TOKEN, 0, authorized()))
+
+
+@given(st.integers(0, 2**256 - 1), st.binary(max_size=200), st.integers(1, 2**63), hexes(20))
+def test_bytes_are_read_as_the_library_reads_them(
+    value: int, data: bytes, chain_id: int, to: str
+) -> None:
+    """Also zeros, which RLP writes as nothing; and nothing else than such bytes is read."""
+    raw, _ = KeySigner(KEY.secret).sign_transaction(fields(to, value, data, chain_id))
+    known = _fields_of(raw)
+    assert fields_of(raw) == {name: known[name] for name in ("chainId", "to", "value", "data")}
+
+
+@pytest.mark.parametrize("raw", ["0x", "0x02", "0x02c0", "0x01c0", "0xf800"])
+def test_other_bytes_are_refused(raw: str) -> None:
+    with pytest.raises((SigningRefused, ValueError, RLPException)):
+        fields_of(raw)
 
 
 @pytest.mark.parametrize(

@@ -509,6 +509,12 @@ def test_a_foreign_transaction_stops_the_signer(desk: Desk) -> None:
     assert "approved" == desk.user()["payouts"][0]["state"], "accepted, and waiting"
     kinds = [e["type"] for e in desk.get("/events").data()["events"]]
     assert 1 == kinds.count("SignerQuarantined")
+    lost, waiting = (desk.user()["payouts"][n]["id"] for n in (1, 0))
+    assert 409 == desk.post(f"/v1/payouts/{waiting}:refund", {"by": "bob"}).status
+    given = desk.post(f"/v1/payouts/{lost}:refund", {"by": "bob"}).data()
+    assert ("refunded", True) == (given["state"], "by bob" in given["reason"])
+    assert 99 == desk.user()["credits"]
+    assert 409 == desk.post(f"/v1/payouts/{lost}:refund", {"by": "bob"}).status
 
 
 def test_a_person_lets_the_signer_go_on(desk: Desk) -> None:

@@ -15,7 +15,13 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from sqlalchemy import exc, text
 
 from tests import postgres
-from workbench.core.errors import InsufficientCredits, LedgerRefused, StoreError, WorkbenchError
+from workbench.core.errors import (
+    InsufficientCredits,
+    LedgerRefused,
+    StoreBusy,
+    StoreError,
+    WorkbenchError,
+)
 from workbench.core.ledger import MAX_AMOUNT, Account, Kind, Transfer, check, resolved
 from workbench.core.payout import Payout, State
 from workbench.core.ports import Answered, Standing
@@ -331,6 +337,27 @@ def test_one_process_at_a_time_sends(url: str) -> None:
     first.close()
     assert second.lease()
     second.close()
+
+
+@pytest.mark.skipif(postgres.MISSING, reason=postgres.WHY)
+def test_a_server_that_was_away_is_found_again(server: postgres.Cluster) -> None:
+    """A unit that meets a dead connection says so, and may be asked again; the lease comes back."""
+    import psycopg
+
+    url = server.fresh()
+    store = LedgerStore(url)
+    begin(store)
+    assert store.lease()
+    for _ in range(16):  # More often than a pool of connections could lose one.
+        with psycopg.connect(url, autocommit=True) as other:
+            others = "pid <> pg_backend_pid() AND datname = current_database()"
+            other.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+        with pytest.raises(StoreBusy):
+            whole(store)
+        assert 1 == whole(store)[0]
+    assert not store.lease(), "found lost"
+    assert store.lease(), "and taken again"
+    store.close()
 
 
 # --- A second model ---

@@ -23,9 +23,9 @@ from workbench.chain.guard import (
     PaymentSigner,
     authorization_nonce,
     decoded,
+    fields_of,
 )
 from workbench.chain.rpc import NodeRevert, Rpc
-from workbench.chain.sender import _fields_of as fields_of
 from workbench.core.errors import (
     ContractNotFound,
     InvalidAddress,

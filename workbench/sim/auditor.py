@@ -13,7 +13,7 @@ from typing import Any
 from workbench.chain.abi import decode_log
 from workbench.chain.contracts import EvmChain
 from workbench.core import events as ev
-from workbench.core.audit import TOKENS, View, broken
+from workbench.core.audit import INVARIANTS, TOKENS, View, broken
 from workbench.core.prediction import Holding, Prediction
 from workbench.core.settlement import OPEN, Settlement, State, fold_into
 
@@ -33,6 +33,25 @@ class _Block:
     transfers: tuple[tuple[str, str, str, int], ...]
 
 
+class Findings:
+    """Each breach is told as a fact, once for each thing that is wrong. `broken`: how often."""
+
+    def __init__(self, tell: Callable[[str, str, str], None]) -> None:
+        self._tell = tell
+        self._known: set[tuple[str, str]] = set()
+        self.broken: dict[str, int] = {}
+
+    def add(self, found: dict[str, list[str]], subjects: Iterable[str]) -> None:
+        """`found`: what is wrong, by invariant; it is about the subject that it names, if any."""
+        for name, problems in found.items():
+            self.broken[name] = self.broken.get(name, 0) + len(problems)
+            for problem in problems:
+                if (name, problem) not in self._known and len(self._known) < MOST_TOLD:
+                    self._known.add((name, problem))
+                    subject = next((each for each in subjects if each in problem), "")
+                    self._tell(name, problem, subject)
+
+
 class Auditor:
     """`accounts`: whose balances are predicted. `knows(tx)`: whether a store has the transaction.
 
@@ -46,17 +65,15 @@ class Auditor:
         signers: Iterable[str],
         knows: Callable[[str], Awaitable[bool]],
         finality: int,
-        tell: Callable[[str, str, str], None],
+        findings: Findings,
     ) -> None:
         self._chain, self._rpc = chain, chain.rpc
         self._vault = chain.addresses.vault
         self._tokens = {name: getattr(chain.addresses, name) for name in TOKENS}
         self.accounts, self._signers = sorted({*accounts, self._vault}), frozenset(signers)
-        self._knows, self._finality, self._tell = knows, finality, tell
+        self._knows, self._finality, self._findings = knows, finality, findings
         self._blocks: list[_Block] = []
         self._start: dict[Holding, int] = {}
-        self._known: set[tuple[str, str]] = set()
-        self.broken: dict[str, int] = {}
         self.blocks_checked = 0
         self._forget()
 
@@ -204,14 +221,8 @@ class Auditor:
         self.check(replace(view, views=views, told=told, late=late))
 
     def check(self, view: View) -> None:
-        """Each breach is told as a fact, once for each thing that is wrong."""
-        for name, problems in broken(view).items():
-            self.broken[name] = self.broken.get(name, 0) + len(problems)
-            for problem in problems:
-                if (name, problem) not in self._known and len(self._known) < MOST_TOLD:
-                    self._known.add((name, problem))
-                    subject = next((each for each in self.settlements if each in problem), "")
-                    self._tell(name, problem, subject)
+        """Hold a view against every invariant."""
+        self._findings.add(broken(view, INVARIANTS), self.settlements)
 
 
 def chain_word(settlement: Settlement) -> str:
