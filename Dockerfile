@@ -1,6 +1,6 @@
 # The credits-payout service, and nothing else of the workbench. README: "In a container".
-#   docker build -t settlement-workbench .
-#   docker run --rm -p 8080:8080 --env-file .env -v $(pwd)/data:/app/data settlement-workbench
+#   docker build -t credits-payout .
+#   docker run --rm -p 8080:8080 --env-file .env -v $(pwd)/data:/app/data credits-payout
 # A digest can be given instead of the tag: --build-arg PYTHON=python@sha256:…
 ARG PYTHON=python:3.11-slim-bookworm
 

@@ -37,7 +37,7 @@ from workbench.core.errors import InvalidSetting
 from workbench.settings import BY_NAME, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-RUN = "docker run --rm -p 8080:8080 --env-file .env -v $(pwd)/data:/app/data settlement-workbench"
+RUN = "docker run --rm -p 8080:8080 --env-file .env -v $(pwd)/data:/app/data credits-payout"
 SHOWN = "shown this once"
 PATIENCE_S = 30.0
 
@@ -80,7 +80,7 @@ def test_nothing_is_sent_that_is_not_copied(tmp_path: Path) -> None:
     files = sent()
     assert plain == {path for path in files if not path.startswith("workbench/")}
     assert {"workbench/container.py", "workbench/store/migrations/env.py"} <= set(files)
-    planted = [".env", ".env.live", "data/api-key", "data/app.db", ".git/config", "runs/x",
+    planted = [".env", ".env.live", "data/api_key", "data/app.db", ".git/config", "runs/x",
                "workbench/.env", "workbench/store/.env.bak", "workbench/__pycache__/x.pyc",
                "tools/soak.py", ".workbench/world.json"]  # fmt: skip
     shutil.copy(ROOT / ".dockerignore", tmp_path)
@@ -135,7 +135,7 @@ def test_packages_are_installed_by_hash(stages: list[Stage]) -> None:
 def test_the_readme_has_the_seeds_run_lines() -> None:
     """As the seed wrote them, with our image's name."""
     readme = (ROOT / "README.md").read_text()
-    assert "docker build -t settlement-workbench ." in readme
+    assert "docker build -t credits-payout ." in readme
     assert RUN in readme
     assert RUN in (ROOT / "Dockerfile").read_text()
 
@@ -351,7 +351,7 @@ def test_the_first_start_makes_a_key_and_the_second_keeps_it(box: Box) -> None:
     """0600, shown once, needed by all but the probes; SIGTERM ends each life within seconds."""
     first = box.start()
     until(first.is_up)
-    path = box.folder / "data" / "api-key"
+    path = box.folder / "data" / "api_key"
     key = path.read_text().strip()
     assert 0o600 == path.stat().st_mode & 0o777
     assert len(key) >= 40
@@ -402,7 +402,7 @@ def test_root_is_left_and_what_was_roots_in_the_volume_is_given_away(box: Box) -
     assert 0 == life.end()[0]
     for path in (data, *data.glob("a*")):
         assert (container.UID, container.GID) == (path.stat().st_uid, path.stat().st_gid), path
-    assert 0o600 == (data / "api-key").stat().st_mode & 0o777
+    assert 0o600 == (data / "api_key").stat().st_mode & 0o777
     for path in (data / "below" / "roots", data / "link", box.folder / "outside"):
         assert 0 == path.lstat().st_uid, path
 
@@ -414,7 +414,7 @@ def test_without_a_payers_key_it_does_not_start(box: Box) -> None:
     assert "PAYOUT_PRIVATE_KEY is not set" in done.stderr
     assert "Traceback" not in done.stderr
     assert SHOWN not in done.stderr
-    assert not (box.folder / "data" / "api-key").exists()
+    assert not (box.folder / "data" / "api_key").exists()
     assert "WEB3_PROVIDER_URL is not set" in box.run("payouts", WEB3_PROVIDER_URL=" ").stderr
 
 
@@ -465,13 +465,13 @@ def settings(**given: str) -> Settings:
 def test_a_key_that_is_given_is_used_and_none_is_made(app: Path) -> None:
     found = container.surroundings(settings(PAYOUTS_API_KEY="k" * 20), makes_key=True)
     assert {"HOST": "0.0.0.0", "DATA_DIR": "data"} == found
-    assert not (app / "data" / "api-key").exists()
+    assert not (app / "data" / "api_key").exists()
     own = container.surroundings(settings(HOST="127.0.0.1", DATA_DIR="x"), makes_key=False)
     assert {} == own, "what somebody set stays"
 
 
 def test_a_key_file_that_others_could_read_is_closed(app: Path) -> None:
-    path = app / "data" / "api-key"
+    path = app / "data" / "api_key"
     path.write_text("k" * 30 + "\n")
     path.chmod(0o644)
     assert "k" * 30 == container.api_key()
@@ -481,7 +481,7 @@ def test_a_key_file_that_others_could_read_is_closed(app: Path) -> None:
 @pytest.mark.parametrize("text", ["", "\n", "short", "two words that are long enough", "\x00" * 20])
 def test_a_damaged_key_file_is_told_and_not_replaced(app: Path, text: str) -> None:
     """A new key would lock out everybody who has the old one."""
-    path = app / "data" / "api-key"
+    path = app / "data" / "api_key"
     path.write_text(text)
     with pytest.raises(InvalidSetting, match="holds no API key"):
         container.api_key()

@@ -167,11 +167,11 @@ def serve(folder: Path, image: Path, node: Anvil) -> None:
     assert "shown this once" in first, first
     second = live(stage, image, volume, variables)
     assert "shown this once" not in second, second
-    key = (volume / "api-key").read_text().strip()
+    key = (volume / "api_key").read_text().strip()
     assert key in first
     assert key not in second
     modes = {path.name: (path.stat().st_uid, oct(path.stat().st_mode)) for path in volume.iterdir()}
-    assert (UID, "0o100600") == modes["api-key"]
+    assert (UID, "0o100600") == modes["api_key"]
     assert {UID} == {uid for uid, _ in modes.values()}
     say(f"  the volume: {modes}")
 

@@ -23,7 +23,7 @@ UID = GID = 10001
 """Who serves. The Dockerfile makes this user; the numbers count, not its name."""
 DATA = Path("data")
 """In the image's working folder: the seed's /app/data."""
-KEY_FILE = DATA / "api-key"
+KEY_FILE = DATA / "api_key"
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  Its network is the container's; an API key is required.
 HEALTHY_WITHIN_S = 4.0
 
