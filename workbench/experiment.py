@@ -17,8 +17,8 @@ from workbench.chain.signer import KeySigner
 from workbench.core import events as ev
 from workbench.core.errors import RpcUnreachable, WorkbenchError
 from workbench.core.finality import Policy
-from workbench.core.ports import Addresses
-from workbench.core.settlement import OPEN, Settlement, merge
+from workbench.core.ports import Addresses, Request
+from workbench.core.settlement import OPEN
 from workbench.run import Run
 from workbench.scenario import Arbitrageur as ArbitrageurRules
 from workbench.scenario import Scenario
@@ -53,7 +53,9 @@ PER_BLOCK = 200
 STEP_S = 10
 """Virtual seconds between two looks at the time, and at Ctrl-C."""
 SPARE_BLOCKS = 8
-"""After the last end: until its confirmations are there and every journal has been gathered."""
+"""After the last end, until its confirmations are there; and then until they are gathered."""
+GATHERED = ("seller", "facilitator")
+"""The services about settlements, whose facts the tracker gathers."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Experiment:
         market = scenario.market
         self._path = EurUsd(market.path, market.step_s, self._dice.stream("market"))
         self._rate = MarketRate(self._path)
-        self.failure: WorkbenchError | None = None
+        self.failure: Exception | None = None
         self.bookkeeper: Bookkeeper | None = None
         self._agents: list[asyncio.Task[None]] = []
         self._market: list[asyncio.Task[None]] = []
@@ -107,10 +109,11 @@ class Experiment:
             finished = False
             try:
                 self._do(self._begin())
-                finished = self._play()
+                self._play()
+                finished = True
             except KeyboardInterrupt:
                 pass
-            except WorkbenchError as why:
+            except Exception as why:  # noqa: BLE001 - what it was is told; what was run, too
                 self.failure = why if node.alive else _died(why)
             self._do(self._send_home())
             return self._gather(finished)
@@ -303,7 +306,8 @@ class Experiment:
         signers = [key_of(role).address.lower() for role in roles]
         accounts = [signers[0], *(agent.buyer.address for agent in agents)]
         finality = self.scenario.chain.finality_blocks
-        return Auditor(world.chain, accounts, signers, self._knows, finality, findings)
+        pool = world.deployment["PoolManager"]
+        return Auditor(world.chain, pool, accounts, signers, self._knows, finality, findings)
 
     async def _knows(self, tx: str) -> bool:
         for name in self.world.services:
@@ -332,11 +336,8 @@ class Experiment:
     def _by_us(self) -> dict[str, Any]:
         return {"subject": "", "at_ms": self.world.clock.now_ms(), "source": "simulator"}
 
-    def _play(self) -> bool:
-        """The safety phase with its faults, then quiet until everything has ended.
-
-        False where something has not, within the bound.
-        """
+    def _play(self) -> None:
+        """The safety phase with its faults, then quiet until everything has ended, or should."""
         world, scenario = self.world, self.scenario
         start = world.now
         while world.now - start < scenario.duration_s:
@@ -348,19 +349,22 @@ class Experiment:
             self._do(world.pass_time(STEP_S))
             self._report(world.now - start)
         self._do(self._finish(ended))
-        return True
 
     def _report(self, now_s: int) -> None:
         settlements = self.auditor.settlements
-        ended = len(settlements) - self.auditor.open
+        ended = len(settlements) - len(self.auditor.open)
         self._progress(Progress(now_s, self.scenario.duration_s, len(settlements), ended))
 
     async def _all_ended(self) -> bool:
-        services = (self.world.seller, self.world.facilitator)
-        open_ = any(each.state in OPEN for s in services for each in s.book.open())
         paying = self.bookkeeper is not None and bool(self.bookkeeper.open)
-        still = open_ or paying or bool(self.auditor.open)
+        still = self._open() or paying
         return not still and all(agent.done() for agent in self._agents)
+
+    def _open(self) -> list[str]:
+        """Settlements without an end, on the chain or in the eyes of a service."""
+        books = [self.world.seller.book, self.world.facilitator.book]
+        theirs = [each.id for book in books for each in book.open() if each.state in OPEN]
+        return list(dict.fromkeys([*self.auditor.open, *theirs]))
 
     # --- After ---
 
@@ -371,16 +375,37 @@ class Experiment:
                 self._tell_broken("agents", str(result), "")
             elif isinstance(result, Exception):
                 raise result
+        late = [] if ended else self._open()
         await self.world.pass_time((chain.finality_blocks + SPARE_BLOCKS) * self._block_s)
-        services = (self.world.seller, self.world.facilitator, self.world.tracker)
-        views = {
-            s.name: {k: chain_word(v) for k, v in s.book.settlements.items()} for s in services
-        }
-        told = _words(merge(await self.world._facts()))
-        await self.auditor.whole(views, told, over=not ended)
+        own = [f for name in GATHERED for f in await self.world.journal(name) if f.source == name]
+        await self.world.pass_time(SPARE_BLOCKS * self._block_s)
+        journal = await self.world.journal("tracker")
+        known = {ev.to_json(fact) for fact in journal}
+        lost = [f"{f.type} of {f.subject}" for f in own if ev.to_json(f) not in known]
+        await self.auditor.whole(
+            journal,
+            views={name: await self._shown(name) for name in (*GATHERED, "tracker")},
+            late=tuple(late),
+            untold=tuple(lost),
+        )
         if self.bookkeeper is not None:
             await self.bookkeeper.whole(over=not ended)
         await self._tell_balances()
+
+    async def _shown(self, name: str) -> dict[str, str]:
+        """What a service tells anybody who asks it about the settlements of this run."""
+        shown = {}
+        for identity in self.auditor.settlements:
+            request = Request("GET", f"http://{name}/settlement/{identity}")
+            answer = (await self.world.http.send(request)).data()
+            word = str(answer.get("state", answer.get("error")))
+            # The contract has no word of its own for a deadline that has passed.
+            shown[identity] = self._folded(name, identity) if word == "expired" else word
+        return shown
+
+    def _folded(self, name: str, identity: str) -> str:
+        settlement = getattr(self.world, name).book.get(identity)
+        return chain_word(settlement) if settlement else "unknown"
 
     async def _send_home(self) -> list[Any]:
         """Nobody buys any more, and the market stands; what became of each, cancelled ones too."""
@@ -393,7 +418,8 @@ class Experiment:
         world = self.world
         head = await world.chain.head()
         block = ev.BlockRef(head.number, head.hash, "", -1)
-        accounts = {**{each: each for each in self.auditor.accounts}, **_names(world)}
+        names = _names(world)
+        accounts = {each: each for each in self.auditor.accounts if each != names["pool"]} | names
         for account, address in accounts.items():
             for symbol, token in TOKEN_NAMES.items():
                 units = await world.chain.balance(getattr(world.chain.addresses, token), address)
@@ -412,19 +438,16 @@ class Experiment:
         )
 
 
-def _died(why: WorkbenchError) -> RpcUnreachable:
+def _died(why: Exception) -> RpcUnreachable:
     return RpcUnreachable(
-        f"the node of this run (anvil) has ended in mid-run: {why.message}",
+        f"the node of this run (anvil) has ended in mid-run: {why}",
         hint="What was run until then is kept; play the scenario again.",
     )
 
 
-def _words(settlements: dict[str, Settlement]) -> dict[str, str]:
-    return {identity: chain_word(each) for identity, each in settlements.items()}
-
-
 def _names(world: World) -> dict[str, str]:
-    return {"seller": world.accounts["seller"], "vault": world.accounts["vault"]}
+    named = {name: world.accounts[name] for name in ("seller", "vault")}
+    return {**named, "pool": world.deployment["PoolManager"].lower()}
 
 
 def plan_of(scenario: Scenario) -> DeploymentPlan:

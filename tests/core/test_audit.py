@@ -135,6 +135,27 @@ def unstored(view: View) -> None:
     object.__setattr__(view, "unknown", ("0xabc",))
 
 
+def minted(view: View) -> None:
+    view.supply["usdc"] = (5, 6)
+
+
+def ended_again(view: View) -> None:
+    object.__setattr__(view, "torn", (f"{ID}: executed cannot follow executed",))
+
+
+def hardly_confirmed(view: View) -> None:
+    object.__setattr__(view, "finality", 3)
+    view.confirmed[ID] = 2
+
+
+def never_confirmed(view: View) -> None:
+    view.confirmed[ID] = None
+
+
+def untold(view: View) -> None:
+    object.__setattr__(view, "untold", ("FinalityReached of 0x01",))
+
+
 BREACHES: list[tuple[Callable[[View], None], Invariant, str]] = [
     (vault_short, audit.vault_holds_what_it_owes, "109999999 usdc and owes 110000000"),
     (vault_long, audit.vault_holds_what_it_owes, f"{2 * ASSET + 1} asset and owes {2 * ASSET}"),
@@ -148,6 +169,11 @@ BREACHES: list[tuple[Callable[[View], None], Invariant, str]] = [
     (too_early, audit.paid_after_finality, "2 blocks after its swap, ordered were 3"),
     (another_view, audit.services_agree_with_the_contract, "shows 0x01 as funded"),
     (no_fact, audit.no_state_without_its_fact, "0x02 is executed, its facts lead to nothing"),
+    (minted, audit.nothing_comes_from_nowhere, "there are 6 usdc, and 5 at the beginning"),
+    (ended_again, audit.settlements_follow_their_table, "executed cannot follow executed"),
+    (hardly_confirmed, audit.confirmed_before_execution, "after 2 confirmations, ordered were 3"),
+    (never_confirmed, audit.confirmed_before_execution, "after no confirmations, ordered were 0"),
+    (untold, audit.no_fact_is_lost, "the journal has not FinalityReached of 0x01"),
     (unstored, audit.nothing_sent_that_was_not_stored, "0xabc was mined"),
 ]
 

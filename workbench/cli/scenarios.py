@@ -180,4 +180,5 @@ def _show_run(played: Any) -> None:
         click.echo("  every invariant held, in every block.")
     if played.notebook:
         click.echo(f"  notebook: {played.notebook}")
-    click.echo(f"  again: workbench replay {played.run_dir}")
+    if run.finished:
+        click.echo(f"  again: workbench replay {played.run_dir}")

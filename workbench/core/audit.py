@@ -33,8 +33,11 @@ class View:
     account and token. `ends`: terminal events of each settlement. `waited`: blocks between its
     swap and its execution; `finality`: how many it should be. `words`: the contract's own word for
     its state; `views`: what each service says, by service. `told`: the states that the journal has
-    facts for. `late`: settlements that are open although their time is over. `unknown`:
-    transactions of our signers that no store knows.
+    facts for. `late`: whatever is open although its time is over. `unknown`: transactions of our
+    signers that no store knows. `torn`: what the vault told that cannot follow what it told before.
+    `supply`: of each token, how much there was at the beginning, and is now. `confirmed`: the
+    confirmations that the journal counted before each execution. `untold`: facts of services that
+    the journal has not.
     """
 
     settlements: tuple[Settlement, ...]
@@ -51,6 +54,10 @@ class View:
     told: dict[str, str] | None = None
     late: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    torn: tuple[str, ...] = ()
+    supply: dict[str, tuple[int, int]] = field(default_factory=dict)
+    confirmed: dict[str, int | None] = field(default_factory=dict)
+    untold: tuple[str, ...] = ()
 
 
 Seen = TypeVar("Seen", View, "PaidOut")
@@ -103,6 +110,20 @@ def helpers_hold_nothing(view: View) -> list[str]:
     ]
 
 
+def nothing_comes_from_nowhere(view: View) -> list[str]:
+    """Of each token there is as much as at the beginning: nobody mints, nobody burns."""
+    return [
+        f"there are {now} {token}, and {before} at the beginning"
+        for token, (before, now) in view.supply.items()
+        if now != before
+    ]
+
+
+def settlements_follow_their_table(view: View) -> list[str]:
+    """The vault tells nothing that the table of transitions has no place for."""
+    return list(view.torn)
+
+
 def nobody_over_budget(view: View) -> list[str]:
     """No settlement spends more EURC than its buyer signed for."""
     return [
@@ -140,6 +161,15 @@ def paid_after_finality(view: View) -> list[str]:
     ]
 
 
+def confirmed_before_execution(view: View) -> list[str]:
+    """Whoever executes has counted the ordered confirmations, on the block that has the swap."""
+    return [
+        f"{each} was executed after {count or 'no'} confirmations, ordered were {view.finality}"
+        for each, count in view.confirmed.items()
+        if count is None or count < view.finality
+    ]
+
+
 def services_agree_with_the_contract(view: View) -> list[str]:
     """What a service shows is what the contract says."""
     return [
@@ -161,6 +191,11 @@ def no_state_without_its_fact(view: View) -> list[str]:
     ]
 
 
+def no_fact_is_lost(view: View) -> list[str]:
+    """The journal has every fact that a service is the source of."""
+    return [f"the journal has not {fact}" for fact in view.untold]
+
+
 def nothing_sent_that_was_not_stored(view: View) -> list[str]:
     """Every mined transaction of our signers stands in its service's store."""
     return [f"{tx} was mined, and no store knows it" for tx in view.unknown]
@@ -170,13 +205,17 @@ INVARIANTS: tuple[Invariant, ...] = (
     vault_holds_what_it_owes,
     escrow_equals_debt,
     helpers_hold_nothing,
+    nothing_comes_from_nowhere,
+    settlements_follow_their_table,
     nobody_over_budget,
     balances_as_predicted,
     one_end_at_most,
     an_end_in_time,
     paid_after_finality,
+    confirmed_before_execution,
     services_agree_with_the_contract,
     no_state_without_its_fact,
+    no_fact_is_lost,
     nothing_sent_that_was_not_stored,
 )
 
