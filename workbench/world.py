@@ -33,6 +33,7 @@ from workbench.sim.dice import Dice
 from workbench.sim.faults import Crashed, Faults
 from workbench.sim.http import InProcessHttp, ShakyHttp
 from workbench.sim.loop import SkewedClock, VirtualClock, VirtualLoop
+from workbench.sim.memory import seldom_searched
 from workbench.sim.miner import Miner
 from workbench.sim.rpc import LINE_SITES, Mempool, ShakyRpc
 from workbench.teller import Teller
@@ -455,7 +456,8 @@ class World:
         def whole() -> T:
             # Between calls anybody may have spoken to the node, by `web3` say.
             self.rpc.forget()
-            return self.loop.run_until_complete(work)
+            with seldom_searched():
+                return self.loop.run_until_complete(work)
 
         return self._on_thread(whole)
 

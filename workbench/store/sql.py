@@ -81,6 +81,8 @@ class SqlUnit:
     def _do(self, make: Callable[..., Any], *shape: Any, **values: Any) -> Any:
         """The driver's cursor after the statement that `make(dialect, *shape)` stands for."""
         text, constant, order = _compiled(make, self._store.dialect, *shape)
+        if not self._store.begun and not text.startswith("SELECT"):
+            self._store.begin()
         known = {**constant, **values} if constant else values
         bound = known if order is None else [known[name] for name in order]
         return self._store.cursor.execute(text, bound)
@@ -90,6 +92,8 @@ class SqlUnit:
     ) -> Any:
         """`_do` for each row, whose values `names` names, in one go of the driver's."""
         text, _, order = _compiled(make, self._store.dialect)
+        if not self._store.begun:
+            self._store.begin()
         bound: Sequence[Any] = rows
         if order is None:
             bound = [dict(zip(names, row, strict=True)) for row in rows]
@@ -527,7 +531,7 @@ class SqlStore:
         self.url = make_url(url).render_as_string()  # Without a password: errors name it.
         self.before_commit: Callable[[], None] = lambda: None
         self.after_commit: Callable[[], None] = lambda: None
-        self._busy = False
+        self._busy = self.begun = False
         self._commits = 0
         # Claims never change. What else is remembered holds while nobody else can write.
         self.claims: dict[str, Authorization] = {}
@@ -556,6 +560,13 @@ class SqlStore:
                 f"two units of work overlap on {self.url}.",
                 hint="Inside a unit, await nothing but the unit.",
             )
+        if not self._alone:
+            self.begin()
+            self.orphaned.clear()
+        self._busy = True
+
+    def begin(self) -> None:
+        """At once where others may write; else before the first change: reading needs none."""
         try:
             if self.dialect != "sqlite" and self.connection.driver_connection.closed:
                 self.connection.invalidate()  # The server was restarted, say.
@@ -563,9 +574,7 @@ class SqlStore:
             self.cursor.execute(BEGIN[self.dialect])
         except self.errors as why:
             raise self._refusal(why) from why
-        self._busy = True
-        if not self._alone:
-            self.orphaned.clear()
+        self.begun = True
 
     def _end(self, unit: SqlUnit, error: BaseException | None) -> None:
         committed = False
@@ -573,7 +582,8 @@ class SqlStore:
             if error is None:
                 if unit.changed:
                     self.before_commit()
-                self.cursor.execute("COMMIT")
+                if self.begun:
+                    self.cursor.execute("COMMIT")
                 committed = True
         except self.errors as why:
             raise self._refusal(why) from why
@@ -581,8 +591,9 @@ class SqlStore:
             if not committed:
                 self.orphaned.clear()
                 with suppress(*self.errors):
-                    self.cursor.execute("ROLLBACK")
-            self._busy = False
+                    if self.begun:
+                        self.cursor.execute("ROLLBACK")
+            self._busy = self.begun = False
         if isinstance(error, self.errors):
             raise self._refusal(error) from error
         if committed and unit.changed:
