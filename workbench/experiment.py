@@ -444,8 +444,9 @@ class Experiment:
 
 
 def _died(why: Exception) -> RpcUnreachable:
+    said = getattr(why, "message", str(why))  # Without its hint: to start a chain is none here.
     return RpcUnreachable(
-        f"the node of this run (anvil) has ended in mid-run: {why}",
+        f"the node of this run (anvil) has ended in mid-run: {said}",
         hint="What was run until then is kept; play the scenario again.",
     )
 
