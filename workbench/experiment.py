@@ -29,7 +29,7 @@ from workbench.sim.arbitrage import Arbitrageur
 from workbench.sim.auditor import Auditor, Findings, chain_word
 from workbench.sim.bookkeeper import Bookkeeper, Purse
 from workbench.sim.dice import Dice
-from workbench.sim.hand import Hand
+from workbench.sim.hand import ANY_FEE_WEI, Hand
 from workbench.sim.market import EurUsd, MarketRate
 from workbench.sim.plants import PAY_BEFORE_FINAL, Leak, Stranger, plant
 from workbench.sim.pool import Provider
@@ -143,7 +143,7 @@ class Experiment:
         world, scenario = self.world, self.scenario
         chain = scenario.chain
         await world.rpc.call("evm_setBlockGasLimit", hex(chain.block_gas_limit))
-        self._deployer = Hand(world.rpc, key_of("deployer").secret, world.deployment.chain_id)
+        self._deployer = self._rich_hand("deployer")
         came = [
             visit
             for n, group in enumerate(scenario.buyers)
@@ -177,11 +177,16 @@ class Experiment:
         acting = [*(agent.run() for agent in agents), *(user.run() for user in users)]
         self._agents = [asyncio.ensure_future(each) for each in acting]
 
+    def _rich_hand(self, role: str) -> Hand:
+        """One whom no base fee stops: it acts inside the miner, which must not end."""
+        world = self.world
+        return Hand(world.rpc, key_of(role).secret, world.deployment.chain_id, ANY_FEE_WEI)
+
     async def _add_arbitrageur(self, rules: ArbitrageurRules) -> None:
         """With money for both directions; from now on it looks at the pool before blocks."""
         world = self.world
         at, balancer = world.chain.addresses, world.deployment["PoolBalancer"]
-        hand = Hand(world.rpc, key_of("balancer").secret, world.deployment.chain_id)
+        hand = self._rich_hand("balancer")
         mint = encode_call("MockEURC", "mint", hand.address, DEEP_POCKETS)
         approve = encode_call("MockEURC", "approve", balancer, MAX_UINT256)
         minted = [await self._deployer.send(token, mint) for token in (at.eurc, at.usdc)]
@@ -439,8 +444,9 @@ class Experiment:
 
 
 def _died(why: Exception) -> RpcUnreachable:
+    said = getattr(why, "message", str(why))  # Without its hint: to start a chain is none here.
     return RpcUnreachable(
-        f"the node of this run (anvil) has ended in mid-run: {why}",
+        f"the node of this run (anvil) has ended in mid-run: {said}",
         hint="What was run until then is kept; play the scenario again.",
     )
 

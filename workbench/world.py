@@ -297,7 +297,9 @@ class World:
     async def _skew_clocks(self) -> None:
         for name, clock in self._clocks.items():
             off = self.faults.strike("clock.skew", name)
-            clock.skew_s = 0 if self.faults.quiet else clock.skew_s if off is None else off
+            clock.skew_s = (
+                0 if self.faults.over("clock.skew") else clock.skew_s if off is None else off
+            )
 
     def _rpc(self, name: str) -> Rpc:
         """The node itself, or a service's own shaky line to it."""

@@ -162,6 +162,20 @@ def test_under_other_conditions_everybody_gets_what_is_theirs(name: str) -> None
     assert run.outcomes.get("executed", 0) >= 4, run.outcomes
 
 
+def test_no_fee_ends_the_world() -> None:
+    """Gas at its dearest: liquidity is pulled and returned, and blocks go on."""
+    dear = {
+        "chain.base_fee": "100 gwei",
+        "faults.fee.spike": {"chance": "50 %", "range": "900 x to 1000 x"},
+        "faults.pool.drained": "20 %",
+        "market.arbitrageur": {"every": "1 s", "edge": "1 bps"},
+    }
+    run = play(small(**dear))
+    assert_sound(run)
+    fired = {fact.site for fact in run.events if isinstance(fact, ev.FaultInjected)}
+    assert fired == {"fee.spike", "pool.drained"}
+
+
 def test_a_branch_leaves_no_trace(world: World) -> None:
     """Whatever is tried out inside: afterwards the world goes on as if it had not been."""
     world.buy("3")

@@ -1,7 +1,8 @@
 """Looks at the chain itself after every block, and holds it against all invariants.
 
-It reads through a line of its own, without faults, and shares nothing with the services: it folds
-the logs itself, and predicts balances with a second model.
+It reads without faults, and of the services it shares the decoder, the table, and the memory of
+the line to the node; at the end, it asks the node itself once more. It folds the logs on its own,
+and predicts balances with a second model.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from workbench.chain.abi import decode_log
 from workbench.chain.contracts import EvmChain
+from workbench.chain.rpc import DirectRpc
 from workbench.core import events as ev
 from workbench.core.audit import INVARIANTS, TOKENS, View, broken
 from workbench.core.errors import IllegalTransition
@@ -230,12 +232,16 @@ class Auditor:
 
         `found`: what else a View may have, as `views` of the services and what is `late`.
         """
+        shared, line = self._chain, DirectRpc(self._rpc.url)
+        self._chain = EvmChain(line, shared.domain.chain_id, shared.addresses)
         everyone = {(account, name) for account in self.accounts for name in TOKENS}
         view = await self._view(list(self.settlements), everyone)
         unknown = [tx for block in self._blocks for tx in await self._unknown(block)]
         told = {identity: chain_word(each) for identity, each in merge(journal).items()}
         confirmed = self._confirmed(journal)
         self.check(replace(view, unknown=tuple(unknown), told=told, confirmed=confirmed, **found))
+        self._chain = shared
+        await line.close()
 
     def _confirmed(self, journal: Iterable[ev.Event]) -> dict[str, int | None]:
         """Confirmations that were counted, by those who had to, on the swap that was executed."""
