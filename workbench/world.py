@@ -33,8 +33,9 @@ from workbench.sim.dice import Dice
 from workbench.sim.faults import Crashed, Faults
 from workbench.sim.http import InProcessHttp, ShakyHttp
 from workbench.sim.loop import SkewedClock, VirtualClock, VirtualLoop
+from workbench.sim.memory import seldom_searched
 from workbench.sim.miner import Miner
-from workbench.sim.rpc import Mempool, ShakyRpc
+from workbench.sim.rpc import LINE_SITES, Mempool, ShakyRpc
 from workbench.teller import Teller
 from workbench.wiring import (
     Credits,
@@ -303,15 +304,7 @@ class World:
     def _rpc(self, name: str) -> Rpc:
         """The node itself, or a service's own shaky line to it."""
         latency_ms = self.conditions.chain.rpc_latency_ms
-        sites = (
-            "rpc.error",
-            "rpc.delayed",
-            "rpc.stale",
-            "tx.dropped",
-            "tx.delayed",
-            "tx.reordered",
-        )
-        shaky = latency_ms or self.faults.may(*sites, f"crash.{name}")
+        shaky = latency_ms or self.faults.may(*LINE_SITES, f"crash.{name}")
         if name == "world" or not shaky:
             return self.rpc
         line = ShakyRpc(
@@ -465,7 +458,8 @@ class World:
         def whole() -> T:
             # Between calls anybody may have spoken to the node, by `web3` say.
             self.rpc.forget()
-            return self.loop.run_until_complete(work)
+            with seldom_searched():
+                return self.loop.run_until_complete(work)
 
         return self._on_thread(whole)
 

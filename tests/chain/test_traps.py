@@ -5,6 +5,7 @@ A test here that fails after an update of anvil may be good news: then the trap 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import urllib.request
 from collections.abc import Iterator
@@ -169,6 +170,24 @@ def test_a_world_forgets_what_was_pending_when_it_goes_back(world: World) -> Non
 
 
 # --- A memory that is never out of date -----------------------------------------------------------
+
+
+def test_calls_tried_together_are_as_if_tried_alone(node: Anvil) -> None:
+    """In the newest block, as `eth_call` has it; one that cannot be tried spoils no other."""
+    rpc, plain = CachedRpc(node.url), DirectRpc(node.url)
+    where = "0x" + "c0" * 20
+    # Returns number and timestamp; given any data, it reverts with the number.
+    code = "0x4360005242602052" + "3615601257" + "60206000fd" + "5b60406000f3"
+    node.call("anvil_setCode", where, code)
+    node.call("evm_mine", {"timestamp": 2_000_000_000})
+    fine, refused = {"to": where}, {"to": where, "data": "0x01"}
+    broke = {"from": "0x" + "d0" * 20, "to": where, "maxFeePerGas": hex(GWEI)}
+    for some in ([fine], [fine, refused, fine], [fine, broke, refused], [fine] * 150):
+        one_by_one = asyncio.run(plain.try_all(some))
+        together = asyncio.run(rpc.try_all(some))
+        assert [type(each) for each in one_by_one] == [type(each) for each in together]
+        assert one_by_one[0] == together[0]
+    assert one_by_one[0] == "0x" + f"{1:064x}{2_000_000_000:064x}"
 
 
 def test_equal_questions_are_asked_once_a_block(node: Anvil) -> None:

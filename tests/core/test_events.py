@@ -72,6 +72,19 @@ def test_every_field_counts_for_the_id(fact: ev.Event, later_ms: int) -> None:
     assert ev.fact_id(fact) != ev.fact_id(later)
 
 
+@given(facts)
+def test_a_line_is_written_once_and_belongs_to_one_fact(fact: ev.Event) -> None:
+    """Read again it is the same line; a changed copy has one of its own."""
+    line = ev.to_json(fact)
+    assert ev.to_json(fact) is line
+    again = ev.from_line(line)
+    assert again == fact
+    assert ev.to_json(again) is line
+    assert ev.fact_id(again) == ev.fact_id(fact) != ev.fact_id(fact, 1)
+    later = replace(fact, at_ms=fact.at_ms + 1)
+    assert ev.from_json(ev.to_json(later)) == later
+
+
 def good() -> dict[str, Any]:
     """A fact as a dictionary, to be spoilt."""
     fact = next(f for f in reorged() if isinstance(f, ev.SettlementSwapped))

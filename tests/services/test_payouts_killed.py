@@ -92,6 +92,10 @@ class Process:
     def is_dead(self) -> bool:
         return self.running is None or self.running.poll() is not None
 
+    def told(self) -> str:
+        """How it is, for whoever reads a failure."""
+        return json.dumps([self.ask("/readyz"), self.ask("/v1/payouts")])
+
     def end(self) -> None:
         if self.running is not None:
             self.running.kill()
@@ -149,7 +153,7 @@ def test_killed_at_each_persisted_step(
             limit = time.monotonic() + PATIENCE_S
             process.ask("/earn", {"user_id": "u", "credits": 1_000, "idempotency_key": "e"})
             while not process.is_dead() and not is_over(process, step):
-                assert time.monotonic() < limit, process.ask("/readyz")
+                assert time.monotonic() < limit, process.told()
             deaths += process.is_dead()
             process.end()
         process.start()
@@ -157,7 +161,7 @@ def test_killed_at_each_persisted_step(
         process.ask("/earn", {"user_id": "u", "credits": 1_000, "idempotency_key": "e"})
         for number in range(1, STEPS + 1):
             while not is_over(process, number):
-                assert time.monotonic() < limit, process.ask("/readyz")
+                assert time.monotonic() < limit, process.told()
     finally:
         process.end()
     assert deaths >= STEPS - 2, "it died at the steps, and not beside them"

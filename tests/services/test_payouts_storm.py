@@ -276,7 +276,7 @@ class SendsFirst(SlotSender):
     def __init__(self, *ports: Any, **named: Any) -> None:
         super().__init__(*ports, **{**named, "nonces": CountOn()})
 
-    async def _take_slot(self, unit: Any, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
+    async def _signed(self, unit: Any, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
         raw, tx = self._signer.sign_transaction({**fields, "nonce": nonce})
         try:
             await self._rpc.call("eth_sendRawTransaction", raw)
@@ -288,10 +288,13 @@ class SendsFirst(SlotSender):
         )  # fmt: skip
         if act.within is not None:
             await act.within(unit, slot)
-        await unit.put_slot(slot)
-        fact = {**self._fact(act.subject, act.call.act), "tx": tx}
-        await unit.record(TransactionSigned(**fact, signer=self.address, nonce=nonce))
         return slot
+
+    async def _take(self, unit: Any, fresh: Sequence[Slot]) -> None:
+        for slot in fresh:
+            await unit.put_slot(slot)
+            own = {"signer": slot.signer, "nonce": slot.nonce}
+            await unit.record(self._about(slot, TransactionSigned, **own))
 
     async def _choose(self, unit: Any, on_chain: int) -> int | None:
         """And the node is asked for the nonce, its pool included."""

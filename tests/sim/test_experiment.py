@@ -15,7 +15,7 @@ from workbench.chain.toolchain import project_root
 from workbench.core import events as ev
 from workbench.experiment import Experiment
 from workbench.run import Run
-from workbench.scenario import FAULT_SITES, PLANTS, Scenario, load, override
+from workbench.scenario import FAULT_SITES, PAYOUT_PLANTS, PLANTS, Scenario, load, override
 
 PLAY = """
 import sys
@@ -42,12 +42,12 @@ def assert_sound(run: Run) -> None:
     assert {"executed", "refunded", "rejected"} >= set(run.outcomes), "something has no end"
 
 
-def elsewhere(folder: Path, **environment: str) -> str:
-    """The trace of the same scenario in another process, folder, time zone, and hash seed."""
+def elsewhere(folder: Path, program: str = PLAY, **environment: str) -> str:
+    """The trace that a program prints in another process, folder, time zone, and hash seed."""
     root = str(project_root())
     place = {"PYTHONPATH": root, "WORKBENCH_ROOT": root, **environment}
     done = subprocess.run(
-        [sys.executable, "-c", PLAY],
+        [sys.executable, "-c", program],
         cwd=folder,
         env=os.environ | place,
         capture_output=True,
@@ -97,14 +97,15 @@ BROKEN = {
 """Which invariant must say so when a rule is broken."""
 
 
-@pytest.mark.parametrize("plant", PLANTS)
+@pytest.mark.parametrize("plant", BROKEN)
 def test_a_planted_breach_is_found(plant: str) -> None:
     run = play(small(plant=plant))
     assert BROKEN[plant] in run.invariants_broken
 
 
 def test_there_is_an_invariant_for_every_plant() -> None:
-    assert set(PLANTS) == set(BROKEN)
+    """Those of payouts are in `test_payouts`."""
+    assert set(PLANTS) == {*BROKEN, *PAYOUT_PLANTS}
 
 
 FREQUENT = {"crash": "3 %", "chain": "10 %", "fee": "10 %", "pool": "5 %", "tx": "20 %"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from sqlalchemy import exc, text
 
 from tests import postgres
+from workbench.core import events as ev
 from workbench.core.errors import (
     InsufficientCredits,
     LedgerRefused,
@@ -133,6 +134,22 @@ def test_the_top_is_refused_and_not_wrapped(store: LedgerStore) -> None:
     with pytest.raises((LedgerRefused, StoreError)):
         within(store, lambda unit: unit.transfer(line("one", "issuance", "user", 1)))
     assert 1 == whole(store)[0]
+
+
+def test_facts_are_recorded_in_one_go(store: LedgerStore) -> None:
+    """The drivers differ in what they return for many rows at once; the journal does not."""
+    told = [
+        ev.CreditsEarned(subject=f"0x{n:02x}", at_ms=n, source="payouts", user_id="u", credits=n)
+        for n in range(5)
+    ]
+
+    async def work(unit: LedgerUnit) -> Sequence[tuple[int, ev.Event]]:
+        await unit.record_all(told)
+        await unit.record_all([*told, told[0]])
+        assert not await unit.record(told[0])
+        return await unit.facts()
+
+    assert told == [fact for _, fact in within(store, work)]
 
 
 # --- What the database refuses, whoever asks ---

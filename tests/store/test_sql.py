@@ -319,6 +319,64 @@ def test_a_slot_comes_back_whole_and_is_replaced_whole(first: Slot, data: st.Dat
     store.close()
 
 
+@examples(20)
+@given(slots, slots, st.booleans())
+def test_a_slot_moves_only_from_where_it_is(first: Slot, other: Slot, bumped: bool) -> None:
+    """Whoever saw another state, block or number of attempts is told so, and changes nothing."""
+    store = SqlStore()
+    within(store, lambda unit: unit.take_slots([first]))
+    key = {"nonce": first.nonce, "subject": first.subject, "act": first.act}
+    after = replace(other, **key, attempt=first.attempt, attempts=first.attempts)
+    if bumped:
+        after = replace(after, attempts=(*first.attempts, Attempt("0xnew", "0x")))
+    more = replace(first, attempts=(*first.attempts, Attempt("0xmore", "0x")))
+    wrong = [more, replace(first, sent_ms=first.sent_ms + 1), replace(first, ok=not first.ok)]
+    wrong += [replace(first, block=None if first.block else BlockRef(1, "0xa", "0xb", -1))]
+    for before in wrong:
+        same = replace(after, attempts=before.attempts)
+        assert not within(store, lambda unit, b=before, a=same: unit.move_slot(b, a))  # type: ignore[misc]
+    own = (first.subject, first.act, first.attempt)
+    assert first == within(store, lambda unit: unit.slot(CHAIN, ME, own))
+    assert within(store, lambda unit: unit.move_slot(first, after))
+    assert after == within(store, lambda unit: unit.slot(CHAIN, ME, own))
+    if after != first:
+        assert not within(store, lambda unit: unit.move_slot(first, after))
+    store.close()
+
+
+def test_a_slot_is_taken_once(store: SqlStore) -> None:
+    """All or none: a nonce or a key that is taken leaves those beside it untaken, too."""
+    free = replace(SLOT, nonce=1, subject="0x02", attempts=(Attempt("0xt1", "0x"),))
+    within(store, lambda unit: unit.take_slots([SLOT]))
+    other = replace(SLOT, attempts=(Attempt("0xt2", "0x"),))
+    for taken in (replace(other, subject="0x03"), replace(other, nonce=9)):
+        with pytest.raises(StoreError, match="UNIQUE"):
+            within(store, lambda unit, t=taken: unit.take_slots([free, t]))  # type: ignore[misc]
+    assert [SLOT] == within(store, lambda unit: unit.slots(CHAIN, ME, SlotState.SIGNED))
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_was_rolled_back_is_not_remembered(alone: bool, path: Path) -> None:
+    """Claims and orphanings are remembered; those of a unit that failed never were."""
+    store = SqlStore() if alone else on_file(path)
+    claimed, fact = authorization(), sent(block=BlockRef(1, "0xb1", "0xt", -1))
+    for error in (RuntimeError, None):
+
+        async def tell(unit: SqlUnit, error: type[Exception] | None = error) -> None:
+            await unit.authorize(claimed)
+            assert claimed == await unit.authorization(claimed.settlement_id)
+            await unit.record_all([fact, orphaned("0xb1"), fact])
+            if error:
+                raise error
+
+        with suppress(RuntimeError):
+            within(store, tell)
+        known = within(store, lambda unit: unit.authorization(claimed.settlement_id))
+        assert known == (None if error else claimed)
+        assert ([] if error else [fact, orphaned("0xb1"), fact]) == everything(store)
+    store.close()
+
+
 def test_slots_are_in_the_order_of_their_nonces_and_apart_by_signer(store: SqlStore) -> None:
     """Whatever the order of writing; another signer or chain has nonces of its own."""
     made = [

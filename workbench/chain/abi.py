@@ -189,31 +189,44 @@ def _members(
 
 
 def decode_log(log: dict[str, Any], at_ms: int) -> Event | None:
-    """A log as a fact, or None for an event nobody here has a class for."""
-    known = _event_table(len(Event.kinds)).get(log["topics"][0]) if log["topics"] else None
+    """A log as a fact, or None for an event nobody here has a class for.
+
+    Several watchers in one process read the same logs: the same log is the same object.
+    """
+    place = (log["blockNumber"], log["blockHash"], log["transactionHash"], log["logIndex"])
+    return _decode_log(at_ms, *place, tuple(log["topics"]), log["data"], len(Event.kinds))
+
+
+@lru_cache(4_096)
+def _decode_log(
+    at_ms: int,
+    number: str,
+    block_hash: str,
+    tx: str,
+    log_index: str,
+    topics: tuple[str, ...],
+    data: str,
+    kinds: int,
+) -> Event | None:
+    known = _event_table(kinds).get(topics[0]) if topics else None
     if known is None:
         return None
     try:
-        values = _plain_values(known, log)
+        values = _plain_values(known, topics, data)
     except NotPlain:
-        values = _values(known, log)
-    block = BlockRef(
-        number=int(log["blockNumber"], 16),
-        hash=log["blockHash"],
-        tx=log["transactionHash"],
-        log_index=int(log["logIndex"], 16),
-    )
+        values = _values(known, topics, data)
+    block = BlockRef(int(number, 16), block_hash, tx, int(log_index, 16))
     subject = values.pop("settlement_id", "")
     return known.kind(
         subject=subject, at_ms=at_ms, source=known.kind.contract, block=block, **values
     )
 
 
-def _plain_values(known: _Log, log: dict[str, Any]) -> dict[str, Any]:
+def _plain_values(known: _Log, topics: Sequence[str], body: str) -> dict[str, Any]:
     """The members that have a field, where all are words. Raises NotPlain."""
     if known.words is None:
         raise NotPlain
-    data = hex_bytes("".join([topic[2:] for topic in log["topics"][1:]]) + log["data"][2:])
+    data = hex_bytes("".join([topic[2:] for topic in topics[1:]]) + body[2:])
     if len(data) != WORD * len(known.words):
         raise NotPlain
     values: dict[str, Any] = {}
@@ -224,15 +237,15 @@ def _plain_values(known: _Log, log: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _values(known: _Log, log: dict[str, Any]) -> dict[str, Any]:
+def _values(known: _Log, topics: Sequence[str], data: str) -> dict[str, Any]:
     """The members that have a field, by eth_abi."""
     values: dict[str, Any] = {}
-    topics = iter(log["topics"][1:])
+    indexed = iter(topics[1:])
     body = [i for i in known.inputs if not i["indexed"]]
-    plain = iter(decode([abi_type(i) for i in body], hex_bytes(log["data"])))
+    plain = iter(decode([abi_type(i) for i in body], hex_bytes(data)))
     for item in known.inputs:
         if item["indexed"]:
-            (value,) = decode([abi_type(item)], hex_bytes(next(topics)))
+            (value,) = decode([abi_type(item)], hex_bytes(next(indexed)))
         else:
             value = next(plain)
         _spread(values, item, value)

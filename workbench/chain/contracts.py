@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from eth_abi.abi import encode
@@ -73,7 +73,7 @@ class EvmChain:
 
     async def head(self) -> Head:
         block = await self.rpc.call("eth_getBlockByNumber", "latest", False)
-        return Head(int(block["number"], 16), block["hash"], int(block["timestamp"], 16))
+        return _head(block["number"], block["hash"], block["timestamp"])
 
     async def block_hash(self, number: int) -> str | None:
         block = await self.rpc.call("eth_getBlockByNumber", hex(number), False)
@@ -154,8 +154,7 @@ class EvmChain:
         """`claimable` of each, asked together."""
         at, name = self.addresses.vault, "claimable"
         datas = [abi.encode_call("SettlementVault", name, token, owner) for owner in owners]
-        asked = [("eth_call", {"to": at, "data": to_hex(data)}, "latest") for data in datas]
-        answers = await self.rpc.many(asked)
+        answers = await self.rpc.try_all([{"to": at, "data": to_hex(data)} for data in datas])
         for answer in answers:
             if isinstance(answer, WorkbenchError):
                 raise answer
@@ -287,6 +286,12 @@ def checksum(address: str) -> str:
     return "0x" + "".join(c.upper() if int(h, 16) > 7 else c for c, h in pairs)
 
 
+@lru_cache(64)
+def _head(number: str, block_hash: str, timestamp: str) -> Head:
+    return Head(int(number, 16), block_hash, int(timestamp, 16))
+
+
+@lru_cache(1_024)
 def _abi_terms(terms: Terms) -> tuple[Any, ...]:
     *plain, resource_hash, salt = terms.as_tuple()
     return (*plain, hex_bytes(str(resource_hash)), hex_bytes(str(salt)))

@@ -201,20 +201,21 @@ class SlotSender:
                     elif nonce is None:
                         found[act.key] = self._still()
                     else:
-                        found[act.key] = slot = await self._take_unless(unit, nonce, fields, act)
+                        found[act.key] = slot = await self._signed_unless(unit, nonce, fields, act)
                         nonce += isinstance(slot, Slot)
+                await self._take(unit, [s for s in found.values() if isinstance(s, Slot)])
         except StoreError:
             # Another process with our key and our store may have signed these very acts meanwhile.
             if not await self._others_took(found, [a.key for a in acts]):
                 raise
         return found
 
-    async def _take_unless(
+    async def _signed_unless(
         self, unit: Unit, nonce: int, fields: dict[str, Any], act: Act
     ) -> Slot | StateMoved:
-        """A new slot, unless those who asked for it have taken the act back by now."""
+        """A slot to be taken, unless those who asked for it have taken the act back by now."""
         try:
-            return await self._take_slot(unit, nonce, fields, act)
+            return await self._signed(unit, nonce, fields, act)
         except StateMoved as why:
             return why
 
@@ -234,7 +235,7 @@ class SlotSender:
                 found[key] = slot
         return True
 
-    async def _take_slot(self, unit: Unit, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
+    async def _signed(self, unit: Unit, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
         raw, tx = self._signer.sign_transaction({**fields, "nonce": nonce})
         slot = Slot(
             chain_id=self._chain_id,
@@ -248,10 +249,13 @@ class SlotSender:
         )
         if act.within is not None:
             await act.within(unit, slot)
-        await unit.put_slot(slot)
-        known = {**self._fact(act.subject, act.call.act), "tx": tx}
-        await unit.record(ev.TransactionSigned(**known, signer=self.address, nonce=nonce))
         return slot
+
+    async def _take(self, unit: Unit, fresh: Sequence[Slot]) -> None:
+        await unit.take_slots(fresh)
+        signed = ev.TransactionSigned
+        told = [self._about(s, signed, signer=s.signer, nonce=s.nonce) for s in fresh]
+        await unit.record_all(told)
 
     async def check(self) -> None:
         """Raise Quarantined if the chain and our database do not agree whose nonces were used."""
@@ -333,8 +337,7 @@ class SlotSender:
         tried = [n for n, known in enumerate(needed) if known is None]
         gas = {n: self._gas[_kind_of(calls[n])] for n in tried}
         requests = [{**self._request(calls[n], fee), "gas": hex(gas[n])} for n in tried]
-        asked = [("eth_call", request, "latest") for request in requests]
-        answers = await self._rpc.many(asked) if asked else []
+        answers = await self._rpc.try_all(requests) if requests else []
         for n, answer in zip(tried, answers, strict=True):
             if isinstance(answer, RpcUnreachable):
                 raise answer
@@ -428,11 +431,9 @@ class SlotSender:
         told: list[ev.Event] = []
         async with self._store.unit() as unit:
             for before, after, facts in moves:
-                key = (before.subject, before.act, before.attempt)
-                if await unit.slot(self._chain_id, self.address, key) != before:
+                if not await unit.move_slot(before, after):
                     moved.append(None)
                     continue
-                await unit.put_slot(after)
                 told += facts
                 if after.state is SlotState.LOST:
                     await unit.record_all(told)
@@ -636,7 +637,8 @@ class SlotSender:
         async with self._store.unit() as unit:
             if not await self._nonces.fills(unit, nonce):
                 return
-            slot = await self._take_slot(unit, nonce, fields, act)
+            slot = await self._signed(unit, nonce, fields, act)
+            await self._take(unit, [slot])
         await self._send(slot)
 
     async def _mined_move(self, slot: Slot, receipt: dict[str, Any], at_ms: int) -> _Move:

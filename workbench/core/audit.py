@@ -400,17 +400,20 @@ def reconcile(balances: Iterable[Balance], settlement: Settlement) -> list[str]:
 # --- What ought to happen sometimes --------------------------------------------------------------
 
 
-def sometimes(facts: Iterable[Event]) -> dict[str, int]:
+Paths = dict[str, Callable[[Event], bool]]
+"""Rare paths by name, each with how to recognise it in a fact."""
+
+
+def sometimes(facts: Iterable[Event], paths: Paths) -> dict[str, int]:
     """How often each rare path was taken. A run that never took one has not tested it."""
-    facts = list(facts)
-    paths: dict[str, int] = dict.fromkeys(PATHS, 0)
+    counts = dict.fromkeys(paths, 0)
     for fact in facts:
-        for name, taken in PATHS.items():
-            paths[name] += taken(fact)
-    return paths
+        for name, taken in paths.items():
+            counts[name] += taken(fact)
+    return counts
 
 
-PATHS: dict[str, Callable[[Event], bool]] = {
+PATHS: Paths = {
     "executed": lambda f: isinstance(f, ev.SettlementExecuted),
     "refunded": lambda f: isinstance(f, ev.SettlementRefunded),
     "refunded_after_deadline": lambda f: (
@@ -424,6 +427,10 @@ PATHS: dict[str, Callable[[Event], bool]] = {
     "service_crashed": lambda f: isinstance(f, ev.FaultInjected) and f.site.startswith("crash."),
     "answer_lost": lambda f: isinstance(f, ev.FaultInjected) and f.site == "http.cut",
     "buyer_gave_up": lambda f: isinstance(f, ev.BuyerGaveUp),
+}
+"""Of settlements, and of what befalls everybody."""
+
+PAYOUT_PATHS: Paths = {
     "payout_paid": lambda f: isinstance(f, ev.PayoutPaid),
     "payout_refunded": lambda f: isinstance(f, ev.PayoutRefunded),
     "payout_not_accepted": lambda f: isinstance(f, ev.PayoutAnswered) and f.status >= 400,
@@ -432,4 +439,4 @@ PATHS: dict[str, Callable[[Event], bool]] = {
     "payout_fee_bumped": lambda f: isinstance(f, ev.TransactionReplaced) and f.act == PAY,
     "signer_quarantined": lambda f: isinstance(f, ev.SignerQuarantined),
 }
-"""Rare paths by name, each with how to recognise it in a fact."""
+"""Of payouts."""

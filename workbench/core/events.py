@@ -29,8 +29,16 @@ class BlockRef:
     log_index: int
 
 
+class _Written:
+    """Where a fact keeps its line and that line's id, once somebody asked: it never changes."""
+
+    __slots__ = ("_id", "_line")
+    _line: str
+    _id: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(_Written):
     """What all facts share.
 
     `subject`: the settlement, payout, quote or block the fact is about (0x hex, or "").
@@ -431,8 +439,18 @@ _SORTED: dict[type[Event], tuple[tuple[str, str], ...]] = {}
 def to_json(event: Event) -> str:
     """One canonical line: sorted keys, no spaces, integers as integers.
 
-    What `json.dumps` would write; written by hand, since a settlement is told 70 times over.
+    What `json.dumps` would write; written by hand, and once in a fact's life, since a settlement
+    is told 70 times over.
     """
+    try:
+        return event._line
+    except AttributeError:
+        line = _line(event)
+        object.__setattr__(event, "_line", line)
+        return line
+
+
+def _line(event: Event) -> str:
     kind = type(event)
     if kind not in _SORTED:
         _SORTED[kind] = tuple(
@@ -482,13 +500,26 @@ def from_json(line: str) -> Event:
     return from_dict(json.loads(line))
 
 
+def from_line(line: str) -> Event:
+    """`from_json` of what `to_json` wrote, which need not be written again."""
+    event = from_json(line)
+    object.__setattr__(event, "_line", line)
+    return event
+
+
 def fact_id(event: Event, times_orphaned: int = 0) -> str:
     """A content id. A fact of a block that left the chain and came back counts anew."""
-    return line_id(to_json(event), times_orphaned)
+    if times_orphaned:
+        return _id(to_json(event), times_orphaned)
+    try:
+        return event._id
+    except AttributeError:
+        known = _id(to_json(event), 0)
+        object.__setattr__(event, "_id", known)
+        return known
 
 
-def line_id(line: str, times_orphaned: int = 0) -> str:
-    """`fact_id` of a fact whose canonical line is at hand."""
+def _id(line: str, times_orphaned: int) -> str:
     return hashlib.sha256(f"{line}#{times_orphaned}".encode()).hexdigest()
 
 

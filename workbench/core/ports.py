@@ -56,23 +56,48 @@ class Request:
             raise InputError("the body is not JSON.") from why
 
 
+class Content(Protocol):
+    """A body that is made when somebody asks for bytes: within one process nobody does."""
+
+    def encoded(self) -> bytes: ...
+    def data(self) -> Any:
+        """What a reader of those bytes would find; not to be changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Json:
+    """JSON-ready data as a body."""
+
+    value: Any
+
+    def encoded(self) -> bytes:
+        return json.dumps(self.value).encode()
+
+    def data(self) -> Any:
+        return self.value
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
-    """`stream`, where set, follows `body` until it ends or the client leaves."""
+    """`stream`, where set, follows the body until it ends or the client leaves."""
 
     status: int
-    body: bytes = b""
+    content: bytes | Content = b""
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
     stream: AsyncIterator[bytes] | None = field(default=None, compare=False)
 
     @classmethod
     def json(cls, status: int, data: Any) -> Response:
-        return cls(status, json.dumps(data).encode(), headers=(("Cache-Control", "no-store"),))
+        return cls(status, Json(data), headers=(("Cache-Control", "no-store"),))
+
+    @property
+    def body(self) -> bytes:
+        return self.content if isinstance(self.content, bytes) else self.content.encoded()
 
     def data(self) -> Any:
-        """The body as JSON."""
-        return json.loads(self.body)
+        """The body as JSON, not to be changed. Raises ValueError."""
+        return json.loads(self.content) if isinstance(self.content, bytes) else self.content.data()
 
 
 class Handler(Protocol):
@@ -343,6 +368,12 @@ class Unit(Protocol):
 
     async def put_slot(self, slot: Slot) -> None:
         """Insert or replace, with all its attempts."""
+
+    async def take_slots(self, slots: Sequence[Slot]) -> None:
+        """Insert all. Raises StoreError where one is taken, its nonce or its key."""
+
+    async def move_slot(self, before: Slot, after: Slot) -> bool:
+        """Replace `before` by `after`. False if it is not any more as it was."""
 
     async def unproven(self, after: int) -> Sequence[Event]:
         """Standing facts after `after` about blocks that the watcher neither saw nor read."""

@@ -32,6 +32,7 @@ class Book:
         self._furthest: dict[str, int] = {}
         self._open: dict[str, Settlement] = {}
         self._by_state: dict[State, dict[str, Settlement]] = {state: {} for state in State}
+        self._early: set[str] = set()
         self._refreshing = asyncio.Lock()
         self.settlements: dict[str, Settlement] = {}
 
@@ -67,13 +68,13 @@ class Book:
         for fact in facts:
             if isinstance(fact, BlockOrphaned):
                 anew.update((f.subject, None) for f in await unit.facts_in_block(fact.subject))
-            elif self._is_birth(fact) or self._is_late(fact):
+            elif self._is_late(fact) or (fact.subject in self._early and self._is_birth(fact)):
                 anew[fact.subject] = None
         anew.pop("", None)
         return {subject: await unit.standing(subject) for subject in anew}
 
     def _is_birth(self, fact: Event) -> bool:
-        """Details told before a birth wait for it in the journal."""
+        """Details told on an earlier page than the birth wait for it in the journal."""
         known = fact.subject in self.settlements
         return not (known or is_detail(fact) or isinstance(fact, NOT_ABOUT_SETTLEMENTS))
 
@@ -98,9 +99,11 @@ class Book:
         if before is not None:
             self._by_state[before.state].pop(subject)
         if settlement is None:
+            self._early.add(subject)
             self.settlements.pop(subject, None)
             self._open.pop(subject, None)
             return
+        self._early.discard(subject)
         self.settlements[subject] = settlement
         self._by_state[settlement.state][subject] = settlement
         if settlement.state in OPEN:

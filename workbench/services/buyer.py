@@ -237,9 +237,9 @@ def _data(answer: Response) -> dict[str, Any]:
 def _refusal(answer: Response) -> WorkbenchError:
     """What the seller answered, as the error it names."""
     data = _data(answer)
-    code, message = str(data.pop("error", "unknown")), str(data.pop("message", ""))
+    code, message = str(data.get("error", "unknown")), str(data.get("message", ""))
     kind = WorkbenchError.kinds.get(code)
-    hint = str(data.pop("hint", ""))
+    hint = str(data.get("hint", ""))
     if kind is None:
         return PeerRefused(f"the seller answered {answer.status} {code}: {message}", hint=hint)
     return kind(message, hint=hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from workbench.core.errors import (
@@ -14,7 +15,7 @@ from workbench.core.errors import (
     NotFound,
     WorkbenchError,
 )
-from workbench.core.events import Event, to_dict, to_json
+from workbench.core.events import Event, from_dict, to_dict, to_json
 from workbench.core.ports import Request, Response, Store
 
 MAX_BODY_BYTES = 65_536
@@ -28,8 +29,11 @@ class Routes:
 
     def __init__(self, **handlers: Handler) -> None:
         self._routes: list[tuple[str, re.Pattern[str], Handler]] = []
+        self._plain: dict[tuple[str, str], Handler] = {}
 
     def add(self, method: str, path: str, handler: Handler) -> Routes:
+        if "<" not in path:
+            self._plain[method, path] = handler
         pattern = re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", path)
         self._routes.append((method, re.compile(pattern), handler))
         return self
@@ -48,6 +52,9 @@ class Routes:
     async def _dispatch(self, request: Request) -> Response:
         if len(request.body) > MAX_BODY_BYTES:
             raise BodyTooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes.")
+        plain = self._plain.get((request.method, request.url))
+        if plain is not None:
+            return await plain(request)
         allowed = []
         for method, pattern, handler in self._routes:
             found = pattern.fullmatch(request.url)
@@ -85,11 +92,38 @@ async def events_page(store: Store, own: str, request: Request) -> Response:
     return told([(seq, fact) for seq, fact in page if fact.source == own], upto, last)
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Facts with their sequence numbers as JSON `{events, next, last}`: a body.
+
+    `next`: after which number to go on; `last`: that of the newest fact.
+    """
+
+    facts: Sequence[tuple[int, Event]]
+    next: int
+    last: int
+
+    def encoded(self) -> bytes:
+        """Out of the lines that the journal has."""
+        events = ",".join([f'{{"seq":{seq},{to_json(fact)[1:]}' for seq, fact in self.facts])
+        return f'{{"events":[{events}],"next":{self.next},"last":{self.last}}}'.encode()
+
+    def data(self) -> dict[str, Any]:
+        events = [numbered(seq, fact) for seq, fact in self.facts]
+        return {"events": events, "next": self.next, "last": self.last}
+
+    @classmethod
+    def of(cls, answer: Response) -> Page:
+        """The page that a service answered with."""
+        if isinstance(answer.content, Page):
+            return answer.content
+        data = answer.data()
+        facts = [(each.pop("seq"), from_dict(each)) for each in data["events"]]
+        return cls(facts, data["next"], data["last"])
+
+
 def told(page: Sequence[tuple[int, Event]], upto: int, last: int) -> Response:
-    """A page of facts as JSON `{events, next, last}`, out of the lines that the journal has."""
-    events = ",".join([f'{{"seq":{seq},{to_json(fact)[1:]}' for seq, fact in page])
-    body = f'{{"events":[{events}],"next":{upto},"last":{last}}}'
-    return Response(200, body.encode(), headers=(("Cache-Control", "no-store"),))
+    return Response(200, Page(page, upto, last), headers=(("Cache-Control", "no-store"),))
 
 
 def numbered(seq: int, fact: Event) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from workbench.core.settlement import Settlement, State
 from workbench.core.x402 import settlement_id
 from workbench.services.book import Book
 from workbench.services.rounds import rounds
-from workbench.services.routes import EVENTS_PAGE, Routes, numbered, one, told
+from workbench.services.routes import EVENTS_PAGE, Page, Routes, numbered, one, told
 
 HEARTBEAT_S = 15.0
 
@@ -89,15 +89,12 @@ class Tracker:
                 return  # It may not be up yet; its facts wait in its journal.
             if answer.status != 200:
                 return
-            page = answer.data()
-            for data in page["events"]:
-                data.pop("seq")
-            facts = [ev.from_dict(data) for data in page["events"]]
-            if facts:
+            page = Page.of(answer)
+            if page.facts:
                 async with self._store.unit() as unit:
-                    await unit.record_all(facts)
-            self._asked[name] = page["next"]
-            if page["next"] >= page["last"]:
+                    await unit.record_all([fact for _, fact in page.facts])
+            self._asked[name] = page.next
+            if page.next >= page.last:
                 return
 
     # --- Showing ---

@@ -78,12 +78,15 @@ class Bookkeeper:
 
     async def after_block(self, number: int) -> None:
         """All blocks up to `number`, the newest, and then what can be asked at any time."""
+        news = False
         while (last := self._blocks[-1]).hash != await self._hash(last.number):
             self._blocks.pop()
+            news = True
         for each in range(self._blocks[-1].number + 1, number + 1):
             self._blocks.append(await self._read(each))
-        await self._listen()
-        self.check(self._view())
+            news = news or bool(self._blocks[-1].moved)
+        if await self._listen() or news:
+            self.check(self._view())
 
     async def _hash(self, number: int) -> str | None:
         block = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
@@ -112,8 +115,9 @@ class Bookkeeper:
         logs = await self._rpc.call("eth_getLogs", query)
         return [("0x" + log["topics"][2][-40:], int(log["data"], 16)) for log in logs]
 
-    async def _listen(self) -> None:
-        """The service's new facts. What cannot follow is noted, and the rest goes on."""
+    async def _listen(self) -> bool:
+        """The service's new facts, if there are. What cannot follow is noted; the rest goes on."""
+        before = self._seq
         while True:
             async with self._store.unit() as unit:
                 page = await unit.facts(after=self._seq, limit=PAGE)
@@ -122,12 +126,12 @@ class Bookkeeper:
                 if type(fact) not in MOVING:
                     continue
                 try:
-                    before = self.payouts.get(fact.subject)
-                    self.payouts[fact.subject] = machine.apply(before, fact)
+                    known = self.payouts.get(fact.subject)
+                    self.payouts[fact.subject] = machine.apply(known, fact)
                 except IllegalTransition as why:
                     self._torn.append(why.message)
             if len(page) < PAGE:
-                return
+                return self._seq > before
 
     # --- Looking ---
 

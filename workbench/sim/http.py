@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from functools import lru_cache
 from random import Random
 from urllib.parse import parse_qsl, urlsplit
 
@@ -25,13 +25,11 @@ class InProcessHttp:
         self._inside: dict[str, dict[asyncio.Task[Response], None]] = {}
 
     async def send(self, request: Request) -> Response:
-        parts = urlsplit(request.url)
-        base = f"{parts.scheme}://{parts.netloc}"
+        base, path, query = _parted(request.url)
         service = self.services.get(base)
         if service is None:
             raise PeerUnreachable(f"nobody answers at {base}.")
-        query = tuple(parse_qsl(parts.query, keep_blank_values=True))
-        asked = replace(request, url=parts.path or "/", query=query)
+        asked = Request(request.method, path, query, request.headers, request.body)
         if not self.mortal:
             return await service.handle(asked)
         return await self._as_a_task(base, service, asked)
@@ -62,6 +60,14 @@ class InProcessHttp:
         self.services.pop(base, None)
         for task in list(self._inside.get(base, ())):
             task.cancel()
+
+
+@lru_cache(1_024)
+def _parted(url: str) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    """Service, path and query."""
+    parts = urlsplit(url)
+    query = tuple(parse_qsl(parts.query, keep_blank_values=True))
+    return f"{parts.scheme}://{parts.netloc}", parts.path or "/", query
 
 
 class ShakyHttp:

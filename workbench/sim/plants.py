@@ -99,7 +99,7 @@ def _forget_executions(tracker: Any) -> None:
 def _send_before_store(payouts: Any) -> None:
     """Bytes leave before they are stored, and the next nonce is what the node has not seen."""
     sender = payouts._sender
-    take, choose = sender._take_slot, sender._choose
+    sign, choose = sender._signed, sender._choose
 
     async def eager(unit: Any, nonce: int, fields: dict[str, Any], act: Any) -> Slot:
         raw, _ = sender._signer.sign_transaction({**fields, "nonce": nonce})
@@ -107,14 +107,14 @@ def _send_before_store(payouts: Any) -> None:
             await sender._rpc.call(SEND, raw)
         except WorkbenchError as why:
             raise StateMoved("it did not work: once more, later.") from why
-        slot: Slot = await take(unit, nonce, fields, act)
+        slot: Slot = await sign(unit, nonce, fields, act)
         return slot
 
     async def next_one(unit: Any, on_chain: int) -> int:
         await choose(unit, on_chain)  # What it has to say of others' nonces is not heard.
         return max(on_chain, int(await sender._nonce("pending")))
 
-    sender._take_slot, sender._choose = eager, next_one
+    sender._signed, sender._choose = eager, next_one
 
 
 def _requeue_when_passed(payouts: Any) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
 from eth_hash.auto import keccak
 
 from workbench.chain.abi import hex_bytes, to_hex
-from workbench.chain.rpc import Rpc
+from workbench.chain.rpc import Call, Rpc
 from workbench.core.errors import RpcFault, RpcUnreachable
 from workbench.core.ports import Clock
 from workbench.sim.faults import Crashed, Faults
@@ -23,6 +24,10 @@ BLOCK_LAST = {
     "eth_getTransactionCount",
 }
 """Reads whose last parameter is the block."""
+
+
+LINE_SITES = ("rpc.error", "rpc.delayed", "rpc.stale", "tx.dropped", "tx.delayed", "tx.reordered")
+"""The faults of a line to the node, and of what lies behind it."""
 
 
 class Mempool:
@@ -131,6 +136,22 @@ class ShakyRpc(Rpc):
         if behind is not None:
             return await self._as_of(behind, method, params)
         return await self._node.call(method, *params)
+
+    async def many(self, calls: Sequence[Call]) -> list[Any]:
+        if self._is_smooth():
+            return await self._node.many(calls)
+        return await super().many(calls)
+
+    async def try_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
+        if self._is_smooth():
+            return await self._node.try_all(requests)
+        return await super().try_all(requests)
+
+    def _is_smooth(self) -> bool:
+        """Whether nothing can happen on the way, so that many calls are as good as one by one."""
+        if self.dead:
+            raise Crashed
+        return not self._latency_ms and (self._faults.quiet or not self._faults.may(*LINE_SITES))
 
     async def _as_of(self, behind: int, method: str, params: tuple[Any, ...]) -> Any:
         """What a node says that is so many blocks behind."""

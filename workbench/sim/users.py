@@ -27,6 +27,8 @@ from workbench.sim.agents import COPIES, TRY_AGAIN_S, arrivals
 HALF_CLOSED = "0x436001161560" + "0b575f5ffd5b00"
 """A contract that refuses in blocks of odd numbers: NUMBER AND 1, and REVERT unless that is 0."""
 NO_ANSWER = 0
+LOOK_S = 5.0
+"""How often a user asks after a payout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,7 @@ class User:
                     return
             except WorkbenchError:
                 return
-            await self.clock.sleep(TRY_AGAIN_S)
+            await self.clock.sleep(LOOK_S)
 
     # --- HTTP ---
 

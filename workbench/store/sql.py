@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,12 +27,13 @@ from sqlalchemy import (
     make_url,
     or_,
     select,
+    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import StaticPool
 
 from workbench.core.errors import StoreBusy, StoreError
-from workbench.core.events import BlockOrphaned, BlockRef, Event, from_json, line_id, to_json
+from workbench.core.events import BlockOrphaned, BlockRef, Event, fact_id, from_line, to_json
 from workbench.core.ports import Attempt, Slot, SlotState
 from workbench.core.x402 import Authorization
 from workbench.store.schema import attempt, authorization, block, fact, metadata, slot
@@ -41,7 +42,7 @@ BLOCKS_KEPT = 512
 """How far back the watcher can find a common ancestor after a reorg."""
 LOGS = sorted(name for name, kind in Event.kinds.items() if kind.contract)
 """Facts that only a watcher records, from the logs of a block it has read."""
-LINES_KEPT = 8_192
+LINES_KEPT = 32_768
 """So many facts are remembered by their line of JSON: the newest are read again and again."""
 CLAIMS_KEPT = 1_024
 WRITERS = 0x5E771E
@@ -62,9 +63,7 @@ class SqlUnit:
 
     def __init__(self, store: SqlStore) -> None:
         self._store = store
-        self._orphaned: dict[str, int] = {}
-        # What this very transaction has read: nobody else can have changed it since.
-        self._attempts: dict[tuple[int, str, int], tuple[Attempt, ...]] = {}
+        self.claimed: list[Authorization] = []
         self.changed = False
 
     async def __aenter__(self) -> Self:
@@ -82,23 +81,35 @@ class SqlUnit:
     def _do(self, make: Callable[..., Any], *shape: Any, **values: Any) -> Any:
         """The driver's cursor after the statement that `make(dialect, *shape)` stands for."""
         text, constant, order = _compiled(make, self._store.dialect, *shape)
-        known = {**constant, **values}
+        if not self._store.begun and not text.startswith("SELECT"):
+            self._store.begin()
+        known = {**constant, **values} if constant else values
         bound = known if order is None else [known[name] for name in order]
         return self._store.cursor.execute(text, bound)
 
-    def _do_all(self, make: Callable[..., Any], rows: Sequence[dict[str, Any]]) -> Any:
-        """`_do` for each row, in one go of the driver's."""
+    def _do_all(
+        self, make: Callable[..., Any], names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
+    ) -> Any:
+        """`_do` for each row, whose values `names` names, in one go of the driver's."""
         text, _, order = _compiled(make, self._store.dialect)
-        bound = rows if order is None else [[row[name] for name in order] for row in rows]
-        return self._store.cursor.executemany(text, bound)
+        if not self._store.begun:
+            self._store.begin()
+        bound: Sequence[Any] = rows
+        if order is None:
+            bound = [dict(zip(names, row, strict=True)) for row in rows]
+        elif tuple(order) != names:
+            places = [names.index(name) for name in order]
+            bound = [[row[place] for place in places] for row in rows]
+        self._store.cursor.executemany(text, bound)
+        return self._store.cursor  # Not what executemany returns: psycopg's returns nothing.
 
     # --- The journal ---
 
     async def record(self, recorded: Event) -> bool:
         row = self._row(recorded)
-        if not self._do(_add_fact, **row).rowcount:
+        if not self._do_all(_add_fact, FACT, [row]).rowcount:
             return False
-        self._added(recorded, row["data"])
+        self._added(recorded)
         return True
 
     async def record_all(self, facts: Sequence[Event]) -> None:
@@ -107,42 +118,41 @@ class SqlUnit:
                 await self.record(fact)
             return
         rows = [self._row(fact) for fact in facts]
-        if rows and self._do_all(_add_fact, rows).rowcount:
-            for fact, row in zip(facts, rows, strict=True):
-                self._added(fact, row["data"])
+        if rows and self._do_all(_add_fact, FACT, rows).rowcount:
+            for fact in facts:
+                self._added(fact)
 
-    def _row(self, recorded: Event) -> dict[str, Any]:
-        line = to_json(recorded)
-        return {
-            "id": line_id(line, self._times_orphaned(recorded)),
-            "type": type(recorded).__name__,
-            "subject": recorded.subject,
-            "block_hash": recorded.block.hash if recorded.block else None,
-            "data": line,
-        }
+    def _row(self, recorded: Event) -> tuple[Any, ...]:
+        """The values of `FACT`."""
+        at = recorded.block
+        if at is not None:
+            where, times = at.hash, self._times_orphaned(at.hash)
+        else:
+            # An orphaning counts itself apart.
+            gone = isinstance(recorded, BlockOrphaned)
+            where, times = None, self._times_orphaned(recorded.subject) if gone else 0
+        known, line = fact_id(recorded, times), to_json(recorded)
+        return known, type(recorded).__name__, recorded.subject, where, line
 
-    def _added(self, recorded: Event, line: str) -> None:
-        self._store.remember(line, recorded)
+    def _added(self, recorded: Event) -> None:
+        remember(recorded)
         if isinstance(recorded, BlockOrphaned):
-            self._orphaned.clear()
+            self._store.orphaned.clear()
         self.changed = True
 
-    def _times_orphaned(self, recorded: Event) -> int:
-        """How often the fact's block left the chain before. An orphaning counts itself apart."""
-        subject = recorded.subject if isinstance(recorded, BlockOrphaned) else None
-        subject = recorded.block.hash if recorded.block else subject
-        if subject is None:
-            return 0
-        if subject not in self._orphaned:
-            self._orphaned[subject] = self._do(_count_orphaned, subject=subject).fetchone()[0]
-        return self._orphaned[subject]
+    def _times_orphaned(self, block_hash: str) -> int:
+        """How often a block left the chain before."""
+        known = self._store.orphaned
+        if block_hash not in known:
+            known[block_hash] = self._do(_count_orphaned, subject=block_hash).fetchone()[0]
+        return known[block_hash]
 
     async def facts(
         self, after: int = 0, subject: str | None = None, limit: int | None = None
     ) -> Sequence[tuple[int, Event]]:
         shape = (subject is not None, bool(limit))
         rows = self._do(_facts, *shape, after=after, subject=subject, limit=limit)
-        return [(seq, self._store.read(line)) for seq, line in rows.fetchall()]
+        return [(seq, read(line)) for seq, line in rows.fetchall()]
 
     async def standing(self, subject: str) -> Sequence[Event]:
         return self._lines(self._do(_standing, subject=subject))
@@ -154,7 +164,7 @@ class SqlUnit:
         return self._lines(self._do(_unproven, after=after))
 
     def _lines(self, rows: Any) -> list[Event]:
-        return [self._store.read(line) for (line,) in rows.fetchall()]
+        return [read(line) for (line,) in rows.fetchall()]
 
     async def last_seq(self) -> int:
         return int(self._do(_last_seq).fetchone()[0] or 0)
@@ -162,14 +172,25 @@ class SqlUnit:
     # --- Claims ---
 
     async def authorization(self, settlement_id: str) -> Authorization | None:
+        known = self._store.claims.get(settlement_id)
+        if known is not None:
+            return known
         row = self._do(_authorization, settlement_id=settlement_id).fetchone()
-        return self._store.claim(row[0]) if row else None
+        if row is None:
+            return None
+        known = Authorization.from_wire(json.loads(row[0]))
+        if not self.changed:  # Else it may be our own, and may be rolled back.
+            self._store.keep(known)
+        return known
 
     async def authorize(self, claimed: Authorization) -> bool:
         data = json.dumps(claimed.to_wire())
         added = self._do(_add_claim, settlement_id=claimed.settlement_id, data=data)
-        self.changed = self.changed or bool(added.rowcount)
-        return bool(added.rowcount)
+        if not added.rowcount:
+            return False
+        self.claimed.append(claimed)
+        self.changed = True
+        return True
 
     # --- Slots ---
 
@@ -177,10 +198,7 @@ class SqlUnit:
         subject, act, attempt = key
         named = {"subject": subject, "act": act, "attempt": attempt}
         rows = self._do(_slot, chain_id=chain_id, signer=signer, **named)
-        found = next(iter(_slots_of(rows.fetchall())), None)
-        if found is not None:
-            self._attempts[chain_id, signer, found.nonce] = found.attempts
-        return found
+        return next(iter(_slots_of(rows.fetchall())), None)
 
     async def slots(self, chain_id: int, signer: str, *states: SlotState) -> Sequence[Slot]:
         named = {f"state_{n}": state.value for n, state in enumerate(states)}
@@ -207,16 +225,44 @@ class SqlUnit:
             state=changed.state.value,
             sent_ms=changed.sent_ms,
             ok=changed.ok,
-            block=_placed(changed.block) if changed.block else None,
+            block=_placed(changed.block),
         )
-        place = (changed.chain_id, changed.signer, changed.nonce)
-        known = self._attempts.get(place)
-        if known == changed.attempts:
-            return  # As it is on most of a slot's way.
-        self._attempts.pop(place, None)
         self._do(_drop_attempts, **own)
         for n, each in enumerate(changed.attempts):
             self._do(_add_attempt, **own, n=n, tx=each.tx, raw=each.raw)
+
+    async def take_slots(self, fresh: Sequence[Slot]) -> None:
+        if not fresh:
+            return
+        self.changed = True
+        self._do_all(_add_slot, SLOT, [_row_of(slot) for slot in fresh])
+        own = [(s.chain_id, s.signer, s.nonce, n, a) for s in fresh for n, a in _numbered(s)]
+        self._do_all(_add_attempt, ATTEMPT, [(a.tx, *place, n, a.raw) for *place, n, a in own])
+
+    async def move_slot(self, before: Slot, after: Slot) -> bool:
+        if before.attempts != after.attempts:
+            key = (before.subject, before.act, before.attempt)
+            if await self.slot(before.chain_id, before.signer, key) != before:
+                return False
+            await self.put_slot(after)
+            return True
+        moved = self._do(
+            _move_slot,
+            chain_id=before.chain_id,
+            signer=before.signer,
+            nonce=before.nonce,
+            old_state=before.state.value,
+            old_sent_ms=before.sent_ms,
+            old_ok=before.ok,
+            old_block=_placed(before.block),
+            attempts=len(before.attempts),
+            state=after.state.value,
+            sent_ms=after.sent_ms,
+            ok=after.ok,
+            block=_placed(after.block),
+        )
+        self.changed = self.changed or bool(moved.rowcount)
+        return bool(moved.rowcount)
 
     # --- Blocks ---
 
@@ -232,9 +278,32 @@ class SqlUnit:
         self._do(_drop_block, number=number)
 
 
-def _placed(at: BlockRef) -> str:
-    where = {"number": at.number, "hash": at.hash, "tx": at.tx, "log_index": at.log_index}
-    return json.dumps(where)
+def _placed(at: BlockRef | None) -> str | None:
+    """Where, as JSON in the one form that is compared; None for nowhere."""
+    if at is None:
+        return None
+    where = f'"number": {at.number}, "hash": "{at.hash}"'
+    return f'{{{where}, "tx": "{at.tx}", "log_index": {at.log_index}}}'
+
+
+@lru_cache(4_096)
+def _place(placed: str) -> BlockRef:
+    return BlockRef(**json.loads(placed))
+
+
+FACT = ("id", "type", "subject", "block_hash", "data")
+SLOT = tuple(column.name for column in slot.columns)
+ATTEMPT = tuple(column.name for column in attempt.columns)
+
+
+def _row_of(own: Slot) -> tuple[Any, ...]:
+    """The values of `SLOT`."""
+    act = (own.chain_id, own.signer, own.nonce, own.subject, own.act, own.attempt)
+    return (*act, own.state.value, own.sent_ms, own.ok, _placed(own.block))
+
+
+def _numbered(own: Slot) -> Iterable[tuple[int, Attempt]]:
+    return enumerate(own.attempts)
 
 
 def _slots_of(rows: Iterable[Any]) -> list[Slot]:
@@ -253,9 +322,30 @@ def _slots_of(rows: Iterable[Any]) -> list[Slot]:
             attempts=(*before, Attempt(tx, raw)),
             sent_ms=sent_ms,
             ok=bool(ok),
-            block=BlockRef(**json.loads(placed)) if placed else None,
+            block=_place(placed) if placed else None,
         )
     return list(found.values())
+
+
+# --- What is remembered of any journal: equal lines are equal facts, whichever they are from ---
+
+_lines: dict[str, Event] = {}
+
+
+def read(line: str) -> Event:
+    """The fact of a line of some journal."""
+    known = _lines.get(line)
+    if known is None:
+        known = from_line(line)
+        remember(known)
+    return known
+
+
+def remember(known: Event) -> None:
+    """One that is or may soon be in a journal, and will be read."""
+    if len(_lines) >= LINES_KEPT:
+        _lines.clear()
+    _lines[to_json(known)] = known
 
 
 # --- Statements: each a function of the dialect and of the shape that it may have ---
@@ -281,7 +371,7 @@ def _adding(dialect: str, table: Table, *names: str, once: Sequence[str] = ()) -
 
 
 def _add_fact(dialect: str) -> Any:
-    return _adding(dialect, fact, "id", "type", "subject", "block_hash", "data", once=["id"])
+    return _adding(dialect, fact, *FACT, once=["id"])
 
 
 def _count_orphaned(dialect: str) -> Any:
@@ -380,11 +470,25 @@ def _highest_nonce(dialect: str) -> Any:
 
 
 def _put_slot(dialect: str) -> Any:
-    names = [column.name for column in slot.columns]
     added = DIALECTS[dialect].insert(slot)
     own = ["chain_id", "signer", "nonce"]
-    changed = {name: added.excluded[name] for name in names if name not in own}
-    return added.on_conflict_do_update(index_elements=own, set_=changed), names
+    changed = {name: added.excluded[name] for name in SLOT if name not in own}
+    return added.on_conflict_do_update(index_elements=own, set_=changed), SLOT
+
+
+def _add_slot(dialect: str) -> Any:
+    return _adding(dialect, slot, *SLOT)
+
+
+def _move_slot(dialect: str) -> Any:
+    """A slot that is still as it was, with as many attempts: a replaced one has more."""
+    own = and_(_mine(slot), slot.c.nonce == bindparam("nonce"))
+    names = ("state", "sent_ms", "ok", "block")
+    as_it_was = (slot.c[n].is_not_distinct_from(bindparam(f"old_{n}")) for n in names)
+    all_of_them = select(func.count()).select_from(attempt).where(_own_attempts())
+    known = all_of_them.scalar_subquery() == bindparam("attempts")
+    changed: Any = {name: bindparam(name) for name in names}
+    return update(slot).where(own, *as_it_was, known).values(changed)
 
 
 def _own_attempts() -> Any:
@@ -396,7 +500,7 @@ def _drop_attempts(dialect: str) -> Any:
 
 
 def _add_attempt(dialect: str) -> Any:
-    return _adding(dialect, attempt, *(column.name for column in attempt.columns))
+    return _adding(dialect, attempt, *ATTEMPT)
 
 
 def _last_block(dialect: str, limited: bool) -> Any:
@@ -427,10 +531,12 @@ class SqlStore:
         self.url = make_url(url).render_as_string()  # Without a password: errors name it.
         self.before_commit: Callable[[], None] = lambda: None
         self.after_commit: Callable[[], None] = lambda: None
-        self._busy = False
+        self._busy = self.begun = False
         self._commits = 0
-        self._lines: dict[str, Event] = {}
-        self._claims: dict[str, Authorization] = {}
+        # Claims never change. What else is remembered holds while nobody else can write.
+        self.claims: dict[str, Authorization] = {}
+        self.orphaned: dict[str, int] = {}
+        self._alone = url == "sqlite://"
         self._engine = _engine(url)
         self.dialect = self._engine.dialect.name
         self.errors = (exc.DBAPIError, self._engine.dialect.loaded_dbapi.Error)
@@ -454,6 +560,13 @@ class SqlStore:
                 f"two units of work overlap on {self.url}.",
                 hint="Inside a unit, await nothing but the unit.",
             )
+        if not self._alone:
+            self.begin()
+            self.orphaned.clear()
+        self._busy = True
+
+    def begin(self) -> None:
+        """At once where others may write; else before the first change: reading needs none."""
         try:
             if self.dialect != "sqlite" and self.connection.driver_connection.closed:
                 self.connection.invalidate()  # The server was restarted, say.
@@ -461,7 +574,7 @@ class SqlStore:
             self.cursor.execute(BEGIN[self.dialect])
         except self.errors as why:
             raise self._refusal(why) from why
-        self._busy = True
+        self.begun = True
 
     def _end(self, unit: SqlUnit, error: BaseException | None) -> None:
         committed = False
@@ -469,18 +582,23 @@ class SqlStore:
             if error is None:
                 if unit.changed:
                     self.before_commit()
-                self.cursor.execute("COMMIT")
+                if self.begun:
+                    self.cursor.execute("COMMIT")
                 committed = True
         except self.errors as why:
             raise self._refusal(why) from why
         finally:
             if not committed:
+                self.orphaned.clear()
                 with suppress(*self.errors):
-                    self.cursor.execute("ROLLBACK")
-            self._busy = False
+                    if self.begun:
+                        self.cursor.execute("ROLLBACK")
+            self._busy = self.begun = False
         if isinstance(error, self.errors):
             raise self._refusal(error) from error
         if committed and unit.changed:
+            for claimed in unit.claimed:
+                self.keep(claimed)
             self._commits += 1
             self.after_commit()
 
@@ -505,6 +623,8 @@ class SqlStore:
 
     def version(self) -> object:
         """Our own commits, and what the database says of those by others."""
+        if self._alone:
+            return self._commits
         if self.dialect != "sqlite":
             return object()
         try:
@@ -513,28 +633,11 @@ class SqlStore:
             raise self._refusal(why) from why
         return self._commits, self.cursor.fetchone()[0]
 
-    def read(self, line: str) -> Event:
-        """The fact of a line: equal lines are equal facts, whichever database they are from."""
-        known = self._lines.get(line)
-        if known is None:
-            known = from_json(line)
-            self.remember(line, known)
-        return known
-
-    def claim(self, data: str) -> Authorization:
-        """The claim of its JSON, which is for ever what it was, and read again at each step."""
-        known = self._claims.get(data)
-        if known is None:
-            known = Authorization.from_wire(json.loads(data))
-            if len(self._claims) >= CLAIMS_KEPT:
-                self._claims.clear()
-            self._claims[data] = known
-        return known
-
-    def remember(self, line: str, known: Event) -> None:
-        if len(self._lines) >= LINES_KEPT:
-            self._lines.clear()
-        self._lines[line] = known
+    def keep(self, known: Authorization) -> None:
+        """A claim that was committed: it is read again at each step."""
+        if len(self.claims) >= CLAIMS_KEPT:
+            self.claims.clear()
+        self.claims[known.settlement_id] = known
 
     def close(self) -> None:
         self.connection.close()
@@ -547,6 +650,8 @@ class SqlStore:
     def restore(self, image: bytes) -> None:
         """Back to a `dump`."""
         self._commits += 1
+        self.claims.clear()
+        self.orphaned.clear()
         self.connection.driver_connection.deserialize(image)
 
 

@@ -1,0 +1,68 @@
+"""A service's line to the node: calm, it passes many calls on together; with faults, one by one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from workbench.chain.rpc import Call, Rpc
+from workbench.core.errors import RpcUnreachable
+from workbench.scenario import Fault
+from workbench.sim.dice import Dice
+from workbench.sim.faults import Crashed, Faults
+from workbench.sim.loop import VirtualClock, VirtualLoop
+from workbench.sim.rpc import Mempool, ShakyRpc
+
+
+class Node(Rpc):
+    """Answers with what it was asked, and counts."""
+
+    url = "http://node"
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    async def call(self, method: str, *params: Any) -> Any:
+        self.asked.append(1)
+        return [method, *params]
+
+    async def many(self, calls: Sequence[Call]) -> list[Any]:
+        self.asked.append(len(calls))
+        return [list(each) for each in calls]
+
+
+def line(node: Node, *ordered: Fault, latency_ms: int = 0) -> tuple[ShakyRpc, Faults]:
+    dice, clock = Dice(1), VirtualClock(VirtualLoop(), 0)
+    faults = Faults(ordered, dice, clock.now_ms, lambda _: None)
+    mempool = Mempool(node, faults, dice.stream("mempool"))
+    chance = dice.stream("rpc")
+    return ShakyRpc(node, "test", clock, faults, mempool, chance, latency_ms=latency_ms), faults
+
+
+CALLS: list[Call] = [("eth_chainId",), ("eth_sendRawTransaction", "0x02"), ("eth_blockNumber",)]
+SURE = {"chance_ppm": 1_000_000, "stop_s": 60}
+
+
+def test_a_calm_line_passes_calls_on_together() -> None:
+    node = Node()
+    calm, faults = line(node, Fault(site="http.lost", **SURE))
+    faults.begin()
+    assert [list(each) for each in CALLS] == asyncio.run(calm.many(CALLS))
+    assert [3] == node.asked
+    calm.dead = True
+    for asking in (calm.many(CALLS), calm.try_all([{}]), calm.call("eth_chainId")):
+        with pytest.raises(Crashed):
+            asyncio.run(asking)
+
+
+def test_faults_hit_each_call_between_their_begin_and_end() -> None:
+    node = Node()
+    shaky, faults = line(node, Fault(site="rpc.error", **SURE))
+    for begin_or_end, struck in ((None, False), (faults.begin, True), (faults.end, False)):
+        if begin_or_end:
+            begin_or_end()
+        answers = asyncio.run(shaky.many(CALLS))
+        assert [struck] * 3 == [isinstance(answer, RpcUnreachable) for answer in answers]
