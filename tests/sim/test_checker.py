@@ -91,14 +91,15 @@ def end_twice(patch: pytest.MonkeyPatch) -> None:
 
 def lose_a_row(patch: pytest.MonkeyPatch) -> None:
     """Once it was mined, and so was looked up already."""
-    put_slot = SqlUnit.put_slot
+    move_slot = SqlUnit.move_slot
 
-    async def losing(self: SqlUnit, changed: Any) -> None:
-        await put_slot(self, changed)
-        if changed.act == "swap" and changed.block is not None:
-            self._store.cursor.execute("DELETE FROM attempt WHERE nonce = ?", (changed.nonce,))
+    async def losing(self: SqlUnit, before: Any, after: Any) -> bool:
+        moved = await move_slot(self, before, after)
+        if after.act == "swap" and after.block is not None:
+            self._store.cursor.execute("DELETE FROM attempt WHERE nonce = ?", (after.nonce,))
+        return moved
 
-    patch.setattr(SqlUnit, "put_slot", losing)
+    patch.setattr(SqlUnit, "move_slot", losing)
 
 
 def mint_for_a_stranger(patch: pytest.MonkeyPatch) -> None:
