@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from workbench.core.errors import NotebookFailed, StoreError, TraceDiffers
+from workbench.core.errors import NotebookFailed, StoreError, TraceDiffers, WorkbenchError
 from workbench.core.events import to_json
 from workbench.experiment import Experiment, Progress
 from workbench.notebook.papers import Kernel
@@ -68,7 +68,7 @@ def play(scenario: Scenario, seed: int | None, *, runs: Path, notebook: bool, sa
     kernel = Kernel() if notebook else None
     try:
         run = experiment.run()
-        run_dir = _kept(run, runs)
+        run_dir = _kept(run, runs, say)
         say(f"kept in {run_dir}")
         if experiment.failure is not None:
             raise experiment.failure
@@ -107,17 +107,31 @@ def replay(run_dir: Path, say: Say) -> Run:
     return again
 
 
+@contextmanager
+def _told(say: Say, what: str) -> Iterator[None]:
+    """An error of ours is said in a line, and that is all."""
+    try:
+        yield
+    except WorkbenchError as why:
+        say(f"{what}: {why}")
+
+
 def _services_are_quiet() -> None:
     """What goes wrong in a simulated world was ordered, and is a fact of the run."""
     if logging.getLogger().level >= logging.WARNING:
         logging.getLogger("workbench").setLevel(logging.ERROR)
 
 
-def _kept(run: Run, runs: Path) -> Path:
+def _kept(run: Run, runs: Path, say: Say) -> Path:
+    """The facts in any case; charts where the facts make sense, which is not a given: a run may
+    have broken the very rules by which they are folded."""
     name = run.scenario.name if run.scenario else "run"
     folder = runs / f"{name}-{run.seed}-{run.name}"
     try:
-        return run.save(folder)
+        run.save_facts(folder)
+        with _told(say, "no charts"):
+            run.save_views(folder)
+        return folder
     except OSError as why:
         raise StoreError(
             f"the run cannot be kept in {folder}: {why.strerror}.",

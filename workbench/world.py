@@ -173,6 +173,9 @@ class World:
     def snapshot(self) -> Snapshot:
         """The whole world as it is now, and what every return to it will find.
 
+        Of a `World`: buyers who are at it, and the auditor and market of an `Experiment`, are not
+        part of it.
+
         Services start anew from their stores, as they will after a `restore`: what they had only
         in mind (how much gas an act took, say) would else make the two go on differently.
         """
