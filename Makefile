@@ -1,8 +1,10 @@
 # Two commands do everything: `make demo` and `make test`. Both set up what is missing first.
 # PYTHON: the Python to build .venv with (3.11 or newer). ARGS: passed on to the command.
+# BENCH: which benchmark.
 
 PYTHON ?= python3
 ARGS ?=
+BENCH ?= settlements
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -41,8 +43,8 @@ up: setup ## Node and services, until Ctrl-C
 test: setup ## All tests, notebooks included, on three workers (much of it waits) (ARGS=tests/core for some)
 	@$(PY) -m pytest -n 3 --dist loadscope --no-loadscope-reorder --nbval $(if $(ARGS),$(ARGS),tests notebooks)
 
-bench: setup ## Settlements per second, against the node's own rate for the same bytes
-	@$(PY) -m bench.settlements $(ARGS)
+bench: setup ## Services against the node's own rate for the same bytes (BENCH=settlements, simulated or payouts)
+	@$(PY) -m bench.$(BENCH) $(ARGS)
 
 soak: setup ## Many seeds of a scenario, each audited (ARGS="scenarios/storm.yaml --seeds 200 --first 1000")
 	@$(PY) tools/soak.py $(ARGS)

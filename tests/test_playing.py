@@ -15,7 +15,7 @@ import pytest
 
 from tests.sim.scenarios import SMALL, small
 from workbench import playing
-from workbench.core.errors import RpcUnreachable, StoreError, TraceDiffers
+from workbench.core.errors import RpcUnreachable, StoreError, TraceDiffers, WorkbenchError
 from workbench.experiment import Experiment, Progress
 from workbench.playing import play, replay
 from workbench.run import Run
@@ -114,6 +114,21 @@ def test_folders_that_cannot_be_replayed_say_why(kept: Path, tmp_path: Path) -> 
     for told, folder in cases.items():
         with pytest.raises(StoreError, match=told):
             replay(folder, quiet)
+
+
+@pytest.mark.parametrize("stopped_by", [None, RpcUnreachable("no chain there.")])
+def test_a_replay_that_was_stopped_is_not_called_different(
+    kept: Path, monkeypatch: pytest.MonkeyPatch, stopped_by: WorkbenchError | None
+) -> None:
+    """By Ctrl-C, or because its node died: nothing is known about the facts that are missing."""
+
+    class Stopped(Experiment):
+        def _play(self) -> None:
+            raise stopped_by or KeyboardInterrupt
+
+    monkeypatch.setattr(playing, "Experiment", Stopped)
+    with pytest.raises(type(stopped_by) if stopped_by else KeyboardInterrupt):
+        replay(kept, quiet)
 
 
 def test_ctrl_c_keeps_what_was_run(file: Path, tmp_path: Path) -> None:

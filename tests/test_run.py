@@ -121,7 +121,8 @@ def test_invariants_are_those_of_the_facts_and_of_the_checker() -> None:
         subject=ID, at_ms=1, source="simulator", invariant="one_end_at_most", message="both"
     )
     told = Run((*happy(), broken), scenario=STORM).invariants().set_index("invariant")
-    assert {each.__name__ for each in audit.INVARIANTS} | set(rules) == set(told.index)
+    asked = {each.__name__ for each in (*audit.INVARIANTS, *audit.PAYOUT_INVARIANTS)}
+    assert asked | set(rules) == set(told.index)
     assert ["one_end_at_most"] == list(told.index[~told.holds])
     assert "both" == told.problems["one_end_at_most"]
 

@@ -22,7 +22,9 @@ from workbench.core.pricing import Price
 from workbench.scenario import (
     FAULT_SITES,
     KINDS,
+    PAYOUT_PLANTS,
     PLANTS,
+    USER_KINDS,
     Scenario,
     assignments,
     load,
@@ -249,6 +251,8 @@ WRONG: dict[str, tuple[str, str]] = {
     "a probability above one": ("faults: {http.lost: 101 %}", "is out of bounds, 0 % to 100 %"),
     "a probability without %": ("faults:\n  http.lost: 0.01",
                                 '6: faults.http.lost: "0.01" has no unit; write such as "0.5 %".'),
+    "credits in another unit": ("payouts: {users: [{count: 1, asks: {credits: 5}}]}",
+                                'payouts.users.0.asks.credits: "5" has no unit; write such as'),
     "a rate of what": ("market: {path: {model: gbm, volatility: 8 %}}",
                        'has the unit "%", and not one of % per year, bps per year'),
     "upside down": ("chain: {http_latency: 80 to 5 ms}", "ends below its beginning"),
@@ -341,7 +345,7 @@ BARE: dict[str, tuple[str, list[str]]] = {
     "empty": ("", ["x.yaml: is empty."]),
     "a comment": ("# Nothing\n", ["x.yaml: is empty."]),
     "a word": ("x", ["x.yaml:1: must be a mapping of fields: about, seed, duration, settle_within, "
-                     "chain, market, buyers, seller, facilitator, plant."]),
+                     "chain, market, buyers, seller, facilitator, payouts, plant."]),
     "missing": ("# Why\n\nseed: 1\n", [
         'x.yaml:3: about: is missing; write `about: "what question this answers"`.',
         'x.yaml:3: duration: is missing; write `duration: "10 min"`.',
@@ -411,6 +415,19 @@ faults: {http.lost: !a 1 %, http.cut: {chance: &c 1 %}, http.delayed: [*a]}
 # --- What contradicts itself, with the arithmetic ---
 
 AGAINST: dict[str, tuple[str, str]] = {
+    "a wrong rule of payouts that are not there": (
+        "plant: requeue_when_passed",
+        "5: plant: requeue_when_passed breaks a rule of payouts, and there are no payouts."),
+    "a token that asks its receiver": (
+        "payouts:\n  asset: erc20\n  users: [{count: 1, kind: refuses}]",
+        "7: payouts.users.0.kind: refuses needs asset eth: erc20 does not ask its receiver."),
+    "asking for more than is ever earned": (
+        "payouts:\n  users:\n  - count: 1\n    earns: {times: 2, credits: 1 to 3 credits}\n"
+        "    asks: {credits: 7 credits}",
+        "9: payouts.users.0.asks.credits: 7 credits at least are more than each earns, 6."),
+    "users who come too late": (
+        "payouts:\n  users:\n  - {count: 9, arrivals: {every: 2 min}}",
+        "7: payouts.users.0.count: the last of 9 comes after 0 s + 8 × 120 s = 960 s, past"),
     "finality past the swap window": (
         "chain:\n  block_time: 30 s\n  finality: 20 blocks\nsettle_within: 1 h\n"
         "facilitator: {finality_timeout: 20 min}",
@@ -758,6 +775,23 @@ GROUPS = st.builds(
         wallet=amount(10_000, 99_999, "EURC"),
     ),
 )
+PATTERN = some(
+    times=st.integers(1, 9),
+    arrivals=ARRIVALS,
+    credits=number(10, 20, "credits").map(lambda text: f"1 to {text}"),
+)
+USERS = st.builds(
+    dict.__or__,
+    every(count=st.integers(1, 20)),
+    some(
+        kind=st.sampled_from(sorted(USER_KINDS)),
+        arrivals=ARRIVALS,
+        start=number(0, 59, "min"),
+        earns=PATTERN,
+        asks=PATTERN,
+        patience=number(10, 90, "min"),
+    ),
+)
 CHANCES = st.decimals(0, 100, places=4).map(lambda share: f"{share} %")
 FAULT = CHANCES | st.builds(
     dict.__or__,
@@ -775,7 +809,7 @@ FILES = st.builds(
     ),
     some(
         seed=st.integers(0, 2**63 - 1),
-        plant=st.sampled_from((*PLANTS, "none")),
+        plant=st.sampled_from((*sorted({*PLANTS} - {*PAYOUT_PLANTS}), "none")),
         chain=some(
             block_time=number(1, 12, "s"),
             finality=number(0, 12, "blocks"),
@@ -791,6 +825,12 @@ FILES = st.builds(
             price=st.sampled_from(("1.10", "0.5")),
             price_follows_market=st.booleans(),
             quote_lifetime=number(30, 900, "s"),
+        ),
+        payouts=st.just("none")
+        | st.builds(
+            dict.__or__,
+            every(users=st.lists(USERS, min_size=1, max_size=3)),
+            some(asset=st.just("eth")),
         ),
         faults=st.dictionaries(SITES, FAULT | st.lists(FAULT, max_size=3), max_size=5),
     ),

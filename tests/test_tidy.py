@@ -69,14 +69,14 @@ HOUSE: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("playing",),
     ("notebook",),
-    ("demo", "deploying", "doctor", "byhand"),
+    ("demo", "deploying", "doctor", "byhand", "container"),
     ("live", "local"),
     ("served",),
     ("workbench",),  # The public face: what a notebook imports.
     ("experiment",),
     ("app",),
     ("world",),
-    ("wiring", "run"),
+    ("wiring", "run", "teller"),
     ("web", "sim"),
     ("services",),
     ("chain", "store", "charts", "metrics", "frames"),
@@ -471,7 +471,11 @@ ALLOWED: list[tuple[str, str, Rule]] = [
     ("core/money.py", "from collections.abc import Sequence\nimport json", purity_problems),
     ("charts/svg.py", "from workbench import frames", layer_problems),
     ("services/seller.py", "from urllib.parse import quote\nimport asyncio", purity_problems),
-    ("cli.py", "from workbench import simulated\nfrom workbench.chain import abi", layer_problems),
+    (
+        "cli/root.py",
+        "from workbench import simulated\nfrom workbench.chain import abi",
+        layer_problems,
+    ),
     ("app.py", "def f():\n" + "    x = 1\n" * 69, long_functions),
 ]
 

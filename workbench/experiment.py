@@ -17,7 +17,8 @@ from workbench.chain.signer import KeySigner
 from workbench.core import events as ev
 from workbench.core.errors import RpcUnreachable, WorkbenchError
 from workbench.core.finality import Policy
-from workbench.core.settlement import OPEN, Settlement, merge
+from workbench.core.ports import Addresses, Request
+from workbench.core.settlement import OPEN
 from workbench.run import Run
 from workbench.scenario import Arbitrageur as ArbitrageurRules
 from workbench.scenario import Scenario
@@ -25,26 +26,36 @@ from workbench.services.buyer import BuyerRules
 from workbench.services.rates import EuroPrice
 from workbench.sim.agents import Agent, Visit, visits
 from workbench.sim.arbitrage import Arbitrageur
-from workbench.sim.auditor import Auditor, chain_word
+from workbench.sim.auditor import Auditor, Findings, chain_word
+from workbench.sim.bookkeeper import Bookkeeper, Purse
 from workbench.sim.dice import Dice
-from workbench.sim.hand import Hand
+from workbench.sim.hand import ANY_FEE_WEI, Hand
 from workbench.sim.market import EurUsd, MarketRate
 from workbench.sim.plants import PAY_BEFORE_FINAL, Leak, Stranger, plant
 from workbench.sim.pool import Provider
-from workbench.wiring import TOKEN_NAMES, Rules
-from workbench.world import SELLER_URL, Conditions, World
+from workbench.sim.users import HALF_CLOSED, Errand, Tally, User, errands
+from workbench.store.ledger import LedgerStore
+from workbench.wiring import TOKEN_NAMES, Credits, Rules
+from workbench.world import PAYOUTS_URL, SELLER_URL, SERVICES, Conditions, World
 
 T = TypeVar("T")
 GAS_MONEY_WEI = 10**18
 DEEP_POCKETS = 10**18
 """What the arbitrageur has of EURC and of USDC: a million million, more than any market needs."""
 MAX_UINT256 = 2**256 - 1
+YPS_PER_USDC = 10**12
+"""Base units of YPS for one of USDC, in a pool without yield."""
+UNITS_PER_CREDIT = {"eth": 10**15, "erc20": 10**16, "eip3009": 10**4}
+"""A credit is 0.001 ETH, 0.01 YPS or 0.01 USDC."""
+RECONCILE_S = 10.0
 PER_BLOCK = 200
 """How many buyers are given their money in one block."""
 STEP_S = 10
 """Virtual seconds between two looks at the time, and at Ctrl-C."""
 SPARE_BLOCKS = 8
-"""After the last end: until its confirmations are there and every journal has been gathered."""
+"""After the last end, until its confirmations are there; and then until they are gathered."""
+GATHERED = ("seller", "facilitator")
+"""The services about settlements, whose facts the tracker gathers."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +87,8 @@ class Experiment:
         market = scenario.market
         self._path = EurUsd(market.path, market.step_s, self._dice.stream("market"))
         self._rate = MarketRate(self._path)
-        self.failure: WorkbenchError | None = None
+        self.failure: Exception | None = None
+        self.bookkeeper: Bookkeeper | None = None
         self._agents: list[asyncio.Task[None]] = []
         self._market: list[asyncio.Task[None]] = []
         self._block_s = scenario.chain.block_time_ms / 1000
@@ -84,10 +96,11 @@ class Experiment:
     def run(self) -> Run:
         """To the end, to Ctrl-C, or to a `failure`: what was run is in the Run in any case."""
         node, deployment = boot(plan=plan_of(self.scenario))
+        self._addresses = addresses_of(deployment.addresses)
         with World(
             node,
             deployment,
-            addresses_of(deployment.addresses),
+            self._addresses,
             local_keys(),
             rules_of(self.scenario),
             self.seed,
@@ -96,10 +109,11 @@ class Experiment:
             finished = False
             try:
                 self._do(self._begin())
-                finished = self._play()
+                self._play()
+                finished = True
             except KeyboardInterrupt:
                 pass
-            except WorkbenchError as why:
+            except Exception as why:  # noqa: BLE001 - what it was is told; what was run, too
                 self.failure = why if node.alive else _died(why)
             self._do(self._send_home())
             return self._gather(finished)
@@ -110,6 +124,7 @@ class Experiment:
     def _conditions(self) -> Conditions:
         scenario, seller = self.scenario, self.scenario.seller
         euro = EuroPrice(seller.price, self._path.rate_e8, self._rate)
+        here = [name for name in SERVICES if name != "payouts" or scenario.payouts]
         return Conditions(
             chain=scenario.chain,
             faults=scenario.faults,
@@ -117,6 +132,8 @@ class Experiment:
             market=self._rate,
             prices=euro if seller.price_follows_market else None,
             on_launch=partial(plant, scenario.plant),
+            services=tuple(here),
+            credits=credits_of(scenario, self._addresses),
         )
 
     # --- Before ---
@@ -126,7 +143,7 @@ class Experiment:
         world, scenario = self.world, self.scenario
         chain = scenario.chain
         await world.rpc.call("evm_setBlockGasLimit", hex(chain.block_gas_limit))
-        self._deployer = Hand(world.rpc, key_of("deployer").secret, world.deployment.chain_id)
+        self._deployer = self._rich_hand("deployer")
         came = [
             visit
             for n, group in enumerate(scenario.buyers)
@@ -144,21 +161,32 @@ class Experiment:
         )
         if scenario.market.arbitrageur is not None:
             await self._add_arbitrageur(scenario.market.arbitrageur)
-        self.auditor = self._auditor(agents)
+        findings = Findings(self._tell_broken)
+        users = await self._open_counter(findings)
+        self.auditor = self._auditor(agents, findings)
         await self.auditor.begin()
         await world.begin_faults()
         world.miner.before_block.append(provider.before_block)
         world.miner.after_block.append(self.auditor.after_block)
+        if self.bookkeeper is not None:
+            await self.bookkeeper.begin()
+            world.miner.after_block.append(self.bookkeeper.after_block)
         self._plant_around()
         self._tell_market()
         self._market = [asyncio.ensure_future(self._move_market())]
-        self._agents = [asyncio.ensure_future(agent.run()) for agent in agents]
+        acting = [*(agent.run() for agent in agents), *(user.run() for user in users)]
+        self._agents = [asyncio.ensure_future(each) for each in acting]
+
+    def _rich_hand(self, role: str) -> Hand:
+        """One whom no base fee stops: it acts inside the miner, which must not end."""
+        world = self.world
+        return Hand(world.rpc, key_of(role).secret, world.deployment.chain_id, ANY_FEE_WEI)
 
     async def _add_arbitrageur(self, rules: ArbitrageurRules) -> None:
         """With money for both directions; from now on it looks at the pool before blocks."""
         world = self.world
         at, balancer = world.chain.addresses, world.deployment["PoolBalancer"]
-        hand = Hand(world.rpc, key_of("balancer").secret, world.deployment.chain_id)
+        hand = self._rich_hand("balancer")
         mint = encode_call("MockEURC", "mint", hand.address, DEEP_POCKETS)
         approve = encode_call("MockEURC", "approve", balancer, MAX_UINT256)
         minted = [await self._deployer.send(token, mint) for token in (at.eurc, at.usdc)]
@@ -214,6 +242,59 @@ class Experiment:
                 await self._mined(waiting)
                 waiting.clear()
 
+    async def _open_counter(self, findings: Findings) -> list[User]:
+        """The users of the payout service, a wallet that can pay all they ask, and who checks it.
+
+        Nobody, where the scenario has no payouts.
+        """
+        world, side = self.world, self.scenario.payouts
+        if side is None:
+            return []
+        came = [
+            errand
+            for n, group in enumerate(side.users)
+            for errand in errands(n, group, self._dice.stream("users", n))
+        ]
+        credits_ = world.conditions.credits
+        assert credits_.units_per_credit is not None
+        address = key_of("payer").address.lower()
+        chain_id = world.deployment.chain_id
+        purse = Purse(address, credits_.token, credits_.units_per_credit, chain_id)
+        await self._fill(purse, sum(n for errand in came for _, n in errand.earns))
+        for errand in came:
+            if errand.group.kind == "refuses":
+                for n in range(len(errand.asks)):
+                    await world.rpc.call("anvil_setCode", errand.receiver(n), HALF_CLOSED)
+        tally = Tally()
+        store = world.stores["payouts"]
+        assert isinstance(store, LedgerStore)
+        self.bookkeeper = Bookkeeper(world.rpc, store, purse, tally, findings)
+        return [self._user(errand, tally) for errand in came]
+
+    def _user(self, errand: Errand, tally: Tally) -> User:
+        world = self.world
+        http = world.wiring.http(errand.name)
+        return User(errand, http, world.clock, PAYOUTS_URL, tally, world.tell)
+
+    async def _fill(self, purse: Purse, credits_: int) -> None:
+        """All that can be earned, and gas money, by transactions like everybody's."""
+        at, hand = self.world.chain.addresses, self._deployer
+        units = credits_ * purse.units_per_credit
+        gas = GAS_MONEY_WEI if purse.token else GAS_MONEY_WEI + units
+        sent = [await hand.send(purse.address, value=gas)]
+        if purse.token == at.usdc:
+            mint = encode_call("MockUSDC", "mint", purse.address, units)
+            sent.append(await hand.send(at.usdc, mint))
+        elif purse.token == at.asset:
+            cost = -(-units // YPS_PER_USDC)
+            mint = encode_call("MockUSDC", "mint", hand.address, cost)
+            sent.append(await hand.send(at.usdc, mint))
+            allow = encode_call("MockUSDC", "approve", at.asset, cost)
+            sent.append(await hand.send(at.usdc, allow))
+            into = encode_call("YieldPoolShare", "deposit", cost, purse.address)
+            sent.append(await hand.send(at.asset, into))
+        await self._mined(sent)
+
     async def _mined(self, transactions: list[str]) -> None:
         for _ in range(PER_BLOCK):
             await self.world.pass_time(self._block_s)
@@ -224,16 +305,17 @@ class Experiment:
             hint="Raise chain.block_gas_limit.",
         )
 
-    def _auditor(self, agents: list[Agent]) -> Auditor:
+    def _auditor(self, agents: list[Agent], findings: Findings) -> Auditor:
         world = self.world
-        roles = [key_of(role) for role in ("seller", "facilitator", "keeper")]
-        signers = [role.address.lower() for role in roles]
+        roles = ["seller", "facilitator", "keeper", *(["payer"] if self.bookkeeper else [])]
+        signers = [key_of(role).address.lower() for role in roles]
         accounts = [signers[0], *(agent.buyer.address for agent in agents)]
         finality = self.scenario.chain.finality_blocks
-        return Auditor(world.chain, accounts, signers, self._knows, finality, self._tell_broken)
+        pool = world.deployment["PoolManager"]
+        return Auditor(world.chain, pool, accounts, signers, self._knows, finality, findings)
 
     async def _knows(self, tx: str) -> bool:
-        for name in ("seller", "facilitator"):
+        for name in self.world.services:
             async with self.world.stores[name].unit() as unit:
                 if await unit.knows(tx):
                     return True
@@ -259,11 +341,8 @@ class Experiment:
     def _by_us(self) -> dict[str, Any]:
         return {"subject": "", "at_ms": self.world.clock.now_ms(), "source": "simulator"}
 
-    def _play(self) -> bool:
-        """The safety phase with its faults, then quiet until everything has ended.
-
-        False where something has not, within the bound.
-        """
+    def _play(self) -> None:
+        """The safety phase with its faults, then quiet until everything has ended, or should."""
         world, scenario = self.world, self.scenario
         start = world.now
         while world.now - start < scenario.duration_s:
@@ -275,17 +354,22 @@ class Experiment:
             self._do(world.pass_time(STEP_S))
             self._report(world.now - start)
         self._do(self._finish(ended))
-        return True
 
     def _report(self, now_s: int) -> None:
         settlements = self.auditor.settlements
-        ended = len(settlements) - self.auditor.open
+        ended = len(settlements) - len(self.auditor.open)
         self._progress(Progress(now_s, self.scenario.duration_s, len(settlements), ended))
 
     async def _all_ended(self) -> bool:
-        services = (self.world.seller, self.world.facilitator)
-        open_ = any(each.state in OPEN for s in services for each in s.book.open())
-        return not open_ and not self.auditor.open and all(a.done() for a in self._agents)
+        paying = self.bookkeeper is not None and bool(self.bookkeeper.open)
+        still = self._open() or paying
+        return not still and all(agent.done() for agent in self._agents)
+
+    def _open(self) -> list[str]:
+        """Settlements without an end, on the chain or in the eyes of a service."""
+        books = [self.world.seller.book, self.world.facilitator.book]
+        theirs = [each.id for book in books for each in book.open() if each.state in OPEN]
+        return list(dict.fromkeys([*self.auditor.open, *theirs]))
 
     # --- After ---
 
@@ -296,14 +380,37 @@ class Experiment:
                 self._tell_broken("agents", str(result), "")
             elif isinstance(result, Exception):
                 raise result
+        late = [] if ended else self._open()
         await self.world.pass_time((chain.finality_blocks + SPARE_BLOCKS) * self._block_s)
-        services = (self.world.seller, self.world.facilitator, self.world.tracker)
-        views = {
-            s.name: {k: chain_word(v) for k, v in s.book.settlements.items()} for s in services
-        }
-        told = _words(merge(await self.world._facts()))
-        await self.auditor.whole(views, told, over=not ended)
+        own = [f for name in GATHERED for f in await self.world.journal(name) if f.source == name]
+        await self.world.pass_time(SPARE_BLOCKS * self._block_s)
+        journal = await self.world.journal("tracker")
+        known = {ev.to_json(fact) for fact in journal}
+        lost = [f"{f.type} of {f.subject}" for f in own if ev.to_json(f) not in known]
+        await self.auditor.whole(
+            journal,
+            views={name: await self._shown(name) for name in (*GATHERED, "tracker")},
+            late=tuple(late),
+            untold=tuple(lost),
+        )
+        if self.bookkeeper is not None:
+            await self.bookkeeper.whole(over=not ended)
         await self._tell_balances()
+
+    async def _shown(self, name: str) -> dict[str, str]:
+        """What a service tells anybody who asks it about the settlements of this run."""
+        shown = {}
+        for identity in self.auditor.settlements:
+            request = Request("GET", f"http://{name}/settlement/{identity}")
+            answer = (await self.world.http.send(request)).data()
+            word = str(answer.get("state", answer.get("error")))
+            # The contract has no word of its own for a deadline that has passed.
+            shown[identity] = self._folded(name, identity) if word == "expired" else word
+        return shown
+
+    def _folded(self, name: str, identity: str) -> str:
+        settlement = getattr(self.world, name).book.get(identity)
+        return chain_word(settlement) if settlement else "unknown"
 
     async def _send_home(self) -> list[Any]:
         """Nobody buys any more, and the market stands; what became of each, cancelled ones too."""
@@ -316,7 +423,8 @@ class Experiment:
         world = self.world
         head = await world.chain.head()
         block = ev.BlockRef(head.number, head.hash, "", -1)
-        accounts = {**{each: each for each in self.auditor.accounts}, **_names(world)}
+        names = _names(world)
+        accounts = {each: each for each in self.auditor.accounts if each != names["pool"]} | names
         for account, address in accounts.items():
             for symbol, token in TOKEN_NAMES.items():
                 units = await world.chain.balance(getattr(world.chain.addresses, token), address)
@@ -335,19 +443,17 @@ class Experiment:
         )
 
 
-def _died(why: WorkbenchError) -> RpcUnreachable:
+def _died(why: Exception) -> RpcUnreachable:
+    said = getattr(why, "message", str(why))  # Without its hint: to start a chain is none here.
     return RpcUnreachable(
-        f"the node of this run (anvil) has ended in mid-run: {why.message}",
+        f"the node of this run (anvil) has ended in mid-run: {said}",
         hint="What was run until then is kept; play the scenario again.",
     )
 
 
-def _words(settlements: dict[str, Settlement]) -> dict[str, str]:
-    return {identity: chain_word(each) for identity, each in settlements.items()}
-
-
 def _names(world: World) -> dict[str, str]:
-    return {"seller": world.accounts["seller"], "vault": world.accounts["vault"]}
+    named = {name: world.accounts[name] for name in ("seller", "vault")}
+    return {**named, "pool": world.deployment["PoolManager"].lower()}
 
 
 def plan_of(scenario: Scenario) -> DeploymentPlan:
@@ -363,6 +469,13 @@ def plan_of(scenario: Scenario) -> DeploymentPlan:
         pool_usdc=market.pool_usdc,
         seller_yps=scenario.seller.inventory_units,
     )
+
+
+def credits_of(scenario: Scenario, addresses: Addresses) -> Credits:
+    """What the payout service is told."""
+    asset = scenario.payouts.asset if scenario.payouts else "eth"
+    token = {"erc20": addresses.asset, "eip3009": addresses.usdc}.get(asset)
+    return Credits(token, None, UNITS_PER_CREDIT[asset], reconcile_s=RECONCILE_S)
 
 
 def rules_of(scenario: Scenario) -> Rules:

@@ -7,6 +7,7 @@ a plain column with a hole in it would turn to float.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -15,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from workbench.core import events as ev
+from workbench.core import payout as payouts
 from workbench.core.errors import IllegalTransition
 from workbench.core.settlement import TRANSITIONS, Settlement, State, apply
 
@@ -234,6 +236,67 @@ def stages(facts: Iterable[ev.Event], settlement_id: str) -> list[dict[str, Any]
         }
         for stage, since in zip(life.stages, [starts[0], *starts], strict=False)
     ]
+
+
+def payouts_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
+    """One row per payout, in the order they were asked for.
+
+    `units`: base units of `asset`; `attempts`: how often its transaction was signed, dearer ones
+    included; `gas_wei`: what that cost in the end; `took_ms`: from the request to the end.
+    """
+    lives: dict[str, payouts.Payout] = {}
+    ends: dict[str, tuple[int, int]] = {}
+    signed: Counter[str] = Counter()
+    for fact in distinct(ev.canonical(list(facts))):
+        if isinstance(fact, _SIGNED) and fact.act == payouts.ACT:
+            signed[fact.subject] += 1
+        if type(fact) not in payouts.MOVING:
+            continue
+        with suppress(IllegalTransition):  # As in `_fold`: one torn life takes no other with it.
+            lives[fact.subject] = payouts.apply(lives.get(fact.subject), fact)
+            if isinstance(fact, ev.PayoutPaid | ev.PayoutRefunded | ev.PayoutCancelled):
+                ends[fact.subject] = (fact.at_ms, fact.gas_wei)
+    rows = []
+    for payout in lives.values():
+        ended_ms, gas_wei = ends.get(payout.id, (None, None))
+        rows.append(
+            {
+                "id": payout.id,
+                "state": payout.state.value,
+                "user_id": payout.user_id,
+                "address": payout.address,
+                "credits": payout.credits,
+                "units": payout.units,
+                "asset": payout.asset,
+                "tx": payout.tx or None,
+                "attempts": signed[payout.id],
+                "gas_wei": gas_wei,
+                "reason": payout.reason,
+                "asked_ms": payout.at_ms,
+                "ended_ms": ended_ms,
+                "took_ms": None if ended_ms is None else ended_ms - payout.at_ms,
+            }
+        )
+    return typed(rows, _PAYOUT_COLUMNS)
+
+
+_SIGNED = ev.TransactionSigned | ev.TransactionReplaced
+_PAYOUT_COLUMNS = {
+    "id": "object",
+    "state": "object",
+    "user_id": "object",
+    "address": "object",
+    "credits": "object",
+    "units": "object",
+    "asset": "object",
+    "tx": "object",
+    "attempts": "int64",
+    "gas_wei": "object",
+    "reason": "object",
+    "asked_ms": "int64",
+    "ended_ms": "Int64",
+    "took_ms": "Int64",
+}
 
 
 # --- From facts to lives --------------------------------------------------------------------------

@@ -117,7 +117,8 @@ def metrics_frame(facts: Iterable[ev.Event], lp_fee_pips: int | None = None) -> 
     """One row a figure: `group`, `name`, `unit`, how many (`count`), percentiles, and `total`.
 
     Groups: outcome, latency (by stage, and from 402 to execution), cost (of buyers, against the
-    reference rate), surplus (EURC that came back), gas, seller, liquidity, fault, invariant.
+    reference rate), surplus (EURC that came back), gas, seller, liquidity, payout (where there are
+    any), fault, invariant.
     `lp_fee_pips`: the pool's fee, which no fact tells; without it there is no fee income.
     """
     told = list(facts)
@@ -127,6 +128,7 @@ def metrics_frame(facts: Iterable[ev.Event], lp_fee_pips: int | None = None) -> 
         *_costs(told, lp_fee_pips),
         *_gas(told),
         *_seller(told),
+        *_payouts(told),
         *_counted("fault", (f.site for f in told if isinstance(f, ev.FaultInjected))),
         *_counted("invariant", (f.invariant for f in told if isinstance(f, ev.InvariantBroken))),
     ]
@@ -254,4 +256,18 @@ def _seller(told: list[ev.Event]) -> list[dict[str, Any]]:
         _sum("seller", "received", "USDC", [f.usdc_to_seller for f in done]),
         _sum("seller", "delivered", "YPS", [f.asset_to_buyer for f in done]),
         _sum("seller", "gas", "wei", gas),
+    ]
+
+
+def _payouts(told: list[ev.Event]) -> list[dict[str, Any]]:
+    """How payouts ended, how long the paid ones took, and the gas of all."""
+    payouts = frames.payouts_frame(told)
+    if payouts.empty:
+        return []
+    took = payouts[payouts.state == "paid"].took_ms
+    gas = [int(wei) for wei in payouts.gas_wei if wei is not None]
+    return [
+        *_counted("payout", payouts.state),
+        _row("payout", "asked to paid", "ms", [int(ms) for ms in took], total=False),
+        _row("payout", "gas", "wei", gas),
     ]

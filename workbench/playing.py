@@ -79,7 +79,10 @@ def play(scenario: Scenario, seed: int | None, *, runs: Path, notebook: bool, sa
 
 
 def replay(run_dir: Path, say: Say) -> Run:
-    """The run of this folder once more. Raises TraceDiffers, naming the first other fact."""
+    """The run of this folder once more.
+
+    Raises TraceDiffers, naming the first other fact; KeyboardInterrupt where Ctrl-C ended it.
+    """
     kept = Run.load(run_dir)
     if kept.scenario is None:
         raise StoreError(
@@ -93,7 +96,12 @@ def replay(run_dir: Path, say: Say) -> Run:
         )
     say(f"{kept.scenario.name}, seed {kept.seed}: once more")
     _services_are_quiet()
-    again = Experiment(kept.scenario, kept.seed, _Teller(say)).run()
+    experiment = Experiment(kept.scenario, kept.seed, _Teller(say))
+    again = experiment.run()
+    if experiment.failure is not None:
+        raise experiment.failure
+    if not again.finished:
+        raise KeyboardInterrupt
     if again.trace_hash != kept.trace_hash:
         raise _difference(kept, again)
     return again

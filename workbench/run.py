@@ -8,7 +8,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from workbench.core.audit import INVARIANTS, Balance, reconcile, sometimes
+from workbench.core.audit import (
+    INVARIANTS,
+    PATHS,
+    PAYOUT_INVARIANTS,
+    PAYOUT_PATHS,
+    Balance,
+    reconcile,
+    sometimes,
+)
 from workbench.core.errors import StoreError
 from workbench.core.events import Event, InvariantBroken, from_json, to_json
 from workbench.core.review import review
@@ -64,6 +72,12 @@ class Run:
 
         return frames.settlements_frame(self.events)
 
+    def payouts(self) -> pd.DataFrame:
+        """One row a payout of credits."""
+        from workbench import frames
+
+        return frames.payouts_frame(self.events)
+
     def timeline(self) -> pd.DataFrame:
         """One row for each stage that a settlement went through: block, transaction, gas, time."""
         from workbench import frames
@@ -97,8 +111,11 @@ class Run:
         if self.purchase and self.balances_seen:
             deal = merge(self.events)[self.purchase.settlement_id]
             found["balances_reconcile"] = reconcile(self.balances_seen, deal)
-        for invariant in INVARIANTS if self.scenario else ():
-            found.setdefault(invariant.__name__, [])
+        asked = [each.__name__ for each in INVARIANTS] if self.scenario else []
+        if self.scenario and self.scenario.payouts:
+            asked += [each.__name__ for each in PAYOUT_INVARIANTS]
+        for name in asked:
+            found.setdefault(name, [])
         for fact in self.events:
             if isinstance(fact, InvariantBroken):
                 found.setdefault(fact.invariant, []).append(fact.message)
@@ -115,7 +132,7 @@ class Run:
         return Chart(charts.timeline(self.timeline(), self.facts))
 
     def metrics(self) -> pd.DataFrame:
-        """One row a figure: outcomes, latency, cost, surplus, gas, results, faults, invariants.
+        """One row a figure: outcomes, latency, cost, gas, results, payouts, faults, invariants.
 
         See `metrics.metrics_frame`. The pool's fee is the scenario's.
         """
@@ -197,7 +214,8 @@ class Run:
     @property
     def sometimes(self) -> dict[str, int]:
         """How often each rare path was taken; a run that never took one has not tested it."""
-        return sometimes(self.events)
+        credits_too = self.scenario is None or self.scenario.payouts is not None
+        return sometimes(self.events, PATHS | PAYOUT_PATHS if credits_too else PATHS)
 
     def _journal(self) -> str:
         return "".join(f"{to_json(fact)}\n" for fact in self.events)

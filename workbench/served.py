@@ -78,6 +78,7 @@ def credits_of(settings: Settings) -> Credits:
         daily_wallet=settings["DAILY_CREDITS"],
         approve_above=settings["APPROVE_ABOVE_CREDITS"],
         reconcile_s=settings["RECONCILE_EVERY_S"],
+        in_flight=settings["PAYOUTS_IN_FLIGHT"],
     )
 
 
@@ -211,9 +212,16 @@ class Served:
         try:
             await seat.service.run()
         except WorkbenchError as why:
-            self.failures[seat.name] = why
             log.error("the %s stopped: %s", seat.name, why)
-            await self.servers[seat.name].close()
+            await self._stopped(seat.name, why)
+        except Exception as why:  # noqa: BLE001 - a defect: without rounds it must not look alive
+            log.exception("the %s stopped", seat.name)
+            text = f"the {seat.name} stopped by a defect: {type(why).__name__}; see the log."
+            await self._stopped(seat.name, WorkbenchError(text))
+
+    async def _stopped(self, name: str, why: WorkbenchError) -> None:
+        self.failures[name] = why
+        await self.servers[name].close()
 
     async def close(self) -> None:
         """End the services. The chain belongs to whoever booted it."""

@@ -205,6 +205,12 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 _integer(0, 10**12 - 1),
             ),
             Setting("RECONCILE_EVERY_S", "60", "ledger against chain", _integer(1, 86_400)),
+            Setting(
+                "PAYOUTS_IN_FLIGHT",
+                "16",
+                "open nonces; public nodes keep 16 of an account",
+                _integer(1, 1_000),
+            ),
         ),
     ),
 )

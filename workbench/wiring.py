@@ -97,6 +97,7 @@ class Credits:
     daily_wallet: int | None = None
     approve_above: int | None = None
     reconcile_s: float = 3_600.0
+    in_flight: int = 16
 
 
 STORES: dict[str, type[SqlStore]] = {"payouts": LedgerStore}
@@ -131,6 +132,8 @@ class Wiring:
     """EUR/USD outside the pool, where there is such a market: the keeper follows it."""
     prices: PriceSource | None = None
     credits: Credits = field(default_factory=Credits)
+    payouts_url: str = ""
+    """Where the payout service is, if its facts are to be in the tracker's journal."""
 
     def chain(self, name: str) -> EvmChain:
         return EvmChain(self.rpc(name), self.chain_id, self.addresses)
@@ -201,11 +204,15 @@ class Wiring:
             store=store,
             clock=self.clock("tracker"),
             http=self.http("tracker"),
-            peers={"seller": self.seller_url, "facilitator": self.facilitator_url},
+            peers=self._peers(),
             finality=self.rules.finality,
             page=files("workbench.web").joinpath("static/tracker.html").read_bytes(),
             poll_s=self.rules.poll_s,
         )
+
+    def _peers(self) -> dict[str, str]:
+        peers = {"seller": self.seller_url, "facilitator": self.facilitator_url}
+        return peers | ({"payouts": self.payouts_url} if self.payouts_url else {})
 
     def payouts(self) -> PayoutsService:
         """It looks at node and token before its first round, or when it is asked to `check`."""
@@ -263,6 +270,7 @@ def payout_rules(credits_: Credits, chain_id: int, poll_s: float) -> PayoutRules
         daily_wallet=credits_.daily_wallet,
         approve_above=credits_.approve_above,
         reconcile_s=credits_.reconcile_s,
+        in_flight=credits_.in_flight,
     )
 
 

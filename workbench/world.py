@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,7 +36,9 @@ from workbench.sim.loop import SkewedClock, VirtualClock, VirtualLoop
 from workbench.sim.memory import seldom_searched
 from workbench.sim.miner import Miner
 from workbench.sim.rpc import LINE_SITES, Mempool, ShakyRpc
+from workbench.teller import Teller
 from workbench.wiring import (
+    Credits,
     Keys,
     Rules,
     SeededRandomness,
@@ -49,6 +51,7 @@ from workbench.wiring import (
 
 T = TypeVar("T")
 SELLER_URL, FACILITATOR_URL = "http://seller", "http://facilitator"
+PAYOUTS_URL = "http://payouts"
 SERVICES = ("seller", "facilitator", "tracker", "payouts")
 HTTP_SITES = [site for site in FAULT_SITES if site.startswith("http.")]
 RPC_SITES = [site for site in FAULT_SITES if site.startswith(("rpc.", "tx."))]
@@ -68,6 +71,8 @@ class Conditions:
     market: RateSource | None = None
     prices: PriceSource | None = None
     on_launch: Callable[[str, Service], None] = lambda name, service: None
+    services: tuple[str, ...] = SERVICES
+    credits: Credits = field(default_factory=Credits)
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,8 @@ class World:
         self.conditions = conditions or Conditions()
         self._addresses, self._keys, self._rules = addresses, keys, rules
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="world")
-        self.stores = {name: store_for(name) for name in SERVICES}
+        self.services = self.conditions.services
+        self.stores = {name: store_for(name) for name in self.services}
         self.dice = Dice(seed)
         self.rpc = CachedRpc(node.url)
         head = self.rpc.now("eth_getBlockByNumber", "latest", False)
@@ -117,7 +123,7 @@ class World:
         self.told: list[tuple[int, Event]] = []
         self._tracked = 0
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._lines: dict[str, list[ShakyRpc]] = {}
+        self._lines: dict[str, list[ShakyRpc | ShakyHttp]] = {}
         self._clocks: dict[str, SkewedClock] = {}
         self.clock = VirtualClock(VirtualLoop(), self._epoch)
         self.faults = Faults(
@@ -157,7 +163,7 @@ class World:
         return self.advance()
 
     def kill(self, name: str) -> None:
-        """End seller, facilitator or tracker as a crash would: only its store is left."""
+        """End seller, facilitator, tracker or payouts as a crash would: only its store is left."""
         self._do(self._kill(name))
 
     def restart(self, name: str) -> None:
@@ -195,6 +201,11 @@ class World:
     def send(self, request: Request) -> Response:
         """Any request in this world's network."""
         return self._do(self.http.send(request))
+
+    @property
+    def teller(self) -> Teller:
+        """Credits and payouts: earn, pay, and the ledger as frames."""
+        return Teller(self.send, self._do, lambda: self.payouts.payouts)
 
     @property
     def run(self) -> Run:
@@ -247,8 +258,8 @@ class World:
         self.loop = VirtualLoop(seconds)
         self.loop.set_exception_handler(_not_crashes)
         self.clock = VirtualClock(self.loop, self._epoch)
-        self._clocks = {name: SkewedClock(self.clock) for name in SERVICES}
-        crashes = [name for name in SERVICES if self.faults.may(f"crash.{name}")]
+        self._clocks = {name: SkewedClock(self.clock) for name in self.services}
+        crashes = [name for name in self.services if self.faults.may(f"crash.{name}")]
         self.http = InProcessHttp(mortal=bool(crashes))
         self.wiring = Wiring(
             chain_id=self.deployment.chain_id,
@@ -265,6 +276,8 @@ class World:
             facilitator_url=FACILITATOR_URL,
             market=self.conditions.market,
             prices=self.conditions.prices,
+            payouts_url=PAYOUTS_URL if "payouts" in self.services else "",
+            credits=self.conditions.credits,
         )
         self.chain = self.wiring.chain("world")
         self.miner = self._miner()
@@ -284,7 +297,9 @@ class World:
     async def _skew_clocks(self) -> None:
         for name, clock in self._clocks.items():
             off = self.faults.strike("clock.skew", name)
-            clock.skew_s = 0 if self.faults.quiet else clock.skew_s if off is None else off
+            clock.skew_s = (
+                0 if self.faults.over("clock.skew") else clock.skew_s if off is None else off
+            )
 
     def _rpc(self, name: str) -> Rpc:
         """The node itself, or a service's own shaky line to it."""
@@ -307,9 +322,10 @@ class World:
 
     def _http(self, name: str) -> Http:
         latency_ms = self.conditions.chain.http_latency_ms
-        if not (any(latency_ms) or self.conditions.slow_ms or self.faults.may(*HTTP_SITES)):
+        faulty = self.faults.may(*HTTP_SITES, f"crash.{name}")
+        if not (any(latency_ms) or self.conditions.slow_ms or faulty):
             return self.http
-        return ShakyHttp(
+        line = ShakyHttp(
             self.http,
             name,
             self.clock,
@@ -318,11 +334,13 @@ class World:
             latency_ms,
             self.conditions.slow_ms,
         )
+        self._lines.setdefault(name, []).append(line)
+        return line
 
     async def _wire(self) -> None:
         self.buyer: Buyer = self.wiring.buyer()
         self._tasks = {"miner": asyncio.ensure_future(self.miner.run())}
-        for name in SERVICES:
+        for name in self.services:
             await self._launch(name)
 
     async def _launch(self, name: str) -> None:
@@ -395,8 +413,13 @@ class World:
         """No new faults; services that are down come back as they were to."""
         self.faults.end()
 
+    async def journal(self, name: str) -> list[Event]:
+        """Every fact of a service, in the order in which it came to know them."""
+        async with self.stores[name].unit() as unit:
+            return [fact for _, fact in await unit.facts()]
+
     async def _check_tasks(self) -> None:
-        for task in self._tasks.values():
+        for task in (*self._tasks.values(), *self.crashes.down.values()):
             if task.done() and not isinstance(task.exception(), Crashed):
                 task.result()
         async with self.stores["tracker"].unit() as unit:
@@ -444,11 +467,15 @@ class World:
         return self._thread.submit(work).result()
 
     def _stop(self) -> None:
-        for task in self._tasks.values():
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
             task.cancel()
-        gathered = asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        self.loop.run_until_complete(gathered)
+        self.loop.run_until_complete(_all_done(tasks))
         self.loop.close()
+
+
+async def _all_done(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _not_crashes(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

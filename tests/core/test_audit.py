@@ -11,8 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.core import audit
-from workbench.core.audit import INVARIANTS, TOKENS, Balance, Invariant, View, reconcile
+from workbench.core.audit import (
+    INVARIANTS,
+    PAYOUT_INVARIANTS,
+    TOKENS,
+    Balance,
+    Invariant,
+    PaidOut,
+    PaidOutInvariant,
+    View,
+    broken,
+    reconcile,
+)
 from workbench.core.errors import ConservationBroken
+from workbench.core.ledger import Account, Books, Kind, Transfer, resolved
+from workbench.core.payout import Payout
+from workbench.core.payout import State as PayoutState
 from workbench.core.settlement import Settlement, State
 
 ASSET, USDC, BUDGET, SPENT = 100 * 10**18, 110_000_000, 101_000_000, 100_301_504
@@ -121,6 +135,27 @@ def unstored(view: View) -> None:
     object.__setattr__(view, "unknown", ("0xabc",))
 
 
+def minted(view: View) -> None:
+    view.supply["usdc"] = (5, 6)
+
+
+def ended_again(view: View) -> None:
+    object.__setattr__(view, "torn", (f"{ID}: executed cannot follow executed",))
+
+
+def hardly_confirmed(view: View) -> None:
+    object.__setattr__(view, "finality", 3)
+    view.confirmed[ID] = 2
+
+
+def never_confirmed(view: View) -> None:
+    view.confirmed[ID] = None
+
+
+def untold(view: View) -> None:
+    object.__setattr__(view, "untold", ("FinalityReached of 0x01",))
+
+
 BREACHES: list[tuple[Callable[[View], None], Invariant, str]] = [
     (vault_short, audit.vault_holds_what_it_owes, "109999999 usdc and owes 110000000"),
     (vault_long, audit.vault_holds_what_it_owes, f"{2 * ASSET + 1} asset and owes {2 * ASSET}"),
@@ -134,6 +169,11 @@ BREACHES: list[tuple[Callable[[View], None], Invariant, str]] = [
     (too_early, audit.paid_after_finality, "2 blocks after its swap, ordered were 3"),
     (another_view, audit.services_agree_with_the_contract, "shows 0x01 as funded"),
     (no_fact, audit.no_state_without_its_fact, "0x02 is executed, its facts lead to nothing"),
+    (minted, audit.nothing_comes_from_nowhere, "there are 6 usdc, and 5 at the beginning"),
+    (ended_again, audit.settlements_follow_their_table, "executed cannot follow executed"),
+    (hardly_confirmed, audit.confirmed_before_execution, "after 2 confirmations, ordered were 3"),
+    (never_confirmed, audit.confirmed_before_execution, "after no confirmations, ordered were 0"),
+    (untold, audit.no_fact_is_lost, "the journal has not FinalityReached of 0x01"),
     (unstored, audit.nothing_sent_that_was_not_stored, "0xabc was mined"),
 ]
 
@@ -181,6 +221,162 @@ def test_all_breaches_are_told_at_once() -> None:
     with pytest.raises(ConservationBroken) as broken:
         audit.audit(view)
     assert {each.__name__ for _, each, _ in BREACHES} == set(broken.value.details["broken"])
+
+
+# --- Payouts ---
+
+WORTH = 10**15
+"""Of one credit."""
+ALICE, BOB = "0xa", "0xb"
+"""Two receivers of one user: the first was paid, the second refused."""
+
+
+def books() -> Books:
+    """A user earned 10 credits, was paid for 4, and got 6 back."""
+    kept = Books()
+    for name in ("issuance", "redeemed"):
+        kept.open(Account(name, "credit", no_overdraft=False))
+    kept.open(Account("user:u", "credit"))
+    kept.add(_line("earned", Kind.POSTED, "issuance", "user:u", 10))
+    for receiver, size, end in ((ALICE, 4, Kind.POST), (BOB, 6, Kind.VOID)):
+        hold = _line(f"{receiver}/hold", Kind.PENDING, "user:u", "redeemed", size)
+        kept.add(hold)
+        kept.add(resolved(hold, f"{receiver}/{end.value}", end, "ended", 1))
+    return kept
+
+
+def _line(name: str, kind: Kind, debit: str, credit: str, amount: int) -> Transfer:
+    return Transfer(
+        id=name, kind=kind, debit=debit, credit=credit, amount=amount, reason="test", at_ms=1
+    )
+
+
+def lines(kept: Books) -> list[tuple[int, str, Transfer]]:
+    """The same once more, line by line, with the hash after each."""
+    again = Books(
+        {name: Account(a.id, a.ledger, a.no_overdraft) for name, a in kept.accounts.items()}
+    )
+    told = []
+    for seq, transfer in enumerate(kept.transfers.values(), 1):
+        again.add(transfer)
+        told.append((seq, again.head, transfer))
+    return told
+
+
+def paid_out() -> PaidOut:
+    """A world that is right."""
+    kept = books()
+    sums = {"treasury:w:eth": 7, "gas:eth": 2, "paid:eth": 4 * WORTH, "suspense:eth": 0}
+    return PaidOut(
+        moved=((ALICE, 4 * WORTH),),
+        payouts=(
+            Payout("p1", PayoutState.PAID, "u", address=ALICE, credits=4, units=4 * WORTH),
+            Payout("p2", PayoutState.REFUNDED, "u", address=BOB, credits=6, units=6 * WORTH),
+        ),
+        asked={ALICE: ("u", 4 * WORTH), BOB: ("u", 6 * WORTH)},
+        earned={"u": 10 * WORTH},
+        ledger=dict(sums),
+        chain=dict(sums),
+        credited={"u": (10, 10)},
+        accounts=list(kept.accounts.values()),
+        lines=lines(kept),
+    )
+
+
+def test_sound_payouts_give_empty_lists() -> None:
+    """With all that is known at the end, and with nothing known yet."""
+    for view in (paid_out(), PaidOut()):
+        assert [[]] * len(PAYOUT_INVARIANTS) == [each(view) for each in PAYOUT_INVARIANTS]
+
+
+def paid_twice(view: PaidOut) -> PaidOut:
+    """And the user had earned enough for that."""
+    richer = {"u": 20 * WORTH}
+    return replace(view, moved=view.moved * 2, earned=richer)
+
+
+def paid_too_much(view: PaidOut) -> PaidOut:
+    return replace(view, moved=((ALICE, 4 * WORTH + 1),))
+
+
+def paid_to_a_stranger(view: PaidOut) -> PaidOut:
+    return replace(view, moved=(*view.moved, ("0xc", 1)))
+
+
+def refunded_and_paid(view: PaidOut) -> PaidOut:
+    return replace(view, moved=(*view.moved, (BOB, 6 * WORTH)))
+
+
+def never_paid(view: PaidOut) -> PaidOut:
+    return replace(view, moved=())
+
+
+def beyond_credits(view: PaidOut) -> PaidOut:
+    return replace(view, earned={"u": 4 * WORTH - 1})
+
+
+def out_of_order(view: PaidOut) -> PaidOut:
+    return replace(view, torn=("payout p1: PayoutSent cannot follow paid.",))
+
+
+def endless(view: PaidOut) -> PaidOut:
+    return replace(view, late=("p3",))
+
+
+def off_by_one(view: PaidOut) -> PaidOut:
+    return replace(view, ledger={**view.ledger, "gas:eth": 1})
+
+
+def suspended(view: PaidOut) -> PaidOut:
+    return replace(view, ledger={**view.ledger, "suspense:eth": 1})
+
+
+def earned_twice(view: PaidOut) -> PaidOut:
+    return replace(view, credited={"u": (5, 5)})
+
+
+def never_credited(view: PaidOut) -> PaidOut:
+    return replace(view, credited={"u": (11, 20)})
+
+
+def edited(view: PaidOut) -> PaidOut:
+    """One character of one line."""
+    (seq, kept, transfer), *rest = view.lines
+    return replace(view, lines=[(seq, kept, replace(transfer, reason="tesT")), *rest])
+
+
+PAYOUT_BREACHES: list[tuple[Callable[[PaidOut], PaidOut], PaidOutInvariant, str]] = [
+    (paid_twice, audit.one_transfer_a_payout, "0xa was paid 2 times"),
+    (paid_too_much, audit.one_transfer_a_payout, f"paid {4 * WORTH + 1}, asked were {4 * WORTH}"),
+    (paid_to_a_stranger, audit.one_transfer_a_payout, "0xc was paid 1, asked were 0"),
+    (refunded_and_paid, audit.none_refunded_and_paid, "p2 is refunded, and was paid"),
+    (never_paid, audit.none_marked_paid_and_unpaid, "p1 is called paid, and is not"),
+    (beyond_credits, audit.nobody_paid_beyond_their_credits, f"has earned {4 * WORTH - 1}"),
+    (out_of_order, audit.payouts_follow_their_table, "PayoutSent cannot follow paid"),
+    (endless, audit.every_payout_ends, "p3 has no end"),
+    (off_by_one, audit.ledger_equals_chain, "gas:eth: the ledger has 1, the chain 2"),
+    (suspended, audit.ledger_equals_chain, "suspense:eth: the ledger has 1, the chain 0"),
+    (earned_twice, audit.credits_are_what_was_earned, "u has received 10 credits, not 5 to 5"),
+    (never_credited, audit.credits_are_what_was_earned, "10 credits, not 11 to 20"),
+    (edited, audit.the_books_are_whole, "line 1 is not what was written"),
+]
+
+
+@pytest.mark.parametrize(
+    ("breach", "invariant", "told"),
+    PAYOUT_BREACHES,
+    ids=[breach.__name__ for breach, _, _ in PAYOUT_BREACHES],
+)
+def test_a_breach_of_payouts_is_caught_by_its_invariant_alone(
+    breach: Callable[[PaidOut], PaidOut], invariant: PaidOutInvariant, told: str
+) -> None:
+    found = broken(breach(paid_out()), PAYOUT_INVARIANTS)
+    assert [invariant.__name__] == list(found)
+    assert told in " ".join(found[invariant.__name__])
+
+
+def test_every_invariant_of_payouts_has_its_breach() -> None:
+    assert set(PAYOUT_INVARIANTS) == {invariant for _, invariant, _ in PAYOUT_BREACHES}
 
 
 # --- Reconciling balances ---

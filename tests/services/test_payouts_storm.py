@@ -61,17 +61,19 @@ class Rules:
 class Storm:
     """One wallet, `EACH` payouts to as many receivers, everything drawn from one seed."""
 
-    def __init__(self, seed: int, rules: Rules | None = None, *, count: int = EACH) -> None:
+    def __init__(
+        self, seed: int, rules: Rules | None = None, *, count: int = EACH, url: str = "sqlite://"
+    ) -> None:
         self.rules = rules or Rules()
         self.chance = random.Random(seed)
         self.loop = VirtualLoop()
         self.clock = VirtualClock(self.loop, 1_767_225_600)
-        self.store = LedgerStore()
+        self.store = LedgerStore(url)
         self.tokens = SeededRandomness(random.Random(seed))
         self.signer = PaymentSigner(KEY, chain_id=31337, token=None)
         self.chain = FakeChain(self.chance, self.signer.address, DEPTH, FUNDS)
         self.receivers = [f"0x{n + 1:040x}" for n in range(count)]
-        for receiver in self.chance.sample(self.receivers, max(2, count // 10)):
+        for receiver in self.chance.sample(self.receivers, min(count, max(2, count // 10))):
             self.chain.bad[receiver] = self.chance.random() < 0.4
         self.deaths, self.bad = 0.0, 0.0
         self.accepted = 0
@@ -230,6 +232,39 @@ def test_a_seed_is_a_storm() -> None:
     for storm in (first, second):
         storm.play(40)
     assert [b.hash for b in first.chain.blocks] == [b.hash for b in second.chain.blocks]
+
+
+@pytest.mark.parametrize("moment", ["before_commit", "after_commit"])
+def test_killed_around_every_commit(moment: str) -> None:
+    """In turn, each commit of one payout's life: a new process goes on, and it is paid once."""
+    step = 0
+    while True:
+        step += 1
+        storm = Storm(3, count=1)
+        commits: list[int] = []
+        storm.chain.bad.clear()
+        storm.loop.run_until_complete(storm.payouts.check())
+
+        def count(step: int = step, commits: list[int] = commits) -> None:
+            commits.append(1)
+            if len(commits) == step:
+                raise Killed
+
+        storm.start()
+        setattr(storm.store, moment, count)
+        for _ in range(40):
+            if storm.do(storm.payouts.earn(Asked("user", 10**6, "credits"))):
+                storm.ask(0)
+            storm.do(storm.payouts.tick())
+            storm.chain.mine()
+            storm.loop.jump(2)
+        done = len(commits)
+        setattr(storm.store, moment, lambda: None)
+        assert [] == storm.problems(), f"step {step}"
+        assert {State.PAID} == {payout.state for payout in storm.all()}
+        if done < step:
+            break
+    assert step > 9, "a payout has more commits than that"
 
 
 # --- Wrong rules, each of which some sender lives by ---

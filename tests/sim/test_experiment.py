@@ -10,18 +10,22 @@ from pathlib import Path
 import pytest
 
 from tests.sim.scenarios import small
+from workbench import World
 from workbench.chain.toolchain import project_root
 from workbench.core import events as ev
 from workbench.experiment import Experiment
 from workbench.run import Run
-from workbench.scenario import FAULT_SITES, PLANTS, Scenario, load, override
+from workbench.scenario import FAULT_SITES, PAYOUT_PLANTS, PLANTS, Scenario, load, override
 
 PLAY = """
 import sys
 from tests.sim.scenarios import small
 from workbench.experiment import Experiment
-sys.stdout.write(Experiment(small(**{"faults.http.cut": "10 %"})).run().trace_hash)
+from tests.sim.test_experiment import FAULTY
+sys.stdout.write(Experiment(small(**FAULTY)).run().trace_hash)
 """
+FAULTY = {"faults.http.cut": "10 %", "faults.crash.seller": "5 %", "faults.rpc.error": "5 %"}
+"""Errors of every kind, whose messages stand in facts: none may name a port of this process."""
 
 
 def play(scenario: Scenario, seed: int | None = None) -> Run:
@@ -38,12 +42,12 @@ def assert_sound(run: Run) -> None:
     assert {"executed", "refunded", "rejected"} >= set(run.outcomes), "something has no end"
 
 
-def elsewhere(folder: Path, **environment: str) -> str:
-    """The trace of the same scenario in another process, folder, time zone, and hash seed."""
+def elsewhere(folder: Path, program: str = PLAY, **environment: str) -> str:
+    """The trace that a program prints in another process, folder, time zone, and hash seed."""
     root = str(project_root())
     place = {"PYTHONPATH": root, "WORKBENCH_ROOT": root, **environment}
     done = subprocess.run(
-        [sys.executable, "-c", PLAY],
+        [sys.executable, "-c", program],
         cwd=folder,
         env=os.environ | place,
         capture_output=True,
@@ -55,10 +59,11 @@ def elsewhere(folder: Path, **environment: str) -> str:
 
 
 def test_the_same_seed_gives_the_same_bytes_wherever_it_runs(tmp_path: Path) -> None:
-    faulty = small(**{"faults.http.cut": "10 %"})
+    faulty = small(**FAULTY)
     run = play(faulty)
     assert_sound(run)
-    assert any(isinstance(fact, ev.FaultInjected) for fact in run.events)
+    fired = {fact.site for fact in run.events if isinstance(fact, ev.FaultInjected)}
+    assert {f"faults.{site}" for site in fired} == set(FAULTY)
     other = elsewhere(tmp_path, PYTHONHASHSEED="7", TZ="Asia/Tokyo", LC_ALL="C")
     assert run.trace_hash == other
     assert run.trace_hash != play(faulty, seed=4).trace_hash
@@ -92,14 +97,15 @@ BROKEN = {
 """Which invariant must say so when a rule is broken."""
 
 
-@pytest.mark.parametrize("plant", PLANTS)
+@pytest.mark.parametrize("plant", BROKEN)
 def test_a_planted_breach_is_found(plant: str) -> None:
     run = play(small(plant=plant))
     assert BROKEN[plant] in run.invariants_broken
 
 
 def test_there_is_an_invariant_for_every_plant() -> None:
-    assert set(PLANTS) == set(BROKEN)
+    """Those of payouts are in `test_payouts`."""
+    assert set(PLANTS) == {*BROKEN, *PAYOUT_PLANTS}
 
 
 FREQUENT = {"crash": "3 %", "chain": "10 %", "fee": "10 %", "pool": "5 %", "tx": "20 %"}
@@ -132,3 +138,51 @@ def test_the_scenarios_that_come_with_it_are_sound(name: str) -> None:
     assert_sound(run)
     expected = {"crash-in-every-gap": "service_crashed", "reorg-storm": "block_orphaned"}
     assert run.sometimes[expected.get(name, "executed")]
+
+
+CONDITIONS: dict[str, dict[str, str]] = {
+    "congestion": {"chain.block_gas_limit": "1 Mgas", "buyers.0.arrivals.every": "1 s"},
+    "latency": {"chain.rpc_latency": "200 ms", "chain.http_latency": "50 ms to 900 ms"},
+    "slow blocks": {"chain.block_time": "12 s", "seller.quote_lifetime": "2 min"},
+    "a moving market": {
+        "market.path.model": "gbm",
+        "market.path.volatility": "60 % per year",
+        "market.keeper_every": "10 s",
+        "seller.price_follows_market": "true",
+    },
+    "permits": {"buyers.0.fund_by": "permit"},
+    "a slow seller": {"seller.delay": "3 s"},
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_under_other_conditions_everybody_gets_what_is_theirs(name: str) -> None:
+    run = play(small(**CONDITIONS[name], **{"market.pool": "20000000 USDC"}))
+    assert_sound(run)
+    assert run.outcomes.get("executed", 0) >= 4, run.outcomes
+
+
+def test_no_fee_ends_the_world() -> None:
+    """Gas at its dearest: liquidity is pulled and returned, and blocks go on."""
+    dear = {
+        "chain.base_fee": "100 gwei",
+        "faults.fee.spike": {"chance": "50 %", "range": "900 x to 1000 x"},
+        "faults.pool.drained": "20 %",
+        "market.arbitrageur": {"every": "1 s", "edge": "1 bps"},
+    }
+    run = play(small(**dear))
+    assert_sound(run)
+    fired = {fact.site for fact in run.events if isinstance(fact, ev.FaultInjected)}
+    assert fired == {"fee.spike", "pool.drained"}
+
+
+def test_a_branch_leaves_no_trace(world: World) -> None:
+    """Whatever is tried out inside: afterwards the world goes on as if it had not been."""
+    world.buy("3")
+    with world.branch():
+        inside = world.buy("5")
+        world.skip(3_600)
+        world.buy("7")
+    outside = world.buy("5")
+    assert inside.events == outside.events
+    assert inside.balances_seen == outside.balances_seen

@@ -46,6 +46,17 @@ def test_only_in_its_own_time() -> None:
     assert [0, 0, 1, 0] == counts
 
 
+def test_what_a_fault_left_behind_may_heal_once_its_time_is_over() -> None:
+    scene = Scene(Fault(site=SITE, chance_ppm=1, start_s=10, stop_s=20))
+    scene.faults.begin()
+    over = []
+    for _ in range(4):
+        over.append(scene.faults.over(SITE))
+        scene.now_ms += 9_000
+    assert [False, False, False, True] == over
+    assert scene.faults.over("clock.skew"), "what was never ordered has no time"
+
+
 def test_each_is_told_as_it_was() -> None:
     scene = Scene(Fault(site="rpc.stale", chance_ppm=500_000, low=1, high=3, stop_s=60))
     scene.faults.begin()

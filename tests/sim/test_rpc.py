@@ -33,6 +33,9 @@ class Node(Rpc):
         self.asked.append(len(calls))
         return [list(each) for each in calls]
 
+    async def close(self) -> None:
+        """Nothing is open."""
+
 
 def line(node: Node, *ordered: Fault, latency_ms: int = 0) -> tuple[ShakyRpc, Faults]:
     dice, clock = Dice(1), VirtualClock(VirtualLoop(), 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,14 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from sqlalchemy import exc, text
 
 from tests import postgres
-from workbench.core.errors import InsufficientCredits, LedgerRefused, StoreError, WorkbenchError
+from workbench.core import events as ev
+from workbench.core.errors import (
+    InsufficientCredits,
+    LedgerRefused,
+    StoreBusy,
+    StoreError,
+    WorkbenchError,
+)
 from workbench.core.events import BlockRef
 from workbench.core.ledger import MAX_AMOUNT, Account, Kind, Transfer, check, resolved
 from workbench.core.payout import Payout, State
@@ -128,6 +135,22 @@ def test_the_top_is_refused_and_not_wrapped(store: LedgerStore) -> None:
     with pytest.raises((LedgerRefused, StoreError)):
         within(store, lambda unit: unit.transfer(line("one", "issuance", "user", 1)))
     assert 1 == whole(store)[0]
+
+
+def test_facts_are_recorded_in_one_go(store: LedgerStore) -> None:
+    """The drivers differ in what they return for many rows at once; the journal does not."""
+    told = [
+        ev.CreditsEarned(subject=f"0x{n:02x}", at_ms=n, source="payouts", user_id="u", credits=n)
+        for n in range(5)
+    ]
+
+    async def work(unit: LedgerUnit) -> Sequence[tuple[int, ev.Event]]:
+        await unit.record_all(told)
+        await unit.record_all([*told, told[0]])
+        assert not await unit.record(told[0])
+        return await unit.facts()
+
+    assert told == [fact for _, fact in within(store, work)]
 
 
 # --- What the database refuses, whoever asks ---
@@ -332,6 +355,27 @@ def test_one_process_at_a_time_sends(url: str) -> None:
     first.close()
     assert second.lease()
     second.close()
+
+
+@pytest.mark.skipif(postgres.MISSING, reason=postgres.WHY)
+def test_a_server_that_was_away_is_found_again(server: postgres.Cluster) -> None:
+    """A unit that meets a dead connection says so, and may be asked again; the lease comes back."""
+    import psycopg
+
+    url = server.fresh()
+    store = LedgerStore(url)
+    begin(store)
+    assert store.lease()
+    for _ in range(16):  # More often than a pool of connections could lose one.
+        with psycopg.connect(url, autocommit=True) as other:
+            others = "pid <> pg_backend_pid() AND datname = current_database()"
+            other.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+        with pytest.raises(StoreBusy):
+            whole(store)
+        assert 1 == whole(store)[0]
+    assert not store.lease(), "found lost"
+    assert store.lease(), "and taken again"
+    store.close()
 
 
 # --- A second model ---

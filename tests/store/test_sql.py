@@ -325,8 +325,8 @@ def test_a_slot_moves_only_from_where_it_is(first: Slot, other: Slot, bumped: bo
     """Whoever saw another state, block or number of attempts is told so, and changes nothing."""
     store = SqlStore()
     within(store, lambda unit: unit.take_slots([first]))
-    key = {"nonce": first.nonce, "subject": first.subject, "act": first.act}
-    after = replace(other, **key, attempt=first.attempt, attempts=first.attempts)
+    after = replace(other, nonce=first.nonce, subject=first.subject, act=first.act)
+    after = replace(after, attempt=first.attempt, attempts=first.attempts)
     if bumped:
         after = replace(after, attempts=(*first.attempts, Attempt("0xnew", "0x")))
     more = replace(first, attempts=(*first.attempts, Attempt("0xmore", "0x")))

@@ -93,6 +93,10 @@ class EvmChain:
     async def balance(self, token: str, owner: str) -> int:
         return int((await self._read(ERC20, token, "balanceOf", owner))[0])
 
+    async def supply(self, token: str) -> int:
+        """How much there is of a token, in base units."""
+        return int((await self._read(ERC20, token, "totalSupply"))[0])
+
     async def allowance(self, token: str, owner: str) -> int:
         puller = self.addresses.puller
         return int((await self._read(ERC20, token, "allowance", owner, puller))[0])

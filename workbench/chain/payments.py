@@ -23,9 +23,9 @@ from workbench.chain.guard import (
     PaymentSigner,
     authorization_nonce,
     decoded,
+    fields_of,
 )
 from workbench.chain.rpc import NodeRevert, Rpc
-from workbench.chain.sender import _fields_of as fields_of
 from workbench.core.errors import (
     ContractNotFound,
     InvalidAddress,
@@ -183,7 +183,7 @@ class EvmPayments:
             data = await self._authorized(payout, self._separator)
         else:
             data = TRANSFER + encode(["address", "uint256"], [payout.address, payout.units])
-        await self._try(self.token, data)
+        await self._try(payout, self.token, data)
         return Call(ACT, self.token, data)
 
     async def _authorized(self, payout: Payout, separator: bytes) -> bytes:
@@ -197,15 +197,35 @@ class EvmPayments:
         arguments = [*values, signed[64], signed[:32], signed[32:64]]
         return AUTHORIZED + encode(AUTHORIZED_TYPES, arguments)
 
-    async def _try(self, token: str, data: bytes) -> None:
-        """Ask the token first: some say no by an answer, and not by a revert."""
+    async def _try(self, payout: Payout, token: str, data: bytes) -> None:
+        """Ask the token first: some say no by an answer, or keep a part, and do not revert."""
         request = {"from": self.address, "to": token, "data": to_hex(data)}
         try:
-            said = await self._rpc.call("eth_call", request, "latest")
+            done = await self._simulated(request)
         except NodeRevert as why:
             raise explain_revert(hex_bytes(why.data)) from why
-        if hex_bytes(said) and not int(said, 16):
+        said = hex_bytes(done["returnData"])
+        if said and not int.from_bytes(said, "big"):
             raise TokenRefused("the token answers false: it would not pay.")
+        if "logs" in done and not self._is_owed(payout, done["logs"]):
+            raise TokenRefused(
+                "the token would move another amount (a fee on transfers, say).",
+                hint="Payouts are of exact amounts: such a token cannot be paid out.",
+            )
+
+    async def _simulated(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What a call would answer, and log, where the node can tell. Raises NodeRevert."""
+        asked = {"blockStateCalls": [{"calls": [request]}]}
+        try:
+            blocks = await self._rpc.call("eth_simulateV1", asked, "latest")
+            done: dict[str, Any] = blocks[0]["calls"][0]
+        except NodeRevert:
+            raise
+        except (RpcFault, LookupError, TypeError):  # Not every node can simulate.
+            return {"returnData": await self._rpc.call("eth_call", request, "latest")}
+        if int(done["status"], 16) != 1:
+            raise NodeRevert("simulated", done["returnData"])
+        return done
 
     # --- What came of it ---
 
@@ -273,23 +293,29 @@ class EvmPayments:
             return says(Outcome.WRONG, "the bytes that were mined are not this payment")
         if int(receipt["status"], 16) != 1:
             return says(Outcome.REFUSED, "the transaction reverted")
-        moved = [owed] if self.token is None else self._moved(receipt)
-        if moved == [owed]:
+        if self.token is None or self._is_owed(payout, receipt["logs"]):
             return says(Outcome.PAID)
-        if moved:
-            return says(Outcome.WRONG, f"the token moved {moved}")
+        if self._transfers(receipt["logs"]):
+            return says(Outcome.WRONG, "the token moved something else than what was owed")
         return says(Outcome.REFUSED, "the token did not pay, and did not revert")
 
-    def _moved(self, receipt: dict[str, Any]) -> list[tuple[str, int]]:
-        """What left our account by the token's logs: receiver and amount."""
-        found = []
-        for log in receipt["logs"]:
-            topics = log["topics"]
-            if log["address"].lower() != self.token or topics[:1] != [TRANSFERRED]:
-                continue
-            if len(topics) == 3 and topics[1][-40:].lower() == self.address[2:]:
-                found.append(("0x" + topics[2][-40:].lower(), int(log["data"], 16)))
-        return found
+    def _is_owed(self, payout: Payout, logs: Sequence[dict[str, Any]]) -> bool:
+        """Whether exactly this left us, and exactly this stayed with the receiver."""
+        moved = self._transfers(logs)
+        out = [(to, amount) for sender, to, amount in moved if sender == self.address]
+        came = sum(amount for _, to, amount in moved if to == payout.address)
+        came -= sum(amount for sender, _, amount in moved if sender == payout.address)
+        return out == [(payout.address, payout.units)] and came == payout.units
+
+    def _transfers(self, logs: Sequence[dict[str, Any]]) -> list[tuple[str, str, int]]:
+        """The token's own Transfer events: from, to, amount."""
+        return [
+            ("0x" + topics[1][-40:].lower(), "0x" + topics[2][-40:].lower(), int(log["data"], 16))
+            for log in logs
+            if log["address"].lower() == self.token
+            and (topics := log["topics"])[:1] == [TRANSFERRED]
+            and len(topics) == 3
+        ]
 
     async def _unless_authorized(
         self, payout: Payout, verdict: Verdict, before: int, final: dict[str, Any]
@@ -324,7 +350,8 @@ class EvmPayments:
         if self.token is not None:
             data = keccak(b"balanceOf(address)")[:4] + encode(["address"], [self.address])
             request = {"to": self.token, "data": to_hex(data)}
-            asset = int(await self._rpc.call("eth_call", request, block), 16)
+            said = await self._rpc.call("eth_call", request, block)
+            asset = int.from_bytes(hex_bytes(said), "big")  # Nothing, before the token was there.
         return Wallet(number, asset, native, await self._used(block))
 
     async def movements(self, after: int, upto: int) -> Sequence[Movement]:

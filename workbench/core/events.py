@@ -304,6 +304,21 @@ class BuyerGaveUp(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutAnswered(Event):
+    """A simulated user's request for a payout came to an answer, or to none.
+
+    The subject is the payout, or the user's name where there is none. `status`: of HTTP, 0 for no
+    answer in time; `code`: the error's. `replayed`: it is the answer of an earlier request.
+    """
+
+    user_id: str
+    kind: str
+    status: int
+    code: str
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InvariantBroken(Event):
     """What must always hold did not. The subject is the settlement it is about, if it is one."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from workbench.core.errors import InsufficientCredits, LedgerBroken, LedgerRefused
@@ -76,7 +76,8 @@ def resolved(hold: Transfer, identity: str, kind: Kind, reason: str, at_ms: int)
 
 def link(previous: str, seq: int, transfer: Transfer) -> str:
     """The hash of a line: SHA-256 (64 hex digits) over the line before and all it says."""
-    told = {**asdict(transfer), "kind": transfer.kind.value, "seq": seq, "previous": previous}
+    told = {name: getattr(transfer, name) for name in Transfer.__slots__}
+    told |= {"kind": transfer.kind.value, "seq": seq, "previous": previous}
     text = json.dumps(told, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

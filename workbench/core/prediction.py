@@ -21,8 +21,8 @@ class Prediction:
     `swapped`, `executed`: the blocks in which that happened.
     """
 
-    def __init__(self, vault: str, tokens: dict[str, str]) -> None:
-        self._vault = vault
+    def __init__(self, vault: str, pool: str, tokens: dict[str, str]) -> None:
+        self._vault, self._pool = vault, pool
         self._tokens = {address: name for name, address in tokens.items()}
         self.change: defaultdict[Holding, int] = defaultdict(int)
         self.parties: dict[str, tuple[str, str]] = {}
@@ -57,8 +57,9 @@ class Prediction:
                 return [*self._pay("eurc", buyer, self._vault, given),
                         *self._pay("asset", seller, self._vault, brought)]  # fmt: skip
             case ev.SettlementSwapped():
-                return [((self._vault, "eurc"), -event.eurc_spent),
-                        ((self._vault, "usdc"), event.usdc_received)]  # fmt: skip
+                given, brought = event.eurc_spent, event.usdc_received
+                return [*self._pay("eurc", self._vault, self._pool, given),
+                        *self._pay("usdc", self._pool, self._vault, brought)]  # fmt: skip
             case ev.SettlementExecuted():
                 return [*self._pay("asset", self._vault, buyer, event.asset_to_buyer),
                         *self._pay("usdc", self._vault, seller, event.usdc_to_seller),

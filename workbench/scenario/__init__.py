@@ -2,9 +2,12 @@
 
 from workbench.scenario.files import assignments, load, override, parse, survey, to_yaml, words
 from workbench.scenario.model import (
+    ASSETS,
     FAULT_SITES,
     KINDS,
+    PAYOUT_PLANTS,
     PLANTS,
+    USER_KINDS,
     Arbitrageur,
     Arrivals,
     BuyerGroup,
@@ -13,17 +16,23 @@ from workbench.scenario.model import (
     Fault,
     Market,
     Path,
+    Pattern,
+    PayoutSide,
     Scenario,
     SellerSide,
     Site,
     Size,
+    UserGroup,
 )
 from workbench.scenario.schema import schema_json, schema_text
 
 __all__ = [
+    "ASSETS",
     "FAULT_SITES",
     "KINDS",
+    "PAYOUT_PLANTS",
     "PLANTS",
+    "USER_KINDS",
     "Arbitrageur",
     "Arrivals",
     "BuyerGroup",
@@ -32,10 +41,13 @@ __all__ = [
     "Fault",
     "Market",
     "Path",
+    "Pattern",
+    "PayoutSide",
     "Scenario",
     "SellerSide",
     "Site",
     "Size",
+    "UserGroup",
     "assignments",
     "load",
     "override",

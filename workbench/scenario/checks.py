@@ -12,7 +12,14 @@ from collections.abc import Iterator
 from workbench.core.money import EURC, YPS, Amount
 from workbench.core.pricing import eurc_budget
 from workbench.scenario.kinds import BPS, MILLISECONDS, PIPS, SECONDS
-from workbench.scenario.model import BuyerGroup, Scenario
+from workbench.scenario.model import (
+    PAYOUT_PLANTS,
+    Arrivals,
+    BuyerGroup,
+    PayoutSide,
+    Scenario,
+    UserGroup,
+)
 
 Found = tuple[str, str]
 """The field that is told, and what is wrong with it."""
@@ -26,6 +33,7 @@ def contradictions(scenario: Scenario) -> list[Found]:
         *_market(scenario),
         *(found for n, group in enumerate(scenario.buyers) for found in _group(scenario, n, group)),
         *_inventory(scenario),
+        *_payouts(scenario),
         *_faults(scenario),
     ]
 
@@ -116,18 +124,25 @@ def _group(scenario: Scenario, n: int, group: BuyerGroup) -> Iterator[Found]:
         yield from _purse(scenario, at, group)
     if group.kind == "revokes" and group.fund_by != "authorization":
         yield f"{at}.fund_by", "kind revokes cancels an ERC-3009 authorization; permit has none."
-    if group.start_s >= scenario.duration_s:
-        yield f"{at}.start", f"{group.start_s} s are not before duration, {scenario.duration_s} s."
-    elif group.arrivals.model != "burst":
-        every_ms = group.arrivals.every_ms
-        last_ms = 1_000 * group.start_s + (group.count - 1) * every_ms
+    yield from _comers(scenario, at, group.start_s, group.count, group.arrivals)
+
+
+def _comers(
+    scenario: Scenario, at: str, start_s: int, count: int, arrivals: Arrivals
+) -> Iterator[Found]:
+    """Whether they come before the end."""
+    if start_s >= scenario.duration_s:
+        yield f"{at}.start", f"{start_s} s are not before duration, {scenario.duration_s} s."
+    elif arrivals.model != "burst":
+        every_ms = arrivals.every_ms
+        last_ms = 1_000 * start_s + (count - 1) * every_ms
         if last_ms > 1_000 * scenario.duration_s:
-            mean = " in the mean" if group.arrivals.model == "poisson" else ""
+            mean = " in the mean" if arrivals.model == "poisson" else ""
             yield (
                 f"{at}.count",
                 (
-                    f"the last of {group.count} comes{mean} after {group.start_s} s + "
-                    f"{group.count - 1} × {_s(every_ms)} = {_s(last_ms)}, past duration, "
+                    f"the last of {count} comes{mean} after {start_s} s + "
+                    f"{count - 1} × {_s(every_ms)} = {_s(last_ms)}, past duration, "
                     f"{scenario.duration_s} s."
                 ),
             )
@@ -156,6 +171,27 @@ def _inventory(scenario: Scenario) -> Iterator[Found]:
         yield (
             "seller.inventory",
             (f"{Amount(held, YPS)} are less than the smallest purchase, {Amount(least, YPS)}."),
+        )
+
+
+def _payouts(scenario: Scenario) -> Iterator[Found]:
+    if scenario.payouts is not None:
+        for n, group in enumerate(scenario.payouts.users):
+            yield from _users(scenario, scenario.payouts, f"payouts.users.{n}", group)
+        return
+    if scenario.plant in PAYOUT_PLANTS:
+        yield "plant", f"{scenario.plant} breaks a rule of payouts, and there are no payouts."
+
+
+def _users(scenario: Scenario, side: PayoutSide, at: str, group: UserGroup) -> Iterator[Found]:
+    yield from _comers(scenario, at, group.start_s, group.count, group.arrivals)
+    if group.kind == "refuses" and side.asset != "eth":
+        yield f"{at}.kind", f"refuses needs asset eth: {side.asset} does not ask its receiver."
+    if group.asks.low_credits > group.earns.times * group.earns.high_credits:
+        most = group.earns.times * group.earns.high_credits
+        yield (
+            f"{at}.asks.credits",
+            f"{group.asks.low_credits} credits at least are more than each earns, {most}.",
         )
 
 

@@ -125,6 +125,7 @@ def _surveyed(path: FilePath, settings: Mapping[str, Any] | None) -> dict[str, A
         "seed": found.seed,
         "duration": words(found)["duration"],
         "buyers": sum(group.count for group in found.buyers),
+        "users": sum(group.count for group in found.payouts.users) if found.payouts else 0,
         "faults": list(dict.fromkeys(fault.site for fault in found.faults)),
         "plant": found.plant,
     }

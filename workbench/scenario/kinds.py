@@ -142,6 +142,11 @@ BLOCKS = Measure(
     {"block": Fraction(1), "blocks": Fraction(1)},
     lambda value: f"{value} block{'' if value == 1 else 's'}",
 )
+CREDITS = Measure(
+    "a number of credits",
+    {"credit": Fraction(1), "credits": Fraction(1)},
+    lambda value: f"{value} credit{'' if value == 1 else 's'}",
+)
 WEI = _measure("a fee", {"wei": 1, "gwei": 10**9})
 GAS = _measure("an amount of gas", {"gas": 1, "Mgas": 10**6})
 TIMES = _measure("a multiple", {"x": 1})

@@ -13,7 +13,10 @@ from workbench.core.pricing import Price
 
 PPM = 1_000_000
 
-PLANTS = ("pay_before_final", "lose_refund", "foreign_nonce", "forget_fact", "leak")
+PAYOUT_PLANTS = ("send_before_store", "requeue_when_passed", "refund_on_first_failure")
+PLANTS = (
+    "pay_before_final", "lose_refund", "foreign_nonce", "forget_fact", "leak", *PAYOUT_PLANTS,
+)  # fmt: skip
 """Broken rules that a scenario may plant, so that the checker itself is checked."""
 
 PATH_MODELS = ("constant", "drift", "gbm", "jumps", "csv")
@@ -31,6 +34,22 @@ KINDS = {
     "stale": "pays after the quote's lifetime",
 }
 """What buyers do, by the name of their kind."""
+
+USER_KINDS = {
+    "honest": "asks for what it has, and waits for the end",
+    "doubles": "sends the same request many times at once, and again after the end",
+    "overspends": "asks twice for the whole balance, at once",
+    "changes": "asks for something else under the same key",
+    "refuses": "is paid to a contract that refuses in every other block",
+}
+"""What users of credits do, by the name of their kind."""
+
+ASSETS = {
+    "eth": "the native currency",
+    "erc20": "YPS, by transfer",
+    "eip3009": "USDC, by authorizations that the token takes once",
+}
+"""What credits may be paid in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +78,7 @@ FAULT_SITES = {
                          "commit", "s", 1, 30, 0, 3_600),
     "crash.facilitator": Site("the same", "commit", "s", 1, 30, 0, 3_600),
     "crash.tracker": Site("the same", "commit", "s", 1, 30, 0, 3_600),
+    "crash.payouts": Site("the same", "commit", "s", 1, 30, 0, 3_600),
     "rpc.error": Site("the node answers with an error", "message"),
     "rpc.delayed": Site("the node answers late", "message", "ms", 100, 5_000, 1, 3_600_000),
     "rpc.stale": Site("the node answers from an older block", "message", "blocks", 1, 3, 1, 32),
@@ -131,7 +151,7 @@ class Market:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrivals:
-    """When buyers come: `every_ms` apart, in the mean for poisson; burst: all at once."""
+    """When they come: `every_ms` apart, in the mean for poisson; burst: all at once."""
 
     model: str = "even"
     every_ms: int = 10_000
@@ -191,6 +211,40 @@ class FacilitatorSide:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """`times` times, each of `low_credits` to `high_credits`."""
+
+    times: int = 1
+    arrivals: Arrivals = field(default_factory=Arrivals)
+    low_credits: int = 10
+    high_credits: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserGroup:
+    """`count` users of a kind. Each earns, and from its first credits on asks to be paid.
+
+    `arrivals` of the group: when its users come.
+    """
+
+    count: int
+    kind: str = "honest"
+    arrivals: Arrivals = field(default_factory=Arrivals)
+    start_s: int = 0
+    earns: Pattern = field(default_factory=Pattern)
+    asks: Pattern = field(default_factory=Pattern)
+    patience_s: int = 3_600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutSide:
+    """The payout service, and who earns credits and is paid for them in `asset`."""
+
+    users: tuple[UserGroup, ...]
+    asset: str = "eth"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """A site that is switched on for a seed (`active_ppm`), and then fires (`chance_ppm` a pass).
 
@@ -221,6 +275,7 @@ class Scenario:
     buyers: tuple[BuyerGroup, ...]
     seller: SellerSide = field(default_factory=SellerSide)
     facilitator: FacilitatorSide = field(default_factory=FacilitatorSide)
+    payouts: PayoutSide | None = None
     faults: tuple[Fault, ...] = ()
     plant: str = ""
 

@@ -149,7 +149,7 @@ MARKET = Section(m.Market, (
 ARRIVALS = Section(m.Arrivals, (
     _at("model", "model", k.choice(m.ARRIVAL_MODELS, '"poisson"'), "burst: all at once"),
     _at("every", "every_ms", _milliseconds(1, 1_000 * YEAR_S, '"30 s"'),
-        "time from buyer to buyer; in the mean for poisson", only=("even", "poisson")),
+        "time from one to the next; in the mean for poisson", only=("even", "poisson")),
 ))  # fmt: skip
 
 SPREAD = ("uniform", "lognormal")
@@ -195,6 +195,32 @@ FACILITATOR = Section(m.FacilitatorSide, (
     _at("poll", "poll_ms", _POLL, "how often it looks"),
     _at("finality_timeout", "finality_timeout_s", _seconds(1, DAY_S, '"10 min"'),
         "then waiting for confirmations is an alarm"),
+))  # fmt: skip
+
+PATTERN = Section(m.Pattern, (
+    _at("times", "times", k.integer(1, 10_000, "3"), "how often each user does it"),
+    _at("arrivals", "arrivals", ARRIVALS, "when, counted from the user's beginning"),
+    _at("credits", "low_credits high_credits",
+        k.span(k.CREDITS, 1, 10**12, '"1 to 20 credits"'), "how many at a time"),
+))  # fmt: skip
+
+USERS = Section(m.UserGroup, (
+    _at("count", "count", k.integer(1, 1_000_000, "10"), "how many", needed=EVERY),
+    _at("kind", "kind", k.choice(tuple(m.USER_KINDS), '"honest"'),
+        "; ".join(f"{name}: {does}" for name, does in m.USER_KINDS.items())),
+    _at("arrivals", "arrivals", ARRIVALS, "when they come"),
+    _at("start", "start_s", _seconds(0, YEAR_S, '"1 min"'), "when the first may come"),
+    _at("earns", "earns", PATTERN, "the credits that each earns"),
+    _at("asks", "asks", PATTERN,
+        "the payouts that each asks for, from its first credits on; never more than it has"),
+    _at("patience", "patience_s", _seconds(1, YEAR_S, '"1 h"'),
+        "how long a user asks after a payout"),
+))  # fmt: skip
+
+PAYOUTS = Section(m.PayoutSide, (
+    _at("asset", "asset", k.choice(tuple(m.ASSETS), '"erc20"'),
+        "what is paid; " + "; ".join(f"{name}: {is_}" for name, is_ in m.ASSETS.items())),
+    _at("users", "users", USERS, "groups of users", needed=EVERY, many=True),
 ))  # fmt: skip
 
 MEASURES = {
@@ -245,6 +271,7 @@ FILE = Section(m.Scenario, (
     _at("buyers", "buyers", BUYERS, "groups of buyers", needed=EVERY, many=True),
     _at("seller", "seller", SELLER, "the seller"),
     _at("facilitator", "facilitator", FACILITATOR, "the facilitator"),
+    _at("payouts", "payouts", PAYOUTS, "credits that are earned and paid out", optional=True),
     _at("plant", "plant", k.choice(m.PLANTS, f'"{m.PLANTS[0]}"', empty=True),
         "a rule to break on purpose, which the run must then report"),
 ))  # fmt: skip

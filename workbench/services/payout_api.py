@@ -68,6 +68,7 @@ OPERATIONS: tuple[tuple[str, str, str, str, str], ...] = (
     ("get", "/v1/payouts/{id}", "One payout, its attempts and history", "", "200"),
     ("post", "/v1/payouts/{id}:cancel", "Take it back, if it is not too late", "", "200"),
     ("post", "/v1/payouts/{id}:approve", 'Approve a held payout; {"by": …}', "", "200"),
+    ("post", "/v1/payouts/{id}:refund", 'Give back what lost its nonce; {"by": …}', "", "200"),
     ("get", "/v1/balances/{user_id}", "Earned, held, paid and free credits", "", "200"),
     ("get", "/v1/transfers", "The ledger's lines; ?after=, ?account=, ?limit=", "", "200"),
     ("get", "/v1/reconciliation", "The newest comparison with the chain", "", "200"),

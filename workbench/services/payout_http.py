@@ -63,6 +63,7 @@ class PayoutsService:
             .add("GET", "/v1/payouts", self._v1_payouts)
             .add("POST", "/v1/payouts/<text>:cancel", self._v1_cancel)
             .add("POST", "/v1/payouts/<text>:approve", self._v1_approve)
+            .add("POST", "/v1/payouts/<text>:refund", self._v1_refund)
             .add("GET", "/v1/payouts/<text>", self._v1_one)
             .add("GET", "/v1/balances/<text>", self._v1_balance)
             .add("GET", "/v1/transfers", self._v1_transfers)
@@ -241,6 +242,10 @@ class PayoutsService:
         by = text_of(fields_of(request), "by")
         payout: Payout = await self.payouts.approve(text, user_id(by))
         return Response.json(200, self.payouts.view(payout))
+
+    async def _v1_refund(self, request: Request, text: str) -> Response:
+        by = text_of(fields_of(request), "by")
+        return Response.json(200, self.payouts.view(await self.payouts.refund(text, user_id(by))))
 
     async def _v1_balance(self, request: Request, text: str) -> Response:
         name = user_id(text)

@@ -309,6 +309,24 @@ class Payouts:
             fact = ev.PayoutApproved(**self._known(payout.id), by=by)
             return await self._tell(unit, payout, fact)
 
+    async def refund(self, payout_id: str, by: str) -> Payout:
+        """A person gives the credits back where a foreign transaction took the payout's nonce.
+
+        Its own bytes can never be mined any more. Whether the foreign ones paid it (those of a
+        database that was lost, say), no program here can know.
+        """
+        async with self.store.unit() as unit:
+            payout = await self._payout(unit, payout_id)
+            key = (payout_id, ACT, 1)
+            slot = await unit.slot(self.rules.chain_id, self.payments.address, key)
+            if payout.state is not State.SENT or slot is None or slot.state is not SlotState.LOST:
+                raise PayoutEnded(
+                    f"the payout is {payout.state.value}, and its nonce is its own.",
+                    hint="Only what lost its nonce for good is given back by hand.",
+                )
+            reason = f"given back by {by}: its nonce went to a foreign transaction"
+            return await self._end(unit, payout, Verdict(Outcome.REFUSED, reason=reason))
+
     async def release(self) -> None:
         """A person has looked at a quarantined signer."""
         await self._sender.release()
@@ -356,18 +374,13 @@ class Payouts:
     async def _round(self) -> None:
         async with self.store.unit() as unit:
             sent = await unit.payouts(State.SENT)
-        for payout in sent:
-            self.payments.expect(payout)
-        await self._sender.pump()
-        await self._judge(sent)
+        if sent:
+            for payout in sent:
+                self.payments.expect(payout)
+            await self._sender.pump()
+            await self._judge(sent)
         await self._sign_next()
         await self.reconciler.on_timer(self.rules.reconcile_s)
-        async with self.store.unit() as unit:
-            standing = await unit.signer(self.rules.chain_id, self.payments.address)
-        if standing and standing.quarantine:
-            self.alarms[Quarantined.code] = standing.quarantine
-        else:
-            self.alarms.pop(Quarantined.code, None)
 
     async def _judge(self, sent: Sequence[Payout]) -> None:
         """Those whose nonce is used in a final block come to their end."""
@@ -416,9 +429,14 @@ class Payouts:
     async def _sign_next(self) -> None:
         """New nonces, oldest payout first, as far as they may be open together."""
         async with self.store.unit() as unit:
+            standing = await unit.signer(self.rules.chain_id, self.payments.address)
             free = self.rules.in_flight - len(await unit.payouts(State.SENT))
             limit = free + len(self.stuck) if free > 0 else 0
             waiting = await unit.payouts(State.APPROVED, limit=limit) if limit else ()
+        if standing and standing.quarantine:
+            self.alarms[Quarantined.code] = standing.quarantine
+            return
+        self.alarms.pop(Quarantined.code, None)
         now, ids = self.clock.now_ms(), {payout.id for payout in waiting}
         self.stuck = {known: told for known, told in self.stuck.items() if known in ids}
         turn = [p for p in waiting if now - self.stuck.get(p.id, (0, ""))[0] >= RETRY_MS]

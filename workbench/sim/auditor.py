@@ -1,7 +1,8 @@
 """Looks at the chain itself after every block, and holds it against all invariants.
 
-It reads through a line of its own, without faults, and shares nothing with the services: it folds
-the logs itself, and predicts balances with a second model.
+It reads without faults, and of the services it shares the decoder, the table, and the memory of
+the line to the node; at the end, it asks the node itself once more. It folds the logs on its own,
+and predicts balances with a second model.
 """
 
 from __future__ import annotations
@@ -12,29 +13,54 @@ from typing import Any
 
 from workbench.chain.abi import decode_log
 from workbench.chain.contracts import EvmChain
+from workbench.chain.rpc import DirectRpc
 from workbench.core import events as ev
-from workbench.core.audit import TOKENS, View, broken
+from workbench.core.audit import INVARIANTS, TOKENS, View, broken
+from workbench.core.errors import IllegalTransition
 from workbench.core.prediction import Holding, Prediction
-from workbench.core.settlement import OPEN, Settlement, State, fold_into
+from workbench.core.settlement import OPEN, Settlement, State, fold_into, merge
 
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 """keccak of Transfer(address,address,uint256), ERC-20."""
 WORDS = ("none", "created", "funded", "swapped", "executed", "refunded")
 """The contract's states by number."""
 MOST_TOLD = 100
-"""An invariant that breaks in every block is told so often, and then counted."""
+"""An invariant that breaks in every block is told so often, and then only counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
     number: int
     hash: str
-    events: tuple[ev.Event, ...]
-    transfers: tuple[tuple[str, str, str, int], ...]
+    events: tuple[ev.Event, ...] = ()
+    transfers: tuple[tuple[str, str, str, int], ...] = ()
+    ours: tuple[str, ...] = ()
+    """The transactions that our services signed."""
+
+
+class Findings:
+    """Each breach is told as a fact, once for each thing that is wrong. `broken`: how often."""
+
+    def __init__(self, tell: Callable[[str, str, str], None]) -> None:
+        self._tell = tell
+        self._known: dict[str, set[str]] = {}
+        self.broken: dict[str, int] = {}
+
+    def add(self, found: dict[str, list[str]], subjects: Iterable[str]) -> None:
+        """`found`: what is wrong, by invariant; it is about the subject that it names, if any."""
+        for name, problems in found.items():
+            self.broken[name] = self.broken.get(name, 0) + len(problems)
+            known = self._known.setdefault(name, set())
+            for problem in problems:
+                if problem not in known and len(known) < MOST_TOLD:
+                    known.add(problem)
+                    subject = next((each for each in subjects if each in problem), "")
+                    self._tell(name, problem, subject)
 
 
 class Auditor:
-    """`accounts`: whose balances are predicted. `knows(tx)`: whether a store has the transaction.
+    """`accounts`: whose balances are predicted, beside the vault's and those of `pool`, the v4
+    PoolManager. `knows(tx)`: whether a store has the transaction.
 
     `signers`: our services' accounts. `finality`: confirmations that the scenario orders.
     """
@@ -42,33 +68,37 @@ class Auditor:
     def __init__(
         self,
         chain: EvmChain,
+        pool: str,
         accounts: Iterable[str],
         signers: Iterable[str],
         knows: Callable[[str], Awaitable[bool]],
         finality: int,
-        tell: Callable[[str, str, str], None],
+        findings: Findings,
     ) -> None:
         self._chain, self._rpc = chain, chain.rpc
-        self._vault = chain.addresses.vault
+        self._vault, self._pool = chain.addresses.vault, pool.lower()
         self._tokens = {name: getattr(chain.addresses, name) for name in TOKENS}
-        self.accounts, self._signers = sorted({*accounts, self._vault}), frozenset(signers)
-        self._knows, self._finality, self._tell = knows, finality, tell
+        self.accounts = sorted({*accounts, self._vault, self._pool})
+        self._signers = frozenset(signers)
+        self._knows, self._finality, self._findings = knows, finality, findings
         self._blocks: list[_Block] = []
         self._start: dict[Holding, int] = {}
-        self._known: set[tuple[str, str]] = set()
-        self.broken: dict[str, int] = {}
+        self._supply: dict[str, int] = {}
         self.blocks_checked = 0
         self._forget()
 
     def _forget(self) -> None:
-        self.model = Prediction(self._vault, self._tokens)
+        self.model = Prediction(self._vault, self._pool, self._tokens)
         self.settlements: dict[str, Settlement] = {}
         self._open: dict[str, None] = {}
+        self._torn: list[str] = []
+        self._parked_for: dict[tuple[str, str], None] = {}
 
     async def begin(self) -> None:
         """From the newest block on: what everybody owns now is where prediction starts."""
         head = await self._chain.head()
-        self._blocks = [_Block(head.number, head.hash, (), ())]
+        self._blocks = [_Block(head.number, head.hash)]
+        self._supply = await self._supplies()
         for account in self.accounts:
             for name, token in self._tokens.items():
                 self._start[account, name] = await self._chain.balance(token, account)
@@ -82,11 +112,11 @@ class Auditor:
         about: dict[str, None] = {}
         unknown: list[str] = []
         for each in range(self._blocks[-1].number + 1, number + 1):
-            block, transactions = await self._read(each)
+            block = await self._read(each)
             self._blocks.append(block)
             touched |= self._learn(block)
             about.update((event.subject, None) for event in block.events)
-            unknown += [tx for tx in transactions if not await self._knows(tx)]
+            unknown += await self._unknown(block)
         view = await self._view(about, touched)
         self.check(replace(view, unknown=tuple(unknown)))
         self.blocks_checked += 1
@@ -102,8 +132,10 @@ class Auditor:
             for block in self._blocks:
                 self._learn(block)
 
-    async def _read(self, number: int) -> tuple[_Block, list[str]]:
-        """The block, and the transactions in it that our services signed."""
+    async def _unknown(self, block: _Block) -> list[str]:
+        return [tx for tx in block.ours if not await self._knows(tx)]
+
+    async def _read(self, number: int) -> _Block:
         raw = await self._rpc.call("eth_getBlockByNumber", hex(number), True)
         logs = await self._rpc.call("eth_getLogs", {"blockHash": raw["hash"]})
         at_ms = int(raw["timestamp"], 16) * 1000
@@ -111,7 +143,7 @@ class Auditor:
         transfers = [moved for log in logs if (moved := self._transfer(log)) is not None]
         ours = [tx["hash"] for tx in raw["transactions"] if tx["from"] in self._signers]
         found = tuple(event for event in events if event is not None)
-        return _Block(number, raw["hash"], found, tuple(transfers)), ours
+        return _Block(number, raw["hash"], found, tuple(transfers), tuple(ours))
 
     def _transfer(self, log: dict[str, Any]) -> tuple[str, str, str, int] | None:
         """A transfer among the accounts themselves; the vault's are told by its own events."""
@@ -127,8 +159,13 @@ class Auditor:
         touched = self.model.take(block.events)
         for moved in block.transfers:
             touched |= self.model.moved(*moved)
-        fold_into(self.settlements, block.events)
         for event in block.events:
+            if isinstance(event, ev.PaymentParked):
+                self._parked_for[event.token.lower(), event.owner.lower()] = None
+            try:
+                fold_into(self.settlements, [event])
+            except IllegalTransition as why:
+                self._torn.append(why.message)
             if event.subject in self.settlements:
                 self._open.pop(event.subject, None)
                 if self.settlements[event.subject].state in OPEN:
@@ -162,6 +199,8 @@ class Auditor:
             finality=self._finality,
             words={identity: await self.word(identity) for identity in known},
             views={"auditor": {each: chain_word(self.settlements[each]) for each in known}},
+            torn=tuple(self._torn),
+            supply={n: (self._supply[n], now) for n, now in (await self._supplies()).items()},
         )
 
     def _waited(self, identities: Sequence[str]) -> dict[str, int]:
@@ -171,15 +210,12 @@ class Auditor:
     async def _parked(self) -> dict[str, int]:
         parked = dict.fromkeys(TOKENS, 0)
         names = {address: name for name, address in self._tokens.items()}
-        owners = {
-            (event.token.lower(), event.owner.lower())
-            for block in self._blocks
-            for event in block.events
-            if isinstance(event, ev.PaymentParked)
-        }
-        for token, owner in sorted(owners):
+        for token, owner in self._parked_for:
             parked[names[token]] += await self._chain.claimable(token, owner)
         return parked
+
+    async def _supplies(self) -> dict[str, int]:
+        return {name: await self._chain.supply(token) for name, token in self._tokens.items()}
 
     async def word(self, identity: str) -> str:
         """The contract's own word for a settlement's state."""
@@ -187,31 +223,40 @@ class Auditor:
         return WORDS[number]
 
     @property
-    def open(self) -> int:
-        """How many settlements on the chain still have no end."""
-        return len(self._open)
+    def open(self) -> list[str]:
+        """Settlements on the chain that still have no end."""
+        return list(self._open)
 
-    async def whole(
-        self, views: dict[str, dict[str, str]], told: dict[str, str], *, over: bool
-    ) -> None:
-        """Everything once more, at the end, and what the services and the journal say.
+    async def whole(self, journal: Sequence[ev.Event], **found: Any) -> None:
+        """Everything once more, at the end, and what the journal says.
 
-        `over`: the time is up, and whatever is open has no end in time.
+        `found`: what else a View may have, as `views` of the services and what is `late`.
         """
+        shared, line = self._chain, DirectRpc(self._rpc.url)
+        self._chain = EvmChain(line, shared.domain.chain_id, shared.addresses)
         everyone = {(account, name) for account in self.accounts for name in TOKENS}
         view = await self._view(list(self.settlements), everyone)
-        late = tuple(self._open) if over else ()
-        self.check(replace(view, views=views, told=told, late=late))
+        unknown = [tx for block in self._blocks for tx in await self._unknown(block)]
+        told = {identity: chain_word(each) for identity, each in merge(journal).items()}
+        confirmed = self._confirmed(journal)
+        self.check(replace(view, unknown=tuple(unknown), told=told, confirmed=confirmed, **found))
+        self._chain = shared
+        await line.close()
+
+    def _confirmed(self, journal: Iterable[ev.Event]) -> dict[str, int | None]:
+        """Confirmations that were counted, by those who had to, on the swap that was executed."""
+        counted: dict[tuple[str, str], int] = {}
+        for fact in journal:
+            if isinstance(fact, ev.FinalityReached) and fact.block is not None:
+                counted[fact.subject, fact.block.hash] = fact.head - fact.swap_block
+        swaps = {
+            each: self.settlements[each].block_of(State.SWAPPED) for each in self.model.executed
+        }
+        return {each: counted.get((each, at.hash)) if at else None for each, at in swaps.items()}
 
     def check(self, view: View) -> None:
-        """Each breach is told as a fact, once for each thing that is wrong."""
-        for name, problems in broken(view).items():
-            self.broken[name] = self.broken.get(name, 0) + len(problems)
-            for problem in problems:
-                if (name, problem) not in self._known and len(self._known) < MOST_TOLD:
-                    self._known.add((name, problem))
-                    subject = next((each for each in self.settlements if each in problem), "")
-                    self._tell(name, problem, subject)
+        """Hold a view against every invariant."""
+        self._findings.add(broken(view, INVARIANTS), self.settlements)
 
 
 def chain_word(settlement: Settlement) -> str:

@@ -51,10 +51,11 @@ class Crashes:
         await self._clock.sleep(seconds)
         while True:
             try:
-                del self.down[name]
-                return await self._launch(name)
+                await self._launch(name)
             except WorkbenchError as why:
                 if not why.transient:
                     raise
-                self.down[name] = asyncio.current_task()  # type: ignore[assignment]
                 await self._clock.sleep(TRY_AGAIN_S)
+            else:
+                del self.down[name]
+                return

@@ -56,6 +56,11 @@ class Faults:
         """No fault any more: what is broken may heal."""
         self.quiet = True
 
+    def over(self, site: str) -> bool:
+        """Whether this site cannot fire any more: what it left behind may heal."""
+        last = max((each.fault.stop_s for each in self._sites.get(site, ())), default=0)
+        return self.quiet or (self._now_ms() - self._began_ms) / 1000 >= last
+
     def may(self, *sites: str) -> bool:
         """Whether any of these sites is on at all in this run."""
         return any(site in self._sites for site in sites)

@@ -7,14 +7,17 @@ from workbench.chain.rpc import Rpc
 from workbench.chain.signer import KeySigner
 
 FEE_WEI, TIP_WEI = 10**12, 10**9
-"""Enough in any weather; only the base fee and the tip are paid."""
+"""Enough in most weathers, out of a buyer's gas money; only base fee and tip are paid."""
+ANY_FEE_WEI = 2 * 10**14
+"""Above the highest base fee that a scenario may order, in the highest spike."""
 
 
 class Hand:
     """Signs and sends, each with the next nonce. Whoever wants certainty looks at receipts."""
 
-    def __init__(self, rpc: Rpc, key: str, chain_id: int) -> None:
+    def __init__(self, rpc: Rpc, key: str, chain_id: int, fee_wei: int = FEE_WEI) -> None:
         self._rpc, self._signer, self._chain_id = rpc, KeySigner(key), chain_id
+        self._fee_wei = fee_wei
         self.address = self._signer.address
 
     async def send(self, to: str, data: bytes = b"", value: int = 0, gas: int = 1_000_000) -> str:
@@ -28,7 +31,7 @@ class Hand:
                 "data": data,
                 "value": value,
                 "gas": gas,
-                "maxFeePerGas": FEE_WEI,
+                "maxFeePerGas": self._fee_wei,
                 "maxPriorityFeePerGas": TIP_WEI,
                 "nonce": int(nonce, 16),
             }

@@ -50,7 +50,8 @@ class InProcessHttp:
         except Crashed as why:
             raise PeerUnreachable(f"{base} broke the connection.") from why
         except asyncio.CancelledError:
-            if task.cancelled():
+            ours = asyncio.current_task()
+            if task.cancelled() and not (ours and ours.cancelling()):
                 raise PeerUnreachable(f"{base} broke the connection.") from None
             raise
 
@@ -70,7 +71,10 @@ def _parted(url: str) -> tuple[str, str, tuple[tuple[str, str], ...]]:
 
 
 class ShakyHttp:
-    """One client's way to the others, with the latency and the faults that were ordered."""
+    """One client's way to the others, with the latency and the faults that were ordered.
+
+    `dead` once that client has crashed: what it had begun may still arrive, and goes no further.
+    """
 
     def __init__(
         self,
@@ -85,8 +89,16 @@ class ShakyHttp:
         self._network, self._client, self._clock = network, client, clock
         self._faults, self._chance, self._latency_ms = faults, chance, latency_ms
         self._slow_ms = slow_ms or {}
+        self.dead = False
 
     async def send(self, request: Request) -> Response:
+        try:
+            return await self._sent(request)
+        finally:
+            if self.dead:
+                raise Crashed
+
+    async def _sent(self, request: Request) -> Response:
         path = urlsplit(request.url)
         target = f"{self._client} to {path.hostname}{path.path}"
         latency_ms = self._chance.randint(*self._latency_ms) if any(self._latency_ms) else 0

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from eth_hash.auto import keccak
 
 from workbench.chain.abi import hex_bytes, to_hex
-from workbench.chain.rpc import Rpc
+from workbench.chain.rpc import RECEIPT, SEND, Rpc
+from workbench.core.errors import StateMoved, WorkbenchError
 from workbench.core.events import SettlementExecuted
-from workbench.core.ports import Service
+from workbench.core.payout import ACT, Outcome, Payout, State, Verdict
+from workbench.core.ports import Service, Slot, SlotState
 from workbench.core.settlement import Step
 from workbench.services.facilitator import Facilitator
+from workbench.services.payout_http import PayoutsService
 from workbench.services.tracker import Tracker
 from workbench.sim.hand import Hand
 
@@ -60,6 +65,8 @@ def plant(rule: str, name: str, service: Service) -> None:
         _lose_refunds(service)
     elif rule == "forget_fact" and isinstance(service, Tracker):
         _forget_executions(service)
+    elif isinstance(service, PayoutsService) and rule in OF_PAYOUTS:
+        OF_PAYOUTS[rule](service.payouts)
 
 
 def _lose_refunds(facilitator: Any) -> None:
@@ -84,3 +91,91 @@ def _forget_executions(tracker: Any) -> None:
         )
 
     watcher._store_block = forgetful
+
+
+# --- Of payouts: rules that other senders live by ------------------------------------------------
+
+
+def _send_before_store(payouts: Any) -> None:
+    """Bytes leave before they are stored, and the next nonce is what the node has not seen."""
+    sender = payouts._sender
+    sign, choose = sender._signed, sender._choose
+
+    async def eager(unit: Any, nonce: int, fields: dict[str, Any], act: Any) -> Slot:
+        raw, _ = sender._signer.sign_transaction({**fields, "nonce": nonce})
+        try:
+            await sender._rpc.call(SEND, raw)
+        except WorkbenchError as why:
+            raise StateMoved("it did not work: once more, later.") from why
+        slot: Slot = await sign(unit, nonce, fields, act)
+        return slot
+
+    async def next_one(unit: Any, on_chain: int) -> int:
+        await choose(unit, on_chain)  # What it has to say of others' nonces is not heard.
+        return max(on_chain, int(await sender._nonce("pending")))
+
+    sender._signed, sender._choose = eager, next_one
+
+
+def _requeue_when_passed(payouts: Any) -> None:
+    """The nonce has passed, and no receipt is found: it is paid once more, with another one."""
+    judge, sender = payouts._judge, payouts._sender
+
+    async def hasty(sent: Sequence[Payout]) -> None:
+        await judge(sent)
+        for payout in sent:
+            slot = await _slot_of(payouts, payout)
+            if slot is None or slot.state is SlotState.FINAL:
+                continue
+            if await sender._nonce("latest") <= slot.nonce or await _receipts(sender, slot):
+                continue
+            # The slot makes room for another one of the same act.
+            lost = replace(slot, attempt=1_000 + slot.nonce, state=SlotState.LOST)
+            async with payouts.store.unit() as unit:
+                await unit.put_slot(lost)
+                await unit.put_payout(replace(payout, state=State.APPROVED))
+
+    payouts._judge = hasty
+
+
+def _refund_on_first_failure(payouts: Any) -> None:
+    """The first receipt that says "failed" is believed, wherever its block may go."""
+    judge, sender = payouts._judge, payouts._sender
+
+    async def credulous(sent: Sequence[Payout]) -> None:
+        left = []
+        for payout in sent:
+            slot = await _slot_of(payouts, payout)
+            receipts = await _receipts(sender, slot) if slot else []
+            failed = [each for each in receipts if not int(each["status"], 16)]
+            if not failed:
+                left.append(payout)
+                continue
+            gas = int(failed[0]["gasUsed"], 16) * int(failed[0]["effectiveGasPrice"], 16)
+            tx = failed[0]["transactionHash"]
+            async with payouts.store.unit() as unit:
+                verdict = Verdict(Outcome.REFUSED, tx, gas_wei=gas, reason="failed")
+                await payouts._end(unit, payout, verdict)
+        await judge(left)
+
+    payouts._judge = credulous
+
+
+async def _slot_of(payouts: Any, payout: Payout) -> Slot | None:
+    key, rules = (payout.id, ACT, 1), payouts.rules
+    async with payouts.store.unit() as unit:
+        slot: Slot | None = await unit.slot(rules.chain_id, payouts.payments.address, key)
+    return slot
+
+
+async def _receipts(sender: Any, slot: Slot) -> list[dict[str, Any]]:
+    """Those that the node has; an error counts as none."""
+    asked = [(RECEIPT, attempt.tx) for attempt in slot.attempts]
+    return [each for each in await sender._rpc.many(asked) if isinstance(each, dict)]
+
+
+OF_PAYOUTS = {
+    "send_before_store": _send_before_store,
+    "requeue_when_passed": _requeue_when_passed,
+    "refund_on_first_failure": _refund_on_first_failure,
+}

@@ -36,7 +36,7 @@ class Provider:
         """Pull a part of the liquidity, or bring it back."""
         if self._away:
             self._blocks_left -= 1
-            if self._blocks_left <= 0 or self._faults.quiet:
+            if self._blocks_left <= 0 or self._faults.over("pool.drained"):
                 await self._return()
             return
         percent = self._faults.strike("pool.drained", "pool")

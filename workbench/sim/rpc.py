@@ -87,7 +87,10 @@ def _hash(raw: str) -> str:
 
 
 class ShakyRpc(Rpc):
-    """One service's connection to the node. `dead` once that service has crashed."""
+    """One service's connection to the node.
+
+    `dead` once that service has crashed: what it had begun may still arrive, and goes no further.
+    """
 
     def __init__(
         self,
@@ -110,6 +113,13 @@ class ShakyRpc(Rpc):
     async def call(self, method: str, *params: Any) -> Any:
         if self.dead:
             raise Crashed
+        try:
+            return await self._asked(method, params)
+        finally:
+            if self.dead:
+                raise Crashed
+
+    async def _asked(self, method: str, params: tuple[Any, ...]) -> Any:
         target = f"{self.name} {method}"
         wait_ms = self._latency_ms + (self._faults.strike("rpc.delayed", target) or 0)
         if wait_ms:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,7 @@ class LedgerUnit(SqlUnit):
         self.changed = True
         last = self._do(_last_transfer).fetchone()
         seq, previous = (last[0] + 1, last[1]) if last else (1, GENESIS)
-        row = {**asdict(new), "kind": new.kind.value, "amount": self._units(new.amount)}
+        row = {**_plain(new), "kind": new.kind.value, "amount": self._units(new.amount)}
         try:
             self._do(
                 _add_transfer, **row, seq=seq, previous=previous, hash=link(previous, seq, new)
@@ -162,7 +162,7 @@ class LedgerUnit(SqlUnit):
 
     async def put_payout(self, changed: Payout) -> None:
         self.changed = True
-        row = {**asdict(changed), "state": changed.state.value}
+        row = {**_plain(changed), "state": changed.state.value}
         row["units"] = self._units(changed.units)
         # Not "insert or replace": the database lets no row be replaced.
         moved = self._do(_move_payout, **{f"new_{k}": v for k, v in row.items()}, id=changed.id)
@@ -199,7 +199,7 @@ class LedgerUnit(SqlUnit):
 
     async def answer(self, scope: str, key: str, answered: Answered, at_ms: int) -> None:
         self.changed = True
-        self._do(_add_answer, scope=scope, key=key, at_ms=at_ms, **asdict(answered))
+        self._do(_add_answer, scope=scope, key=key, at_ms=at_ms, **_plain(answered))
 
     async def signer(self, chain_id: int, address: str) -> Standing | None:
         row = self._do(_signer, chain_id=chain_id, address=address).fetchone()
@@ -207,7 +207,7 @@ class LedgerUnit(SqlUnit):
 
     async def put_signer(self, chain_id: int, address: str, standing: Standing) -> None:
         self.changed = True
-        self._do(_put_signer, chain_id=chain_id, address=address, **asdict(standing))
+        self._do(_put_signer, chain_id=chain_id, address=address, **_plain(standing))
 
     async def reconciled(self) -> tuple[int, str] | None:
         row = self._do(_reconciled).fetchone()
@@ -216,6 +216,11 @@ class LedgerUnit(SqlUnit):
     async def reconcile(self, block: int, at_ms: int, data: str) -> None:
         self.changed = True
         self._do(_put_reconciliation, block=block, at_ms=at_ms, data=data)
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    """A record's fields by name: all are plain values, so nothing is copied."""
+    return {name: getattr(record, name) for name in record.__slots__}
 
 
 def _account_of(row: Any) -> Account:
@@ -407,6 +412,8 @@ class LedgerStore(SqlStore):
         if isinstance(self._leased, int):
             os.close(self._leased)
         elif self._leased is not None:
+            with suppress(*self.errors):  # At once: the server sees a closed session later.
+                self._leased.cursor().execute(f"SELECT pg_advisory_unlock({SENDERS})")
             self._leased.invalidate()
         self._leased = None
         super().close()

@@ -100,7 +100,8 @@ class SqlUnit:
         elif tuple(order) != names:
             places = [names.index(name) for name in order]
             bound = [[row[place] for place in places] for row in rows]
-        return self._store.cursor.executemany(text, bound)
+        self._store.cursor.executemany(text, bound)
+        return self._store.cursor  # Not what executemany returns: psycopg's returns nothing.
 
     # --- The journal ---
 
@@ -568,7 +569,8 @@ class SqlStore:
         """At once where others may write; else before the first change: reading needs none."""
         try:
             if self.dialect != "sqlite" and self.connection.driver_connection.closed:
-                self._connect()  # The server was restarted, say.
+                self.connection.invalidate()  # The server was restarted, say.
+                self._connect()
             self.cursor.execute(BEGIN[self.dialect])
         except self.errors as why:
             raise self._refusal(why) from why

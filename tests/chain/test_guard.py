@@ -1,0 +1,142 @@
+"""The payer's signer reads what it signs, and signs nothing that was not announced."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from eth_abi.abi import encode
+from eth_account import Account
+from hypothesis import given
+from hypothesis import strategies as st
+from rlp.exceptions import RLPException
+
+from tests.strategies import hexes
+from workbench.chain.guard import (
+    AUTHORIZED,
+    AUTHORIZED_TYPES,
+    TRANSFER,
+    PaymentSigner,
+    authorization_nonce,
+    fields_of,
+    key_of_keystore,
+)
+from workbench.chain.keys import key_of
+from workbench.chain.sender import _fields_of
+from workbench.chain.signer import KeySigner
+from workbench.core.errors import InvalidSetting, SigningRefused
+
+KEY = key_of("payer")
+TO, OTHER, TOKEN = "0x" + "ab" * 20, "0x" + "cd" * 20, "0x" + "ef" * 20
+OWN = KEY.address.lower()
+
+
+def signer(token: str | None = None) -> PaymentSigner:
+    made = PaymentSigner(KEY.secret, chain_id=31337, token=token)
+    made.expect("p", TO, 5)
+    return made
+
+
+def fields(
+    to: str = TO, value: int = 5, data: bytes = b"", chain_id: int = 31337
+) -> dict[str, Any]:
+    return {
+        "chainId": chain_id, "type": 2, "nonce": 0, "to": bytes.fromhex(to[2:]), "value": value,
+        "data": data, "gas": 21_000, "maxFeePerGas": 10**9, "maxPriorityFeePerGas": 1,
+    }  # fmt: skip
+
+
+def transfer(to: str = TO, amount: int = 5) -> bytes:
+    return TRANSFER + encode(["address", "uint256"], [to, amount])
+
+
+def authorized(to: str = TO, amount: int = 5, payout: str = "p") -> bytes:
+    values = [OWN, to, amount, 0, 9, authorization_nonce(payout), 27, b"\0" * 32, b"\0" * 32]
+    return AUTHORIZED + encode(AUTHORIZED_TYPES, values)
+
+
+def test_what_was_announced_is_signed() -> None:
+    """By the key's own account; and a no-op, which moves nothing."""
+    raw, tx = signer().sign_transaction(fields())
+    assert OWN == Account.recover_transaction(raw).lower()
+    assert tx.startswith("0x")
+    signer().sign_transaction(fields(OWN, 0))
+    signer(TOKEN).sign_transaction(fields(TOKEN, 0, transfer()))
+    signer(TOKEN).sign_transaction(fields(TOKEN, 0, authorized()))
+
+
+@given(st.integers(0, 2**256 - 1), st.binary(max_size=200), st.integers(1, 2**63), hexes(20))
+def test_bytes_are_read_as_the_library_reads_them(
+    value: int, data: bytes, chain_id: int, to: str
+) -> None:
+    """Also zeros, which RLP writes as nothing; and nothing else than such bytes is read."""
+    raw, _ = KeySigner(KEY.secret).sign_transaction(fields(to, value, data, chain_id))
+    known = _fields_of(raw)
+    assert fields_of(raw) == {name: known[name] for name in ("chainId", "to", "value", "data")}
+
+
+@pytest.mark.parametrize("raw", ["0x", "0x02", "0x02c0", "0x01c0", "0xf800"])
+def test_other_bytes_are_refused(raw: str) -> None:
+    with pytest.raises((SigningRefused, ValueError, RLPException)):
+        fields_of(raw)
+
+
+@pytest.mark.parametrize(
+    ("token", "wrong"),
+    [
+        (None, fields(OTHER)),
+        (None, fields(value=6)),
+        (None, fields(value=50)),
+        (None, fields(chain_id=1)),
+        (None, fields(OWN, 1)),
+        (None, fields(TOKEN, 0, transfer())),
+        (None, fields(data=b"\x01")),
+        (TOKEN, fields()),
+        (TOKEN, fields(OTHER, 0, transfer())),
+        (TOKEN, fields(TOKEN, 0, transfer(OTHER))),
+        (TOKEN, fields(TOKEN, 0, transfer(amount=6))),
+        (TOKEN, fields(TOKEN, 1, transfer())),
+        (TOKEN, fields(TOKEN, 0, transfer()[:-1])),
+        (TOKEN, fields(TOKEN, 0, bytes.fromhex("095ea7b3") + transfer()[4:])),
+        (TOKEN, fields(TOKEN, 0, authorized(OTHER))),
+        (TOKEN, fields(TOKEN, 0, authorized(amount=6))),
+        (TOKEN, fields(TOKEN, 0, authorized(payout="q"))),
+    ],
+)
+def test_anything_else_is_refused(token: str | None, wrong: dict[str, Any]) -> None:
+    """Another receiver, amount, chain, asset, an approval, half a call."""
+    with pytest.raises(SigningRefused):
+        signer(token).sign_transaction(wrong)
+
+
+def test_a_payout_that_has_ended_is_not_signed_again() -> None:
+    made = signer()
+    made.forget("p")
+    with pytest.raises(SigningRefused, match="not announced"):
+        made.sign_transaction(fields())
+
+
+def test_no_digest_of_unknown_content() -> None:
+    """A digest could be anything: a permit for everything the wallet has, say."""
+    with pytest.raises(SigningRefused):
+        signer().sign_digest(b"\1" * 32)
+    with pytest.raises(SigningRefused, match="not announced like that"):
+        signer().sign_authorization("p", TO, 6, b"\1" * 32)
+    assert 132 == len(signer().sign_authorization("p", TO, 5, b"\1" * 32))
+
+
+def test_the_key_is_never_shown() -> None:
+    assert KEY.secret[2:] not in f"{signer()!r} {signer().__dict__}"
+
+
+def test_a_key_from_an_encrypted_keystore() -> None:
+    """As wallets write it; a wrong password and a damaged file are told apart from nothing."""
+    kept = json.dumps(
+        Account.encrypt(bytes.fromhex(KEY.secret[2:]), "secret", kdf="pbkdf2", iterations=2)
+    )
+    assert KEY.secret == key_of_keystore(kept, "secret")
+    for text, password in ((kept, "wrong"), ("{}", "secret"), ("x", "secret"), ("[]", "secret")):
+        with pytest.raises(InvalidSetting, match="cannot be opened") as wrong:
+            key_of_keystore(text, password)
+        assert KEY.secret[2:] not in str(wrong.value)

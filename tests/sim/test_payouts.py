@@ -1,0 +1,128 @@
+"""Payouts in whole scenarios: exactly once under all faults, the same bytes, wrong rules caught."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.sim.scenarios import paying, small
+from tests.sim.test_experiment import assert_sound, elsewhere, play
+from workbench.chain.toolchain import project_root
+from workbench.core import events as ev
+from workbench.core.audit import PAYOUT_INVARIANTS
+from workbench.run import Run
+from workbench.scenario import ASSETS, PAYOUT_PLANTS, USER_KINDS, load
+from workbench.sim.users import KINDS
+
+PLAY = """
+import sys
+from tests.sim.scenarios import paying
+from workbench.experiment import Experiment
+faults = {"faults.http.cut": "10 %", "faults.crash.payouts": "2 %", "faults.rpc.error": "2 %"}
+sys.stdout.write(Experiment(paying(**faults)).run().trace_hash)
+"""
+
+
+def answers(run: Run, kind: str) -> Counter[tuple[int, str, bool]]:
+    """How users of a kind were answered: status, code, and whether it was a replay."""
+    return Counter(
+        (fact.status, fact.code, fact.replayed)
+        for fact in run.events
+        if isinstance(fact, ev.PayoutAnswered) and fact.kind == kind
+    )
+
+
+def test_users_of_every_kind_get_what_is_theirs_and_no_more() -> None:
+    """Four honest users ask three times each, two of each other kind once."""
+    run = play(paying())
+    assert_sound(run)
+    assert set(KINDS) == set(USER_KINDS)
+    assert {(200, "", False): 12} == answers(run, "honest")
+    assert {(200, "", False): 2, (200, "", True): 10} == answers(run, "doubles")
+    assert {(200, "", False): 2, (409, "insufficient_credits", False): 2} == (
+        answers(run, "overspends")
+    )
+    assert {(200, "", False): 2} == answers(run, "changes")
+    frame = run.payouts()
+    by_user = frame.groupby(frame.user_id.str.rpartition("-")[0]).size()
+    assert {"user-0": 12, "user-1": 2, "user-2": 2, "user-3": 2, "user-4": 4} == by_user.to_dict()
+    refused = frame[frame.state == "refunded"]
+    assert {"user-4"} == {name.rpartition("-")[0] for name in refused.user_id}
+    assert {"the transaction reverted"} == set(refused.reason)
+    assert run.sometimes["payout_refunded"] == len(refused) > 0
+
+
+def test_payouts_are_counted_and_timed() -> None:
+    run = play(paying())
+    told = run.metrics()
+    figures = told[told.group == "payout"].set_index("name")
+    ends = run.payouts().state.value_counts().to_dict()
+    assert ends == {name: figures.loc[name, "count"] for name in ("paid", "refunded")}
+    took = figures.loc["asked to paid"]
+    assert ends["paid"] == took["count"]
+    assert 6_000 < took.p50 <= took.p90 <= took.p99 < 60_000
+    gas = [int(wei) for wei in run.payouts().gas_wei]
+    assert (len(gas), sum(gas)) == (figures.loc["gas", "count"], figures.loc["gas", "total"])
+    invariants = run.invariants().set_index("invariant")
+    assert all(invariants.loc[each.__name__, "holds"] for each in PAYOUT_INVARIANTS)
+
+
+@pytest.mark.parametrize("asset", [asset for asset in ASSETS if asset != "eth"])
+def test_tokens_are_paid_as_well(asset: str) -> None:
+    """By plain transfer, and by authorizations that the token takes once."""
+    faults = {"faults.http.cut": "5 %", "faults.tx.dropped": "10 %", "faults.crash.payouts": "2 %"}
+    run = play(paying(payouts__asset=asset, payouts__users__4__kind="honest", **faults))
+    assert_sound(run)
+    assert {"paid"} == set(run.payouts().state)
+    assert {True} == {"/erc20:0x" in name for name in run.payouts().asset}
+
+
+def test_the_same_seed_pays_by_the_same_bytes_wherever_it_runs(tmp_path: Path) -> None:
+    faults = {"faults.http.cut": "10 %", "faults.crash.payouts": "2 %", "faults.rpc.error": "2 %"}
+    run = play(paying(**faults))
+    assert_sound(run)
+    other = elsewhere(tmp_path, PLAY, PYTHONHASHSEED="7", TZ="Asia/Tokyo", LC_ALL="C")
+    assert run.trace_hash == other
+
+
+def test_without_payouts_there_is_no_payout_service() -> None:
+    run = play(small())
+    assert "payout" not in set(run.metrics().group)
+    assert run.payouts().empty
+    told = set(run.invariants().invariant)
+    assert not told & {each.__name__ for each in PAYOUT_INVARIANTS}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_scenario_of_payouts_is_sound(seed: int) -> None:
+    """And its faults have led where they should."""
+    run = play(load(project_root() / "scenarios/payouts.yaml"), seed)
+    assert_sound(run)
+    rare = ("payout_paid", "payout_refunded", "replay_answered", "service_crashed", "answer_lost")
+    assert all(run.sometimes[name] for name in rare), run.sometimes
+
+
+# --- Wrong rules, each of which some sender lives by ---
+
+CAUGHT = {
+    "send_before_store": (
+        "one_transfer_a_payout",
+        {"faults.crash.payouts.chance": "20 %", "faults.crash.payouts.range": "1 s"},
+    ),
+    "requeue_when_passed": ("one_transfer_a_payout", {"faults.rpc.stale": "20 %"}),
+    "refund_on_first_failure": ("none_refunded_and_paid", {"faults.chain.reorg": "30 %"}),
+}
+"""Which invariant must say so, and the faults under which the rule goes wrong."""
+
+
+@pytest.mark.parametrize("plant", PAYOUT_PLANTS)
+def test_a_wrong_rule_is_caught(plant: str) -> None:
+    """Within a few seeds; the right rule is sound under the same faults."""
+    invariant, faults = CAUGHT[plant]
+    for seed in range(3, 9):
+        if invariant in play(paying(plant=plant, **faults), seed).invariants_broken:
+            assert_sound(play(paying(**faults), seed))
+            return
+    raise AssertionError(f"{plant}: never caught")

@@ -1,0 +1,116 @@
+"""`workbench payouts` and `workbench ledger` as people run them: what is wrong is said at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from eth_account import Account
+
+from workbench.chain.anvil import Anvil
+from workbench.chain.keys import key_of
+from workbench.cli import main
+from workbench.core.errors import InvalidSetting, TestKeyRefused, WorkbenchError, WrongChain
+from workbench.core.ledger import GENESIS
+from workbench.live import live_payouts, payout_key
+from workbench.served import credits_of
+from workbench.settings import Settings
+from workbench.store.ledger import LedgerStore
+
+KEY = "0x" + "7e" * 32
+URL = "http://127.0.0.1:9"
+
+
+def load(folder: Path, **environ: str) -> Settings:
+    return Settings.load(environ=environ, folder=folder, world={})
+
+
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> Any:
+    monkeypatch.chdir(folder)
+    return CliRunner().invoke(main, list(words))
+
+
+@pytest.mark.parametrize("missing", ["WEB3_PROVIDER_URL", "PAYOUT_PRIVATE_KEY"])
+def test_what_is_missing_is_named(tmp_path: Path, missing: str) -> None:
+    known = {"WEB3_PROVIDER_URL": URL, "PAYOUT_PRIVATE_KEY": KEY}
+    del known[missing]
+    with pytest.raises(InvalidSetting, match=missing):
+        asyncio.run(live_payouts(load(tmp_path, **known)))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "::"])
+def test_off_loopback_an_api_key_is_needed(tmp_path: Path, host: str) -> None:
+    """Whoever reaches an open /earn mints money."""
+    with pytest.raises(InvalidSetting, match="PAYOUTS_API_KEY is not set, and HOST="):
+        credits_of(load(tmp_path, HOST=host))
+    key = "0123456789abcdef"
+    assert key == credits_of(load(tmp_path, HOST=host, PAYOUTS_API_KEY=key)).api_key
+    assert credits_of(load(tmp_path)).api_key is None
+
+
+def test_a_public_test_key_is_refused_on_a_live_chain(tmp_path: Path) -> None:
+    with Anvil() as node:
+        known = {"WEB3_PROVIDER_URL": node.url, "PAYOUT_PRIVATE_KEY": key_of("payer").secret}
+        with pytest.raises(TestKeyRefused):
+            asyncio.run(live_payouts(load(tmp_path, **known)))
+
+
+def test_the_seeds_chain_is_sepolia(tmp_path: Path) -> None:
+    """Unless CHAIN_ID says another; a node of another chain is refused before anything listens."""
+
+    async def start(**more: str) -> None:
+        known = {"WEB3_PROVIDER_URL": node.url, "PAYOUT_PRIVATE_KEY": KEY, "PORT": "0", **more}
+        async with await live_payouts(load(tmp_path, DB_PATH=str(tmp_path / "x.db"), **known)):
+            pass
+
+    with Anvil() as node:
+        with pytest.raises(WrongChain, match="on chain 31337, CHAIN_ID says 11155111"):
+            asyncio.run(start())
+        asyncio.run(start(CHAIN_ID="31337"))
+
+
+def test_a_key_in_an_encrypted_file(tmp_path: Path) -> None:
+    kept = tmp_path / "key.json"
+    secret = bytes.fromhex(KEY[2:])
+    kept.write_text(json.dumps(Account.encrypt(secret, "pw", kdf="pbkdf2", iterations=2)))
+    named = {"PAYOUT_KEYSTORE": str(kept)}
+    assert KEY == payout_key(load(tmp_path, **named, PAYOUT_KEYSTORE_PASSWORD="pw"))
+    for more in ({}, {"PAYOUT_KEYSTORE_PASSWORD": "no"}):
+        with pytest.raises(InvalidSetting, match=r"PAYOUT_KEYSTORE_PASSWORD|with this password"):
+            payout_key(load(tmp_path, **named, **more))
+    with pytest.raises(InvalidSetting, match="PAYOUT_KEYSTORE cannot be read"):
+        payout_key(load(tmp_path, PAYOUT_KEYSTORE=str(tmp_path / "none")))
+
+
+def test_a_ledger_that_is_not_there_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command in ("verify", "reconcile"):
+        told = run(tmp_path, monkeypatch, "ledger", command)
+        assert 1 == told.exit_code
+        assert "there is no ledger at data/app.db" in told.output
+    assert not (tmp_path / "data").exists()
+
+
+def test_verify_says_how_much_it_has_proved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DB_PATH", str(tmp_path / "app.db"))
+    LedgerStore(f"sqlite:///{tmp_path / 'app.db'}").close()
+    told = run(tmp_path, monkeypatch, "ledger", "verify", "--json")
+    assert (0, {"lines": 0, "head": GENESIS}) == (told.exit_code, json.loads(told.output))
+    (tmp_path / "app.db").write_bytes(b"not a database" * 100)
+    told = run(tmp_path, monkeypatch, "ledger", "verify", "--json")
+    assert 1 == told.exit_code
+    assert "not a database" in told.output
+
+
+def test_a_database_that_cannot_be_reached(tmp_path: Path) -> None:
+    """The password in its URL is not shown."""
+    with pytest.raises(WorkbenchError) as wrong:
+        LedgerStore("postgresql://user:topsecret@127.0.0.1:1/ledger")
+    assert "topsecret" not in f"{wrong.value} {wrong.value.to_json()}"

@@ -1,0 +1,6 @@
+"""The command `workbench`. Each command does one thing, says what happens, and ends cleanly."""
+
+from workbench.cli import books, byhand, scenarios, worlds
+from workbench.cli.root import main
+
+__all__ = ["books", "byhand", "main", "scenarios", "worlds"]
