@@ -23,9 +23,10 @@ from workbench.core.errors import (
     StoreError,
     WorkbenchError,
 )
+from workbench.core.events import BlockRef
 from workbench.core.ledger import MAX_AMOUNT, Account, Kind, Transfer, check, resolved
 from workbench.core.payout import Payout, State
-from workbench.core.ports import Answered, Standing
+from workbench.core.ports import Answered, Attempt, Slot, SlotState, Standing
 from workbench.store.ledger import LedgerStore, LedgerUnit
 
 T = TypeVar("T")
@@ -475,3 +476,20 @@ class Ledgers(RuleBasedStateMachine):
 
 TestLedgers = Ledgers.TestCase
 TestLedgers.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+
+
+# --- Slots ----------------------------------------------------------------------------------------
+
+
+def test_slots_are_taken_once_and_move_from_where_they_are(store: LedgerStore) -> None:
+    """On either database; see `test_sql` for the rules."""
+    first = Slot(1, "0xme", 0, "p1", "pay", 1, SlotState.SIGNED, (Attempt("0xt0", "0x"),))
+    second = replace(first, nonce=1, subject="p2", attempts=(Attempt("0xt1", "0x"),))
+    within(store, lambda unit: unit.take_slots([first, second]))
+    with pytest.raises(StoreError):
+        within(store, lambda unit: unit.take_slots([replace(second, nonce=2)]))
+    mined = replace(first, state=SlotState.MINED, block=BlockRef(7, "0xb", "0xt0", -1))
+    moves = [(first, mined), (first, mined), (mined, first)]
+    moved = [within(store, lambda unit, m=move: unit.move_slot(*m)) for move in moves]  # type: ignore[misc]
+    assert [True, False, True] == moved
+    assert [first, second] == within(store, lambda unit: unit.slots(1, "0xme", SlotState.SIGNED))
