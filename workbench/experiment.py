@@ -114,7 +114,8 @@ class Experiment:
             except KeyboardInterrupt:
                 pass
             except Exception as why:  # noqa: BLE001 - what it was is told; what was run, too
-                self.failure = why if node.alive else _died(why)
+                # Services wait out what is injected: only a lost node comes as far as here.
+                self.failure = _lost(why) if isinstance(why, RpcUnreachable) else why
             self._do(self._send_home())
             return self._gather(finished)
 
