@@ -444,10 +444,10 @@ class Experiment:
         )
 
 
-def _died(why: Exception) -> RpcUnreachable:
+def _lost(why: Exception) -> RpcUnreachable:
     said = getattr(why, "message", str(why))  # Without its hint: to start a chain is none here.
     return RpcUnreachable(
-        f"the node of this run (anvil) has ended in mid-run: {said}",
+        f"the node of this run (anvil) was lost in mid-run: {said}",
         hint="What was run until then is kept; play the scenario again.",
     )
 
