@@ -112,11 +112,13 @@ class SqlUnit:
         row = self._row(recorded)
         if not self._do_all(_add_fact, FACT, [row]).rowcount:
             return False
-        self._added(recorded)
+        self._added([recorded])
+        if isinstance(recorded, BlockOrphaned):
+            self._store.orphaned.clear()
         return True
 
     async def record_all(self, facts: Sequence[Event]) -> None:
-        if any(isinstance(fact, BlockOrphaned) for fact in facts):
+        if BlockOrphaned in map(type, facts):
             for fact in facts:  # Each changes what the next one's identity is.
                 await self.record(fact)
             return
@@ -124,28 +126,25 @@ class SqlUnit:
         added = self._do_all(_add_fact, FACT, rows).rowcount if rows else 0
         if added:
             self.gaps = self.gaps or added < len(rows)
-            for fact in facts:
-                self._added(fact)
+            self._added(facts)
 
     def _row(self, recorded: Event) -> tuple[Any, ...]:
         """The values of `FACT`."""
-        at = recorded.block
-        if at is not None:
-            where, times = at.hash, self._times_orphaned(at.hash)
-        else:
-            # An orphaning counts itself apart.
-            gone = isinstance(recorded, BlockOrphaned)
-            where, times = None, self._times_orphaned(recorded.subject) if gone else 0
-        known, line = fact_id(recorded, times), to_json(recorded)
-        return known, type(recorded).__name__, recorded.subject, where, line
+        kind, where, times = type(recorded), None, 0
+        if recorded.block is not None:
+            where = recorded.block.hash
+            times = self._times_orphaned(where)
+        elif kind is BlockOrphaned:  # An orphaning counts itself apart.
+            times = self._times_orphaned(recorded.subject)
+        known = fact_id(recorded, times)
+        return known, kind.__name__, recorded.subject, where, to_json(recorded)
 
-    def _added(self, recorded: Event) -> None:
-        if not self._store.alone:  # Else it is remembered as the end of the journal.
-            remember(recorded)
-        self.recorded.append(recorded)
-        if isinstance(recorded, BlockOrphaned):
-            self._store.orphaned.clear()
+    def _added(self, recorded: Sequence[Event]) -> None:
         self.changed = True
+        self.recorded += recorded
+        if not self._store.alone:  # Else they are remembered as the end of the journal.
+            for fact in recorded:
+                remember(fact)
 
     def _times_orphaned(self, block_hash: str) -> int:
         """How often a block left the chain before."""
