@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from workbench.core.events import BlockOrphaned, Event
 from workbench.core.ports import Store, Unit
 from workbench.core.settlement import (
-    NOT_ABOUT_SETTLEMENTS,
+    MOVING,
     OPEN,
+    TELLING,
     Settlement,
     State,
     fold_into,
-    is_detail,
     merge_into,
     place_in_life,
 )
@@ -55,7 +55,7 @@ class Book:
                 histories = await self._histories(unit, facts)
             news: dict[str, list[Event]] = {subject: [] for subject in histories}
             for fact in facts:
-                if fact.subject and not isinstance(fact, NOT_ABOUT_SETTLEMENTS):
+                if type(fact) in TELLING and fact.subject:
                     news.setdefault(fact.subject, []).append(fact)
             folded = {s: self._fold(s, told, histories.get(s)) for s, told in news.items()}
             for subject, settlement in folded.items():
@@ -78,8 +78,7 @@ class Book:
 
     def _is_birth(self, fact: Event) -> bool:
         """Details told on an earlier page than the birth wait for it in the journal."""
-        known = fact.subject in self.settlements
-        return not (known or is_detail(fact) or isinstance(fact, NOT_ABOUT_SETTLEMENTS))
+        return type(fact) in MOVING and fact.subject not in self.settlements
 
     def _is_late(self, fact: Event) -> bool:
         place = place_in_life(fact) if self._merged else None

@@ -261,11 +261,15 @@ class SqlUnit:
         self._do_all(_add_attempt, ATTEMPT, [(a.tx, *place, n, a.raw) for *place, n, a in own])
 
     async def move_slot(self, before: Slot, after: Slot) -> bool:
-        if before.attempts != after.attempts:
-            key = (before.subject, before.act, before.attempt)
-            if await self.slot(before.chain_id, before.signer, key) != before:
+        own, key = (before.chain_id, before.signer), (before.subject, before.act, before.attempt)
+        if self._store.alone or before.attempts != after.attempts:
+            if await self.slot(*own, key) != before:
                 return False
-            await self.put_slot(after)
+            if before.attempts != after.attempts:
+                await self.put_slot(after)
+                return True
+            self._do_all(_set_slot, STANDING, [(*_standing_of(after), *own, before.nonce)])
+            self._keep([after])
             return True
         moved = self._do(
             _move_slot,
@@ -316,12 +320,17 @@ def _place(placed: str) -> BlockRef:
 FACT = ("id", "type", "subject", "block_hash", "data")
 SLOT = tuple(column.name for column in slot.columns)
 ATTEMPT = tuple(column.name for column in attempt.columns)
+STANDING = ("state", "sent_ms", "ok", "block", "own_chain_id", "own_signer", "own_nonce")
 
 
 def _row_of(own: Slot) -> tuple[Any, ...]:
     """The values of `SLOT`."""
     act = (own.chain_id, own.signer, own.nonce, own.subject, own.act, own.attempt)
-    return (*act, own.state.value, own.sent_ms, own.ok, _placed(own.block))
+    return (*act, *_standing_of(own))
+
+
+def _standing_of(own: Slot) -> tuple[Any, ...]:
+    return own.state.value, own.sent_ms, own.ok, _placed(own.block)
 
 
 def _numbered(own: Slot) -> Iterable[tuple[int, Attempt]]:
@@ -505,6 +514,13 @@ def _put_slot(dialect: str) -> Any:
 
 def _add_slot(dialect: str) -> Any:
     return _adding(dialect, slot, *SLOT)
+
+
+def _set_slot(dialect: str) -> Any:
+    """A slot that is known to be as it was."""
+    where = [slot.c[n] == bindparam(f"own_{n}") for n in ("chain_id", "signer", "nonce")]
+    changed: Any = {name: bindparam(name) for name in STANDING[:4]}
+    return update(slot).where(*where).values(changed)
 
 
 def _move_slot(dialect: str) -> Any:
