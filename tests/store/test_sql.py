@@ -453,6 +453,19 @@ def test_a_file_survives_reopening(path: Path) -> None:
     again.close()
 
 
+def test_a_journal_with_the_indexes_of_before_goes_on(path: Path) -> None:
+    """It has an index for ids and one for subjects, where there is one for both now."""
+    columns = "seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL"
+    columns += ", subject TEXT NOT NULL, block_hash TEXT, data TEXT NOT NULL"
+    with sqlite3.connect(path) as old:
+        old.execute(f"CREATE TABLE fact ({columns})")
+    old.close()
+    store = on_file(path)
+    assert [True, False, True] == record(store, sent(1), sent(1), sent(2))
+    assert [sent(1), sent(2)] == everything(store)
+    store.close()
+
+
 def test_sequence_numbers_are_never_given_twice(path: Path) -> None:
     """A reader that asks `after=` must not miss a fact because of a rollback."""
     store = on_file(path)

@@ -43,8 +43,7 @@ class Offers:
     def __init__(self, signer: Signer, domain: Domain) -> None:
         name = f"settlement-workbench offers {domain.chain_id} {domain.vault}"
         # The signature of a text that is no transaction and no typed data; it never leaves us.
-        key = signer.sign_digest(sha256(name.encode()).digest()).encode()
-        self._keyed = hmac.new(key, digestmod="sha256")
+        self._key = signer.sign_digest(sha256(name.encode()).digest()).encode()
         self._minute, self._noted = 0, 0
 
     def sealed(self, terms: Terms, at_ms: int, token: str) -> Terms:
@@ -54,9 +53,7 @@ class Offers:
 
     def _proof(self, terms: Terms, body: bytes) -> bytes:
         chosen = json.dumps([getattr(terms, name) for name in OFFERED])
-        proof = self._keyed.copy()
-        proof.update(chosen.encode() + body)
-        return proof.digest()[:PROOF]
+        return hmac.digest(self._key, chosen.encode() + body, "sha256")[:PROOF]
 
     def made_at_ms(self, terms: Terms) -> int:
         """When these terms were offered. Raises TermsMismatch for what we never offered so."""

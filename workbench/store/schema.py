@@ -26,12 +26,14 @@ fact = Table(
     metadata,
     # Facts are never deleted, so that SQLite's next number needs no AUTOINCREMENT: 3 µs a row.
     Column("seq", Integer, primary_key=True),
-    Column("id", Text, nullable=False, unique=True),
+    Column("id", Text, nullable=False),
     Column("type", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("block_hash", Text),
     Column("data", Text, nullable=False),
-    Index("fact_subject", "subject"),
+    # The subject is part of what an id is the hash of: one index for a fact's identity and for all
+    # facts about a subject.
+    UniqueConstraint("subject", "id"),
     Index("fact_block", "block_hash"),
 )
 

@@ -396,14 +396,14 @@ def _compiled(
     return str(compiled), constant, compiled.positiontup
 
 
-def _adding(dialect: str, table: Table, *names: str, once: Sequence[str] = ()) -> Any:
-    """An insert of the columns `names`; nothing where the columns `once` are taken already."""
+def _adding(dialect: str, table: Table, *names: str, once: bool = False) -> Any:
+    """An insert of the columns `names`; with `once` none where such a row is there already."""
     added = DIALECTS[dialect].insert(table)
-    return (added.on_conflict_do_nothing(index_elements=once) if once else added), names
+    return (added.on_conflict_do_nothing() if once else added), names
 
 
 def _add_fact(dialect: str) -> Any:
-    return _adding(dialect, fact, *FACT, once=["id"])
+    return _adding(dialect, fact, *FACT, once=True)
 
 
 def _count_orphaned(dialect: str) -> Any:
@@ -465,7 +465,7 @@ def _authorization(dialect: str) -> Any:
 
 
 def _add_claim(dialect: str) -> Any:
-    return _adding(dialect, authorization, "settlement_id", "data", once=["settlement_id"])
+    return _adding(dialect, authorization, "settlement_id", "data", once=True)
 
 
 def _mine(table: Table) -> Any:
