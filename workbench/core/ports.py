@@ -298,6 +298,8 @@ class SlotState(Enum):
     FINAL = "final"
     LOST = "lost"
 
+    __hash__ = object.__hash__  # As `core.settlement.State`.
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
