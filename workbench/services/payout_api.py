@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from workbench.core.payout import State
+from workbench.core.webhooks import ID, SIGNATURE, TIMESTAMP, TOLD
 from workbench.services.payout_input import KEY, MAX_CREDITS, USER
 
 TEXT = {"type": "string"}
@@ -52,6 +53,24 @@ SCHEMAS: dict[str, Any] = {
             "replayed": {"type": "boolean"},
         },
     },
+    "Message": {
+        "type": "object",
+        "required": ["type", "timestamp", "data"],
+        "properties": {
+            "type": {"type": "string", "enum": sorted(TOLD)},
+            "timestamp": {"type": "string", "format": "date-time"},
+            "data": {
+                "type": "object",
+                "required": ["seq", "subject", "at_ms"],
+                "properties": {
+                    "seq": {"type": "integer", "description": "its number in the journal"},
+                    "subject": TEXT,
+                    "at_ms": {"type": "integer"},
+                    "payout": {"type": "object", "description": "what was asked for"},
+                },
+            },
+        },
+    },
 }
 KEY_PARAMETER = {
     "name": "Idempotency-Key",
@@ -73,6 +92,8 @@ OPERATIONS: tuple[tuple[str, str, str, str, str], ...] = (
     ("get", "/v1/transfers", "The ledger's lines; ?after=, ?account=, ?limit=", "", "200"),
     ("get", "/v1/reconciliation", "The newest comparison with the chain", "", "200"),
     ("post", "/v1/signer:release", "A person has looked at a quarantined signer", "", "200"),
+    ("get", "/v1/webhooks", "Who is told of facts: how far, and what is wrong", "", "200"),
+    ("post", "/v1/webhooks/{id}:resume", 'Go on at once; {"after": seq}: again', "", "200"),
     ("post", "/earn", "As /v1/credits; forms too", "Earn", "200"),
     ("post", "/payout", "As /v1/payouts; forms too", "PayoutRequest", "200"),
     ("get", "/user/{user_id}", "Balance and history: JSON if asked for, else a page", "", "200"),
@@ -105,9 +126,30 @@ def openapi() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "Credits payouts", "version": "1"},
         "paths": paths,
+        "webhooks": {"fact": {"post": _webhook()}},
         "components": {
             "schemas": SCHEMAS,
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _webhook() -> dict[str, Any]:
+    """What a subscriber gets (WEBHOOK_URLS)."""
+    names = (ID, TIMESTAMP, SIGNATURE)
+    return {
+        "summary": "A fact, signed as Standard Webhooks 1.0 says; at least once, in order",
+        "parameters": [
+            {"name": name, "in": "header", "required": True, "schema": TEXT} for name in names
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Message"}}},
+        },
+        "responses": {
+            "2XX": {"description": "Taken: the next one follows"},
+            "410": {"description": "Nothing more is sent until somebody resumes it"},
+            "default": {"description": "Sent again later"},
         },
     }
 
