@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -68,8 +69,8 @@ class Webhooks:
         self._store, self._http, self._clock = store, http, clock
         self._random, self._rules = random, rules
         self.endpoints = tuple(Endpoint(url) for url in rules.urls)
-        self._idle: dict[Endpoint, object] = {}
-        """The store's version at which nothing was left to tell."""
+        self._idle: dict[Endpoint, tuple[object, float]] = {}
+        """The store's version at which nothing was to be told before a time (Unix ms)."""
 
     # --- Telling ---
 
@@ -85,16 +86,17 @@ class Webhooks:
 
     async def tick(self, endpoint: Endpoint) -> None:
         """Tell it what is next, until it knows all, or does not answer as it should."""
-        version = self._store.version()
-        if self._idle.get(endpoint) == version:
+        version, now = self._store.version(), self._clock.now_ms()
+        known, until_ms = self._idle.get(endpoint, (None, 0))
+        if version == known and now < until_ms:
             return
         async with self._store.unit() as unit:
             at = await self._known(unit, endpoint)
-            if at.is_gone or self._clock.now_ms() < at.next_ms:
-                return
-            page = await _page(unit, at.upto)
+            is_due = not at.is_gone and now >= at.next_ms
+            page = await _page(unit, at.upto) if is_due else []
         if not page:
-            self._idle[endpoint] = version
+            waits = at.failures and not at.is_gone
+            self._idle[endpoint] = (version, at.next_ms if waits else inf)
         for seq, told in page:
             if not self._store.lease():
                 return  # Another process tells; this one stands by.
