@@ -174,7 +174,7 @@ class Served:
             return self.wiring.seller()
         if name == "payouts":
             service = self.wiring.payouts()
-            await service.payouts.check()
+            await service.check()
             return service
         return await self.wiring.facilitator() if name == "facilitator" else self.wiring.tracker()
 

@@ -81,6 +81,12 @@ class PayoutsService:
             .add("GET", "/metrics", self._metrics)
         )
 
+    async def check(self) -> None:
+        """Raise what must be put right before anything is promised."""
+        await self.payouts.check()
+        if self.webhooks is not None:
+            await self.webhooks.begin()
+
     async def run(self) -> None:
         """Until cancelled."""
         if self.webhooks is None:

@@ -74,6 +74,12 @@ class Webhooks:
 
     # --- Telling ---
 
+    async def begin(self) -> None:
+        """Whoever is new here is told what comes from now on: before anything else happens."""
+        async with self._store.unit() as unit:
+            for endpoint in self.endpoints:
+                await self._known(unit, endpoint)
+
     async def run(self) -> None:
         """Until cancelled."""
         await together(*(self._follow(endpoint) for endpoint in self.endpoints))
