@@ -217,3 +217,11 @@ def test_states() -> None:
     assert "retrying" == Delivery("x", 5, failures=1, since_ms=10).state(9 + FAILING_MS)
     assert "failing" == Delivery("x", 5, failures=1, since_ms=10).state(10 + FAILING_MS)
     assert "gone" == Delivery("x", 5, failures=1, since_ms=10, is_gone=True).state(10)
+
+
+def test_when_it_is_asked_again() -> None:
+    """After its wait, or at once if the clock was put back to before it began to fail."""
+    at = Delivery("x", 5, failures=2, since_ms=100, next_ms=200)
+    assert [True, False, False, True] == [at.is_due(now) for now in (99, 100, 199, 200)]
+    assert Delivery("x", 5).is_due(0)
+    assert not Delivery("x", 5, failures=1, since_ms=100, next_ms=200, is_gone=True).is_due(300)

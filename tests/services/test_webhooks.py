@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import validate
 
 from tests import postgres
 from tests.services.test_payouts_http import TO, Desk, ask
@@ -22,7 +23,7 @@ from tests.services.test_payouts_storm import Killed
 from workbench.core import events as ev
 from workbench.core.errors import NotFound, PeerUnreachable, StoreError
 from workbench.core.ports import Request, Response
-from workbench.core.webhooks import TOLD, verify
+from workbench.core.webhooks import TOLD, Message, verify
 from workbench.services.payout_http import PayoutsService
 from workbench.services.webhooks import COUNTED, PAGE, TIMEOUT_S, Endpoint, HookRules, Webhooks
 from workbench.sim.loop import VirtualClock, VirtualLoop
@@ -84,11 +85,12 @@ class House:
         self.store = LedgerStore(database)
         self.receivers = {url: Receiver(self.clock) for url in urls or (URL,)}
         self.number, self.poll_s = 0, 0.5
+        self.kind: type[Webhooks] = Webhooks
         self.start()
 
     def start(self) -> None:
         """A new process on the same database."""
-        self.hooks = Webhooks(
+        self.hooks = self.kind(
             store=self.store,
             http=self,
             clock=self.clock,
@@ -197,6 +199,13 @@ def test_a_payout_from_its_credits_to_its_end() -> None:
     house.tick()
     names = ["Requested", "Held", "Approved", "Sent", "Paid"]
     assert ["CreditsEarned", *(f"Payout{name}" for name in names)] == house.receiver.types
+    described = desk.get("/v1/openapi.json").data()
+    schema = {
+        **described["components"]["schemas"]["Message"],
+        "components": described["components"],
+    }
+    for _, body in house.receiver.got:
+        validate(json.loads(body), schema)
     for _, body in house.receiver.got[1:]:
         data = json.loads(body)["data"]
         assert (told["id"], told["id"]) == (data["subject"], data["payout"]["id"])
@@ -292,11 +301,11 @@ def test_a_crash_before_the_answer(house: House) -> None:
     house.assert_all_told()
 
 
-@settings(deadline=None, max_examples=40)
-@given(seed=st.integers(0, 2**32), bad=st.sampled_from([0.05, 0.3, 0.7]))
-def test_in_a_storm(seed: int, bad: float) -> None:
+def storm(seed: int, bad: float, kind: type[Webhooks] = Webhooks) -> None:
     """Lost requests and answers, errors, slowness, deaths at commits; then peace: all are told."""
     chance, house = random.Random(seed), House(URL, OTHER)
+    house.kind = kind
+    house.start()
     house.live(1)
     store, is_bad = house.store, True
 
@@ -328,6 +337,32 @@ def test_in_a_storm(seed: int, bad: float) -> None:
     house.live(3 * HOUR_S)
     house.assert_all_told()
     house.close()
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 2**32), bad=st.sampled_from([0.05, 0.3, 0.7]))
+def test_in_a_storm(seed: int, bad: float) -> None:
+    storm(seed, bad)
+
+
+class Hasty(Webhooks):
+    """Goes on whatever the answer was."""
+
+    async def _post(self, endpoint: Endpoint, told: Message) -> None:
+        await super()._post(endpoint, told)
+
+
+class Renaming(Webhooks):
+    """A new id for each attempt."""
+
+    async def _post(self, endpoint: Endpoint, told: Message) -> Any:
+        return await super()._post(endpoint, Message(self._random.token(), told.body))
+
+
+@pytest.mark.parametrize("kind", [Hasty, Renaming])
+def test_a_wrong_rule_is_caught(kind: type[Webhooks]) -> None:
+    with pytest.raises(AssertionError):
+        storm(1, 0.3, kind)
 
 
 # --- Receivers that are away, slow, or gone ---

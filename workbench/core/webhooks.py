@@ -180,6 +180,10 @@ class Delivery:
     is_gone: bool = False
     said: str = ""
 
+    def is_due(self, now_ms: int) -> bool:
+        """Whether it may be asked now. (A clock that was put back must not make it wait.)"""
+        return not self.is_gone and not self.since_ms <= now_ms < self.next_ms
+
     def state(self, now_ms: int) -> str:
         """ok, retrying, failing (for days) or gone."""
         if self.is_gone:

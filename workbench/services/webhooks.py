@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import dataclass, field, replace
-from math import inf
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -69,8 +68,8 @@ class Webhooks:
         self._store, self._http, self._clock = store, http, clock
         self._random, self._rules = random, rules
         self.endpoints = tuple(Endpoint(url) for url in rules.urls)
-        self._idle: dict[Endpoint, tuple[object, float]] = {}
-        """The store's version at which nothing was to be told before a time (Unix ms)."""
+        self._idle: dict[Endpoint, tuple[object, Delivery]] = {}
+        """The store's version at which there was nothing to tell, and where it was then."""
 
     # --- Telling ---
 
@@ -93,16 +92,15 @@ class Webhooks:
     async def tick(self, endpoint: Endpoint) -> None:
         """Tell it what is next, until it knows all, or does not answer as it should."""
         version, now = self._store.version(), self._clock.now_ms()
-        known, until_ms = self._idle.get(endpoint, (None, 0))
-        if version == known and now < until_ms:
+        known, at = self._idle.get(endpoint, (None, None))
+        if version == known and at is not None and not (at.failures and at.is_due(now)):
             return
         async with self._store.unit() as unit:
             at = await self._known(unit, endpoint)
-            is_due = not at.is_gone and now >= at.next_ms
+            is_due = at.is_due(now)
             page = await _page(unit, at.upto) if is_due else []
         if not page:
-            waits = at.failures and not at.is_gone
-            self._idle[endpoint] = (version, at.next_ms if waits else inf)
+            self._idle[endpoint] = (version, at)
         for seq, told in page:
             if not self._store.lease():
                 return  # Another process tells; this one stands by.
@@ -149,7 +147,7 @@ class Webhooks:
         return replace(
             at,
             failures=failures,
-            since_ms=at.since_ms if at.failures else now,
+            since_ms=min(at.since_ms, now) if at.failures else now,
             next_ms=now + max(wait_ms(failures, chance), failure.wait_ms),
             is_gone=failure.is_gone,
             said=failure.said,
