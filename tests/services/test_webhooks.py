@@ -339,6 +339,7 @@ def storm(seed: int, bad: float, kind: type[Webhooks] = Webhooks) -> None:
     house.close()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 2**32), bad=st.sampled_from([0.05, 0.3, 0.7]))
 def test_in_a_storm(seed: int, bad: float) -> None:
