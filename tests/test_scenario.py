@@ -120,7 +120,7 @@ seller:
   inventory: "1000 YPS"
   delay: 250 ms
   poll: 500 ms
-facilitator: {poll: 2 s, finality_timeout: 15 min}
+facilitator: {poll: 2 s, finality_timeout: 15 min, retries: 5}
 faults:
   chain.reorg:
     - {chance: 1 %, range: 1 to 3 blocks, stop: 10 min}
@@ -190,7 +190,7 @@ def test_every_field_is_read_in_its_unit() -> None:
             delay_ms=250,
             poll_ms=500,
         ),
-        facilitator=m.FacilitatorSide(poll_ms=2_000, finality_timeout_s=900),
+        facilitator=m.FacilitatorSide(poll_ms=2_000, finality_timeout_s=900, retries=5),
         faults=(
             m.Fault(site="http.lost", chance_ppm=100, stop_s=5_400),
             m.Fault(site="chain.reorg", chance_ppm=10_000, low=1, high=3, stop_s=600),
@@ -282,6 +282,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "octal": ("seed: 017", '"017" is not a whole number'),
     "underscores": ("seed: 1_000", '"1_000" is not a whole number'),
     "a fraction": ("seed: 1.5", '"1.5" is not a whole number'),
+    "fewer than none": ("facilitator: {retries: -1}", '"-1" is not a whole number'),
     "too large a count": ("seed: 9223372036854775808", "is out of bounds, 0 to"),
     "yes": ("seller: {price_follows_market: yes}", '"yes" is neither true nor false'),
     "quoted truth": ('seller: {price_follows_market: "true"}', "is neither true nor false"),
@@ -441,6 +442,11 @@ AGAINST: dict[str, tuple[str, str]] = {
         "facilitator:\n  finality_timeout: 2 s",
         "chain.finality: 2 blocks × 1 s + 1 s until the facilitator looks = 3 s of confirmations "
         "do not fit in facilitator.finality_timeout, 2 s."),
+    "more retries than fit": (
+        "facilitator:\n  retries: 1200",
+        "6: facilitator.retries: the last of 1200 comes after the deadline: created, funded, and "
+        "1 + 1200 swaps are 1203 blocks × 1 s = 1203 s, more than quote_lifetime 600 s + "
+        "swap_window 600 s = 1200 s."),
     "the quiet phase is short": (
         "settle_within: 20 min",
         "5: settle_within: 1200 s are less than one settlement may take: quote_lifetime 600 s + "
@@ -514,6 +520,7 @@ def test_just_enough_is_enough() -> None:
     """Each bound itself is allowed."""
     parse(LEAST + "chain: {finality: 59 blocks}\nfacilitator: {finality_timeout: 1 min}")
     parse(LEAST + "settle_within: 1203 s")
+    parse(LEAST + "facilitator: {retries: 1197}")
     parse(GROUP + '    wallet: "101 EURC"\n    arrivals: {every: 30 s}\n    patience: 3 s')
     parse(GROUP + "    kind: walks\n    patience: 1 s")
 

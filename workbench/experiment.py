@@ -491,4 +491,5 @@ def rules_of(scenario: Scenario) -> Rules:
         poll_s=scenario.seller.poll_ms / 1000,
         facilitator_poll_s=scenario.facilitator.poll_ms / 1000,
         keeper_every_s=scenario.market.keeper_every_s,
+        retries=scenario.facilitator.retries,
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from workbench.core.pricing import Price
+from workbench.core.settlement import RETRIES
 
 PPM = 1_000_000
 
@@ -204,10 +205,11 @@ class SellerSide:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FacilitatorSide:
-    """The facilitator."""
+    """The facilitator. `retries`: of an act that was mined and reverted, before it is refunded."""
 
     poll_ms: int = 1_000
     finality_timeout_s: int = 600
+    retries: int = RETRIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

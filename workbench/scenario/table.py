@@ -195,6 +195,9 @@ FACILITATOR = Section(m.FacilitatorSide, (
     _at("poll", "poll_ms", _POLL, "how often it looks"),
     _at("finality_timeout", "finality_timeout_s", _seconds(1, DAY_S, '"10 min"'),
         "then waiting for confirmations is an alarm"),
+    _at("retries", "retries", k.integer(0, 10_000, "2"),
+        "how often an act that was mined and reverted is tried again, at the next look; "
+        "then it is refunded"),
 ))  # fmt: skip
 
 PATTERN = Section(m.Pattern, (
