@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -15,7 +16,13 @@ import pytest
 
 from tests.sim.scenarios import SMALL, small
 from workbench import playing
-from workbench.core.errors import RpcUnreachable, StoreError, TraceDiffers, WorkbenchError
+from workbench.core.errors import (
+    RpcUnreachable,
+    RunDamaged,
+    StoreError,
+    TraceDiffers,
+    WorkbenchError,
+)
 from workbench.experiment import Experiment, Progress
 from workbench.playing import play, replay
 from workbench.run import Run
@@ -93,7 +100,14 @@ def test_another_fact_is_named_by_its_line(kept: Path, tmp_path: Path) -> None:
     lines = (folder / "events.jsonl").read_text().splitlines()
     fact = json.loads(lines[6])
     lines[6] = json.dumps(fact | {"at_ms": fact["at_ms"] + 1})
-    (folder / "events.jsonl").write_text("\n".join(lines) + "\n")
+    text = "\n".join(lines) + "\n"
+    (folder / "events.jsonl").write_text(text)
+    with pytest.raises(RunDamaged, match="events.jsonl is not as it was saved"):
+        replay(folder, quiet)
+    # As another version of the workbench would have saved it.
+    about = json.loads((folder / "run.json").read_text())
+    about["trace_hash"] = hashlib.sha256(text.encode()).hexdigest()
+    (folder / "run.json").write_text(json.dumps(about))
     with pytest.raises(TraceDiffers, match="from line 7 of events.jsonl"):
         replay(folder, quiet)
 
