@@ -349,10 +349,15 @@ BARE: dict[str, tuple[str, list[str]]] = {
                      "chain, market, buyers, seller, facilitator, payouts, plant."]),
     "missing": ("# Why\n\nseed: 1\n", [
         'x.yaml:3: about: is missing; write `about: "what question this answers"`.',
-        'x.yaml:3: duration: is missing; write `duration: "10 min"`.',
-        "x.yaml:3: buyers: is missing; write `buyers:` and its fields."]),
-    "no buyers": ("about: x\nduration: 1 s\nbuyers: []\n", [
+        'x.yaml:3: duration: is missing; write `duration: "10 min"`.']),
+    "nobody": ("about: x\nduration: 1 min\n", [
+        "x.yaml:1: buyers: nobody comes: write `buyers:`, `payouts:`, or both, and their fields."]),
+    "no buyers": ("about: x\nduration: 1 min\npayouts: none\nbuyers: []\n", [
+        "x.yaml:4: buyers: nobody comes: write `buyers:`, `payouts:`, or both, and their fields."]),
+    "no list": ("about: x\nduration: 1 min\nbuyers: 20\n", [
         "x.yaml:3: buyers: must be a list, each with a dash: `- count: 20`."]),
+    "no users": ("about: x\nduration: 1 min\npayouts: {users: []}\n", [
+        "x.yaml:3: payouts.users: must be a list, each with a dash: `- count: 20`."]),
     "a date for a text": ("about: 2026-01-01\nduration: 1 h\nbuyers: [count: 1]\n", [
         'x.yaml:1: about: "2026-01-01" is no text to YAML; put it in quotes; write such as '
         '"what question this answers".']),
@@ -364,6 +369,16 @@ BARE: dict[str, tuple[str, list[str]]] = {
 @pytest.mark.parametrize(("text", "told"), BARE.values(), ids=BARE)
 def test_what_is_missing_is_told(text: str, told: list[str]) -> None:
     assert told == problems(text)
+
+
+@pytest.mark.parametrize("buyers", ["", "buyers: []\n", "buyers: none\n"])
+def test_payouts_need_no_buyers(buyers: str) -> None:
+    text = f"about: x\nduration: 1 min\n{buyers}payouts: {{users: [{{count: 1}}]}}\n"
+    read = parse(text)
+    assert () == read.buyers
+    assert [] == words(read)["buyers"]
+    assert read == m.Scenario.from_json(read.to_json())
+    SCHEMA.validate(yaml.safe_load(text))
 
 
 def test_all_problems_are_told_at_once_by_line() -> None:

@@ -157,7 +157,8 @@ def _tell_scenarios(found: list[dict[str, Any]], as_json: bool, about: bool = Fa
         if not each["problems"]:
             faults = f", faults {' '.join(each['faults'])}" if each["faults"] else ""
             plant = f", plants {each['plant']}" if each["plant"] else ""
-            many = f"{each['buyers']} buyers, {each['duration']}"
+            who = [f"{each[role]} {role}" for role in ("buyers", "users") if each[role]]
+            many = ", ".join([*who, each["duration"]])
             click.echo(f"{each['file']}: ok, {many}{faults}{plant}")
             if about:
                 click.echo(f"  {each['about']}")

@@ -29,6 +29,7 @@ Found = tuple[str, str]
 def contradictions(scenario: Scenario) -> list[Found]:
     """All of them, by the field under which each is told."""
     return [
+        *_nobody(scenario),
         *_finality(scenario),
         *_deadlines(scenario),
         *_retries(scenario),
@@ -38,6 +39,11 @@ def contradictions(scenario: Scenario) -> list[Found]:
         *_payouts(scenario),
         *_faults(scenario),
     ]
+
+
+def _nobody(scenario: Scenario) -> Iterator[Found]:
+    if not scenario.buyers and scenario.payouts is None:
+        yield "buyers", "nobody comes: write `buyers:`, `payouts:`, or both, and their fields."
 
 
 def _confirmations(scenario: Scenario) -> tuple[int, str]:
@@ -185,7 +191,7 @@ def _purse(scenario: Scenario, at: str, group: BuyerGroup) -> Iterator[Found]:
 
 
 def _inventory(scenario: Scenario) -> Iterator[Found]:
-    least = min(group.size.low_units for group in scenario.buyers)
+    least = min((group.size.low_units for group in scenario.buyers), default=0)
     held = scenario.seller.inventory_units
     if held < least:
         yield (

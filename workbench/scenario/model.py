@@ -274,7 +274,7 @@ class Scenario:
     settle_s: int = 1_800
     chain: Chain = field(default_factory=Chain)
     market: Market = field(default_factory=Market)
-    buyers: tuple[BuyerGroup, ...]
+    buyers: tuple[BuyerGroup, ...] = ()
     seller: SellerSide = field(default_factory=SellerSide)
     facilitator: FacilitatorSide = field(default_factory=FacilitatorSide)
     payouts: PayoutSide | None = None
