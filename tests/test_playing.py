@@ -145,8 +145,28 @@ def test_a_replay_that_was_stopped_is_not_called_different(
         replay(kept, quiet)
 
 
-def test_ctrl_c_keeps_what_was_run(file: Path, tmp_path: Path) -> None:
-    """A market of a day, interrupted at the first sign of progress."""
+def below(pid: int) -> list[int]:
+    """The processes that a process has started, and theirs, by Linux's /proc."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            found += [child, *below(child)]
+    return found
+
+
+def is_anvil(pid: int) -> bool:
+    try:
+        return b"anvil" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds anvil through Linux's /proc")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_what_was_run(
+    file: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """A market of a day, stopped at the first sign of progress; its node goes with it."""
     process = subprocess.Popen(
         [*WORKBENCH, "run", file, "--set", "duration=1 d", "--runs", tmp_path, "--no-notebook"],
         stderr=subprocess.PIPE,
@@ -157,11 +177,18 @@ def test_ctrl_c_keeps_what_was_run(file: Path, tmp_path: Path) -> None:
     assert process.stderr is not None
     for line in process.stderr:
         if " left" in line:
-            os.killpg(process.pid, signal.SIGINT)  # As a terminal does: to the whole group.
+            nodes = [pid for pid in below(process.pid) if is_anvil(pid)]
+            if number is signal.SIGINT:
+                os.killpg(process.pid, number)  # As a terminal does: to the whole group.
+            else:
+                process.send_signal(number)  # As `kill` and `docker stop` do.
             break
     out, err = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 130, err
+    assert process.returncode == code, err
     assert "stopped before its end" in out
+    assert "Traceback" not in err
+    assert nodes
+    assert [] == [pid for pid in nodes if is_anvil(pid)]
     (folder,) = [each for each in tmp_path.iterdir() if each.is_dir()]
     run = Run.load(folder)
     assert not run.finished

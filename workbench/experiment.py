@@ -88,13 +88,17 @@ class Experiment:
         self._path = EurUsd(market.path, market.step_s, self._dice.stream("market"))
         self._rate = MarketRate(self._path)
         self.failure: Exception | None = None
+        self.interrupt: KeyboardInterrupt | None = None
         self.bookkeeper: Bookkeeper | None = None
         self._agents: list[asyncio.Task[None]] = []
         self._market: list[asyncio.Task[None]] = []
         self._block_s = scenario.chain.block_time_ms / 1000
 
     def run(self) -> Run:
-        """To the end, to Ctrl-C, or to a `failure`: what was run is in the Run in any case."""
+        """To the end, to an `interrupt` (Ctrl-C, SIGTERM), or to a `failure`.
+
+        What was run is in the Run in any case.
+        """
         node, deployment = boot(plan=plan_of(self.scenario))
         self._addresses = addresses_of(deployment.addresses)
         with World(
@@ -111,8 +115,8 @@ class Experiment:
                 self._do(self._begin())
                 self._play()
                 finished = True
-            except KeyboardInterrupt:
-                pass
+            except KeyboardInterrupt as why:
+                self.interrupt = why
             except Exception as why:  # noqa: BLE001 - what it was is told; what was run, too
                 # Services wait out what is injected: only a lost node comes as far as here.
                 self.failure = _lost(why) if isinstance(why, RpcUnreachable) else why

@@ -39,8 +39,8 @@ def run_command(
 ) -> None:
     """Play the scenario of FILE on virtual time, check every invariant, and keep the run.
 
-    The same file and seed give the same run, byte for byte. Ctrl-C keeps what was run. Exit code 0
-    means: everything ended, and no invariant was broken.
+    The same file and seed give the same run, byte for byte. Ctrl-C and SIGTERM keep what was run.
+    Exit code 0 means: everything ended, and no invariant was broken.
     """
     with clean_exit(as_json):
         from workbench.playing import play
@@ -52,8 +52,8 @@ def run_command(
             click.echo(json.dumps(played.summary()))
         else:
             _show_run(played)
-        if not played.run.finished:
-            sys.exit(130)
+        if played.interrupt is not None:
+            raise played.interrupt
         sys.exit(0 if played.sound else 1)
 
 
