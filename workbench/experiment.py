@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
@@ -90,6 +91,7 @@ class Experiment:
         self.failure: Exception | None = None
         self.interrupt: KeyboardInterrupt | None = None
         self.bookkeeper: Bookkeeper | None = None
+        self._buyers: list[Agent] = []
         self._agents: list[asyncio.Task[None]] = []
         self._market: list[asyncio.Task[None]] = []
         self._block_s = scenario.chain.block_time_ms / 1000
@@ -155,6 +157,7 @@ class Experiment:
             for visit in visits(n, group, self._dice.stream("visits", n))
         ]
         agents = [self._agent(visit) for visit in sorted(came, key=lambda each: each.at_ms)]
+        self._buyers = agents
         await self._give_money(agents)
         provider = Provider(
             world.chain,
@@ -397,10 +400,17 @@ class Experiment:
             views={name: await self._shown(name) for name in (*GATHERED, "tracker")},
             late=tuple(late),
             untold=tuple(lost),
+            ends_of=self._ends_of_buyers(),
         )
         if self.bookkeeper is not None:
             await self.bookkeeper.whole(over=not ended)
         await self._tell_balances()
+
+    def _ends_of_buyers(self) -> dict[str, int]:
+        """How often the journal says of each buyer who came what became of it."""
+        kinds = (ev.BuyerServed, ev.BuyerGaveUp)
+        told = Counter(fact.subject for _, fact in self.world.told if isinstance(fact, kinds))
+        return {each.visit.name: told[each.visit.name] for each in self._buyers if each.has_come}
 
     async def _shown(self, name: str) -> dict[str, str]:
         """What a service tells anybody who asks it about the settlements of this run."""

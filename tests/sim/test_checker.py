@@ -20,6 +20,7 @@ from workbench.scenario import Scenario
 from workbench.services.facilitator import Facilitator
 from workbench.services.seller import Seller
 from workbench.services.tracker import Tracker
+from workbench.sim.agents import Agent
 from workbench.sim.auditor import MOST_TOLD, Auditor, Findings
 from workbench.sim.crashes import Crashes
 from workbench.sim.market import EurUsd
@@ -131,6 +132,21 @@ def rob_the_pool(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Experiment, "_plant_around", robbing)
 
 
+def leave_without_a_word(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Agent, "give_up", lambda self, code, message: None)
+    never_bring_it_on_chain(patch)
+
+
+def say_goodbye_twice(patch: pytest.MonkeyPatch) -> None:
+    follow = Agent.follow
+
+    async def talking(self: Agent, identity: str, terms: Any) -> Any:
+        self.give_up("state_moved", "no, wait.")
+        return await follow(self, identity, terms)
+
+    patch.setattr(Agent, "follow", talking)
+
+
 FOUND: list[tuple[Break, str]] = [
     (execute_a_block_too_early, "confirmed_before_execution"),
     (forget_what_a_peer_said, "no_fact_is_lost"),
@@ -142,6 +158,8 @@ FOUND: list[tuple[Break, str]] = [
     (lose_a_row, "nothing_sent_that_was_not_stored"),
     (mint_for_a_stranger, "nothing_comes_from_nowhere"),
     (rob_the_pool, "balances_as_predicted"),
+    (leave_without_a_word, "every_buyer_has_an_end"),
+    (say_goodbye_twice, "every_buyer_has_an_end"),
 ]
 
 

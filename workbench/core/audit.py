@@ -37,7 +37,7 @@ class View:
     signers that no store knows. `torn`: what the vault told that cannot follow what it told before.
     `supply`: of each token, how much there was at the beginning, and is now. `confirmed`: the
     confirmations that the journal counted before each execution. `untold`: facts of services that
-    the journal has not.
+    the journal has not. `ends_of`: how many ends the journal has for each buyer who came.
     """
 
     settlements: tuple[Settlement, ...]
@@ -58,6 +58,7 @@ class View:
     supply: dict[str, tuple[int, int]] = field(default_factory=dict)
     confirmed: dict[str, int | None] = field(default_factory=dict)
     untold: tuple[str, ...] = ()
+    ends_of: dict[str, int] = field(default_factory=dict)
 
 
 Seen = TypeVar("Seen", View, "PaidOut")
@@ -196,6 +197,15 @@ def no_fact_is_lost(view: View) -> list[str]:
     return [f"the journal has not {fact}" for fact in view.untold]
 
 
+def every_buyer_has_an_end(view: View) -> list[str]:
+    """Whoever came to buy was served or gave up, and the journal says so once."""
+    return [
+        f"{name} came, and the journal has {count or 'no'} ends of that"
+        for name, count in view.ends_of.items()
+        if count != 1
+    ]
+
+
 def nothing_sent_that_was_not_stored(view: View) -> list[str]:
     """Every mined transaction of our signers stands in its service's store."""
     return [f"{tx} was mined, and no store knows it" for tx in view.unknown]
@@ -216,6 +226,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     services_agree_with_the_contract,
     no_state_without_its_fact,
     no_fact_is_lost,
+    every_buyer_has_an_end,
     nothing_sent_that_was_not_stored,
 )
 
