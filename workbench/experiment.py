@@ -16,7 +16,13 @@ from workbench.chain.deploy import DeploymentPlan
 from workbench.chain.keys import key_of
 from workbench.chain.signer import KeySigner
 from workbench.core import events as ev
-from workbench.core.errors import RpcUnreachable, WorkbenchError
+from workbench.core.audit import no_state_without_its_fact
+from workbench.core.errors import (
+    IllegalTransition,
+    PeerUnreachable,
+    RpcUnreachable,
+    WorkbenchError,
+)
 from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Request
 from workbench.core.settlement import OPEN
@@ -139,6 +145,7 @@ class Experiment:
             market=self._rate,
             prices=euro if seller.price_follows_market else None,
             on_launch=partial(plant, scenario.plant),
+            on_torn=self._tell_torn,
             services=tuple(here),
             credits=credits_of(scenario, self._addresses),
         )
@@ -346,6 +353,11 @@ class Experiment:
         told = self._by_us() | {"subject": subject}
         self.world.tell(ev.InvariantBroken(**told, invariant=invariant, message=message))
 
+    def _tell_torn(self, name: str, why: IllegalTransition) -> None:
+        """A journal that misses a fact: its service can go on no more, and everybody else does."""
+        subject = why.message.partition(":")[0]
+        self._tell_broken(no_state_without_its_fact.__name__, f"the {name}: {why.message}", subject)
+
     def _by_us(self) -> dict[str, Any]:
         return {"subject": "", "at_ms": self.world.clock.now_ms(), "source": "simulator"}
 
@@ -417,7 +429,10 @@ class Experiment:
         shown = {}
         for identity in self.auditor.settlements:
             request = Request("GET", f"http://{name}/settlement/{identity}")
-            answer = (await self.world.http.send(request)).data()
+            try:
+                answer = (await self.world.http.send(request)).data()
+            except PeerUnreachable as why:
+                answer = why.to_json()
             word = str(answer.get("state", answer.get("error")))
             # The contract has no word of its own for a deadline that has passed.
             shown[identity] = self._folded(name, identity) if word == "expired" else word

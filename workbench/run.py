@@ -197,9 +197,9 @@ class Run:
 
     @property
     def outcomes(self) -> dict[str, int]:
-        """How many settlements ended how, by status."""
+        """How many settlements ended how, by status, as far as their facts follow each other."""
         counts: dict[str, int] = {}
-        for settlement in merge(self.events).values():
+        for settlement in merge(self.events, torn={}).values():
             counts[settlement.status] = counts.get(settlement.status, 0) + 1
         return dict(sorted(counts.items()))
 

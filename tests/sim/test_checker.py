@@ -11,6 +11,7 @@ import pytest
 from tests.sim.scenarios import small
 from workbench import experiment
 from workbench.chain.abi import encode_call
+from workbench.chain.watcher import LogWatcher
 from workbench.core import events as ev
 from workbench.core.errors import StoreError
 from workbench.core.finality import Policy
@@ -147,6 +148,31 @@ def say_goodbye_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Agent, "follow", talking)
 
 
+def miss_a_step(of: type[Any]) -> Break:
+    """A service's own journal has no SettlementFunded, which all that comes then follows."""
+
+    def breach(patch: pytest.MonkeyPatch) -> None:
+        store_block = LogWatcher._store_block
+
+        async def forgetful(self: LogWatcher, number: int, known: str, facts: Any) -> None:
+            if self._store is of.journal:
+                facts = [fact for fact in facts if not isinstance(fact, ev.SettlementFunded)]
+            await store_block(self, number, known, facts)
+
+        init = of.__init__
+
+        def made(self: Any, **ports: Any) -> None:
+            init(self, **ports)
+            of.journal = ports["store"]
+
+        patch.setattr(of, "journal", None, raising=False)
+        patch.setattr(of, "__init__", made)
+        patch.setattr(LogWatcher, "_store_block", forgetful)
+
+    breach.__name__ = f"miss_a_step_as_{of.__name__}"
+    return breach
+
+
 FOUND: list[tuple[Break, str]] = [
     (execute_a_block_too_early, "confirmed_before_execution"),
     (forget_what_a_peer_said, "no_fact_is_lost"),
@@ -158,6 +184,8 @@ FOUND: list[tuple[Break, str]] = [
     (lose_a_row, "nothing_sent_that_was_not_stored"),
     (mint_for_a_stranger, "nothing_comes_from_nowhere"),
     (rob_the_pool, "balances_as_predicted"),
+    (miss_a_step(Seller), "no_state_without_its_fact"),
+    (miss_a_step(Tracker), "no_state_without_its_fact"),
     (leave_without_a_word, "every_buyer_has_an_end"),
     (say_goodbye_twice, "every_buyer_has_an_end"),
 ]

@@ -114,6 +114,7 @@ BROKEN = {
     "lose_refund": "an_end_in_time",
     "foreign_nonce": "nothing_sent_that_was_not_stored",
     "forget_fact": "no_state_without_its_fact",
+    "forget_step": "no_state_without_its_fact",
     "leak": "vault_holds_what_it_owes",
 }
 """Which invariant must say so when a rule is broken."""
@@ -122,6 +123,7 @@ BROKEN = {
 @pytest.mark.parametrize("plant", BROKEN)
 def test_a_planted_breach_is_found(plant: str) -> None:
     run = play(small(plant=plant))
+    assert run.finished
     assert BROKEN[plant] in run.invariants_broken
 
 

@@ -269,24 +269,39 @@ def place_in_life(event: ev.Event) -> int | None:
     return None if place is None else 2 * place
 
 
-def merge(facts: Iterable[ev.Event]) -> dict[str, Settlement]:
-    """`fold` for a journal that gathers several emitters' facts, which have no common order."""
-    return merge_into({}, ev.canonical(list(facts)))
+Torn = dict[str, str]
+"""What cannot follow what a journal has of a settlement before, by its id."""
+
+
+def merge(facts: Iterable[ev.Event], torn: Torn | None = None) -> dict[str, Settlement]:
+    """`fold` for a journal that gathers several emitters' facts, which have no common order.
+
+    `torn` takes what cannot follow, as in `merge_into`.
+    """
+    return merge_into({}, ev.canonical(list(facts)), torn)
 
 
 def merge_into(
-    settlements: dict[str, Settlement], facts: Iterable[ev.Event]
+    settlements: dict[str, Settlement], facts: Iterable[ev.Event], torn: Torn | None = None
 ) -> dict[str, Settlement]:
     """`merge`, further, by facts that belong after all that were merged before.
 
     The chain's facts have one emitter, the watcher, and must follow each other. Those of peers
     are put where they belong in a life; one whose cause is not (or no longer) here is left out,
     so whoever merges bit by bit starts a life anew when a fact comes that belongs further back.
+
+    Where `torn` is given, a fact of the chain that cannot follow (another is missing) is told there
+    and left out, and all others go on; else it raises IllegalTransition.
     """
     for event in sorted(facts, key=lambda each: place_in_life(each) or 0):
         if not event.contract and not _has_cause(settlements.get(event.subject), event):
             continue
-        fold_into(settlements, [event])
+        try:
+            fold_into(settlements, [event])
+        except IllegalTransition as why:
+            if torn is None:
+                raise
+            torn.setdefault(event.subject, why.message)
     return settlements
 
 

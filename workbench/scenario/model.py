@@ -16,7 +16,8 @@ PPM = 1_000_000
 
 PAYOUT_PLANTS = ("send_before_store", "requeue_when_passed", "refund_on_first_failure")
 PLANTS = (
-    "pay_before_final", "lose_refund", "foreign_nonce", "forget_fact", "leak", *PAYOUT_PLANTS,
+    "pay_before_final", "lose_refund", "foreign_nonce", "forget_fact", "forget_step", "leak",
+    *PAYOUT_PLANTS,
 )  # fmt: skip
 """Broken rules that a scenario may plant, so that the checker itself is checked."""
 

@@ -237,7 +237,7 @@ class Auditor:
         everyone = {(account, name) for account in self.accounts for name in TOKENS}
         view = await self._view(list(self.settlements), everyone)
         unknown = [tx for block in self._blocks for tx in await self._unknown(block)]
-        told = {identity: chain_word(each) for identity, each in merge(journal).items()}
+        told = {id_: chain_word(each) for id_, each in merge(journal, torn={}).items()}
         confirmed = self._confirmed(journal)
         self.check(replace(view, unknown=tuple(unknown), told=told, confirmed=confirmed, **found))
         self._chain = shared
