@@ -11,6 +11,7 @@ import pytest
 from tests.sim.scenarios import small
 from workbench import experiment
 from workbench.chain.abi import encode_call
+from workbench.chain.rpc import CachedRpc
 from workbench.chain.watcher import LogWatcher
 from workbench.core import events as ev
 from workbench.core.errors import StoreError
@@ -201,6 +202,29 @@ def test_whatever_is_broken_is_found(
     assert playing.failure is None
     assert run.finished
     assert invariant in run.invariants_broken
+
+
+TOTAL_SUPPLY = "0x18160ddd"
+
+
+def test_the_checker_asks_the_node_and_not_the_memory_of_the_services(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever the line that all others share would say."""
+    now, asked = CachedRpc.now, []
+
+    def lying(self: CachedRpc, method: str, *params: Any) -> Any:
+        if method == "eth_call" and params[0]["data"] == TOTAL_SUPPLY:
+            asked.append(params)
+            return hex(len(asked))
+        return now(self, method, *params)
+
+    monkeypatch.setattr(CachedRpc, "now", lying)
+    playing = Experiment(small(**DEEP, **{"buyers.0.count": "1", "duration": "10 s"}))
+    run = playing.run()
+    assert {} == run.invariants_broken
+    assert [] == asked
+    assert playing.auditor.blocks_checked > 10
 
 
 def test_one_invariant_that_breaks_always_hides_no_other() -> None:
