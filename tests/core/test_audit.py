@@ -285,6 +285,7 @@ def paid_out() -> PaidOut:
         ),
         asked={ALICE: ("u", 4 * WORTH), BOB: ("u", 6 * WORTH)},
         earned={"u": 10 * WORTH},
+        got={"u": 4 * WORTH},
         ledger=dict(sums),
         chain=dict(sums),
         credited={"u": (10, 10)},
@@ -301,8 +302,7 @@ def test_sound_payouts_give_empty_lists() -> None:
 
 def paid_twice(view: PaidOut) -> PaidOut:
     """And the user had earned enough for that."""
-    richer = {"u": 20 * WORTH}
-    return replace(view, moved=view.moved * 2, earned=richer)
+    return replace(view, moved=view.moved * 2, got={"u": 8 * WORTH})
 
 
 def paid_too_much(view: PaidOut) -> PaidOut:

@@ -236,12 +236,13 @@ INVARIANTS: tuple[Invariant, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class PaidOut:
-    """What one looks at where credits are paid out, all at one block.
+    """What one looks at where credits are paid out, all at one block: of all receivers, or of those
+    about whom there is news, and then all about them and their users.
 
     `moved`: receiver and amount of each transfer out of the wallet, from the chain itself.
     `payouts`: the service's word, `torn`: its facts that could not follow those before. `asked`:
     who asked for how much, by receiver (every payout has its own). `earned`: what all credits that
-    a user may have earned are worth.
+    a user may have earned are worth, and `got`, what the user was paid in all.
 
     The rest is for the end, and empty before. `late`: payouts that are open although their time
     is over, or that nobody knows any more. `ledger`, `chain`: the same sums, of the books and of
@@ -254,6 +255,7 @@ class PaidOut:
     torn: tuple[str, ...] = ()
     asked: dict[str, tuple[str, int]] = field(default_factory=dict)
     earned: dict[str, int] = field(default_factory=dict)
+    got: dict[str, int] = field(default_factory=dict)
     late: tuple[str, ...] = ()
     ledger: dict[str, int] = field(default_factory=dict)
     chain: dict[str, int] = field(default_factory=dict)
@@ -296,13 +298,9 @@ def none_marked_paid_and_unpaid(view: PaidOut) -> list[str]:
 
 def nobody_paid_beyond_their_credits(view: PaidOut) -> list[str]:
     """All that a user was paid is no more than the user has earned."""
-    got: Counter[str] = Counter()
-    for receiver, amount in view.moved:
-        if receiver in view.asked:
-            got[view.asked[receiver][0]] += amount
     return [
         f"{user} was paid {amount}, and has earned {view.earned.get(user, 0)}"
-        for user, amount in got.items()
+        for user, amount in view.got.items()
         if amount > view.earned.get(user, 0)
     ]
 
