@@ -21,7 +21,9 @@ from tests.chain.faulty import (
     subject,
 )
 from workbench.chain import sender as sender_module
-from workbench.chain.sender import MAX_ATTEMPTS, MAX_FEE_WEI, RESEND_MS, SEARCH_MS
+from workbench.chain.outcomes import SEARCH_MS
+from workbench.chain.sender import MAX_ATTEMPTS, RESEND_MS
+from workbench.chain.trial import MAX_FEE_WEI
 from workbench.core.errors import (
     NonceTaken,
     RpcUnreachable,

@@ -244,7 +244,9 @@ def test_a_node_that_is_gone_for_ten_seconds_loses_nothing(world: World, after: 
     for service in (world.seller, world.facilitator, world.tracker):
         service._chain.rpc = outage  # type: ignore[attr-defined]
         service._watcher._rpc = outage  # type: ignore[attr-defined]
-    world.facilitator._sender._rpc = world.seller._sender._rpc = outage  # type: ignore[attr-defined]
+        if sender := getattr(service, "_sender", None):
+            for part in (sender, sender._trial, sender._outcomes):
+                part._rpc = outage
     identity = authorized(world)
     for _ in range(10):
         if world.get(f"http://tracker/settlement/{identity}").data()["state"] == after:

@@ -23,7 +23,8 @@ from workbench.chain.guard import PaymentSigner
 from workbench.chain.keys import key_of
 from workbench.chain.payments import EvmPayments
 from workbench.chain.quarantine import Quarantine
-from workbench.chain.sender import CountOn, SlotSender
+from workbench.chain.sender import SlotSender
+from workbench.chain.slots import CountOn
 from workbench.core import ledger
 from workbench.core.errors import StateMoved, WorkbenchError
 from workbench.core.events import TransactionSigned
@@ -275,6 +276,7 @@ class SendsFirst(SlotSender):
 
     def __init__(self, *ports: Any, **named: Any) -> None:
         super().__init__(*ports, **{**named, "nonces": CountOn()})
+        self._book.take = self._put  # type: ignore[method-assign]
 
     async def _signed(self, unit: Any, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
         raw, tx = self._signer.sign_transaction({**fields, "nonce": nonce})
@@ -290,11 +292,11 @@ class SendsFirst(SlotSender):
             await act.within(unit, slot)
         return slot
 
-    async def _take(self, unit: Any, fresh: Sequence[Slot]) -> None:
+    async def _put(self, unit: Any, fresh: Sequence[Slot]) -> None:
         for slot in fresh:
             await unit.put_slot(slot)
             own = {"signer": slot.signer, "nonce": slot.nonce}
-            await unit.record(self._about(slot, TransactionSigned, **own))
+            await unit.record(self._book.about(slot, TransactionSigned, **own))
 
     async def _choose(self, unit: Any, on_chain: int) -> int | None:
         """And the node is asked for the nonce, its pool included."""
@@ -314,7 +316,7 @@ class Requeues(Payouts):
                 slot = await unit.slot(31337, sender.address, (payout.id, ACT, 1))
             if slot is None or slot.state is SlotState.FINAL:
                 continue
-            if await sender._nonce("latest") <= slot.nonce:
+            if await sender._outcomes.nonce("latest") <= slot.nonce:
                 continue
             receipts = await sender._rpc.many(
                 [("eth_getTransactionReceipt", attempt.tx) for attempt in slot.attempts]

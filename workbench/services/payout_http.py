@@ -22,7 +22,7 @@ from workbench.core.ledger import Account, Transfer
 from workbench.core.payout import ACT, Payout, State
 from workbench.core.ports import Request, Response
 from workbench.services import accounts, payout_pages
-from workbench.services.payout_api import openapi
+from workbench.services.payout_api import BATCH, PAGE, openapi
 from workbench.services.payout_input import (
     KEY_HEADER,
     Asked,
@@ -36,8 +36,6 @@ from workbench.services.routes import Routes, events_page, one
 
 HISTORY = 200
 """Payouts on a user's page, newest first."""
-PAGE = 1_000
-BATCH = 100
 OPEN_TO_ALL = ("/health", "/livez", "/readyz")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -61,10 +59,10 @@ class PayoutsService:
             .add("POST", "/v1/payouts", self._v1_payout)
             .add("POST", "/v1/payouts:batch", self._v1_batch)
             .add("GET", "/v1/payouts", self._v1_payouts)
-            .add("POST", "/v1/payouts/<text>:cancel", self._v1_cancel)
-            .add("POST", "/v1/payouts/<text>:approve", self._v1_approve)
-            .add("POST", "/v1/payouts/<text>:refund", self._v1_refund)
-            .add("GET", "/v1/payouts/<text>", self._v1_one)
+            .add("POST", "/v1/payouts/<id>:cancel", self._v1_cancel)
+            .add("POST", "/v1/payouts/<id>:approve", self._v1_approve)
+            .add("POST", "/v1/payouts/<id>:refund", self._v1_refund)
+            .add("GET", "/v1/payouts/<id>", self._v1_one)
             .add("GET", "/v1/balances/<text>", self._v1_balance)
             .add("GET", "/v1/transfers", self._v1_transfers)
             .add("GET", "/v1/reconciliation", self._v1_reconciliation)
@@ -191,7 +189,7 @@ class PayoutsService:
         items = fields_of(request).get("payouts")
         if not isinstance(items, list) or not 0 < len(items) <= BATCH:
             raise InputError(f"payouts must be a list of 1 to {BATCH} payouts.")
-        if any(not isinstance(item, dict) or not item.get("idempotency_key") for item in items):
+        if not all(isinstance(item, dict) and _has_key(item) for item in items):
             raise InputError("each payout of a batch needs an idempotency_key of its own.")
         results = []
         for item in items:
@@ -214,14 +212,14 @@ class PayoutsService:
             found = await unit.payouts(*wanted, user_id=name, limit=limit)
         return Response.json(200, {"payouts": [self.payouts.view(payout) for payout in found]})
 
-    async def _v1_one(self, request: Request, text: str) -> Response:
+    async def _v1_one(self, request: Request, id: str) -> Response:
         async with self.payouts.store.unit() as unit:
-            payout = await unit.payout(text)
+            payout = await unit.payout(id)
             if payout is None:
-                raise UnknownPayout(f"there is no payout {text[:80]}.")
-            facts = await unit.standing(text)
+                raise UnknownPayout(f"there is no payout {id[:80]}.")
+            facts = await unit.standing(id)
             chain_id, address = self.payouts.rules.chain_id, self.payouts.payments.address
-            slot = await unit.slot(chain_id, address, (text, ACT, 1))
+            slot = await unit.slot(chain_id, address, (id, ACT, 1))
         view = self.payouts.view(payout)
         if slot is not None:
             view["transaction"] = {
@@ -233,19 +231,19 @@ class PayoutsService:
         view["history"] = [{"type": fact.type, "at_ms": fact.at_ms} for fact in facts]
         return Response.json(200, view)
 
-    async def _v1_cancel(self, request: Request, text: str) -> Response:
-        payout = await self.payouts.cancel(text)
+    async def _v1_cancel(self, request: Request, id: str) -> Response:
+        payout = await self.payouts.cancel(id)
         status = 200 if payout.state is State.CANCELLED else 202
         return Response.json(status, self.payouts.view(payout))
 
-    async def _v1_approve(self, request: Request, text: str) -> Response:
+    async def _v1_approve(self, request: Request, id: str) -> Response:
         by = text_of(fields_of(request), "by")
-        payout: Payout = await self.payouts.approve(text, user_id(by))
+        payout: Payout = await self.payouts.approve(id, user_id(by))
         return Response.json(200, self.payouts.view(payout))
 
-    async def _v1_refund(self, request: Request, text: str) -> Response:
+    async def _v1_refund(self, request: Request, id: str) -> Response:
         by = text_of(fields_of(request), "by")
-        return Response.json(200, self.payouts.view(await self.payouts.refund(text, user_id(by))))
+        return Response.json(200, self.payouts.view(await self.payouts.refund(id, user_id(by))))
 
     async def _v1_balance(self, request: Request, text: str) -> Response:
         name = user_id(text)
@@ -262,7 +260,7 @@ class PayoutsService:
         return Response.json(200, told)
 
     async def _v1_transfers(self, request: Request) -> Response:
-        after, limit = one(request, "after") or "0", _limit(request)
+        after, limit = one(request, "after", "0"), _limit(request)
         if not re.fullmatch(r"[0-9]{1,15}", after, re.ASCII):
             raise InputError(f"after={after[:40]!r} is not a sequence number.")
         async with self.payouts.store.unit() as unit:
@@ -354,8 +352,13 @@ def _line(transfer: Transfer) -> dict[str, Any]:
     }
 
 
+def _has_key(item: dict[str, Any]) -> bool:
+    key = item.get("idempotency_key")
+    return isinstance(key, str) and key != ""
+
+
 def _limit(request: Request) -> int:
-    text = one(request, "limit") or str(PAGE)
+    text = one(request, "limit", str(PAGE))
     if not re.fullmatch(r"[0-9]{1,6}", text, re.ASCII) or not 0 < int(text) <= PAGE:
         raise InputError(f"limit must be from 1 to {PAGE}.")
     return int(text)

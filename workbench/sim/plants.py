@@ -117,7 +117,7 @@ def _send_before_store(payouts: Any) -> None:
 
     async def next_one(unit: Any, on_chain: int) -> int:
         await choose(unit, on_chain)  # What it has to say of others' nonces is not heard.
-        return max(on_chain, int(await sender._nonce("pending")))
+        return max(on_chain, int(await sender._outcomes.nonce("pending")))
 
     sender._signed, sender._choose = eager, next_one
 
@@ -132,7 +132,9 @@ def _requeue_when_passed(payouts: Any) -> None:
             slot = await _slot_of(payouts, payout)
             if slot is None or slot.state is SlotState.FINAL:
                 continue
-            if await sender._nonce("latest") <= slot.nonce or await _receipts(sender, slot):
+            if await sender._outcomes.nonce("latest") <= slot.nonce or await _receipts(
+                sender, slot
+            ):
                 continue
             # The slot makes room for another one of the same act.
             lost = replace(slot, attempt=1_000 + slot.nonce, state=SlotState.LOST)
