@@ -95,7 +95,9 @@ class Experiment:
 
     def run(self) -> Run:
         """To the end, to Ctrl-C, or to a `failure`: what was run is in the Run in any case."""
-        node, deployment = boot(plan=plan_of(self.scenario))
+        node, deployment = boot(
+            plan=plan_of(self.scenario), state_root=self.scenario.has_state_roots
+        )
         self._addresses = addresses_of(deployment.addresses)
         with World(
             node,
