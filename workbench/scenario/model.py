@@ -288,10 +288,17 @@ class Scenario:
     plant: str = ""
 
     @property
+    def has_reorgs(self) -> bool:
+        """Whether blocks may be taken back, which anvil does rightly with state roots alone."""
+        return any(fault.site == "chain.reorg" for fault in self.faults)
+
+    @property
     def has_state_roots(self) -> bool:
         """Whether the node computes them. Part of the block hashes, and so of the trace."""
         if self.chain.state_root != "auto":
             return self.chain.state_root == "computed"
+        if self.has_reorgs:
+            return True
         blocks = 1_000 * self.duration_s // self.chain.block_time_ms
         return worth_a_state_root(blocks, sum(group.count for group in self.buyers))
 
