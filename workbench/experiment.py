@@ -107,7 +107,8 @@ class Experiment:
 
         What was run is in the Run in any case.
         """
-        node, deployment = boot(plan=plan_of(self.scenario))
+        scenario = self.scenario
+        node, deployment = boot(plan=plan_of(scenario), state_root=scenario.has_state_roots)
         self._addresses = addresses_of(deployment.addresses)
         with World(
             node,
