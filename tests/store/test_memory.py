@@ -70,7 +70,11 @@ def test_slots_are_as_in_the_database(steps: list[tuple[Slot, str, bool]]) -> No
             elif step == "take":
                 await unit.take_slots([slot])
             elif known:
-                at = {"state": slot.state, "sent_ms": slot.sent_ms, "block": slot.block}
+                at: dict[str, Any] = {
+                    "state": slot.state,
+                    "sent_ms": slot.sent_ms,
+                    "block": slot.block,
+                }
                 await unit.move_slot(known[-1], replace(known[-1], **at))
 
         unit_of(store, work, fails)
