@@ -29,6 +29,7 @@ from workbench.services.payouts import PayoutRules, Payouts
 from workbench.services.rates import FixedPrice, FixedRate, HookRate, PriceSource, RateSource
 from workbench.services.seller import Seller, SellerRules
 from workbench.services.tracker import Tracker
+from workbench.services.webhooks import HookRules, Webhooks
 from workbench.store.ledger import LedgerStore
 from workbench.store.sql import SqlStore
 
@@ -99,6 +100,8 @@ class Credits:
     approve_above: int | None = None
     reconcile_s: float = 3_600.0
     in_flight: int = 16
+    webhook_urls: tuple[str, ...] = field(default=(), repr=False)
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 STORES: dict[str, type[SqlStore]] = {"payouts": LedgerStore}
@@ -243,7 +246,19 @@ class Wiring:
             random=self.random,
             rules=payout_rules(credits_, self.chain_id, self.rules.poll_s),
         )
-        return PayoutsService(payouts)
+        return PayoutsService(payouts, self.webhooks() if credits_.webhook_urls else None)
+
+    def webhooks(self) -> Webhooks:
+        """Who is told of payouts, from the payout service's database."""
+        store, credits_ = self.store("payouts"), self.credits
+        assert isinstance(store, LedgerStore)
+        return Webhooks(
+            store=store,
+            http=self.http("payouts"),
+            clock=self.clock("payouts"),
+            random=self.random,
+            rules=HookRules(credits_.webhook_urls, credits_.webhook_secrets, self.rules.poll_s),
+        )
 
     def buyer(self, key: str | None = None, rules: BuyerRules | None = None) -> Buyer:
         """`key` and `rules`: another buyer's than the settings'."""
