@@ -21,7 +21,7 @@ from workbench.core import audit
 from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Clock, Http, Randomness
 from workbench.core.pricing import Price
-from workbench.core.settlement import Settlement
+from workbench.core.settlement import RETRIES, Settlement
 from workbench.services.buyer import Buyer, BuyerRules
 from workbench.services.facilitator import Facilitator, FacilitatorRules
 from workbench.services.payout_http import PayoutsService
@@ -78,6 +78,7 @@ class Rules:
     poll_s: float = 0.5
     facilitator_poll_s: float | None = None
     keeper_every_s: int = 60
+    retries: int = RETRIES
     sign_permits: bool = True
 
 
@@ -194,6 +195,7 @@ class Wiring:
                 poll_s=self.rules.facilitator_poll_s or self.rules.poll_s,
                 finality_timeout_s=self.rules.finality_timeout_s,
                 keeper_every_s=self.rules.keeper_every_s,
+                retries=self.rules.retries,
             ),
             market=self.market,
             keeper=self._sender("facilitator", keeper, store) if keeper else None,

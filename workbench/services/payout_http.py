@@ -71,7 +71,7 @@ class PayoutsService:
             .add("GET", "/v1/reconciliation", self._v1_reconciliation)
             .add("POST", "/v1/signer:release", self._v1_release)
             .add("GET", "/v1/webhooks", self._v1_webhooks)
-            .add("POST", "/v1/webhooks/<text>:resume", self._v1_resume)
+            .add("POST", "/v1/webhooks/<id>:resume", self._v1_resume)
             .add("GET", "/v1/openapi.json", self._v1_openapi)
             .add("GET", "/events", self._events)
             .add("GET", "/livez", self._livez)
@@ -295,13 +295,13 @@ class PayoutsService:
         told = await self.webhooks.listing() if self.webhooks else []
         return Response.json(200, {"webhooks": told})
 
-    async def _v1_resume(self, request: Request, text: str) -> Response:
+    async def _v1_resume(self, request: Request, id: str) -> Response:
         after = fields_of(request).get("after") if request.body.strip() else None
-        if after is not None and not (type(after) is int and 0 <= after < 2**63):
+        if after is not None and not (type(after) is int and 0 <= after < 10**15):
             raise InputError("after must be the number of a fact (seq), or be left out.")
         if self.webhooks is None:
             raise NotFound("there are no webhooks.", hint="WEBHOOK_URLS names whom to tell.")
-        await self.webhooks.resume(text, after)
+        await self.webhooks.resume(id, after)
         return await self._v1_webhooks(request)
 
     async def _v1_openapi(self, request: Request) -> Response:
