@@ -174,7 +174,8 @@ SCHEMAS: dict[str, Schema] = {
                     "at_ms": COUNT,
                 },
                 payout=_object(
-                    ASK | {"id": TEXT, "idempotency_key": TEXT, "units": UNITS, "asset": TEXT}
+                    dict.fromkeys(("id", "idempotency_key", "user_id", "address", "asset"), TEXT)
+                    | {"credits": CREDITS, "units": UNITS}
                 ),
             ),
         }
