@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from workbench.core.pricing import Price
+from workbench.core.settlement import RETRIES
 
 PPM = 1_000_000
 
 PAYOUT_PLANTS = ("send_before_store", "requeue_when_passed", "refund_on_first_failure")
 PLANTS = (
-    "pay_before_final", "lose_refund", "foreign_nonce", "forget_fact", "leak", *PAYOUT_PLANTS,
+    "pay_before_final", "lose_refund", "foreign_nonce", "forget_fact", "forget_step", "leak",
+    *PAYOUT_PLANTS,
 )  # fmt: skip
 """Broken rules that a scenario may plant, so that the checker itself is checked."""
 
@@ -212,10 +214,11 @@ class SellerSide:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FacilitatorSide:
-    """The facilitator."""
+    """The facilitator. `retries`: of an act that was mined and reverted, before it is refunded."""
 
     poll_ms: int = 1_000
     finality_timeout_s: int = 600
+    retries: int = RETRIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,7 +283,7 @@ class Scenario:
     settle_s: int = 1_800
     chain: Chain = field(default_factory=Chain)
     market: Market = field(default_factory=Market)
-    buyers: tuple[BuyerGroup, ...]
+    buyers: tuple[BuyerGroup, ...] = ()
     seller: SellerSide = field(default_factory=SellerSide)
     facilitator: FacilitatorSide = field(default_factory=FacilitatorSide)
     payouts: PayoutSide | None = None
