@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 
 from workbench.chain.abi import hex_bytes
 from workbench.chain.outcomes import Outcomes, View, place_of
-from workbench.chain.rpc import SEND, Rpc
+from workbench.chain.rpc import Later, Rpc
 from workbench.chain.slots import CountOn, Move, SlotBook
 from workbench.chain.trial import MAX_FEE_WEI, Trial, base_fee
 from workbench.core import events as ev
@@ -55,7 +55,10 @@ class _Asked:
 
 
 class SlotSender:
-    """The slots of one signer in one service's store. See `core.ports.Sender`."""
+    """The slots of one signer in one service's store. See `core.ports.Sender`.
+
+    `gather_s`: how long an act that is asked for alone waits for others, to be done with them.
+    """
 
     def __init__(
         self,
@@ -68,15 +71,18 @@ class SlotSender:
         source: str,
         finality: Policy,
         nonces: CountOn | None = None,
+        gather_s: float = 0.0,
     ) -> None:
         self._nonces = nonces or CountOn()
         self._rpc, self._signer, self._store, self._clock = rpc, signer, store, clock
         self._chain_id, self._source, self._finality = chain_id, source, finality
+        self._gather_s = gather_s
         self._book = SlotBook(store, clock, source=source, nonces=self._nonces)
         self._trial = Trial(rpc, clock, chain_id=chain_id, payer=signer.address, source=source)
         self._outcomes = Outcomes(rpc, clock, address=signer.address, finality=finality)
         self._submitting, self._pumping = asyncio.Lock(), asyncio.Lock()
         self._waiting: list[_Asked] = []
+        self._unheard: list[tuple[Slot, Later]] = []
         self._pumped_ms = self._seen_ms = 0
         self._seen: str | None = None
         self.address = signer.address
@@ -98,7 +104,8 @@ class SlotSender:
         asked = [_Asked(act) for act in acts]
         self._waiting += asked
         try:
-            await asyncio.sleep(0)  # Those who ask at this very moment come along.
+            if len(acts) == 1:  # Those who ask at this very moment come along.
+                await (self._clock.sleep(self._gather_s) if self._gather_s else asyncio.sleep(0))
             async with self._submitting:
                 if not all(each.answers for each in asked):
                     batch, self._waiting = self._waiting, []
@@ -253,27 +260,51 @@ class SlotSender:
         if not slots:
             return
         now = self._clock.now_ms()
-        answers = await self._rpc.many([(SEND, slot.attempts[-1].raw) for slot in slots])
+        signed = [(slot.attempts[-1].tx, slot.attempts[-1].raw) for slot in slots]
+        answers = await self._rpc.hand_over(signed)
         moves: list[Move] = []
         for slot, answer in zip(slots, answers, strict=True):
             sent = replace(slot, state=SlotState.SENT, sent_ms=now)
             if isinstance(answer, RpcUnreachable):
                 continue
-            if isinstance(answer, WorkbenchError):
-                text = answer.message.lower()
-                if any(cheap in text for cheap in TOO_CHEAP):
-                    dearer = await self._bump(slot)
-                    if dearer is not None:
-                        await self._send(dearer)
-                        continue
-                if not any(known in text for known in ALREADY_THERE):
-                    said = (self._source, slot.act, slot.subject, answer)
-                    log.warning("%s: %s of %s waits: %s", *said)
+            if isinstance(answer, Later):
+                self._unheard.append((sent, answer))
+            elif isinstance(answer, WorkbenchError):
+                if await self._raised(slot, answer):
+                    continue
+                if not self._is_there(slot, answer):
                     sent = replace(sent, state=slot.state)
             is_new = sent.state is not slot.state
             facts = [self._book.about(slot, ev.TransactionSent)] if is_new else []
             moves.append((slot, sent, facts))
         await self._book.move_all(moves)
+
+    async def _raised(self, slot: Slot, refusal: WorkbenchError) -> bool:
+        """Whether it was refused as too cheap, and is on its way at the market's price."""
+        if any(cheap in refusal.message.lower() for cheap in TOO_CHEAP):
+            dearer = await self._bump(slot)
+            if dearer is not None:
+                await self._send(dearer)
+                return True
+        return False
+
+    def _is_there(self, slot: Slot, refusal: WorkbenchError) -> bool:
+        """Whether it was refused because the node has it; else it waits, and is sent again."""
+        if any(known in refusal.message.lower() for known in ALREADY_THERE):
+            return True
+        log.warning("%s: %s of %s waits: %s", self._source, slot.act, slot.subject, refusal)
+        return False
+
+    async def _hear(self) -> None:
+        """What a node of ours has said meanwhile about what it was handed."""
+        heard = [each for each in self._unheard if each[1].known]
+        self._unheard = [each for each in self._unheard if not each[1].known]
+        for sent, later in heard:
+            refusal = later.answer
+            if not isinstance(refusal, WorkbenchError) or isinstance(refusal, RpcUnreachable):
+                continue  # It is there; or nobody knows, and it is sent again in time.
+            if not await self._raised(sent, refusal):
+                self._is_there(sent, refusal)
 
     async def _bump(self, slot: Slot, instead: dict[str, Any] | None = None) -> Slot | None:
         """A new attempt of the same slot at the market's price, stored. None at the cap.
@@ -300,6 +331,7 @@ class SlotSender:
         """See `core.ports.Sender.pump`. An error of the node loses nothing."""
         async with self._pumping:
             self._pumped_ms = self._clock.now_ms()
+            await self._hear()
             async with self._store.unit() as unit:
                 slots = await unit.slots(self._chain_id, self.address, *OPEN)
             if not slots:

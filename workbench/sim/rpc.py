@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from random import Random
 from typing import Any
 
@@ -139,13 +139,25 @@ class ShakyRpc(Rpc):
 
     async def many(self, calls: Sequence[Call]) -> list[Any]:
         if self._is_smooth():
-            return await self._node.many(calls)
+            return await self._unless_dead(self._node.many(calls))
         return await super().many(calls)
+
+    async def hand_over(self, signed: Sequence[tuple[str, str]]) -> list[Any]:
+        if self._is_smooth():
+            return await self._unless_dead(self._node.hand_over(signed))
+        return await super().hand_over(signed)
 
     async def try_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
         if self._is_smooth():
-            return await self._node.try_all(requests)
+            return await self._unless_dead(self._node.try_all(requests))
         return await super().try_all(requests)
+
+    async def _unless_dead(self, asking: Awaitable[list[Any]]) -> list[Any]:
+        try:
+            return await asking
+        finally:
+            if self.dead:
+                raise Crashed
 
     def _is_smooth(self) -> bool:
         """Whether nothing can happen on the way, so that many calls are as good as one by one."""
