@@ -15,8 +15,7 @@ import socket
 import ssl
 from base64 import b64encode
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -52,12 +51,24 @@ Call = tuple[Any, ...]
 """A method's name and its parameters."""
 
 
-@dataclass(slots=True, eq=False)
-class Later:
-    """An answer that is still to come: once it is `known`, a result or an error."""
+class Answers:
+    """What calls were answered, or will be: await it, or look once it is `known`.
 
-    known: bool = False
-    answer: Any = None
+    This plain kind asks when it is awaited. `begun`: the node has been asked already.
+    """
+
+    begun = False
+
+    def __init__(self, asking: Callable[[], Awaitable[list[Any]]]) -> None:
+        self._asking = asking
+        self.results: list[Any] = []
+
+    @property
+    def known(self) -> bool:
+        return False
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        return self._asking().__await__()
 
 
 class Rpc(Protocol):
@@ -75,12 +86,12 @@ class Rpc(Protocol):
         """
         return [await outcome(self, each) for each in calls]
 
-    async def hand_over(self, signed: Sequence[tuple[str, str]]) -> list[Any]:
-        """Send transactions (hash, raw bytes) in this order: each answer, as `many` has it.
+    def ask(self, calls: Sequence[Call]) -> Answers:
+        """`many`, whose answers may be awaited later: a node of our own goes to work at once.
 
-        A node of our own answers `Later`: by the time its next block is there, at the latest.
+        What is sent there need not be awaited: it is answered before the next block is.
         """
-        return await self.many([(SEND, raw) for _, raw in signed])
+        return Answers(lambda: self.many(calls))
 
     async def try_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
         """What each call would return at the newest block (0x hex), or its error; nothing stays.
@@ -88,6 +99,10 @@ class Rpc(Protocol):
         Each is executed on that block's state, or on what those before it would make of it.
         """
         return await self.many([("eth_call", request, "latest") for request in requests])
+
+    def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> Answers:
+        """`try_all` as `ask` has it."""
+        return Answers(lambda: self.try_all(requests))
 
     async def close(self) -> None: ...
 
@@ -450,8 +465,7 @@ Key = tuple[str, bytes]
 HEAD: Call = (BLOCK, "latest", False)
 
 
-@dataclass(slots=True, eq=False)
-class _Asked:
+class _Asked(Answers):
     """Calls as they were asked together: what is known of them, and what the node has to answer.
 
     `places`: where each of the calls that are `wanted` of the node belongs among the results;
@@ -459,20 +473,51 @@ class _Asked:
     the others. `since`: the block that it was asked in (see `_expect_block`).
     """
 
-    results: list[Any]
-    since: int = 0
-    places: dict[Any, list[int]] = field(default_factory=dict)
-    wanted: list[Call] = field(default_factory=list)
-    joined: list[tuple[int, _Asked, int]] = field(default_factory=list)
-    ahead: dict[Key, Call] = field(default_factory=dict)
-    mines: bool = False
-    done: bool = True
-    later: list[Later] = field(default_factory=list)
-    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    begun = True
+
+    def __init__(self, line: CachedRpc, count: int) -> None:
+        self.results = [None] * count
+        self._line, self.count, self.since, self.done = line, count, 0, True
+        self.places: dict[Any, list[int]] = {}
+        self.wanted: list[Call] = []
+        self.joined: list[tuple[int, _Asked, int]] = []
+        self.ahead: dict[Key, Call] = {}
+        self.mines = False
+        self.waiting: list[asyncio.Future[None]] = []
+
+    @property
+    def known(self) -> bool:
+        return self.done and all(other.done for _, other, _ in self.joined)
 
     @property
     def calls(self) -> list[Call]:
         return [*self.wanted, *self.ahead.values()]
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        return self._line.answers(self).__await__()
+
+
+class _Tried(Answers):
+    """Calls that are tried together, those of one request after the other."""
+
+    begun = True
+
+    def __init__(self, line: CachedRpc, parts: list[Sequence[dict[str, Any]]]) -> None:
+        self._line, self._parts = line, parts
+        tries = [{"blockStateCalls": [{"calls": part}]} for part in parts]
+        self._asked = line.ask([("eth_simulateV1", each, "latest") for each in tries])
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        return self._answers().__await__()
+
+    async def _answers(self) -> list[Any]:
+        results: list[Any] = []
+        for part, answer in zip(self._parts, await self._asked, strict=True):
+            if isinstance(answer, RpcFault):  # One cannot pay for its gas, say: one by one.
+                results += await self._line.many([("eth_call", e, "latest") for e in part])
+            else:
+                results += [_tried(call) for call in answer[0]["calls"]]
+        return results
 
 
 class CachedRpc(DirectRpc):
@@ -551,13 +596,23 @@ class CachedRpc(DirectRpc):
 
     async def many(self, calls: Sequence[Call]) -> list[Any]:
         """See `Rpc.many`, and `all_now`."""
-        loop = asyncio.get_running_loop()
-        if not hasattr(loop, "wait_for"):
+        if not hasattr(asyncio.get_running_loop(), "wait_for"):
             return self.all_now(calls)
+        return await self.ask(calls)
+
+    def ask(self, calls: Sequence[Call]) -> Answers:
+        """See `Rpc.ask`."""
+        if not hasattr(asyncio.get_running_loop(), "wait_for"):
+            return super().ask(calls)
         asked = self._sorted(calls)
         if not asked.done:
             self._write(asked)
-        for each in dict.fromkeys([*(other for _, other, _ in asked.joined), asked]):
+        return asked
+
+    async def answers(self, asked: _Asked) -> list[Any]:
+        """What the node says to `asked`; time stands still until then."""
+        loop: Any = asyncio.get_running_loop()
+        for each in (*(other for _, other, _ in asked.joined), asked):
             if not each.done:
                 waiting = loop.create_future()
                 each.waiting.append(waiting)
@@ -566,37 +621,24 @@ class CachedRpc(DirectRpc):
                 await waiting
         for place, other, there in asked.joined:
             asked.results[place] = other.results[there]
-        return asked.results[: len(calls)]
-
-    async def hand_over(self, signed: Sequence[tuple[str, str]]) -> list[Any]:
-        """See `Rpc.hand_over`. Nobody's receipt is asked for before the next block."""
-        if not hasattr(asyncio.get_running_loop(), "wait_for"):
-            return await super().hand_over(signed)
-        asked = self._sorted([(SEND, raw) for _, raw in signed])
-        asked.later = [Later() for _ in signed]
-        self._unmined.update(tx for tx, _ in signed)
-        self._write(asked)
-        return list(asked.later)
+        return asked.results[: asked.count]
 
     async def try_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
         """See `Rpc.try_all`. In our node's block, as `eth_call` has it, for half of its cost."""
+        return await self.ask_to_try(requests)
+
+    def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> Answers:
+        """See `Rpc.ask_to_try`."""
         if len(requests) < 2:
-            return await super().try_all(requests)
-        some = [requests[n : n + TRIED_AT_ONCE] for n in range(0, len(requests), TRIED_AT_ONCE)]
-        tried = [("eth_simulateV1", {"blockStateCalls": [{"calls": e}]}, "latest") for e in some]
-        results: list[Any] = []
-        for each, answer in zip(some, await self.many(tried), strict=True):
-            if isinstance(answer, RpcFault):  # One cannot pay for its gas, say: one by one.
-                results += await super().try_all(each)
-            else:
-                results += [_tried(call) for call in answer[0]["calls"]]
-        return results
+            return self.ask([("eth_call", request, "latest") for request in requests])
+        firsts = range(0, len(requests), TRIED_AT_ONCE)
+        return _Tried(self, [requests[n : n + TRIED_AT_ONCE] for n in firsts])
 
     # --- What is known, what is asked, and what was answered ---
 
     def _sorted(self, calls: Sequence[Call]) -> _Asked:
         """What is known of each call; what is asked already; and what the node must be asked."""
-        asked = _Asked([None] * len(calls))
+        asked = _Asked(self, len(calls))
         results = asked.results
         for n, call in enumerate(calls):
             key: Any = n
@@ -634,8 +676,6 @@ class CachedRpc(DirectRpc):
             asked.results.append(answer)
             self._learn(key, answer, asked.since)
         asked.done = True
-        for later, answer in zip(asked.later, asked.results, strict=False):
-            later.known, later.answer = True, answer
         for waiting in asked.waiting:
             if not waiting.done():
                 waiting.set_result(None)
