@@ -106,6 +106,8 @@ class Credits:
 
 STORES: dict[str, type[SqlStore]] = {"payouts": LedgerStore}
 """The services whose database holds more than a journal and slots."""
+GATHER = 0.1
+"""For this part of a poll the seller's sender gathers what single purchases ask for."""
 
 
 def store_for(name: str, url: str = "sqlite://") -> SqlStore:
@@ -142,7 +144,7 @@ class Wiring:
     def chain(self, name: str) -> EvmChain:
         return EvmChain(self.rpc(name), self.chain_id, self.addresses)
 
-    def _sender(self, name: str, key: str, store: SqlStore) -> SlotSender:
+    def _sender(self, name: str, key: str, store: SqlStore, gather_s: float = 0.0) -> SlotSender:
         return SlotSender(
             self.rpc(name),
             KeySigner(key),
@@ -151,6 +153,7 @@ class Wiring:
             chain_id=self.chain_id,
             source=name,
             finality=self.rules.finality,
+            gather_s=gather_s,
         )
 
     def _watcher(self, name: str, store: SqlStore) -> LogWatcher:
@@ -162,7 +165,7 @@ class Wiring:
         return Seller(
             chain=self.chain("seller"),
             signer=KeySigner(self.keys.seller),
-            sender=self._sender("seller", self.keys.seller, store),
+            sender=self._sender("seller", self.keys.seller, store, GATHER * self.rules.poll_s),
             watcher=self._watcher("seller", store),
             store=store,
             clock=self.clock("seller"),
