@@ -165,6 +165,11 @@ FEES = ("maxFeePerGas", "maxPriorityFeePerGas")
 _DECODED: dict[str, dict[str, Any]] = {}
 
 
+def forget() -> None:
+    """What was decoded until now; whoever plays many chains has no end of that."""
+    _DECODED.clear()
+
+
 def decoded(raw: str) -> dict[str, Any]:
     """A signed transaction's fields, its hash, and its receiver as text."""
     if raw not in _DECODED:
