@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.services.test_payouts_storm import DEPTH, Storm
+from tests.services.storm import DEPTH, Storm
 from workbench.core import ledger
 from workbench.core.errors import LedgerBroken
 from workbench.core.payout import State

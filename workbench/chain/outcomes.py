@@ -108,18 +108,29 @@ class Outcomes:
         return None
 
     async def why_reverted(self, block: ev.BlockRef) -> WorkbenchError:
-        """What the transaction would have said, asked of the state just before its block."""
+        """What the transaction would have said, asked of the state just before its block.
+
+        With the block's own time and number, where the node lets them be set: deadlines and gates
+        are judged by them.
+        """
         sent = await self._rpc.call("eth_getTransactionByHash", block.tx)
+        own = await self._rpc.call("eth_getBlockByNumber", hex(block.number), False)
         if sent is not None:
             request = {key: sent[key] for key in ("from", "to", "gas", "value")}
-            request["data"] = sent["input"]
-            try:
-                await self._rpc.call("eth_call", request, hex(block.number - 1))
-            except NodeRevert as why:
-                return explain_revert(hex_bytes(why.data))
-            except RpcFault:
-                pass  # That state is gone, or never was: a reorg at this moment.
-        return Reverted("the transaction reverted; at its parent block it would not have.")
+            asked = ({**request, "data": sent["input"]}, hex(block.number - 1))
+            as_of = {"number": own["number"], "time": own["timestamp"]} if own else {}
+            ways: tuple[tuple[dict[str, Any], ...], ...] = (({}, as_of), ())
+            for overrides in ways:
+                try:
+                    await self._rpc.call("eth_call", *asked, *overrides)
+                except NodeRevert as why:
+                    return explain_revert(hex_bytes(why.data))
+                except RpcFault:
+                    # This node knows no overrides; or that state is gone, or never was: a reorg at
+                    # this moment.
+                    continue
+                break
+        return Reverted("the transaction reverted; before the others of its block it would not.")
 
 
 def place_of(receipt: dict[str, Any]) -> ev.BlockRef:
