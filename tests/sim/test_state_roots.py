@@ -182,7 +182,8 @@ def test_a_lost_node_beneath_is_a_lost_node() -> None:
     with boot(state_root=False)[0] as node:
         assert node.alive
         assert node.ground is not None
-        psutil.Process(node.ground.pid).kill()
+        (beneath,) = psutil.Process(node.ground.pid).children()
+        beneath.kill()
         assert eventually(lambda: not node.alive)
 
 
