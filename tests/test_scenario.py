@@ -84,6 +84,7 @@ chain:
   block_gas_limit: 2.5 Mgas
   rpc_latency: 20 ms
   http_latency: 5 to 80 ms
+  state_root: computed
 market:
   path:
     model: jumps
@@ -144,6 +145,7 @@ def test_every_field_is_read_in_its_unit() -> None:
             block_gas_limit=2_500_000,
             rpc_latency_ms=20,
             http_latency_ms=(5, 80),
+            state_root="computed",
         ),
         market=m.Market(
             path=m.Path(
@@ -462,6 +464,9 @@ AGAINST: dict[str, tuple[str, str]] = {
         "6: facilitator.retries: the last of 1200 comes after the deadline: created, funded, and "
         "1 + 1200 swaps are 1203 blocks × 1 s = 1203 s, more than quote_lifetime 600 s + "
         "swap_window 600 s = 1200 s."),
+    "blocks that cannot be taken back": (
+        "chain:\n  state_root: omitted\nfaults:\n  chain.reorg: 1 %",
+        "6: chain.state_root: omitted does not go with chain.reorg: no block can be taken back."),
     "the quiet phase is short": (
         "settle_within: 20 min",
         "5: settle_within: 1200 s are less than one settlement may take: quote_lifetime 600 s + "
@@ -836,6 +841,7 @@ FILES = st.builds(
             block_time=number(1, 12, "s"),
             finality=number(0, 12, "blocks"),
             http_latency=number(0, 99, "ms").map(lambda text: f"0 to {text}"),
+            state_root=st.sampled_from(("auto", "computed", "omitted")),
         ),
         market=some(
             path=PATHS,

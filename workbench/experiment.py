@@ -40,6 +40,9 @@ from workbench.sim.hand import ANY_FEE_WEI, Hand
 from workbench.sim.market import EurUsd, MarketRate
 from workbench.sim.plants import PAY_BEFORE_FINAL, Leak, Stranger, plant
 from workbench.sim.pool import Provider
+from workbench.sim.subscriber import SECRET as SUBSCRIBER_SECRET
+from workbench.sim.subscriber import URL as SUBSCRIBER_URL
+from workbench.sim.subscriber import Subscriber
 from workbench.sim.users import HALF_CLOSED, Errand, Tally, User, errands
 from workbench.store.ledger import LedgerStore
 from workbench.wiring import TOKEN_NAMES, Credits, Rules
@@ -107,7 +110,8 @@ class Experiment:
 
         What was run is in the Run in any case.
         """
-        node, deployment = boot(plan=plan_of(self.scenario))
+        scenario = self.scenario
+        node, deployment = boot(plan=plan_of(scenario), state_root=scenario.has_state_roots)
         self._addresses = addresses_of(deployment.addresses)
         with World(
             node,
@@ -280,10 +284,11 @@ class Experiment:
             if errand.group.kind == "refuses":
                 for n in range(len(errand.asks)):
                     await world.rpc.call("anvil_setCode", errand.receiver(n), HALF_CLOSED)
-        tally = Tally()
+        tally, subscriber = Tally(), Subscriber(world.clock)
+        world.http.services[SUBSCRIBER_URL] = subscriber
         store = world.stores["payouts"]
         assert isinstance(store, LedgerStore)
-        self.bookkeeper = Bookkeeper(world.rpc, store, purse, tally, findings)
+        self.bookkeeper = Bookkeeper(world.rpc, store, purse, tally, subscriber, findings)
         return [self._user(errand, tally) for errand in came]
 
     def _user(self, errand: Errand, tally: Tally) -> User:
@@ -381,7 +386,8 @@ class Experiment:
         self._progress(Progress(now_s, self.scenario.duration_s, len(settlements), ended))
 
     async def _all_ended(self) -> bool:
-        paying = self.bookkeeper is not None and bool(self.bookkeeper.open)
+        books = self.bookkeeper
+        paying = books is not None and (bool(books.open) or not books.is_told)
         still = self._open() or paying
         return not still and all(agent.done() for agent in self._agents)
 
@@ -505,7 +511,14 @@ def credits_of(scenario: Scenario, addresses: Addresses) -> Credits:
     """What the payout service is told."""
     asset = scenario.payouts.asset if scenario.payouts else "eth"
     token = {"erc20": addresses.asset, "eip3009": addresses.usdc}.get(asset)
-    return Credits(token, None, UNITS_PER_CREDIT[asset], reconcile_s=RECONCILE_S)
+    return Credits(
+        token,
+        None,
+        UNITS_PER_CREDIT[asset],
+        reconcile_s=RECONCILE_S,
+        webhook_urls=(SUBSCRIBER_URL,) if scenario.payouts else (),
+        webhook_secrets=(SUBSCRIBER_SECRET,),
+    )
 
 
 def rules_of(scenario: Scenario) -> Rules:

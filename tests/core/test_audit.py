@@ -291,6 +291,8 @@ def paid_out() -> PaidOut:
         credited={"u": (10, 10)},
         accounts=list(kept.accounts.values()),
         lines=lines(kept),
+        facts=("f1", "f2"),
+        heard=("f1", "f2"),
     )
 
 
@@ -355,6 +357,22 @@ def edited(view: PaidOut) -> PaidOut:
     return replace(view, lines=[(seq, kept, replace(transfer, reason="tesT")), *rest])
 
 
+def unheard(view: PaidOut) -> PaidOut:
+    return replace(view, heard=("f1",))
+
+
+def heard_out_of_order(view: PaidOut) -> PaidOut:
+    return replace(view, heard=("f2", "f1"))
+
+
+def heard_what_is_not(view: PaidOut) -> PaidOut:
+    return replace(view, heard=("f1", "f2", "f3"))
+
+
+def heard_from_a_liar(view: PaidOut) -> PaidOut:
+    return replace(view, wrong=("f1 came with other bytes",))
+
+
 PAYOUT_BREACHES: list[tuple[Callable[[PaidOut], PaidOut], PaidOutInvariant, str]] = [
     (paid_twice, audit.one_transfer_a_payout, "0xa was paid 2 times"),
     (paid_too_much, audit.one_transfer_a_payout, f"paid {4 * WORTH + 1}, asked were {4 * WORTH}"),
@@ -369,6 +387,10 @@ PAYOUT_BREACHES: list[tuple[Callable[[PaidOut], PaidOut], PaidOutInvariant, str]
     (earned_twice, audit.credits_are_what_was_earned, "u has received 10 credits, not 5 to 5"),
     (never_credited, audit.credits_are_what_was_earned, "10 credits, not 11 to 20"),
     (edited, audit.the_books_are_whole, "line 1 is not what was written"),
+    (unheard, audit.subscribers_hear_every_fact, "2 facts were to be told, 1 were heard"),
+    (heard_out_of_order, audit.subscribers_hear_every_fact, "they differ from the 1. on"),
+    (heard_what_is_not, audit.subscribers_hear_every_fact, "they differ from the 3. on"),
+    (heard_from_a_liar, audit.subscribers_hear_every_fact, "f1 came with other bytes"),
 ]
 
 

@@ -12,8 +12,10 @@ from tests.sim.test_experiment import assert_sound, elsewhere, play
 from workbench.chain.toolchain import project_root
 from workbench.core import events as ev
 from workbench.core.audit import PAYOUT_INVARIANTS
+from workbench.core.webhooks import Message
 from workbench.run import Run
 from workbench.scenario import ASSETS, PAYOUT_PLANTS, USER_KINDS, load
+from workbench.services.webhooks import Endpoint, Webhooks
 from workbench.sim.users import KINDS
 
 PLAY = """
@@ -115,6 +117,19 @@ def test_the_scenario_of_payouts_is_sound(seed: int) -> None:
     assert_sound(run)
     rare = ("payout_paid", "payout_refunded", "replay_answered", "service_crashed", "answer_lost")
     assert all(run.sometimes[name] for name in rare), run.sometimes
+
+
+def test_a_subscriber_that_misses_a_fact_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One who goes on without an answer is sound only while none is lost."""
+    tell = Webhooks._post
+
+    async def hasty(self: Webhooks, endpoint: Endpoint, told: Message) -> None:
+        await tell(self, endpoint, told)
+
+    monkeypatch.setattr(Webhooks, "_post", hasty)
+    assert_sound(play(paying()))
+    run = play(paying(**{"faults.http.lost": "20 %"}))
+    assert ("subscribers_hear_every_fact",) == tuple(run.invariants_broken)
 
 
 # --- Wrong rules, each of which some sender lives by ---

@@ -26,4 +26,4 @@ def test_what_is_described_is_what_is_done(tmp_path: Path) -> None:
     finally:
         site.close()
     assert 0 == done.returncode, done.stdout[-6_000:] + done.stderr[-2_000:]
-    assert "20 selected / 20 total" in done.stdout, done.stdout
+    assert "22 selected / 22 total" in done.stdout, done.stdout

@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 
 from workbench.chain.abi import hex_bytes
 from workbench.chain.outcomes import Outcomes, View, place_of
-from workbench.chain.rpc import SEND, Rpc
+from workbench.chain.rpc import SEND, Answers, Rpc
 from workbench.chain.slots import CountOn, Move, SlotBook
 from workbench.chain.trial import MAX_FEE_WEI, Trial, base_fee
 from workbench.core import events as ev
@@ -40,8 +40,13 @@ BUMP = (9, 8)
 """A replacement pays at least 12.5 % more: pools want 10 % on both fees."""
 MAX_ATTEMPTS = 8
 OPEN = (SlotState.SIGNED, SlotState.SENT, SlotState.MINED)
+PART = 64
+"""So many acts are tried, signed, stored and sent together; see `chain.rpc.TRIED_AT_ONCE`."""
 FILL = "fill"
 """The act that uses up a nonce nobody else will use."""
+
+Slots = dict[tuple[str, str, int], Slot | WorkbenchError]
+"""What became of acts, by their keys."""
 
 log = logging.getLogger("workbench")
 
@@ -55,7 +60,10 @@ class _Asked:
 
 
 class SlotSender:
-    """The slots of one signer in one service's store. See `core.ports.Sender`."""
+    """The slots of one signer in one service's store. See `core.ports.Sender`.
+
+    `gather_s`: how long an act that is asked for alone waits for others, to be done with them.
+    """
 
     def __init__(
         self,
@@ -68,15 +76,18 @@ class SlotSender:
         source: str,
         finality: Policy,
         nonces: CountOn | None = None,
+        gather_s: float = 0.0,
     ) -> None:
         self._nonces = nonces or CountOn()
         self._rpc, self._signer, self._store, self._clock = rpc, signer, store, clock
         self._chain_id, self._source, self._finality = chain_id, source, finality
+        self._gather_s = gather_s
         self._book = SlotBook(store, clock, source=source, nonces=self._nonces)
         self._trial = Trial(rpc, clock, chain_id=chain_id, payer=signer.address, source=source)
         self._outcomes = Outcomes(rpc, clock, address=signer.address, finality=finality)
         self._submitting, self._pumping = asyncio.Lock(), asyncio.Lock()
         self._waiting: list[_Asked] = []
+        self._unheard: list[tuple[Sequence[Slot], Answers]] = []
         self._pumped_ms = self._seen_ms = 0
         self._seen: str | None = None
         self.address = signer.address
@@ -98,7 +109,8 @@ class SlotSender:
         asked = [_Asked(act) for act in acts]
         self._waiting += asked
         try:
-            await asyncio.sleep(0)  # Those who ask at this very moment come along.
+            if len(acts) == 1:  # Those who ask at this very moment come along.
+                await (self._clock.sleep(self._gather_s) if self._gather_s else asyncio.sleep(0))
             async with self._submitting:
                 if not all(each.answers for each in asked):
                     batch, self._waiting = self._waiting, []
@@ -118,22 +130,35 @@ class SlotSender:
         async with self._store.unit() as unit:
             known = {k: await unit.slot(self._chain_id, self.address, k) for k in by_key}
         fresh = [asked[0].act for key, asked in by_key.items() if known[key] is None]
-        taken = await self._take_slots(fresh) if fresh else {}
-        slots = {key: known[key] or taken[key] for key in by_key}
-        await self._send_all([s for s in slots.values() if _is_unsent(s)])
-        for key, asked in by_key.items():
-            slot = slots[key]
-            if isinstance(slot, Slot) and _is_over(slot):
-                await self._look_again(slot)
-            for each in asked:
-                each.answers.append(slot if isinstance(slot, WorkbenchError) else slot.tx)
+        await self._send_all([s for s in known.values() if s is not None and _is_unsent(s)])
+        for key, slot in known.items():
+            if slot is not None:
+                await self._answer(by_key[key], slot)
+        await self._try_all(fresh, by_key)
+
+    async def _try_all(
+        self, acts: list[Act], by_key: dict[tuple[str, str, int], list[_Asked]]
+    ) -> None:
+        """Part after part: the node tries the next while we sign, store and send one."""
+        parts = [acts[n : n + PART] for n in range(0, len(acts), PART)]
+        trials = await self._trial.ask([[act.call for act in part] for part in parts])
+        for part, trial in zip(parts, trials, strict=True):
+            slots = await self._take_slots(part, await self._trial.judged(trial))
+            await self._send_all([slot for slot in slots.values() if _is_unsent(slot)])
+            for key, found in slots.items():
+                await self._answer(by_key[key], found)
+
+    async def _answer(self, asked: list[_Asked], slot: Slot | WorkbenchError) -> None:
+        if isinstance(slot, Slot) and _is_over(slot):
+            await self._look_again(slot)
+        for each in asked:
+            each.answers.append(slot if isinstance(slot, WorkbenchError) else slot.tx)
 
     async def _take_slots(
-        self, acts: list[Act]
-    ) -> dict[tuple[str, str, int], Slot | WorkbenchError]:
+        self, acts: list[Act], priced: Sequence[dict[str, Any] | WorkbenchError]
+    ) -> Slots:
         """Sign and store, all at once, what the node's simulation lets pass."""
-        priced = await self._trial.priced([act.call for act in acts])
-        found: dict[tuple[str, str, int], Slot | WorkbenchError] = {}
+        found: Slots = {}
         if all(isinstance(fields, WorkbenchError) for fields in priced):
             return {a.key: f for a, f in zip(acts, priced, strict=True) if not isinstance(f, dict)}
         on_chain = await self._outcomes.nonce("latest")
@@ -164,11 +189,7 @@ class SlotSender:
         except StateMoved as why:
             return why
 
-    async def _others_took(
-        self,
-        found: dict[tuple[str, str, int], Slot | WorkbenchError],
-        keys: list[tuple[str, str, int]],
-    ) -> bool:
+    async def _others_took(self, found: Slots, keys: list[tuple[str, str, int]]) -> bool:
         """Fill `found` with slots that we did not take; False where one is missing."""
         async with self._store.unit() as unit:
             for key in keys:
@@ -253,27 +274,57 @@ class SlotSender:
         if not slots:
             return
         now = self._clock.now_ms()
-        answers = await self._rpc.many([(SEND, slot.attempts[-1].raw) for slot in slots])
+        asked = self._rpc.ask([(SEND, slot.attempts[-1].raw) for slot in slots])
+        if asked.begun:
+            self._unheard.append((slots, asked))
+        answers = [slot.tx for slot in slots] if asked.begun else await asked
         moves: list[Move] = []
         for slot, answer in zip(slots, answers, strict=True):
             sent = replace(slot, state=SlotState.SENT, sent_ms=now)
             if isinstance(answer, RpcUnreachable):
                 continue
             if isinstance(answer, WorkbenchError):
-                text = answer.message.lower()
-                if any(cheap in text for cheap in TOO_CHEAP):
-                    dearer = await self._bump(slot)
-                    if dearer is not None:
-                        await self._send(dearer)
-                        continue
-                if not any(known in text for known in ALREADY_THERE):
-                    said = (self._source, slot.act, slot.subject, answer)
-                    log.warning("%s: %s of %s waits: %s", *said)
+                if await self._raised(slot, answer):
+                    continue
+                if not self._is_there(slot, answer):
                     sent = replace(sent, state=slot.state)
             is_new = sent.state is not slot.state
             facts = [self._book.about(slot, ev.TransactionSent)] if is_new else []
             moves.append((slot, sent, facts))
         await self._book.move_all(moves)
+
+    async def _raised(self, slot: Slot, refusal: WorkbenchError) -> bool:
+        """Whether it was refused as too cheap, and is on its way at the market's price."""
+        if any(cheap in refusal.message.lower() for cheap in TOO_CHEAP):
+            dearer = await self._bump(slot)
+            if dearer is not None:
+                await self._send(dearer)
+                return True
+        return False
+
+    def _is_there(self, slot: Slot, refusal: WorkbenchError) -> bool:
+        """Whether it was refused because the node has it; else it waits, and is sent again."""
+        if any(known in refusal.message.lower() for known in ALREADY_THERE):
+            return True
+        log.warning("%s: %s of %s waits: %s", self._source, slot.act, slot.subject, refusal)
+        return False
+
+    async def _hear(self) -> None:
+        """What a node of ours has said meanwhile about what it was sent."""
+        heard = [each for each in self._unheard if each[1].known]
+        self._unheard = [each for each in self._unheard if not each[1].known]
+        for slots, asked in heard:
+            for slot, answer in zip(slots, asked.results, strict=True):
+                if not isinstance(answer, WorkbenchError) or isinstance(answer, RpcUnreachable):
+                    continue  # It is there; or nobody knows, and it is sent again in time.
+                async with self._store.unit() as unit:
+                    key = (slot.subject, slot.act, slot.attempt)
+                    now = await unit.slot(self._chain_id, self.address, key)
+                is_same = now is not None and now.attempts == slot.attempts
+                if now is None or not is_same or now.state is not SlotState.SENT:
+                    continue
+                if not await self._raised(now, answer):
+                    self._is_there(now, answer)
 
     async def _bump(self, slot: Slot, instead: dict[str, Any] | None = None) -> Slot | None:
         """A new attempt of the same slot at the market's price, stored. None at the cap.
@@ -300,12 +351,15 @@ class SlotSender:
         """See `core.ports.Sender.pump`. An error of the node loses nothing."""
         async with self._pumping:
             self._pumped_ms = self._clock.now_ms()
+            await self._hear()
             async with self._store.unit() as unit:
                 slots = await unit.slots(self._chain_id, self.address, *OPEN)
             if not slots:
                 return
             view = await self._outcomes.look()
-            await self._look_after(slots, view)
+            # What is not answered yet is in no block: see `Rpc.ask`.
+            unheard = {slot.nonce for some, _ in self._unheard for slot in some}
+            await self._look_after([slot for slot in slots if slot.nonce not in unheard], view)
             self._seen, self._seen_ms = view.hash, self._pumped_ms
             if view.nonce is not None and view.nonce < slots[0].nonce:
                 await self._close_gap(view, slots[0])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.chain.abi import explain_revert, hex_bytes
-from workbench.chain.rpc import NodeRevert, Rpc
+from workbench.chain.rpc import Answers, NodeRevert, Rpc
 from workbench.core.errors import RpcFault, RpcUnreachable, SignerShort, WorkbenchError
 from workbench.core.ports import Call, Clock
 
@@ -24,6 +25,22 @@ MAX_FEE_WEI = 10**13
 """A unit of gas is never worth more to us than 10,000 gwei."""
 
 
+@dataclass(slots=True)
+class Asked:
+    """Calls that the node tries: at a fee and a tip in wei, by a payer who held so much.
+
+    By place: the gas with which each is `tried`, and what is known to be `needed`, or why not.
+    """
+
+    calls: Sequence[Call]
+    fee: int
+    tip: int
+    held: int
+    tried: dict[int, int] = field(default_factory=dict)
+    needed: dict[int, int | WorkbenchError] = field(default_factory=dict)
+    answers: Answers | None = None
+
+
 class Trial:
     """See the module. `payer`: the address that sends; `source`: what it is called in errors."""
 
@@ -35,45 +52,61 @@ class Trial:
 
     async def priced(self, calls: Sequence[Call]) -> list[dict[str, Any] | WorkbenchError]:
         """Fees and gas of each, or why it is doomed: the simulation, before any slot is taken."""
+        (asked,) = await self.ask([calls])
+        return await self.judged(asked)
+
+    async def ask(self, parts: Sequence[Sequence[Call]]) -> list[Asked]:
+        """Have the node try all parts; what it says of each can be `judged` when it is needed."""
         tip = await self.tip()
         block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
         fee = min(2 * base_fee(block) + tip, MAX_FEE_WEI)
         held = int(await self._rpc.call("eth_getBalance", self._payer, "latest"), 16)
+        return [await self._simulated(Asked(calls, fee, min(tip, fee), held)) for calls in parts]
+
+    async def judged(self, asked: Asked) -> list[dict[str, Any] | WorkbenchError]:
+        """See `priced`. Raises RpcUnreachable."""
         priced: list[dict[str, Any] | WorkbenchError] = []
-        for call, needed in zip(calls, await self._simulated(calls, fee), strict=True):
+        for call, needed in zip(asked.calls, await self._needed(asked), strict=True):
             if isinstance(needed, WorkbenchError):
                 priced.append(needed)
                 continue
             gas = needed * GAS_HEADROOM[0] // GAS_HEADROOM[1]
             gas += GAS_FOR_STORAGE if call.data else 0
-            if held < call.value + gas * fee:
+            if asked.held < call.value + gas * asked.fee:
                 priced.append(self._short())
                 continue
             fields = {"chainId": self._chain_id, "type": 2, "to": hex_bytes(call.to)}
             fields |= {"data": call.data, "value": call.value, "gas": gas}
-            priced.append({**fields, "maxFeePerGas": fee, "maxPriorityFeePerGas": min(tip, fee)})
+            fields |= {"maxFeePerGas": asked.fee, "maxPriorityFeePerGas": asked.tip}
+            priced.append(fields)
         return priced
 
-    async def _simulated(self, calls: Sequence[Call], fee: int) -> list[int | WorkbenchError]:
+    async def _simulated(self, asked: Asked) -> Asked:
         """The gas that each would need at the newest block, or why it would be refused.
 
         An estimate searches, and so executes an act many times. What one act of a kind took,
         the next of that kind is executed with, once; only what fails is estimated.
         """
-        needed: list[int | WorkbenchError | None] = [None] * len(calls)
-        for n, call in enumerate(calls):
+        for n, call in enumerate(asked.calls):
             if not call.data or _kind_of(call) not in self._gas:
-                needed[n] = await self._estimated(call, fee)
-        tried = [n for n, known in enumerate(needed) if known is None]
-        gas = {n: self._gas[_kind_of(calls[n])] for n in tried}
-        requests = [{**self._request(calls[n], fee), "gas": hex(gas[n])} for n in tried]
-        answers = await self._rpc.try_all(requests) if requests else []
-        for n, answer in zip(tried, answers, strict=True):
+                asked.needed[n] = await self._estimated(call, asked.fee)
+            else:
+                asked.tried[n] = self._gas[_kind_of(call)]
+        requests = [
+            {**self._request(asked.calls[n], asked.fee), "gas": hex(gas)}
+            for n, gas in asked.tried.items()
+        ]
+        asked.answers = self._rpc.ask_to_try(requests) if requests else None
+        return asked
+
+    async def _needed(self, asked: Asked) -> list[int | WorkbenchError]:
+        answers = await asked.answers if asked.answers else []
+        for (n, gas), answer in zip(asked.tried.items(), answers, strict=True):
             if isinstance(answer, RpcUnreachable):
                 raise answer
             refused = isinstance(answer, WorkbenchError)
-            needed[n] = await self._estimated(calls[n], fee) if refused else gas[n]
-        return [each for each in needed if each is not None]
+            asked.needed[n] = await self._estimated(asked.calls[n], asked.fee) if refused else gas
+        return [asked.needed[n] for n in range(len(asked.calls))]
 
     async def _estimated(self, call: Call, fee: int) -> int | WorkbenchError:
         """The node's estimate, remembered for acts of the same kind; or what its refusal means."""

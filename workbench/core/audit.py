@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TypeVar
 
 from workbench.core import events as ev
@@ -247,7 +248,9 @@ class PaidOut:
     The rest is for the end, and empty before. `late`: payouts that are open although their time
     is over, or that nobody knows any more. `ledger`, `chain`: the same sums, of the books and of
     the chain. `credited`: the fewest and the most credits that a user's account may have received;
-    `accounts`, `lines`: the books themselves.
+    `accounts`, `lines`: the books themselves. `facts`, `heard`: the ids of what the journal has to
+    tell, and of what a subscriber heard, each in the order of first times; `wrong`: what it heard
+    that nobody should say.
     """
 
     moved: tuple[tuple[str, int], ...] = ()
@@ -262,6 +265,9 @@ class PaidOut:
     credited: dict[str, tuple[int, int]] = field(default_factory=dict)
     accounts: Sequence[Account] = ()
     lines: Sequence[tuple[int, str, Transfer]] = ()
+    facts: Sequence[str] = ()
+    heard: Sequence[str] = ()
+    wrong: tuple[str, ...] = ()
 
 
 def one_transfer_a_payout(view: PaidOut) -> list[str]:
@@ -343,6 +349,17 @@ def the_books_are_whole(view: PaidOut) -> list[str]:
     return []
 
 
+def subscribers_hear_every_fact(view: PaidOut) -> list[str]:
+    """Each at least once, first in the journal's order, and nothing besides."""
+    pairs = zip_longest(view.facts, view.heard)
+    first = next((n for n, (fact, heard) in enumerate(pairs) if fact != heard), None)
+    problems = list(view.wrong)
+    if first is not None:
+        told = f"{len(view.facts)} facts were to be told, {len(view.heard)} were heard"
+        problems.append(f"{told}; they differ from the {first + 1}. on")
+    return problems
+
+
 PaidOutInvariant = Callable[[PaidOut], list[str]]
 PAYOUT_INVARIANTS: tuple[PaidOutInvariant, ...] = (
     one_transfer_a_payout,
@@ -354,6 +371,7 @@ PAYOUT_INVARIANTS: tuple[PaidOutInvariant, ...] = (
     ledger_equals_chain,
     credits_are_what_was_earned,
     the_books_are_whole,
+    subscribers_hear_every_fact,
 )
 
 

@@ -28,6 +28,9 @@ class State(Enum):
     DELIVERED = "delivered"
     REFUNDED = "refunded"
 
+    # There is one of each; Enum would hash its name, by a function in Python.
+    __hash__ = object.__hash__
+
 
 OPEN = (State.AUTHORIZED, State.CREATED, State.FUNDED, State.SWAPPED, State.FINAL)
 
@@ -262,11 +265,11 @@ _ABOUT_BLOCK_OF: dict[type[ev.Event], State] = {
 
 def place_in_life(event: ev.Event) -> int | None:
     """Where in a life a fact belongs, whenever it was told. None: a detail, at home anywhere."""
-    if isinstance(event, ev.TransactionFailed):
-        owed = _OWED_IN.get(event.act)
-        return None if owed is None else 2 * _STATES.index(owed) + 1
     place = _LEADS_TO.get(type(event))
-    return None if place is None else 2 * place
+    if place is not None:
+        return 2 * place
+    owed = _OWED_IN.get(event.act) if isinstance(event, ev.TransactionFailed) else None
+    return None if owed is None else 2 * _STATES.index(owed) + 1
 
 
 Torn = dict[str, str]

@@ -222,6 +222,11 @@ def _users(scenario: Scenario, side: PayoutSide, at: str, group: UserGroup) -> I
 
 
 def _faults(scenario: Scenario) -> Iterator[Found]:
+    if scenario.has_reorgs and not scenario.has_state_roots:
+        yield (
+            "chain.state_root",
+            "omitted does not go with chain.reorg: no block can be taken back.",
+        )
     of_site = Counter(fault.site for fault in scenario.faults)
     seen: Counter[str] = Counter()
     for fault in scenario.faults:

@@ -100,6 +100,8 @@ CHAIN = Section(m.Chain, (
         "how long the node takes to answer"),
     _at("http_latency", "http_latency_ms", k.span(k.MILLISECONDS, 0, HOUR_MS, '"5 ms to 80 ms"'),
         "how long a message between services takes, each way"),
+    _at("state_root", "state_root", k.choice(m.STATE_ROOTS, '"omitted"'),
+        "whether blocks have one: omitted, they are quick however much has happened"),
 ))  # fmt: skip
 
 PATH = Section(m.Path, (

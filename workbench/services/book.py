@@ -34,6 +34,7 @@ class Book:
         self._furthest: dict[str, int] = {}
         self._open: dict[str, Settlement] = {}
         self._by_state: dict[State, dict[str, Settlement]] = {state: {} for state in State}
+        self._assets = dict.fromkeys(State, 0)
         self._early: set[str] = set()
         self._refreshing = asyncio.Lock()
         self.settlements: dict[str, Settlement] = {}
@@ -67,6 +68,8 @@ class Book:
 
     async def _histories(self, unit: Unit, facts: Sequence[Event]) -> dict[str, Sequence[Event]]:
         """All that stands about those who cannot simply go on from where they are."""
+        if not (self._merged or self._early or BlockOrphaned in map(type, facts)):
+            return {}  # As mostly: each fact follows those that are known.
         anew: dict[str, None] = {}
         for fact in facts:
             if isinstance(fact, BlockOrphaned):
@@ -104,6 +107,7 @@ class Book:
         before = self.settlements.get(subject)
         if before is not None:
             self._by_state[before.state].pop(subject)
+            self._assets[before.state] -= before.asset_amount
         if settlement is None:
             self._early.add(subject)
             self.settlements.pop(subject, None)
@@ -112,6 +116,7 @@ class Book:
         self._early.discard(subject)
         self.settlements[subject] = settlement
         self._by_state[settlement.state][subject] = settlement
+        self._assets[settlement.state] += settlement.asset_amount
         if settlement.state in OPEN:
             self._open[subject] = settlement
         else:
@@ -127,3 +132,7 @@ class Book:
     def of(self, *states: State) -> list[Settlement]:
         """Those in these states, state after state. Costs nothing for those in other ones."""
         return [each for state in states for each in self._by_state[state].values()]
+
+    def assets(self, *states: State) -> int:
+        """Base units of asset in all that are in these states, of whatever asset."""
+        return sum(self._assets[state] for state in states)

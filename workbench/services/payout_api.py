@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.core.ledger import Kind
 from workbench.core.payout import State
+from workbench.core.webhooks import ID, SIGNATURE, TIMESTAMP, TOLD
 from workbench.services.payout_input import KEY, MAX_CREDITS, USER
 
 BATCH = 100
@@ -19,6 +20,7 @@ TEXT: Schema = {"type": "string"}
 FLAG: Schema = {"type": "boolean"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 UNITS: Schema = {"type": "string", "pattern": "^-?[0-9]+$", "description": "base units, as text"}
+AFTER: Schema = {**COUNT, "maximum": 10**15 - 1}
 MAYBE: Schema = {"type": ["string", "null"]}
 USER_ID: Schema = {"type": "string", "pattern": f"^{USER.pattern}$".replace(r"\w", r"\p{L}\p{N}_")}
 """Letters and digits of any alphabet: what \\w says in Python, and not in other languages."""
@@ -146,6 +148,38 @@ SCHEMAS: dict[str, Schema] = {
         strange=_list(TEXT),
     ),
     "Released": _object({"released": FLAG}),
+    "Webhooks": _object({"webhooks": _list(_ref("Webhook"))}),
+    "Webhook": _object(
+        {
+            "id": TEXT,
+            "place": {**TEXT, "description": "of its URL, what may be shown"},
+            "state": TEXT,
+            "told": {**COUNT, "description": "the number of the newest fact that it knows"},
+            "waiting": COUNT,
+            "failures": COUNT,
+        },
+        since_ms=COUNT,
+        next_ms=COUNT,
+        reason=TEXT,
+    ),
+    "After": _object({}, after={**AFTER, "description": "a fact's number: again, from behind it"}),
+    "Message": _object(
+        {
+            "type": {"type": "string", "enum": sorted(TOLD)},
+            "timestamp": {"type": "string", "format": "date-time"},
+            "data": _object(
+                {
+                    "seq": {**COUNT, "description": "its number in the journal"},
+                    "subject": TEXT,
+                    "at_ms": COUNT,
+                },
+                payout=_object(
+                    dict.fromkeys(("id", "idempotency_key", "user_id", "address", "asset"), TEXT)
+                    | {"credits": CREDITS, "units": UNITS}
+                ),
+            ),
+        }
+    ),
     "Health": _object(
         {
             "status": {"type": "string", "enum": ["ok", "degraded"]},
@@ -171,7 +205,6 @@ HEADER_KEY: Schema = {
     "description": "Kept for ever. The same key and request: the same answer, marked as replayed. "
     "Another request under the key: 422. The body's idempotency_key does the same.",
 }
-AFTER = {**COUNT, "maximum": 10**15 - 1}
 LIMIT: Schema = {"type": "integer", "minimum": 1, "maximum": PAGE}
 STATES: Schema = {"type": "array", "items": STATE, "minItems": 1}
 ONLY_TEXT = "text/plain"
@@ -211,6 +244,8 @@ OPERATIONS: tuple[_Operation, ...] = (
     _O("get", "/v1/transfers", "The ledger's lines", "Transfers", query=LINES),
     _O("get", "/v1/reconciliation", "The newest comparison with the chain", "Reconciliation"),
     _O("post", "/v1/signer:release", "A person has looked at a quarantined signer", "Released"),
+    _O("get", "/v1/webhooks", "Who is told of facts: how far, and what is wrong", "Webhooks"),
+    _O("post", "/v1/webhooks/{id}:resume", "Go on at once, or once more", "Webhooks", "After"),
     _O("post", "/earn", "As /v1/credits", "Earned", "Earn", forms=True),
     _O("post", "/payout", "As /v1/payouts", "Payout", "PayoutRequest", forms=True),
     _O("get", "/user/{user_id}", "Balance and history: JSON if asked for, else a page", "User",
@@ -232,6 +267,7 @@ def openapi() -> Schema:
         "openapi": "3.1.0",
         "info": {"title": "Credits payouts", "version": "1"},
         "paths": paths,
+        "webhooks": {"fact": {"post": _webhook()}},
         "security": [{}, {"key": []}, {"password": []}],
         "components": {
             "schemas": SCHEMAS,
@@ -254,7 +290,7 @@ def _operation(each: _Operation) -> Schema:
         content = {"application/json": schema}
         if each.forms:
             content["application/x-www-form-urlencoded"] = schema
-        told["requestBody"] = {"required": True, "content": content}
+        told["requestBody"] = {"required": bool(SCHEMAS[each.body]["required"]), "content": content}
         parameters += [HEADER_KEY] if each.body in ("Earn", "PayoutRequest") else []
     return {**told, "parameters": parameters}
 
@@ -263,6 +299,26 @@ def _parameter(name: str, place: str, schema: Schema) -> Schema:
     # `state=held,sent`, rather than a parameter given twice.
     listed = {"style": "form", "explode": False} if schema.get("type") == "array" else {}
     return {"name": name, "in": place, "required": place == "path", "schema": schema, **listed}
+
+
+def _webhook() -> Schema:
+    """What a subscriber gets (WEBHOOK_URLS)."""
+    return {
+        "summary": "A fact, signed as Standard Webhooks 1.0 says; at least once, in order",
+        "parameters": [
+            {**_parameter(name, "header", TEXT), "required": True}
+            for name in (ID, TIMESTAMP, SIGNATURE)
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _ref("Message")}},
+        },
+        "responses": {
+            "2XX": {"description": "Taken: the next one follows"},
+            "410": {"description": "Nothing more is sent until somebody resumes it"},
+            "default": {"description": "Sent again later"},
+        },
+    }
 
 
 def _responses(each: _Operation) -> Schema:

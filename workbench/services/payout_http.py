@@ -14,6 +14,7 @@ from workbench.core.errors import (
     CrossSite,
     InputError,
     KeyNeeded,
+    NotFound,
     Quarantined,
     UnknownPayout,
     WorkbenchError,
@@ -32,7 +33,9 @@ from workbench.services.payout_input import (
     user_id,
 )
 from workbench.services.payouts import Given, Payouts
+from workbench.services.rounds import together
 from workbench.services.routes import Routes, events_page, one
+from workbench.services.webhooks import Webhooks
 
 HISTORY = 200
 """Payouts on a user's page, newest first."""
@@ -45,8 +48,8 @@ class PayoutsService:
 
     name = "payouts"
 
-    def __init__(self, payouts: Payouts) -> None:
-        self.payouts = payouts
+    def __init__(self, payouts: Payouts, webhooks: Webhooks | None = None) -> None:
+        self.payouts, self.webhooks = payouts, webhooks
         self._api_key = _digest(payouts.rules.api_key)
         self._routes = (
             Routes()
@@ -67,6 +70,8 @@ class PayoutsService:
             .add("GET", "/v1/transfers", self._v1_transfers)
             .add("GET", "/v1/reconciliation", self._v1_reconciliation)
             .add("POST", "/v1/signer:release", self._v1_release)
+            .add("GET", "/v1/webhooks", self._v1_webhooks)
+            .add("POST", "/v1/webhooks/<id>:resume", self._v1_resume)
             .add("GET", "/v1/openapi.json", self._v1_openapi)
             .add("GET", "/events", self._events)
             .add("GET", "/livez", self._livez)
@@ -74,9 +79,18 @@ class PayoutsService:
             .add("GET", "/metrics", self._metrics)
         )
 
+    async def check(self) -> None:
+        """Raise what must be put right before anything is promised."""
+        await self.payouts.check()
+        if self.webhooks is not None:
+            await self.webhooks.begin()
+
     async def run(self) -> None:
         """Until cancelled."""
-        await self.payouts.run()
+        if self.webhooks is None:
+            await self.payouts.run()
+        else:
+            await together(self.payouts.run(), self.webhooks.run())
 
     async def handle(self, request: Request) -> Response:
         try:
@@ -277,6 +291,19 @@ class PayoutsService:
         await self.payouts.release()
         return Response.json(200, {"released": True})
 
+    async def _v1_webhooks(self, request: Request) -> Response:
+        told = await self.webhooks.listing() if self.webhooks else []
+        return Response.json(200, {"webhooks": told})
+
+    async def _v1_resume(self, request: Request, id: str) -> Response:
+        after = fields_of(request).get("after") if request.body.strip() else None
+        if after is not None and not (type(after) is int and 0 <= after < 10**15):
+            raise InputError("after must be the number of a fact (seq), or be left out.")
+        if self.webhooks is None:
+            raise NotFound("there are no webhooks.", hint="WEBHOOK_URLS names whom to tell.")
+        await self.webhooks.resume(id, after)
+        return await self._v1_webhooks(request)
+
     async def _v1_openapi(self, request: Request) -> Response:
         return Response.json(200, openapi())
 
@@ -315,6 +342,7 @@ class PayoutsService:
         ):
             kind = "counter" if name.endswith("_total") else "gauge"
             lines += [f"# TYPE payouts_{name} {kind}", f"payouts_{name} {value}"]
+        lines += await self.webhooks.metrics() if self.webhooks else []
         text = "\n".join(lines) + "\n"
         return Response(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8", (NO_STORE,))
 

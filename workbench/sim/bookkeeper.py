@@ -16,10 +16,13 @@ from workbench.chain.rpc import Rpc
 from workbench.core import payout as machine
 from workbench.core.audit import PAYOUT_INVARIANTS, PaidOut, broken
 from workbench.core.errors import IllegalTransition
+from workbench.core.events import fact_id
 from workbench.core.payout import ENDED, MOVING, Payout
 from workbench.core.ports import LedgerBook
+from workbench.core.webhooks import TOLD
 from workbench.services.accounts import treasury
 from workbench.sim.auditor import TRANSFER, Findings
+from workbench.sim.subscriber import Subscriber
 from workbench.sim.users import Tally
 
 PAGE = 1_000
@@ -54,13 +57,20 @@ class Purse:
 
 
 class Bookkeeper:
-    """See the module. `tally`: what users asked for and were told."""
+    """See the module. `tally`: what users asked for and were told; `subscriber`: what it heard."""
 
     def __init__(
-        self, rpc: Rpc, store: LedgerBook, purse: Purse, tally: Tally, findings: Findings
+        self,
+        rpc: Rpc,
+        store: LedgerBook,
+        purse: Purse,
+        tally: Tally,
+        subscriber: Subscriber,
+        findings: Findings,
     ) -> None:
         self._rpc, self._store, self._purse = rpc, store, purse
-        self._tally, self._findings = tally, findings
+        self._tally, self._subscriber, self._findings = tally, subscriber, findings
+        self._to_tell: list[str] = []
         self._blocks: list[_Block] = []
         self._seq = 0
         self._torn: list[str] = []
@@ -79,6 +89,11 @@ class Bookkeeper:
         """Payouts without an end, and those that were promised and that nobody knows."""
         lost = [each for each in self._tally.accepted if each not in self.payouts]
         return lost + [p.id for p in self.payouts.values() if p.state not in ENDED]
+
+    @property
+    def is_told(self) -> bool:
+        """The subscriber has heard of all that has happened."""
+        return self._to_tell == list(self._subscriber.heard)
 
     # --- Following the chain and the journal ---
 
@@ -140,6 +155,8 @@ class Bookkeeper:
                 page = await unit.facts(after=self._seq, limit=PAGE)
             for seq, fact in page:
                 self._seq = seq
+                if fact.type in TOLD:
+                    self._to_tell.append(fact_id(fact))
                 if type(fact) not in MOVING:
                     continue
                 try:
@@ -206,6 +223,9 @@ class Bookkeeper:
                 credited={u: (tally.credited.get(u, 0), most) for u, most in tally.sent.items()},
                 accounts=accounts,
                 lines=lines,
+                facts=self._to_tell,
+                heard=list(self._subscriber.heard),
+                wrong=tuple(self._subscriber.wrong),
             )
         )
 
