@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from jsonschema import validate
 
 from tests import postgres
+from tests.services.storm import Killed
 from tests.services.test_payouts_http import TO, Desk, ask
-from tests.services.test_payouts_storm import Killed
 from workbench.core import events as ev
 from workbench.core.errors import NotFound, PeerUnreachable, StoreError
 from workbench.core.ports import Request, Response

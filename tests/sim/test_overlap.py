@@ -154,7 +154,7 @@ def test_who_gives_up_takes_no_answer_from_others(node: Anvil) -> None:
             await asyncio.sleep(0)
             first.cancel()
             alone.cancel()
-            return await asyncio.gather(first, second, alone, return_exceptions=True)
+            return list(await asyncio.gather(first, second, alone, return_exceptions=True))
 
         before = int(rpc.now("eth_blockNumber"), 16)
         ((gone, there, unseen),) = play(both())
