@@ -46,7 +46,7 @@ test: setup ## All tests, notebooks included, on three workers (much of it waits
 bench: setup ## Services against the node's own rate for the same bytes (BENCH=settlements, simulated or payouts)
 	@$(PY) -m bench.$(BENCH) $(ARGS)
 
-soak: setup ## Many seeds of a scenario, each audited (ARGS="scenarios/storm.yaml --seeds 200 --first 1000")
+soak: setup ## Many seeds, each audited (ARGS="scenarios/storm.yaml --seeds 200 --first 1000", ARGS="payouts --payouts 1000000")
 	@$(PY) tools/soak.py $(ARGS)
 
 lint: $(STAMPS)/project ## Style and types: ruff, mypy --strict

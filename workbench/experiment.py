@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,13 @@ from workbench.chain.deploy import DeploymentPlan
 from workbench.chain.keys import key_of
 from workbench.chain.signer import KeySigner
 from workbench.core import events as ev
-from workbench.core.errors import RpcUnreachable, WorkbenchError
+from workbench.core.audit import no_state_without_its_fact
+from workbench.core.errors import (
+    IllegalTransition,
+    PeerUnreachable,
+    RpcUnreachable,
+    WorkbenchError,
+)
 from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Request
 from workbench.core.settlement import OPEN
@@ -33,6 +40,9 @@ from workbench.sim.hand import ANY_FEE_WEI, Hand
 from workbench.sim.market import EurUsd, MarketRate
 from workbench.sim.plants import PAY_BEFORE_FINAL, Leak, Stranger, plant
 from workbench.sim.pool import Provider
+from workbench.sim.subscriber import SECRET as SUBSCRIBER_SECRET
+from workbench.sim.subscriber import URL as SUBSCRIBER_URL
+from workbench.sim.subscriber import Subscriber
 from workbench.sim.users import HALF_CLOSED, Errand, Tally, User, errands
 from workbench.store.ledger import LedgerStore
 from workbench.wiring import TOKEN_NAMES, Credits, Rules
@@ -88,14 +98,20 @@ class Experiment:
         self._path = EurUsd(market.path, market.step_s, self._dice.stream("market"))
         self._rate = MarketRate(self._path)
         self.failure: Exception | None = None
+        self.interrupt: KeyboardInterrupt | None = None
         self.bookkeeper: Bookkeeper | None = None
+        self._buyers: list[Agent] = []
         self._agents: list[asyncio.Task[None]] = []
         self._market: list[asyncio.Task[None]] = []
         self._block_s = scenario.chain.block_time_ms / 1000
 
     def run(self) -> Run:
-        """To the end, to Ctrl-C, or to a `failure`: what was run is in the Run in any case."""
-        node, deployment = boot(plan=plan_of(self.scenario))
+        """To the end, to an `interrupt` (Ctrl-C, SIGTERM), or to a `failure`.
+
+        What was run is in the Run in any case.
+        """
+        scenario = self.scenario
+        node, deployment = boot(plan=plan_of(scenario), state_root=scenario.has_state_roots)
         self._addresses = addresses_of(deployment.addresses)
         with World(
             node,
@@ -111,8 +127,8 @@ class Experiment:
                 self._do(self._begin())
                 self._play()
                 finished = True
-            except KeyboardInterrupt:
-                pass
+            except KeyboardInterrupt as why:
+                self.interrupt = why
             except Exception as why:  # noqa: BLE001 - what it was is told; what was run, too
                 # Services wait out what is injected: only a lost node comes as far as here.
                 self.failure = _lost(why) if isinstance(why, RpcUnreachable) else why
@@ -133,6 +149,7 @@ class Experiment:
             market=self._rate,
             prices=euro if seller.price_follows_market else None,
             on_launch=partial(plant, scenario.plant),
+            on_torn=self._tell_torn,
             services=tuple(here),
             credits=credits_of(scenario, self._addresses),
         )
@@ -151,6 +168,7 @@ class Experiment:
             for visit in visits(n, group, self._dice.stream("visits", n))
         ]
         agents = [self._agent(visit) for visit in sorted(came, key=lambda each: each.at_ms)]
+        self._buyers = agents
         await self._give_money(agents)
         provider = Provider(
             world.chain,
@@ -266,10 +284,11 @@ class Experiment:
             if errand.group.kind == "refuses":
                 for n in range(len(errand.asks)):
                     await world.rpc.call("anvil_setCode", errand.receiver(n), HALF_CLOSED)
-        tally = Tally()
+        tally, subscriber = Tally(), Subscriber(world.clock)
+        world.http.services[SUBSCRIBER_URL] = subscriber
         store = world.stores["payouts"]
         assert isinstance(store, LedgerStore)
-        self.bookkeeper = Bookkeeper(world.rpc, store, purse, tally, findings)
+        self.bookkeeper = Bookkeeper(world.rpc, store, purse, tally, subscriber, findings)
         return [self._user(errand, tally) for errand in came]
 
     def _user(self, errand: Errand, tally: Tally) -> User:
@@ -339,6 +358,11 @@ class Experiment:
         told = self._by_us() | {"subject": subject}
         self.world.tell(ev.InvariantBroken(**told, invariant=invariant, message=message))
 
+    def _tell_torn(self, name: str, why: IllegalTransition) -> None:
+        """A journal that misses a fact: its service can go on no more, and everybody else does."""
+        subject = why.message.partition(":")[0]
+        self._tell_broken(no_state_without_its_fact.__name__, f"the {name}: {why.message}", subject)
+
     def _by_us(self) -> dict[str, Any]:
         return {"subject": "", "at_ms": self.world.clock.now_ms(), "source": "simulator"}
 
@@ -362,7 +386,8 @@ class Experiment:
         self._progress(Progress(now_s, self.scenario.duration_s, len(settlements), ended))
 
     async def _all_ended(self) -> bool:
-        paying = self.bookkeeper is not None and bool(self.bookkeeper.open)
+        books = self.bookkeeper
+        paying = books is not None and (bool(books.open) or not books.is_told)
         still = self._open() or paying
         return not still and all(agent.done() for agent in self._agents)
 
@@ -393,17 +418,27 @@ class Experiment:
             views={name: await self._shown(name) for name in (*GATHERED, "tracker")},
             late=tuple(late),
             untold=tuple(lost),
+            ends_of=self._ends_of_buyers(),
         )
         if self.bookkeeper is not None:
             await self.bookkeeper.whole(over=not ended)
         await self._tell_balances()
+
+    def _ends_of_buyers(self) -> dict[str, int]:
+        """How often the journal says of each buyer who came what became of it."""
+        kinds = (ev.BuyerServed, ev.BuyerGaveUp)
+        told = Counter(fact.subject for _, fact in self.world.told if isinstance(fact, kinds))
+        return {each.visit.name: told[each.visit.name] for each in self._buyers if each.has_come}
 
     async def _shown(self, name: str) -> dict[str, str]:
         """What a service tells anybody who asks it about the settlements of this run."""
         shown = {}
         for identity in self.auditor.settlements:
             request = Request("GET", f"http://{name}/settlement/{identity}")
-            answer = (await self.world.http.send(request)).data()
+            try:
+                answer = (await self.world.http.send(request)).data()
+            except PeerUnreachable as why:
+                answer = why.to_json()
             word = str(answer.get("state", answer.get("error")))
             # The contract has no word of its own for a deadline that has passed.
             shown[identity] = self._folded(name, identity) if word == "expired" else word
@@ -476,7 +511,14 @@ def credits_of(scenario: Scenario, addresses: Addresses) -> Credits:
     """What the payout service is told."""
     asset = scenario.payouts.asset if scenario.payouts else "eth"
     token = {"erc20": addresses.asset, "eip3009": addresses.usdc}.get(asset)
-    return Credits(token, None, UNITS_PER_CREDIT[asset], reconcile_s=RECONCILE_S)
+    return Credits(
+        token,
+        None,
+        UNITS_PER_CREDIT[asset],
+        reconcile_s=RECONCILE_S,
+        webhook_urls=(SUBSCRIBER_URL,) if scenario.payouts else (),
+        webhook_secrets=(SUBSCRIBER_SECRET,),
+    )
 
 
 def rules_of(scenario: Scenario) -> Rules:
@@ -491,4 +533,5 @@ def rules_of(scenario: Scenario) -> Rules:
         poll_s=scenario.seller.poll_ms / 1000,
         facilitator_poll_s=scenario.facilitator.poll_ms / 1000,
         keeper_every_s=scenario.market.keeper_every_s,
+        retries=scenario.facilitator.retries,
     )

@@ -21,7 +21,7 @@ from workbench.core import audit
 from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Clock, Http, Randomness
 from workbench.core.pricing import Price
-from workbench.core.settlement import Settlement
+from workbench.core.settlement import RETRIES, Settlement
 from workbench.services.buyer import Buyer, BuyerRules
 from workbench.services.facilitator import Facilitator, FacilitatorRules
 from workbench.services.payout_http import PayoutsService
@@ -29,6 +29,7 @@ from workbench.services.payouts import PayoutRules, Payouts
 from workbench.services.rates import FixedPrice, FixedRate, HookRate, PriceSource, RateSource
 from workbench.services.seller import Seller, SellerRules
 from workbench.services.tracker import Tracker
+from workbench.services.webhooks import HookRules, Webhooks
 from workbench.store.ledger import LedgerStore
 from workbench.store.sql import SqlStore
 
@@ -77,6 +78,7 @@ class Rules:
     poll_s: float = 0.5
     facilitator_poll_s: float | None = None
     keeper_every_s: int = 60
+    retries: int = RETRIES
     sign_permits: bool = True
 
 
@@ -98,10 +100,14 @@ class Credits:
     approve_above: int | None = None
     reconcile_s: float = 3_600.0
     in_flight: int = 16
+    webhook_urls: tuple[str, ...] = field(default=(), repr=False)
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 STORES: dict[str, type[SqlStore]] = {"payouts": LedgerStore}
 """The services whose database holds more than a journal and slots."""
+GATHER = 0.1
+"""For this part of a poll the seller's sender gathers what single purchases ask for."""
 
 
 def store_for(name: str, url: str = "sqlite://") -> SqlStore:
@@ -138,7 +144,7 @@ class Wiring:
     def chain(self, name: str) -> EvmChain:
         return EvmChain(self.rpc(name), self.chain_id, self.addresses)
 
-    def _sender(self, name: str, key: str, store: SqlStore) -> SlotSender:
+    def _sender(self, name: str, key: str, store: SqlStore, gather_s: float = 0.0) -> SlotSender:
         return SlotSender(
             self.rpc(name),
             KeySigner(key),
@@ -147,6 +153,7 @@ class Wiring:
             chain_id=self.chain_id,
             source=name,
             finality=self.rules.finality,
+            gather_s=gather_s,
         )
 
     def _watcher(self, name: str, store: SqlStore) -> LogWatcher:
@@ -158,7 +165,7 @@ class Wiring:
         return Seller(
             chain=self.chain("seller"),
             signer=KeySigner(self.keys.seller),
-            sender=self._sender("seller", self.keys.seller, store),
+            sender=self._sender("seller", self.keys.seller, store, GATHER * self.rules.poll_s),
             watcher=self._watcher("seller", store),
             store=store,
             clock=self.clock("seller"),
@@ -191,6 +198,7 @@ class Wiring:
                 poll_s=self.rules.facilitator_poll_s or self.rules.poll_s,
                 finality_timeout_s=self.rules.finality_timeout_s,
                 keeper_every_s=self.rules.keeper_every_s,
+                retries=self.rules.retries,
             ),
             market=self.market,
             keeper=self._sender("facilitator", keeper, store) if keeper else None,
@@ -241,7 +249,19 @@ class Wiring:
             random=self.random,
             rules=payout_rules(credits_, self.chain_id, self.rules.poll_s),
         )
-        return PayoutsService(payouts)
+        return PayoutsService(payouts, self.webhooks() if credits_.webhook_urls else None)
+
+    def webhooks(self) -> Webhooks:
+        """Who is told of payouts, from the payout service's database."""
+        store, credits_ = self.store("payouts"), self.credits
+        assert isinstance(store, LedgerStore)
+        return Webhooks(
+            store=store,
+            http=self.http("payouts"),
+            clock=self.clock("payouts"),
+            random=self.random,
+            rules=HookRules(credits_.webhook_urls, credits_.webhook_secrets, self.rules.poll_s),
+        )
 
     def buyer(self, key: str | None = None, rules: BuyerRules | None = None) -> Buyer:
         """`key` and `rules`: another buyer's than the settings'."""

@@ -19,7 +19,7 @@ from workbench.chain.anvil import Anvil
 from workbench.chain.deploy import Deployment
 from workbench.chain.rpc import CachedRpc, Rpc
 from workbench.core.audit import Balance
-from workbench.core.errors import InvalidAmount
+from workbench.core.errors import IllegalTransition, InvalidAmount
 from workbench.core.events import Event
 from workbench.core.money import YPS, parse_decimal
 from workbench.core.ports import Addresses, Http, Request, Response, Service
@@ -53,6 +53,9 @@ T = TypeVar("T")
 SELLER_URL, FACILITATOR_URL = "http://seller", "http://facilitator"
 PAYOUTS_URL = "http://payouts"
 SERVICES = ("seller", "facilitator", "tracker", "payouts")
+RANKS = {"miner": 0, "facilitator": 1, "seller": 2, "payouts": 3, "tracker": 4}
+"""Who comes first of those who wake at the same moment: the chain; then whoever has most to ask
+of the node, so that the others work while it does."""
 HTTP_SITES = [site for site in FAULT_SITES if site.startswith("http.")]
 RPC_SITES = [site for site in FAULT_SITES if site.startswith(("rpc.", "tx."))]
 
@@ -62,7 +65,8 @@ class Conditions:
     """How it is to live in a world: the chain's pace and fees, latencies, faults, the market.
 
     `slow_ms`: how long a host takes to answer. `market`: EUR/USD outside the pool; the keeper and
-    the buyers look there. `on_launch` gets each service, by name, before it starts.
+    the buyers look there. `on_launch` gets each service, by name, before it starts; `on_torn` one
+    whose journal has facts that cannot follow each other, once it is ended (None: it is raised).
     """
 
     chain: Chain = field(default_factory=Chain)
@@ -71,6 +75,7 @@ class Conditions:
     market: RateSource | None = None
     prices: PriceSource | None = None
     on_launch: Callable[[str, Service], None] = lambda name, service: None
+    on_torn: Callable[[str, IllegalTransition], None] | None = None
     services: tuple[str, ...] = SERVICES
     credits: Credits = field(default_factory=Credits)
 
@@ -261,7 +266,8 @@ class World:
         self.loop = VirtualLoop(seconds)
         self.loop.set_exception_handler(_not_crashes)
         self.clock = VirtualClock(self.loop, self._epoch)
-        self._clocks = {name: SkewedClock(self.clock) for name in self.services}
+        ranked = {name: VirtualClock(self.loop, self._epoch, rank) for name, rank in RANKS.items()}
+        self._clocks = {name: SkewedClock(ranked[name]) for name in self.services}
         crashes = [name for name in self.services if self.faults.may(f"crash.{name}")]
         self.http = InProcessHttp(mortal=bool(crashes))
         self.wiring = Wiring(
@@ -283,16 +289,16 @@ class World:
             credits=self.conditions.credits,
         )
         self.chain = self.wiring.chain("world")
-        self.miner = self._miner()
+        self.miner = self._miner(ranked["miner"])
         self.crashes = Crashes(self.faults, self.clock, self._gone, self._kill, self._launch)
         for name in crashes:
             self.crashes.arm(name, self.stores[name])
         self._do(self._wire())
 
-    def _miner(self) -> Miner:
+    def _miner(self, clock: VirtualClock) -> Miner:
         chance = self.dice.stream("miner")
         chain, first = self.conditions.chain, self.first_block
-        miner = Miner(self.rpc, self.clock, chain, self.faults, self.mempool, chance, first)
+        miner = Miner(self.rpc, clock, chain, self.faults, self.mempool, chance, first)
         if self.faults.may("clock.skew"):
             miner.before_block.append(self._skew_clocks)
         return miner
@@ -392,7 +398,6 @@ class World:
             await self._advance(1)
 
     async def _advance(self, blocks: int) -> int:
-        # Equal timers fire in the order they were set: the miner's and the services' before ours.
         await self.pass_time(blocks * self.conditions.chain.block_time_ms / 1000)
         return (await self.chain.head()).number
 
@@ -405,6 +410,7 @@ class World:
     async def pass_time(self, seconds: float) -> None:
         """Virtual seconds, everybody at work. Raises what a service could not go on after."""
         await self.clock.sleep(seconds)
+        await self.loop.rest()  # The miner and the services may have woken at this very moment.
         await self._check_tasks()
 
     async def begin_faults(self) -> None:
@@ -422,9 +428,15 @@ class World:
             return [fact for _, fact in await unit.facts()]
 
     async def _check_tasks(self) -> None:
-        for task in (*self._tasks.values(), *self.crashes.down.values()):
-            if task.done() and not isinstance(task.exception(), Crashed):
+        on_torn = self.conditions.on_torn
+        for name, task in [*self._tasks.items(), *self.crashes.down.items()]:
+            if not task.done() or isinstance(why := task.exception(), Crashed):
+                continue
+            if on_torn is None or not isinstance(why, IllegalTransition):
                 task.result()
+            else:
+                await self._kill(name)
+                on_torn(name, why)
         async with self.stores["tracker"].unit() as unit:
             self._tracked = await unit.last_seq()
 
@@ -462,7 +474,10 @@ class World:
             # Between calls anybody may have spoken to the node, by `web3` say.
             self.rpc.forget()
             with seldom_searched():
-                return self.loop.run_until_complete(work)
+                try:
+                    return self.loop.run_until_complete(work)
+                finally:
+                    self.rpc.settle()  # Nor does the node owe us anything then.
 
         return self._on_thread(whole)
 

@@ -41,7 +41,7 @@ class FaultyRpc(Rpc):
     `lose_requests` and `lose_answers`: so many of the next calls of a method. `rate_*`: the same by
     chance, drawn from `chance`; `lag`: the most blocks an answer may be behind; `answers`: what a
     method says about a first parameter, whatever is true. `before` and `after` see every call;
-    what they raise goes to the caller.
+    what they raise goes to the caller. `knows_overrides`: of blocks, in eth_call.
     """
 
     def __init__(self, node: DirectRpc, chance: random.Random | None = None) -> None:
@@ -52,6 +52,7 @@ class FaultyRpc(Rpc):
         self.lose_answers: Counter[str] = Counter()
         self.rate_request = self.rate_answer = 0.0
         self.lag = 0
+        self.knows_overrides = True
         self.answers: dict[tuple[str, str], Any] = {}
         self.before: Callable[[str], None] = lambda method: None
         self.after: Callable[[str], None] = lambda method: None
@@ -81,6 +82,8 @@ class FaultyRpc(Rpc):
         asked = (method, str(params[0]) if params else "")
         if asked in self.answers:
             return self.answers[asked]
+        if method == "eth_call" and len(params) > 2 and not self.knows_overrides:
+            raise RpcFault("too many arguments, want at most 2 (test).")
         behind = self.chance.randint(0, self.lag)
         if not behind:
             return self.node.now(method, *params)

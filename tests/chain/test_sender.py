@@ -21,7 +21,9 @@ from tests.chain.faulty import (
     subject,
 )
 from workbench.chain import sender as sender_module
-from workbench.chain.sender import MAX_ATTEMPTS, MAX_FEE_WEI, RESEND_MS, SEARCH_MS
+from workbench.chain.outcomes import SEARCH_MS
+from workbench.chain.sender import MAX_ATTEMPTS, RESEND_MS
+from workbench.chain.trial import MAX_FEE_WEI
 from workbench.core.errors import (
     NonceTaken,
     RpcUnreachable,
@@ -410,6 +412,37 @@ def test_gas_suffices_for_storage_that_others_cleared(ground: Ground) -> None:
     ground.mine()
     ground.pump()
     assert [True] == [fact.ok for fact in ground.facts(TransactionMined)]
+
+
+TIMED_CODE = {
+    what: f"600054{opcode}1115601957636768091360e01b60005260046000fd5b00"
+    for what, opcode in (("time", "42"), ("number", "43"))
+}
+"""Takes any call while the block's time, or number, is not above the first word of storage; else
+reverts with the selector of DeadlinePassed."""
+
+
+@pytest.mark.parametrize("knows_overrides", [True, False], ids=["a node", "a poor node"])
+@pytest.mark.parametrize("what", TIMED_CODE)
+def test_a_revert_that_comes_with_its_block_is_explained(
+    ground: Ground, what: str, knows_overrides: bool
+) -> None:
+    """At its parent's time and number the call is good: it is asked as of the block itself, where
+    the node can do that."""
+    block = ground.node.call("eth_getBlockByNumber", "latest", False)
+    now = int(block["timestamp"], 16)
+    limit = now + 5 if what == "time" else int(block["number"], 16)
+    ground.node.call("anvil_setCode", GATE, "0x" + TIMED_CODE[what])
+    ground.node.call("anvil_setStorageAt", GATE, "0x" + "00" * 32, f"0x{limit:064x}")
+    ground.run(ground.sender.submit("a", knock()))
+    ground.node.call("evm_setNextBlockTimestamp", now + 10)
+    ground.mine()
+    if not knows_overrides:
+        ground.rpc.knows_overrides = False
+    ground.pump()
+    assert [False] == [fact.ok for fact in ground.facts(TransactionMined)]
+    expected = "deadline_passed" if knows_overrides else "reverted"
+    assert [expected] == [fact.code for fact in ground.facts(TransactionFailed)]
 
 
 def test_a_reorg_while_a_revert_is_explained(ground: Ground) -> None:

@@ -156,6 +156,14 @@ def untold(view: View) -> None:
     object.__setattr__(view, "untold", ("FinalityReached of 0x01",))
 
 
+def without_a_word(view: View) -> None:
+    view.ends_of["buyer-0-1"] = 0
+
+
+def with_two_words(view: View) -> None:
+    view.ends_of["buyer-0-1"] = 2
+
+
 BREACHES: list[tuple[Callable[[View], None], Invariant, str]] = [
     (vault_short, audit.vault_holds_what_it_owes, "109999999 usdc and owes 110000000"),
     (vault_long, audit.vault_holds_what_it_owes, f"{2 * ASSET + 1} asset and owes {2 * ASSET}"),
@@ -174,6 +182,8 @@ BREACHES: list[tuple[Callable[[View], None], Invariant, str]] = [
     (hardly_confirmed, audit.confirmed_before_execution, "after 2 confirmations, ordered were 3"),
     (never_confirmed, audit.confirmed_before_execution, "after no confirmations, ordered were 0"),
     (untold, audit.no_fact_is_lost, "the journal has not FinalityReached of 0x01"),
+    (without_a_word, audit.every_buyer_has_an_end, "buyer-0-1 came, and the journal has no ends"),
+    (with_two_words, audit.every_buyer_has_an_end, "buyer-0-1 came, and the journal has 2 ends"),
     (unstored, audit.nothing_sent_that_was_not_stored, "0xabc was mined"),
 ]
 
@@ -275,11 +285,14 @@ def paid_out() -> PaidOut:
         ),
         asked={ALICE: ("u", 4 * WORTH), BOB: ("u", 6 * WORTH)},
         earned={"u": 10 * WORTH},
+        got={"u": 4 * WORTH},
         ledger=dict(sums),
         chain=dict(sums),
         credited={"u": (10, 10)},
         accounts=list(kept.accounts.values()),
         lines=lines(kept),
+        facts=("f1", "f2"),
+        heard=("f1", "f2"),
     )
 
 
@@ -291,8 +304,7 @@ def test_sound_payouts_give_empty_lists() -> None:
 
 def paid_twice(view: PaidOut) -> PaidOut:
     """And the user had earned enough for that."""
-    richer = {"u": 20 * WORTH}
-    return replace(view, moved=view.moved * 2, earned=richer)
+    return replace(view, moved=view.moved * 2, got={"u": 8 * WORTH})
 
 
 def paid_too_much(view: PaidOut) -> PaidOut:
@@ -345,6 +357,22 @@ def edited(view: PaidOut) -> PaidOut:
     return replace(view, lines=[(seq, kept, replace(transfer, reason="tesT")), *rest])
 
 
+def unheard(view: PaidOut) -> PaidOut:
+    return replace(view, heard=("f1",))
+
+
+def heard_out_of_order(view: PaidOut) -> PaidOut:
+    return replace(view, heard=("f2", "f1"))
+
+
+def heard_what_is_not(view: PaidOut) -> PaidOut:
+    return replace(view, heard=("f1", "f2", "f3"))
+
+
+def heard_from_a_liar(view: PaidOut) -> PaidOut:
+    return replace(view, wrong=("f1 came with other bytes",))
+
+
 PAYOUT_BREACHES: list[tuple[Callable[[PaidOut], PaidOut], PaidOutInvariant, str]] = [
     (paid_twice, audit.one_transfer_a_payout, "0xa was paid 2 times"),
     (paid_too_much, audit.one_transfer_a_payout, f"paid {4 * WORTH + 1}, asked were {4 * WORTH}"),
@@ -359,6 +387,10 @@ PAYOUT_BREACHES: list[tuple[Callable[[PaidOut], PaidOut], PaidOutInvariant, str]
     (earned_twice, audit.credits_are_what_was_earned, "u has received 10 credits, not 5 to 5"),
     (never_credited, audit.credits_are_what_was_earned, "10 credits, not 11 to 20"),
     (edited, audit.the_books_are_whole, "line 1 is not what was written"),
+    (unheard, audit.subscribers_hear_every_fact, "2 facts were to be told, 1 were heard"),
+    (heard_out_of_order, audit.subscribers_hear_every_fact, "they differ from the 1. on"),
+    (heard_what_is_not, audit.subscribers_hear_every_fact, "they differ from the 3. on"),
+    (heard_from_a_liar, audit.subscribers_hear_every_fact, "f1 came with other bytes"),
 ]
 
 

@@ -39,6 +39,7 @@ class FakeChain:
         self.bad: dict[str, bool] = {}
         self.sent: dict[str, dict[str, Any]] = {}
         self.pool: dict[int, str] = {}
+        self.strange: set[str] = set()
         self.blocks = [Block(0, self._hash(), GWEI)]
         self.final = 0
         self.spike = 0
@@ -96,6 +97,20 @@ class FakeChain:
         fields = {"nonce": nonce, "to": "0x" + "ee" * 20, "value": 1, "maxFeePerGas": 10**12}
         self.sent[tx] = {**fields, "maxPriorityFeePerGas": 10**12}
         self.pool[nonce] = tx
+        self.strange.add(tx)
+
+    def is_foreign_next(self) -> bool:
+        """Whether one of those is what the next block begins with."""
+        return self.pool.get(self.count(self.head)) in self.strange
+
+    def foreign_cost(self) -> int:
+        """What the mined ones of those took out of the wallet."""
+        return sum(
+            self.sent[tx]["value"] * ok + 21_000 * block.base_fee
+            for block in self.blocks
+            for tx, ok in block.txs
+            if tx in self.strange
+        )
 
     def accept(self, raw: str) -> str:
         """Take a transaction into the pool, by the rules of real ones."""
@@ -148,6 +163,11 @@ class FakeChain:
 
 FEES = ("maxFeePerGas", "maxPriorityFeePerGas")
 _DECODED: dict[str, dict[str, Any]] = {}
+
+
+def forget() -> None:
+    """What was decoded until now; whoever plays many chains has no end of that."""
+    _DECODED.clear()
 
 
 def decoded(raw: str) -> dict[str, Any]:

@@ -1,217 +1,32 @@
 """Payouts in a storm: none paid twice, none refunded and paid, none marked paid and unpaid.
 
-Real services, sender, signer and database on a chain in memory: lost requests and answers, lagging
-nodes, reorgs up to the finality depth, deaths between any two steps, fee spikes, evictions,
-receivers that refuse. Once the faults stop, everything ends. Each wrong rule that other senders
-live by is planted, and must be caught.
+The storm itself is in `storm.py`; `make soak ARGS="payouts"` plays many more. Each wrong rule that
+other senders live by is planted, and must be caught.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-import random
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.services.fake_chain import FakeChain, Line
-from workbench.chain.guard import PaymentSigner
-from workbench.chain.keys import key_of
+from tests.services.storm import EACH, FOREIGN, Killed, Rules, Storm
 from workbench.chain.payments import EvmPayments
-from workbench.chain.quarantine import Quarantine
-from workbench.chain.sender import CountOn, SlotSender
-from workbench.core import ledger
+from workbench.chain.sender import SlotSender
+from workbench.chain.slots import CountOn
 from workbench.core.errors import StateMoved, WorkbenchError
-from workbench.core.events import TransactionSigned
-from workbench.core.finality import Policy
-from workbench.core.payout import ACT, ENDED, Outcome, Payout, State, Verdict, fold
+from workbench.core.events import SignerQuarantined, TransactionSigned
+from workbench.core.payout import ACT, Outcome, Payout, State, Verdict
 from workbench.core.ports import Act, Attempt, Slot, SlotState
 from workbench.services.payout_input import Asked
-from workbench.services.payouts import PayoutRules, Payouts
-from workbench.sim.loop import VirtualClock, VirtualLoop
-from workbench.store.ledger import LedgerStore
-from workbench.wiring import SeededRandomness
+from workbench.services.payouts import Payouts
 
-DEPTH = 6
 PAYOUTS = int(os.environ.get("STORM_PAYOUTS", "2000"))
 """In all; `make test` has 2,000. More: `STORM_PAYOUTS=10000 pytest …`."""
-EACH = 100
-KEY = key_of("payer").secret
-FUNDS = 10**24
-
-
-class Killed(BaseException):
-    """The process is gone. Nothing catches this on the way out."""
-
-
-@dataclass
-class Rules:
-    """The parts of the machine that a test may exchange for wrong ones."""
-
-    sender: type[SlotSender] = SlotSender
-    payouts: type[Payouts] = Payouts
-    payments: type[EvmPayments] = EvmPayments
-    reconcile_s: float = 20.0
-
-
-class Storm:
-    """One wallet, `EACH` payouts to as many receivers, everything drawn from one seed."""
-
-    def __init__(
-        self, seed: int, rules: Rules | None = None, *, count: int = EACH, url: str = "sqlite://"
-    ) -> None:
-        self.rules = rules or Rules()
-        self.chance = random.Random(seed)
-        self.loop = VirtualLoop()
-        self.clock = VirtualClock(self.loop, 1_767_225_600)
-        self.store = LedgerStore(url)
-        self.tokens = SeededRandomness(random.Random(seed))
-        self.signer = PaymentSigner(KEY, chain_id=31337, token=None)
-        self.chain = FakeChain(self.chance, self.signer.address, DEPTH, FUNDS)
-        self.receivers = [f"0x{n + 1:040x}" for n in range(count)]
-        for receiver in self.chance.sample(self.receivers, min(count, max(2, count // 10))):
-            self.chain.bad[receiver] = self.chance.random() < 0.4
-        self.deaths, self.bad = 0.0, 0.0
-        self.accepted = 0
-        self.start()
-
-    def start(self) -> None:
-        """A new process on the same database."""
-        self.line = Line(self.chain, self.chance, self.bad)
-        self.line.before = self.perhaps_die
-        self.store.before_commit = self.store.after_commit = self.perhaps_die
-        signer = PaymentSigner(KEY, chain_id=31337, token=None)
-        known: dict[str, Any] = {"chain_id": 31337, "source": "payouts"}
-        policy = Policy(DEPTH)
-        sender = self.rules.sender(
-            self.line, signer, self.store, self.clock, finality=policy,
-            nonces=Quarantine(self.clock, address=signer.address, **known), **known,
-        )  # fmt: skip
-        payments = self.rules.payments(
-            self.line, signer, chain_id=31337, token=None, decimals=None, finality=policy
-        )
-        every_s = self.rules.reconcile_s
-        self.payouts = self.rules.payouts(
-            store=self.store, sender=sender, payments=payments, clock=self.clock,
-            random=self.tokens,
-            rules=PayoutRules(chain_id=31337, units_per_credit=10**15, reconcile_s=every_s),
-        )  # fmt: skip
-
-    def perhaps_die(self) -> None:
-        if self.deaths and self.chance.random() < self.deaths:
-            raise Killed
-
-    def do(self, work: Any) -> Any:
-        """What the process does, unless it dies: then a new one is started."""
-        try:
-            return self.loop.run_until_complete(work)
-        except Killed:
-            self.deaths, kept = 0.0, self.deaths
-            self.start()
-            self.deaths = kept
-        except WorkbenchError as why:
-            assert why.transient, why
-        return None
-
-    def ask(self, number: int) -> None:
-        """A client asks until it has an answer, always with the same key."""
-        asked = Asked("user", 1 + number % 7, f"key-{number}", self.receivers[number])
-        self.do(self.payouts.request(asked))
-
-    def step(self) -> None:
-        if self.accepted < len(self.receivers):
-            for _ in range(self.chance.randint(0, 3)):
-                self.ask(self.chance.randrange(self.accepted + 1))
-                self.ask(self.accepted)
-                self.accepted = min(self.accepted + 1, len(self.receivers) - 1)
-        for _ in range(self.chance.randint(1, 2)):
-            self.do(self.payouts.tick())
-        self.loop.jump(self.chance.choice((1, 2, 6)))
-        if self.chance.random() < 0.8:
-            self.chain.mine()
-
-    def strike(self) -> None:
-        draw = self.chance.random()
-        if draw < 0.06:
-            self.chain.reorg(self.chance.randint(1, DEPTH - 1))
-        elif draw < 0.10:
-            self.chain.evict()
-        elif draw < 0.12:
-            self.chain.spike = self.chance.randint(1, 6)
-
-    def play(self, steps: int = 110) -> None:
-        """The storm, and then calm until everything has ended."""
-        self.loop.run_until_complete(self.payouts.check())
-        self.loop.run_until_complete(self.payouts.earn(Asked("user", 10**6, "credits")))
-        self.bad, self.deaths = 0.05, 0.003
-        self.start()
-        for _ in range(steps):
-            self.step()
-            self.strike()
-        self.bad = self.deaths = 0.0
-        self.start()
-        for number in range(len(self.receivers)):
-            self.ask(number)
-        for _ in range(600):
-            self.loop.run_until_complete(self.payouts.tick())
-            self.chain.mine()
-            self.loop.jump(6)
-            if all(payout.state in ENDED for payout in self.all()):
-                break
-        for _ in range(DEPTH + 1):
-            self.chain.mine()
-
-    # --- What is true, and what the books say ---
-
-    def all(self) -> Sequence[Payout]:
-        async def read() -> Sequence[Payout]:
-            async with self.store.unit() as unit:
-                return await unit.payouts()
-
-        return asyncio.run(read())
-
-    def problems(self) -> list[str]:
-        """What must never be."""
-        paid, found = self.chain.paid(), []
-        payouts = self.all()
-        if len(payouts) != len(self.receivers):
-            found.append(f"{len(payouts)} payouts for {len(self.receivers)} keys")
-        for payout in payouts:
-            times = paid[payout.address]
-            if times > 1:
-                found.append(f"{payout.id} was paid {times} times")
-            if times and payout.state in (State.REFUNDED, State.CANCELLED):
-                found.append(f"{payout.id} was paid and {payout.state.value}")
-            if not times and payout.state is State.PAID:
-                found.append(f"{payout.id} is called paid, and is not")
-            if payout.state not in ENDED:
-                found.append(f"{payout.id} has not ended: {payout.state.value}")
-        return found + self._books(payouts)
-
-    def _books(self, payouts: Sequence[Payout]) -> list[str]:
-        async def read() -> list[str]:
-            async with self.store.unit() as unit:
-                accounts = {a.id: a for a in await unit.accounts()}
-                ledger.check(accounts.values(), await unit.transfers())
-                facts = [fact for _, fact in await unit.facts()]
-            redeemed = sum(p.credits for p in payouts if p.state is State.PAID)
-            found = []
-            if accounts["redeemed"].balance != redeemed:
-                found.append(f"{accounts['redeemed'].balance} redeemed, {redeemed} paid")
-            if accounts["user:user"].available != 10**6 - redeemed:
-                found.append("credits were lost or made")
-            if fold(facts) != {payout.id: payout for payout in payouts}:
-                found.append("the rows are not the fold of the facts")
-            report = await self.payouts.reconciler.run()
-            if not report.is_right or set(report.booked.values()) - {FUNDS}:
-                found.append(f"the ledger is not the chain: {report}")
-            return found
-
-        return self.loop.run_until_complete(read())
 
 
 @pytest.mark.slow
@@ -219,7 +34,7 @@ class Storm:
 def test_a_storm_of_payouts(part: int) -> None:
     """2,000 of them, in worlds of 100: exactly once, whatever happens."""
     for seed in range(part, PAYOUTS // EACH, 4):
-        storm = Storm(seed)
+        storm = Storm(seed, foreign=FOREIGN)
         storm.play()
         assert [] == storm.problems(), f"seed {seed}"
         states = {payout.state for payout in storm.all()}
@@ -228,10 +43,22 @@ def test_a_storm_of_payouts(part: int) -> None:
 
 def test_a_seed_is_a_storm() -> None:
     """The same seed gives the same blocks: what was found can be found again."""
-    first, second = Storm(5, count=20), Storm(5, count=20)
+    first, second = (Storm(5, count=20, foreign=FOREIGN) for _ in range(2))
     for storm in (first, second):
         storm.play(40)
     assert [b.hash for b in first.chain.blocks] == [b.hash for b in second.chain.blocks]
+
+
+def test_foreign_nonces_stop_the_signer_and_a_person_lets_it_go_on() -> None:
+    """Every few steps another program takes a nonce of ours, in this storm among all the rest."""
+    storm = Storm(1, foreign=0.05)
+    storm.play()
+    assert [] == storm.problems()
+    assert len(storm.chain.strange) > 2
+    assert storm.chain.foreign_cost() > 0
+    assert len([f for f in storm.facts() if isinstance(f, SignerQuarantined)]) > 2
+    given_back = [p for p in storm.all() if "by the person on call" in p.reason]
+    assert given_back, "none of ours has lost its nonce"
 
 
 @pytest.mark.parametrize("moment", ["before_commit", "after_commit"])
@@ -275,6 +102,7 @@ class SendsFirst(SlotSender):
 
     def __init__(self, *ports: Any, **named: Any) -> None:
         super().__init__(*ports, **{**named, "nonces": CountOn()})
+        self._book.take = self._put  # type: ignore[method-assign]
 
     async def _signed(self, unit: Any, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
         raw, tx = self._signer.sign_transaction({**fields, "nonce": nonce})
@@ -290,11 +118,11 @@ class SendsFirst(SlotSender):
             await act.within(unit, slot)
         return slot
 
-    async def _take(self, unit: Any, fresh: Sequence[Slot]) -> None:
+    async def _put(self, unit: Any, fresh: Sequence[Slot]) -> None:
         for slot in fresh:
             await unit.put_slot(slot)
             own = {"signer": slot.signer, "nonce": slot.nonce}
-            await unit.record(self._about(slot, TransactionSigned, **own))
+            await unit.record(self._book.about(slot, TransactionSigned, **own))
 
     async def _choose(self, unit: Any, on_chain: int) -> int | None:
         """And the node is asked for the nonce, its pool included."""
@@ -314,7 +142,7 @@ class Requeues(Payouts):
                 slot = await unit.slot(31337, sender.address, (payout.id, ACT, 1))
             if slot is None or slot.state is SlotState.FINAL:
                 continue
-            if await sender._nonce("latest") <= slot.nonce:
+            if await sender._outcomes.nonce("latest") <= slot.nonce:
                 continue
             receipts = await sender._rpc.many(
                 [("eth_getTransactionReceipt", attempt.tx) for attempt in slot.attempts]

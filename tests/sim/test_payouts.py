@@ -12,8 +12,10 @@ from tests.sim.test_experiment import assert_sound, elsewhere, play
 from workbench.chain.toolchain import project_root
 from workbench.core import events as ev
 from workbench.core.audit import PAYOUT_INVARIANTS
+from workbench.core.webhooks import Message
 from workbench.run import Run
 from workbench.scenario import ASSETS, PAYOUT_PLANTS, USER_KINDS, load
+from workbench.services.webhooks import Endpoint, Webhooks
 from workbench.sim.users import KINDS
 
 PLAY = """
@@ -52,6 +54,19 @@ def test_users_of_every_kind_get_what_is_theirs_and_no_more() -> None:
     assert {"user-4"} == {name.rpartition("-")[0] for name in refused.user_id}
     assert {"the transaction reverted"} == set(refused.reason)
     assert run.sometimes["payout_refunded"] == len(refused) > 0
+
+
+def test_payouts_need_no_buyers(tmp_path: Path) -> None:
+    """Nobody buys; users are paid all the same, and the run can be looked at from all sides."""
+    run = play(paying(buyers=[]))
+    assert_sound(run)
+    assert {} == run.outcomes
+    assert 22 == len(run.payouts())
+    assert "payout" in set(run.metrics().group)
+    run.save(tmp_path)
+    assert run == Run.load(tmp_path)
+    for chart in (run.chart, run.lanes, run.latency_chart, run.outcome_chart, run.price_chart):
+        assert chart()._repr_png_()
 
 
 def test_payouts_are_counted_and_timed() -> None:
@@ -102,6 +117,19 @@ def test_the_scenario_of_payouts_is_sound(seed: int) -> None:
     assert_sound(run)
     rare = ("payout_paid", "payout_refunded", "replay_answered", "service_crashed", "answer_lost")
     assert all(run.sometimes[name] for name in rare), run.sometimes
+
+
+def test_a_subscriber_that_misses_a_fact_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One who goes on without an answer is sound only while none is lost."""
+    tell = Webhooks._post
+
+    async def hasty(self: Webhooks, endpoint: Endpoint, told: Message) -> None:
+        await tell(self, endpoint, told)
+
+    monkeypatch.setattr(Webhooks, "_post", hasty)
+    assert_sound(play(paying()))
+    run = play(paying(**{"faults.http.lost": "20 %"}))
+    assert ("subscribers_hear_every_fact",) == tuple(run.invariants_broken)
 
 
 # --- Wrong rules, each of which some sender lives by ---

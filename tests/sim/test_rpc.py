@@ -61,6 +61,34 @@ def test_a_calm_line_passes_calls_on_together() -> None:
             asyncio.run(asking)
 
 
+def test_who_dies_while_the_node_works_gets_no_answer() -> None:
+    """However it was asked: what others of the same service wait for ends with it."""
+
+    class Slow(Node):
+        async def many(self, calls: Sequence[Call]) -> list[Any]:
+            calm.dead = True
+            return await super().many(calls)
+
+        async def call(self, method: str, *params: Any) -> Any:
+            return await self.many([(method, *params)])
+
+    calm, _ = line(Slow())
+    for ask in (
+        lambda: calm.many(CALLS),
+        lambda: calm.try_all([{}]),
+        lambda: calm.call("eth_chainId"),
+        lambda: calm.ask(CALLS),
+        lambda: calm.ask_to_try([{}]),
+    ):
+        calm.dead = False
+
+        async def work(asked: Any) -> Any:
+            return await asked()
+
+        with pytest.raises(Crashed):
+            asyncio.run(work(ask))
+
+
 def test_faults_hit_each_call_between_their_begin_and_end() -> None:
     node = Node()
     shaky, faults = line(node, Fault(site="rpc.error", **SURE))

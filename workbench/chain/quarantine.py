@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from workbench.chain.sender import CountOn
+from workbench.chain.slots import CountOn
 from workbench.core import events as ev
 from workbench.core.ports import Clock, Ledger, Slot, Standing
 

@@ -10,10 +10,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+import select
 import socket
 import ssl
 from base64 import b64encode
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -49,6 +53,26 @@ Call = tuple[Any, ...]
 """A method's name and its parameters."""
 
 
+class Answers:
+    """What calls were answered, or will be: await it, or look once it is `known`.
+
+    This plain kind asks when it is awaited. `begun`: the node has been asked already.
+    """
+
+    begun = False
+
+    def __init__(self, asking: Callable[[], Awaitable[list[Any]]]) -> None:
+        self._asking = asking
+        self.results: list[Any] = []
+
+    @property
+    def known(self) -> bool:
+        return False
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        return self._asking().__await__()
+
+
 class Rpc(Protocol):
     """One node. `url` may hold a key, so it is never logged whole."""
 
@@ -64,12 +88,23 @@ class Rpc(Protocol):
         """
         return [await outcome(self, each) for each in calls]
 
+    def ask(self, calls: Sequence[Call]) -> Answers:
+        """`many`, whose answers may be awaited later: a node of our own goes to work at once.
+
+        What is sent there need not be awaited: it is answered before the next block is.
+        """
+        return Answers(lambda: self.many(calls))
+
     async def try_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
         """What each call would return at the newest block (0x hex), or its error; nothing stays.
 
         Each is executed on that block's state, or on what those before it would make of it.
         """
         return await self.many([("eth_call", request, "latest") for request in requests])
+
+    def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> Answers:
+        """`try_all` as `ask` has it."""
+        return Answers(lambda: self.try_all(requests))
 
     async def close(self) -> None: ...
 
@@ -190,6 +225,28 @@ class _Connection:
     def write(self, requests: bytes) -> None:
         self._socket.sendall(requests)
 
+    def write_ahead(self, requests: bytes) -> None:
+        """Write, however many answers were not read yet: where neither side would go on, we take
+        in what the node says. Not over TLS. Raises OSError or _Broken."""
+        left = memoryview(requests)
+        ready = select.poll()
+        ready.register(self._socket, select.POLLIN | select.POLLOUT)
+        while left:
+            events = ready.poll(TIMEOUT_S * 1000)
+            if not events:
+                raise TimeoutError("it takes nothing in")
+            if events[0][1] & select.POLLOUT:
+                left = left[self._socket.send(left) :]
+            else:
+                self._left += self._more()
+
+    @property
+    def stale(self) -> bool:
+        """Whether the other side has closed it, where no answer is on its way."""
+        ready = select.poll()
+        ready.register(self._socket, select.POLLIN)
+        return bool(ready.poll(0))
+
     def read(self) -> bytes:
         """The next answer's body. Raises OSError or _Broken."""
         _acknowledge_at_once(self._socket)
@@ -257,13 +314,16 @@ class _Connection:
         self._socket.close()
 
 
-def _parse_head(head: bytes) -> tuple[int, dict[bytes, bytes]]:
+@lru_cache(256)
+def _parse_head(head: bytes) -> tuple[int, Mapping[bytes, bytes]]:
+    """Status, and fields by lower name. A node's heads are alike but for size and second."""
     first, *lines = head.split(b"\r\n")
     words = first.split(None, 2)
     if len(words) < 2 or not words[0].startswith(b"HTTP/1") or not words[1].isdigit():
         raise _Broken("it does not speak HTTP")
     named = (line.partition(b":") for line in lines)
-    return int(words[1]), {name.strip().lower(): value.strip() for name, _, value in named}
+    fields = {name.strip().lower(): value.strip() for name, _, value in named}
+    return int(words[1]), MappingProxyType(fields)
 
 
 def _number(text: bytes, base: int) -> int:
@@ -321,11 +381,14 @@ class DirectRpc(Rpc):
         except WorkbenchError as why:
             return why
 
+    def _requests(self, calls: Sequence[Call]) -> list[bytes]:
+        bodies = [request_body(next(self._ids), each[0], each[1:]) for each in calls]
+        return [b"%b%d\r\n\r\n%b" % (self._head, len(body), body) for body in bodies]
+
     def _exchange(self, calls: Sequence[Call]) -> list[bytes | WorkbenchError]:
         """Each call's answer, in order. Calls that a broken connection leaves open are not asked
         again: the node may have mined already, and would mine once more."""
-        bodies = [request_body(next(self._ids), each[0], each[1:]) for each in calls]
-        requests = [b"%b%d\r\n\r\n%b" % (self._head, len(body), body) for body in bodies]
+        requests = self._requests(calls)
         answers: list[bytes | WorkbenchError] = []
         while len(answers) < len(requests):
             kept = self._connection is not None
@@ -407,11 +470,71 @@ Key = tuple[str, bytes]
 HEAD: Call = (BLOCK, "latest", False)
 
 
+class _Asked(Answers):
+    """Calls as they were asked together: what is known of them, and what the node has to answer.
+
+    `places`: where each of the calls that are `wanted` of the node belongs among the results;
+    `joined`: places whose answer somebody else has asked for; `ahead`: questions of our own behind
+    the others. `since`: the block that it was asked in (see `_expect_block`).
+    """
+
+    begun = True
+
+    def __init__(self, line: CachedRpc, count: int) -> None:
+        self.results = [None] * count
+        self._line, self.count, self.since, self.done = line, count, 0, True
+        self.places: dict[Any, list[int]] = {}
+        self.wanted: list[Call] = []
+        self.joined: list[tuple[int, _Asked, int]] = []
+        self.ahead: dict[Key, Call] = {}
+        self.mines = False
+        self.waiting: list[asyncio.Future[None]] = []
+
+    @property
+    def known(self) -> bool:
+        return self.done and all(other.done for _, other, _ in self.joined)
+
+    @property
+    def calls(self) -> list[Call]:
+        return [*self.wanted, *self.ahead.values()]
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        return self._line.answers(self).__await__()
+
+
+class _Tried(Answers):
+    """Calls that are tried together, those of one request after the other."""
+
+    begun = True
+
+    def __init__(self, line: CachedRpc, parts: list[Sequence[dict[str, Any]]]) -> None:
+        self._line, self._parts = line, parts
+        tries = [{"blockStateCalls": [{"calls": part}]} for part in parts]
+        self._asked = line.ask([("eth_simulateV1", each, "latest") for each in tries])
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        return self._answers().__await__()
+
+    async def _answers(self) -> list[Any]:
+        results: list[Any] = []
+        for part, answer in zip(self._parts, await self._asked, strict=True):
+            if isinstance(answer, RpcFault):  # One cannot pay for its gas, say: one by one.
+                results += await self._line.many([("eth_call", e, "latest") for e in part])
+            else:
+                results += [_tried(call) for call in answer[0]["calls"]]
+        return results
+
+
 class CachedRpc(DirectRpc):
     """A node of our own that mines when told: between two blocks, equal questions are asked once.
 
     What was asked in two blocks running is asked again together with the order to mine, and the
     new block's receipts and logs with it: so most questions of a round wait for nothing.
+
+    On a loop that can wait for us (see `sim.loop`) the node works while others run: what is asked
+    is written at once, and its answer read when nothing else can go on, one after the other in
+    the order of the questions. So what happens when depends on no wall clock. `now` and `all_now`
+    read first whatever is still to come.
 
     Everything that may change an answer must go through this object, or be followed by `forget`:
     any method that is not known to be harmless empties the memory.
@@ -428,6 +551,10 @@ class CachedRpc(DirectRpc):
         self._newest: dict[str, Any] | None = None
         self._asked: dict[Key, Call] = {}
         self._asked_before: dict[Key, Call] = {}
+        self._since = 0
+        self._asking: dict[Key, tuple[_Asked, int]] = {}
+        self._owed: deque[_Asked] = deque()
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     def forget(self) -> None:
         """Whatever the node said before may have changed."""
@@ -436,7 +563,9 @@ class CachedRpc(DirectRpc):
 
     def _expect_block(self) -> None:
         """A block more: what the newest one says has changed, the older ones have not."""
+        self._since += 1
         self._known.clear()
+        self._asking.clear()
         self._unmined.clear()
         self._newest = None
         if len(self._blocks) > BLOCKS_KEPT:
@@ -454,15 +583,73 @@ class CachedRpc(DirectRpc):
 
     def all_now(self, calls: Sequence[Call]) -> list[Any]:
         """What is known is not asked; the rest goes to the node in the order of `calls`."""
-        results: list[Any] = [None] * len(calls)
-        asked: dict[Any, list[int]] = {}
+        self.settle()
+        asked = self._sorted(calls)
+        if not asked.done:
+            self._take(asked, super().all_now(asked.calls))
+        return asked.results[: len(calls)]
+
+    async def call(self, method: str, *params: Any) -> Any:
+        key = (method, json.encode(params))
+        if key in self._known:
+            self._note(key, (method, *params))
+            return self._known[key]
+        (answer,) = await self.many([(method, *params)])
+        if isinstance(answer, WorkbenchError):
+            raise answer
+        return answer
+
+    async def many(self, calls: Sequence[Call]) -> list[Any]:
+        """See `Rpc.many`, and `all_now`."""
+        if not hasattr(asyncio.get_running_loop(), "wait_for"):
+            return self.all_now(calls)
+        return await self.ask(calls)
+
+    def ask(self, calls: Sequence[Call]) -> Answers:
+        """See `Rpc.ask`."""
+        if not hasattr(asyncio.get_running_loop(), "wait_for"):
+            return super().ask(calls)
+        asked = self._sorted(calls)
+        if not asked.done:
+            self._write(asked)
+        return asked
+
+    async def answers(self, asked: _Asked) -> list[Any]:
+        """What the node says to `asked`; time stands still until then."""
+        loop: Any = asyncio.get_running_loop()
+        for each in (*(other for _, other, _ in asked.joined), asked):
+            if not each.done:
+                waiting = loop.create_future()
+                each.waiting.append(waiting)
+                self._waiting.append(waiting)
+                loop.wait_for(self)
+                await waiting
+        for place, other, there in asked.joined:
+            asked.results[place] = other.results[there]
+        return asked.results[: asked.count]
+
+    async def try_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
+        """See `Rpc.try_all`. In our node's block, as `eth_call` has it, for half of its cost."""
+        return await self.ask_to_try(requests)
+
+    def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> Answers:
+        """See `Rpc.ask_to_try`."""
+        if len(requests) < 2:
+            return self.ask([("eth_call", request, "latest") for request in requests])
+        firsts = range(0, len(requests), TRIED_AT_ONCE)
+        return _Tried(self, [requests[n : n + TRIED_AT_ONCE] for n in firsts])
+
+    # --- What is known, what is asked, and what was answered ---
+
+    def _sorted(self, calls: Sequence[Call]) -> _Asked:
+        """What is known of each call; what is asked already; and what the node must be asked."""
+        asked = _Asked(self, len(calls))
+        results = asked.results
         for n, call in enumerate(calls):
             key: Any = n
             if self._may_know(call):
-                if self._is_unmined(call):
-                    continue
                 results[n] = self._from_receipts(call)
-                if results[n] is not None:
+                if results[n] is not None or self._is_unmined(call):
                     continue
                 key = _key(call)
                 self._note(key, call)
@@ -470,38 +657,97 @@ class CachedRpc(DirectRpc):
                 if key in known:
                     results[n] = known[key]
                     continue
-            asked.setdefault(key, []).append(n)
-        mines = any(call[0] == MINE for call in calls)
-        ahead = self._foreseen() if mines else {}
-        wanted = [calls[places[0]] for places in asked.values()]
-        answers = super().all_now([*wanted, *ahead.values()]) if wanted else []
-        for (key, places), answer in zip(asked.items(), answers, strict=False):
-            for n in places:
-                results[n] = answer
-            self._learn(key, answer)
-            if calls[places[0]][0] == SEND and isinstance(answer, str):
-                self._unmined.add(answer)
-        for key, answer in zip(ahead, answers[len(wanted) :], strict=True):
-            self._learn(key, answer)
-        if mines:
-            self._take_head()
-        return results
+                if key in self._asking:
+                    asked.joined.append((n, *self._asking[key]))
+                    continue
+            asked.places.setdefault(key, []).append(n)
+        asked.since = self._since
+        asked.wanted = [calls[places[0]] for places in asked.places.values()]
+        asked.mines = any(call[0] == MINE for call in asked.wanted)
+        asked.ahead = self._foreseen() if asked.mines else {}
+        asked.done = not asked.wanted
+        return asked
 
-    async def try_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
-        """See `Rpc.try_all`. In our node's block, as `eth_call` has it, for half of its cost."""
-        if len(requests) < 2:
-            return await super().try_all(requests)
-        results: list[Any] = []
-        for first in range(0, len(requests), TRIED_AT_ONCE):
-            some = requests[first : first + TRIED_AT_ONCE]
-            blocks = {"blockStateCalls": [{"calls": some}]}
-            try:
-                (block,) = self.now("eth_simulateV1", blocks, "latest")
-            except RpcFault:  # One cannot pay for its gas, say: they are judged one by one.
-                results += await super().try_all(some)
-            else:
-                results += [_tried(call) for call in block["calls"]]
-        return results
+    def _take(self, asked: _Asked, answers: Sequence[Any]) -> None:
+        """The node's answers to `asked.calls`, for all who wait for them."""
+        for (key, places), answer in zip(asked.places.items(), answers, strict=False):
+            for n in places:
+                asked.results[n] = answer
+            self._learn(key, answer, asked.since)
+        for call, answer in zip(asked.wanted, answers, strict=False):
+            if call[0] == SEND and isinstance(answer, str) and asked.since == self._since:
+                self._unmined.add(answer)
+        for key, answer in zip(asked.ahead, answers[len(asked.wanted) :], strict=True):
+            asked.results.append(answer)
+            self._learn(key, answer, asked.since)
+        asked.done = True
+        for waiting in asked.waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+        if asked.mines and asked.since == self._since:
+            self._take_head()
+
+    def _write(self, asked: _Asked) -> None:
+        """Ask now, and let the answers come."""
+        for n, key in enumerate(asked.ahead, len(asked.results)):
+            self._asking[key] = (asked, n)
+        for key, places in asked.places.items():
+            if isinstance(key, tuple):
+                self._asking[key] = (asked, places[0])
+        requests = b"".join(self._requests(asked.calls))
+        try:
+            if self._connection is not None and not self._owed and self._connection.stale:
+                self._drop()
+            if self._connection is None:
+                self._connection = _Connection(self.url)
+            self._connection.write_ahead(requests)
+        except (OSError, _Broken) as why:
+            self._owed.append(asked)
+            self._lose(why)
+        else:
+            self._owed.append(asked)
+
+    # --- Reading what is owed ---
+
+    def read_next(self) -> bool:
+        """Read on until somebody who waits can go on. False if nobody waits."""
+        while self._waiting and self._waiting[0].done():
+            self._waiting.popleft()
+        if not self._waiting:
+            return False
+        while not self._waiting[0].done():
+            self._read_one()
+        return True
+
+    def settle(self) -> None:
+        """Read all that is owed: then the node has done whatever it was asked for."""
+        while self._owed:
+            self._read_one()
+
+    def _read_one(self) -> None:
+        asked, answers = self._owed[0], list[Any]()
+        calls, connection = asked.calls, self._connection
+        try:
+            if connection is None or connection.closed:
+                raise _Broken("it closed the connection before all was answered")
+            for call in calls:
+                answers.append(self._result(call[0], connection.read()))
+        except (OSError, _Broken) as why:
+            lost = _unreachable(self.url, str(why) or type(why).__name__)
+            self._owed.popleft()
+            self._take(asked, answers + [lost] * (len(calls) - len(answers)))
+            self._lose(why)
+        else:
+            self._owed.popleft()
+            self._take(asked, answers)
+
+    def _lose(self, why: Exception) -> None:
+        """The connection is gone, and with it all answers that were still to come."""
+        self._drop()
+        lost = _unreachable(self.url, str(why) or type(why).__name__)
+        while self._owed:
+            asked = self._owed.popleft()
+            self._take(asked, [lost] * len(asked.calls))
 
     def _may_know(self, call: Call) -> bool:
         if call[0] in READS:
@@ -516,8 +762,12 @@ class CachedRpc(DirectRpc):
         """Whether it asks for the receipt of what was sent after the newest block."""
         return call[0] == RECEIPT and call[1] in self._unmined
 
-    def _learn(self, key: Any, answer: Any) -> None:
-        if isinstance(key, tuple) and not isinstance(answer, WorkbenchError):
+    def _learn(self, key: Any, answer: Any, since: int) -> None:
+        """Unless a block, or a change by hand, was ordered after it was asked."""
+        if isinstance(key, tuple) and since == self._since:
+            self._asking.pop(key, None)
+            if isinstance(answer, WorkbenchError):
+                return
             self._known[key] = answer
             if key[0] == BLOCK and key[1].endswith(b",false]") and answer is not None:
                 self._blocks[_key((BLOCK, answer["number"], False))] = answer

@@ -13,16 +13,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
-from workbench.chain.abi import explain_revert, hex_bytes
-from workbench.chain.rpc import RECEIPT, SEND, NodeRevert, Rpc
+from workbench.chain.abi import hex_bytes
+from workbench.chain.outcomes import Outcomes, View, place_of
+from workbench.chain.rpc import SEND, Answers, Rpc
+from workbench.chain.slots import CountOn, Move, SlotBook
+from workbench.chain.trial import MAX_FEE_WEI, Trial, base_fee
 from workbench.core import events as ev
 from workbench.core.errors import (
     NonceTaken,
     Quarantined,
-    Reverted,
     RpcFault,
     RpcUnreachable,
-    SignerShort,
     StateMoved,
     StoreError,
     TransactionTimeout,
@@ -31,15 +32,6 @@ from workbench.core.errors import (
 from workbench.core.finality import Policy
 from workbench.core.ports import Act, Attempt, Call, Clock, Signer, Slot, SlotState, Store, Unit
 
-TIP_WEI = 10**9
-"""The least we tip; more where the node suggests more (Polygon asks for 25 gwei)."""
-TIP_AGE_MS = 60_000
-GAS_HEADROOM = (13, 10)
-"""Gas limit over the node's estimate: the pool may be elsewhere when it is mined."""
-GAS_LIKENESS = (21, 20)
-"""Gas with which the next act of a kind is tried, over what one of that kind was estimated at."""
-GAS_FOR_STORAGE = 100_000
-"""And for a contract's storage: a vault that others have emptied since pays for four new words."""
 RESEND_MS = 5_000
 POLL_S = 0.25
 ALREADY_THERE = ("already known", "already imported", "nonce too low")
@@ -47,33 +39,16 @@ TOO_CHEAP = ("underpriced", "less than block base fee", "fee cap")
 BUMP = (9, 8)
 """A replacement pays at least 12.5 % more: pools want 10 % on both fees."""
 MAX_ATTEMPTS = 8
-MAX_FEE_WEI = 10**13
-"""A unit of gas is never worth more to us than 10,000 gwei."""
-SEARCH_MS = 600_000
-"""How long a taken nonce may lack proof, where the node has forgotten the state to search."""
 OPEN = (SlotState.SIGNED, SlotState.SENT, SlotState.MINED)
+PART = 64
+"""So many acts are tried, signed, stored and sent together; see `chain.rpc.TRIED_AT_ONCE`."""
 FILL = "fill"
 """The act that uses up a nonce nobody else will use."""
 
+Slots = dict[tuple[str, str, int], Slot | WorkbenchError]
+"""What became of acts, by their keys."""
+
 log = logging.getLogger("workbench")
-
-
-@dataclass(slots=True)
-class _View:
-    """The chain as one pump sees it. What many slots need is asked once.
-
-    `blocks`: hash and Unix milliseconds by number, None for a block that is not there.
-    """
-
-    head: int
-    hash: str
-    base_fee: int
-    blocks: dict[int, tuple[str, int] | None] = field(default_factory=dict)
-    nonce: int | None = None
-
-
-_Move = tuple[Slot, Slot, Sequence[ev.Event]]
-"""A slot as it is stored, as it shall be, and the facts that go with it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -84,32 +59,11 @@ class _Asked:
     answers: list[str | WorkbenchError] = field(default_factory=list)
 
 
-class CountOn:
-    """What others' use of our key means to a service that may share it: we go on behind them.
-
-    See `chain.quarantine` for a key that is nobody else's.
-    """
-
-    async def choose(self, unit: Any, on_chain: int, counted: int) -> int | None:
-        """The nonce of a new slot; None if the signer stands still. `counted`: our next one."""
-        return max(on_chain, counted)
-
-    async def fills(self, unit: Any, nonce: int) -> bool:
-        """Whether a nonce that nobody used is used up, so that those behind it go on."""
-        return True
-
-    async def lost(self, unit: Any, slot: Slot) -> None:
-        """A slot's nonce went to somebody else, and that is final. In that fact's transaction."""
-
-    async def stop(self, unit: Any, nonce: int, reason: str) -> None:
-        """Something was found that a person must look at."""
-
-    async def release(self, unit: Any, on_chain: int) -> None:
-        """A person has looked."""
-
-
 class SlotSender:
-    """The slots of one signer in one service's store. See `core.ports.Sender`."""
+    """The slots of one signer in one service's store. See `core.ports.Sender`.
+
+    `gather_s`: how long an act that is asked for alone waits for others, to be done with them.
+    """
 
     def __init__(
         self,
@@ -122,18 +76,20 @@ class SlotSender:
         source: str,
         finality: Policy,
         nonces: CountOn | None = None,
+        gather_s: float = 0.0,
     ) -> None:
         self._nonces = nonces or CountOn()
         self._rpc, self._signer, self._store, self._clock = rpc, signer, store, clock
         self._chain_id, self._source, self._finality = chain_id, source, finality
+        self._gather_s = gather_s
+        self._book = SlotBook(store, clock, source=source, nonces=self._nonces)
+        self._trial = Trial(rpc, clock, chain_id=chain_id, payer=signer.address, source=source)
+        self._outcomes = Outcomes(rpc, clock, address=signer.address, finality=finality)
         self._submitting, self._pumping = asyncio.Lock(), asyncio.Lock()
         self._waiting: list[_Asked] = []
-        self._gas: dict[tuple[str, str, bytes], int] = {}
+        self._unheard: list[tuple[Sequence[Slot], Answers]] = []
         self._pumped_ms = self._seen_ms = 0
         self._seen: str | None = None
-        self._landings = 0
-        self._tip: tuple[int, int] | None = None
-        self._unproven: dict[int, int] = {}
         self.address = signer.address
 
     # --- Submitting ---
@@ -153,7 +109,8 @@ class SlotSender:
         asked = [_Asked(act) for act in acts]
         self._waiting += asked
         try:
-            await asyncio.sleep(0)  # Those who ask at this very moment come along.
+            if len(acts) == 1:  # Those who ask at this very moment come along.
+                await (self._clock.sleep(self._gather_s) if self._gather_s else asyncio.sleep(0))
             async with self._submitting:
                 if not all(each.answers for each in asked):
                     batch, self._waiting = self._waiting, []
@@ -173,25 +130,38 @@ class SlotSender:
         async with self._store.unit() as unit:
             known = {k: await unit.slot(self._chain_id, self.address, k) for k in by_key}
         fresh = [asked[0].act for key, asked in by_key.items() if known[key] is None]
-        taken = await self._take_slots(fresh) if fresh else {}
-        slots = {key: known[key] or taken[key] for key in by_key}
-        await self._send_all([s for s in slots.values() if _is_unsent(s)])
-        for key, asked in by_key.items():
-            slot = slots[key]
-            if isinstance(slot, Slot) and _is_over(slot):
-                await self._look_again(slot)
-            for each in asked:
-                each.answers.append(slot if isinstance(slot, WorkbenchError) else slot.tx)
+        await self._send_all([s for s in known.values() if s is not None and _is_unsent(s)])
+        for key, slot in known.items():
+            if slot is not None:
+                await self._answer(by_key[key], slot)
+        await self._try_all(fresh, by_key)
+
+    async def _try_all(
+        self, acts: list[Act], by_key: dict[tuple[str, str, int], list[_Asked]]
+    ) -> None:
+        """Part after part: the node tries the next while we sign, store and send one."""
+        parts = [acts[n : n + PART] for n in range(0, len(acts), PART)]
+        trials = await self._trial.ask([[act.call for act in part] for part in parts])
+        for part, trial in zip(parts, trials, strict=True):
+            slots = await self._take_slots(part, await self._trial.judged(trial))
+            await self._send_all([slot for slot in slots.values() if _is_unsent(slot)])
+            for key, found in slots.items():
+                await self._answer(by_key[key], found)
+
+    async def _answer(self, asked: list[_Asked], slot: Slot | WorkbenchError) -> None:
+        if isinstance(slot, Slot) and _is_over(slot):
+            await self._look_again(slot)
+        for each in asked:
+            each.answers.append(slot if isinstance(slot, WorkbenchError) else slot.tx)
 
     async def _take_slots(
-        self, acts: list[Act]
-    ) -> dict[tuple[str, str, int], Slot | WorkbenchError]:
+        self, acts: list[Act], priced: Sequence[dict[str, Any] | WorkbenchError]
+    ) -> Slots:
         """Sign and store, all at once, what the node's simulation lets pass."""
-        priced = await self._priced([act.call for act in acts])
-        found: dict[tuple[str, str, int], Slot | WorkbenchError] = {}
+        found: Slots = {}
         if all(isinstance(fields, WorkbenchError) for fields in priced):
             return {a.key: f for a, f in zip(acts, priced, strict=True) if not isinstance(f, dict)}
-        on_chain = await self._nonce("latest")
+        on_chain = await self._outcomes.nonce("latest")
         try:
             async with self._store.unit() as unit:
                 nonce = await self._choose(unit, on_chain)
@@ -203,7 +173,7 @@ class SlotSender:
                     else:
                         found[act.key] = slot = await self._signed_unless(unit, nonce, fields, act)
                         nonce += isinstance(slot, Slot)
-                await self._take(unit, [s for s in found.values() if isinstance(s, Slot)])
+                await self._book.take(unit, [s for s in found.values() if isinstance(s, Slot)])
         except StoreError:
             # Another process with our key and our store may have signed these very acts meanwhile.
             if not await self._others_took(found, [a.key for a in acts]):
@@ -219,11 +189,7 @@ class SlotSender:
         except StateMoved as why:
             return why
 
-    async def _others_took(
-        self,
-        found: dict[tuple[str, str, int], Slot | WorkbenchError],
-        keys: list[tuple[str, str, int]],
-    ) -> bool:
+    async def _others_took(self, found: Slots, keys: list[tuple[str, str, int]]) -> bool:
         """Fill `found` with slots that we did not take; False where one is missing."""
         async with self._store.unit() as unit:
             for key in keys:
@@ -251,15 +217,9 @@ class SlotSender:
             await act.within(unit, slot)
         return slot
 
-    async def _take(self, unit: Unit, fresh: Sequence[Slot]) -> None:
-        await unit.take_slots(fresh)
-        signed = ev.TransactionSigned
-        told = [self._about(s, signed, signer=s.signer, nonce=s.nonce) for s in fresh]
-        await unit.record_all(told)
-
     async def check(self) -> None:
         """Raise Quarantined if the chain and our database do not agree whose nonces were used."""
-        on_chain = await self._nonce("latest")
+        on_chain = await self._outcomes.nonce("latest")
         async with self._store.unit() as unit:
             nonce = await self._choose(unit, on_chain)
         if nonce is None:
@@ -282,7 +242,7 @@ class SlotSender:
 
     async def release(self) -> None:
         """See `core.ports.PayoutSender.release`."""
-        on_chain = await self._nonce("latest")
+        on_chain = await self._outcomes.nonce("latest")
         async with self._store.unit() as unit:
             await self._nonces.release(unit, on_chain)
 
@@ -301,89 +261,6 @@ class SlotSender:
         await self._send(dearer)
         return dearer.attempts[-1].tx
 
-    # --- What an act costs, and whether it would be refused ---
-
-    async def _priced(self, calls: Sequence[Call]) -> list[dict[str, Any] | WorkbenchError]:
-        """Fees and gas of each, or why it is doomed: the simulation, before any slot is taken."""
-        tip = await self._suggested_tip()
-        block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
-        fee = min(2 * _base_fee(block) + tip, MAX_FEE_WEI)
-        held = int(await self._rpc.call("eth_getBalance", self.address, "latest"), 16)
-        priced: list[dict[str, Any] | WorkbenchError] = []
-        for call, needed in zip(calls, await self._simulated(calls, fee), strict=True):
-            if isinstance(needed, WorkbenchError):
-                priced.append(needed)
-                continue
-            gas = needed * GAS_HEADROOM[0] // GAS_HEADROOM[1]
-            gas += GAS_FOR_STORAGE if call.data else 0
-            if held < call.value + gas * fee:
-                priced.append(self._short())
-                continue
-            fields = {"chainId": self._chain_id, "type": 2, "to": hex_bytes(call.to)}
-            fields |= {"data": call.data, "value": call.value, "gas": gas}
-            priced.append({**fields, "maxFeePerGas": fee, "maxPriorityFeePerGas": min(tip, fee)})
-        return priced
-
-    async def _simulated(self, calls: Sequence[Call], fee: int) -> list[int | WorkbenchError]:
-        """The gas that each would need at the newest block, or why it would be refused.
-
-        An estimate searches, and so executes an act many times. What one act of a kind took,
-        the next of that kind is executed with, once; only what fails is estimated.
-        """
-        needed: list[int | WorkbenchError | None] = [None] * len(calls)
-        for n, call in enumerate(calls):
-            if not call.data or _kind_of(call) not in self._gas:
-                needed[n] = await self._estimated(call, fee)
-        tried = [n for n, known in enumerate(needed) if known is None]
-        gas = {n: self._gas[_kind_of(calls[n])] for n in tried}
-        requests = [{**self._request(calls[n], fee), "gas": hex(gas[n])} for n in tried]
-        answers = await self._rpc.try_all(requests) if requests else []
-        for n, answer in zip(tried, answers, strict=True):
-            if isinstance(answer, RpcUnreachable):
-                raise answer
-            refused = isinstance(answer, WorkbenchError)
-            needed[n] = await self._estimated(calls[n], fee) if refused else gas[n]
-        return [each for each in needed if each is not None]
-
-    async def _estimated(self, call: Call, fee: int) -> int | WorkbenchError:
-        """The node's estimate, remembered for acts of the same kind; or what its refusal means."""
-        try:
-            # Without a block some nodes take "pending": other people's plans, and another clock.
-            request = self._request(call, fee)
-            gas = int(await self._rpc.call("eth_estimateGas", request, "latest"), 16)
-        except NodeRevert as why:
-            return explain_revert(hex_bytes(why.data))
-        except RpcFault as why:
-            text = why.message.lower()
-            if "insufficient funds" in text or "gas required exceeds allowance" in text:
-                return self._short()
-            return why
-        if call.data:
-            kind, least = _kind_of(call), gas * GAS_LIKENESS[0] // GAS_LIKENESS[1]
-            self._gas[kind] = max(least, self._gas.get(kind, 0))
-        return gas
-
-    def _request(self, call: Call, fee: int) -> dict[str, Any]:
-        # With the fee, the node also looks whether the signer can pay for it.
-        request = {"from": self.address, "to": call.to, "data": "0x" + call.data.hex()}
-        request |= {"maxFeePerGas": hex(fee)}
-        return {**request, "value": hex(call.value)} if call.value else request
-
-    async def _suggested_tip(self) -> int:
-        now = self._clock.now_ms()
-        if self._tip is None or now - self._tip[0] >= TIP_AGE_MS:
-            tip = TIP_WEI
-            with suppress(RpcFault):  # Not every node has an opinion.
-                tip = max(tip, int(await self._rpc.call("eth_maxPriorityFeePerGas"), 16))
-            self._tip = (now, tip)
-        return self._tip[1]
-
-    def _short(self) -> SignerShort:
-        return SignerShort(
-            f"the {self._source}'s account {self.address} cannot pay for gas.",
-            hint="Send it some of the chain's native currency.",
-        )
-
     async def _nonce(self, tag: str) -> int:
         return int(await self._rpc.call("eth_getTransactionCount", self.address, tag), 16)
 
@@ -397,52 +274,57 @@ class SlotSender:
         if not slots:
             return
         now = self._clock.now_ms()
-        answers = await self._rpc.many([(SEND, slot.attempts[-1].raw) for slot in slots])
-        moves: list[_Move] = []
+        asked = self._rpc.ask([(SEND, slot.attempts[-1].raw) for slot in slots])
+        if asked.begun:
+            self._unheard.append((slots, asked))
+        answers = [slot.tx for slot in slots] if asked.begun else await asked
+        moves: list[Move] = []
         for slot, answer in zip(slots, answers, strict=True):
             sent = replace(slot, state=SlotState.SENT, sent_ms=now)
             if isinstance(answer, RpcUnreachable):
                 continue
             if isinstance(answer, WorkbenchError):
-                text = answer.message.lower()
-                if any(cheap in text for cheap in TOO_CHEAP):
-                    dearer = await self._bump(slot)
-                    if dearer is not None:
-                        await self._send(dearer)
-                        continue
-                if not any(known in text for known in ALREADY_THERE):
-                    said = (self._source, slot.act, slot.subject, answer)
-                    log.warning("%s: %s of %s waits: %s", *said)
+                if await self._raised(slot, answer):
+                    continue
+                if not self._is_there(slot, answer):
                     sent = replace(sent, state=slot.state)
             is_new = sent.state is not slot.state
-            facts = [self._about(slot, ev.TransactionSent)] if is_new else []
+            facts = [self._book.about(slot, ev.TransactionSent)] if is_new else []
             moves.append((slot, sent, facts))
-        await self._move_all(moves)
+        await self._book.move_all(moves)
 
-    async def _move(self, before: Slot, after: Slot, *facts: ev.Event) -> Slot | None:
-        """Store `after` and its facts. None if the slot has moved while we waited for the node."""
-        return (await self._move_all([(before, after, facts)]))[0]
+    async def _raised(self, slot: Slot, refusal: WorkbenchError) -> bool:
+        """Whether it was refused as too cheap, and is on its way at the market's price."""
+        if any(cheap in refusal.message.lower() for cheap in TOO_CHEAP):
+            dearer = await self._bump(slot)
+            if dearer is not None:
+                await self._send(dearer)
+                return True
+        return False
 
-    async def _move_all(self, moves: Sequence[_Move]) -> list[Slot | None]:
-        """`_move` for each, in one unit."""
-        if not moves:
-            return []
-        moved: list[Slot | None] = []
-        told: list[ev.Event] = []
-        async with self._store.unit() as unit:
-            for before, after, facts in moves:
-                if not await unit.move_slot(before, after):
-                    moved.append(None)
+    def _is_there(self, slot: Slot, refusal: WorkbenchError) -> bool:
+        """Whether it was refused because the node has it; else it waits, and is sent again."""
+        if any(known in refusal.message.lower() for known in ALREADY_THERE):
+            return True
+        log.warning("%s: %s of %s waits: %s", self._source, slot.act, slot.subject, refusal)
+        return False
+
+    async def _hear(self) -> None:
+        """What a node of ours has said meanwhile about what it was sent."""
+        heard = [each for each in self._unheard if each[1].known]
+        self._unheard = [each for each in self._unheard if not each[1].known]
+        for slots, asked in heard:
+            for slot, answer in zip(slots, asked.results, strict=True):
+                if not isinstance(answer, WorkbenchError) or isinstance(answer, RpcUnreachable):
+                    continue  # It is there; or nobody knows, and it is sent again in time.
+                async with self._store.unit() as unit:
+                    key = (slot.subject, slot.act, slot.attempt)
+                    now = await unit.slot(self._chain_id, self.address, key)
+                is_same = now is not None and now.attempts == slot.attempts
+                if now is None or not is_same or now.state is not SlotState.SENT:
                     continue
-                told += facts
-                if after.state is SlotState.LOST:
-                    await unit.record_all(told)
-                    told = []
-                    await self._nonces.lost(unit, after)
-                moved.append(after)
-                self._landings += after.block is not None or after.state is SlotState.LOST
-            await unit.record_all(told)
-        return moved
+                if not await self._raised(now, answer):
+                    self._is_there(now, answer)
 
     async def _bump(self, slot: Slot, instead: dict[str, Any] | None = None) -> Slot | None:
         """A new attempt of the same slot at the market's price, stored. None at the cap.
@@ -451,17 +333,17 @@ class SlotSender:
         """
         fields = _fields_of(slot.attempts[-1].raw)
         block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
-        tip = max(_bumped(fields["maxPriorityFeePerGas"]), await self._suggested_tip())
-        fee = max(_bumped(fields["maxFeePerGas"]), 2 * _base_fee(block) + tip)
+        tip = max(_bumped(fields["maxPriorityFeePerGas"]), await self._trial.tip())
+        fee = max(_bumped(fields["maxFeePerGas"]), 2 * base_fee(block) + tip)
         if fee > MAX_FEE_WEI or len(slot.attempts) >= MAX_ATTEMPTS:
             return None
         fields |= {"maxFeePerGas": fee, "maxPriorityFeePerGas": tip, **(instead or {})}
         raw, tx = self._signer.sign_transaction(fields)
         attempts = (*slot.attempts, Attempt(tx, raw))
         dearer = replace(slot, state=SlotState.SIGNED, attempts=attempts, sent_ms=0)
-        known = self._fact(slot.subject, slot.act)
+        known = self._book.fact(slot.subject, slot.act)
         fact = ev.TransactionReplaced(**known, tx=tx, old_tx=slot.attempts[-1].tx)
-        return await self._move(slot, dearer, fact)
+        return await self._book.move(slot, dearer, fact)
 
     # --- Looking after what was submitted ---
 
@@ -469,12 +351,15 @@ class SlotSender:
         """See `core.ports.Sender.pump`. An error of the node loses nothing."""
         async with self._pumping:
             self._pumped_ms = self._clock.now_ms()
+            await self._hear()
             async with self._store.unit() as unit:
                 slots = await unit.slots(self._chain_id, self.address, *OPEN)
             if not slots:
                 return
-            view = await self._look()
-            await self._look_after(slots, view)
+            view = await self._outcomes.look()
+            # What is not answered yet is in no block: see `Rpc.ask`.
+            unheard = {slot.nonce for some, _ in self._unheard for slot in some}
+            await self._look_after([slot for slot in slots if slot.nonce not in unheard], view)
             self._seen, self._seen_ms = view.hash, self._pumped_ms
             if view.nonce is not None and view.nonce < slots[0].nonce:
                 await self._close_gap(view, slots[0])
@@ -483,36 +368,32 @@ class SlotSender:
         """`pump`, unless no block came since the last time and nothing can be due."""
         self._pumped_ms = self._clock.now_ms()  # However many wait, one looks.
         recent = self._pumped_ms - self._seen_ms < RESEND_MS
-        if not recent or (await self._look()).hash != self._seen:
+        if not recent or (await self._outcomes.look()).hash != self._seen:
             await self.pump()
 
-    async def _look(self) -> _View:
-        block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
-        return _View(int(block["number"], 16), block["hash"], _base_fee(block))
-
-    async def _look_after(self, slots: Sequence[Slot], view: _View) -> None:
+    async def _look_after(self, slots: Sequence[Slot], view: View) -> None:
         """Those that were mined together, in two units: what was mined, then what is final."""
-        receipts = await self._receipts(slots)
+        receipts = await self._outcomes.receipts(slots)
         there: list[Slot] = []
-        moves: list[_Move] = []
+        moves: list[Move] = []
         for slot, receipt in zip(slots, receipts, strict=True):
             if receipt is None:
                 await self._missing(slot, view)
                 continue
-            block, at_ms = _place_of(receipt), await self._time_of(receipt, view)
+            block, at_ms = place_of(receipt), await self._outcomes.time_of(receipt, view)
             if at_ms is None:
                 continue  # Two nodes behind one URL, or a reorg at this moment: ask again.
             if slot.state is SlotState.MINED and slot.block == block:
                 there.append(slot)
             else:
                 moves.append(await self._mined_move(slot, receipt, at_ms))
-        there += [slot for slot in await self._move_all(moves) if slot is not None]
-        final: list[_Move] = []
+        there += [slot for slot in await self._book.move_all(moves) if slot is not None]
+        final: list[Move] = []
         for slot in there:
             if slot.block and self._finality.reached(slot.block.number, view.head):
-                fact = self._about(slot, ev.TransactionFinalized, block=slot.block)
+                fact = self._book.about(slot, ev.TransactionFinalized, block=slot.block)
                 final.append((slot, replace(slot, state=SlotState.FINAL), [fact]))
-        await self._move_all(final)
+        await self._book.move_all(final)
 
     async def _look_again(self, slot: Slot) -> None:
         """An act that was done is asked for again: the chain, or the journal, has it no more.
@@ -521,54 +402,29 @@ class SlotSender:
         the fact of a revert behind.
         """
         async with self._pumping:
-            view, (receipt,) = await self._look(), await self._receipts([slot])
+            view, (receipt,) = await self._outcomes.look(), await self._outcomes.receipts([slot])
             if receipt is None:
                 return await self._missing(slot, view)
-            at_ms = await self._time_of(receipt, view)
+            at_ms = await self._outcomes.time_of(receipt, view)
             if at_ms is not None:
-                await self._move_all([await self._mined_move(slot, receipt, at_ms)])
+                await self._book.move_all([await self._mined_move(slot, receipt, at_ms)])
 
-    async def _receipts(self, slots: Sequence[Slot]) -> list[dict[str, Any] | None]:
-        """For each slot that of its newest attempt that has one."""
-        asked = [(RECEIPT, each.tx) for slot in slots for each in reversed(slot.attempts)]
-        answers = iter(await self._rpc.many(asked))
-        found: list[dict[str, Any] | None] = []
-        for slot in slots:
-            told = [next(answers) for _ in slot.attempts]
-            for answer in told:
-                if isinstance(answer, WorkbenchError):
-                    raise answer
-            found.append(next((answer for answer in told if answer is not None), None))
-        return found
-
-    async def _time_of(self, receipt: dict[str, Any], view: _View) -> int | None:
-        """Unix milliseconds of the receipt's block; None if the chain has another at its height."""
-        seen = await self._block_at(int(receipt["blockNumber"], 16), view)
-        return seen[1] if seen and seen[0] == receipt["blockHash"] else None
-
-    async def _block_at(self, number: int, view: _View) -> tuple[str, int] | None:
-        if number not in view.blocks:
-            block = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
-            seen = (block["hash"], int(block["timestamp"], 16) * 1000) if block else None
-            view.blocks[number] = seen
-        return view.blocks[number]
-
-    async def _missing(self, slot: Slot, view: _View) -> None:
+    async def _missing(self, slot: Slot, view: View) -> None:
         """No receipt: sent but waiting, dropped, taken back by a reorg, or its nonce is taken."""
         if view.nonce is None:
-            view.nonce = await self._nonce("latest")
-        if view.nonce > slot.nonce and await self._is_taken(slot, view):
+            view.nonce = await self._outcomes.nonce("latest")
+        if view.nonce > slot.nonce and await self._outcomes.is_taken(slot, view):
             lost = replace(slot, state=SlotState.LOST, ok=False, block=None)
             text = f"nonce {slot.nonce} of {self.address} was used by another transaction."
-            await self._move(slot, lost, self._failed(lost, NonceTaken(text)))
+            await self._book.move(slot, lost, self._book.failed(lost, NonceTaken(text)))
             return
         if slot.block is not None:
-            seen = await self._block_at(slot.block.number, view)
+            seen = await self._outcomes.block_at(slot.block.number, view)
             if slot.state is SlotState.FINAL and (seen is None or seen[0] == slot.block.hash):
                 return  # The node lags, or has forgotten old receipts: final is final.
             # Mined once, and not any more: its bytes are as good as on the first day.
             back = replace(slot, state=SlotState.SENT, ok=True, block=None, sent_ms=0)
-            moved = await self._move(slot, back)
+            moved = await self._book.move(slot, back)
             if moved is not None:
                 await self._send(moved)
             return
@@ -577,40 +433,7 @@ class SlotSender:
         cheap = _fields_of(slot.attempts[-1].raw)["maxFeePerGas"] < view.base_fee
         await self._send((await self._bump(slot) if cheap else None) or slot)
 
-    async def _is_taken(self, slot: Slot, view: _View) -> bool:
-        """Whether somebody else's transaction with our nonce is final, not merely mined.
-
-        A missing receipt proves nothing: the node that says so may lag. The foreign transaction
-        itself does, and only where its block is too old to be searched, time must do.
-        """
-        final = view.head - self._finality.depth
-        if final < 0 or await self._nonce(hex(final)) <= slot.nonce:
-            return False
-        try:
-            taker = await self._taker(slot.nonce, final)
-        except RpcFault:
-            since = self._unproven.setdefault(slot.nonce, self._clock.now_ms())
-            return self._clock.now_ms() - since >= SEARCH_MS
-        return taker not in (None, *(attempt.tx for attempt in slot.attempts))
-
-    async def _taker(self, nonce: int, final: int) -> str | None:
-        """Our account's transaction with that nonce, in a block not above `final`."""
-        high, step = final, 1
-        while (low := max(high - step, -1)) >= 0 and await self._nonce(hex(low)) > nonce:
-            high, step = low, 2 * step
-        while high - low > 1:
-            middle = (low + high) // 2
-            if await self._nonce(hex(middle)) > nonce:
-                high = middle
-            else:
-                low = middle
-        block = await self._rpc.call("eth_getBlockByNumber", hex(high), True)
-        for each in block["transactions"] if block else ():
-            if each["from"].lower() == self.address and int(each["nonce"], 16) == nonce:
-                return str(each["hash"])
-        return None
-
-    async def _close_gap(self, view: _View, lowest: Slot) -> None:
+    async def _close_gap(self, view: View, lowest: Slot) -> None:
         """The chain waits for a nonce that no open slot has: those above it would wait for ever.
 
         A reorg deeper than finality took back what was final: it is sent again. Or it dropped a
@@ -631,23 +454,23 @@ class SlotSender:
 
     async def _fill(self, nonce: int) -> None:
         act = Act("", Call(FILL, self.address, b""), nonce)
-        (fields,) = await self._priced([act.call])
+        (fields,) = await self._trial.priced([act.call])
         if isinstance(fields, WorkbenchError):
             raise fields
         async with self._store.unit() as unit:
             if not await self._nonces.fills(unit, nonce):
                 return
             slot = await self._signed(unit, nonce, fields, act)
-            await self._take(unit, [slot])
+            await self._book.take(unit, [slot])
         await self._send(slot)
 
-    async def _mined_move(self, slot: Slot, receipt: dict[str, Any], at_ms: int) -> _Move:
+    async def _mined_move(self, slot: Slot, receipt: dict[str, Any], at_ms: int) -> Move:
         """The slot as mined where the receipt says, and the facts of it."""
-        block, ok = _place_of(receipt), int(receipt["status"], 16) == 1
+        block, ok = place_of(receipt), int(receipt["status"], 16) == 1
         state = slot.state if slot.block == block else SlotState.MINED
         mined = replace(slot, state=state, ok=ok, block=block)
         # At the block's time, so that the same block told again is the same fact.
-        known = {**self._fact(slot.subject, slot.act), "at_ms": at_ms}
+        known = {**self._book.fact(slot.subject, slot.act), "at_ms": at_ms}
         fact = ev.TransactionMined(
             **known,
             block=block,
@@ -658,22 +481,10 @@ class SlotSender:
         )
         if ok:
             return slot, mined, [fact]
-        failed = replace(self._failed(mined, await self._why_reverted(block)), at_ms=at_ms)
+        failed = replace(
+            self._book.failed(mined, await self._outcomes.why_reverted(block)), at_ms=at_ms
+        )
         return slot, mined, [fact, failed]
-
-    async def _why_reverted(self, block: ev.BlockRef) -> WorkbenchError:
-        """What the transaction would have said, asked of the state just before its block."""
-        sent = await self._rpc.call("eth_getTransactionByHash", block.tx)
-        if sent is not None:
-            request = {key: sent[key] for key in ("from", "to", "gas", "value")}
-            request["data"] = sent["input"]
-            try:
-                await self._rpc.call("eth_call", request, hex(block.number - 1))
-            except NodeRevert as why:
-                return explain_revert(hex_bytes(why.data))
-            except RpcFault:
-                pass  # That state is gone, or never was: a reorg at this moment.
-        return Reverted("the transaction reverted; at its parent block it would not have.")
 
     async def mined(self, subject: str, act: str, attempt: int, timeout_s: float) -> ev.BlockRef:
         """See `core.ports.Sender.mined`."""
@@ -686,14 +497,14 @@ class SlotSender:
                 with suppress(RpcUnreachable, RpcFault):
                     await self._pump_at_news()
             # Another process on our store may land it, too; it is in no hurry.
-            if looked != (self._landings, self._clock.now_ms() // 1000):
-                looked = (self._landings, self._clock.now_ms() // 1000)
+            if looked != (self._book.landings, self._clock.now_ms() // 1000):
+                looked = (self._book.landings, self._clock.now_ms() // 1000)
                 async with self._store.unit() as unit:
                     slot = await unit.slot(self._chain_id, self.address, (subject, act, attempt))
             if slot and slot.block and slot.ok:
                 return slot.block
             if slot and slot.block:
-                raise await self._why_reverted(slot.block)
+                raise await self._outcomes.why_reverted(slot.block)
             if slot and slot.state is SlotState.LOST:
                 raise NonceTaken(f"nonce {slot.nonce} of {slot.signer} went to somebody else.")
             if self._clock.now_ms() >= limit:
@@ -702,31 +513,6 @@ class SlotSender:
                     hint="It was sent and may still be mined; ask again with the same payment.",
                 )
             await self._clock.sleep(POLL_S)
-
-    # --- Facts ---
-
-    def _fact(self, subject: str, act: str) -> dict[str, Any]:
-        return {
-            "subject": subject,
-            "at_ms": self._clock.now_ms(),
-            "source": self._source,
-            "act": act,
-        }
-
-    def _about(self, slot: Slot, kind: type[Any], **more: Any) -> ev.Event:
-        fact: ev.Event = kind(**self._fact(slot.subject, slot.act), tx=slot.tx, **more)
-        return fact
-
-    def _failed(self, slot: Slot, why: WorkbenchError) -> ev.TransactionFailed:
-        """A mined revert, or a lost nonce: another attempt may do better."""
-        return ev.TransactionFailed(
-            **self._fact(slot.subject, slot.act),
-            block=slot.block,
-            tx=slot.tx,
-            code=why.code,
-            message=str(why),
-            transient=True,
-        )
 
 
 def _is_unsent(slot: Slot | WorkbenchError) -> TypeGuard[Slot]:
@@ -737,22 +523,8 @@ def _is_over(slot: Slot) -> bool:
     return slot.block is not None and (slot.state is SlotState.FINAL or not slot.ok)
 
 
-def _kind_of(call: Call) -> tuple[str, str, bytes]:
-    """Acts of one kind take about the same gas: the same function of the same contract."""
-    return call.act, call.to, call.data[:4]
-
-
-def _base_fee(block: dict[str, Any]) -> int:
-    return int(block.get("baseFeePerGas", "0x0"), 16)
-
-
 def _bumped(fee: int) -> int:
     return -(-fee * BUMP[0] // BUMP[1])
-
-
-def _place_of(receipt: dict[str, Any]) -> ev.BlockRef:
-    number = int(receipt["blockNumber"], 16)
-    return ev.BlockRef(number, receipt["blockHash"], receipt["transactionHash"], -1)
 
 
 def _fields_of(raw: str) -> dict[str, Any]:

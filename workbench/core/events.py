@@ -297,8 +297,24 @@ class MarketMoved(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuyerServed(Event):
+    """A simulated buyer has done what it came for. The subject is the buyer's name.
+
+    `settlement_id`: what it followed to its end, and `status`, how that was: `executed`, `refunded`
+    or `rejected`. Both are empty for one who only asks for the price.
+    """
+
+    kind: str
+    settlement_id: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuyerGaveUp(Event):
-    """A simulated buyer's purchase ended without a settlement. The subject is the buyer's name."""
+    """A simulated buyer saw no end of its purchase. The subject is the buyer's name.
+
+    `code`: the error's; `out_of_time` where the scenario ended, or was stopped, before.
+    """
 
     kind: str
     code: str

@@ -13,6 +13,7 @@ from workbench.core.settlement import (
     TELLING,
     Settlement,
     State,
+    Torn,
     fold_into,
     merge_into,
     place_in_life,
@@ -22,7 +23,8 @@ from workbench.core.settlement import (
 class Book:
     """Nothing here that the journal does not hold: a new Book of the same store is equal.
 
-    `merged`: the journal gathers the facts of several emitters, in no common order.
+    `merged`: the journal gathers the facts of several emitters, in no common order. Whoever gathers
+    only shows: there one torn life takes no other with it, and is told in `torn`.
     """
 
     def __init__(self, store: Store, *, merged: bool = False) -> None:
@@ -36,11 +38,12 @@ class Book:
         self._early: set[str] = set()
         self._refreshing = asyncio.Lock()
         self.settlements: dict[str, Settlement] = {}
+        self.torn: Torn = {}
 
     async def refresh(self) -> list[str]:
         """Fold what is new; the subjects it was about, in the order of the facts.
 
-        Raises IllegalTransition, and then nothing has moved.
+        Raises IllegalTransition unless the journal is merged, and then nothing has moved.
         """
         version = self._store.version()
         if version == self._version:
@@ -87,11 +90,14 @@ class Book:
     def _fold(
         self, subject: str, told: Iterable[Event], history: Iterable[Event] | None
     ) -> Settlement | None:
-        fold = merge_into if self._merged else fold_into
+        known = None if history is not None else self.settlements.get(subject)
+        before = {subject: known} if known else {}
+        facts = told if history is None else history
+        if not self._merged:
+            return fold_into(before, facts).get(subject)
         if history is not None:
-            return fold({}, history).get(subject)
-        known = self.settlements.get(subject)
-        return fold({subject: known} if known else {}, told).get(subject)
+            self.torn.pop(subject, None)
+        return merge_into(before, facts, self.torn).get(subject)
 
     def _keep(self, subject: str, settlement: Settlement | None, told: Iterable[Event]) -> None:
         if self._merged:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from random import Random
 from typing import Any
 
 from eth_hash.auto import keccak
 
 from workbench.chain.abi import hex_bytes, to_hex
-from workbench.chain.rpc import Call, Rpc
+from workbench.chain.rpc import Answers, Call, Rpc
 from workbench.core.errors import RpcFault, RpcUnreachable
 from workbench.core.ports import Clock
 from workbench.sim.faults import Crashed, Faults
@@ -86,6 +86,20 @@ def _hash(raw: str) -> str:
     return to_hex(keccak(hex_bytes(raw)))
 
 
+class _Through(Answers):
+    """The node's own answers, for as long as the service lives that asked."""
+
+    def __init__(self, line: ShakyRpc, inner: Answers) -> None:
+        super().__init__(lambda: line.unless_dead(inner))
+        self._inner, self.begun = inner, inner.begun
+
+    @property
+    def known(self) -> bool:
+        if self._inner.known:
+            self.results = self._inner.results
+        return self._inner.known
+
+
 class ShakyRpc(Rpc):
     """One service's connection to the node.
 
@@ -139,13 +153,31 @@ class ShakyRpc(Rpc):
 
     async def many(self, calls: Sequence[Call]) -> list[Any]:
         if self._is_smooth():
-            return await self._node.many(calls)
+            return await self.unless_dead(self._node.many(calls))
         return await super().many(calls)
 
     async def try_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
         if self._is_smooth():
-            return await self._node.try_all(requests)
+            return await self.unless_dead(self._node.try_all(requests))
         return await super().try_all(requests)
+
+    def ask(self, calls: Sequence[Call]) -> Answers:
+        if self._is_smooth():
+            return _Through(self, self._node.ask(calls))
+        return super().ask(calls)
+
+    def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> Answers:
+        if self._is_smooth():
+            return _Through(self, self._node.ask_to_try(requests))
+        return super().ask_to_try(requests)
+
+    async def unless_dead(self, asking: Awaitable[list[Any]]) -> list[Any]:
+        """What the node answers. Raises Crashed where nobody is left to hear it."""
+        try:
+            return await asking
+        finally:
+            if self.dead:
+                raise Crashed
 
     def _is_smooth(self) -> bool:
         """Whether nothing can happen on the way, so that many calls are as good as one by one."""

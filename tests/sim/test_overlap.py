@@ -1,0 +1,248 @@
+"""The node works while others run, and what happens when depends on no wall clock."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import select
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tests.hypothesis_profile  # noqa: F401 - loads the profile
+from tests.chain.faulty import GWEI, Ground
+from tests.chain.test_rpc import Server, cut_short, good
+from tests.chain.test_traps import payments
+from workbench.chain.anvil import Anvil
+from workbench.chain.rpc import SEND, CachedRpc
+from workbench.core.errors import RpcUnreachable
+from workbench.core.events import TransactionReplaced
+from workbench.core.ports import SlotState
+from workbench.sim.loop import VirtualClock, VirtualLoop
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Anvil]:
+    with Anvil() as made:
+        yield made
+
+
+@contextlib.contextmanager
+def playing() -> Iterator[tuple[VirtualLoop, Callable[..., list[Any]]]]:
+    """A loop, and a function that runs coroutines on it together: their results or errors."""
+    loop = VirtualLoop()
+
+    def play(*works: Coroutine[Any, Any, Any]) -> list[Any]:
+        async def together() -> list[Any]:
+            return await asyncio.gather(*works, return_exceptions=True)
+
+        return loop.run_until_complete(together())
+
+    try:
+        yield loop, play
+    finally:
+        loop.close()
+
+
+# --- The loop -------------------------------------------------------------------------------------
+
+
+def test_of_equal_timers_the_lower_rank_comes_first() -> None:
+    """And of equal ranks whoever slept first, however long ago that was."""
+    woken: list[str] = []
+    with playing() as (loop, play):
+
+        async def sleep(name: str, rank: int, *naps: float) -> None:
+            for nap in naps:
+                await VirtualClock(loop, 0, rank).sleep(nap)
+            woken.append(name)
+
+        play(sleep("c", 9, 3), sleep("d", 9, 1, 2), sleep("b", 4, 2, 1), sleep("a", 0, 1, 1, 1))
+    assert ["a", "b", "c", "d"] == woken
+
+
+def test_a_moment_is_over_when_nobody_can_go_on(node: Anvil) -> None:
+    """Not before an answer that somebody waits for has come, nor what it leads to."""
+    rpc, done = CachedRpc(node.url), list[str]()
+    with playing() as (loop, play):
+
+        async def service() -> None:
+            await asyncio.sleep(1)
+            for step in range(3):
+                await rpc.call("evm_mine")
+                done.append(f"step {step}")
+            await asyncio.sleep(1)
+            done.append("a second later")
+
+        async def look() -> None:
+            await asyncio.sleep(1)
+            await loop.rest()
+            done.append(f"rest at {loop.time():g}")
+
+        play(look(), service())
+    assert ["step 0", "step 1", "step 2", "rest at 1", "a second later"] == done
+
+
+# --- Asking ---------------------------------------------------------------------------------------
+
+
+def test_others_run_while_the_node_works_and_time_stands_still(node: Anvil) -> None:
+    """Whoever is ready goes on; whoever sleeps wakes when the answer is there."""
+    rpc, told = CachedRpc(node.url), list[str]()
+    with playing() as (loop, play):
+
+        async def asking() -> None:
+            await rpc.call("evm_mine")
+            told.append(f"answer at {loop.time():g}")
+
+        async def working() -> None:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            told.append("work")
+
+        async def sleeping() -> None:
+            await asyncio.sleep(0.001)
+            told.append("woken")
+
+        play(asking(), sleeping(), working())
+    assert ["work", "answer at 0", "woken"] == told
+
+
+Steps = list[str]
+
+
+@given(st.lists(st.lists(st.sampled_from(["mine", "ask", "wait"]), max_size=6), max_size=4))
+def test_every_answer_is_of_the_block_in_which_it_was_asked(
+    node: Anvil, scripts: Sequence[Steps]
+) -> None:
+    """Whoever mines or asks at the same time, and although equal questions are asked once."""
+    rpc = CachedRpc(node.url)
+    mined = int(rpc.now("eth_blockNumber"), 16)
+    wrong: list[tuple[int, int]] = []
+    with playing() as (_, play):
+
+        async def one(script: Steps) -> None:
+            nonlocal mined
+            for step in script:
+                if step == "wait":
+                    await asyncio.sleep(1)
+                elif step == "mine":
+                    mined += 1
+                    await rpc.call("evm_mine")
+                else:
+                    then = mined
+                    seen = int(await rpc.call("eth_blockNumber"), 16)
+                    wrong.extend([(then, seen)] if seen != then else [])
+
+        assert [None] * len(scripts) == play(*(one(script) for script in scripts))
+    assert [] == wrong
+    assert mined == int(rpc.now("eth_blockNumber"), 16)
+
+
+def test_who_gives_up_takes_no_answer_from_others(node: Anvil) -> None:
+    """Two wait for the same answer, one is cancelled; and what was written is answered anyway."""
+    rpc = CachedRpc(node.url)
+    with playing() as (_, play):
+
+        async def both() -> list[Any]:
+            first = asyncio.ensure_future(rpc.call("eth_chainId"))
+            second = asyncio.ensure_future(rpc.call("eth_chainId"))
+            alone = asyncio.ensure_future(rpc.call("evm_mine"))
+            await asyncio.sleep(0)
+            first.cancel()
+            alone.cancel()
+            return list(await asyncio.gather(first, second, alone, return_exceptions=True))
+
+        before = int(rpc.now("eth_blockNumber"), 16)
+        ((gone, there, unseen),) = play(both())
+        assert (type(gone), there, type(unseen)) == (
+            asyncio.CancelledError,
+            "0x7a69",
+            asyncio.CancelledError,
+        )
+        assert before + 1 == int(rpc.now("eth_blockNumber"), 16)
+
+
+def test_what_is_sent_holds_up_nobody() -> None:
+    """Time goes on, nothing is read; the next block has all of it, and then it is answered.
+
+    So many at once that they fill all buffers between the two processes.
+    """
+    with Anvil() as node, playing() as (_, play):
+        rpc = CachedRpc(node.url)
+
+        async def work() -> list[str]:
+            raws = payments(3_000)
+            asked = rpc.ask([(SEND, raw) for raw in raws])
+            await asyncio.sleep(100)
+            assert asked.begun
+            assert not asked.known
+            rpc.ask([("evm_setBlockGasLimit", hex(10**9))])
+            await rpc.call("evm_mine")
+            assert asked.known
+            block = await rpc.call("eth_getBlockByNumber", "latest", False)
+            assert asked.results == block["transactions"] == await asked
+            return list(block["transactions"])
+
+        (transactions,) = play(work())
+        assert 3_000 == len(transactions)
+
+
+def test_a_refusal_is_heard_at_the_next_look() -> None:
+    """The base fee jumps between signing and sending, and nobody waited for what the node said."""
+    ground = Ground()
+    try:
+        rpc = CachedRpc(ground.node.url)
+        ground.rpc = rpc  # type: ignore[assignment]
+        ground.fresh_sender()
+
+        def jump() -> None:
+            ground.store.after_commit = lambda: None
+            ground.mine(base_fee=100 * GWEI)
+
+        ground.store.after_commit = jump
+        ground.submit(1)
+        assert (1, SlotState.SENT) == (len(ground.slot(1).attempts), ground.slot(1).state)
+        for _ in range(2):
+            rpc.now("anvil_setNextBlockBaseFeePerGas", hex(100 * GWEI))
+            rpc.now("evm_mine")
+            ground.pump()
+        assert 1 == len(ground.facts(TransactionReplaced))
+        assert (2, SlotState.MINED) == (len(ground.slot(1).attempts), ground.slot(1).state)
+        assert {1: 1} == ground.paid()
+    finally:
+        ground.close()
+
+
+# --- A node that is lost --------------------------------------------------------------------------
+
+
+def test_all_who_wait_are_told_that_the_node_is_gone() -> None:
+    """Nothing is asked again: the node may have mined. The next question has a new connection."""
+    server = Server([good, cut_short], [good])
+    rpc = CachedRpc(server.url)
+    with playing() as (_, play):
+        assert ["0x1"] == play(rpc.call("first"))
+        told = play(rpc.call("evm_mine"), rpc.call("eth_chainId"), rpc.call("second"))
+        assert [RpcUnreachable] * 3 == [type(each) for each in told]
+        assert ["0x1"] == play(rpc.call("third"))
+    assert 1 == len([r for r in server.requests if b"evm_mine" in r])
+    asyncio.run(rpc.close())
+    server.close()
+
+
+def test_nobody_notices_a_connection_that_was_closed_while_idle() -> None:
+    """It is seen before anything is written to it."""
+    server = Server([good], [good])
+    rpc = CachedRpc(server.url)
+    with playing() as (_, play):
+        assert ["0x1"] == play(rpc.call("first"))
+        assert rpc._connection is not None
+        closed, _, _ = select.select([rpc._connection._socket], [], [], 10)
+        assert closed
+        assert ["0x1"] == play(rpc.call("second"))
+    asyncio.run(rpc.close())
+    server.close()

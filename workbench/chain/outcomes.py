@@ -1,0 +1,138 @@
+"""What became of a slot's transactions, as the chain has it: receipts, blocks, nonces, reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from workbench.chain.abi import explain_revert, hex_bytes
+from workbench.chain.rpc import RECEIPT, NodeRevert, Rpc
+from workbench.chain.trial import base_fee
+from workbench.core import events as ev
+from workbench.core.errors import Reverted, RpcFault, WorkbenchError
+from workbench.core.finality import Policy
+from workbench.core.ports import Clock, Slot
+
+SEARCH_MS = 600_000
+"""How long a taken nonce may lack proof, where the node has forgotten the state to search."""
+
+
+@dataclass(slots=True)
+class View:
+    """The chain as one pump sees it. What many slots need is asked once.
+
+    `blocks`: hash and Unix milliseconds by number, None for a block that is not there.
+    """
+
+    head: int
+    hash: str
+    base_fee: int
+    blocks: dict[int, tuple[str, int] | None] = field(default_factory=dict)
+    nonce: int | None = None
+
+
+class Outcomes:
+    """See the module. `address`: the signer's."""
+
+    def __init__(self, rpc: Rpc, clock: Clock, *, address: str, finality: Policy) -> None:
+        self._rpc, self._clock, self._finality = rpc, clock, finality
+        self._address = address
+        self._unproven: dict[int, int] = {}
+
+    async def look(self) -> View:
+        """The newest block."""
+        block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
+        return View(int(block["number"], 16), block["hash"], base_fee(block))
+
+    async def nonce(self, tag: str) -> int:
+        """How many transactions the signer has in the chain up to the block `tag`."""
+        return int(await self._rpc.call("eth_getTransactionCount", self._address, tag), 16)
+
+    async def receipts(self, slots: Sequence[Slot]) -> list[dict[str, Any] | None]:
+        """For each slot that of its newest attempt that has one."""
+        asked = [(RECEIPT, each.tx) for slot in slots for each in reversed(slot.attempts)]
+        answers = iter(await self._rpc.many(asked))
+        found: list[dict[str, Any] | None] = []
+        for slot in slots:
+            told = [next(answers) for _ in slot.attempts]
+            for answer in told:
+                if isinstance(answer, WorkbenchError):
+                    raise answer
+            found.append(next((answer for answer in told if answer is not None), None))
+        return found
+
+    async def time_of(self, receipt: dict[str, Any], view: View) -> int | None:
+        """Unix milliseconds of the receipt's block; None if the chain has another at its height."""
+        seen = await self.block_at(int(receipt["blockNumber"], 16), view)
+        return seen[1] if seen and seen[0] == receipt["blockHash"] else None
+
+    async def block_at(self, number: int, view: View) -> tuple[str, int] | None:
+        if number not in view.blocks:
+            block = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
+            seen = (block["hash"], int(block["timestamp"], 16) * 1000) if block else None
+            view.blocks[number] = seen
+        return view.blocks[number]
+
+    async def is_taken(self, slot: Slot, view: View) -> bool:
+        """Whether somebody else's transaction with our nonce is final, not merely mined.
+
+        A missing receipt proves nothing: the node that says so may lag. The foreign transaction
+        itself does, and only where its block is too old to be searched, time must do.
+        """
+        final = view.head - self._finality.depth
+        if final < 0 or await self.nonce(hex(final)) <= slot.nonce:
+            return False
+        try:
+            taker = await self._taker(slot.nonce, final)
+        except RpcFault:
+            since = self._unproven.setdefault(slot.nonce, self._clock.now_ms())
+            return self._clock.now_ms() - since >= SEARCH_MS
+        return taker not in (None, *(attempt.tx for attempt in slot.attempts))
+
+    async def _taker(self, nonce: int, final: int) -> str | None:
+        """Our account's transaction with that nonce, in a block not above `final`."""
+        high, step = final, 1
+        while (low := max(high - step, -1)) >= 0 and await self.nonce(hex(low)) > nonce:
+            high, step = low, 2 * step
+        while high - low > 1:
+            middle = (low + high) // 2
+            if await self.nonce(hex(middle)) > nonce:
+                high = middle
+            else:
+                low = middle
+        block = await self._rpc.call("eth_getBlockByNumber", hex(high), True)
+        for each in block["transactions"] if block else ():
+            if each["from"].lower() == self._address and int(each["nonce"], 16) == nonce:
+                return str(each["hash"])
+        return None
+
+    async def why_reverted(self, block: ev.BlockRef) -> WorkbenchError:
+        """What the transaction would have said, asked of the state just before its block.
+
+        With the block's own time and number, where the node lets them be set: deadlines and gates
+        are judged by them.
+        """
+        sent = await self._rpc.call("eth_getTransactionByHash", block.tx)
+        own = await self._rpc.call("eth_getBlockByNumber", hex(block.number), False)
+        if sent is not None:
+            request = {key: sent[key] for key in ("from", "to", "gas", "value")}
+            asked = ({**request, "data": sent["input"]}, hex(block.number - 1))
+            as_of = {"number": own["number"], "time": own["timestamp"]} if own else {}
+            ways: tuple[tuple[dict[str, Any], ...], ...] = (({}, as_of), ())
+            for overrides in ways:
+                try:
+                    await self._rpc.call("eth_call", *asked, *overrides)
+                except NodeRevert as why:
+                    return explain_revert(hex_bytes(why.data))
+                except RpcFault:
+                    # This node knows no overrides; or that state is gone, or never was: a reorg at
+                    # this moment.
+                    continue
+                break
+        return Reverted("the transaction reverted; before the others of its block it would not.")
+
+
+def place_of(receipt: dict[str, Any]) -> ev.BlockRef:
+    number = int(receipt["blockNumber"], 16)
+    return ev.BlockRef(number, receipt["blockHash"], receipt["transactionHash"], -1)
