@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import tests.hypothesis_profile  # noqa: F401 - loads the profile for all tests
 from workbench import World, simulated
 
 

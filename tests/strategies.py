@@ -7,7 +7,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-import tests.hypothesis_profile  # noqa: F401 - loads the profile for everybody who draws here
 from workbench.core import events as ev
 from workbench.core.money import UINT256_MAX
 from workbench.core.x402 import Authorization, Payment, Permit, Terms, TransferAuthorization

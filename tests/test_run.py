@@ -12,7 +12,6 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import tests.hypothesis_profile  # noqa: F401 - loads the profile
 from tests.facts import happy, journal
 from tests.strategies import facts, uint256
 from workbench import Run

@@ -16,7 +16,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import hypothesis_profile  # noqa: F401 - registers it
 from workbench.core.errors import ScenarioError
 from workbench.core.pricing import Price
 from workbench.scenario import (

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tests.hypothesis_profile  # noqa: F401 - loads the profile
 from tests.strategies import json_values
 from workbench.chain import rpc as rpc_module
 from workbench.chain.anvil import Anvil

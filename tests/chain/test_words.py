@@ -12,7 +12,6 @@ from eth_utils.crypto import keccak as keccak_of_eth_utils
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tests.hypothesis_profile  # noqa: F401 - loads the profile
 from workbench.chain.abi import abi_type
 from workbench.chain.words import (
     WORDS,

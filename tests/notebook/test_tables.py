@@ -6,7 +6,6 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tests.hypothesis_profile  # noqa: F401 - loads the profile
 from tests.facts import happy, journal, one_of_each, pending
 from workbench import Run
 from workbench.core.audit import Balance

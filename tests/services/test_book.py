@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tests.hypothesis_profile  # noqa: F401 - loads the profile
 from tests.chain.faulty import at_once
 from tests.facts import (
     GENESIS_MS,

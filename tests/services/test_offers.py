@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tests.hypothesis_profile  # noqa: F401 - loads the profile
 from tests.payments import AMOUNT, SELLER, follow, offer, pay, payment
 from tests.strategies import hexes, terms, uint256
 from workbench import World

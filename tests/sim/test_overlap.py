@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tests.hypothesis_profile  # noqa: F401 - loads the profile
 from tests.chain.faulty import GWEI, Ground
 from tests.chain.test_rpc import Server, cut_short, good
 from tests.chain.test_traps import payments

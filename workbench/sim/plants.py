@@ -13,7 +13,7 @@ from workbench.chain.rpc import RECEIPT, SEND, Rpc
 from workbench.core.errors import StateMoved, WorkbenchError
 from workbench.core.events import Event, SettlementExecuted, SettlementFunded
 from workbench.core.payout import ACT, Outcome, Payout, State, Verdict
-from workbench.core.ports import Service, Slot, SlotState
+from workbench.core.ports import Act, Service, Slot, SlotState
 from workbench.core.settlement import Step
 from workbench.services.facilitator import Facilitator
 from workbench.services.payout_http import PayoutsService
@@ -104,22 +104,28 @@ def _forget(tracker: Any, kind: type[Event]) -> None:
 def _send_before_store(payouts: Any) -> None:
     """Bytes leave before they are stored, and the next nonce is what the node has not seen."""
     sender = payouts._sender
-    sign, choose = sender._signed, sender._choose
+    take, choose = sender._take_slots, sender._choose
 
-    async def eager(unit: Any, nonce: int, fields: dict[str, Any], act: Any) -> Slot:
-        raw, _ = sender._signer.sign_transaction({**fields, "nonce": nonce})
-        try:
-            await sender._rpc.call(SEND, raw)
-        except WorkbenchError as why:
-            raise StateMoved("it did not work: once more, later.") from why
-        slot: Slot = await sign(unit, nonce, fields, act)
-        return slot
+    async def eager(acts: Sequence[Act], priced: Sequence[Any]) -> Any:
+        next_nonce = int(await sender._outcomes.nonce("pending"))
 
-    async def next_one(unit: Any, on_chain: int) -> int:
-        await choose(unit, on_chain)  # What it has to say of others' nonces is not heard.
-        return max(on_chain, int(await sender._outcomes.nonce("pending")))
+        async def unseen(unit: Any, on_chain: int) -> int:
+            await choose(unit, on_chain)  # What it has to say of others' nonces is not heard.
+            return next_nonce
 
-    sender._signed, sender._choose = eager, next_one
+        going = [fields for fields in priced if isinstance(fields, dict)]
+        for nonce, fields in enumerate(going, next_nonce):
+            raw, _ = sender._signer.sign_transaction({**fields, "nonce": nonce})
+            try:
+                await sender._rpc.call(SEND, raw)
+            except WorkbenchError as why:
+                refused = StateMoved("it did not work: once more, later.")
+                refused.__cause__ = why
+                return {act.key: refused for act in acts}
+        sender._choose = unseen
+        return await take(acts, priced)
+
+    sender._take_slots = eager
 
 
 def _requeue_when_passed(payouts: Any) -> None:
