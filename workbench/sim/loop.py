@@ -33,14 +33,14 @@ class Line(Protocol):
 class _Timer(asyncio.TimerHandle):
     """A TimerHandle that breaks ties by rank, then by the order in which timers were set."""
 
-    __slots__ = ("_order",)
+    __slots__ = ("_place",)
 
-    def __init__(self, order: tuple[int, int], when: float, *rest: Any) -> None:
+    def __init__(self, rank: int, order: int, when: float, *rest: Any) -> None:
         super().__init__(when, *rest)
-        self._order = order
+        self._place = (when, rank, order)
 
-    def __lt__(self, other: Any) -> bool:
-        return bool((self._when, self._order) < (other._when, other._order))  # type: ignore[attr-defined]
+    def __lt__(self, other: Any) -> Any:  # A hundred times a settlement.
+        return self._place < other._place
 
 
 class _Jump(selectors.DefaultSelector):
@@ -115,7 +115,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """`call_at`. Of equal timers those of a lower rank come first."""
-        timer = _Timer((rank, next(self._order)), when, callback, args, self, context)
+        timer = _Timer(rank, next(self._order), when, callback, args, self, context)
         heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
         timer._scheduled = True  # type: ignore[attr-defined]
         return timer
