@@ -86,7 +86,10 @@ WEI_PER_CREDIT = 10**15
 
 @dataclass(frozen=True)
 class Credits:
-    """What a person may set about payouts. `units_per_credit`: None for the default."""
+    """What a person may set about payouts. `units_per_credit`: None for the default.
+
+    `batch`: payouts in one transaction of the contract at `batcher`; 1: each has its own.
+    """
 
     token: str | None = None
     decimals: int | None = None
@@ -98,6 +101,8 @@ class Credits:
     approve_above: int | None = None
     reconcile_s: float = 3_600.0
     in_flight: int = 16
+    batcher: str | None = None
+    batch: int = 1
 
 
 STORES: dict[str, type[SqlStore]] = {"payouts": LedgerStore}
@@ -220,7 +225,8 @@ class Wiring:
         assert isinstance(store, LedgerStore)
         assert key is not None
         rpc, credits_, finality = self.rpc("payouts"), self.credits, self.rules.finality
-        signer = PaymentSigner(key, chain_id=self.chain_id, token=credits_.token)
+        batcher = credits_.batcher if credits_.batch > 1 else None
+        signer = PaymentSigner(key, chain_id=self.chain_id, token=credits_.token, batcher=batcher)
         payments = EvmPayments(
             rpc,
             signer,
@@ -228,6 +234,8 @@ class Wiring:
             token=credits_.token,
             decimals=credits_.decimals,
             finality=finality,
+            batcher=batcher,
+            most=credits_.batch,
         )
         known: dict[str, Any] = {"chain_id": self.chain_id, "source": "payouts"}
         clock = self.clock("payouts")

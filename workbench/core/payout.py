@@ -38,6 +38,7 @@ TRANSITIONS: dict[tuple[State | None, type[ev.Event]], State] = {
     (State.HELD, ev.PayoutApproved): State.APPROVED,
     (State.HELD, ev.PayoutCancelled): State.CANCELLED,
     (State.APPROVED, ev.PayoutCancelled): State.CANCELLED,
+    (State.APPROVED, ev.PayoutBatched): State.APPROVED,  # In one transaction with what follows.
     (State.APPROVED, ev.PayoutSent): State.SENT,
     (State.SENT, ev.PayoutPaid): State.PAID,
     (State.SENT, ev.PayoutRefunded): State.REFUNDED,
@@ -51,6 +52,7 @@ class Payout:
     """One payout. `credits` whole credits; `units` base units of `asset`; `at_ms` of the request.
 
     `asset`: `eip155:<chain id>/native` or `eip155:<chain id>/erc20:<address>`.
+    `batch`, `place`: of those signed in one transaction; "" if it has one of its own.
     """
 
     id: str
@@ -64,10 +66,17 @@ class Payout:
     at_ms: int = 0
     tx: str = ""
     reason: str = ""
+    batch: str = ""
+    place: int = 0
 
     @property
     def hold_id(self) -> str:
         return f"{self.id}/hold"
+
+    @property
+    def act_key(self) -> tuple[str, str, int]:
+        """Subject, act and attempt of the nonce slot that is to pay it, once it is signed."""
+        return (self.batch or self.id, ACT, 1)
 
 
 def apply(before: Payout | None, event: ev.Event) -> Payout:
@@ -84,6 +93,8 @@ def apply(before: Payout | None, event: ev.Event) -> Payout:
         case ev.PayoutRequested():
             for name in ("user_id", "key", "address", "credits", "units", "asset", "at_ms"):
                 known[name] = getattr(event, name)
+        case ev.PayoutBatched():
+            known |= {"batch": event.batch, "place": event.place}
         case ev.PayoutSent() | ev.PayoutPaid():
             known["tx"] = event.tx
         case ev.PayoutRefunded() | ev.PayoutCancelled():

@@ -45,6 +45,10 @@ SCHEMAS: dict[str, Any] = {
             "address": TEXT,
             "credits": CREDITS,
             "tx": {"type": ["string", "null"]},
+            "batch": {
+                "type": "string",
+                "description": "those that are paid by one transaction have it in common",
+            },
             "units": {"type": "string", "description": "base units of the asset"},
             "asset": TEXT,
             "requested_at_ms": {"type": "integer"},

@@ -12,7 +12,7 @@ from workbench.chain.abi import hex_bytes, to_hex
 from workbench.chain.rpc import RECEIPT, SEND, Rpc
 from workbench.core.errors import StateMoved, WorkbenchError
 from workbench.core.events import SettlementExecuted
-from workbench.core.payout import ACT, Outcome, Payout, State, Verdict
+from workbench.core.payout import Outcome, Payout, State, Verdict
 from workbench.core.ports import Service, Slot, SlotState
 from workbench.core.settlement import Step
 from workbench.services.facilitator import Facilitator
@@ -164,9 +164,9 @@ def _refund_on_first_failure(payouts: Any) -> None:
 
 
 async def _slot_of(payouts: Any, payout: Payout) -> Slot | None:
-    key, rules = (payout.id, ACT, 1), payouts.rules
+    rules, address = payouts.rules, payouts.payments.address
     async with payouts.store.unit() as unit:
-        slot: Slot | None = await unit.slot(rules.chain_id, payouts.payments.address, key)
+        slot: Slot | None = await unit.slot(rules.chain_id, address, payout.act_key)
     return slot
 
 
