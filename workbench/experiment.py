@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from workbench.app import addresses_of, local_keys
 from workbench.chain.abi import encode_call
 from workbench.chain.boot import boot
-from workbench.chain.deploy import DeploymentPlan
+from workbench.chain.deploy import BATCHER, DeploymentPlan
 from workbench.chain.keys import key_of
 from workbench.chain.signer import KeySigner
 from workbench.core import events as ev
@@ -97,6 +97,7 @@ class Experiment:
         """To the end, to Ctrl-C, or to a `failure`: what was run is in the Run in any case."""
         node, deployment = boot(plan=plan_of(self.scenario))
         self._addresses = addresses_of(deployment.addresses)
+        self._batcher = deployment.addresses.get(BATCHER, "").lower() or None
         with World(
             node,
             deployment,
@@ -134,7 +135,7 @@ class Experiment:
             prices=euro if seller.price_follows_market else None,
             on_launch=partial(plant, scenario.plant),
             services=tuple(here),
-            credits=credits_of(scenario, self._addresses),
+            credits=credits_of(scenario, self._addresses, self._batcher),
         )
 
     # --- Before ---
@@ -260,7 +261,8 @@ class Experiment:
         assert credits_.units_per_credit is not None
         address = key_of("payer").address.lower()
         chain_id = world.deployment.chain_id
-        purse = Purse(address, credits_.token, credits_.units_per_credit, chain_id)
+        known = (credits_.token, credits_.units_per_credit, chain_id, self._batcher)
+        purse = Purse(address, *known)
         await self._fill(purse, sum(n for errand in came for _, n in errand.earns))
         for errand in came:
             if errand.group.kind == "refuses":
@@ -469,14 +471,22 @@ def plan_of(scenario: Scenario) -> DeploymentPlan:
         lp_fee_pips=market.lp_fee_pips,
         pool_usdc=market.pool_usdc,
         seller_yps=scenario.seller.inventory_units,
+        payout_batcher=scenario.payouts is not None and scenario.payouts.batch > 1,
     )
 
 
-def credits_of(scenario: Scenario, addresses: Addresses) -> Credits:
-    """What the payout service is told."""
+def credits_of(scenario: Scenario, addresses: Addresses, batcher: str | None = None) -> Credits:
+    """What the payout service is told. `batcher`: where the world has one."""
     asset = scenario.payouts.asset if scenario.payouts else "eth"
     token = {"erc20": addresses.asset, "eip3009": addresses.usdc}.get(asset)
-    return Credits(token, None, UNITS_PER_CREDIT[asset], reconcile_s=RECONCILE_S)
+    return Credits(
+        token,
+        None,
+        UNITS_PER_CREDIT[asset],
+        reconcile_s=RECONCILE_S,
+        batcher=batcher,
+        batch=scenario.payouts.batch if scenario.payouts else 1,
+    )
 
 
 def rules_of(scenario: Scenario) -> Rules:

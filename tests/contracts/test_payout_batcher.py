@@ -25,7 +25,6 @@ from tests.contracts.harness import (
     Reverted,
     reverts,
 )
-from workbench.chain import batch
 
 PAYER, STRANGER = Party("payer"), Party("stranger")
 FUNDS = 10**21
@@ -356,23 +355,6 @@ def test_no_payment_fails_for_want_of_gas(till: Till, token: bool) -> None:
             seen.add("reverted")
         till.chain.node.rpc("evm_revert", snapshot)
     assert {"paid", "reverted"} == seen
-
-
-@either
-def test_the_gas_that_a_batch_is_given_is_enough_at_worst(till: Till, token: bool) -> None:
-    """All of them new, and every one but the last burning all it gets."""
-    count = 20
-    bad = till.bad(token, BURN_GAS if not token else TOKEN_BURNS)
-    payments = [payment(n, bad if n < count - 1 else None) for n in range(count)]
-    receipt = till.pay(payments, token, gas=batch.gas_of(count, is_token=token))
-    assert ["Failed"] * (count - 1) + ["Paid"] == outcomes(receipt)
-    assert batch.gas_of(batch.MOST, is_token=token) < 2**24, "more than a node takes (EIP-7825)"
-
-
-def test_the_service_pins_this_very_code(till: Till) -> None:
-    """A batch's verdict rests on what this contract tells, so it must be this one."""
-    code = till.chain.node.rpc("eth_getCode", till.batcher.address, "latest")
-    assert batch.CODE_HASH == "0x" + keccak(hexstr=code).hex()
 
 
 # --- Any batches ---

@@ -24,12 +24,10 @@ from workbench.core.errors import (
     RpcFault,
     SigningRefused,
 )
-from workbench.core.payout import ACT, Outcome, Payout
+from workbench.core.payout import ACT, Outcome, Payout, batch_gas
 from workbench.core.ports import Call
 from workbench.core.x402 import ZERO_ADDRESS
 
-MOST = 100
-"""Payouts in one transaction: what it may take at worst stays below 2^24 of gas (EIP-7825)."""
 CODE_HASH = "0xb388cc6c22f633aafc686bd22c11124f05a0bf877ed9a7673363f5b84087e326"
 """Keccak of the code that PAYOUT_BATCHER must have: verdicts rest on the events of this one."""
 PAYMENTS = "(bytes32,address,uint256)[]"
@@ -49,16 +47,7 @@ PAID, FAILED, SKIPPED = (
 )
 WOULD_FAIL = 1
 """Of `PayoutBatcher.Outcome`: Paid, Failed, Skipped."""
-GAS_ONCE = 150_000
-GAS_EACH = {False: 120_000, True: 141_000}
-"""At worst, by whether it is a token: a new id, a new account, a receiver that burns its all."""
-
 Transfer = tuple[str, str, int]
-
-
-def gas_of(count: int, *, is_token: bool) -> int:
-    """Enough for a batch of so many, whatever its receivers do."""
-    return GAS_ONCE + count * GAS_EACH[is_token]
 
 
 def payment_id(payout_id: str) -> bytes:
@@ -237,7 +226,7 @@ class Batcher:
                 hint="`workbench deploy` puts the right one on any chain, and names it.",
             )
         block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
-        room, needed = int(block["gasLimit"], 16), gas_of(self.most, is_token=bool(self._token))
+        room, needed = int(block["gasLimit"], 16), batch_gas(self.most, is_token=bool(self._token))
         if needed > room:
             raise InvalidSetting(
                 f"PAYOUT_BATCH={self.most} may take {needed:,} gas, and a block has {room:,}.",
@@ -250,7 +239,7 @@ class Batcher:
     def call(self, payouts: Sequence[Payout]) -> Call:
         data = encoded(payouts, self._token)
         value = 0 if self._token else sum(payout.units for payout in payouts)
-        gas = gas_of(len(payouts), is_token=self._token is not None)
+        gas = batch_gas(len(payouts), is_token=self._token is not None)
         return Call(ACT, self.address, data, value, gas)
 
     async def would_pay(self, payouts: Sequence[Payout]) -> list[bool]:

@@ -29,6 +29,12 @@ class State(Enum):
     CANCELLED = "cancelled"
 
 
+BATCH_MOST = 100
+"""Payouts in one transaction: what it may take at worst stays below 2^24 of gas (EIP-7825)."""
+BATCH_GAS = 150_000
+BATCH_GAS_EACH = {False: 120_000, True: 141_000}
+"""At worst, by whether it is a token: a new id, a new account, a receiver that burns its all."""
+
 OPEN = (State.REQUESTED, State.HELD, State.APPROVED, State.SENT)
 ENDED = (State.PAID, State.REFUNDED, State.CANCELLED)
 
@@ -100,6 +106,11 @@ def apply(before: Payout | None, event: ev.Event) -> Payout:
         case ev.PayoutRefunded() | ev.PayoutCancelled():
             known |= {"reason": event.reason, "tx": event.tx}
     return replace(before or Payout(event.subject, state), **known)
+
+
+def batch_gas(count: int, *, is_token: bool) -> int:
+    """Enough gas for so many payouts in one transaction, whatever their receivers do."""
+    return BATCH_GAS + count * BATCH_GAS_EACH[is_token]
 
 
 def fold(facts: Iterable[ev.Event]) -> dict[str, Payout]:
