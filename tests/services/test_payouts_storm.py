@@ -474,8 +474,8 @@ def test_a_wrong_rule_is_caught_in_batches(rule: str) -> None:
             storm = Storm(seed, replace(rules, reconcile_s=1e9), count=60, batch=5)
             storm.chain.bad.update(dict.fromkeys(storm.receivers[::3], False))
             storm.chain.remembers = remembers
-                if "refunded" in symptom:  # Fewer and larger targets than single payments.
-                    storm.reorgs = 0.3
+            if "refunded" in symptom:  # Fewer and larger targets than single payments.
+                storm.reorgs = 0.3
             lawless(storm)
             with suppress(WorkbenchError, AssertionError):
                 storm.play(80)
