@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import gzip
+import hashlib
 import json
 import statistics
 import time
@@ -13,6 +15,7 @@ from typing import Any
 from workbench.chain import abi
 from workbench.chain.boot import boot
 from workbench.chain.keys import key_of
+from workbench.chain.replay import Block, replay
 from workbench.chain.rpc import DirectRpc
 from workbench.chain.signer import KeySigner
 from workbench.core.errors import WorkbenchError
@@ -24,13 +27,14 @@ TIP_WEI, MAX_FEE_WEI, MINT_GAS = 10**9, 10**10, 100_000
 
 
 @dataclass(frozen=True)
-class Block:
-    """What is needed to make a block again."""
+class Ending:
+    """What a run's chain came to, and what its replay must come to.
 
-    timestamp: int
-    base_fee: int
-    gas_limit: int
-    raws: tuple[str, ...]
+    `state`: a digest of all accounts, where the block hash does not hold them ("" where it does).
+    """
+
+    block_hash: str
+    state: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,58 +45,48 @@ class Round:
     node_per_s: float
     blocks: int
     per_block: float
-    block_hash: str
+    ended: Ending
 
     @property
     def ratio(self) -> float:
         return self.services_per_s / self.node_per_s
 
 
-def recorded(rpc: DirectRpc, first: int) -> tuple[list[Block], str]:
-    """The blocks from `first` on as they can be made again, and the hash of the last."""
-    head = int(rpc.now("eth_blockNumber"), 16)
-    blocks, block_hash = [], ""
-    for number in range(first, head + 1):
-        block = rpc.now("eth_getBlockByNumber", hex(number), False)
-        raws = tuple(rpc.now("eth_getRawTransactionByHash", tx) for tx in block["transactions"])
-        names = ("timestamp", "baseFeePerGas", "gasLimit")
-        timestamp, base_fee, gas_limit = (int(block[name], 16) for name in names)
-        blocks.append(Block(timestamp, base_fee, gas_limit, raws))
-        block_hash = block["hash"]
-    return blocks, block_hash
+def ending(rpc: DirectRpc) -> Ending:
+    """Of a node as it is now. Where it computes no state root, all its accounts are compared."""
+    block = rpc.now("eth_getBlockByNumber", "latest", False)
+    if int(block["stateRoot"], 16):
+        return Ending(block["hash"])
+    dump = json.loads(gzip.decompress(bytes.fromhex(rpc.now("anvil_dumpState")[2:])))
+    accounts = json.dumps(dump["accounts"], sort_keys=True).encode()
+    return Ending(block["hash"], hashlib.sha256(accounts).hexdigest())
 
 
-def replay(rpc: DirectRpc, blocks: list[Block]) -> tuple[float, str]:
-    """Seconds that a node takes for the same blocks, and the hash of its last."""
+def timed_replay(rpc: DirectRpc, blocks: list[Block]) -> float:
+    """Seconds that a node takes for the same blocks."""
     start = time.perf_counter()
-    for block in blocks:
-        sends = [("eth_sendRawTransaction", raw) for raw in block.raws]
-        shape = [("evm_setBlockGasLimit", hex(block.gas_limit))]
-        shape += [("anvil_setNextBlockBaseFeePerGas", hex(block.base_fee))]
-        rpc.all_now([*sends, *shape, ("evm_mine", {"timestamp": block.timestamp})])
-    seconds = time.perf_counter() - start
-    return seconds, rpc.now("eth_getBlockByNumber", "latest", False)["hash"]
+    replay(rpc, blocks)
+    return time.perf_counter() - start
 
 
-def measured(
-    blocks: list[Block], block_hash: str, before: int, count: int, seconds: float
-) -> Round:
-    """A run's blocks on a fresh node, of which the first `before` are set-up and not timed.
+def measured(blocks: list[Block], ended: Ending, before: int, count: int, seconds: float) -> Round:
+    """A run's blocks on a fresh node of its kind; the first `before` are set-up and not timed.
 
-    Raises when the final block hash is another one.
+    Raises when it ends in another block hash, or in another state.
     """
-    node, _ = boot()
+    node, _ = boot(state_root=not ended.state)
     with node:
         rpc = DirectRpc(node.url)
         replay(rpc, blocks[:before])
-        again, same_hash = replay(rpc, blocks[before:])
-    if same_hash != block_hash:
-        raise WorkbenchError(f"void: the replay ended in {same_hash}, the run in {block_hash}.")
+        again = timed_replay(rpc, blocks[before:])
+        same = ending(rpc)
+    if same != ended:
+        raise WorkbenchError(f"void: the replay ended in {same}, the run in {ended}.")
     busy = [block for block in blocks[before:] if block.raws]
     # Creates, funds, swaps and executions of one settlement lie in four blocks: `count` over the
     # busy blocks would be too low at the ends of a short run, so transactions are counted.
     per_block = sum(len(block.raws) for block in busy) / len(busy) / TX_PER_SETTLEMENT
-    return Round(count / seconds, count / again, len(busy), per_block, block_hash)
+    return Round(count / seconds, count / again, len(busy), per_block, ended)
 
 
 TX_PER_SETTLEMENT = 4
@@ -144,14 +138,15 @@ def report(asked: argparse.Namespace, measure: Callable[[], Round], **more: Any)
         "blocks": best.blocks,
         "floor_mints_per_s": round(machine),
         "void": machine < FLOOR_TX_PER_S,
-        "block_hash": best.block_hash,
+        "block_hash": best.ended.block_hash,
+        "state": best.ended.state or "in the block hash",
     }
     if asked.json:
         print(json.dumps(told))
     else:
         for name, value in told.items():
             print(f"{name:22} {value}")
-        print(f"The replay ended in the same block hash, {asked.rounds} times of {asked.rounds}.")
+        print(f"The replay ended in the same state, {asked.rounds} times of {asked.rounds}.")
     return int(told["void"])
 
 

@@ -21,10 +21,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.common import floor, recorded, replay
+from bench.common import ending, floor, timed_replay
 from bench.settlements import miner
 from workbench.app import LOCAL_FINALITY, addresses_of, local_keys
 from workbench.chain.boot import boot
+from workbench.chain.replay import recorded
 from workbench.chain.rpc import DirectRpc, HttpRpc
 from workbench.core.errors import WorkbenchError
 from workbench.core.payout import State
@@ -199,12 +200,13 @@ def mined(count: int, folder: Path) -> tuple[float, float]:
         rpc = DirectRpc(node.url)
         first = int(rpc.now("eth_blockNumber"), 16) + 1
         seconds = asyncio.run(pay(place_on(node.url, where), folder, count))
-        blocks, block_hash = recorded(rpc, first)
+        blocks, ended = recorded(rpc, first), ending(rpc)
     node, _ = boot()
     with node:
-        again, same = replay(DirectRpc(node.url), blocks)
-    if same != block_hash:
-        raise WorkbenchError(f"void: the replay ended in {same}, the run in {block_hash}.")
+        rpc = DirectRpc(node.url)
+        again, same = timed_replay(rpc, blocks), ending(rpc)
+    if same != ended:
+        raise WorkbenchError(f"void: the replay ended in {same}, the run in {ended}.")
     return count / seconds, count / again
 
 

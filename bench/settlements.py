@@ -17,11 +17,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from bench.common import Round, arguments, measured, recorded, report
+from bench.common import Round, arguments, ending, measured, report
 from workbench.app import LOCAL_FINALITY, addresses_of, local_keys
 from workbench.chain.anvil import Anvil
 from workbench.chain.boot import boot
 from workbench.chain.deploy import Deployment
+from workbench.chain.replay import recorded
 from workbench.chain.rpc import DirectRpc, HttpRpc
 from workbench.served import Place, Served
 from workbench.settings import Settings
@@ -83,8 +84,8 @@ def measure(count: int, buyers: int) -> Round:
             rpc = DirectRpc(node.url)
             first = int(rpc.now("eth_blockNumber"), 16) + 1
             seconds = asyncio.run(services_round(node, where, count, buyers, Path(folder)))
-            blocks, block_hash = recorded(rpc, first)
-    return measured(blocks, block_hash, 0, count, seconds)
+            blocks, ended = recorded(rpc, first), ending(rpc)
+    return measured(blocks, ended, 0, count, seconds)
 
 
 def main() -> int:

@@ -2,8 +2,8 @@
 
 N buyers with keys of their own buy on virtual time, through the very same seller, facilitator and
 tracker: HTTP 402 to executed, facts stored in three journals, the books audited at the end. Then
-the same raw transactions go to a fresh node, block by block; its final block hash must be equal,
-or the benchmark is void.
+the same raw transactions go to a fresh node of the same kind, block by block; its final block hash
+must be equal, or the benchmark is void. Where blocks have no state root, so must be all accounts.
 
     python -m bench.simulated [--settlements 500] [--per-block 100] [--seed 1] [--rounds 3] [--json]
 """
@@ -18,9 +18,11 @@ import random
 import sys
 import time
 
-from bench.common import Round, arguments, deployers_nonce, measured, mints, recorded, report
+from bench.common import Round, arguments, deployers_nonce, ending, measured, mints, report
 from workbench import World, simulated
+from workbench.chain.replay import recorded
 from workbench.chain.signer import KeySigner
+from workbench.scenario import STATE_ROOTS, worth_a_state_root
 from workbench.services.buyer import Buyer, Purchase
 from workbench.world import SELLER_URL
 
@@ -95,15 +97,15 @@ def run(world: World, count: int, per_block: float, profile: str = "") -> tuple[
     return last, seconds
 
 
-def measure(count: int, per_block: float, seed: int, profile: str = "") -> Round:
-    """One round: a world, then the same bytes on a fresh node. Raises when the hashes differ."""
-    with simulated(seed=seed) as world:
+def measure(count: int, per_block: float, seed: int, state_root: bool, profile: str = "") -> Round:
+    """One round: a world, then the same bytes on a fresh node. Raises when they end elsewhere."""
+    with simulated(seed=seed, state_root=state_root) as world:
         begin = world.deployment.deploy_block
         first = int(world.rpc.now("eth_blockNumber"), 16) + 1
         last, seconds = run(world, count, per_block, profile)
-        blocks, block_hash = recorded(world.rpc, first)
+        blocks, ended = recorded(world.rpc, first), ending(world.rpc)
     assert begin < first
-    return measured(blocks, block_hash, last - first + 1, count, seconds)
+    return measured(blocks, ended, last - first + 1, count, seconds)
 
 
 def main() -> int:
@@ -112,8 +114,13 @@ def main() -> int:
     parser.add_argument("--per-block", type=float, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--profile", default="", help="a file for cProfile's figures")
+    parser.add_argument("--state-root", choices=STATE_ROOTS, default="auto")
     asked = parser.parse_args()
-    wanted = (asked.settlements, asked.per_block, asked.seed, asked.profile)
+    blocks = int(asked.settlements / asked.per_block)
+    state_root = asked.state_root == "computed" or (
+        asked.state_root == "auto" and worth_a_state_root(blocks, asked.settlements)
+    )
+    wanted = (asked.settlements, asked.per_block, asked.seed, state_root, asked.profile)
     return report(asked, lambda: measure(*wanted), seed=asked.seed)
 
 

@@ -307,3 +307,10 @@ def test_help_teaches(tmp_path: Path) -> None:
         done = run(*command.split(), "--help", cwd=tmp_path)
         assert done.returncode == 0
         assert "Usage: workbench" in done.stdout
+
+
+def test_help_lists_commands_by_whole_sentences(tmp_path: Path) -> None:
+    for command in ("", "ledger", "scenario", "settlement"):
+        told = run(*command.split(), "--help", cwd=tmp_path).stdout
+        assert told.partition("Commands:")[2].strip()
+        assert "..." not in told.partition("Commands:")[2], command

@@ -7,8 +7,10 @@ import os
 import re
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from tests.test_cli import CLEAN, Running, start, until
 from workbench.settings import world_variables
@@ -93,6 +95,41 @@ def test_run_the_parts_alone_and_point_at_amoy(tmp_path: Path) -> None:
             process.terminate()
             process.wait(20)
     assert_no_key_was_kept(folder, world)
+
+
+def test_be_told_of_payouts(tmp_path: Path) -> None:
+    """The receiver, and a world that tells it: each fact of a payout, once; no secret is shown."""
+    secret = "whsec_" + "QUJD" * 8
+    script, out = tmp_path / "receiver.py", tmp_path / "receiver.log"
+    script.write_text(block("Be told of payouts"))
+    receiver = subprocess.Popen(
+        [sys.executable, str(script)],
+        cwd=tmp_path, env=CLEAN | {"WEBHOOK_SECRET": secret}, stdout=out.open("wb"),
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    world = start(
+        tmp_path, env={"WEBHOOK_URLS": "http://127.0.0.1:8406/t0ken", "WEBHOOK_SECRET": secret}
+    )
+    try:
+        url = world.world["payouts_url"]
+        asked = {"user_id": "alice", "address": "0x" + "ab" * 20, "credits": 1}
+        body = urlencode(asked | {"idempotency_key": "k1"}).encode()
+        with urllib.request.urlopen(f"{url}/payout", body, timeout=30) as answer:
+            assert 200 == answer.status
+        until(lambda: b"PayoutPaid" in out.read_bytes(), 60)
+        _, told = world.get(f"{url}/v1/webhooks")
+    finally:
+        for process in (receiver, world.process):
+            process.terminate()
+            process.wait(20)
+    names = ("Requested", "Held", "Approved", "Sent", "Paid")
+    lines = [line for line in out.read_text().splitlines() if not line.startswith("CreditsEarned")]
+    assert [f"Payout{name} k1" for name in names] == lines
+    assert "CreditsEarned None" in out.read_text()
+    assert ["ok"] == [each["state"] for each in told["webhooks"]]
+    shown = json.dumps([told, world.world]) + (tmp_path / "stderr.txt").read_text()
+    assert "t0ken" not in shown
+    assert secret not in shown
 
 
 def assert_no_key_was_kept(folder: Path, world: Running) -> None:

@@ -23,6 +23,8 @@ from workbench.store.ledger import LedgerStore
 
 KEY = "0x" + "7e" * 32
 URL = "http://127.0.0.1:9"
+HOOKS = "https://site.example/t0ken"
+SECRET = "whsec_" + "QUJD" * 8
 
 
 def load(folder: Path, **environ: str) -> Settings:
@@ -50,6 +52,37 @@ def test_off_loopback_an_api_key_is_needed(tmp_path: Path, host: str) -> None:
     key = "0123456789abcdef"
     assert key == credits_of(load(tmp_path, HOST=host, PAYOUTS_API_KEY=key)).api_key
     assert credits_of(load(tmp_path)).api_key is None
+
+
+def test_subscribers_need_a_secret(tmp_path: Path) -> None:
+    """Nothing starts without: nobody could tell our messages from another's."""
+    known = {"WEB3_PROVIDER_URL": URL, "PAYOUT_PRIVATE_KEY": KEY, "WEBHOOK_URLS": HOOKS}
+    with pytest.raises(InvalidSetting, match="WEBHOOK_SECRET is not set, and WEBHOOK_URLS is"):
+        credits_of(load(tmp_path, **known))
+    with pytest.raises(InvalidSetting, match=r"WEBHOOK_SECRET: is not what it should be") as told:
+        load(tmp_path, **known, WEBHOOK_SECRET="c2hvcnQ=")
+    assert "openssl rand" in told.value.hint
+    assert "c2hvcnQ" not in str(told.value)
+    found = credits_of(load(tmp_path, **known, WEBHOOK_SECRET=SECRET))
+    assert ((HOOKS,), (SECRET,)) == (found.webhook_urls, found.webhook_secrets)
+    assert SECRET not in repr(found)
+    assert "t0ken" not in repr(found)
+    assert () == credits_of(load(tmp_path)).webhook_urls
+
+
+def test_the_ledger_shows_who_was_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PATH", str(tmp_path / "app.db"))
+    assert 1 == run(tmp_path, monkeypatch, "ledger", "webhooks").exit_code, "no ledger"
+    LedgerStore(f"sqlite:///{tmp_path / 'app.db'}").close()
+    assert "WEBHOOK_URLS is not set" in run(tmp_path, monkeypatch, "ledger", "webhooks").output
+    monkeypatch.setenv("WEBHOOK_URLS", HOOKS)
+    told = run(tmp_path, monkeypatch, "ledger", "webhooks")
+    assert "  https://site.example  ok, 0 waiting" in told.output
+    (one,) = json.loads(run(tmp_path, monkeypatch, "ledger", "webhooks", "--json").output)[
+        "webhooks"
+    ]
+    assert ("https://site.example", "ok", 0) == (one["place"], one["state"], one["waiting"])
+    assert "t0ken" not in told.output + json.dumps(one)
 
 
 def test_a_public_test_key_is_refused_on_a_live_chain(tmp_path: Path) -> None:

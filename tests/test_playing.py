@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -15,7 +16,13 @@ import pytest
 
 from tests.sim.scenarios import SMALL, small
 from workbench import playing
-from workbench.core.errors import RpcUnreachable, StoreError, TraceDiffers, WorkbenchError
+from workbench.core.errors import (
+    RpcUnreachable,
+    RunDamaged,
+    StoreError,
+    TraceDiffers,
+    WorkbenchError,
+)
 from workbench.experiment import Experiment, Progress
 from workbench.playing import play, replay
 from workbench.run import Run
@@ -93,7 +100,14 @@ def test_another_fact_is_named_by_its_line(kept: Path, tmp_path: Path) -> None:
     lines = (folder / "events.jsonl").read_text().splitlines()
     fact = json.loads(lines[6])
     lines[6] = json.dumps(fact | {"at_ms": fact["at_ms"] + 1})
-    (folder / "events.jsonl").write_text("\n".join(lines) + "\n")
+    text = "\n".join(lines) + "\n"
+    (folder / "events.jsonl").write_text(text)
+    with pytest.raises(RunDamaged, match="events.jsonl is not as it was saved"):
+        replay(folder, quiet)
+    # As another version of the workbench would have saved it.
+    about = json.loads((folder / "run.json").read_text())
+    about["trace_hash"] = hashlib.sha256(text.encode()).hexdigest()
+    (folder / "run.json").write_text(json.dumps(about))
     with pytest.raises(TraceDiffers, match="from line 7 of events.jsonl"):
         replay(folder, quiet)
 
@@ -131,8 +145,28 @@ def test_a_replay_that_was_stopped_is_not_called_different(
         replay(kept, quiet)
 
 
-def test_ctrl_c_keeps_what_was_run(file: Path, tmp_path: Path) -> None:
-    """A market of a day, interrupted at the first sign of progress."""
+def below(pid: int) -> list[int]:
+    """The processes that a process has started, and theirs, by Linux's /proc."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            found += [child, *below(child)]
+    return found
+
+
+def is_anvil(pid: int) -> bool:
+    try:
+        return b"anvil" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds anvil through Linux's /proc")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_what_was_run(
+    file: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """A market of a day, stopped at the first sign of progress; its node goes with it."""
     process = subprocess.Popen(
         [*WORKBENCH, "run", file, "--set", "duration=1 d", "--runs", tmp_path, "--no-notebook"],
         stderr=subprocess.PIPE,
@@ -143,11 +177,18 @@ def test_ctrl_c_keeps_what_was_run(file: Path, tmp_path: Path) -> None:
     assert process.stderr is not None
     for line in process.stderr:
         if " left" in line:
-            os.killpg(process.pid, signal.SIGINT)  # As a terminal does: to the whole group.
+            nodes = [pid for pid in below(process.pid) if is_anvil(pid)]
+            if number is signal.SIGINT:
+                os.killpg(process.pid, number)  # As a terminal does: to the whole group.
+            else:
+                process.send_signal(number)  # As `kill` and `docker stop` do.
             break
     out, err = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 130, err
+    assert process.returncode == code, err
     assert "stopped before its end" in out
+    assert "Traceback" not in err
+    assert nodes
+    assert [] == [pid for pid in nodes if is_anvil(pid)]
     (folder,) = [each for each in tmp_path.iterdir() if each.is_dir()]
     run = Run.load(folder)
     assert not run.finished

@@ -18,7 +18,7 @@ from tests.strategies import facts, uint256
 from workbench import Run
 from workbench.core import audit, review
 from workbench.core.audit import Balance
-from workbench.core.errors import StoreError
+from workbench.core.errors import RunDamaged, StoreError
 from workbench.core.events import InvariantBroken
 from workbench.run import FORMAT
 from workbench.scenario import load, parse
@@ -86,10 +86,9 @@ def test_another_format_is_refused_by_name(folder: Path, other: int | None) -> N
 @pytest.mark.parametrize("name", ["run.json", "events.jsonl", "balances.json"])
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b"[1]", b'{"format": 2}'])
 def test_what_is_damaged_is_named(folder: Path, name: str, content: bytes) -> None:
-    """Never anything but a StoreError; empty facts and balances are a run of nothing."""
+    """Never anything but a StoreError; no balances are those of a run that kept none."""
     (folder / name).write_bytes(content)
-    empty = (name, content) in ((("events.jsonl"), b""), ("balances.json", b"[]"))
-    if empty:
+    if (name, content) == ("balances.json", b"[]"):
         assert Run.load(folder).chain_id == 31337
         return
     with pytest.raises(StoreError) as told:
@@ -106,6 +105,24 @@ def test_a_damaged_line_is_named_by_its_number(folder: Path) -> None:
     (folder / "run.json").unlink()
     with pytest.raises(StoreError, match=r"is no run folder: run.json is missing"):
         Run.load(folder)
+
+
+@pytest.mark.parametrize("edit", ["a line less", "another number", "a space", "another hash"])
+def test_facts_that_were_edited_are_not_taken_for_the_run(folder: Path, edit: str) -> None:
+    """However sound each line may be: `trace_hash` says what was saved."""
+    text = (folder / "events.jsonl").read_text()
+    about = json.loads((folder / "run.json").read_text())
+    edited = {
+        "a line less": text[: text.rindex("\n", 0, -1) + 1],
+        "another number": text.replace('"at_ms":', '"at_ms":1', 1),
+        "a space": text.replace(":", ": ", 1),
+    }
+    (folder / "events.jsonl").write_text(edited.get(edit, text))
+    if edit == "another hash":
+        (folder / "run.json").write_text(json.dumps(about | {"trace_hash": "00" * 32}))
+    with pytest.raises(RunDamaged, match=r"events\.jsonl is not as it was saved") as told:
+        Run.load(folder)
+    assert "run_damaged" == told.value.code
 
 
 def test_invariants_are_those_of_the_facts_and_of_the_checker() -> None:

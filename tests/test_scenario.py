@@ -84,6 +84,7 @@ chain:
   block_gas_limit: 2.5 Mgas
   rpc_latency: 20 ms
   http_latency: 5 to 80 ms
+  state_root: computed
 market:
   path:
     model: jumps
@@ -120,7 +121,7 @@ seller:
   inventory: "1000 YPS"
   delay: 250 ms
   poll: 500 ms
-facilitator: {poll: 2 s, finality_timeout: 15 min}
+facilitator: {poll: 2 s, finality_timeout: 15 min, retries: 5}
 faults:
   chain.reorg:
     - {chance: 1 %, range: 1 to 3 blocks, stop: 10 min}
@@ -144,6 +145,7 @@ def test_every_field_is_read_in_its_unit() -> None:
             block_gas_limit=2_500_000,
             rpc_latency_ms=20,
             http_latency_ms=(5, 80),
+            state_root="computed",
         ),
         market=m.Market(
             path=m.Path(
@@ -190,7 +192,7 @@ def test_every_field_is_read_in_its_unit() -> None:
             delay_ms=250,
             poll_ms=500,
         ),
-        facilitator=m.FacilitatorSide(poll_ms=2_000, finality_timeout_s=900),
+        facilitator=m.FacilitatorSide(poll_ms=2_000, finality_timeout_s=900, retries=5),
         faults=(
             m.Fault(site="http.lost", chance_ppm=100, stop_s=5_400),
             m.Fault(site="chain.reorg", chance_ppm=10_000, low=1, high=3, stop_s=600),
@@ -282,6 +284,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "octal": ("seed: 017", '"017" is not a whole number'),
     "underscores": ("seed: 1_000", '"1_000" is not a whole number'),
     "a fraction": ("seed: 1.5", '"1.5" is not a whole number'),
+    "fewer than none": ("facilitator: {retries: -1}", '"-1" is not a whole number'),
     "too large a count": ("seed: 9223372036854775808", "is out of bounds, 0 to"),
     "yes": ("seller: {price_follows_market: yes}", '"yes" is neither true nor false'),
     "quoted truth": ('seller: {price_follows_market: "true"}', "is neither true nor false"),
@@ -348,10 +351,15 @@ BARE: dict[str, tuple[str, list[str]]] = {
                      "chain, market, buyers, seller, facilitator, payouts, plant."]),
     "missing": ("# Why\n\nseed: 1\n", [
         'x.yaml:3: about: is missing; write `about: "what question this answers"`.',
-        'x.yaml:3: duration: is missing; write `duration: "10 min"`.',
-        "x.yaml:3: buyers: is missing; write `buyers:` and its fields."]),
-    "no buyers": ("about: x\nduration: 1 s\nbuyers: []\n", [
+        'x.yaml:3: duration: is missing; write `duration: "10 min"`.']),
+    "nobody": ("about: x\nduration: 1 min\n", [
+        "x.yaml:1: buyers: nobody comes: write `buyers:`, `payouts:`, or both, and their fields."]),
+    "no buyers": ("about: x\nduration: 1 min\npayouts: none\nbuyers: []\n", [
+        "x.yaml:4: buyers: nobody comes: write `buyers:`, `payouts:`, or both, and their fields."]),
+    "no list": ("about: x\nduration: 1 min\nbuyers: 20\n", [
         "x.yaml:3: buyers: must be a list, each with a dash: `- count: 20`."]),
+    "no users": ("about: x\nduration: 1 min\npayouts: {users: []}\n", [
+        "x.yaml:3: payouts.users: must be a list, each with a dash: `- count: 20`."]),
     "a date for a text": ("about: 2026-01-01\nduration: 1 h\nbuyers: [count: 1]\n", [
         'x.yaml:1: about: "2026-01-01" is no text to YAML; put it in quotes; write such as '
         '"what question this answers".']),
@@ -363,6 +371,16 @@ BARE: dict[str, tuple[str, list[str]]] = {
 @pytest.mark.parametrize(("text", "told"), BARE.values(), ids=BARE)
 def test_what_is_missing_is_told(text: str, told: list[str]) -> None:
     assert told == problems(text)
+
+
+@pytest.mark.parametrize("buyers", ["", "buyers: []\n", "buyers: none\n"])
+def test_payouts_need_no_buyers(buyers: str) -> None:
+    text = f"about: x\nduration: 1 min\n{buyers}payouts: {{users: [{{count: 1}}]}}\n"
+    read = parse(text)
+    assert () == read.buyers
+    assert [] == words(read)["buyers"]
+    assert read == m.Scenario.from_json(read.to_json())
+    SCHEMA.validate(yaml.safe_load(text))
 
 
 def test_all_problems_are_told_at_once_by_line() -> None:
@@ -441,6 +459,14 @@ AGAINST: dict[str, tuple[str, str]] = {
         "facilitator:\n  finality_timeout: 2 s",
         "chain.finality: 2 blocks × 1 s + 1 s until the facilitator looks = 3 s of confirmations "
         "do not fit in facilitator.finality_timeout, 2 s."),
+    "more retries than fit": (
+        "facilitator:\n  retries: 1200",
+        "6: facilitator.retries: the last of 1200 comes after the deadline: created, funded, and "
+        "1 + 1200 swaps are 1203 blocks × 1 s = 1203 s, more than quote_lifetime 600 s + "
+        "swap_window 600 s = 1200 s."),
+    "blocks that cannot be taken back": (
+        "chain:\n  state_root: omitted\nfaults:\n  chain.reorg: 1 %",
+        "6: chain.state_root: omitted does not go with chain.reorg: no block can be taken back."),
     "the quiet phase is short": (
         "settle_within: 20 min",
         "5: settle_within: 1200 s are less than one settlement may take: quote_lifetime 600 s + "
@@ -514,6 +540,7 @@ def test_just_enough_is_enough() -> None:
     """Each bound itself is allowed."""
     parse(LEAST + "chain: {finality: 59 blocks}\nfacilitator: {finality_timeout: 1 min}")
     parse(LEAST + "settle_within: 1203 s")
+    parse(LEAST + "facilitator: {retries: 1197}")
     parse(GROUP + '    wallet: "101 EURC"\n    arrivals: {every: 30 s}\n    patience: 3 s')
     parse(GROUP + "    kind: walks\n    patience: 1 s")
 
@@ -814,6 +841,7 @@ FILES = st.builds(
             block_time=number(1, 12, "s"),
             finality=number(0, 12, "blocks"),
             http_latency=number(0, 99, "ms").map(lambda text: f"0 to {text}"),
+            state_root=st.sampled_from(("auto", "computed", "omitted")),
         ),
         market=some(
             path=PATHS,

@@ -36,6 +36,7 @@ from workbench.settings import (
 
 ROOT = Path(__file__).parents[1]
 KEY = "0x" + "7e" * 32
+HOOK_SECRET = "whsec_" + "QUJD" * 8
 SEED_003 = (
     "POLYGON_AMOY_RPC_URL",
     "MOCK_USDC_ADDRESS_POLYGON",
@@ -235,6 +236,31 @@ WRONG: dict[str, list[str]] = {
     "PAYOUTS_IN_FLIGHT": [*BAD_NUMBER, "0", "1001"],
     "PAYOUT_BATCHER": BAD_ADDRESS,
     "PAYOUT_BATCH": [*BAD_NUMBER, "0", "101"],
+    "WEBHOOK_URLS": [
+        *BAD_URL,
+        "http://site.example/h",  # In the clear: users, addresses, amounts.
+        "http://10.0.0.1/h",
+        "http://127.0.0.1.nip.example/h",
+        "http://2130706433/h",
+        "https://user:pw@site.example/h",
+        "http://127.0.0.1@site.example/h",
+        "https://site.example/h#x",
+        "https://169.254.169.254/latest/meta-data",  # A cloud's metadata service.
+        "https://[fe80::1]/h",
+        "https://[::ffff:169.254.169.254]/h",
+        "https://0.0.0.0/h",
+        "https://224.0.0.1/h",
+        "https://site.example/h http://site.example/h",
+        " ".join(f"https://site.example/{n}" for n in range(21)),
+    ],
+    "WEBHOOK_SECRET": [
+        "secret",
+        HOOK_SECRET.removeprefix("whsec_"),
+        HOOK_SECRET[:-4],
+        f"{HOOK_SECRET}!",
+        "whsec_" + "QUJD" * 22,
+        f"{HOOK_SECRET} {HOOK_SECRET} {HOOK_SECRET}",
+    ],
 }
 FREE = {"HOST", "DATA_DIR", "DB_PATH", "PAYOUT_KEYSTORE", "PAYOUT_KEYSTORE_PASSWORD"}
 """Any text will do; what is wrong with it only the system can say."""
@@ -285,7 +311,18 @@ GOOD: dict[str, list[tuple[str, Any]]] = {
     "MAX_EURC_PER_PURCHASE": [("250", 250_000_000), ("0.000001", 1)],
     "QUOTE_LIFETIME_S": [("10", 10), ("86400", 86_400)],
     "FINALITY_CONFIRMATIONS": [("0", 0), ("10000", 10_000)],
-}
+    "WEBHOOK_URLS": [
+        ("https://a.example/h/t0ken?k=v", ("https://a.example/h/t0ken?k=v",)),
+        (" https://a.example, https://b.example:8443/h/,https://a.example ",
+         ("https://a.example", "https://b.example:8443/h/")),
+        ("http://127.0.0.1:9000/h http://localhost/h http://[::1]:9/h https://10.1.2.3/h",
+         ("http://127.0.0.1:9000/h", "http://localhost/h", "http://[::1]:9/h", "https://10.1.2.3/h")),
+    ],
+    "WEBHOOK_SECRET": [
+        (HOOK_SECRET, (HOOK_SECRET,)),
+        (f"{HOOK_SECRET}  whsec_{'QUJE' * 21}", (HOOK_SECRET, f"whsec_{'QUJE' * 21}")),
+    ],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(GOOD))
@@ -322,8 +359,8 @@ def told(error: BaseException) -> str:
 def test_keys_and_rpc_urls_are_secret() -> None:
     """An RPC URL often carries an API key."""
     keys = {name for name in BY_NAME if name.endswith("PRIVATE_KEY")}
-    urls = {"POLYGON_AMOY_RPC_URL", "WEB3_PROVIDER_URL", "DATABASE_URL"}
-    assert keys | urls | CHOSEN_SECRETS == set(SECRETS)
+    urls = {"POLYGON_AMOY_RPC_URL", "WEB3_PROVIDER_URL", "DATABASE_URL", "WEBHOOK_URLS"}
+    assert keys | urls | CHOSEN_SECRETS | {"WEBHOOK_SECRET"} == set(SECRETS)
 
 
 @pytest.mark.parametrize("name", sorted(set(SECRETS) - CHOSEN_SECRETS))

@@ -86,6 +86,8 @@ def need_payer(settings: Settings) -> None:
     settings.need("WEB3_PROVIDER_URL")
     if not settings["PAYOUT_KEYSTORE"]:
         settings.need("PAYOUT_PRIVATE_KEY")
+    if settings["WEBHOOK_URLS"]:
+        settings.need("WEBHOOK_SECRET")
 
 
 def surroundings(settings: Settings, *, makes_key: bool) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,13 @@ from workbench.chain.deploy import BATCHER, DeploymentPlan
 from workbench.chain.keys import key_of
 from workbench.chain.signer import KeySigner
 from workbench.core import events as ev
-from workbench.core.errors import RpcUnreachable, WorkbenchError
+from workbench.core.audit import no_state_without_its_fact
+from workbench.core.errors import (
+    IllegalTransition,
+    PeerUnreachable,
+    RpcUnreachable,
+    WorkbenchError,
+)
 from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Request
 from workbench.core.settlement import OPEN
@@ -88,14 +95,20 @@ class Experiment:
         self._path = EurUsd(market.path, market.step_s, self._dice.stream("market"))
         self._rate = MarketRate(self._path)
         self.failure: Exception | None = None
+        self.interrupt: KeyboardInterrupt | None = None
         self.bookkeeper: Bookkeeper | None = None
+        self._buyers: list[Agent] = []
         self._agents: list[asyncio.Task[None]] = []
         self._market: list[asyncio.Task[None]] = []
         self._block_s = scenario.chain.block_time_ms / 1000
 
     def run(self) -> Run:
-        """To the end, to Ctrl-C, or to a `failure`: what was run is in the Run in any case."""
-        node, deployment = boot(plan=plan_of(self.scenario))
+        """To the end, to an `interrupt` (Ctrl-C, SIGTERM), or to a `failure`.
+
+        What was run is in the Run in any case.
+        """
+        scenario = self.scenario
+        node, deployment = boot(plan=plan_of(scenario), state_root=scenario.has_state_roots)
         self._addresses = addresses_of(deployment.addresses)
         self._batcher = deployment.addresses.get(BATCHER, "").lower() or None
         with World(
@@ -112,8 +125,8 @@ class Experiment:
                 self._do(self._begin())
                 self._play()
                 finished = True
-            except KeyboardInterrupt:
-                pass
+            except KeyboardInterrupt as why:
+                self.interrupt = why
             except Exception as why:  # noqa: BLE001 - what it was is told; what was run, too
                 # Services wait out what is injected: only a lost node comes as far as here.
                 self.failure = _lost(why) if isinstance(why, RpcUnreachable) else why
@@ -134,6 +147,7 @@ class Experiment:
             market=self._rate,
             prices=euro if seller.price_follows_market else None,
             on_launch=partial(plant, scenario.plant),
+            on_torn=self._tell_torn,
             services=tuple(here),
             credits=credits_of(scenario, self._addresses, self._batcher),
         )
@@ -152,6 +166,7 @@ class Experiment:
             for visit in visits(n, group, self._dice.stream("visits", n))
         ]
         agents = [self._agent(visit) for visit in sorted(came, key=lambda each: each.at_ms)]
+        self._buyers = agents
         await self._give_money(agents)
         provider = Provider(
             world.chain,
@@ -341,6 +356,11 @@ class Experiment:
         told = self._by_us() | {"subject": subject}
         self.world.tell(ev.InvariantBroken(**told, invariant=invariant, message=message))
 
+    def _tell_torn(self, name: str, why: IllegalTransition) -> None:
+        """A journal that misses a fact: its service can go on no more, and everybody else does."""
+        subject = why.message.partition(":")[0]
+        self._tell_broken(no_state_without_its_fact.__name__, f"the {name}: {why.message}", subject)
+
     def _by_us(self) -> dict[str, Any]:
         return {"subject": "", "at_ms": self.world.clock.now_ms(), "source": "simulator"}
 
@@ -395,17 +415,27 @@ class Experiment:
             views={name: await self._shown(name) for name in (*GATHERED, "tracker")},
             late=tuple(late),
             untold=tuple(lost),
+            ends_of=self._ends_of_buyers(),
         )
         if self.bookkeeper is not None:
             await self.bookkeeper.whole(over=not ended)
         await self._tell_balances()
+
+    def _ends_of_buyers(self) -> dict[str, int]:
+        """How often the journal says of each buyer who came what became of it."""
+        kinds = (ev.BuyerServed, ev.BuyerGaveUp)
+        told = Counter(fact.subject for _, fact in self.world.told if isinstance(fact, kinds))
+        return {each.visit.name: told[each.visit.name] for each in self._buyers if each.has_come}
 
     async def _shown(self, name: str) -> dict[str, str]:
         """What a service tells anybody who asks it about the settlements of this run."""
         shown = {}
         for identity in self.auditor.settlements:
             request = Request("GET", f"http://{name}/settlement/{identity}")
-            answer = (await self.world.http.send(request)).data()
+            try:
+                answer = (await self.world.http.send(request)).data()
+            except PeerUnreachable as why:
+                answer = why.to_json()
             word = str(answer.get("state", answer.get("error")))
             # The contract has no word of its own for a deadline that has passed.
             shown[identity] = self._folded(name, identity) if word == "expired" else word
@@ -501,4 +531,5 @@ def rules_of(scenario: Scenario) -> Rules:
         poll_s=scenario.seller.poll_ms / 1000,
         facilitator_poll_s=scenario.facilitator.poll_ms / 1000,
         keeper_every_s=scenario.market.keeper_every_s,
+        retries=scenario.facilitator.retries,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from workbench.chain.contracts import EvmChain
 from workbench.chain.guard import key_of_keystore
@@ -20,11 +21,12 @@ from workbench.served import Place, Served, WallClock, rules_of
 from workbench.services.buyer import Buyer
 from workbench.services.rates import FixedRate, HookRate
 from workbench.services.reconciler import Report
+from workbench.services.webhooks import HookRules, Webhooks
 from workbench.settings import Settings
 from workbench.store.ledger import LedgerStore
 from workbench.store.sql import sqlite_url
 from workbench.web.client import SocketHttp
-from workbench.wiring import Keys, buyer_rules
+from workbench.wiring import Keys, SystemRandomness, buyer_rules
 
 SEPOLIA = 11155111
 """The chain of payouts, unless CHAIN_ID says another."""
@@ -98,6 +100,22 @@ async def ledger_verified(settings: Settings) -> tuple[int, str]:
     try:
         async with store.unit() as unit:
             return check(await unit.accounts(), await unit.transfers())
+    finally:
+        store.close()
+
+
+async def webhooks_told(settings: Settings) -> list[dict[str, Any]]:
+    """How far each subscriber of WEBHOOK_URLS has been told, and what is wrong."""
+    store = LedgerStore(_existing(settings))
+    try:
+        webhooks = Webhooks(
+            store=store,
+            http=SocketHttp(),
+            clock=WallClock(),
+            random=SystemRandomness(),
+            rules=HookRules(settings["WEBHOOK_URLS"] or ()),
+        )
+        return await webhooks.listing()
     finally:
         store.close()
 

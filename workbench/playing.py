@@ -26,11 +26,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Played:
-    """A run that was kept. `notebook`: its executed notebook, None where there is none."""
+    """A run that was kept. `notebook`: its executed notebook, None where there is none.
+
+    `interrupt`: Ctrl-C or SIGTERM, where that ended it.
+    """
 
     run: Run
     run_dir: Path
     notebook: Path | None
+    interrupt: KeyboardInterrupt | None = None
 
     @property
     def sound(self) -> bool:
@@ -59,8 +63,9 @@ class Played:
 def play(scenario: Scenario, seed: int | None, *, runs: Path, notebook: bool, say: Say) -> Played:
     """Run the world, keep what happened, and execute the notebook that shows it.
 
-    What a run stopped at (Ctrl-C, a node that died) is kept as far as it came. Raises the errors
-    of booting a world, and StoreError where the folder cannot be written.
+    A run that was stopped (Ctrl-C, SIGTERM, a node that died) is kept as far as it came, without a
+    notebook. Raises the errors of booting a world, and StoreError where the folder cannot be
+    written.
     """
     experiment = Experiment(scenario, seed, _Teller(say))
     _services_are_quiet()
@@ -72,7 +77,9 @@ def play(scenario: Scenario, seed: int | None, *, runs: Path, notebook: bool, sa
         say(f"kept in {run_dir}")
         if experiment.failure is not None:
             raise experiment.failure
-        return Played(run, run_dir, _shown(run, run_dir, kernel, say))
+        if experiment.interrupt is not None:  # Whoever stops it waits for the end of it.
+            return Played(run, run_dir, None, experiment.interrupt)
+        return Played(run, run_dir, _shown(run_dir, kernel, say))
     finally:
         if kernel is not None:
             kernel.close()
@@ -81,7 +88,7 @@ def play(scenario: Scenario, seed: int | None, *, runs: Path, notebook: bool, sa
 def replay(run_dir: Path, say: Say) -> Run:
     """The run of this folder once more.
 
-    Raises TraceDiffers, naming the first other fact; KeyboardInterrupt where Ctrl-C ended it.
+    Raises TraceDiffers, naming the first other fact; the interrupt (Ctrl-C, SIGTERM) that ended it.
     """
     kept = Run.load(run_dir)
     if kept.scenario is None:
@@ -100,8 +107,8 @@ def replay(run_dir: Path, say: Say) -> Run:
     again = experiment.run()
     if experiment.failure is not None:
         raise experiment.failure
-    if not again.finished:
-        raise KeyboardInterrupt
+    if experiment.interrupt is not None:
+        raise experiment.interrupt
     if again.trace_hash != kept.trace_hash:
         raise _difference(kept, again)
     return again
@@ -139,7 +146,7 @@ def _kept(run: Run, runs: Path, say: Say) -> Path:
         ) from why
 
 
-def _shown(run: Run, run_dir: Path, kernel: Kernel | None, say: Say) -> Path | None:
+def _shown(run_dir: Path, kernel: Kernel | None, say: Say) -> Path | None:
     if kernel is None:
         return None
     say(f"executing {NOTEBOOK} …")

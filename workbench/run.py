@@ -17,7 +17,7 @@ from workbench.core.audit import (
     reconcile,
     sometimes,
 )
-from workbench.core.errors import StoreError
+from workbench.core.errors import RunDamaged, StoreError
 from workbench.core.events import Event, InvariantBroken, from_json, to_json
 from workbench.core.review import review
 from workbench.core.settlement import merge
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 """Version of the run folder. A folder of another version is refused by name."""
+AGAIN = "Run it again, or restore the file."
 
 
 @dataclass(frozen=True)
@@ -196,9 +197,9 @@ class Run:
 
     @property
     def outcomes(self) -> dict[str, int]:
-        """How many settlements ended how, by status."""
+        """How many settlements ended how, by status, as far as their facts follow each other."""
         counts: dict[str, int] = {}
-        for settlement in merge(self.events).values():
+        for settlement in merge(self.events, torn={}).values():
             counts[settlement.status] = counts.get(settlement.status, 0) + 1
         return dict(sorted(counts.items()))
 
@@ -234,7 +235,7 @@ class Run:
         about |= {"purchase": asdict(self.purchase) if self.purchase else None}
         about |= {"seed": self.seed, "finished": self.finished, "trace_hash": self.trace_hash}
         about |= {"scenario": self.scenario.to_json() if self.scenario else None}
-        (folder / "events.jsonl").write_text(self._journal())
+        (folder / "events.jsonl").write_bytes(self._journal().encode())
         (folder / "run.json").write_text(json.dumps(about, indent=1))
         (folder / "balances.json").write_text(json.dumps(self._balance_rows(), indent=1))
 
@@ -261,7 +262,11 @@ class Run:
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
-        """A run as it was saved. Raises StoreError naming the file that is missing or damaged."""
+        """A run as it was saved, to the byte.
+
+        Raises RunDamaged naming the file that is missing or not as it was saved, and StoreError
+        where there is no run folder, or one of another version.
+        """
         folder = Path(folder)
         about = _read(folder / "run.json")
         if not isinstance(about, dict) or about.get("format") != FORMAT:
@@ -279,7 +284,7 @@ class Run:
         except (TypeError, KeyError, AttributeError) as why:
             raise _damaged(folder / "balances.json or run.json") from why
         return cls(
-            _events(folder / "events.jsonl"),
+            _events(folder / "events.jsonl", str(about.get("trace_hash"))),
             balances,
             purchase,
             about["chain_id"],
@@ -317,10 +322,11 @@ def _read(path: Path) -> Any:
         raise _damaged(path) from why
 
 
-def _events(path: Path) -> tuple[Event, ...]:
-    """Facts line by line. A damaged line is named by its number."""
+def _events(path: Path, trace_hash: str) -> tuple[Event, ...]:
+    """Facts line by line. A damaged line is named by its number; every byte counts."""
     try:
-        lines = path.read_text().splitlines()
+        text = path.read_bytes()
+        lines = text.decode().splitlines()
     except (FileNotFoundError, UnicodeDecodeError) as why:
         raise _damaged(path) from why
     events = []
@@ -329,9 +335,15 @@ def _events(path: Path) -> tuple[Event, ...]:
             events.append(from_json(line))
         except (ValueError, TypeError, StoreError) as why:
             raise _damaged(path, number) from why
+    if (found := hashlib.sha256(text).hexdigest()) != trace_hash:
+        raise RunDamaged(
+            f"{path} is not as it was saved: its SHA-256 is {found}, and the trace_hash in "
+            f"run.json is {trace_hash}.",
+            hint=AGAIN,
+        )
     return tuple(events)
 
 
-def _damaged(path: Path, line: int = 0) -> StoreError:
+def _damaged(path: Path, line: int = 0) -> RunDamaged:
     where = f"{path}, line {line}," if line else f"{path}"
-    return StoreError(f"{where} is missing or damaged.", hint="Run it again, or restore the file.")
+    return RunDamaged(f"{where} is missing or damaged.", hint=AGAIN)

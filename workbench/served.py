@@ -30,6 +30,8 @@ PORTS = {
 }
 NAMES = tuple(PORTS)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+ANSWER_BYTES = 16_384
+"""Of a subscriber's answer: nothing in it matters but the status."""
 
 
 class WallClock:
@@ -73,6 +75,14 @@ def credits_of(settings: Settings) -> Credits:
             hint="`workbench deploy` puts a PayoutBatcher on any chain, and names its address.",
             setting="PAYOUT_BATCHER",
         )
+    urls, secrets = settings["WEBHOOK_URLS"] or (), settings["WEBHOOK_SECRET"] or ()
+    if urls and not secrets:
+        raise InvalidSetting(
+            "WEBHOOK_SECRET is not set, and WEBHOOK_URLS is: nobody could tell our messages from "
+            "another's.",
+            hint='Set it: echo "whsec_$(openssl rand -base64 32)"; the receivers need it, too.',
+            setting="WEBHOOK_SECRET",
+        )
     given = "UNITS_PER_CREDIT" in settings.given
     return Credits(
         token=settings["TOKEN_ADDRESS"],
@@ -87,6 +97,8 @@ def credits_of(settings: Settings) -> Credits:
         in_flight=settings["PAYOUTS_IN_FLIGHT"],
         batcher=settings["PAYOUT_BATCHER"],
         batch=settings["PAYOUT_BATCH"],
+        webhook_urls=urls,
+        webhook_secrets=secrets,
     )
 
 
@@ -170,14 +182,15 @@ class Served:
             return self.wiring.seller()
         if name == "payouts":
             service = self.wiring.payouts()
-            await service.payouts.check()
+            await service.check()
             return service
         return await self.wiring.facilitator() if name == "facilitator" else self.wiring.tracker()
 
     def wire(self) -> Wiring:
         """Makers of everything here, on connections that `close` ends."""
         http, place = SocketHttp(), self.place
-        self._open.append(http)
+        teller = SocketHttp(answer_bytes=ANSWER_BYTES)  # Payouts ask nobody; they tell strangers.
+        self._open += [http, teller]
         self.data.mkdir(parents=True, exist_ok=True)
         return Wiring(
             chain_id=place.chain_id,
@@ -188,7 +201,7 @@ class Served:
             rpc=self._rpc,
             store=self._store,
             clock=lambda name: WallClock(),
-            http=lambda name: http,
+            http=lambda name: teller if name == "payouts" else http,
             random=SystemRandomness(),
             seller_url=self.url("seller"),
             facilitator_url=self.url("facilitator"),

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from workbench.core.finality import Policy
 from workbench.core.money import EURC, parse_decimal
 from workbench.core.ports import Addresses
 from workbench.core.pricing import MAX_SLIPPAGE_BPS, Price, parse_rate
+from workbench.core.webhooks import key_of_secret
 
 WORLD_FILE = Path(".workbench") / "world.json"
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
@@ -103,6 +105,57 @@ def _database(text: str) -> str:
     if not re.match(r"(sqlite|postgresql)(\+psycopg)?://", text):
         raise InvalidSetting("is not a database's URL", hint="postgresql://user@host/name.")
     return text
+
+
+MOST_SUBSCRIBERS = 20
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+def _subscribers(text: str) -> tuple[str, ...]:
+    """URLs, with spaces or commas between them."""
+    urls = tuple(dict.fromkeys(re.split(r"[\s,]+", text.strip(" ,"))))
+    if len(urls) > MOST_SUBSCRIBERS:
+        raise InvalidSetting("are too many", hint=f"At most {MOST_SUBSCRIBERS}.")
+    for url in urls:
+        _refuse_subscriber(url)
+    return urls
+
+
+def _refuse_subscriber(url: str) -> None:
+    """Messages name users, addresses and amounts: only a receiver that proves its name gets them.
+
+    So nothing inside a network that does not speak TLS under the name we know, such as a cloud's
+    metadata service or a database, can be made to answer, wherever that name comes to point.
+    """
+    _url(url)
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise InvalidSetting(
+            "holds a user, a password or a fragment",
+            hint="Receivers know us by the signature; a URL is https://host/path?query.",
+        )
+    if parts.scheme != "https" and host not in LOOPBACK_NAMES:
+        raise InvalidSetting(
+            "is not https", hint="Plain http goes to localhost, 127.0.0.1 and ::1 alone."
+        )
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return  # A name: its certificate says whether it is the one.
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.is_link_local or address.is_multicast or address.is_unspecified:
+        raise InvalidSetting("is no host's address", hint="Name the receiver by its host's name.")
+
+
+def _hook_secrets(text: str) -> tuple[str, ...]:
+    """One, or the new and the old one while receivers change over."""
+    secrets = tuple(text.split())
+    if len(secrets) > 2:
+        raise InvalidSetting("holds too many", hint="One; or two, while one follows the other.")
+    for secret in secrets:
+        key_of_secret(secret)
+    return secrets
 
 
 def _ceiling(text: str) -> int:
@@ -213,6 +266,20 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
             ),
             Setting("PAYOUT_BATCHER", "", "PayoutBatcher, for PAYOUT_BATCH above 1", _address),
             Setting("PAYOUT_BATCH", "1", "most payouts in one transaction", _integer(1, 100)),
+            Setting(
+                "WEBHOOK_URLS",
+                "",
+                "whom to tell of payouts: https URLs, spaces between them",
+                _subscribers,
+                secret=True,
+            ),
+            Setting(
+                "WEBHOOK_SECRET",
+                "",
+                "signs what they are told: whsec_ and base64 of 24 to 64 random bytes",
+                _hook_secrets,
+                secret=True,
+            ),
         ),
     ),
 )

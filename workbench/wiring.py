@@ -21,7 +21,7 @@ from workbench.core import audit
 from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Clock, Http, Randomness
 from workbench.core.pricing import Price
-from workbench.core.settlement import Settlement
+from workbench.core.settlement import RETRIES, Settlement
 from workbench.services.buyer import Buyer, BuyerRules
 from workbench.services.facilitator import Facilitator, FacilitatorRules
 from workbench.services.payout_http import PayoutsService
@@ -29,6 +29,7 @@ from workbench.services.payouts import PayoutRules, Payouts
 from workbench.services.rates import FixedPrice, FixedRate, HookRate, PriceSource, RateSource
 from workbench.services.seller import Seller, SellerRules
 from workbench.services.tracker import Tracker
+from workbench.services.webhooks import HookRules, Webhooks
 from workbench.store.ledger import LedgerStore
 from workbench.store.sql import SqlStore
 
@@ -77,6 +78,7 @@ class Rules:
     poll_s: float = 0.5
     facilitator_poll_s: float | None = None
     keeper_every_s: int = 60
+    retries: int = RETRIES
     sign_permits: bool = True
 
 
@@ -103,6 +105,8 @@ class Credits:
     in_flight: int = 16
     batcher: str | None = None
     batch: int = 1
+    webhook_urls: tuple[str, ...] = field(default=(), repr=False)
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 STORES: dict[str, type[SqlStore]] = {"payouts": LedgerStore}
@@ -196,6 +200,7 @@ class Wiring:
                 poll_s=self.rules.facilitator_poll_s or self.rules.poll_s,
                 finality_timeout_s=self.rules.finality_timeout_s,
                 keeper_every_s=self.rules.keeper_every_s,
+                retries=self.rules.retries,
             ),
             market=self.market,
             keeper=self._sender("facilitator", keeper, store) if keeper else None,
@@ -249,7 +254,19 @@ class Wiring:
             random=self.random,
             rules=payout_rules(credits_, self.chain_id, self.rules.poll_s),
         )
-        return PayoutsService(payouts)
+        return PayoutsService(payouts, self.webhooks() if credits_.webhook_urls else None)
+
+    def webhooks(self) -> Webhooks:
+        """Who is told of payouts, from the payout service's database."""
+        store, credits_ = self.store("payouts"), self.credits
+        assert isinstance(store, LedgerStore)
+        return Webhooks(
+            store=store,
+            http=self.http("payouts"),
+            clock=self.clock("payouts"),
+            random=self.random,
+            rules=HookRules(credits_.webhook_urls, credits_.webhook_secrets, self.rules.poll_s),
+        )
 
     def buyer(self, key: str | None = None, rules: BuyerRules | None = None) -> Buyer:
         """`key` and `rules`: another buyer's than the settings'."""

@@ -19,7 +19,7 @@ from workbench.chain.anvil import Anvil
 from workbench.chain.deploy import Deployment
 from workbench.chain.rpc import CachedRpc, Rpc
 from workbench.core.audit import Balance
-from workbench.core.errors import InvalidAmount
+from workbench.core.errors import IllegalTransition, InvalidAmount
 from workbench.core.events import Event
 from workbench.core.money import YPS, parse_decimal
 from workbench.core.ports import Addresses, Http, Request, Response, Service
@@ -62,7 +62,8 @@ class Conditions:
     """How it is to live in a world: the chain's pace and fees, latencies, faults, the market.
 
     `slow_ms`: how long a host takes to answer. `market`: EUR/USD outside the pool; the keeper and
-    the buyers look there. `on_launch` gets each service, by name, before it starts.
+    the buyers look there. `on_launch` gets each service, by name, before it starts; `on_torn` one
+    whose journal has facts that cannot follow each other, once it is ended (None: it is raised).
     """
 
     chain: Chain = field(default_factory=Chain)
@@ -71,6 +72,7 @@ class Conditions:
     market: RateSource | None = None
     prices: PriceSource | None = None
     on_launch: Callable[[str, Service], None] = lambda name, service: None
+    on_torn: Callable[[str, IllegalTransition], None] | None = None
     services: tuple[str, ...] = SERVICES
     credits: Credits = field(default_factory=Credits)
 
@@ -422,9 +424,15 @@ class World:
             return [fact for _, fact in await unit.facts()]
 
     async def _check_tasks(self) -> None:
-        for task in (*self._tasks.values(), *self.crashes.down.values()):
-            if task.done() and not isinstance(task.exception(), Crashed):
+        on_torn = self.conditions.on_torn
+        for name, task in [*self._tasks.items(), *self.crashes.down.items()]:
+            if not task.done() or isinstance(why := task.exception(), Crashed):
+                continue
+            if on_torn is None or not isinstance(why, IllegalTransition):
                 task.result()
+            else:
+                await self._kill(name)
+                on_torn(name, why)
         async with self.stores["tracker"].unit() as unit:
             self._tracked = await unit.last_seq()
 

@@ -122,7 +122,7 @@ def test_a_damaged_file_is_made_again(
         chain_id: int,
         plan: DeploymentPlan,
         progress: boot_module.Progress,
-    ) -> Deployment:
+    ) -> boot_module._Kept:
         built.append(chain_id)
         world.write(*whole)
         return whole[1]
@@ -133,29 +133,29 @@ def test_a_damaged_file_is_made_again(
     assert built == [31337]
 
 
-def _copy_world(folder: Path, plan: DeploymentPlan) -> tuple[str, Deployment]:
+def _copy_world(folder: Path, plan: DeploymentPlan) -> tuple[str, boot_module._Kept]:
     from workbench.chain.toolchain import cache_dir
 
     key = world_key(31337, plan)
     for name in (f"{key}.json", f"{key}.facts.json"):
         (folder / name).write_bytes((cache_dir("worlds") / name).read_bytes())
     world = boot_module._World(folder / f"{key}.json", folder / f"{key}.facts.json")
-    where = world.read()
-    assert where is not None
-    return world.state.read_text(), where
+    kept = world.read()
+    assert kept is not None
+    return world.state.read_text(), kept
 
 
 def test_a_file_that_anvil_refuses_is_made_again_once(
     own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state, where = _copy_world(own_cache, DeploymentPlan())
+    state, kept = _copy_world(own_cache, DeploymentPlan())
     key = world_key(31337, DeploymentPlan())
     world = boot_module._World(own_cache / f"{key}.json", own_cache / f"{key}.facts.json")
-    world.write('{"block": "nonsense"}', where)
+    world.write('{"block": "nonsense"}', kept)
 
-    def build(world: boot_module._World, *rest: object) -> Deployment:
-        world.write(state, where)
-        return where
+    def build(world: boot_module._World, *rest: object) -> boot_module._Kept:
+        world.write(state, kept)
+        return kept
 
     monkeypatch.setattr(boot_module, "_build", build)
     with boot()[0] as node:

@@ -156,6 +156,14 @@ def untold(view: View) -> None:
     object.__setattr__(view, "untold", ("FinalityReached of 0x01",))
 
 
+def without_a_word(view: View) -> None:
+    view.ends_of["buyer-0-1"] = 0
+
+
+def with_two_words(view: View) -> None:
+    view.ends_of["buyer-0-1"] = 2
+
+
 BREACHES: list[tuple[Callable[[View], None], Invariant, str]] = [
     (vault_short, audit.vault_holds_what_it_owes, "109999999 usdc and owes 110000000"),
     (vault_long, audit.vault_holds_what_it_owes, f"{2 * ASSET + 1} asset and owes {2 * ASSET}"),
@@ -174,6 +182,8 @@ BREACHES: list[tuple[Callable[[View], None], Invariant, str]] = [
     (hardly_confirmed, audit.confirmed_before_execution, "after 2 confirmations, ordered were 3"),
     (never_confirmed, audit.confirmed_before_execution, "after no confirmations, ordered were 0"),
     (untold, audit.no_fact_is_lost, "the journal has not FinalityReached of 0x01"),
+    (without_a_word, audit.every_buyer_has_an_end, "buyer-0-1 came, and the journal has no ends"),
+    (with_two_words, audit.every_buyer_has_an_end, "buyer-0-1 came, and the journal has 2 ends"),
     (unstored, audit.nothing_sent_that_was_not_stored, "0xabc was mined"),
 ]
 
@@ -275,6 +285,7 @@ def paid_out() -> PaidOut:
         ),
         asked={ALICE: ("u", 4 * WORTH), BOB: ("u", 6 * WORTH)},
         earned={"u": 10 * WORTH},
+        got={"u": 4 * WORTH},
         ledger=dict(sums),
         chain=dict(sums),
         credited={"u": (10, 10)},
@@ -291,8 +302,7 @@ def test_sound_payouts_give_empty_lists() -> None:
 
 def paid_twice(view: PaidOut) -> PaidOut:
     """And the user had earned enough for that."""
-    richer = {"u": 20 * WORTH}
-    return replace(view, moved=view.moved * 2, earned=richer)
+    return replace(view, moved=view.moved * 2, got={"u": 8 * WORTH})
 
 
 def paid_too_much(view: PaidOut) -> PaidOut:

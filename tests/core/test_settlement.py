@@ -20,9 +20,9 @@ from workbench.core.finality import Policy
 from workbench.core.settlement import (
     FACILITATOR_REASONS,
     LATE,
-    MAX_REVERTS,
     NOT_ABOUT_SETTLEMENTS,
     OPEN,
+    RETRIES,
     TRANSITIONS,
     Failure,
     Settlement,
@@ -31,6 +31,7 @@ from workbench.core.settlement import (
     apply,
     fold,
     fold_into,
+    given_up,
     is_detail,
     merge,
     next_step,
@@ -482,23 +483,42 @@ def test_what_may_pass_does_not_lead_to_a_refund(acts: list[str]) -> None:
     assert "expired" == refund_reason(settlement)
 
 
-@given(st.lists(st.sampled_from(["reverted", "refused", "other"]), max_size=9))
-def test_after_so_many_mined_reverts_of_one_act_it_is_refunded(fates: list[str]) -> None:
-    """Exactly MAX_REVERTS mined ones count: neither simulated refusals nor another act's."""
+@given(
+    st.lists(st.sampled_from(["reverted", "refused", "other", "raced"]), max_size=12),
+    st.integers(0, 4),
+)
+def test_an_act_is_tried_again_so_often_and_then_refunded(fates: list[str], retries: int) -> None:
+    """Exactly 1 + `retries` mined reverts, the last one for a reason: simulated refusals do not
+    count, nor does another act's revert; a race counts, and ends nothing."""
     settlement = standing_at(State.FUNDED, swap_deadline=100)
     fact = {
         "reverted": failed("swap", tx="0x01"),
         "refused": failed("swap"),
         "other": failed("create", tx="0x02"),
+        "raced": failed("swap", tx="0x03", code="state_moved"),
     }
-    mined = 0
+    over = False
     for fate in fates:
         settlement = apply(settlement, fact[fate])
-        mined += fate == "reverted"
-        others = settlement.reverted.count("create")
-        expected = Step.REFUND if mined >= MAX_REVERTS or others >= MAX_REVERTS else Step.SWAP
-        assert expected is asked(settlement, 1)
-        assert mined == settlement.reverted.count("swap")
+        act = "create" if fate == "other" else "swap"
+        over |= fate in ("reverted", "other") and settlement.reverted.count(act) > retries
+        step = next_step(
+            settlement, head=100, now=1, finality=Policy(2), authorized=True, retries=retries
+        )
+        assert (Step.REFUND if over else Step.SWAP) is step
+        assert ("not_final" if over else "expired") == refund_reason(settlement, retries)
+    mined = fates.count("reverted") + fates.count("raced")
+    assert mined == settlement.reverted.count("swap")
+
+
+def test_two_retries_unless_somebody_says_otherwise() -> None:
+    settlement = standing_at(State.FUNDED, swap_deadline=100)
+    steps = []
+    for _ in range(1 + RETRIES):
+        steps.append(asked(settlement, 1))
+        settlement = apply(settlement, failed("swap", tx="0x01"))
+    assert [Step.SWAP] * 3 == steps
+    assert Step.REFUND is asked(settlement, 1)
 
 
 def test_a_failure_is_about_one_state() -> None:
@@ -506,6 +526,9 @@ def test_a_failure_is_about_one_state() -> None:
     settlement = apply(standing_at(State.CREATED), failed("fund", transient=False))
     assert settlement.failure is not None
     assert apply(settlement, FACTS[ev.SettlementFunded]).failure is None
+    reverted = after(standing_at(State.CREATED), [failed("fund", tx="0x01")] * 3)
+    assert given_up(reverted) is not None
+    assert given_up(apply(reverted, FACTS[ev.SettlementFunded]), 0) is None
 
 
 @given(st.text(st.characters(codec="ascii"), max_size=80))

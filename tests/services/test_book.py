@@ -366,9 +366,23 @@ def test_a_tracker_that_starts_late(store: SqlStore) -> None:
     assert expected == {identity: s.state for identity, s in book.settlements.items()}
 
 
-def test_merged_still_refuses_what_the_chain_cannot_do(store: SqlStore) -> None:
-    """The chain's facts have one emitter in any journal: out of order they are a defect."""
-    facts = [f for f in happy(0) if not isinstance(f, ev.SettlementFunded)]
-    record(store, facts)
+@pytest.mark.parametrize("at_a_time", [1, 100])
+def test_merged_names_what_the_chain_cannot_do_and_goes_on(store: SqlStore, at_a_time: int) -> None:
+    """One torn life takes no other with it: it stands where its facts still follow each other, and
+    is whole again once the missing one is there."""
+    (missing,) = [f for f in happy(0) if isinstance(f, ev.SettlementFunded)]
+    facts = [f for f in (*happy(0), *happy(1)) if f is not missing and f != missing]
+    book = Book(store, merged=True)
+    for first in range(0, len(facts), at_a_time):
+        record(store, facts[first : first + at_a_time])
+        at_once(book.refresh())
+    torn, other = happy(0)[1].subject, happy(1)[1].subject
+    assert {torn: f"{torn}: SettlementSwapped cannot follow created."} == book.torn
+    assert State.CREATED is book.settlements[torn].state
+    assert merge(happy(1))[other] == book.settlements[other]
     with pytest.raises(IllegalTransition):
-        at_once(Book(store, merged=True).refresh())
+        merge(facts)
+    record(store, [missing])
+    at_once(book.refresh())
+    assert {} == book.torn
+    assert merge(happy(0))[torn].state is book.settlements[torn].state

@@ -21,6 +21,7 @@ from workbench.core.errors import OverCeiling, RpcUnreachable
 from workbench.core.events import PaymentAuthorized, SettlementCreated, TransactionMined
 from workbench.core.ports import Request
 from workbench.core.pricing import Price
+from workbench.core.settlement import State
 from workbench.wiring import Rules
 
 MAX = 2**256 - 1
@@ -171,6 +172,34 @@ def test_a_seller_without_allowance_and_permit_is_refunded(permitless: World) ->
         e for e in permitless.run.events if getattr(e, "code", "") == "insufficient_allowance"
     ]
     assert "Settlement failed: insufficient allowance" in failed[0].message  # type: ignore[attr-defined]
+
+
+ALWAYS_REVERTS = "0x5f5ffd"
+"""PUSH0, PUSH0, REVERT."""
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_what_reverts_is_tried_again_as_often_as_the_rules_say(retries: int) -> None:
+    """Sound whenever it is simulated, and refused in every block that has a swap."""
+    rules = Rules(price=Price.parse("1.10"), finality=LOCAL_FINALITY, retries=retries)
+    with simulated(rules=rules) as world:
+        vault = world.accounts["vault"]
+        code = world.rpc.now("eth_getCode", vault, "latest")
+
+        async def break_vault() -> None:
+            swapping = world.facilitator.book.of(State.FUNDED)
+            if swapping and swapping[0].reverted.count("swap") <= retries:
+                await world.rpc.call("anvil_setCode", vault, ALWAYS_REVERTS)
+
+        async def mend_vault(_: int) -> None:
+            await world.rpc.call("anvil_setCode", vault, code)
+
+        world.miner.before_block.append(break_vault)
+        world.miner.after_block.append(mend_vault)
+        before = world.balances()
+        assert_refunded(world, before, authorized(world), "reverted")
+        mined = [e for e in world.run.events if isinstance(e, TransactionMined)]
+        assert [False] * (1 + retries) == [e.ok for e in mined if e.act == "swap"]
 
 
 def revoke(world: World) -> None:

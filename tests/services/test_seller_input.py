@@ -236,6 +236,6 @@ def test_unknown_paths_and_methods_answer_in_json(world: World, service: str) ->
     """Whatever the path, the error is JSON."""
     refused(world.get(f"http://{service}/nowhere"), "not_found", 404)
     answer = world.send(Request("DELETE", f"http://{service}/health"))
-    assert refused(answer, "method_not_allowed", 405)["allowed"] == ["GET"]
+    assert refused(answer, "method_not_allowed", 405)["allowed"] == ["GET", "HEAD"]
     refused(world.get(f"http://{service}/events?after=-1"), "invalid_request")
     refused(world.get(f"http://{service}/events?after=1&after=2"), "invalid_request")

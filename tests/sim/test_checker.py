@@ -11,6 +11,8 @@ import pytest
 from tests.sim.scenarios import small
 from workbench import experiment
 from workbench.chain.abi import encode_call
+from workbench.chain.rpc import CachedRpc
+from workbench.chain.watcher import LogWatcher
 from workbench.core import events as ev
 from workbench.core.errors import StoreError
 from workbench.core.finality import Policy
@@ -20,6 +22,7 @@ from workbench.scenario import Scenario
 from workbench.services.facilitator import Facilitator
 from workbench.services.seller import Seller
 from workbench.services.tracker import Tracker
+from workbench.sim.agents import Agent
 from workbench.sim.auditor import MOST_TOLD, Auditor, Findings
 from workbench.sim.crashes import Crashes
 from workbench.sim.market import EurUsd
@@ -131,6 +134,46 @@ def rob_the_pool(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Experiment, "_plant_around", robbing)
 
 
+def leave_without_a_word(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Agent, "give_up", lambda self, code, message: None)
+    never_bring_it_on_chain(patch)
+
+
+def say_goodbye_twice(patch: pytest.MonkeyPatch) -> None:
+    follow = Agent.follow
+
+    async def talking(self: Agent, identity: str, terms: Any) -> Any:
+        self.give_up("state_moved", "no, wait.")
+        return await follow(self, identity, terms)
+
+    patch.setattr(Agent, "follow", talking)
+
+
+def miss_a_step(of: type[Any]) -> Break:
+    """A service's own journal has no SettlementFunded, which all that comes then follows."""
+
+    def breach(patch: pytest.MonkeyPatch) -> None:
+        store_block = LogWatcher._store_block
+
+        async def forgetful(self: LogWatcher, number: int, known: str, facts: Any) -> None:
+            if self._store is of.journal:
+                facts = [fact for fact in facts if not isinstance(fact, ev.SettlementFunded)]
+            await store_block(self, number, known, facts)
+
+        init = of.__init__
+
+        def made(self: Any, **ports: Any) -> None:
+            init(self, **ports)
+            of.journal = ports["store"]
+
+        patch.setattr(of, "journal", None, raising=False)
+        patch.setattr(of, "__init__", made)
+        patch.setattr(LogWatcher, "_store_block", forgetful)
+
+    breach.__name__ = f"miss_a_step_as_{of.__name__}"
+    return breach
+
+
 FOUND: list[tuple[Break, str]] = [
     (execute_a_block_too_early, "confirmed_before_execution"),
     (forget_what_a_peer_said, "no_fact_is_lost"),
@@ -142,6 +185,10 @@ FOUND: list[tuple[Break, str]] = [
     (lose_a_row, "nothing_sent_that_was_not_stored"),
     (mint_for_a_stranger, "nothing_comes_from_nowhere"),
     (rob_the_pool, "balances_as_predicted"),
+    (miss_a_step(Seller), "no_state_without_its_fact"),
+    (miss_a_step(Tracker), "no_state_without_its_fact"),
+    (leave_without_a_word, "every_buyer_has_an_end"),
+    (say_goodbye_twice, "every_buyer_has_an_end"),
 ]
 
 
@@ -155,6 +202,29 @@ def test_whatever_is_broken_is_found(
     assert playing.failure is None
     assert run.finished
     assert invariant in run.invariants_broken
+
+
+TOTAL_SUPPLY = "0x18160ddd"
+
+
+def test_the_checker_asks_the_node_and_not_the_memory_of_the_services(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever the line that all others share would say."""
+    now, asked = CachedRpc.now, []
+
+    def lying(self: CachedRpc, method: str, *params: Any) -> Any:
+        if method == "eth_call" and params[0]["data"] == TOTAL_SUPPLY:
+            asked.append(params)
+            return hex(len(asked))
+        return now(self, method, *params)
+
+    monkeypatch.setattr(CachedRpc, "now", lying)
+    playing = Experiment(small(**DEEP, **{"buyers.0.count": "1", "duration": "10 s"}))
+    run = playing.run()
+    assert {} == run.invariants_broken
+    assert [] == asked
+    assert playing.auditor.blocks_checked > 10
 
 
 def test_one_invariant_that_breaks_always_hides_no_other() -> None:

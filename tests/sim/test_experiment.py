@@ -87,11 +87,34 @@ def test_events_hold_blocks_and_the_balances_at_the_end() -> None:
     assert in_play == 5 * 10**6 * 10**6 - spent
 
 
+def test_every_buyer_who_came_ends_in_the_journal() -> None:
+    """Served, given up, or sent home when the time was up; never on the way, and never twice."""
+    run = play(small(market__pool="2000000 USDC"))
+    assert_sound(run)
+    served = [fact for fact in run.events if isinstance(fact, ev.BuyerServed)]
+    assert [f"buyer-0-{n}" for n in range(5)] == [fact.subject for fact in served]
+    assert set(run.outcomes) == {fact.status for fact in served} == {"executed"}
+    created = {f.subject for f in run.events if isinstance(f, ev.SettlementCreated)}
+    assert created == {fact.settlement_id for fact in served}
+
+
+def test_whoever_is_sent_home_says_so() -> None:
+    """A service that never answers, and buyers who would wait for it for ever."""
+    patience = {"buyers.0.patience": "1 d", "seller.delay": "1 h"}
+    run = play(small(**patience))
+    assert_sound(run)
+    gone = [fact for fact in run.events if isinstance(fact, ev.BuyerGaveUp)]
+    assert [(f"buyer-0-{n}", "out_of_time") for n in range(5)] == [
+        (fact.subject, fact.code) for fact in gone
+    ]
+
+
 BROKEN = {
     "pay_before_final": "paid_after_finality",
     "lose_refund": "an_end_in_time",
     "foreign_nonce": "nothing_sent_that_was_not_stored",
     "forget_fact": "no_state_without_its_fact",
+    "forget_step": "no_state_without_its_fact",
     "leak": "vault_holds_what_it_owes",
 }
 """Which invariant must say so when a rule is broken."""
@@ -100,6 +123,7 @@ BROKEN = {
 @pytest.mark.parametrize("plant", BROKEN)
 def test_a_planted_breach_is_found(plant: str) -> None:
     run = play(small(plant=plant))
+    assert run.finished
     assert BROKEN[plant] in run.invariants_broken
 
 

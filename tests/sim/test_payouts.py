@@ -54,6 +54,19 @@ def test_users_of_every_kind_get_what_is_theirs_and_no_more() -> None:
     assert run.sometimes["payout_refunded"] == len(refused) > 0
 
 
+def test_payouts_need_no_buyers(tmp_path: Path) -> None:
+    """Nobody buys; users are paid all the same, and the run can be looked at from all sides."""
+    run = play(paying(buyers=[]))
+    assert_sound(run)
+    assert {} == run.outcomes
+    assert 22 == len(run.payouts())
+    assert "payout" in set(run.metrics().group)
+    run.save(tmp_path)
+    assert run == Run.load(tmp_path)
+    for chart in (run.chart, run.lanes, run.latency_chart, run.outcome_chart, run.price_chart):
+        assert chart()._repr_png_()
+
+
 def test_payouts_are_counted_and_timed() -> None:
     run = play(paying())
     told = run.metrics()

@@ -27,6 +27,7 @@ from workbench.core.events import BlockRef
 from workbench.core.ledger import MAX_AMOUNT, Account, Kind, Transfer, check, resolved
 from workbench.core.payout import Payout, State
 from workbench.core.ports import Answered, Attempt, Slot, SlotState, Standing
+from workbench.core.webhooks import Delivery
 from workbench.store.ledger import LedgerStore, LedgerUnit
 
 T = TypeVar("T")
@@ -336,6 +337,45 @@ def test_reopened_it_is_the_same(url: str) -> None:
     second = LedgerStore(url)
     assert before == whole(second)
     second.close()
+
+
+def test_a_ledger_of_before_the_webhooks_is_upgraded(url: str) -> None:
+    """With all that is in it."""
+    first = LedgerStore(url)
+    begin(first)
+    before = whole(first)
+    sql(first, "DROP TABLE delivery")
+    sql(first, "UPDATE alembic_version SET version_num = '0001'")
+    first.close()
+    second = LedgerStore(url)
+    assert before == whole(second)
+    at = Delivery("e", 2**62, 3, 4, 5, True, "gone")
+
+    async def work(unit: LedgerUnit) -> Delivery | None:
+        await unit.put_delivery(Delivery("e", 1))
+        await unit.put_delivery(at)
+        assert await unit.delivery("f") is None
+        return await unit.delivery("e")
+
+    assert at == within(second, work)
+    second.close()
+
+
+def test_what_is_to_be_told(url: str) -> None:
+    """Facts of payouts alone, by number; and how many."""
+    store = LedgerStore(url)
+
+    async def work(unit: LedgerUnit) -> None:
+        for n in range(6):
+            known: dict[str, Any] = {"subject": f"{n}", "at_ms": n, "source": "payouts"}
+            earned = ev.CreditsEarned(**known, user_id="u", credits=1)
+            await unit.record(earned if n % 2 else ev.TransactionSent(**known, act="a", tx="0x"))
+        assert [2, 4, 6] == [seq for seq, _ in await unit.to_tell(0, 10)]
+        assert [4] == [seq for seq, _ in await unit.to_tell(2, 1)]
+        assert [3, 2, 0] == [await unit.count_to_tell(*of) for of in ((0, 9), (0, 2), (6, 9))]
+
+    within(store, work)
+    store.close()
 
 
 def test_a_newer_schema_is_not_touched(tmp_path: Path) -> None:

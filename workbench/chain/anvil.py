@@ -43,6 +43,7 @@ class Anvil:
     `block_time` is in seconds between blocks; None mines only when told. `genesis_time` is the
     Unix time of block 0; None follows the wall clock. `prune` is how many past states are kept.
     `keep_blocks` limits how many blocks keep transactions and receipts: None, all of them.
+    `ground` is a node to fork that is needed for nothing else: it ends with this one.
     Raises PortTaken, ToolMissing, or RpcUnreachable with anvil's own words.
     """
 
@@ -57,12 +58,16 @@ class Anvil:
         load_state: Path | None = None,
         fork_url: str | None = None,
         fork_block: int | None = None,
+        ground: Anvil | None = None,
         prune: int = 64,
         keep_blocks: int | None = None,
         base_fee: int | None = None,
         extra: tuple[str, ...] = (),
     ) -> None:
         self.chain_id = chain_id
+        self.ground = ground
+        if ground is not None:
+            fork_url = ground.url
         self._ids = itertools.count(1)
         if port:
             _require_free(port)
@@ -98,7 +103,7 @@ class Anvil:
         except BaseException:
             self.stop()
             raise
-        self.url = f"http://{HOST}:{self.port}"
+        self.url: str = f"http://{HOST}:{self.port}"
 
     def __enter__(self) -> Self:
         return self
@@ -113,8 +118,8 @@ class Anvil:
 
     @property
     def alive(self) -> bool:
-        """Whether the node is still running."""
-        return self._process.poll() is None
+        """Whether the node is still running, and the one beneath it."""
+        return self._process.poll() is None and (self.ground is None or self.ground.alive)
 
     @property
     def pid(self) -> int:
@@ -156,6 +161,8 @@ class Anvil:
         if self._process.stdout:
             self._process.stdout.close()
         self._errors.close()
+        if self.ground is not None:
+            self.ground.stop()
 
     def _await_port(self, wanted: int) -> int:
         """The port from the line in which our own process says that it listens."""

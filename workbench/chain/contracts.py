@@ -51,7 +51,6 @@ class EvmChain:
         self.domain = Domain(chain_id, addresses.vault)
         self._separators: dict[str, bytes] = {}
         self._gate: int | None = None
-        self._kinds = [kind for kind, _ in TERMS_TYPE]
 
     async def check(self) -> None:
         """Raise WrongChain or ContractNotFound before anything is promised to anybody."""
@@ -161,7 +160,7 @@ class EvmChain:
         return [int(answer, 16) for answer in answers]
 
     async def _read(self, contract: str, at: str, function: str, *args: Any) -> tuple[Any, ...]:
-        data = to_hex(abi.encode_call(contract, function, *args))
+        data = _asked(contract, function, *args)
         try:
             raw = await self.rpc.call("eth_call", {"to": at, "data": data}, "latest")
         except NodeRevert as why:
@@ -177,10 +176,7 @@ class EvmChain:
     # --- Digests and signatures ---
 
     def terms_digest(self, terms: Terms) -> bytes:
-        separator = abi.domain_separator(
-            DOMAIN_NAME, DOMAIN_VERSION, self.domain.chain_id, self.addresses.vault
-        )
-        return abi.typed_digest(separator, TERMS_STRUCT, self._kinds, _abi_terms(terms))
+        return _terms_digest(self.domain, terms)
 
     async def _separator(self, token: str) -> bytes:
         """The token's EIP-712 domain, hashed once."""
@@ -289,6 +285,21 @@ def checksum(address: str) -> str:
 @lru_cache(64)
 def _head(number: str, block_hash: str, timestamp: str) -> Head:
     return Head(int(number, 16), block_hash, int(timestamp, 16))
+
+
+@lru_cache(1_024)
+def _terms_digest(domain: Domain, terms: Terms) -> bytes:
+    """Asked for at each step of a settlement."""
+    where = (DOMAIN_NAME, DOMAIN_VERSION, domain.chain_id, domain.vault)
+    kinds = [kind for kind, _ in TERMS_TYPE]
+    separator = abi.domain_separator(*where)
+    return abi.typed_digest(separator, TERMS_STRUCT, kinds, _abi_terms(terms))
+
+
+@lru_cache(1_024)
+def _asked(contract: str, function: str, *args: Any) -> str:
+    """Calldata of a question as 0x hex: most are asked again and again."""
+    return to_hex(abi.encode_call(contract, function, *args))
 
 
 @lru_cache(1_024)

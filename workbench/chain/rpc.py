@@ -13,7 +13,9 @@ import re
 import socket
 import ssl
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -257,13 +259,16 @@ class _Connection:
         self._socket.close()
 
 
-def _parse_head(head: bytes) -> tuple[int, dict[bytes, bytes]]:
+@lru_cache(256)
+def _parse_head(head: bytes) -> tuple[int, Mapping[bytes, bytes]]:
+    """Status, and fields by lower name. A node's heads are alike but for size and second."""
     first, *lines = head.split(b"\r\n")
     words = first.split(None, 2)
     if len(words) < 2 or not words[0].startswith(b"HTTP/1") or not words[1].isdigit():
         raise _Broken("it does not speak HTTP")
     named = (line.partition(b":") for line in lines)
-    return int(words[1]), {name.strip().lower(): value.strip() for name, _, value in named}
+    fields = {name.strip().lower(): value.strip() for name, _, value in named}
+    return int(words[1]), MappingProxyType(fields)
 
 
 def _number(text: bytes, base: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from coincurve import PrivateKey, PublicKey
 
 from workbench.chain.abi import hex_bytes, to_hex
-from workbench.chain.words import keccak, rlp
+from workbench.chain.words import keccak, rlp, rlp_list
 from workbench.core.errors import InvalidSetting
 from workbench.core.x402 import Permit
 
@@ -61,11 +61,11 @@ class KeySigner:
 
     def sign_transaction(self, fields: dict[str, Any]) -> tuple[str, str]:
         """An EIP-1559 transaction without an access list (EIP-2718 type 2)."""
-        unsigned = [*(fields[name] for name in TRANSACTION), ()]
-        digest = keccak(EIP1559 + rlp(unsigned))
+        unsigned = b"".join([rlp(fields[name]) for name in TRANSACTION] + [rlp(())])
+        digest = keccak(EIP1559 + rlp_list(unsigned))
         signed = self._key.sign_recoverable(digest, hasher=None)
         r, s = (int.from_bytes(signed[at : at + 32], "big") for at in (0, 32))
-        raw = EIP1559 + rlp([*unsigned, signed[64], r, s])
+        raw = EIP1559 + rlp_list(b"".join([unsigned, rlp(signed[64]), rlp(r), rlp(s)]))
         return to_hex(raw), to_hex(keccak(raw))
 
 

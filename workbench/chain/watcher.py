@@ -30,6 +30,7 @@ class LogWatcher:
         self._rpc, self._store, self._clock = rpc, store, clock
         self._addresses, self._start = sorted(addresses), start
         self._span = RANGE
+        self._newest: Place | None = None
         self._judged: int | None = None
         self._doubtful: dict[str, int] = {}
         # Requests and rounds of a service poll at the same time; a block is taken once.
@@ -97,10 +98,14 @@ class LogWatcher:
         return self._start, block["hash"]
 
     async def _last_block(self, below: int | None = None) -> Place | None:
+        """The newest block that was taken in, which nobody else does; or the newest below one."""
+        if below is None and self._newest is not None:
+            return self._newest
         async with self._store.unit() as unit:
             return await unit.last_block(below)
 
     async def _orphan(self, gone: list[Place]) -> None:
+        self._newest = None
         async with self._store.unit() as unit:
             for number, known in gone:
                 await unit.unsee_block(number)
@@ -155,6 +160,7 @@ class LogWatcher:
         async with self._store.unit() as unit:
             await unit.record_all([fact for fact in facts if fact is not None])
             await unit.see_block(number, known)
+        self._newest = (number, known)
 
     async def _logs(self, **where: str) -> list[dict[str, Any]]:
         query = {"address": self._addresses, **where}
@@ -168,11 +174,11 @@ class LogWatcher:
         Senders and peers see blocks at times of their own: one that came and went between two
         polls, or whose fact is told only after it went, would otherwise stand for ever.
         """
+        last = await self._last_block()
         async with self._store.unit() as unit:
             newest = await unit.last_seq()
             if newest == self._judged and not self._doubtful:
                 return
-            last = await unit.last_block()
             after = max(0, newest - LOOK_BACK) if self._judged is None else self._judged
             told = await unit.unproven(after)
         doubtful = {fact.block.hash: fact.block.number for fact in told if fact.block}

@@ -188,7 +188,11 @@ def rlp(item: int | bytes | Sequence[Any]) -> bytes:
         if len(item) == 1 and item[0] < 0x80:
             return item
         return _prefix(0x80, len(item)) + item
-    body = b"".join([rlp(each) for each in item])
+    return rlp_list(b"".join([rlp(each) for each in item]))
+
+
+def rlp_list(body: bytes) -> bytes:
+    """The list of items that are RLP already, one after the other."""
     return _prefix(0xC0, len(body)) + body
 
 

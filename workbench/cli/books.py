@@ -21,7 +21,7 @@ from workbench.cli.talk import (
 
 @main.group()
 def ledger() -> None:
-    """The credits' ledger: verify its lines, reconcile it with the chain.
+    """The credits' ledger: verify its lines, reconcile it with the chain, see who was told.
 
     Takes the database of `workbench payouts`: DB_PATH, or DATABASE_URL.
     """
@@ -70,3 +70,26 @@ def ledger_reconcile(as_json: bool) -> None:
         if not report.is_right:
             why = "something is missing" if report.is_settled else "payouts are not judged yet"
             fail(WorkbenchError(f"not reconciled: {why}."), False, 1)
+
+
+@ledger.command("webhooks")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line: the list of them.")
+def ledger_webhooks(as_json: bool) -> None:
+    """Show how far each subscriber (WEBHOOK_URLS) has been told, and what is wrong.
+
+    Its URL's path may be secret: shown are its host, and the id that /v1/webhooks/ID:resume takes.
+    """
+    with clean_exit(as_json):
+        from workbench.live import webhooks_told
+        from workbench.settings import Settings
+
+        told = asyncio.run(webhooks_told(Settings.load()))
+        if as_json:
+            click.echo(json.dumps({"webhooks": told}))
+            return
+        for each in told:
+            reason = f": {each['reason']}" if "reason" in each else ""
+            place, waiting = each["place"], f"{each['waiting']} waiting"
+            click.echo(f"{each['id']}  {place}  {each['state']}, {waiting}{reason}")
+        if not told:
+            click.echo("nobody is to be told: WEBHOOK_URLS is not set")

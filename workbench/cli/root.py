@@ -7,18 +7,32 @@ import logging
 import click
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
+class Commands(click.Group):
+    """Lists its commands by their whole first sentence: click would cut it to one line."""
+
+    group_class = type  # Groups below this one are of this class, too.
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        told = [(n, self.commands[n].get_short_help_str(1_000)) for n in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(told)
+
+
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96}
+)
 @click.version_option(package_name="settlement-workbench", prog_name="workbench")
 @click.option("-v", "--verbose", is_flag=True, help="Say more about what the services do.")
 def main(verbose: bool) -> None:
-    """Settlement Workbench: x402 OTC settlement on a real chain, on this machine.
+    """Settlement Workbench: x402 settlements and credits payouts on a real chain, on this machine.
 
     \b
     Try:
       workbench demo            one whole settlement, from HTTP 402 to delivered asset
-      workbench up              chain, seller, facilitator and tracker, until Ctrl-C
+      workbench up              a chain and all services, until Ctrl-C
       workbench buy 100yps      a purchase from the world that `up` runs in this folder
       workbench run scenarios/storm.yaml   a whole market with faults, in seconds
+      workbench payouts         credits, paid out exactly once, on the chain that .env names
     """
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")

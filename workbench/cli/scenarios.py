@@ -39,8 +39,8 @@ def run_command(
 ) -> None:
     """Play the scenario of FILE on virtual time, check every invariant, and keep the run.
 
-    The same file and seed give the same run, byte for byte. Ctrl-C keeps what was run. Exit code 0
-    means: everything ended, and no invariant was broken.
+    The same file and seed give the same run, byte for byte. Ctrl-C and SIGTERM keep what was run.
+    Exit code 0 means: everything ended, and no invariant was broken.
     """
     with clean_exit(as_json):
         from workbench.playing import play
@@ -52,8 +52,8 @@ def run_command(
             click.echo(json.dumps(played.summary()))
         else:
             _show_run(played)
-        if not played.run.finished:
-            sys.exit(130)
+        if played.interrupt is not None:
+            raise played.interrupt
         sys.exit(0 if played.sound else 1)
 
 
@@ -157,7 +157,8 @@ def _tell_scenarios(found: list[dict[str, Any]], as_json: bool, about: bool = Fa
         if not each["problems"]:
             faults = f", faults {' '.join(each['faults'])}" if each["faults"] else ""
             plant = f", plants {each['plant']}" if each["plant"] else ""
-            many = f"{each['buyers']} buyers, {each['duration']}"
+            who = [f"{each[role]} {role}" for role in ("buyers", "users") if each[role]]
+            many = ", ".join([*who, each["duration"]])
             click.echo(f"{each['file']}: ok, {many}{faults}{plant}")
             if about:
                 click.echo(f"  {each['about']}")

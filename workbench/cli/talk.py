@@ -33,8 +33,8 @@ class AmountType(click.ParamType):
             self.fail(str(why), param, ctx)
 
 
-class Interrupted(BaseException):
-    """SIGTERM, as an exception, so that every `finally` runs."""
+class Interrupted(KeyboardInterrupt):
+    """SIGTERM, as an exception, so that every `finally` runs, and all that answers Ctrl-C."""
 
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON line on stdout.")

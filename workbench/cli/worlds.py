@@ -215,7 +215,7 @@ def _part(name: str) -> None:
     text = f"""Run the {name} alone, on the chain that the settings name, until Ctrl-C.
 
     Needs {PARTS[name]}; in .env or in the environment.
-    """
+    {BESIDES.get(name, "")}"""
 
     @main.command(name, help=text)
     def command() -> None:
@@ -232,6 +232,10 @@ PARTS = {
     "payouts": "WEB3_PROVIDER_URL, PAYOUT_PRIVATE_KEY",
 }
 """The services that run alone, and the settings each needs."""
+BESIDES = {
+    "payouts": "WEBHOOK_URLS are told what happens to payouts, signed with WEBHOOK_SECRET.\n    "
+}
+"""What else to know."""
 
 
 for _name in PARTS:

@@ -37,7 +37,7 @@ class View:
     signers that no store knows. `torn`: what the vault told that cannot follow what it told before.
     `supply`: of each token, how much there was at the beginning, and is now. `confirmed`: the
     confirmations that the journal counted before each execution. `untold`: facts of services that
-    the journal has not.
+    the journal has not. `ends_of`: how many ends the journal has for each buyer who came.
     """
 
     settlements: tuple[Settlement, ...]
@@ -58,6 +58,7 @@ class View:
     supply: dict[str, tuple[int, int]] = field(default_factory=dict)
     confirmed: dict[str, int | None] = field(default_factory=dict)
     untold: tuple[str, ...] = ()
+    ends_of: dict[str, int] = field(default_factory=dict)
 
 
 Seen = TypeVar("Seen", View, "PaidOut")
@@ -196,6 +197,15 @@ def no_fact_is_lost(view: View) -> list[str]:
     return [f"the journal has not {fact}" for fact in view.untold]
 
 
+def every_buyer_has_an_end(view: View) -> list[str]:
+    """Whoever came to buy was served or gave up, and the journal says so once."""
+    return [
+        f"{name} came, and the journal has {count or 'no'} ends of that"
+        for name, count in view.ends_of.items()
+        if count != 1
+    ]
+
+
 def nothing_sent_that_was_not_stored(view: View) -> list[str]:
     """Every mined transaction of our signers stands in its service's store."""
     return [f"{tx} was mined, and no store knows it" for tx in view.unknown]
@@ -216,6 +226,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     services_agree_with_the_contract,
     no_state_without_its_fact,
     no_fact_is_lost,
+    every_buyer_has_an_end,
     nothing_sent_that_was_not_stored,
 )
 
@@ -225,12 +236,13 @@ INVARIANTS: tuple[Invariant, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class PaidOut:
-    """What one looks at where credits are paid out, all at one block.
+    """What one looks at where credits are paid out, all at one block: of all receivers, or of those
+    about whom there is news, and then all about them and their users.
 
     `moved`: receiver and amount of each transfer out of the wallet, from the chain itself.
     `payouts`: the service's word, `torn`: its facts that could not follow those before. `asked`:
     who asked for how much, by receiver (every payout has its own). `earned`: what all credits that
-    a user may have earned are worth.
+    a user may have earned are worth, and `got`, what the user was paid in all.
 
     The rest is for the end, and empty before. `late`: payouts that are open although their time
     is over, or that nobody knows any more. `ledger`, `chain`: the same sums, of the books and of
@@ -243,6 +255,7 @@ class PaidOut:
     torn: tuple[str, ...] = ()
     asked: dict[str, tuple[str, int]] = field(default_factory=dict)
     earned: dict[str, int] = field(default_factory=dict)
+    got: dict[str, int] = field(default_factory=dict)
     late: tuple[str, ...] = ()
     ledger: dict[str, int] = field(default_factory=dict)
     chain: dict[str, int] = field(default_factory=dict)
@@ -285,13 +298,9 @@ def none_marked_paid_and_unpaid(view: PaidOut) -> list[str]:
 
 def nobody_paid_beyond_their_credits(view: PaidOut) -> list[str]:
     """All that a user was paid is no more than the user has earned."""
-    got: Counter[str] = Counter()
-    for receiver, amount in view.moved:
-        if receiver in view.asked:
-            got[view.asked[receiver][0]] += amount
     return [
         f"{user} was paid {amount}, and has earned {view.earned.get(user, 0)}"
-        for user, amount in got.items()
+        for user, amount in view.got.items()
         if amount > view.earned.get(user, 0)
     ]
 

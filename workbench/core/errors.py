@@ -396,6 +396,12 @@ class StoreError(SetupError):
     code = "store_error"
 
 
+class RunDamaged(StoreError):
+    """A run folder that is not as it was saved: the file is named."""
+
+    code = "run_damaged"
+
+
 class StoreBusy(StoreError):
     """Locked by another, unreachable, or out of space: nothing was written, and it may pass."""
 

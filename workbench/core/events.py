@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from workbench.core.errors import StoreError
@@ -295,8 +297,24 @@ class MarketMoved(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuyerServed(Event):
+    """A simulated buyer has done what it came for. The subject is the buyer's name.
+
+    `settlement_id`: what it followed to its end, and `status`, how that was: `executed`, `refunded`
+    or `rejected`. Both are empty for one who only asks for the price.
+    """
+
+    kind: str
+    settlement_id: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuyerGaveUp(Event):
-    """A simulated buyer's purchase ended without a settlement. The subject is the buyer's name."""
+    """A simulated buyer saw no end of its purchase. The subject is the buyer's name.
+
+    `code`: the error's; `out_of_time` where the scenario ended, or was stopped, before.
+    """
 
     kind: str
     code: str
@@ -449,7 +467,16 @@ def to_dict(event: Event) -> dict[str, Any]:
 
 
 _quoted = json.encoder.encode_basestring_ascii
-_SORTED: dict[type[Event], tuple[tuple[str, str], ...]] = {}
+_Shape = tuple[str, Callable[[Event], tuple[Any, ...]]]
+_SHAPES: dict[type[Event], _Shape] = {}
+
+
+def _shape(kind: type[Event]) -> _Shape:
+    """The line of a kind of facts, with %s for each value, and what gets those values."""
+    names = sorted(_names(kind))
+    places = dict.fromkeys(names, "%s") | {"type": _quoted(kind.__name__)}
+    parts = [f"{_quoted(name)}:{places[name]}" for name in sorted(places)]
+    return "{" + ",".join(parts) + "}", attrgetter(*names)
 
 
 def to_json(event: Event) -> str:
@@ -468,28 +495,29 @@ def to_json(event: Event) -> str:
 
 def _line(event: Event) -> str:
     kind = type(event)
-    if kind not in _SORTED:
-        _SORTED[kind] = tuple(
-            (name, f"{_quoted(name)}:") for name in sorted([*_names(kind), "type"])
-        )
-    parts = [key + _json(getattr(event, name)) for name, key in _SORTED[kind]]
-    return "{" + ",".join(parts) + "}"
+    if kind not in _SHAPES:
+        _SHAPES[kind] = _shape(kind)
+    line, values_of = _SHAPES[kind]
+    return line % tuple([_JSON.get(type(value), _dumped)(value) for value in values_of(event)])
 
 
-def _json(value: Any) -> str:
-    kind = type(value)
-    if kind is str:
-        return _quoted(value)
-    if kind is int:
-        return str(value)
-    if kind is BlockRef:
-        where = f'"log_index":{value.log_index},"number":{value.number}'
-        return f'{{"hash":{_quoted(value.hash)},{where},"tx":{_quoted(value.tx)}}}'
-    if value is None:
-        return "null"
-    if kind is bool:
-        return "true" if value else "false"
+def _place(at: BlockRef) -> str:
+    where = f'"log_index":{at.log_index},"number":{at.number}'
+    return f'{{"hash":{_quoted(at.hash)},{where},"tx":{_quoted(at.tx)}}}'
+
+
+def _dumped(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+_JSON: dict[type, Callable[[Any], str]] = {
+    str: _quoted,
+    int: str,
+    bool: {True: "true", False: "false"}.__getitem__,
+    type(None): {None: "null"}.__getitem__,
+    BlockRef: _place,
+}
+"""How a value of exactly this type is written."""
 
 
 _PLACE = {f.name for f in fields(BlockRef)}

@@ -17,6 +17,7 @@ from workbench.core.errors import InputError, WorkbenchError
 from workbench.core.events import BlockRef, Event
 from workbench.core.ledger import Account, Transfer
 from workbench.core.payout import Payout, State, Verdict
+from workbench.core.webhooks import Delivery
 from workbench.core.x402 import Authorization, Domain, Permit, Terms, TransferAuthorization
 
 
@@ -459,6 +460,15 @@ class Ledger(Unit, Protocol):
         """Block and result (JSON) of the newest reconciliation."""
 
     async def reconcile(self, block: int, at_ms: int, data: str) -> None: ...
+    async def delivery(self, endpoint: str) -> Delivery | None: ...
+    async def put_delivery(self, delivery: Delivery) -> None:
+        """Insert or replace."""
+
+    async def to_tell(self, after: int, limit: int) -> Sequence[tuple[int, Event]]:
+        """Facts that subscribers are told, with their sequence numbers, those after `after`."""
+
+    async def count_to_tell(self, after: int, limit: int) -> int:
+        """How many those are; counted no further than `limit`."""
 
 
 class LedgerBook(Protocol):

@@ -28,6 +28,9 @@ class State(Enum):
     DELIVERED = "delivered"
     REFUNDED = "refunded"
 
+    # There is one of each; Enum would hash its name, by a function in Python.
+    __hash__ = object.__hash__
+
 
 OPEN = (State.AUTHORIZED, State.CREATED, State.FUNDED, State.SWAPPED, State.FINAL)
 
@@ -86,7 +89,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """One settlement, folded from its facts. Amounts in base units, deadlines in Unix seconds."""
+    """One settlement, folded from its facts. Amounts in base units, deadlines in Unix seconds.
+
+    `failure`: why it cannot go on for certain. `setback`: the mined revert that has the most of its
+    act's before it, `setbacks` in all; whoever acts has a limit of those (see `given_up`).
+    """
 
     id: str
     state: State
@@ -103,6 +110,8 @@ class Settlement:
     quote: str = ""
     reason: str = ""
     failure: Failure | None = None
+    setback: Failure | None = None
+    setbacks: int = 0
     reverted: tuple[str, ...] = ()
 
     def block_of(self, state: State) -> ev.BlockRef | None:
@@ -155,24 +164,35 @@ def _learned(before: Settlement, event: ev.Event) -> dict[str, Any]:
             known["reason"] = event.reason
         case ev.PaymentRejected() if before.state is State.AUTHORIZED:
             known["reason"] = event.code
-        case ev.TransactionFailed() if event.tx:
-            known["reverted"] = (*before.reverted, event.act)
-            known["failure"] = _failure(before, event)
         case ev.TransactionFailed():
-            known["failure"] = _failure(before, event)
+            known = _failed(before, event)
     return known
 
 
-MAX_REVERTS = 3
-"""After so many mined reverts of one act, the last for a reason, the settlement is refunded."""
+RETRIES = 2
+"""So often an act that was mined and reverted is tried again, unless somebody sets it otherwise."""
 
 
-def _failure(before: Settlement, event: ev.TransactionFailed) -> Failure | None:
-    reverts = before.reverted.count(event.act) + bool(event.tx)
-    # Reorgs and races are no fault of the act: what moved elsewhere is looked at anew.
-    often = reverts >= MAX_REVERTS and event.code not in (StateMoved.code, NonceTaken.code)
-    lasting = not event.transient or often
-    return Failure(event.act, event.code, event.message) if lasting else before.failure
+def _failed(before: Settlement, event: ev.TransactionFailed) -> dict[str, Any]:
+    failure = Failure(event.act, event.code, event.message)
+    known: dict[str, Any] = {}
+    if not event.transient:
+        known["failure"] = failure
+    if event.tx:
+        known["reverted"] = (*before.reverted, event.act)
+        count = known["reverted"].count(event.act)
+        # Reorgs and races are no fault of the act: what moved elsewhere is looked at anew.
+        if event.code not in (StateMoved.code, NonceTaken.code) and count >= before.setbacks:
+            known |= {"setback": failure, "setbacks": count}
+    return known
+
+
+def given_up(settlement: Settlement, retries: int = RETRIES) -> Failure | None:
+    """Why it is refunded before its time: it cannot go on, or an act reverted once too often.
+
+    The last of those reverts had a reason of its own, beyond a race or a reorg.
+    """
+    return settlement.failure or (settlement.setback if settlement.setbacks > retries else None)
 
 
 def apply(before: Settlement | None, event: ev.Event) -> Settlement:
@@ -191,7 +211,8 @@ def apply(before: Settlement | None, event: ev.Event) -> Settlement:
     known = _learned(before, event)
     entered = (*before.entered, Entered(state, event.at_ms, event.block))
     # A failure is about one state's act; the next state starts with a clean sheet.
-    return replace(before, **{**known, "state": state, "entered": entered, "failure": None})
+    clean = {"failure": None, "setback": None, "setbacks": 0}
+    return replace(before, **{**known, "state": state, "entered": entered, **clean})
 
 
 def fold(facts: Iterable[ev.Event]) -> dict[str, Settlement]:
@@ -244,31 +265,46 @@ _ABOUT_BLOCK_OF: dict[type[ev.Event], State] = {
 
 def place_in_life(event: ev.Event) -> int | None:
     """Where in a life a fact belongs, whenever it was told. None: a detail, at home anywhere."""
-    if isinstance(event, ev.TransactionFailed):
-        owed = _OWED_IN.get(event.act)
-        return None if owed is None else 2 * _STATES.index(owed) + 1
     place = _LEADS_TO.get(type(event))
-    return None if place is None else 2 * place
+    if place is not None:
+        return 2 * place
+    owed = _OWED_IN.get(event.act) if isinstance(event, ev.TransactionFailed) else None
+    return None if owed is None else 2 * _STATES.index(owed) + 1
 
 
-def merge(facts: Iterable[ev.Event]) -> dict[str, Settlement]:
-    """`fold` for a journal that gathers several emitters' facts, which have no common order."""
-    return merge_into({}, ev.canonical(list(facts)))
+Torn = dict[str, str]
+"""What cannot follow what a journal has of a settlement before, by its id."""
+
+
+def merge(facts: Iterable[ev.Event], torn: Torn | None = None) -> dict[str, Settlement]:
+    """`fold` for a journal that gathers several emitters' facts, which have no common order.
+
+    `torn` takes what cannot follow, as in `merge_into`.
+    """
+    return merge_into({}, ev.canonical(list(facts)), torn)
 
 
 def merge_into(
-    settlements: dict[str, Settlement], facts: Iterable[ev.Event]
+    settlements: dict[str, Settlement], facts: Iterable[ev.Event], torn: Torn | None = None
 ) -> dict[str, Settlement]:
     """`merge`, further, by facts that belong after all that were merged before.
 
     The chain's facts have one emitter, the watcher, and must follow each other. Those of peers
     are put where they belong in a life; one whose cause is not (or no longer) here is left out,
     so whoever merges bit by bit starts a life anew when a fact comes that belongs further back.
+
+    Where `torn` is given, a fact of the chain that cannot follow (another is missing) is told there
+    and left out, and all others go on; else it raises IllegalTransition.
     """
     for event in sorted(facts, key=lambda each: place_in_life(each) or 0):
         if not event.contract and not _has_cause(settlements.get(event.subject), event):
             continue
-        fold_into(settlements, [event])
+        try:
+            fold_into(settlements, [event])
+        except IllegalTransition as why:
+            if torn is None:
+                raise
+            torn.setdefault(event.subject, why.message)
     return settlements
 
 
@@ -298,20 +334,27 @@ class Step(Enum):
 
 
 def next_step(
-    settlement: Settlement, *, head: int, now: int, finality: Policy, authorized: bool
+    settlement: Settlement,
+    *,
+    head: int,
+    now: int,
+    finality: Policy,
+    authorized: bool,
+    retries: int = RETRIES,
 ) -> Step:
     """What is owed now. The live loop and the simulator ask this very function.
 
     `head`: number of the newest block; `now`: its time in Unix seconds, the clock by which the
-    vault judges; `authorized`: whether we hold the parties' authorisation to pull.
+    vault judges; `authorized`: whether we hold the parties' authorisation to pull; `retries`: how
+    often what was mined and reverted is tried again.
     """
     match settlement.state:
         case State.CREATED:
-            if now > settlement.fund_deadline or settlement.failure:
+            if now > settlement.fund_deadline or given_up(settlement, retries):
                 return Step.REFUND
             return Step.FUND if authorized else Step.WAIT
         case State.FUNDED:
-            if now > settlement.swap_deadline or settlement.failure:
+            if now > settlement.swap_deadline or given_up(settlement, retries):
                 return Step.REFUND
             return Step.SWAP
         case State.SWAPPED:
@@ -326,8 +369,9 @@ def next_step(
             return Step.NOTHING
 
 
-def refund_reason(settlement: Settlement) -> str:
+def refund_reason(settlement: Settlement, retries: int = RETRIES) -> str:
     """The reason a refund is given on chain: the failure's code, or that time ran out."""
-    if settlement.failure is None or settlement.failure.code == DeadlinePassed.code:
+    failure = given_up(settlement, retries)
+    if failure is None or failure.code == DeadlinePassed.code:
         return "expired"
-    return settlement.failure.code[:FACILITATOR_REASONS]
+    return failure.code[:FACILITATOR_REASONS]

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from workbench.core.errors import InvalidId, InvalidPayment, PaymentTooLarge
@@ -44,7 +45,7 @@ CHAIN_NAMES = {31337: "anvil", 80002: "polygon-amoy", 11155111: "sepolia", 137: 
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _BYTES32 = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
-_SIGNATURE = re.compile(r"0x(?:[0-9a-fA-F]{2}){1,2048}", re.ASCII)
+_SIGNATURE = re.compile(r"0x[0-9a-fA-F]{2,4096}", re.ASCII)
 ZERO_ADDRESS = "0x" + "0" * 40
 
 
@@ -65,23 +66,25 @@ class Terms:
 
     def to_wire(self) -> dict[str, Any]:
         """JSON with the EIP-712 member names, integers as integers."""
-        return {name: getattr(self, snake(name)) for _, name in TERMS_TYPE}
+        return dict(zip(_WIRE_NAMES, self.as_tuple(), strict=True))
 
     @classmethod
     def from_wire(cls, data: Any) -> Terms:
         """Read terms from outside. Raises InvalidPayment naming the field."""
         members = _object(data, "terms")
-        names = {name for _, name in TERMS_TYPE}
-        if set(members) != names:
-            raise InvalidPayment(f"terms need exactly the fields {', '.join(sorted(names))}.")
-        return cls(**{snake(name): _MEMBER[kind](members[name], name) for kind, name in TERMS_TYPE})
+        if len(members) != len(TERMS_TYPE) or not all(map(members.__contains__, _WIRE_NAMES)):
+            names = ", ".join(sorted(_WIRE_NAMES))
+            raise InvalidPayment(f"terms need exactly the fields {names}.")
+        return cls(*[_MEMBER[kind](members[name], name) for kind, name in TERMS_TYPE])
 
     def as_tuple(self) -> tuple[str | int, ...]:
         """The members in EIP-712 and ABI order."""
-        return tuple([getattr(self, name) for name in _MEMBERS])
+        members: tuple[str | int, ...] = _members(self)
+        return members
 
 
-_MEMBERS = tuple(f.name for f in fields(Terms))
+_WIRE_NAMES = tuple(name for _, name in TERMS_TYPE)
+_members = attrgetter(*(field.name for field in fields(Terms)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +364,7 @@ def _bytes32(value: Any, name: str) -> str:
 
 
 def _signature(value: Any, name: str) -> str:
-    if not isinstance(value, str) or not _SIGNATURE.fullmatch(value):
+    if not isinstance(value, str) or len(value) % 2 or not _SIGNATURE.fullmatch(value):
         raise InvalidPayment(f"{name} is not a signature in hex.")
     return value.lower()
 

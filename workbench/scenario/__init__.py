@@ -7,6 +7,8 @@ from workbench.scenario.model import (
     KINDS,
     PAYOUT_PLANTS,
     PLANTS,
+    ROOTS_WORTH,
+    STATE_ROOTS,
     USER_KINDS,
     Arbitrageur,
     Arrivals,
@@ -23,6 +25,7 @@ from workbench.scenario.model import (
     Site,
     Size,
     UserGroup,
+    worth_a_state_root,
 )
 from workbench.scenario.schema import schema_json, schema_text
 
@@ -32,6 +35,8 @@ __all__ = [
     "KINDS",
     "PAYOUT_PLANTS",
     "PLANTS",
+    "ROOTS_WORTH",
+    "STATE_ROOTS",
     "USER_KINDS",
     "Arbitrageur",
     "Arrivals",
@@ -57,4 +62,5 @@ __all__ = [
     "survey",
     "to_yaml",
     "words",
+    "worth_a_state_root",
 ]

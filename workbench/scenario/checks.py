@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from workbench.core.money import EURC, YPS, Amount
 from workbench.core.payout import batch_gas
 from workbench.core.pricing import eurc_budget
+from workbench.core.settlement import RETRIES
 from workbench.scenario.kinds import BPS, MILLISECONDS, PIPS, SECONDS
 from workbench.scenario.model import (
     PAYOUT_PLANTS,
@@ -29,14 +30,21 @@ Found = tuple[str, str]
 def contradictions(scenario: Scenario) -> list[Found]:
     """All of them, by the field under which each is told."""
     return [
+        *_nobody(scenario),
         *_finality(scenario),
         *_deadlines(scenario),
+        *_retries(scenario),
         *_market(scenario),
         *(found for n, group in enumerate(scenario.buyers) for found in _group(scenario, n, group)),
         *_inventory(scenario),
         *_payouts(scenario),
         *_faults(scenario),
     ]
+
+
+def _nobody(scenario: Scenario) -> Iterator[Found]:
+    if not scenario.buyers and scenario.payouts is None:
+        yield "buyers", "nobody comes: write `buyers:`, `payouts:`, or both, and their fields."
 
 
 def _confirmations(scenario: Scenario) -> tuple[int, str]:
@@ -87,6 +95,24 @@ def _deadlines(scenario: Scenario) -> Iterator[Found]:
                 f"{scenario.settle_s} s are less than one settlement may take: quote_lifetime "
                 f"{lifetime} s + swap_window {window} s + confirmations {_s(confirm_ms)} "
                 f"= {_s(longest_ms)}."
+            ),
+        )
+
+
+def _retries(scenario: Scenario) -> Iterator[Found]:
+    """Each try is mined in a block of its own; the default promises nothing to anybody."""
+    seller, retries = scenario.seller, scenario.facilitator.retries
+    block_s = scenario.chain.block_time_ms // 1_000
+    blocks = 2 + 1 + retries
+    limit_s = seller.quote_lifetime_s + seller.swap_window_s
+    if retries > RETRIES and blocks * block_s > limit_s:
+        yield (
+            "facilitator.retries",
+            (
+                f"the last of {retries} comes after the deadline: created, funded, and 1 + "
+                f"{retries} swaps are {blocks} blocks × {block_s} s = {blocks * block_s} s, more "
+                f"than quote_lifetime {seller.quote_lifetime_s} s + swap_window "
+                f"{seller.swap_window_s} s = {limit_s} s."
             ),
         )
 
@@ -166,7 +192,7 @@ def _purse(scenario: Scenario, at: str, group: BuyerGroup) -> Iterator[Found]:
 
 
 def _inventory(scenario: Scenario) -> Iterator[Found]:
-    least = min(group.size.low_units for group in scenario.buyers)
+    least = min((group.size.low_units for group in scenario.buyers), default=0)
     held = scenario.seller.inventory_units
     if held < least:
         yield (
@@ -208,6 +234,11 @@ def _users(scenario: Scenario, side: PayoutSide, at: str, group: UserGroup) -> I
 
 
 def _faults(scenario: Scenario) -> Iterator[Found]:
+    if scenario.has_reorgs and not scenario.has_state_roots:
+        yield (
+            "chain.state_root",
+            "omitted does not go with chain.reorg: no block can be taken back.",
+        )
     of_site = Counter(fault.site for fault in scenario.faults)
     seen: Counter[str] = Counter()
     for fault in scenario.faults:

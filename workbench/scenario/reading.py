@@ -82,11 +82,11 @@ class Reading:
             return self._word(item, item.kind, node, path)
         (attribute,) = item.into
         if item.optional and isinstance(node, Scalar) and node.text == NONE:
-            return {attribute: None}
+            return {attribute: () if item.many else None}
         if not item.many:
             made = self._make(item.kind, node, path)
             return {} if made is None else {attribute: made}
-        if not isinstance(node, Items) or not node.nodes:
+        if not isinstance(node, Items) or not (node.nodes or item.optional):
             self._wrong(node.spot, path, "must be a list, each with a dash: `- count: 20`.")
             return {}
         each = [self._make(item.kind, one, (*path, str(n))) for n, one in enumerate(node.nodes)]

@@ -14,6 +14,7 @@ from workbench.scenario.table import FAULTS, FAULTS_MEANING, FILE, Item, Section
 def schema_json() -> dict[str, Any]:
     """A JSON Schema (draft 2020-12) of scenario files. What contradicts itself still passes it."""
     schema = _section(FILE)
+    schema["anyOf"] = [{"required": ["buyers"]}, {"required": ["payouts"]}]
     schema["properties"]["faults"] = {
         "description": FAULTS_MEANING,
         "anyOf": [{"const": NONE}, _faults()],
@@ -66,7 +67,12 @@ def _item(section: Section, item: Item) -> dict[str, Any]:
     if isinstance(item.kind, Section):
         one = _section(item.kind)
         if item.many:
-            return {**told, "type": "array", "minItems": 1, "items": one}
+            some = {"type": "array", "minItems": 1, "items": one}
+            return (
+                {**told, "anyOf": [{"const": NONE}, {**some, "minItems": 0}]}
+                if item.optional
+                else {**told, **some}
+            )
         return {**told, "anyOf": [{"const": NONE}, one]} if item.optional else {**told, **one}
     values = tuple(section.default(each) for each in item.into)
     # A range of a site has its own default, and a fault's end is the scenario's.

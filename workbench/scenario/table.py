@@ -33,7 +33,8 @@ class Item:
     """One field. `into`: the attributes it fills (two for a range).
 
     `only`: the models in which it has a meaning (empty: all); `needed`: those in which it must be
-    given (EVERY: always). `many`: a list of sections; `optional`: a section that may be `none`.
+    given (EVERY: always). `many`: a list of sections; `optional`: a section that may be `none`, a
+    list that may be empty.
     """
 
     name: str
@@ -99,6 +100,8 @@ CHAIN = Section(m.Chain, (
         "how long the node takes to answer"),
     _at("http_latency", "http_latency_ms", k.span(k.MILLISECONDS, 0, HOUR_MS, '"5 ms to 80 ms"'),
         "how long a message between services takes, each way"),
+    _at("state_root", "state_root", k.choice(m.STATE_ROOTS, '"omitted"'),
+        "whether blocks have one: omitted, they are quick however much has happened"),
 ))  # fmt: skip
 
 PATH = Section(m.Path, (
@@ -195,6 +198,9 @@ FACILITATOR = Section(m.FacilitatorSide, (
     _at("poll", "poll_ms", _POLL, "how often it looks"),
     _at("finality_timeout", "finality_timeout_s", _seconds(1, DAY_S, '"10 min"'),
         "then waiting for confirmations is an alarm"),
+    _at("retries", "retries", k.integer(0, 10_000, "2"),
+        "how often an act that was mined and reverted is tried again, at the next look; "
+        "then it is refunded"),
 ))  # fmt: skip
 
 PATTERN = Section(m.Pattern, (
@@ -270,7 +276,8 @@ FILE = Section(m.Scenario, (
         "then everything must have ended within so long"),
     _at("chain", "chain", CHAIN, "the chain"),
     _at("market", "market", MARKET, "EUR/USD and the pool"),
-    _at("buyers", "buyers", BUYERS, "groups of buyers", needed=EVERY, many=True),
+    _at("buyers", "buyers", BUYERS, "groups of buyers; none where there are payouts alone",
+        many=True, optional=True),
     _at("seller", "seller", SELLER, "the seller"),
     _at("facilitator", "facilitator", FACILITATOR, "the facilitator"),
     _at("payouts", "payouts", PAYOUTS, "credits that are earned and paid out", optional=True),

@@ -12,6 +12,7 @@ from workbench.core.settlement import (
     OPEN,
     Settlement,
     State,
+    Torn,
     fold_into,
     is_detail,
     merge_into,
@@ -22,7 +23,8 @@ from workbench.core.settlement import (
 class Book:
     """Nothing here that the journal does not hold: a new Book of the same store is equal.
 
-    `merged`: the journal gathers the facts of several emitters, in no common order.
+    `merged`: the journal gathers the facts of several emitters, in no common order. Whoever gathers
+    only shows: there one torn life takes no other with it, and is told in `torn`.
     """
 
     def __init__(self, store: Store, *, merged: bool = False) -> None:
@@ -32,14 +34,16 @@ class Book:
         self._furthest: dict[str, int] = {}
         self._open: dict[str, Settlement] = {}
         self._by_state: dict[State, dict[str, Settlement]] = {state: {} for state in State}
+        self._assets = dict.fromkeys(State, 0)
         self._early: set[str] = set()
         self._refreshing = asyncio.Lock()
         self.settlements: dict[str, Settlement] = {}
+        self.torn: Torn = {}
 
     async def refresh(self) -> list[str]:
         """Fold what is new; the subjects it was about, in the order of the facts.
 
-        Raises IllegalTransition, and then nothing has moved.
+        Raises IllegalTransition unless the journal is merged, and then nothing has moved.
         """
         version = self._store.version()
         if version == self._version:
@@ -64,6 +68,8 @@ class Book:
 
     async def _histories(self, unit: Unit, facts: Sequence[Event]) -> dict[str, Sequence[Event]]:
         """All that stands about those who cannot simply go on from where they are."""
+        if not (self._merged or self._early or BlockOrphaned in map(type, facts)):
+            return {}  # As mostly: each fact follows those that are known.
         anew: dict[str, None] = {}
         for fact in facts:
             if isinstance(fact, BlockOrphaned):
@@ -85,11 +91,14 @@ class Book:
     def _fold(
         self, subject: str, told: Iterable[Event], history: Iterable[Event] | None
     ) -> Settlement | None:
-        fold = merge_into if self._merged else fold_into
+        known = None if history is not None else self.settlements.get(subject)
+        before = {subject: known} if known else {}
+        facts = told if history is None else history
+        if not self._merged:
+            return fold_into(before, facts).get(subject)
         if history is not None:
-            return fold({}, history).get(subject)
-        known = self.settlements.get(subject)
-        return fold({subject: known} if known else {}, told).get(subject)
+            self.torn.pop(subject, None)
+        return merge_into(before, facts, self.torn).get(subject)
 
     def _keep(self, subject: str, settlement: Settlement | None, told: Iterable[Event]) -> None:
         if self._merged:
@@ -98,6 +107,7 @@ class Book:
         before = self.settlements.get(subject)
         if before is not None:
             self._by_state[before.state].pop(subject)
+            self._assets[before.state] -= before.asset_amount
         if settlement is None:
             self._early.add(subject)
             self.settlements.pop(subject, None)
@@ -106,6 +116,7 @@ class Book:
         self._early.discard(subject)
         self.settlements[subject] = settlement
         self._by_state[settlement.state][subject] = settlement
+        self._assets[settlement.state] += settlement.asset_amount
         if settlement.state in OPEN:
             self._open[subject] = settlement
         else:
@@ -121,3 +132,7 @@ class Book:
     def of(self, *states: State) -> list[Settlement]:
         """Those in these states, state after state. Costs nothing for those in other ones."""
         return [each for state in states for each in self._by_state[state].values()]
+
+    def assets(self, *states: State) -> int:
+        """Base units of asset in all that are in these states, of whatever asset."""
+        return sum(self._assets[state] for state in states)

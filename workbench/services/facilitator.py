@@ -35,6 +35,7 @@ from workbench.core.ports import (
     Watcher,
 )
 from workbench.core.settlement import (
+    RETRIES,
     Entered,
     Settlement,
     State,
@@ -56,13 +57,15 @@ ACTS = (Step.FUND, Step.SWAP, Step.EXECUTE, Step.REFUND)
 class FacilitatorRules:
     """How deep is final, how often to look, and when a wait becomes an alarm (seconds).
 
-    `keeper_every_s`: how often the reference rate may follow the market.
+    `keeper_every_s`: how often the reference rate may follow the market. `retries`: how often an
+    act that was mined and reverted is tried again, at the next look; then it is refunded.
     """
 
     finality: Policy
     poll_s: float = 0.5
     finality_timeout_s: int = 600
     keeper_every_s: int = 60
+    retries: int = RETRIES
 
 
 class Facilitator:
@@ -258,6 +261,7 @@ class Facilitator:
             now=head.timestamp,
             finality=self._rules.finality,
             authorized=held is not None,
+            retries=self._rules.retries,
         )
 
     def _call(
@@ -275,7 +279,8 @@ class Facilitator:
                 swapped = settlement.block_of(State.SWAPPED)
                 return self._chain.execute_settlement(terms, swapped.hash if swapped else "")
             case Step.REFUND:
-                return self._chain.refund(terms, refund_reason(settlement))
+                reason = refund_reason(settlement, self._rules.retries)
+                return self._chain.refund(terms, reason)
         raise AssertionError(f"{step} has no call")
 
     async def _note_refusal(

@@ -14,6 +14,7 @@ from workbench.core.errors import (
     CrossSite,
     InputError,
     KeyNeeded,
+    NotFound,
     Quarantined,
     UnknownPayout,
     WorkbenchError,
@@ -22,7 +23,7 @@ from workbench.core.ledger import Account, Transfer
 from workbench.core.payout import Payout, State
 from workbench.core.ports import Request, Response
 from workbench.services import accounts, payout_pages
-from workbench.services.payout_api import openapi
+from workbench.services.payout_api import BATCH, PAGE, openapi
 from workbench.services.payout_input import (
     KEY_HEADER,
     Asked,
@@ -32,12 +33,12 @@ from workbench.services.payout_input import (
     user_id,
 )
 from workbench.services.payouts import Given, Payouts
+from workbench.services.rounds import together
 from workbench.services.routes import Routes, events_page, one
+from workbench.services.webhooks import Webhooks
 
 HISTORY = 200
 """Payouts on a user's page, newest first."""
-PAGE = 1_000
-BATCH = 100
 OPEN_TO_ALL = ("/health", "/livez", "/readyz")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -47,8 +48,8 @@ class PayoutsService:
 
     name = "payouts"
 
-    def __init__(self, payouts: Payouts) -> None:
-        self.payouts = payouts
+    def __init__(self, payouts: Payouts, webhooks: Webhooks | None = None) -> None:
+        self.payouts, self.webhooks = payouts, webhooks
         self._api_key = _digest(payouts.rules.api_key)
         self._routes = (
             Routes()
@@ -61,14 +62,16 @@ class PayoutsService:
             .add("POST", "/v1/payouts", self._v1_payout)
             .add("POST", "/v1/payouts:batch", self._v1_batch)
             .add("GET", "/v1/payouts", self._v1_payouts)
-            .add("POST", "/v1/payouts/<text>:cancel", self._v1_cancel)
-            .add("POST", "/v1/payouts/<text>:approve", self._v1_approve)
-            .add("POST", "/v1/payouts/<text>:refund", self._v1_refund)
-            .add("GET", "/v1/payouts/<text>", self._v1_one)
+            .add("POST", "/v1/payouts/<id>:cancel", self._v1_cancel)
+            .add("POST", "/v1/payouts/<id>:approve", self._v1_approve)
+            .add("POST", "/v1/payouts/<id>:refund", self._v1_refund)
+            .add("GET", "/v1/payouts/<id>", self._v1_one)
             .add("GET", "/v1/balances/<text>", self._v1_balance)
             .add("GET", "/v1/transfers", self._v1_transfers)
             .add("GET", "/v1/reconciliation", self._v1_reconciliation)
             .add("POST", "/v1/signer:release", self._v1_release)
+            .add("GET", "/v1/webhooks", self._v1_webhooks)
+            .add("POST", "/v1/webhooks/<id>:resume", self._v1_resume)
             .add("GET", "/v1/openapi.json", self._v1_openapi)
             .add("GET", "/events", self._events)
             .add("GET", "/livez", self._livez)
@@ -76,9 +79,18 @@ class PayoutsService:
             .add("GET", "/metrics", self._metrics)
         )
 
+    async def check(self) -> None:
+        """Raise what must be put right before anything is promised."""
+        await self.payouts.check()
+        if self.webhooks is not None:
+            await self.webhooks.begin()
+
     async def run(self) -> None:
         """Until cancelled."""
-        await self.payouts.run()
+        if self.webhooks is None:
+            await self.payouts.run()
+        else:
+            await together(self.payouts.run(), self.webhooks.run())
 
     async def handle(self, request: Request) -> Response:
         try:
@@ -191,7 +203,7 @@ class PayoutsService:
         items = fields_of(request).get("payouts")
         if not isinstance(items, list) or not 0 < len(items) <= BATCH:
             raise InputError(f"payouts must be a list of 1 to {BATCH} payouts.")
-        if any(not isinstance(item, dict) or not item.get("idempotency_key") for item in items):
+        if not all(isinstance(item, dict) and _has_key(item) for item in items):
             raise InputError("each payout of a batch needs an idempotency_key of its own.")
         results = []
         for item in items:
@@ -214,12 +226,12 @@ class PayoutsService:
             found = await unit.payouts(*wanted, user_id=name, limit=limit)
         return Response.json(200, {"payouts": [self.payouts.view(payout) for payout in found]})
 
-    async def _v1_one(self, request: Request, text: str) -> Response:
+    async def _v1_one(self, request: Request, id: str) -> Response:
         async with self.payouts.store.unit() as unit:
-            payout = await unit.payout(text)
+            payout = await unit.payout(id)
             if payout is None:
-                raise UnknownPayout(f"there is no payout {text[:80]}.")
-            facts = await unit.standing(text)
+                raise UnknownPayout(f"there is no payout {id[:80]}.")
+            facts = await unit.standing(id)
             chain_id, address = self.payouts.rules.chain_id, self.payouts.payments.address
             slot = await unit.slot(chain_id, address, payout.act_key)
         view = self.payouts.view(payout)
@@ -233,19 +245,19 @@ class PayoutsService:
         view["history"] = [{"type": fact.type, "at_ms": fact.at_ms} for fact in facts]
         return Response.json(200, view)
 
-    async def _v1_cancel(self, request: Request, text: str) -> Response:
-        payout = await self.payouts.cancel(text)
+    async def _v1_cancel(self, request: Request, id: str) -> Response:
+        payout = await self.payouts.cancel(id)
         status = 200 if payout.state is State.CANCELLED else 202
         return Response.json(status, self.payouts.view(payout))
 
-    async def _v1_approve(self, request: Request, text: str) -> Response:
+    async def _v1_approve(self, request: Request, id: str) -> Response:
         by = text_of(fields_of(request), "by")
-        payout: Payout = await self.payouts.approve(text, user_id(by))
+        payout: Payout = await self.payouts.approve(id, user_id(by))
         return Response.json(200, self.payouts.view(payout))
 
-    async def _v1_refund(self, request: Request, text: str) -> Response:
+    async def _v1_refund(self, request: Request, id: str) -> Response:
         by = text_of(fields_of(request), "by")
-        return Response.json(200, self.payouts.view(await self.payouts.refund(text, user_id(by))))
+        return Response.json(200, self.payouts.view(await self.payouts.refund(id, user_id(by))))
 
     async def _v1_balance(self, request: Request, text: str) -> Response:
         name = user_id(text)
@@ -262,7 +274,7 @@ class PayoutsService:
         return Response.json(200, told)
 
     async def _v1_transfers(self, request: Request) -> Response:
-        after, limit = one(request, "after") or "0", _limit(request)
+        after, limit = one(request, "after", "0"), _limit(request)
         if not re.fullmatch(r"[0-9]{1,15}", after, re.ASCII):
             raise InputError(f"after={after[:40]!r} is not a sequence number.")
         async with self.payouts.store.unit() as unit:
@@ -278,6 +290,19 @@ class PayoutsService:
     async def _v1_release(self, request: Request) -> Response:
         await self.payouts.release()
         return Response.json(200, {"released": True})
+
+    async def _v1_webhooks(self, request: Request) -> Response:
+        told = await self.webhooks.listing() if self.webhooks else []
+        return Response.json(200, {"webhooks": told})
+
+    async def _v1_resume(self, request: Request, id: str) -> Response:
+        after = fields_of(request).get("after") if request.body.strip() else None
+        if after is not None and not (type(after) is int and 0 <= after < 10**15):
+            raise InputError("after must be the number of a fact (seq), or be left out.")
+        if self.webhooks is None:
+            raise NotFound("there are no webhooks.", hint="WEBHOOK_URLS names whom to tell.")
+        await self.webhooks.resume(id, after)
+        return await self._v1_webhooks(request)
 
     async def _v1_openapi(self, request: Request) -> Response:
         return Response.json(200, openapi())
@@ -317,6 +342,7 @@ class PayoutsService:
         ):
             kind = "counter" if name.endswith("_total") else "gauge"
             lines += [f"# TYPE payouts_{name} {kind}", f"payouts_{name} {value}"]
+        lines += await self.webhooks.metrics() if self.webhooks else []
         text = "\n".join(lines) + "\n"
         return Response(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8", (NO_STORE,))
 
@@ -354,8 +380,13 @@ def _line(transfer: Transfer) -> dict[str, Any]:
     }
 
 
+def _has_key(item: dict[str, Any]) -> bool:
+    key = item.get("idempotency_key")
+    return isinstance(key, str) and key != ""
+
+
 def _limit(request: Request) -> int:
-    text = one(request, "limit") or str(PAGE)
+    text = one(request, "limit", str(PAGE))
     if not re.fullmatch(r"[0-9]{1,6}", text, re.ASCII) or not 0 < int(text) <= PAGE:
         raise InputError(f"limit must be from 1 to {PAGE}.")
     return int(text)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from workbench.core.errors import WorkbenchError
 from workbench.core.ports import Clock
@@ -30,3 +32,14 @@ async def rounds(
                 log.warning("%s waits: %s", name, why)
             told = why.code
         await clock.sleep(poll_s)
+
+
+async def together(*works: Coroutine[Any, Any, None]) -> None:
+    """Several loops at once. The first that fails ends the others; its error is raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

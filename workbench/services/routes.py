@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, overload
 
 from workbench.core.errors import (
     BodyTooLarge,
@@ -25,7 +25,10 @@ log = logging.getLogger("workbench")
 
 
 class Routes:
-    """Method and path to a handler; `<name>` in a path is passed on as text."""
+    """Method and path to a handler; `<name>` in a path is passed on as text.
+
+    An `<id>` has no colon: what follows one is a verb, as in `/v1/payouts/<id>:cancel`.
+    """
 
     def __init__(self, **handlers: Handler) -> None:
         self._routes: list[tuple[str, re.Pattern[str], Handler]] = []
@@ -35,6 +38,7 @@ class Routes:
         if "<" not in path:
             self._plain[method, path] = handler
         pattern = re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", path)
+        pattern = pattern.replace("<id>[^/]", "<id>[^/:]")
         self._routes.append((method, re.compile(pattern), handler))
         return self
 
@@ -42,6 +46,9 @@ class Routes:
         """Always answers: with JSON `{error, message, …}` where something is wrong."""
         try:
             return await self._dispatch(request)
+        except MethodNotAllowed as why:
+            answer, allowed = Response.json(why.status, why.to_json()), why.details["allowed"]
+            return replace(answer, headers=(*answer.headers, ("Allow", ", ".join(allowed))))
         except WorkbenchError as why:
             return Response.json(why.status, why.to_json())
         except Exception:
@@ -61,7 +68,7 @@ class Routes:
             if found and (method == request.method or (method, request.method) == ("GET", "HEAD")):
                 return await handler(request, **found.groupdict())
             if found:
-                allowed.append(method)
+                allowed += ["GET", "HEAD"] if method == "GET" else [method]
         if allowed:
             raise MethodNotAllowed(
                 f"{request.url[:200]} does not take {request.method[:20]}.", allowed=sorted(allowed)
@@ -71,17 +78,25 @@ class Routes:
         raise NotFound(f"nothing is at {request.url[:200]}.", paths=known)
 
 
-def one(request: Request, name: str) -> str | None:
+@overload
+def one(request: Request, name: str) -> str | None: ...
+
+
+@overload
+def one(request: Request, name: str, default: str) -> str: ...
+
+
+def one(request: Request, name: str, default: str | None = None) -> str | None:
     """A query parameter. Raises InputError when it is given twice."""
     values = [value for key, value in request.query if key == name]
     if len(values) > 1:
         raise InputError(f"{name} is given {len(values)} times; give it once.")
-    return values[0] if values else None
+    return values[0] if values else default
 
 
 async def events_page(store: Store, own: str, request: Request) -> Response:
     """`GET /events?after=SEQ`: the facts that this service itself emitted, at most a page."""
-    after = one(request, "after") or "0"
+    after = one(request, "after", "0")
     if not re.fullmatch(r"[0-9]{1,15}", after, re.ASCII):
         raise InputError(f"after={after[:40]!r} is not a sequence number.")
     async with store.unit() as unit:

@@ -161,7 +161,7 @@ class Seller:
         """What we hold, less what we owe to settlements that are not funded yet."""
         await self.book.refresh()
         held = await self._chain.balance(self._chain.addresses.asset, self._signer.address)
-        owed = sum(s.asset_amount for s in self.book.of(State.AUTHORIZED, State.CREATED))
+        owed = self.book.assets(State.AUTHORIZED, State.CREATED)
         if amount > held - owed:
             raise InsufficientInventory(
                 f"{Amount(amount, YPS)} is more than the {Amount(max(0, held - owed), YPS)} "
@@ -196,12 +196,16 @@ class Seller:
 
     async def _check_offer(self, amount: int, terms: Terms) -> ev.PaymentRequested:
         """The terms must be, word for word, an offer that we made for this resource: that offer."""
-        async with self._store.unit() as unit:
-            known = await unit.standing(terms.salt)
-        offer = next((fact for fact in known if isinstance(fact, ev.PaymentRequested)), None)
-        if offer is None:
-            offer = requested(terms, self._offers.made_at_ms(terms), self.name)
-        altered = [name for name in OFFERED if getattr(terms, name) != getattr(offer, name)]
+        try:
+            offer, altered = requested(terms, self._offers.made_at_ms(terms), self.name), []
+        except TermsMismatch:  # What was altered can be said where the offer was noted.
+            async with self._store.unit() as unit:
+                known = await unit.standing(terms.salt)
+            noted = next((fact for fact in known if isinstance(fact, ev.PaymentRequested)), None)
+            if noted is None:
+                raise
+            offer = noted
+            altered = [name for name in OFFERED if getattr(terms, name) != getattr(offer, name)]
         if offer.asset_amount != amount:
             altered.append("amount")
         if altered:

@@ -105,7 +105,15 @@ class Tracker:
     async def _health(self, request: Request) -> Response:
         head = await self._chain.head()
         chain_id = self._chain.domain.chain_id
-        health = {"status": "ok", "service": self.name, "chain_id": chain_id, "block": head.number}
+        await self.book.refresh()
+        torn = self.book.torn
+        health = {
+            "status": "alarm" if torn else "ok",
+            "service": self.name,
+            "chain_id": chain_id,
+            "block": head.number,
+            "torn": torn,
+        }
         return Response.json(200, health)
 
     async def _events(self, request: Request) -> Response:

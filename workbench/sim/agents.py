@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from workbench.chain import abi
 from workbench.chain.abi import hex_bytes
@@ -22,7 +22,7 @@ from workbench.core.errors import WorkbenchError
 from workbench.core.ports import Clock, Signer
 from workbench.core.x402 import Payment, Terms
 from workbench.scenario import Arrivals, BuyerGroup, Size
-from workbench.services.buyer import Buyer
+from workbench.services.buyer import Buyer, Purchase
 from workbench.sim.hand import Hand
 from workbench.sim.market import ONE, normal
 
@@ -33,6 +33,8 @@ TRY_AGAIN_S = 1.0
 DRAWS = 1_000
 CANCEL_STRUCT = "CancelAuthorization(address authorizer,bytes32 nonce)"
 NOBODY = "0x000000000000000000000000000000000000dead"
+OUT_OF_TIME = "out_of_time"
+"""Why a buyer gives up who is sent home."""
 
 
 @dataclass(frozen=True)
@@ -58,26 +60,31 @@ class Agent:
     seller_url: str
     quote_lifetime_s: int
     tell: Callable[[ev.Event], None]
+    has_come: bool = field(default=False, init=False)
 
     async def run(self) -> None:
-        """Wait for the time, do it, and say so where it came to nothing."""
+        """Wait for the time, do it, and say how it ended, even where it is cancelled."""
         await self.clock.sleep(self.visit.at_ms / 1000)
+        self.has_come = True
         try:
-            await KINDS[self.visit.group.kind](self)
+            purchase = await KINDS[self.visit.group.kind](self)
         except WorkbenchError as why:
-            self.give_up(why)
+            self.give_up(why.code, str(why))
+        except asyncio.CancelledError:
+            self.give_up(OUT_OF_TIME, "the scenario ended before this purchase.")
+            raise
+        else:
+            what = (purchase.settlement_id, purchase.status) if purchase else ("", "")
+            known = self._known()
+            self.tell(ev.BuyerServed(**known, settlement_id=what[0], status=what[1]))
 
-    def give_up(self, why: WorkbenchError) -> None:
-        self.tell(
-            ev.BuyerGaveUp(
-                subject=self.visit.name,
-                at_ms=self.clock.now_ms(),
-                source="simulator",
-                kind=self.visit.group.kind,
-                code=why.code,
-                message=str(why),
-            )
-        )
+    def give_up(self, code: str, message: str) -> None:
+        """No end of the purchase was seen, for this reason."""
+        self.tell(ev.BuyerGaveUp(**self._known(), code=code, message=message))
+
+    def _known(self) -> dict[str, Any]:
+        by_us = {"at_ms": self.clock.now_ms(), "source": "simulator"}
+        return {"subject": self.visit.name, "kind": self.visit.group.kind, **by_us}
 
     async def patiently(self, act: Callable[[], Awaitable[T]]) -> T:
         """Again while the trouble may pass and there is patience left; acts are repeatable."""
@@ -97,45 +104,46 @@ class Agent:
         answer = await self.patiently(lambda: self.buyer.pay(self.seller_url, payment))
         return str(answer["settlement_id"])
 
-    async def follow(self, identity: str, terms: Terms) -> None:
-        await self.patiently(lambda: self.buyer.follow(self.seller_url, identity, terms))
+    async def follow(self, identity: str, terms: Terms) -> Purchase:
+        return await self.patiently(lambda: self.buyer.follow(self.seller_url, identity, terms))
 
 
 # --- Kinds ---------------------------------------------------------------------------------------
 
 
-async def _honest(agent: Agent) -> None:
+async def _honest(agent: Agent) -> Purchase | None:
     payment, terms = await agent.authorize()
-    await agent.follow(await agent.pay(payment), terms)
+    return await agent.follow(await agent.pay(payment), terms)
 
 
-async def _walks(agent: Agent) -> None:
+async def _walks(agent: Agent) -> Purchase | None:
     await agent.authorize()
+    return None
 
 
-async def _replays(agent: Agent) -> None:
+async def _replays(agent: Agent) -> Purchase | None:
     payment, terms = await agent.authorize()
     first, *others = await asyncio.gather(*(agent.pay(payment) for _ in range(COPIES)))
     assert all(first == other for other in others), "one payment became two settlements"
-    await agent.follow(first, terms)
+    return await agent.follow(first, terms)
 
 
-async def _tampers(agent: Agent) -> None:
+async def _tampers(agent: Agent) -> Purchase | None:
     payment, terms = await agent.authorize()
     cheaper = replace(terms, required_usdc=terms.required_usdc // 2)
-    await agent.follow(await agent.pay(replace(payment, terms=cheaper)), cheaper)
+    return await agent.follow(await agent.pay(replace(payment, terms=cheaper)), cheaper)
 
 
-async def _drains(agent: Agent) -> None:
+async def _drains(agent: Agent) -> Purchase | None:
     payment, terms = await agent.authorize()
     identity = await agent.pay(payment)
     eurc = agent.chain.addresses.eurc
     held = await agent.chain.balance(eurc, agent.buyer.address)
     await agent.hand.send(eurc, abi.encode_call("MockUSDC", "transfer", NOBODY, held))
-    await agent.follow(identity, terms)
+    return await agent.follow(identity, terms)
 
 
-async def _revokes(agent: Agent) -> None:
+async def _revokes(agent: Agent) -> Purchase | None:
     payment, terms = await agent.authorize()
     identity = await agent.pay(payment)
     eurc, nonce = agent.chain.addresses.eurc, hex_bytes(identity)
@@ -146,16 +154,16 @@ async def _revokes(agent: Agent) -> None:
     parts = (signed[64], signed[:32], signed[32:64])
     data = abi.encode_call("MockEURC", "cancelAuthorization", agent.buyer.address, nonce, *parts)
     await agent.hand.send(eurc, data)
-    await agent.follow(identity, terms)
+    return await agent.follow(identity, terms)
 
 
-async def _stale(agent: Agent) -> None:
+async def _stale(agent: Agent) -> Purchase | None:
     payment, terms = await agent.authorize()
     await agent.clock.sleep(agent.quote_lifetime_s + 1)
-    await agent.follow(await agent.pay(payment), terms)
+    return await agent.follow(await agent.pay(payment), terms)
 
 
-KINDS: dict[str, Callable[[Agent], Awaitable[None]]] = {
+KINDS: dict[str, Callable[[Agent], Awaitable[Purchase | None]]] = {
     "honest": _honest,
     "walks": _walks,
     "replays": _replays,

@@ -1,22 +1,22 @@
 """Looks at the chain itself after every block, and holds it against all invariants.
 
-It reads without faults, and of the services it shares the decoder, the table, and the memory of
-the line to the node; at the end, it asks the node itself once more. It folds the logs on its own,
-and predicts balances with a second model.
+It reads without faults, on a line of its own that remembers nothing: what it holds against an
+invariant, the node has just said. Of the services it shares the decoder and the table. It folds the
+logs on its own, and predicts balances with a second model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
-from workbench.chain.abi import decode_log
-from workbench.chain.contracts import EvmChain
+from workbench.chain.abi import decode_log, encode_call, hex_bytes, to_hex
+from workbench.chain.contracts import ERC20, EvmChain
 from workbench.chain.rpc import DirectRpc
 from workbench.core import events as ev
 from workbench.core.audit import INVARIANTS, TOKENS, View, broken
-from workbench.core.errors import IllegalTransition
+from workbench.core.errors import IllegalTransition, WorkbenchError
 from workbench.core.prediction import Holding, Prediction
 from workbench.core.settlement import OPEN, Settlement, State, fold_into, merge
 
@@ -24,6 +24,11 @@ TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 """keccak of Transfer(address,address,uint256), ERC-20."""
 WORDS = ("none", "created", "funded", "swapped", "executed", "refunded")
 """The contract's states by number."""
+Key = TypeVar("Key", bound=Hashable)
+HOLDERS = ("vault", "puller", "hook")
+VAULT = "SettlementVault"
+Ask = tuple[Any, ...]
+"""A read of a contract: which, where, function and arguments. Its answer is one whole number."""
 MOST_TOLD = 100
 """An invariant that breaks in every block is told so often, and then only counted."""
 
@@ -75,7 +80,7 @@ class Auditor:
         finality: int,
         findings: Findings,
     ) -> None:
-        self._chain, self._rpc = chain, chain.rpc
+        self._rpc, self._addresses = DirectRpc(chain.rpc.url), chain.addresses
         self._vault, self._pool = chain.addresses.vault, pool.lower()
         self._tokens = {name: getattr(chain.addresses, name) for name in TOKENS}
         self.accounts = sorted({*accounts, self._vault, self._pool})
@@ -96,12 +101,14 @@ class Auditor:
 
     async def begin(self) -> None:
         """From the newest block on: what everybody owns now is where prediction starts."""
-        head = await self._chain.head()
-        self._blocks = [_Block(head.number, head.hash)]
-        self._supply = await self._supplies()
-        for account in self.accounts:
-            for name, token in self._tokens.items():
-                self._start[account, name] = await self._chain.balance(token, account)
+        head = await self._rpc.call("eth_getBlockByNumber", "latest", False)
+        self._blocks = [_Block(int(head["number"], 16), head["hash"])]
+        tokens = self._tokens
+        self._supply = await self._numbers(
+            {name: (ERC20, token, "totalSupply") for name, token in tokens.items()}
+        )
+        everybodys = [(account, name) for account in self.accounts for name in tokens]
+        self._start = await self._numbers({each: self._balance(*each) for each in everybodys})
 
     # --- Following the chain ---
 
@@ -124,13 +131,17 @@ class Auditor:
     async def _rewind(self) -> None:
         """Blocks that are no more are unlearnt, by learning the others again."""
         kept = len(self._blocks)
-        while (block := self._blocks[kept - 1]).hash != await self._chain.block_hash(block.number):
+        while (block := self._blocks[kept - 1]).hash != await self._hash(block.number):
             kept -= 1
         if kept < len(self._blocks):
             del self._blocks[kept:]
             self._forget()
             for block in self._blocks:
                 self._learn(block)
+
+    async def _hash(self, number: int) -> str | None:
+        block = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
+        return block["hash"] if block else None
 
     async def _unknown(self, block: _Block) -> list[str]:
         return [tx for tx in block.ours if not await self._knows(tx)]
@@ -151,7 +162,7 @@ class Auditor:
         if log["topics"][:1] != [TRANSFER] or log["address"] not in names:
             return None
         sender, to = ("0x" + topic[-40:] for topic in log["topics"][1:3])
-        if self._vault in (sender, to) or self._chain.addresses.puller in (sender, to):
+        if self._vault in (sender, to) or self._addresses.puller in (sender, to):
             return None
         return names[log["address"]], sender, to, int(log["data"], 16)
 
@@ -161,7 +172,8 @@ class Auditor:
             touched |= self.model.moved(*moved)
         for event in block.events:
             if isinstance(event, ev.PaymentParked):
-                self._parked_for[event.token.lower(), event.owner.lower()] = None
+                (name,) = [n for n, at in self._tokens.items() if at == event.token.lower()]
+                self._parked_for[name, event.owner.lower()] = None
             try:
                 fold_into(self.settlements, [event])
             except IllegalTransition as why:
@@ -177,50 +189,60 @@ class Auditor:
     async def _view(self, about: Iterable[str], touched: set[Holding]) -> View:
         known = [identity for identity in about if identity in self.settlements]
         looked_at = dict.fromkeys([*self._open, *known])
-        held = {}
-        for holder in ("vault", "puller", "hook"):
-            at = getattr(self._chain.addresses, holder)
-            held[holder] = {n: await self._chain.balance(t, at) for n, t in self._tokens.items()}
-        escrowed = {n: await self._chain.escrowed(t) for n, t in self._tokens.items()}
         watched = [each for each in sorted(touched) if each in self._start]
-        balances = {
-            (account, name): await self._chain.balance(self._tokens[name], account)
-            for account, name in watched
-        }
+        told = await self._numbers(self._asked(known, watched))
+        held = {who: {name: told[who, name] for name in TOKENS} for who in HOLDERS}
+        parked = dict.fromkeys(TOKENS, 0)
+        for name, owner in self._parked_for:
+            parked[name] += told["parked", name, owner]
         return View(
             settlements=tuple(self.settlements[identity] for identity in looked_at),
             held=held,
-            escrowed=escrowed,
-            parked=await self._parked(),
-            balances=balances,
+            escrowed={name: told["escrowed", name] for name in TOKENS},
+            parked=parked,
+            balances={each: told[each] for each in watched},
             predicted={each: self._start[each] + self.model.change[each] for each in watched},
             ends={identity: tuple(self.model.ends[identity]) for identity in known},
             waited=self._waited(known),
             finality=self._finality,
-            words={identity: await self.word(identity) for identity in known},
+            words={identity: WORDS[told[identity]] for identity in known},
             views={"auditor": {each: chain_word(self.settlements[each]) for each in known}},
             torn=tuple(self._torn),
-            supply={n: (self._supply[n], now) for n, now in (await self._supplies()).items()},
+            supply={name: (self._supply[name], told["supply", name]) for name in TOKENS},
         )
+
+    def _asked(self, known: Iterable[str], watched: Iterable[Holding]) -> dict[Hashable, Ask]:
+        """All that a view needs of the node, so that it can be asked at once."""
+        asked: dict[Hashable, Ask] = {}
+        for name, token in self._tokens.items():
+            for who in HOLDERS:
+                asked[who, name] = self._balance(getattr(self._addresses, who), name)
+            asked["escrowed", name] = (VAULT, self._vault, "escrowed", token)
+            asked["supply", name] = (ERC20, token, "totalSupply")
+        for name, owner in self._parked_for:
+            claim = (self._tokens[name], owner)
+            asked["parked", name, owner] = (VAULT, self._vault, "claimable", *claim)
+        asked |= {each: self._balance(*each) for each in watched}
+        return asked | {each: (VAULT, self._vault, "statusOf", hex_bytes(each)) for each in known}
+
+    def _balance(self, account: str, name: str) -> Ask:
+        return ERC20, self._tokens[name], "balanceOf", account
+
+    async def _numbers(self, asked: Mapping[Key, Ask]) -> dict[Key, int]:
+        """What each answers at the newest block."""
+        requests = [
+            {"to": at, "data": to_hex(encode_call(contract, function, *arguments))}
+            for contract, at, function, *arguments in asked.values()
+        ]
+        answers = await self._rpc.many([("eth_call", each, "latest") for each in requests])
+        for answer in answers:
+            if isinstance(answer, WorkbenchError):
+                raise answer
+        return {key: int(answer, 16) for key, answer in zip(asked, answers, strict=True)}
 
     def _waited(self, identities: Sequence[str]) -> dict[str, int]:
         done, swapped = self.model.executed, self.model.swapped
         return {each: done[each] - swapped[each] for each in identities if each in done}
-
-    async def _parked(self) -> dict[str, int]:
-        parked = dict.fromkeys(TOKENS, 0)
-        names = {address: name for name, address in self._tokens.items()}
-        for token, owner in self._parked_for:
-            parked[names[token]] += await self._chain.claimable(token, owner)
-        return parked
-
-    async def _supplies(self) -> dict[str, int]:
-        return {name: await self._chain.supply(token) for name, token in self._tokens.items()}
-
-    async def word(self, identity: str) -> str:
-        """The contract's own word for a settlement's state."""
-        number = await self._chain.status(identity)
-        return WORDS[number]
 
     @property
     def open(self) -> list[str]:
@@ -232,16 +254,13 @@ class Auditor:
 
         `found`: what else a View may have, as `views` of the services and what is `late`.
         """
-        shared, line = self._chain, DirectRpc(self._rpc.url)
-        self._chain = EvmChain(line, shared.domain.chain_id, shared.addresses)
         everyone = {(account, name) for account in self.accounts for name in TOKENS}
         view = await self._view(list(self.settlements), everyone)
         unknown = [tx for block in self._blocks for tx in await self._unknown(block)]
-        told = {identity: chain_word(each) for identity, each in merge(journal).items()}
+        told = {id_: chain_word(each) for id_, each in merge(journal, torn={}).items()}
         confirmed = self._confirmed(journal)
         self.check(replace(view, unknown=tuple(unknown), told=told, confirmed=confirmed, **found))
-        self._chain = shared
-        await line.close()
+        await self._rpc.close()
 
     def _confirmed(self, journal: Iterable[ev.Event]) -> dict[str, int | None]:
         """Confirmations that were counted, by those who had to, on the swap that was executed."""

@@ -1,12 +1,15 @@
 """Looks at the paying wallet on the chain after every block, and holds it against the invariants.
 
-Like the auditor it has a line of its own, and counts transfers and gas itself; of the service it
-takes its word for each payout, and at the end its books, to hold them against the chain.
+It counts transfers and gas itself; of the service it takes its word for each payout, and at the
+end its books, to hold them against the chain. After a block it looks at whom there is news about,
+and at the end at everybody, from the beginning.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from workbench.chain.abi import encode_call
 from workbench.chain.rpc import Rpc
@@ -65,6 +68,9 @@ class Bookkeeper:
         self._blocks: list[_Block] = []
         self._seq = 0
         self._torn: list[str] = []
+        self._paid: dict[str, list[int]] = {}
+        self._got: Counter[str] = Counter()
+        self._due: dict[str, dict[str, None]] = {}
         self.payouts: dict[str, Payout] = {}
 
     async def begin(self) -> None:
@@ -82,15 +88,26 @@ class Bookkeeper:
 
     async def after_block(self, number: int) -> None:
         """All blocks up to `number`, the newest, and then what can be asked at any time."""
-        news = False
+        news: dict[str, None] = {}
         while (last := self._blocks[-1]).hash != await self._hash(last.number):
             self._blocks.pop()
-            news = True
+            for receiver, amount in reversed(last.moved):
+                self._paid[receiver].pop()
+                self._got[self._user(receiver)] -= amount
+                news[receiver] = None
         for each in range(self._blocks[-1].number + 1, number + 1):
             self._blocks.append(await self._read(each))
-            news = news or bool(self._blocks[-1].moved)
-        if await self._listen() or news:
-            self.check(self._view())
+            for receiver, amount in self._blocks[-1].moved:
+                self._paid.setdefault(receiver, []).append(amount)
+                self._got[self._user(receiver)] += amount
+                news[receiver] = None
+        news.update(await self._listen())
+        if news:
+            self.check(self._view(news))
+
+    def _user(self, receiver: str) -> str:
+        """Who asked for a payout to this receiver; every user does that before it is paid."""
+        return self._tally.asked.get(receiver, ("", 0))[0]
 
     async def _hash(self, number: int) -> str | None:
         block = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
@@ -132,9 +149,9 @@ class Bookkeeper:
         logs = await self._rpc.call("eth_getLogs", query)
         return [("0x" + log["topics"][2][-40:], int(log["data"], 16)) for log in logs]
 
-    async def _listen(self) -> bool:
-        """The service's new facts, if there are. What cannot follow is noted; the rest goes on."""
-        before = self._seq
+    async def _listen(self) -> dict[str, None]:
+        """The receivers of whom the service has new facts. What cannot follow is noted."""
+        news: dict[str, None] = {}
         while True:
             async with self._store.unit() as unit:
                 page = await unit.facts(after=self._seq, limit=PAGE)
@@ -144,28 +161,48 @@ class Bookkeeper:
                     continue
                 try:
                     known = self.payouts.get(fact.subject)
-                    self.payouts[fact.subject] = machine.apply(known, fact)
+                    payout = self.payouts[fact.subject] = machine.apply(known, fact)
                 except IllegalTransition as why:
                     self._torn.append(why.message)
+                    news[""] = None
+                else:
+                    self._due.setdefault(payout.address, {})[payout.id] = None
+                    news[payout.address] = None
             if len(page) < PAGE:
-                return self._seq > before
+                return news
 
     # --- Looking ---
 
-    def _view(self, **more: object) -> PaidOut:
+    def _view(self, receivers: Iterable[str]) -> PaidOut:
+        """All about these receivers."""
         worth, tally = self._purse.units_per_credit, self._tally
+        known = {to: tally.asked[to] for to in receivers if to in tally.asked}
+        users = dict.fromkeys(user for user, _ in known.values())
         return PaidOut(
-            moved=self._moved,
+            moved=tuple((to, amount) for to in receivers for amount in self._paid.get(to, ())),
+            payouts=tuple(self.payouts[id_] for to in receivers for id_ in self._due.get(to, ())),
+            torn=tuple(self._torn),
+            asked={to: (user, n * worth) for to, (user, n) in known.items()},
+            earned={user: tally.sent.get(user, 0) * worth for user in users},
+            got={user: self._got[user] for user in users},
+        )
+
+    def _whole_view(self) -> PaidOut:
+        """All about everybody, from the blocks themselves."""
+        worth, tally = self._purse.units_per_credit, self._tally
+        moved = tuple(each for block in self._blocks for each in block.moved)
+        got: Counter[str] = Counter()
+        for receiver, amount in moved:
+            got[self._user(receiver)] += amount
+        del got[""]  # Strangers: each of them is told by itself.
+        return PaidOut(
+            moved=moved,
             payouts=tuple(self.payouts.values()),
             torn=tuple(self._torn),
             asked={to: (user, n * worth) for to, (user, n) in tally.asked.items()},
             earned={user: n * worth for user, n in tally.sent.items()},
-            **more,  # type: ignore[arg-type]
+            got=dict(got),
         )
-
-    @property
-    def _moved(self) -> tuple[tuple[str, int], ...]:
-        return tuple(each for block in self._blocks for each in block.moved)
 
     async def whole(self, *, over: bool) -> None:
         """Everything once more, at the end, the books included.
@@ -176,26 +213,27 @@ class Bookkeeper:
         async with self._store.unit() as unit:
             accounts, lines = await unit.accounts(), await unit.transfers()
         balances = {account.id: account.balance for account in accounts}
-        tally = self._tally
+        tally, view = self._tally, self._whole_view()
         self.check(
-            self._view(
+            replace(
+                view,
                 late=tuple(self.open) if over else (),
                 ledger=balances,
-                chain=await self._sums(),
+                chain=await self._sums(sum(amount for _, amount in view.moved)),
                 credited={u: (tally.credited.get(u, 0), most) for u, most in tally.sent.items()},
                 accounts=accounts,
                 lines=lines,
             )
         )
 
-    async def _sums(self) -> dict[str, int]:
+    async def _sums(self, paid: int) -> dict[str, int]:
         """By the chain, under the names of the ledger's accounts."""
         purse, native = self._purse, self._purse.native
         held = int(await self._rpc.call("eth_getBalance", purse.address, "latest"), 16)
         sums = {
             treasury(purse.address, native): held,
             f"gas:{native}": sum(block.gas_wei for block in self._blocks),
-            f"paid:{purse.asset}": sum(amount for _, amount in self._moved),
+            f"paid:{purse.asset}": paid,
             f"suspense:{native}": 0,
         }
         if purse.token is not None:

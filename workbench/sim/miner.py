@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from random import Random
+from typing import Any
 
 from workbench.chain.rpc import Rpc
-from workbench.core.errors import RpcFault, WorkbenchError
+from workbench.core.errors import InvalidSetting, RpcFault, WorkbenchError
 from workbench.core.ports import Clock
 from workbench.scenario import Chain
 from workbench.sim.faults import Faults
@@ -70,6 +71,7 @@ class Miner:
 
         Most of their transactions are in the first of the new blocks, the rest wait again, as it
         is when two miners saw the mempool differently. `anvil_reorg` would drop them.
+        Raises InvalidSetting in a world without state roots.
         """
         head = int(await self._rpc.call("eth_blockNumber"), 16)
         depth = min(depth, head - self._first)
@@ -78,6 +80,7 @@ class Miner:
         times, raws = [], []
         for number in range(head - depth + 1, head + 1):
             block = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
+            _require_state_root(block)
             times.append(int(block["timestamp"], 16))
             for tx in block["transactions"]:
                 raws.append(await self._rpc.call("eth_getRawTransactionByHash", tx))
@@ -92,3 +95,12 @@ class Miner:
             # Another base fee, or an empty block would be the same one again.
             self._branches += 1
             await self._mine(timestamp, self._chain.base_fee_wei + self._branches)
+
+
+def _require_state_root(block: dict[str, Any]) -> None:
+    """A fork's rollback leaves behind what the blocks that it takes back were first to write."""
+    if not int(block["stateRoot"], 16):
+        raise InvalidSetting(
+            "blocks without state roots cannot be taken back: anvil would leave state of theirs.",
+            hint="Boot this world with state roots.",
+        )

@@ -11,7 +11,7 @@ from eth_hash.auto import keccak
 from workbench.chain.abi import hex_bytes, to_hex
 from workbench.chain.rpc import RECEIPT, SEND, Rpc
 from workbench.core.errors import StateMoved, WorkbenchError
-from workbench.core.events import SettlementExecuted
+from workbench.core.events import Event, SettlementExecuted, SettlementFunded
 from workbench.core.payout import Outcome, Payout, State, Verdict
 from workbench.core.ports import Service, Slot, SlotState
 from workbench.core.settlement import Step
@@ -63,8 +63,8 @@ def plant(rule: str, name: str, service: Service) -> None:
     """Break `rule` in this service, if it is the one. `name`: which service it is."""
     if rule == "lose_refund" and isinstance(service, Facilitator):
         _lose_refunds(service)
-    elif rule == "forget_fact" and isinstance(service, Tracker):
-        _forget_executions(service)
+    elif rule in FORGOTTEN and isinstance(service, Tracker):
+        _forget(service, FORGOTTEN[rule])
     elif isinstance(service, PayoutsService) and rule in OF_PAYOUTS:
         OF_PAYOUTS[rule](service.payouts)
 
@@ -80,15 +80,20 @@ def _lose_refunds(facilitator: Any) -> None:
     facilitator._owed = lazy
 
 
-def _forget_executions(tracker: Any) -> None:
+FORGOTTEN: dict[str, type[Event]] = {
+    "forget_fact": SettlementExecuted,
+    "forget_step": SettlementFunded,
+}
+"""What the journal misses: the end of a life, or something that the others follow."""
+
+
+def _forget(tracker: Any, kind: type[Event]) -> None:
     """The journal misses what the chain did."""
     watcher = tracker._watcher
     store_block = watcher._store_block
 
     async def forgetful(number: int, known: str, facts: list[Any]) -> None:
-        await store_block(
-            number, known, [fact for fact in facts if not isinstance(fact, SettlementExecuted)]
-        )
+        await store_block(number, known, [fact for fact in facts if not isinstance(fact, kind)])
 
     watcher._store_block = forgetful
 

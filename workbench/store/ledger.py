@@ -31,10 +31,13 @@ from sqlalchemy import (
 )
 
 from workbench.core.errors import InsufficientCredits, LedgerRefused, StoreError
+from workbench.core.events import Event
 from workbench.core.ledger import GENESIS, Account, Kind, Transfer, link
 from workbench.core.payout import Payout, State
 from workbench.core.ports import Answered, Standing
-from workbench.store.sql import DIALECTS, SqlStore, SqlUnit, _adding
+from workbench.core.webhooks import TOLD, Delivery
+from workbench.store.schema import fact
+from workbench.store.sql import DIALECTS, SqlStore, SqlUnit, _adding, read
 
 DIGITS = 36
 """An amount in SQLite is text of so many digits; in PostgreSQL, NUMERIC (see `migrations`)."""
@@ -111,6 +114,17 @@ reconciliation = Table(
     Column("block", BigInteger, primary_key=True),
     Column("at_ms", BigInteger),
     Column("data", Text),
+)
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("endpoint", Text, primary_key=True),
+    Column("upto", BigInteger),
+    Column("failures", Integer),
+    Column("since_ms", BigInteger),
+    Column("next_ms", BigInteger),
+    Column("is_gone", Integer),
+    Column("said", Text),
 )
 
 
@@ -218,6 +232,24 @@ class LedgerUnit(SqlUnit):
     async def reconcile(self, block: int, at_ms: int, data: str) -> None:
         self.changed = True
         self._do(_put_reconciliation, block=block, at_ms=at_ms, data=data)
+
+    async def delivery(self, endpoint: str) -> Delivery | None:
+        row = self._do(_delivery, endpoint=endpoint).fetchone()
+        if row is None:
+            return None
+        known = dict(zip((column.name for column in delivery.columns), row, strict=True))
+        return Delivery(**{**known, "is_gone": bool(known["is_gone"])})
+
+    async def put_delivery(self, changed: Delivery) -> None:
+        self.changed = True
+        self._do(_put_delivery, **{**_plain(changed), "is_gone": int(changed.is_gone)})
+
+    async def to_tell(self, after: int, limit: int) -> Sequence[tuple[int, Event]]:
+        rows = self._do(_to_tell, after=after, limit=limit)
+        return [(seq, read(line)) for seq, line in rows.fetchall()]
+
+    async def count_to_tell(self, after: int, limit: int) -> int:
+        return int(self._do(_count_to_tell, after=after, limit=limit).fetchone()[0])
 
 
 def _plain(record: Any) -> dict[str, Any]:
@@ -348,6 +380,28 @@ def _reconciled(dialect: str) -> Any:
 
 def _put_reconciliation(dialect: str) -> Any:
     return _putting(dialect, reconciliation, "block")
+
+
+def _delivery(dialect: str) -> Any:
+    return select(delivery).where(delivery.c.endpoint == bindparam("endpoint"))
+
+
+def _put_delivery(dialect: str) -> Any:
+    return _putting(dialect, delivery, "endpoint")
+
+
+def _told_after(*columns: Any) -> Any:
+    is_told = or_(*(fact.c.type == name for name in sorted(TOLD)))
+    query = select(*columns).where(fact.c.seq > bindparam("after"), is_told)
+    return query.order_by(fact.c.seq).limit(bindparam("limit"))
+
+
+def _to_tell(dialect: str) -> Any:
+    return _told_after(fact.c.seq, fact.c.data)
+
+
+def _count_to_tell(dialect: str) -> Any:
+    return select(func.count()).select_from(_told_after(fact.c.seq).subquery())
 
 
 SENDERS = 0x5E771F

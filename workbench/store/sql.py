@@ -27,6 +27,7 @@ from sqlalchemy import (
     make_url,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -36,6 +37,7 @@ from workbench.core.errors import StoreBusy, StoreError
 from workbench.core.events import BlockOrphaned, BlockRef, Event, fact_id, from_line, to_json
 from workbench.core.ports import Attempt, Slot, SlotState
 from workbench.core.x402 import Authorization
+from workbench.store.memory import Slots, Tail
 from workbench.store.schema import attempt, authorization, block, fact, metadata, slot
 
 BLOCKS_KEPT = 512
@@ -64,7 +66,8 @@ class SqlUnit:
     def __init__(self, store: SqlStore) -> None:
         self._store = store
         self.claimed: list[Authorization] = []
-        self.changed = False
+        self.recorded: list[Event] = []
+        self.changed = self.moved = self.gaps = False
 
     async def __aenter__(self) -> Self:
         self._store._begin()
@@ -109,36 +112,39 @@ class SqlUnit:
         row = self._row(recorded)
         if not self._do_all(_add_fact, FACT, [row]).rowcount:
             return False
-        self._added(recorded)
+        self._added([recorded])
+        if isinstance(recorded, BlockOrphaned):
+            self._store.orphaned.clear()
         return True
 
     async def record_all(self, facts: Sequence[Event]) -> None:
-        if any(isinstance(fact, BlockOrphaned) for fact in facts):
+        if BlockOrphaned in map(type, facts):
             for fact in facts:  # Each changes what the next one's identity is.
                 await self.record(fact)
             return
         rows = [self._row(fact) for fact in facts]
-        if rows and self._do_all(_add_fact, FACT, rows).rowcount:
-            for fact in facts:
-                self._added(fact)
+        added = self._do_all(_add_fact, FACT, rows).rowcount if rows else 0
+        if added:
+            self.gaps = self.gaps or added < len(rows)
+            self._added(facts)
 
     def _row(self, recorded: Event) -> tuple[Any, ...]:
         """The values of `FACT`."""
-        at = recorded.block
-        if at is not None:
-            where, times = at.hash, self._times_orphaned(at.hash)
-        else:
-            # An orphaning counts itself apart.
-            gone = isinstance(recorded, BlockOrphaned)
-            where, times = None, self._times_orphaned(recorded.subject) if gone else 0
-        known, line = fact_id(recorded, times), to_json(recorded)
-        return known, type(recorded).__name__, recorded.subject, where, line
+        kind, where, times = type(recorded), None, 0
+        if recorded.block is not None:
+            where = recorded.block.hash
+            times = self._times_orphaned(where)
+        elif kind is BlockOrphaned:  # An orphaning counts itself apart.
+            times = self._times_orphaned(recorded.subject)
+        known = fact_id(recorded, times)
+        return known, kind.__name__, recorded.subject, where, to_json(recorded)
 
-    def _added(self, recorded: Event) -> None:
-        remember(recorded)
-        if isinstance(recorded, BlockOrphaned):
-            self._store.orphaned.clear()
+    def _added(self, recorded: Sequence[Event]) -> None:
         self.changed = True
+        self.recorded += recorded
+        if not self._store.alone:  # Else they are remembered as the end of the journal.
+            for fact in recorded:
+                remember(fact)
 
     def _times_orphaned(self, block_hash: str) -> int:
         """How often a block left the chain before."""
@@ -150,6 +156,10 @@ class SqlUnit:
     async def facts(
         self, after: int = 0, subject: str | None = None, limit: int | None = None
     ) -> Sequence[tuple[int, Event]]:
+        if self._store.alone and subject is None and not self.changed:
+            known = self._store.tail.facts(after, limit)
+            if known is not None:
+                return known
         shape = (subject is not None, bool(limit))
         rows = self._do(_facts, *shape, after=after, subject=subject, limit=limit)
         return [(seq, read(line)) for seq, line in rows.fetchall()]
@@ -195,12 +205,16 @@ class SqlUnit:
     # --- Slots ---
 
     async def slot(self, chain_id: int, signer: str, key: tuple[str, str, int]) -> Slot | None:
+        if self._store.alone:
+            return self._store.slots.one((chain_id, signer), key)
         subject, act, attempt = key
         named = {"subject": subject, "act": act, "attempt": attempt}
         rows = self._do(_slot, chain_id=chain_id, signer=signer, **named)
         return next(iter(_slots_of(rows.fetchall())), None)
 
     async def slots(self, chain_id: int, signer: str, *states: SlotState) -> Sequence[Slot]:
+        if self._store.alone:
+            return self._store.slots.those((chain_id, signer), states)
         named = {f"state_{n}": state.value for n, state in enumerate(states)}
         rows = self._do(_slots, len(states), chain_id=chain_id, signer=signer, **named)
         return _slots_of(rows.fetchall())
@@ -214,7 +228,7 @@ class SqlUnit:
         return 0 if highest is None else int(highest) + 1
 
     async def put_slot(self, changed: Slot) -> None:
-        self.changed = True
+        self._keep([changed])
         own = {"chain_id": changed.chain_id, "signer": changed.signer, "nonce": changed.nonce}
         self._do(
             _put_slot,
@@ -231,10 +245,17 @@ class SqlUnit:
         for n, each in enumerate(changed.attempts):
             self._do(_add_attempt, **own, n=n, tx=each.tx, raw=each.raw)
 
+    def _keep(self, slots: Iterable[Slot]) -> None:
+        """As they are now, unless this unit fails."""
+        self.changed = self.moved = True
+        if self._store.alone:
+            for each in slots:
+                self._store.slots.keep(each)
+
     async def take_slots(self, fresh: Sequence[Slot]) -> None:
         if not fresh:
             return
-        self.changed = True
+        self._keep(fresh)
         self._do_all(_add_slot, SLOT, [_row_of(slot) for slot in fresh])
         own = [(s.chain_id, s.signer, s.nonce, n, a) for s in fresh for n, a in _numbered(s)]
         self._do_all(_add_attempt, ATTEMPT, [(a.tx, *place, n, a.raw) for *place, n, a in own])
@@ -261,7 +282,8 @@ class SqlUnit:
             ok=after.ok,
             block=_placed(after.block),
         )
-        self.changed = self.changed or bool(moved.rowcount)
+        if moved.rowcount:
+            self._keep([after])
         return bool(moved.rowcount)
 
     # --- Blocks ---
@@ -308,10 +330,11 @@ def _numbered(own: Slot) -> Iterable[tuple[int, Attempt]]:
 
 def _slots_of(rows: Iterable[Any]) -> list[Slot]:
     """Slots of rows in the order of nonces and attempts: the columns of `slot`, then tx and raw."""
-    found: dict[int, Slot] = {}
+    found: dict[tuple[int, str, int], Slot] = {}
     for chain_id, signer, nonce, subject, act, number, state, sent_ms, ok, placed, tx, raw in rows:
-        before = found[nonce].attempts if nonce in found else ()
-        found[nonce] = Slot(
+        own = (chain_id, signer, nonce)
+        before = found[own].attempts if own in found else ()
+        found[own] = Slot(
             chain_id=chain_id,
             signer=signer,
             nonce=nonce,
@@ -451,6 +474,10 @@ def _slots_where(condition: Any) -> Any:
     return query.where(condition).order_by(slot.c.nonce, attempt.c.n)
 
 
+def _all_slots(dialect: str) -> Any:
+    return _slots_where(true())
+
+
 def _slot(dialect: str) -> Any:
     names = ("subject", "act", "attempt")
     return _slots_where(and_(_mine(slot), *(slot.c[n] == bindparam(n) for n in names)))
@@ -536,7 +563,9 @@ class SqlStore:
         # Claims never change. What else is remembered holds while nobody else can write.
         self.claims: dict[str, Authorization] = {}
         self.orphaned: dict[str, int] = {}
-        self._alone = url == "sqlite://"
+        self.alone = url == "sqlite://"
+        """Nobody else can write: what was read or written once is so until we change it."""
+        self.slots, self.tail = Slots(), Tail()
         self._engine = _engine(url)
         self.dialect = self._engine.dialect.name
         self.errors = (exc.DBAPIError, self._engine.dialect.loaded_dbapi.Error)
@@ -560,7 +589,7 @@ class SqlStore:
                 f"two units of work overlap on {self.url}.",
                 hint="Inside a unit, await nothing but the unit.",
             )
-        if not self._alone:
+        if not self.alone:
             self.begin()
             self.orphaned.clear()
         self._busy = True
@@ -593,14 +622,29 @@ class SqlStore:
                 with suppress(*self.errors):
                     if self.begun:
                         self.cursor.execute("ROLLBACK")
+                if unit.moved and self.alone:
+                    self._reload_slots()
             self._busy = self.begun = False
         if isinstance(error, self.errors):
             raise self._refusal(error) from error
         if committed and unit.changed:
             for claimed in unit.claimed:
                 self.keep(claimed)
+            if self.alone:
+                self.tail.grow(unit.recorded)
+                if unit.gaps:
+                    self._restart_tail()
             self._commits += 1
             self.after_commit()
+
+    def _reload_slots(self) -> None:
+        text, _, _ = _compiled(_all_slots, self.dialect)
+        self.slots.load(_slots_of(self.cursor.execute(text).fetchall()))
+
+    def _restart_tail(self) -> None:
+        """Some of what was to be recorded stood there before, and has no new number."""
+        text, _, _ = _compiled(_last_seq, self.dialect)
+        self.tail.start(self.cursor.execute(text).fetchone()[0] or 0)
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:
@@ -623,7 +667,7 @@ class SqlStore:
 
     def version(self) -> object:
         """Our own commits, and what the database says of those by others."""
-        if self._alone:
+        if self.alone:
             return self._commits
         if self.dialect != "sqlite":
             return object()
@@ -653,6 +697,8 @@ class SqlStore:
         self.claims.clear()
         self.orphaned.clear()
         self.connection.driver_connection.deserialize(image)
+        self._reload_slots()
+        self._restart_tail()
 
 
 def sqlite_url(path: Path) -> str:

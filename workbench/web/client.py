@@ -12,17 +12,27 @@ TIMEOUT_S = 90.0
 
 
 class SocketHttp:
-    """One aiohttp session, made at the first request inside the running loop."""
+    """One aiohttp session, made at the first request inside the running loop.
 
-    def __init__(self) -> None:
+    `answer_bytes`: for peers that are strangers: no more than that is read of an answer's body
+    (what follows is dropped with the connection), nothing is unpacked, no cookie is kept.
+    """
+
+    def __init__(self, answer_bytes: int | None = None) -> None:
         self._session: Any = None
+        self._answer_bytes = answer_bytes
 
     async def send(self, request: Request) -> Response:
         import aiohttp
 
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=TIMEOUT_S, sock_connect=5)
-            self._session = aiohttp.ClientSession(timeout=timeout)
+            strange = self._answer_bytes is not None
+            self._session = aiohttp.ClientSession(
+                timeout=timeout,
+                auto_decompress=not strange,
+                cookie_jar=aiohttp.DummyCookieJar() if strange else None,
+            )
         try:
             async with self._session.request(
                 request.method,
@@ -32,7 +42,7 @@ class SocketHttp:
                 data=request.body or None,
                 allow_redirects=False,
             ) as answer:
-                body = await answer.read()
+                body = await self._body(answer)
                 headers = tuple(answer.headers.items())
                 return Response(answer.status, body, answer.content_type, headers)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as why:
@@ -41,6 +51,17 @@ class SocketHttp:
                 f"nobody answers at {parts.scheme}://{parts.netloc}: {why or type(why).__name__}.",
                 hint="Is it running? `workbench up` starts everything.",
             ) from why
+
+    async def _body(self, answer: Any) -> bytes:
+        if self._answer_bytes is None:
+            return bytes(await answer.read())
+        body = b""
+        while len(body) < self._answer_bytes:
+            piece = await answer.content.read(self._answer_bytes - len(body))
+            if not piece:
+                break
+            body += piece
+        return body
 
     async def close(self) -> None:
         if self._session is not None:

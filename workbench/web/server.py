@@ -31,7 +31,9 @@ SECURITY_HEADERS = {
 class _Bridge(RequestHandler):
     """Every method and path of one service."""
 
-    SUPPORTED_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+    SUPPORTED_METHODS = (
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY",
+    )  # fmt: skip
 
     def initialize(self, service: Handler) -> None:
         self._service = service
@@ -68,7 +70,7 @@ class _Bridge(RequestHandler):
             self._streaming = asyncio.ensure_future(self._follow(response))
             await asyncio.wait([self._streaming])
 
-    get = head = post = put = patch = delete = options = _serve
+    get = head = post = put = patch = delete = options = trace = query = _serve
 
     async def _follow(self, response: Response) -> None:
         assert response.stream is not None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0002_batches"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 MOVES = "OLD.batch <> '' AND (NEW.batch <> OLD.batch OR NEW.place <> OLD.place)"
 JOINS = """NEW.batch <> '' AND OLD.batch = ''
