@@ -230,7 +230,8 @@ class Wiring:
         assert isinstance(store, LedgerStore)
         assert key is not None
         rpc, credits_, finality = self.rpc("payouts"), self.credits, self.rules.finality
-        batcher = credits_.batcher if credits_.batch > 1 else None
+        # Also where nothing is paid together any more: what was signed may need a higher fee.
+        batcher = credits_.batcher
         signer = PaymentSigner(key, chain_id=self.chain_id, token=credits_.token, batcher=batcher)
         payments = EvmPayments(
             rpc,
