@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
@@ -80,7 +81,7 @@ def paying_out(world: World) -> dict[str, int]:
                 (keccak(b"%s %d %d" % (held.encode(), count, n)), _payee(count + n), 5)
                 for n in range(count)
             ]
-            more = {"sender": PAYER, "gas": 16_000_000}
+            more: dict[str, Any] = {"sender": PAYER, "gas": 16_000_000}
             native = world.act(batcher, "payNative", payments, value=5 * count, **more)
             # The ids of one kind are used up for the other.
             again = [(keccak(identity), to, amount) for identity, to, amount in payments]

@@ -72,7 +72,7 @@ class Till:
                 given = (self.token.address, payments)
                 return self.chain.act(self.batcher, "payToken", *given, sender=sender, gas=gas)
             sent = sum(p[2] for p in payments) if value is None else value
-            more = {"sender": sender, "gas": gas, "value": sent}
+            more: dict[str, Any] = {"sender": sender, "gas": gas, "value": sent}
             return self.chain.act(self.batcher, "payNative", payments, **more)
         finally:
             assert (0, 0) == (
@@ -105,7 +105,7 @@ def deployed(node: Anvil, artifacts: dict[str, Artifact]) -> Till:
     for name in ("PayoutBatcher", "PickyToken"):  # Not by the admin, whose addresses gas hangs on.
         chain.send("", chain.initcode(name), STRANGER)
         made.append(chain.bind(name, chain.last_created))
-    till = Till(chain, *made)
+    till = Till(chain, made[0], made[1])
     for party in (PAYER, STRANGER):
         node.rpc("anvil_setBalance", party.address, hex(FUNDS))
         chain.act(till.token, "mint", party.address, FUNDS)
