@@ -52,6 +52,15 @@ def test_change_the_price(tmp_path: Path) -> None:
     assert 125_000_000 == told(shell(block("Change the price"), tmp_path))["required_usdc"]
 
 
+def test_pay_many_in_one_transaction(tmp_path: Path) -> None:
+    """Everything ends, and some are paid together."""
+    (tmp_path / "scenarios").symlink_to(README.parent / "scenarios")
+    played = told(shell(block("Pay many in one transaction"), tmp_path))
+    facts = (tmp_path / played["run_dir"] / "events.jsonl").read_text()
+    assert '"PayoutBatched"' in facts
+    assert {} == played["invariants_broken"]
+
+
 def test_adjust_finality(tmp_path: Path) -> None:
     """The execution stands at least five blocks above the swap."""
     stages = {s["name"]: s for s in told(shell(block("Adjust finality"), tmp_path))["stages"]}

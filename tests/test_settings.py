@@ -234,6 +234,8 @@ WRONG: dict[str, list[str]] = {
     ),
     "RECONCILE_EVERY_S": [*BAD_NUMBER, "0", "86401"],
     "PAYOUTS_IN_FLIGHT": [*BAD_NUMBER, "0", "1001"],
+    "PAYOUT_BATCHER": BAD_ADDRESS,
+    "PAYOUT_BATCH": [*BAD_NUMBER, "0", "101"],
     "WEBHOOK_URLS": [
         *BAD_URL,
         "http://site.example/h",  # In the clear: users, addresses, amounts.

@@ -228,6 +228,9 @@ def _check_value(file: Path, name: str, value: Any) -> None:
                 f"--plan {file}: {name} is out of bounds.",
                 hint=f"A whole number from {low} to {high}, in base units.",
             )
+    elif name == "payout_batcher":
+        if type(value) is not bool:
+            raise InvalidSetting(f"--plan {file}: {name} is not true or false.")
     elif not re.fullmatch(r"0x[0-9a-fA-F]{40}", str(value), re.ASCII):
         raise InvalidSetting(
             f"--plan {file}: {name} is not an address.", hint="0x and 40 hex digits."

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from workbench.app import addresses_of, local_keys
 from workbench.chain.abi import encode_call
 from workbench.chain.boot import boot
-from workbench.chain.deploy import DeploymentPlan
+from workbench.chain.deploy import BATCHER, DeploymentPlan
 from workbench.chain.keys import key_of
 from workbench.chain.signer import KeySigner
 from workbench.core import events as ev
@@ -113,6 +113,7 @@ class Experiment:
         scenario = self.scenario
         node, deployment = boot(plan=plan_of(scenario), state_root=scenario.has_state_roots)
         self._addresses = addresses_of(deployment.addresses)
+        self._batcher = deployment.addresses.get(BATCHER, "").lower() or None
         with World(
             node,
             deployment,
@@ -151,7 +152,7 @@ class Experiment:
             on_launch=partial(plant, scenario.plant),
             on_torn=self._tell_torn,
             services=tuple(here),
-            credits=credits_of(scenario, self._addresses),
+            credits=credits_of(scenario, self._addresses, self._batcher),
         )
 
     # --- Before ---
@@ -278,7 +279,8 @@ class Experiment:
         assert credits_.units_per_credit is not None
         address = key_of("payer").address.lower()
         chain_id = world.deployment.chain_id
-        purse = Purse(address, credits_.token, credits_.units_per_credit, chain_id)
+        known = (credits_.token, credits_.units_per_credit, chain_id, self._batcher)
+        purse = Purse(address, *known)
         await self._fill(purse, sum(n for errand in came for _, n in errand.earns))
         for errand in came:
             if errand.group.kind == "refuses":
@@ -504,11 +506,12 @@ def plan_of(scenario: Scenario) -> DeploymentPlan:
         lp_fee_pips=market.lp_fee_pips,
         pool_usdc=market.pool_usdc,
         seller_yps=scenario.seller.inventory_units,
+        payout_batcher=scenario.payouts is not None and scenario.payouts.batch > 1,
     )
 
 
-def credits_of(scenario: Scenario, addresses: Addresses) -> Credits:
-    """What the payout service is told."""
+def credits_of(scenario: Scenario, addresses: Addresses, batcher: str | None = None) -> Credits:
+    """What the payout service is told. `batcher`: where the world has one."""
     asset = scenario.payouts.asset if scenario.payouts else "eth"
     token = {"erc20": addresses.asset, "eip3009": addresses.usdc}.get(asset)
     return Credits(
@@ -518,6 +521,8 @@ def credits_of(scenario: Scenario, addresses: Addresses) -> Credits:
         reconcile_s=RECONCILE_S,
         webhook_urls=(SUBSCRIBER_URL,) if scenario.payouts else (),
         webhook_secrets=(SUBSCRIBER_SECRET,),
+        batcher=batcher,
+        batch=scenario.payouts.batch if scenario.payouts else 1,
     )
 
 

@@ -269,7 +269,7 @@ def payouts_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
                 "units": payout.units,
                 "asset": payout.asset,
                 "tx": payout.tx or None,
-                "attempts": signed[payout.id],
+                "attempts": signed[payout.batch or payout.id],
                 "gas_wei": gas_wei,
                 "reason": payout.reason,
                 "asked_ms": payout.at_ms,

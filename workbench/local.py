@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ class LocalWorld(Served):
             keys=local_keys(),
             finality=local_finality(settings),
         )
+        own = {"PAYOUT_BATCHER": deployment["PayoutBatcher"].lower()}
+        settings = replace(settings, values=settings.values | own)
         super().__init__(place, data, settings, auto_ports=auto_ports)
 
     async def _make(self, name: str) -> Service:

@@ -69,6 +69,12 @@ def credits_of(settings: Settings) -> Credits:
             hint="Set it to a long random text, or leave HOST at 127.0.0.1.",
             setting="PAYOUTS_API_KEY",
         )
+    if settings["PAYOUT_BATCH"] > 1 and settings["PAYOUT_BATCHER"] is None:
+        raise InvalidSetting(
+            f"PAYOUT_BATCHER is not set, and PAYOUT_BATCH={settings['PAYOUT_BATCH']} needs it.",
+            hint="`workbench deploy` puts a PayoutBatcher on any chain, and names its address.",
+            setting="PAYOUT_BATCHER",
+        )
     urls, secrets = settings["WEBHOOK_URLS"] or (), settings["WEBHOOK_SECRET"] or ()
     if urls and not secrets:
         raise InvalidSetting(
@@ -89,6 +95,8 @@ def credits_of(settings: Settings) -> Credits:
         approve_above=settings["APPROVE_ABOVE_CREDITS"],
         reconcile_s=settings["RECONCILE_EVERY_S"],
         in_flight=settings["PAYOUTS_IN_FLIGHT"],
+        batcher=settings["PAYOUT_BATCHER"],
+        batch=settings["PAYOUT_BATCH"],
         webhook_urls=urls,
         webhook_secrets=secrets,
     )

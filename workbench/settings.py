@@ -264,6 +264,8 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 "open nonces; public nodes keep 16 of an account",
                 _integer(1, 1_000),
             ),
+            Setting("PAYOUT_BATCHER", "", "PayoutBatcher, for PAYOUT_BATCH above 1", _address),
+            Setting("PAYOUT_BATCH", "1", "most payouts in one transaction", _integer(1, 100)),
             Setting(
                 "WEBHOOK_URLS",
                 "",
@@ -409,6 +411,7 @@ def world_variables(world: Mapping[str, Any]) -> dict[str, str]:
         "SETTLEMENT_VAULT_ADDRESS": "SettlementVault",
         "PERMIT_PULLER_ADDRESS": "PermitPuller",
         "FACILITATOR_HOOK_ADDRESS": "FacilitatorHook",
+        "PAYOUT_BATCHER": "PayoutBatcher",
     }
     roles = {
         "PAYOUT_PRIVATE_KEY": "spare1",

@@ -88,7 +88,10 @@ WEI_PER_CREDIT = 10**15
 
 @dataclass(frozen=True)
 class Credits:
-    """What a person may set about payouts. `units_per_credit`: None for the default."""
+    """What a person may set about payouts. `units_per_credit`: None for the default.
+
+    `batch`: payouts in one transaction of the contract at `batcher`; 1: each has its own.
+    """
 
     token: str | None = None
     decimals: int | None = None
@@ -100,6 +103,8 @@ class Credits:
     approve_above: int | None = None
     reconcile_s: float = 3_600.0
     in_flight: int = 16
+    batcher: str | None = None
+    batch: int = 1
     webhook_urls: tuple[str, ...] = field(default=(), repr=False)
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
 
@@ -228,7 +233,9 @@ class Wiring:
         assert isinstance(store, LedgerStore)
         assert key is not None
         rpc, credits_, finality = self.rpc("payouts"), self.credits, self.rules.finality
-        signer = PaymentSigner(key, chain_id=self.chain_id, token=credits_.token)
+        # Also where nothing is paid together any more: what was signed may need a higher fee.
+        batcher = credits_.batcher
+        signer = PaymentSigner(key, chain_id=self.chain_id, token=credits_.token, batcher=batcher)
         payments = EvmPayments(
             rpc,
             signer,
@@ -236,6 +243,8 @@ class Wiring:
             token=credits_.token,
             decimals=credits_.decimals,
             finality=finality,
+            batcher=batcher,
+            most=credits_.batch,
         )
         known: dict[str, Any] = {"chain_id": self.chain_id, "source": "payouts"}
         clock = self.clock("payouts")

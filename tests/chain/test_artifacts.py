@@ -57,7 +57,9 @@ def test_every_contract_that_is_deployed_can_be_loaded(name: str) -> None:
     artifact = load(name)
     assert artifact.name == name
     assert len(artifact.bytecode) > 1000
-    assert any(entry["type"] == "constructor" for entry in artifact.abi)
+    # PayoutBatcher has nothing to be told: no owner, no setting.
+    told = any(entry["type"] == "constructor" for entry in artifact.abi)
+    assert told == (name != "PayoutBatcher")
     assert name in names()
 
 

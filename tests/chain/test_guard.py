@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rlp.exceptions import RLPException
 
 from tests.strategies import hexes
+from workbench.chain import batch
 from workbench.chain.guard import (
     AUTHORIZED,
     AUTHORIZED_TYPES,
@@ -108,6 +109,81 @@ def test_anything_else_is_refused(token: str | None, wrong: dict[str, Any]) -> N
     """Another receiver, amount, chain, asset, an approval, half a call."""
     with pytest.raises(SigningRefused):
         signer(token).sign_transaction(wrong)
+
+
+BATCHER = "0x" + "ba" * 20
+
+
+def batching(token: str | None = None) -> PaymentSigner:
+    made = PaymentSigner(KEY.secret, chain_id=31337, token=token, batcher=BATCHER)
+    for name in ("p", "q"):
+        made.expect(name, TO, 5)
+    return made
+
+
+def together(
+    *payments: tuple[str, str, int], token: str | None = None, to: str = BATCHER, value: int = -1
+) -> dict[str, Any]:
+    """A batch of (payout, receiver, amount)."""
+    items = [(batch.payment_id(name), at, amount) for name, at, amount in payments]
+    if token is None:
+        data = batch.PAY_NATIVE + encode([batch.PAYMENTS], [items])
+        value = sum(amount for _, _, amount in items) if value < 0 else value
+    else:
+        data = batch.PAY_TOKEN + encode(["address", batch.PAYMENTS], [token, items])
+        value = max(0, value)
+    return fields(to, value, data)
+
+
+BOTH = (("p", TO, 5), ("q", TO, 5))
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_a_batch_of_what_was_announced_is_signed(token: str | None) -> None:
+    """All, or some; and of a token also the allowance that it needs."""
+    batching(token).sign_transaction(together(*BOTH, token=token))
+    batching(token).sign_transaction(together(BOTH[1], token=token))
+    batching(token).sign_transaction(fields(OWN, 0))
+    if token is not None:
+        batching(token).sign_transaction(fields(token, 0, batch.allowing(BATCHER)))
+
+
+@pytest.mark.parametrize(
+    ("token", "wrong"),
+    [
+        (None, together(("p", OTHER, 5))),
+        (None, together(("p", TO, 6))),
+        (None, together(("r", TO, 5))),
+        (None, together(BOTH[0], BOTH[0])),
+        (None, together(*BOTH, ("r", OWN, 1))),
+        (None, together(*BOTH, value=11)),
+        (None, together(*BOTH, value=9)),
+        (None, together(*BOTH, to=OTHER)),
+        (None, together(*BOTH, token=TOKEN)),
+        (None, {**together(*BOTH), "chainId": 1}),
+        (None, {**together(*BOTH), "data": together(*BOTH)["data"][:-1]}),
+        (None, fields(TOKEN, 0, batch.allowing(BATCHER))),
+        (TOKEN, together(*BOTH)),
+        (TOKEN, together(*BOTH, token=OTHER)),
+        (TOKEN, together(*BOTH, token=TOKEN, value=1)),
+        (TOKEN, together(*BOTH, token=TOKEN, to=TOKEN)),
+        (TOKEN, fields(TOKEN, 0, batch.allowing(OTHER))),
+        (TOKEN, fields(OTHER, 0, batch.allowing(BATCHER))),
+        (TOKEN, fields(TOKEN, 1, batch.allowing(BATCHER))),
+        (TOKEN, fields(TOKEN, 0, batch.allowing(BATCHER) + b"\0")),
+    ],
+)
+def test_no_other_batch_is_signed(token: str | None, wrong: dict[str, Any]) -> None:
+    """One item that was not announced, one that is there twice, another sum, contract or token."""
+    with pytest.raises(SigningRefused):
+        batching(token).sign_transaction(wrong)
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_without_a_batcher_there_are_no_batches(token: str | None) -> None:
+    for wrong in (together(BOTH[0], token=token), fields(TOKEN, 0, batch.allowing(BATCHER))):
+        with pytest.raises(SigningRefused):
+            signer(token).sign_transaction(wrong)
 
 
 def test_a_payout_that_has_ended_is_not_signed_again() -> None:

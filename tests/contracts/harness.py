@@ -230,12 +230,16 @@ class Chain:
             if e["type"] == "event"
         }
 
-    def submit(self, to: str, data: str, sender: Party | str, gas: int = GAS_LIMIT) -> str:
+    def submit(
+        self, to: str, data: str, sender: Party | str, gas: int = GAS_LIMIT, value: int = 0
+    ) -> str:
         """Hands a transaction to the node, which mines it at once unless told otherwise."""
         origin = sender.address if isinstance(sender, Party) else sender
         message = {"from": origin, "data": data, "gas": hex(gas), "gasPrice": "0x0"}
         if to:
             message["to"] = to
+        if value:
+            message["value"] = hex(value)
         return str(self.node.rpc("eth_sendTransaction", message))
 
     def receipt(self, sent: str) -> Receipt:
@@ -258,10 +262,15 @@ class Chain:
         raise Reverted(*self.errors.decode(output), receipt)
 
     def send(
-        self, to: str, data: str, sender: Party | str = DEPLOYER, gas: int = GAS_LIMIT
+        self,
+        to: str,
+        data: str,
+        sender: Party | str = DEPLOYER,
+        gas: int = GAS_LIMIT,
+        value: int = 0,
     ) -> Receipt:
         """Mines one transaction; raises Reverted if it failed."""
-        return self.receipt(self.submit(to, data, sender, gas))
+        return self.receipt(self.submit(to, data, sender, gas, value))
 
     def send_in_one_block(
         self, contract: Contract, calls: list[str], sender: Party
@@ -282,10 +291,11 @@ class Chain:
         *args: Any,
         sender: Party | str = DEPLOYER,
         gas: int = GAS_LIMIT,
+        value: int = 0,
     ) -> Receipt:
         """One call to one contract, by name."""
         data = contract.encode_abi(function, args=list(args))
-        return self.send(contract.address, data, sender, gas)
+        return self.send(contract.address, data, sender, gas, value)
 
     def ask(self, contract: Contract, function: str, *args: Any) -> Any:
         """The answer of a view function."""

@@ -11,7 +11,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from tests.contracts.harness import Party
 from tests.contracts.vault_world import (
     BUYER,
     FINALITY_BLOCKS,
@@ -20,6 +25,7 @@ from tests.contracts.vault_world import (
     World,
 )
 
+PAYER = Party("payer")
 SNAPSHOT = Path(__file__).with_name("gas.json")
 
 
@@ -58,6 +64,37 @@ def balancing(world: World) -> dict[str, int]:
     return costs
 
 
+def paying_out(world: World) -> dict[str, int]:
+    """Of one payout, alone and in batches of 1, 10 and 100; to accounts that held nothing, then
+    to the same ones."""
+    batcher, token = world.deploy("PayoutBatcher"), world.usdc
+    world.node.rpc("anvil_setBalance", PAYER.address, hex(10**18))
+    world.act(token, "mint", PAYER.address, 10**9)
+    world.act(token, "approve", batcher.address, 2**256 - 1, sender=PAYER)
+    costs = {}
+    for held in ("new", "known"):
+        alone = world.act(token, "transfer", _payee(999), 5, sender=PAYER)
+        costs[f"native, {held}, alone"] = world.send(_payee(998), "0x", PAYER, value=5).gas
+        costs[f"token, {held}, alone"] = alone.gas
+        for count in (1, 10, 100):
+            payments = [
+                (keccak(b"%s %d %d" % (held.encode(), count, n)), _payee(count + n), 5)
+                for n in range(count)
+            ]
+            more: dict[str, Any] = {"sender": PAYER, "gas": 16_000_000}
+            native = world.act(batcher, "payNative", payments, value=5 * count, **more)
+            # The ids of one kind are used up for the other.
+            again = [(keccak(identity), to, amount) for identity, to, amount in payments]
+            moved = world.act(batcher, "payToken", token.address, again, **more)
+            costs[f"native, {held}, of {count}"] = native.gas // count
+            costs[f"token, {held}, of {count}"] = moved.gas // count
+    return costs
+
+
+def _payee(number: int) -> str:
+    return to_checksum_address(keccak(b"payee %d" % number)[:20])
+
+
 def test_gas_is_what_it_was(world: World) -> None:
     usdc = world.balance(world.usdc, SELLER)
     world.act(world.usdc, "transfer", BUYER.address, usdc, sender=SELLER)
@@ -66,6 +103,7 @@ def test_gas_is_what_it_was(world: World) -> None:
         "warm": four_steps(world, world.terms(salt=b"\x01" * 32)),
         "other ends": other_ends(world),
         "balance": balancing(world),
+        "payouts": paying_out(world),
     }
     for costs in (measured["first"], measured["warm"]):
         costs["total"] = sum(costs.values())

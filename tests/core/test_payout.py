@@ -31,6 +31,7 @@ FACTS: dict[type[ev.Event], ev.Event] = {
         ),
         ev.PayoutHeld(subject="0x01", at_ms=1, source="payouts", hold="0x01/hold"),
         ev.PayoutApproved(subject="0x01", at_ms=1, source="payouts", by="rules"),
+        ev.PayoutBatched(subject="0x01", at_ms=2, source="payouts", batch="0x0b", place=1),
         ev.PayoutSent(subject="0x01", at_ms=2, source="payouts", signer="0xcd", nonce=0, tx="0xef"),
         ev.PayoutPaid(subject="0x01", at_ms=3, source="payouts", tx="0xff", units=50, gas_wei=1),
         ev.PayoutRefunded(

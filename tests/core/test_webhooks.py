@@ -192,7 +192,7 @@ def test_no_number_is_larger_than_a_reader_knows() -> None:
     """Every whole number of the told facts is text, a time, or one that JSON readers know."""
     kinds = [ev.Event.kinds[name] for name in TOLD]
     numbers = {n for kind in kinds for n, t in kind.__annotations__.items() if t == "int"}
-    assert {"credits", "nonce", *LARGE} == numbers
+    assert {"credits", "nonce", "place", *LARGE} == numbers
 
 
 @given(at_ms=st.integers(0, 253_402_300_799_999))

@@ -1,7 +1,8 @@
 """A chain in memory that is as bad as chains get: for volume, where a real node is too slow.
 
 It knows nonces, fees, a pool with replacement rules, blocks, receipts, reorgs above the finality
-depth, and one wallet whose plain transfers it counts. `Line` is one process's connection to it:
+depth, and one wallet whose payments it counts: plain transfers, and those of a PayoutBatcher that
+takes each id once (or, for a test, has no memory). `Line` is one process's connection to it:
 requests and answers get lost, nodes lag, and a test may let the process die at any call.
 """
 
@@ -13,6 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from eth_abi.abi import encode
+
+from workbench.chain import batch
+from workbench.chain.abi import to_hex
 from workbench.chain.rpc import Rpc
 from workbench.chain.sender import _fields_of
 from workbench.core.errors import RpcFault, RpcUnreachable
@@ -20,6 +25,7 @@ from workbench.core.errors import RpcFault, RpcUnreachable
 GWEI = 10**9
 CAPACITY = 12
 POOL = 64
+BATCHER, BATCHER_CODE = "0x" + "ba" * 20, "0xba7c4e"
 
 
 @dataclass
@@ -29,6 +35,8 @@ class Block:
     base_fee: int
     txs: list[tuple[str, bool]] = field(default_factory=list)
     """Transactions, and whether each succeeded."""
+    came: dict[str, list[tuple[batch.Item, str]]] = field(default_factory=dict)
+    """Of each batch: its payments, and the topic of the event that tells what came of it."""
 
 
 class FakeChain:
@@ -44,6 +52,7 @@ class FakeChain:
         self.final = 0
         self.spike = 0
         self.never = 0
+        self.remembers = True
 
     def _hash(self) -> str:
         return f"0x{self.chance.getrandbits(256):064x}"
@@ -65,14 +74,36 @@ class FakeChain:
             if self.sent[tx]["maxFeePerGas"] < base:
                 break
             del self.pool[nonce]
-            block.txs.append((tx, self._succeeds(tx)))
+            if self.sent[tx]["to"] == BATCHER:
+                block.came[tx] = self._batch(tx, block)
+            block.txs.append((tx, tx in block.came or self._succeeds(self.sent[tx]["to"])))
             nonce += 1
         self.blocks.append(block)
         self.final = max(self.final, self.head - self.depth)
 
-    def _succeeds(self, tx: str) -> bool:
-        always = self.bad.get(self.sent[tx]["to"])
+    def _succeeds(self, receiver: str) -> bool:
+        always = self.bad.get(receiver)
         return always is None or (not always and self.chance.random() < 0.5)
+
+    def _batch(self, tx: str, block: Block) -> list[tuple[batch.Item, str]]:
+        asked = batch.read({**self.sent[tx], "to": bytes.fromhex(BATCHER[2:])})
+        assert asked is not None
+        here = (each for came in block.came.values() for each in came)
+        known = self.remembered(self.head) | {item.id for item, how in here if how == batch.PAID}
+        found = []
+        for item in asked.items:
+            how = batch.PAID if self._succeeds(item.to) else batch.FAILED
+            if self.remembers and item.id in known:
+                how = batch.SKIPPED
+            known |= {item.id} if how == batch.PAID else set()
+            found.append((item, how))
+        return found
+
+    def remembered(self, upto: int) -> set[bytes]:
+        """The ids that the batcher has paid."""
+        blocks = self.blocks[: upto + 1]
+        came = (each for block in blocks for some in block.came.values() for each in some)
+        return {item.id for item, how in came if how == batch.PAID}
 
     def reorg(self, deep: int) -> None:
         """The newest blocks are gone; most of their transactions are in the pool again."""
@@ -138,20 +169,42 @@ class FakeChain:
 
     def balance(self, upto: int) -> int:
         spent: int = sum(
-            self.sent[tx]["value"] * ok + 21_000 * block.base_fee
+            sum(amount for _, amount in self._moved(block, tx, ok)) + 21_000 * block.base_fee
             for block in self.blocks[: upto + 1]
             for tx, ok in block.txs
         )
         return self.funds - spent
 
+    def _moved(self, block: Block, tx: str, ok: bool) -> list[tuple[str, int]]:
+        """Receiver and amount of what a transaction has paid."""
+        if tx in block.came:
+            return [(item.to, item.amount) for item, how in block.came[tx] if how == batch.PAID]
+        sent = self.sent[tx]
+        return [(sent["to"], sent["value"])] if ok and sent["value"] else []
+
     def paid(self) -> Counter[str]:
         """How often each receiver was paid, in all blocks."""
         return Counter(
-            self.sent[tx]["to"]
+            receiver
             for block in self.blocks
             for tx, ok in block.txs
-            if ok and self.sent[tx]["value"]
+            for receiver, _ in self._moved(block, tx, ok)
         )
+
+    def logs(self, tx: str, block: Block) -> list[dict[str, Any]]:
+        """What the batcher tells."""
+        told = []
+        for item, how in block.came.get(tx, ()):
+            payer, to = ("0x" + who[2:].rjust(64, "0") for who in (self.payer, item.to))
+            topics, kinds = [how, payer, to_hex(item.id)], ["address", "uint256"]
+            values: list[Any] = ["0x" + "00" * 20, item.amount]
+            if how != batch.SKIPPED:
+                topics.append(to)
+            if how == batch.FAILED:
+                kinds, values = [*kinds, "bytes"], [*values, b""]
+            data = to_hex(encode(kinds, values)) if how != batch.SKIPPED else "0x"
+            told.append({"address": BATCHER, "topics": topics, "data": data})
+        return told
 
     def where(self, tx: str, upto: int) -> tuple[Block, bool] | None:
         for block in reversed(self.blocks[: upto + 1]):
@@ -221,11 +274,22 @@ class Line(Rpc):
     def eth_blockNumber(self) -> str:
         return hex(self._head())
 
-    def eth_getCode(self, *_: Any) -> str:
-        return "0x"
+    def eth_getCode(self, address: str, _: str) -> str:
+        return BATCHER_CODE if address == BATCHER else "0x"
 
     def eth_maxPriorityFeePerGas(self) -> str:
         return hex(GWEI)
+
+    def eth_call(self, request: dict[str, Any], tag: str) -> str:
+        """What a batch would do: a receiver that never takes anything is found out now and then."""
+        data = bytes.fromhex(request["data"][2:])
+        asked = batch.read({"to": bytes.fromhex(BATCHER[2:]), "data": data, "value": 0})
+        assert asked is not None
+        known, found = self.chain.remembered(self._number(tag)), []
+        for item in asked.items:
+            refuses = self.chain.bad.get(item.to) and self.chance.random() < 0.5
+            found.append(2 if item.id in known else batch.WOULD_FAIL if refuses else 0)
+        return to_hex(encode(["uint8[]"], [found]))
 
     def eth_estimateGas(self, *_: Any) -> str:
         return hex(21_000)
@@ -236,6 +300,7 @@ class Line(Rpc):
             return None
         block = self.chain.blocks[number]
         whole = {"number": hex(number), "hash": block.hash, "baseFeePerGas": hex(block.base_fee)}
+        whole["gasLimit"] = hex(30_000_000)
         txs = [
             {"hash": tx, "from": self.chain.payer, "nonce": hex(self.chain.sent[tx]["nonce"])}
             for tx, _ in block.txs
@@ -266,5 +331,5 @@ class Line(Rpc):
             "status": hex(ok),
             "gasUsed": hex(21_000),
             "effectiveGasPrice": hex(block.base_fee),
-            "logs": [],
+            "logs": self.chain.logs(tx, block),
         }

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.services.fake_chain import FakeChain, Line
+from tests.services.fake_chain import BATCHER, FakeChain, Line
 from workbench.chain.guard import PaymentSigner
 from workbench.chain.keys import key_of
 from workbench.chain.payments import EvmPayments
@@ -24,7 +24,7 @@ from workbench.core import ledger
 from workbench.core.errors import WorkbenchError
 from workbench.core.events import Event
 from workbench.core.finality import Policy
-from workbench.core.payout import ACT, ENDED, Payout, State, fold
+from workbench.core.payout import ENDED, Payout, State, fold
 from workbench.core.ports import SlotState
 from workbench.services.payout_input import Asked
 from workbench.services.payouts import PayoutRules, Payouts
@@ -57,7 +57,8 @@ class Rules:
 class Storm:
     """One wallet, `EACH` payouts to as many receivers, everything drawn from one seed.
 
-    `foreign`: how often, in a step, another program takes a nonce of our key.
+    `foreign`: how often, in a step, another program takes a nonce of our key. `batch`: the most
+    payouts that are paid together.
     """
 
     def __init__(
@@ -68,8 +69,9 @@ class Storm:
         count: int = EACH,
         url: str = "sqlite://",
         foreign: float = 0.0,
+        batch: int = 1,
     ) -> None:
-        self.rules, self.foreign = rules or Rules(), foreign
+        self.rules, self.foreign, self.batch = rules or Rules(), foreign, batch
         self.chance = random.Random(seed)
         self.loop = VirtualLoop()
         self.clock = VirtualClock(self.loop, 1_767_225_600)
@@ -80,7 +82,7 @@ class Storm:
         self.receivers = [f"0x{n + 1:040x}" for n in range(count)]
         for receiver in self.chance.sample(self.receivers, min(count, max(2, count // 10))):
             self.chain.bad[receiver] = self.chance.random() < 0.4
-        self.deaths, self.bad = 0.0, 0.0
+        self.deaths, self.bad, self.reorgs = 0.0, 0.0, 0.06
         self.accepted = 0
         self.start()
 
@@ -89,7 +91,8 @@ class Storm:
         self.line = Line(self.chain, self.chance, self.bad)
         self.line.before = self.perhaps_die
         self.store.before_commit = self.store.after_commit = self.perhaps_die
-        signer = PaymentSigner(KEY, chain_id=31337, token=None)
+        batcher = BATCHER if self.batch > 1 else None
+        signer = PaymentSigner(KEY, chain_id=31337, token=None, batcher=batcher)
         known: dict[str, Any] = {"chain_id": 31337, "source": "payouts"}
         policy = Policy(DEPTH)
         sender = self.rules.sender(
@@ -97,8 +100,9 @@ class Storm:
             nonces=Quarantine(self.clock, address=signer.address, **known), **known,
         )  # fmt: skip
         payments = self.rules.payments(
-            self.line, signer, chain_id=31337, token=None, decimals=None, finality=policy
-        )
+            self.line, signer, chain_id=31337, token=None, decimals=None, finality=policy,
+            batcher=batcher, most=self.batch,
+        )  # fmt: skip
         every_s = self.rules.reconcile_s
         self.payouts = self.rules.payouts(
             store=self.store, sender=sender, payments=payments, clock=self.clock,
@@ -141,13 +145,13 @@ class Storm:
 
     def strike(self) -> None:
         draw = self.chance.random()
-        if draw < 0.06:
+        if draw < self.reorgs:
             self.chain.reorg(self.chance.randint(1, DEPTH - 1))
-        elif draw < 0.10:
+        elif draw < self.reorgs + 0.04:
             self.chain.evict()
-        elif draw < 0.12:
+        elif draw < self.reorgs + 0.06:
             self.chain.spike = self.chance.randint(1, 6)
-        elif draw < 0.12 + self.foreign:
+        elif draw < self.reorgs + 0.06 + self.foreign:
             next_ = self.chain.count(self.chain.head)
             self.chain.foreign(next_ + self.chance.randint(0, 2))
 
@@ -164,7 +168,7 @@ class Storm:
         async with self.store.unit() as unit:
             standing = await unit.signer(31337, address)
             sent = await unit.payouts(State.SENT)
-            slots = [await unit.slot(31337, address, (payout.id, ACT, 1)) for payout in sent]
+            slots = [await unit.slot(31337, address, payout.act_key) for payout in sent]
         if standing is None or not standing.quarantine:
             return
         for payout, slot in zip(sent, slots, strict=True):

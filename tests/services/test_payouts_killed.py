@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,16 @@ import pytest
 
 from tests import postgres
 from workbench.chain.anvil import Anvil
+from workbench.chain.artifacts import load
+from workbench.chain.deploy import CREATE2_DEPLOYER, create2_address
 from workbench.chain.keys import key_of
 from workbench.chain.marker import MARKER_ADDRESS, MARKER_CODE
 
 REPO = Path(__file__).resolve().parents[2]
 STEPS = 9
 """As many commits as one payout needs from its acceptance to its end, the credits' included."""
+BATCH_STEPS = 12
+"""As many as three payouts need that are asked for one by one, and paid together."""
 PATIENCE_S = 60
 
 
@@ -34,6 +38,10 @@ PATIENCE_S = 60
 def node() -> Iterator[Anvil]:
     with Anvil(block_time=0.2) as anvil:
         anvil.call("anvil_setCode", MARKER_ADDRESS, MARKER_CODE)
+        code = load("PayoutBatcher").bytecode
+        fields = {"from": key_of("deployer").address, "to": CREATE2_DEPLOYER}
+        data = {"data": "0x" + (bytes(32) + code).hex(), "gas": hex(3_000_000)}
+        anvil.call("eth_sendTransaction", {**fields, **data})
         yield anvil
 
 
@@ -60,6 +68,7 @@ class Process:
     folder: Path
     database: dict[str, str]
     role: str
+    batch: int = 1
     running: subprocess.Popen[str] | None = None
     url: str = ""
     errors: list[str] = field(default_factory=list)
@@ -74,6 +83,8 @@ class Process:
             "POLL_INTERVAL_MS": "30",
             "PORT": "0",
             "RECONCILE_EVERY_S": "1",
+            "PAYOUT_BATCH": str(self.batch),
+            "PAYOUT_BATCHER": create2_address(load("PayoutBatcher").bytecode),
         }
         path = {"PYTHONPATH": str(REPO), "WORKBENCH_ROOT": str(REPO)}
         return {**os.environ, **path, **own, **self.database}
@@ -170,6 +181,50 @@ def test_killed_at_each_persisted_step(
         for n in range(STEPS + 1)
     ]
     assert [0] + [3 * 10**15] * STEPS == gained
+    _books_are_right(process, tmp_path)
+
+
+@pytest.mark.slow
+def test_killed_with_a_batch_on_its_way(
+    node: Anvil, tmp_path: Path, database: dict[str, str]
+) -> None:
+    """The same with three at a time, paid together: whatever step a life ends at, each once."""
+    on_file = "DB_PATH" in database
+    process = Process(node, tmp_path, database, "buyer" if on_file else "seller", batch=3)
+    payees = range(1_000 if on_file else 2_000, (1_000 if on_file else 2_000) + 3 * BATCH_STEPS)
+    deaths = 0
+    try:
+        for step in range(1, BATCH_STEPS + 1):
+            process.start("before" if on_file == bool(step % 2) else "after", step)
+            process.ask("/earn", {"user_id": "u", "credits": 1_000, "idempotency_key": "e"})
+            pay_together(process, payees[3 * step - 3 : 3 * step])
+            deaths += process.is_dead()
+            process.end()
+        process.batch = 1  # What was signed as a batch stays one.
+        process.start()
+        process.ask("/earn", {"user_id": "u", "credits": 1_000, "idempotency_key": "e"})
+        pay_together(process, payees)
+        told = process.ask("/user/u")["payouts"]
+    finally:
+        process.end()
+    assert deaths >= BATCH_STEPS - 2
+    assert any("batch" in each for each in told)
+    balances = {int(node.call("eth_getBalance", payee(n), "latest"), 16) for n in payees}
+    assert {3 * 10**15} == balances
+    _books_are_right(process, tmp_path)
+
+
+def pay_together(process: Process, numbers: Sequence[int]) -> None:
+    """Until all of them are paid, or the process has died."""
+    limit = time.monotonic() + PATIENCE_S
+    while not process.is_dead():
+        over = [is_over(process, number) for number in numbers]
+        if all(over):
+            return
+        assert time.monotonic() < limit, process.told()
+
+
+def _books_are_right(process: Process, tmp_path: Path) -> None:
     for command in ("verify", "reconcile"):
         done = subprocess.run(
             [sys.executable, "-c", "from workbench.cli import main; main()", "ledger", command],

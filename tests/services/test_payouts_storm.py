@@ -7,26 +7,33 @@ other senders live by is planted, and must be caught.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from eth_hash.auto import keccak
 
+from tests.services.fake_chain import BATCHER_CODE
 from tests.services.storm import EACH, FOREIGN, Killed, Rules, Storm
+from workbench.chain import batch as batching
+from workbench.chain.abi import hex_bytes, to_hex
 from workbench.chain.payments import EvmPayments
 from workbench.chain.sender import SlotSender
 from workbench.chain.slots import CountOn
 from workbench.core.errors import StateMoved, WorkbenchError
 from workbench.core.events import SignerQuarantined, TransactionSigned
-from workbench.core.payout import ACT, Outcome, Payout, State, Verdict
+from workbench.core.payout import Outcome, Payout, State, Verdict
 from workbench.core.ports import Act, Attempt, Slot, SlotState
 from workbench.services.payout_input import Asked
 from workbench.services.payouts import Payouts
 
 PAYOUTS = int(os.environ.get("STORM_PAYOUTS", "2000"))
 """In all; `make test` has 2,000. More: `STORM_PAYOUTS=10000 pytest …`."""
+BATCHED = PAYOUTS // 5
+"""And so many for each size of batches."""
 
 
 @pytest.mark.slow
@@ -39,6 +46,29 @@ def test_a_storm_of_payouts(part: int) -> None:
         assert [] == storm.problems(), f"seed {seed}"
         states = {payout.state for payout in storm.all()}
         assert {State.PAID, State.REFUNDED} == states, "some receivers refuse, others do not"
+
+
+@pytest.fixture(autouse=True)
+def known_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batcher of the chain in memory is taken for the real one."""
+    monkeypatch.setattr(batching, "CODE_HASH", to_hex(keccak(hex_bytes(BATCHER_CODE))))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [2, 7, 100])
+def test_a_storm_of_batches(batch: int) -> None:
+    """The same storms, and most go together with others; what a batch would not pay goes alone."""
+    together = 0
+    for seed in range(BATCHED // EACH):
+        storm = Storm(1_000 * batch + seed, batch=batch)
+        storm.play()
+        assert [] == storm.problems(), f"seed {seed}"
+        payouts = storm.all()
+        assert {State.PAID, State.REFUNDED} == {payout.state for payout in payouts}
+        members = Counter(payout.batch for payout in payouts if payout.batch)
+        assert max(members.values()) <= batch
+        together += sum(members.values())
+    assert together > BATCHED * 8 // 10
 
 
 def test_a_seed_is_a_storm() -> None:
@@ -62,26 +92,29 @@ def test_foreign_nonces_stop_the_signer_and_a_person_lets_it_go_on() -> None:
 
 
 @pytest.mark.parametrize("moment", ["before_commit", "after_commit"])
-def test_killed_around_every_commit(moment: str) -> None:
-    """In turn, each commit of one payout's life: a new process goes on, and it is paid once."""
+@pytest.mark.parametrize("count", [1, 3])
+def test_killed_around_every_commit(moment: str, count: int) -> None:
+    """In turn, each commit of one payout's life, or of three that are paid together: a new process
+    goes on, and each is paid once."""
     step = 0
     while True:
         step += 1
-        storm = Storm(3, count=1)
+        storm = Storm(3, count=count, batch=count)
         commits: list[int] = []
         storm.chain.bad.clear()
         storm.loop.run_until_complete(storm.payouts.check())
 
-        def count(step: int = step, commits: list[int] = commits) -> None:
+        def perhaps(step: int = step, commits: list[int] = commits) -> None:
             commits.append(1)
             if len(commits) == step:
                 raise Killed
 
         storm.start()
-        setattr(storm.store, moment, count)
+        setattr(storm.store, moment, perhaps)
         for _ in range(40):
             if storm.do(storm.payouts.earn(Asked("user", 10**6, "credits"))):
-                storm.ask(0)
+                for number in range(count):
+                    storm.ask(number)
             storm.do(storm.payouts.tick())
             storm.chain.mine()
             storm.loop.jump(2)
@@ -89,6 +122,7 @@ def test_killed_around_every_commit(moment: str) -> None:
         setattr(storm.store, moment, lambda: None)
         assert [] == storm.problems(), f"step {step}"
         assert {State.PAID} == {payout.state for payout in storm.all()}
+        assert (count > 1) == any(payout.batch for payout in storm.all())
         if done < step:
             break
     assert step > 9, "a payout has more commits than that"
@@ -137,9 +171,9 @@ class Requeues(Payouts):
     async def _judge(self, sent: Sequence[Payout]) -> None:
         await super()._judge(sent)
         sender: Any = self._sender
-        for payout in sent:
-            async with self.store.unit() as unit:
-                slot = await unit.slot(31337, sender.address, (payout.id, ACT, 1))
+        async with self.store.unit() as unit:
+            slots = [await unit.slot(31337, sender.address, p.act_key) for p in sent]
+        for payout, slot in zip(sent, slots, strict=True):
             if slot is None or slot.state is SlotState.FINAL:
                 continue
             if await sender._outcomes.nonce("latest") <= slot.nonce:
@@ -151,25 +185,36 @@ class Requeues(Payouts):
                 again = replace(slot, attempt=1000 + slot.nonce, state=SlotState.LOST)
                 async with self.store.unit() as unit:
                     await unit.put_slot(again)
-                    await unit.put_payout(replace(payout, state=State.APPROVED))
+                    alone = replace(payout, state=State.APPROVED, batch="", place=0)
+                    await unit.put_payout(alone)
 
 
 class Hasty(EvmPayments):
-    """The first receipt that says "failed" is believed."""
+    """The first receipt that says "failed" is believed; of a batch, what it says of one payment."""
 
     async def judge(self, cases: Sequence[tuple[Payout, Slot]]) -> list[Verdict]:
-        verdicts = []
+        hashes = list(dict.fromkeys(each.tx for _, slot in cases for each in slot.attempts))
+        told = await self._rpc.many([("eth_getTransactionReceipt", tx) for tx in hashes])
+        receipts = {tx: a for tx, a in zip(hashes, told, strict=True) if isinstance(a, dict)}
+        verdicts: dict[str, Verdict] = {}
         for payout, slot in cases:
-            verdict = Verdict(Outcome.WAIT)
             for attempt in slot.attempts:
-                receipt = await self._rpc.call("eth_getTransactionReceipt", attempt.tx)
-                if receipt and int(receipt["status"], 16) == 0:
+                receipt = receipts.get(attempt.tx)
+                if receipt and self._says_no(payout, slot, attempt, receipt):
                     gas = 21_000 * int(receipt["effectiveGasPrice"], 16)
-                    verdict = Verdict(Outcome.REFUSED, attempt.tx, gas_wei=gas, reason="failed")
-            if verdict.outcome is Outcome.WAIT and slot.state is SlotState.FINAL:
-                (verdict,) = await super().judge([(payout, slot)])
-            verdicts.append(verdict)
-        return verdicts
+                    failed = Verdict(Outcome.REFUSED, attempt.tx, gas_wei=gas, reason="failed")
+                    verdicts[payout.id] = failed
+        left = [(payout, slot) for payout, slot in cases
+                if payout.id not in verdicts and slot.state is SlotState.FINAL]  # fmt: skip
+        judged = await super().judge(left) if left else []
+        verdicts |= {p.id: verdict for (p, _), verdict in zip(left, judged, strict=True)}
+        return [verdicts.get(payout.id, Verdict(Outcome.WAIT)) for payout, _ in cases]
+
+    def _says_no(self, payout: Payout, slot: Slot, attempt: Attempt, receipt: Any) -> bool:
+        if not payout.batch:
+            return int(receipt["status"], 16) == 0
+        _, found = self._outcomes(slot, attempt, receipt)
+        return found[batching.payment_id(payout.id)][0] is Outcome.REFUSED
 
 
 class AsksEarly(Payouts):
@@ -179,7 +224,7 @@ class AsksEarly(Payouts):
         finals = []
         async with self.store.unit() as unit:
             for payout in sent:
-                slot = await unit.slot(31337, self.payments.address, (payout.id, ACT, 1))
+                slot = await unit.slot(31337, self.payments.address, payout.act_key)
                 if slot is not None:
                     finals.append((payout, slot))
         for (payout, _), verdict in zip(finals, await self.payments.judge(finals), strict=True):
@@ -216,5 +261,47 @@ def test_a_wrong_rule_is_caught(rule: str) -> None:
             if p.state is State.REFUNDED and paid[p.address]
         ]
         if any(symptom.replace("2 times", "") in each for each in found):
+            return
+    raise AssertionError(f"{rule}: never caught")
+
+
+def lawless(storm: Storm) -> None:
+    """A database that lets a payout leave its batch."""
+    with storm.store._engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER payout_together")
+
+
+def paid_wrongly(storm: Storm) -> list[str]:
+    """Who was paid more than once, or was also given the credits back."""
+    paid = storm.chain.paid()
+    found = [f"paid {times} times" for times in paid.values() if times > 1]
+    refunded = (p for p in storm.all() if p.state is State.REFUNDED and paid[p.address])
+    return found + [f"{p.id} was paid and refunded" for p in refunded]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", WRONG)
+def test_a_wrong_rule_is_caught_in_batches(rule: str) -> None:
+    """By a contract without a memory. The real one has it: then nobody is paid twice even so.
+
+    (A refund that comes too early is nobody's to mend but ours.)
+    """
+    rules, symptom = WRONG[rule]
+    for seed in range(8):
+        played = []
+        for remembers in (False, True):
+            storm = Storm(seed, replace(rules, reconcile_s=1e9), count=60, batch=5)
+            storm.chain.bad.update(dict.fromkeys(storm.receivers[::3], False))
+            storm.chain.remembers = remembers
+            if "refunded" in symptom:  # Fewer and larger targets than single payments.
+                storm.reorgs = 0.3
+            lawless(storm)
+            with suppress(WorkbenchError, AssertionError):
+                storm.play(80)
+            played.append(paid_wrongly(storm))
+        without, with_memory = played
+        twice = [each for each in with_memory if "times" in each]
+        assert [] == twice, f"seed {seed}"
+        if any(symptom.replace("2 times", "") in each for each in without):
             return
     raise AssertionError(f"{rule}: never caught")

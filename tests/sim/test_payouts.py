@@ -13,6 +13,7 @@ from workbench.chain.toolchain import project_root
 from workbench.core import events as ev
 from workbench.core.audit import PAYOUT_INVARIANTS
 from workbench.core.webhooks import Message
+from workbench.experiment import Experiment
 from workbench.run import Run
 from workbench.scenario import ASSETS, PAYOUT_PLANTS, USER_KINDS, load
 from workbench.services.webhooks import Endpoint, Webhooks
@@ -94,6 +95,24 @@ def test_tokens_are_paid_as_well(asset: str) -> None:
     assert {True} == {"/erc20:0x" in name for name in run.payouts().asset}
 
 
+@pytest.mark.parametrize("asset", ASSETS)
+def test_batches_are_paid_as_well(asset: str) -> None:
+    """Many in one transaction; the checker counts on the chain what each receiver got."""
+    faults = {
+        "faults.http.cut": "5 %", "faults.tx.dropped": "10 %", "faults.crash.payouts": "2 %",
+        "faults.chain.reorg": "10 %", "faults.rpc.stale": "2 %",
+    }  # fmt: skip
+    kind = "refuses" if asset == "eth" else "honest"
+    run = play(
+        paying(payouts__asset=asset, payouts__batch=5, payouts__users__4__kind=kind, **faults)
+    )
+    assert_sound(run)
+    batches = Counter(fact.batch for fact in run.events if isinstance(fact, ev.PayoutBatched))
+    assert 1 < max(batches.values()) <= 5
+    given = [fact for fact in run.events if isinstance(fact, ev.AllowanceGiven)]
+    assert bool(given) == (asset != "eth")
+
+
 def test_the_same_seed_pays_by_the_same_bytes_wherever_it_runs(tmp_path: Path) -> None:
     faults = {"faults.http.cut": "10 %", "faults.crash.payouts": "2 %", "faults.rpc.error": "2 %"}
     run = play(paying(**faults))
@@ -152,5 +171,30 @@ def test_a_wrong_rule_is_caught(plant: str) -> None:
     for seed in range(3, 9):
         if invariant in play(paying(plant=plant, **faults), seed).invariants_broken:
             assert_sound(play(paying(**faults), seed))
+            return
+    raise AssertionError(f"{plant}: never caught")
+
+
+MORE = {"payouts.users.4.count": "12", "faults.chain.reorg": "40 %"}
+BATCHED = {
+    "send_before_store": ("ledger_equals_chain", {}),
+    "requeue_when_passed": ("a payout stays in its batch", {}),
+    "refund_on_first_failure": ("none_refunded_and_paid", MORE),
+}
+"""What says so where payouts go in batches. The contract pays nobody twice even then: what was sent
+unknown is missing in the books. The database lets no payout out of its batch."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plant", PAYOUT_PLANTS)
+def test_a_wrong_rule_is_caught_in_batches(plant: str) -> None:
+    """Nobody is paid twice, whatever the rule; and it is found out all the same."""
+    symptom, more = BATCHED[plant]
+    for seed in range(3, 9):
+        settings = {**CAUGHT[plant][1], **more}
+        played = Experiment(paying(plant=plant, payouts__batch=5, **settings), seed)
+        broken = played.run().invariants_broken
+        assert "one_transfer_a_payout" not in broken
+        if symptom in broken or symptom in str(played.failure):
             return
     raise AssertionError(f"{plant}: never caught")

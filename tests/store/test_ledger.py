@@ -339,11 +339,57 @@ def test_reopened_it_is_the_same(url: str) -> None:
     second.close()
 
 
+def unbatch(store: LedgerStore) -> None:
+    """The schema as it was before payouts had batches."""
+    on = "" if store.dialect == "sqlite" else " ON payout"
+    sql(store, f"DROP TRIGGER payout_together{on}")
+    if on:
+        sql(store, "DROP FUNCTION payout_together()")
+    sql(store, "DROP INDEX payout_batch")
+    for column in ("batch", "place"):
+        sql(store, f"ALTER TABLE payout DROP COLUMN {column}")
+
+
+def test_a_ledger_of_before_the_batches_is_upgraded(url: str) -> None:
+    """Its payouts went alone, and so they are read."""
+    first = LedgerStore(url)
+    within(first, lambda unit: unit.put_payout(payout(1)))
+    unbatch(first)
+    sql(first, "UPDATE alembic_version SET version_num = '0002'")
+    first.close()
+    second = LedgerStore(url)
+    assert payout(1) == within(second, lambda unit: unit.payout("0x01"))
+    second.close()
+
+
+def test_a_payout_stays_in_its_batch(store: LedgerStore) -> None:
+    """The database itself refuses another batch, a place that is taken, and latecomers."""
+    for number in range(4):
+        within(store, lambda unit, n=number: unit.put_payout(payout(n)))  # type: ignore[misc]
+    sql(store, "UPDATE payout SET batch = 'b', place = 0 WHERE id = '0x00'")
+    sql(store, "UPDATE payout SET batch = 'b', place = 1 WHERE id = '0x01'")
+    sql(store, "UPDATE payout SET state = 'sent' WHERE id = '0x01'")
+    slot = Slot(1, "s", 0, "b", "pay", 1, SlotState.SIGNED, (Attempt("0x1", "0x2"),))
+    within(store, lambda unit: unit.put_slot(slot))
+    for wrong in (
+        "UPDATE payout SET batch = 'c' WHERE id = '0x00'",
+        "UPDATE payout SET batch = '' WHERE id = '0x00'",
+        "UPDATE payout SET place = 7 WHERE id = '0x00'",
+        "UPDATE payout SET batch = 'b', place = 2 WHERE id = '0x02'",
+    ):
+        with pytest.raises(exc.SQLAlchemyError, match="a payout stays|no payout joins"):
+            sql(store, wrong)
+    sql(store, "UPDATE payout SET batch = 'c', place = 0 WHERE id = '0x02'")
+    with pytest.raises(exc.SQLAlchemyError, match=r"(?i)unique"):
+        sql(store, "UPDATE payout SET batch = 'c', place = 0 WHERE id = '0x03'")
+
+
 def test_a_ledger_of_before_the_webhooks_is_upgraded(url: str) -> None:
     """With all that is in it."""
     first = LedgerStore(url)
     begin(first)
     before = whole(first)
+    unbatch(first)
     sql(first, "DROP TABLE delivery")
     sql(first, "UPDATE alembic_version SET version_num = '0001'")
     first.close()

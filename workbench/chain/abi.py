@@ -33,7 +33,7 @@ from workbench.core.events import BlockRef, Event
 from workbench.core.x402 import snake
 
 OURS = ("SettlementVault", "FacilitatorHook", "PermitPuller", "MockUSDC", "YieldPoolShare")
-ERROR_SOURCES = (*OURS, "PoolManager")
+ERROR_SOURCES = (*OURS, "PayoutBatcher", "PoolManager")
 WRAPPED_ERROR = bytes.fromhex("90bfb865")
 """Uniswap's WrappedError(address,bytes4,bytes,bytes): how v4 passes a hook's revert on."""
 ERROR, PANIC = bytes.fromhex("08c379a0"), bytes.fromhex("4e487b71")

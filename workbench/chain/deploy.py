@@ -53,6 +53,8 @@ PATIENCE_S = 30.0
 LOOK_AGAIN_S = 0.5
 RESUME = "Run it again: what is there is found, and the rest is done."
 
+BATCHER = "PayoutBatcher"
+"""Of the credits side; the last, so that a plan without it is the same up to there."""
 CONTRACTS = (
     "PoolManager",
     "MockUSDC",
@@ -63,6 +65,7 @@ CONTRACTS = (
     "FacilitatorHook",
     "LiquiditySeeder",
     "PoolBalancer",
+    BATCHER,
 )
 
 Progress = Callable[[str], None]
@@ -75,6 +78,7 @@ class DeploymentPlan:
 
     `rate_e8` is USDC per EURC times 10**8. `pool_usdc` is the depth of the pool on its USDC side,
     over the full range: a swap of x USDC moves the price by about 2x / pool_usdc.
+    `payout_batcher`: whether a PayoutBatcher is wanted, too.
     """
 
     deployer: str = key_of("deployer").address
@@ -93,6 +97,7 @@ class DeploymentPlan:
     buyer_eurc: int = 10**7 * 10**6
     buyer_usdc: int = 10**7 * 10**6
     seller_yps: int = 10**7 * 10**18
+    payout_batcher: bool = True
     pool_manager: str = ""
     """Address of a v4 PoolManager that is there already; empty: we create our own."""
 
@@ -128,7 +133,8 @@ class Deployment:
     def from_json(cls, data: dict[str, Any]) -> Self:
         """The inverse of `to_json`. TypeError or KeyError for anything else."""
         deployment = cls(**data)
-        missing = [name for name in CONTRACTS if name not in deployment.addresses]
+        needed = [name for name in CONTRACTS if name != BATCHER]
+        missing = [name for name in needed if name not in deployment.addresses]
         if missing:
             raise KeyError(f"no address of {', '.join(missing)}")
         return deployment
@@ -267,7 +273,7 @@ def carry_out(
     else:
         for step in site.steps():
             progress(step.told_done)
-        outcome = Outcome(site.deployment(site.first_block()), (), CONTRACTS, 0)
+        outcome = Outcome(site.deployment(site.first_block()), (), tuple(site.at), 0)
     # Behind a public URL are many nodes, and the next one may be behind the last one.
     limit = time.monotonic() + (PATIENCE_S if missing and keys else 0.0)
     while True:

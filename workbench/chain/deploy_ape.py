@@ -150,8 +150,8 @@ class _Deployer:
         block = self.site.first_block() if self.vault_block is None else self.vault_block
         return d.Outcome(
             self.site.deployment(block),
-            tuple(name for name in d.CONTRACTS if name in created),
-            tuple(name for name in d.CONTRACTS if name not in created),
+            tuple(name for name in self.at if name in created),
+            tuple(name for name in self.at if name not in created),
             self.transactions,
         )
 

@@ -12,6 +12,7 @@ from typing import Any
 from eth_abi.abi import decode
 from eth_hash.auto import keccak
 
+from workbench.chain import batch
 from workbench.chain.abi import UNREADABLE, hex_bytes, to_hex
 from workbench.chain.signer import KeySigner
 from workbench.core.errors import InvalidSetting, SigningRefused
@@ -85,11 +86,16 @@ def authorization_nonce(payout_id: str) -> bytes:
 
 
 class PaymentSigner(KeySigner):
-    """Signs payments that were announced, and transfers of nothing to itself."""
+    """Signs payments that were announced, and transfers of nothing to itself.
 
-    def __init__(self, key: str, *, chain_id: int, token: str | None) -> None:
+    `batcher`: the contract that may pay many at once, and whom a token is allowed to; or None.
+    """
+
+    def __init__(
+        self, key: str, *, chain_id: int, token: str | None, batcher: str | None = None
+    ) -> None:
         super().__init__(key)
-        self._chain_id, self._token = chain_id, token
+        self._chain_id, self._token, self._batcher = chain_id, token, batcher
         self._expected: dict[str, tuple[str, int]] = {}
 
     def expect(self, payout_id: str, receiver: str, amount: int) -> None:
@@ -117,6 +123,8 @@ class PaymentSigner(KeySigner):
     def _check(self, fields: dict[str, Any]) -> None:
         if fields["chainId"] != self._chain_id:
             raise SigningRefused(f"a transaction for chain {fields['chainId']}.")
+        if self._batcher is not None and (self._is_batch(fields) or self._is_allowance(fields)):
+            return
         paid = decoded(fields)
         if paid == Decoded(None, self.address, 0):
             return  # A no-op: it uses a nonce up, and moves nothing.
@@ -129,6 +137,30 @@ class PaymentSigner(KeySigner):
             known = list(self._expected.values())
         if (paid.receiver.lower(), paid.amount) not in known:
             raise SigningRefused(f"a payment of {paid.amount} to {paid.receiver}: not announced.")
+
+    def _is_batch(self, fields: dict[str, Any]) -> bool:
+        """Whether it calls for a batch. Raises SigningRefused unless each payment is announced."""
+        asked = batch.read(fields)
+        if asked is None:
+            return False
+        if asked.to != self._batcher:
+            raise SigningRefused(f"a batch at {asked.to}, which is not our contract.")
+        if asked.token != self._token:
+            raise SigningRefused(f"a batch of {asked.token or 'native currency'}.")
+        if asked.value != (0 if self._token else sum(item.amount for item in asked.items)):
+            raise SigningRefused(f"a batch that comes with {asked.value}.")
+        known = {batch.payment_id(i): owed for i, owed in self._expected.items()}
+        for item in asked.items:
+            if known.pop(item.id, None) != (item.to, item.amount):
+                text = f"a batch with a payment of {item.amount} to {item.to}: not announced"
+                raise SigningRefused(f"{text}, or there twice.")
+        return True
+
+    def _is_allowance(self, fields: dict[str, Any]) -> bool:
+        """Whether it lets that contract, and nobody else, move our token."""
+        assert self._batcher is not None
+        plain = to_hex(bytes(fields["to"])) == self._token and not fields["value"]
+        return plain and bytes(fields["data"]) == batch.allowing(self._batcher)
 
 
 def key_of_keystore(text: str, password: str) -> str:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from eth_abi.abi import decode, encode
 from eth_hash.auto import keccak
 
+from workbench.chain import batch
 from workbench.chain.abi import UNREADABLE, explain_revert, hex_bytes, to_hex, typed_digest
+from workbench.chain.batch import Batch
 from workbench.chain.contracts import checksum
 from workbench.chain.guard import (
     AUTHORIZED,
@@ -38,9 +41,11 @@ from workbench.core.errors import (
 from workbench.core.events import BlockRef
 from workbench.core.finality import Policy
 from workbench.core.payout import ACT, Outcome, Payout, Verdict
-from workbench.core.ports import Call, Movement, Slot, Wallet
+from workbench.core.ports import Attempt, Batcher, Call, Movement, Slot, Wallet
 from workbench.core.x402 import ZERO_ADDRESS
 
+Found = dict[bytes, tuple[Outcome, str]]
+"""What came of each payment of a batch, by its id, and why."""
 VALIDITY_S = 3_600
 """How long a token's authorisation holds. A payment that failed is refunded only after that."""
 STRUCT = (
@@ -60,7 +65,10 @@ EXPLORERS = {
 
 
 class EvmPayments:
-    """See `core.ports.Payments`. `token`: an ERC-20 in lower case, None for native currency."""
+    """See `core.ports.Payments`. `token`: an ERC-20 in lower case, None for native currency.
+
+    `batcher`: where a PayoutBatcher is, None for none; `most`: payouts in one transaction of it.
+    """
 
     def __init__(
         self,
@@ -71,6 +79,8 @@ class EvmPayments:
         token: str | None,
         decimals: int | None,
         finality: Policy,
+        batcher: str | None = None,
+        most: int = 1,
     ) -> None:
         self._rpc, self._signer, self._finality = rpc, signer, finality
         self._chain_id, self._given_decimals = chain_id, decimals
@@ -78,6 +88,10 @@ class EvmPayments:
         self.native = f"eip155:{chain_id}/native"
         self.asset = f"eip155:{chain_id}/erc20:{token}" if token else self.native
         self.symbol, self.decimals = "ETH", 18 if decimals is None else decimals
+        self.batcher: Batcher | None = None
+        if batcher is not None and most > 1:
+            payer = self.address
+            self.batcher = batch.Batcher(rpc, payer=payer, token=token, address=batcher, most=most)
         self._separator: bytes | None = None
         """The token's EIP-712 domain, where it knows ERC-3009."""
 
@@ -97,6 +111,7 @@ class EvmPayments:
             (ZERO_ADDRESS, "the zero address: it would be burnt"),
             (self.token, "the token's own contract: it would be stuck there"),
             (self.address, "the account that pays"),
+            (self.batcher and self.batcher.address, "the contract that pays"),
         ):
             if plain == bad:
                 raise InvalidAddress(f"this is {name}.", hint="Give your own address.")
@@ -125,6 +140,8 @@ class EvmPayments:
             )
         if self.token is not None:
             await self._check_token(self.token)
+        if self.batcher is not None:
+            await self.batcher.check()
 
     async def _check_token(self, token: str) -> None:
         if await self._rpc.call("eth_getCode", token, "latest") in ("0x", None):
@@ -179,7 +196,8 @@ class EvmPayments:
         self.expect(payout)
         if self.token is None:
             return Call(ACT, payout.address, b"", payout.units)
-        if self._separator is not None:
+        # An authorisation is good for an hour, whoever brings it: a batch must not pay besides.
+        if self._separator is not None and self.batcher is None:
             data = await self._authorized(payout, self._separator)
         else:
             data = TRANSFER + encode(["address", "uint256"], [payout.address, payout.units])
@@ -236,21 +254,76 @@ class EvmPayments:
         if final is None:
             return [Verdict(Outcome.WAIT) for _ in cases]
         used = await self._used(hex(number))
-        receipts = await self._receipts([a.tx for _, slot in cases for a in slot.attempts])
-        standing = await self._standing(receipts.values(), number)
+        mined = await self._mined([slot for _, slot in cases], number, used)
+        batches: dict[str, tuple[Batch, Found]] = {}
         verdicts = []
         for payout, slot in cases:
-            found = [(a, receipts[a.tx]) for a in slot.attempts if a.tx in standing]
-            if slot.nonce >= used or len(found) != 1:  # None, or two: no single chain says so.
+            if slot.nonce not in mined:
                 verdicts.append(Verdict(Outcome.WAIT))
                 continue
-            attempt, receipt = found[0]
+            attempt, receipt = mined[slot.nonce]
+            if payout.batch:
+                if attempt.tx not in batches:
+                    batches[attempt.tx] = self._outcomes(slot, attempt, receipt)
+                verdicts.append(self._of_batch(payout, *batches[attempt.tx], receipt))
+                continue
             verdict = self._verdict(payout, decoded(fields_of(attempt.raw)), receipt)
             if self._separator and verdict.outcome in (Outcome.REFUSED, Outcome.CANCELLED):
                 before = max(decoded(fields_of(each.raw)).before for each in slot.attempts)
                 verdict = await self._unless_authorized(payout, verdict, before, final)
             verdicts.append(verdict)
         return verdicts
+
+    async def cost(self, slot: Slot) -> Verdict | None:
+        head = int(await self._rpc.call("eth_blockNumber"), 16)
+        number = max(0, head - self._finality.depth)
+        mined = await self._mined([slot], number, await self._used(hex(number)))
+        if slot.nonce not in mined:
+            return None
+        _, receipt = mined[slot.nonce]
+        done = int(receipt["status"], 16) == 1
+        return _said(receipt, Outcome.PAID if done else Outcome.REFUSED)
+
+    async def _mined(
+        self, slots: Sequence[Slot], final: int, used: int
+    ) -> dict[int, tuple[Attempt, dict[str, Any]]]:
+        """By nonce: the attempt that stands in the chain up to the final block, and its receipt.
+
+        Where none does, or two do, no single chain has said so.
+        """
+        receipts = await self._receipts(
+            list(dict.fromkeys(each.tx for slot in slots for each in slot.attempts))
+        )
+        standing = await self._standing(receipts.values(), final)
+        mined = {}
+        for slot in slots:
+            found = [(each, receipts[each.tx]) for each in slot.attempts if each.tx in standing]
+            if slot.nonce < used and len(found) == 1:
+                mined[slot.nonce] = found[0]
+        return mined
+
+    def _outcomes(
+        self, slot: Slot, attempt: Attempt, receipt: dict[str, Any]
+    ) -> tuple[Batch, Found]:
+        """The batch that a slot stands for, and what came of each of its payments."""
+        mined = batch.read(fields_of(attempt.raw))
+        if mined is not None:
+            moved = self._transfers(receipt["logs"])
+            return mined, batch.outcomes(mined, self.address, receipt, moved)
+        meant = batch.read(fields_of(slot.attempts[0].raw))
+        assert meant is not None, "what is marked as a batch was signed as one"
+        return meant, {item.id: (Outcome.CANCELLED, "cancelled") for item in meant.items}
+
+    def _of_batch(
+        self, payout: Payout, together: Batch, outcomes: Found, receipt: dict[str, Any]
+    ) -> Verdict:
+        identity = batch.payment_id(payout.id)
+        owed = batch.Item(identity, payout.address, payout.units)
+        if owed not in together.items or together.token != self.token:
+            return _said(receipt, Outcome.WRONG, "the batch that was mined does not pay this")
+        outcome, reason = outcomes[identity]
+        verdict = _said(receipt, outcome, reason)
+        return replace(verdict, gas_wei=together.share(identity, verdict.gas_wei))
 
     async def _used(self, block: str) -> int:
         return int(await self._rpc.call("eth_getTransactionCount", self.address, block), 16)
@@ -278,13 +351,8 @@ class EvmPayments:
         return {tx for tx, (number, seen) in places.items() if known.get(number) == seen}
 
     def _verdict(self, payout: Payout, sent: Decoded, receipt: dict[str, Any]) -> Verdict:
-        tx = receipt["transactionHash"]
-        block = BlockRef(int(receipt["blockNumber"], 16), receipt["blockHash"], tx, -1)
-        gas = int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
-        gas += int(receipt.get("l1Fee") or "0x0", 16)
-
         def says(outcome: Outcome, reason: str = "") -> Verdict:
-            return Verdict(outcome, tx, block, gas, reason)
+            return _said(receipt, outcome, reason)
 
         owed = (payout.address, payout.units)
         if sent == Decoded(None, self.address, 0):
@@ -371,6 +439,15 @@ class EvmPayments:
 
     async def _logs(self, query: dict[str, Any]) -> list[dict[str, Any]]:
         return list(await self._rpc.call("eth_getLogs", query))
+
+
+def _said(receipt: dict[str, Any], outcome: Outcome, reason: str = "") -> Verdict:
+    """A verdict by a receipt, with all that the transaction has cost."""
+    tx = receipt["transactionHash"]
+    block = BlockRef(int(receipt["blockNumber"], 16), receipt["blockHash"], tx, -1)
+    gas = int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
+    gas += int(receipt.get("l1Fee") or "0x0", 16)
+    return Verdict(outcome, tx, block, gas, reason)
 
 
 def _movement(log: dict[str, Any], incoming: bool) -> Movement:

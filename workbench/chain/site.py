@@ -74,6 +74,8 @@ def blueprint(plan: d.DeploymentPlan) -> Blueprint:
     place("FacilitatorHook", manager, at["SettlementVault"], usdc, eurc, admin)
     place("LiquiditySeeder", manager, admin, salt=d.SALT)
     place("PoolBalancer", manager, eurc, plan.balancer, salt=d.SALT)
+    if plan.payout_batcher:
+        place(d.BATCHER, salt=d.SALT)
     return Blueprint(at, code, salts["FacilitatorHook"])
 
 
@@ -130,13 +132,14 @@ class Site:
 
     def steps(self) -> list[Step]:
         """All steps in their order. A later one may need the earlier ones done."""
-        return [*self._creations(), *self._settings(), *self._pool(), *self._stocks()]
+        first, last = self._creations(d.CONTRACTS[:-1]), self._creations(d.CONTRACTS[-1:])
+        return [*first, *self._settings(), *self._pool(), *self._stocks(), *last]
 
     def missing(self) -> list[Step]:
         """The steps that are not done."""
         return [step for step in self.steps() if not step.is_done()]
 
-    def _creations(self) -> list[Step]:
+    def _creations(self, names: tuple[str, ...]) -> list[Step]:
         return [
             Step(
                 name,
@@ -144,8 +147,8 @@ class Site:
                 GAS_A_CREATION + GAS_A_BYTE * len(self.blueprint.code.get(name, b"")),
                 partial(self.has_code, name),
             )
-            for name in d.CONTRACTS
-            if name != "PermitPuller"  # Comes with the vault.
+            for name in names
+            if name in self.at and name != "PermitPuller"  # Comes with the vault.
         ]
 
     def _settings(self) -> list[Step]:

@@ -47,7 +47,7 @@ class Trial:
     def __init__(self, rpc: Rpc, clock: Clock, *, chain_id: int, payer: str, source: str) -> None:
         self._rpc, self._clock = rpc, clock
         self._chain_id, self._payer, self._source = chain_id, payer, source
-        self._gas: dict[tuple[str, str, bytes], int] = {}
+        self._gas: dict[tuple[str, str, bytes, int], int] = {}
         self._tip: tuple[int, int] | None = None
 
     async def priced(self, calls: Sequence[Call]) -> list[dict[str, Any] | WorkbenchError]:
@@ -72,6 +72,7 @@ class Trial:
                 continue
             gas = needed * GAS_HEADROOM[0] // GAS_HEADROOM[1]
             gas += GAS_FOR_STORAGE if call.data else 0
+            gas = max(gas, call.gas)
             if asked.held < call.value + gas * asked.fee:
                 priced.append(self._short())
                 continue
@@ -148,9 +149,9 @@ class Trial:
         )
 
 
-def _kind_of(call: Call) -> tuple[str, str, bytes]:
+def _kind_of(call: Call) -> tuple[str, str, bytes, int]:
     """Acts of one kind take about the same gas: the same function of the same contract."""
-    return call.act, call.to, call.data[:4]
+    return call.act, call.to, call.data[:4], call.gas
 
 
 def base_fee(block: dict[str, Any]) -> int:

@@ -391,6 +391,22 @@ class PayoutApproved(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutBatched(Event):
+    """It is signed together with others, in one transaction; `place` is its own among them."""
+
+    batch: str
+    place: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllowanceGiven(Event):
+    """In a final block: the contract that pays batches may move the wallet's token."""
+
+    tx: str
+    gas_wei: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutSent(Event):
     """It has a nonce and signed bytes, stored together with this fact."""
 

@@ -29,6 +29,12 @@ class State(Enum):
     CANCELLED = "cancelled"
 
 
+BATCH_MOST = 100
+"""Payouts in one transaction: what it may take at worst stays below 2^24 of gas (EIP-7825)."""
+BATCH_GAS = 150_000
+BATCH_GAS_EACH = {False: 120_000, True: 141_000}
+"""At worst, by whether it is a token: a new id, a new account, a receiver that burns its all."""
+
 OPEN = (State.REQUESTED, State.HELD, State.APPROVED, State.SENT)
 ENDED = (State.PAID, State.REFUNDED, State.CANCELLED)
 
@@ -38,6 +44,7 @@ TRANSITIONS: dict[tuple[State | None, type[ev.Event]], State] = {
     (State.HELD, ev.PayoutApproved): State.APPROVED,
     (State.HELD, ev.PayoutCancelled): State.CANCELLED,
     (State.APPROVED, ev.PayoutCancelled): State.CANCELLED,
+    (State.APPROVED, ev.PayoutBatched): State.APPROVED,  # In one transaction with what follows.
     (State.APPROVED, ev.PayoutSent): State.SENT,
     (State.SENT, ev.PayoutPaid): State.PAID,
     (State.SENT, ev.PayoutRefunded): State.REFUNDED,
@@ -51,6 +58,7 @@ class Payout:
     """One payout. `credits` whole credits; `units` base units of `asset`; `at_ms` of the request.
 
     `asset`: `eip155:<chain id>/native` or `eip155:<chain id>/erc20:<address>`.
+    `batch`, `place`: of those signed in one transaction; "" if it has one of its own.
     """
 
     id: str
@@ -64,10 +72,17 @@ class Payout:
     at_ms: int = 0
     tx: str = ""
     reason: str = ""
+    batch: str = ""
+    place: int = 0
 
     @property
     def hold_id(self) -> str:
         return f"{self.id}/hold"
+
+    @property
+    def act_key(self) -> tuple[str, str, int]:
+        """Subject, act and attempt of the nonce slot that is to pay it, once it is signed."""
+        return (self.batch or self.id, ACT, 1)
 
 
 def apply(before: Payout | None, event: ev.Event) -> Payout:
@@ -84,11 +99,18 @@ def apply(before: Payout | None, event: ev.Event) -> Payout:
         case ev.PayoutRequested():
             for name in ("user_id", "key", "address", "credits", "units", "asset", "at_ms"):
                 known[name] = getattr(event, name)
+        case ev.PayoutBatched():
+            known |= {"batch": event.batch, "place": event.place}
         case ev.PayoutSent() | ev.PayoutPaid():
             known["tx"] = event.tx
         case ev.PayoutRefunded() | ev.PayoutCancelled():
             known |= {"reason": event.reason, "tx": event.tx}
     return replace(before or Payout(event.subject, state), **known)
+
+
+def batch_gas(count: int, *, is_token: bool) -> int:
+    """Enough gas for so many payouts in one transaction, whatever their receivers do."""
+    return BATCH_GAS + count * BATCH_GAS_EACH[is_token]
 
 
 def fold(facts: Iterable[ev.Event]) -> dict[str, Payout]:

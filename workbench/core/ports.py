@@ -132,12 +132,16 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A transaction's content, before it has a nonce: `act` is its name in facts."""
+    """A transaction's content, before it has a nonce: `act` is its name in facts.
+
+    `gas`: what it is given at least, where an estimate could be too low.
+    """
 
     act: str
     to: str
     data: bytes
     value: int = 0
+    gas: int = 0
 
 
 Within = Callable[[Any, "Slot"], Awaitable[None]]
@@ -503,8 +507,33 @@ class Movement:
     amount: int
 
 
+class Batcher(Protocol):
+    """A contract that pays many in one transaction, and no payout twice."""
+
+    address: str
+    most: int
+
+    async def check(self) -> None:
+        """Raise ContractNotFound or InvalidSetting unless it is there, and is what it should be."""
+
+    def name(self, payouts: Sequence[Payout]) -> str:
+        """A batch's own name, by what is in it."""
+
+    def call(self, payouts: Sequence[Payout]) -> Call:
+        """The one transaction that pays them all."""
+
+    async def would_pay(self, payouts: Sequence[Payout]) -> list[bool]:
+        """Which of them it would pay now, or has paid; the others it would tell as failed."""
+
+    async def may_move(self, units: int) -> bool:
+        """Whether the wallet's allowance covers so many units of the token; native needs none."""
+
+    def allow(self) -> Call:
+        """The transaction that gives it that allowance."""
+
+
 class Payments(Protocol):
-    """One wallet that pays one asset on one chain."""
+    """One wallet that pays one asset on one chain. `batcher`: None where each is paid alone."""
 
     asset: str
     native: str
@@ -512,6 +541,7 @@ class Payments(Protocol):
     decimals: int
     address: str
     token: str | None
+    batcher: Batcher | None
 
     def receiver(self, text: str) -> str:
         """An address in lower case. Raises InvalidAddress for what cannot be one of a receiver."""
@@ -535,6 +565,9 @@ class Payments(Protocol):
 
         Raises RpcUnreachable or RpcFault.
         """
+
+    async def cost(self, slot: Slot) -> Verdict | None:
+        """What a slot that is final has cost, whatever it did; None where that is not clear yet."""
 
     async def wallet(self, final: bool = True) -> Wallet:
         """At the final block, or at the newest."""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from workbench.core.money import EURC, YPS, Amount
+from workbench.core.payout import batch_gas
 from workbench.core.pricing import eurc_budget
 from workbench.core.settlement import RETRIES
 from workbench.scenario.kinds import BPS, MILLISECONDS, PIPS, SECONDS
@@ -202,11 +203,22 @@ def _inventory(scenario: Scenario) -> Iterator[Found]:
 
 def _payouts(scenario: Scenario) -> Iterator[Found]:
     if scenario.payouts is not None:
+        yield from _batch(scenario.payouts.batch, scenario.chain.block_gas_limit)
         for n, group in enumerate(scenario.payouts.users):
             yield from _users(scenario, scenario.payouts, f"payouts.users.{n}", group)
         return
     if scenario.plant in PAYOUT_PLANTS:
         yield "plant", f"{scenario.plant} breaks a rule of payouts, and there are no payouts."
+
+
+def _batch(most: int, room: int) -> Iterator[Found]:
+    needed = batch_gas(most, is_token=True)
+    if most > 1 and needed > room:
+        yield (
+            "payouts.batch",
+            f"{most} payouts may take {needed:,} gas, and a block has {room:,} "
+            "(chain.block_gas_limit).",
+        )
 
 
 def _users(scenario: Scenario, side: PayoutSide, at: str, group: UserGroup) -> Iterator[Found]:

@@ -249,10 +249,14 @@ class UserGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutSide:
-    """The payout service, and who earns credits and is paid for them in `asset`."""
+    """The payout service, and who earns credits and is paid for them in `asset`.
+
+    `batch`: most payouts in one transaction.
+    """
 
     users: tuple[UserGroup, ...]
     asset: str = "eth"
+    batch: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -226,6 +226,8 @@ USERS = Section(m.UserGroup, (
 PAYOUTS = Section(m.PayoutSide, (
     _at("asset", "asset", k.choice(tuple(m.ASSETS), '"erc20"'),
         "what is paid; " + "; ".join(f"{name}: {is_}" for name, is_ in m.ASSETS.items())),
+    _at("batch", "batch", k.integer(1, 100, "10"),
+        "most payouts in one transaction, by the PayoutBatcher; 1: each has its own"),
     _at("users", "users", USERS, "groups of users", needed=EVERY, many=True),
 ))  # fmt: skip
 

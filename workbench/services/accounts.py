@@ -78,9 +78,14 @@ async def end_hold(unit: Ledger, payout: Payout, kind: Kind, reason: str, at_ms:
 async def book_gas(
     unit: Ledger, payments: Payments, payout: Payout, verdict: Verdict, at_ms: int
 ) -> None:
-    """What the payout's transaction cost, whatever came of it."""
+    """What the payout's transaction cost, or its part of it, whatever came of it."""
     if verdict.gas_wei:
-        await _book(unit, payments, payments.native, "gas", verdict.gas_wei, payout.id, at_ms)
+        await book_cost(unit, payments, payout.id, verdict.gas_wei, at_ms)
+
+
+async def book_cost(unit: Ledger, payments: Payments, ref: str, gas_wei: int, at_ms: int) -> None:
+    """What a transaction of ours has cost. `ref`: what it was for."""
+    await _book(unit, payments, payments.native, "gas", gas_wei, ref, at_ms)
 
 
 async def book_paid(unit: Ledger, payments: Payments, payout: Payout, at_ms: int) -> None:

@@ -91,6 +91,7 @@ SCHEMAS: dict[str, Schema] = {
         },
         reason=TEXT,
         explorer=TEXT,
+        batch={**TEXT, "description": "those paid by one transaction have it in common"},
         replayed=FLAG,
     ),
     "PayoutInFull": {

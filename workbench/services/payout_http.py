@@ -20,7 +20,7 @@ from workbench.core.errors import (
     WorkbenchError,
 )
 from workbench.core.ledger import Account, Transfer
-from workbench.core.payout import ACT, Payout, State
+from workbench.core.payout import Payout, State
 from workbench.core.ports import Request, Response
 from workbench.services import accounts, payout_pages
 from workbench.services.payout_api import BATCH, PAGE, openapi
@@ -233,7 +233,7 @@ class PayoutsService:
                 raise UnknownPayout(f"there is no payout {id[:80]}.")
             facts = await unit.standing(id)
             chain_id, address = self.payouts.rules.chain_id, self.payouts.payments.address
-            slot = await unit.slot(chain_id, address, (id, ACT, 1))
+            slot = await unit.slot(chain_id, address, payout.act_key)
         view = self.payouts.view(payout)
         if slot is not None:
             view["transaction"] = {

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from workbench.core import events as ev
 from workbench.core.errors import (
+    InsufficientAllowance,
     InsufficientCredits,
     InsufficientFunds,
     InvalidSetting,
@@ -32,7 +34,6 @@ from workbench.core.errors import (
 from workbench.core.ledger import Kind, Transfer
 from workbench.core.money import format_units
 from workbench.core.payout import (
-    ACT,
     ENDED,
     Outcome,
     Payout,
@@ -45,7 +46,6 @@ from workbench.core.payout import (
 from workbench.core.ports import (
     Act,
     Answered,
-    Call,
     Clock,
     Ledger,
     LedgerBook,
@@ -56,6 +56,7 @@ from workbench.core.ports import (
     SlotState,
 )
 from workbench.services import accounts
+from workbench.services.batches import Batches, Group
 from workbench.services.payout_input import Asked
 from workbench.services.reconciler import Reconciler
 from workbench.services.rounds import rounds
@@ -115,7 +116,8 @@ class Payouts:
     ) -> None:
         self.store, self.payments, self.rules, self.clock = store, payments, rules, clock
         self._sender, self._random = sender, random
-        self.reconciler = Reconciler(store, sender, payments, clock, rules.chain_id)
+        self.batches = Batches(store, sender, payments, clock, rules.chain_id, self.name)
+        self.reconciler = Reconciler(store, sender, payments, clock, rules.chain_id, self.batches)
         self.alarms: dict[str, str] = {}
         self.stuck: dict[str, tuple[int, str]] = {}
         """Payouts that the chain would refuse now: since when (Unix ms), and why."""
@@ -289,13 +291,18 @@ class Payouts:
                 raise PayoutEnded(f"the payout is {payout.state.value}.", state=payout.state.value)
             if payout.state is not State.SENT:
                 return await self._end(unit, payout, Verdict(Outcome.CANCELLED, reason="cancelled"))
+        if payout.batch:
+            raise PayoutEnded(
+                "it is too late: the payout is signed, together with others.",
+                hint="A batch is not taken back. What it could not pay is given back by itself.",
+            )
         if not self.is_sender:
             raise PayoutEnded(
                 "the payout is signed, and another process sends it.",
                 hint="Ask that process; /readyz says which one sends.",
             )
         try:
-            await self._sender.cancel(payout_id, ACT)
+            await self._sender.cancel(*payout.act_key)
         except StateMoved as why:
             raise PayoutEnded("it is too late: the payment is mined, or as good as.") from why
         return payout
@@ -317,8 +324,7 @@ class Payouts:
         """
         async with self.store.unit() as unit:
             payout = await self._payout(unit, payout_id)
-            key = (payout_id, ACT, 1)
-            slot = await unit.slot(self.rules.chain_id, self.payments.address, key)
+            slot = await unit.slot(self.rules.chain_id, self.payments.address, payout.act_key)
             if payout.state is not State.SENT or slot is None or slot.state is not SlotState.LOST:
                 raise PayoutEnded(
                     f"the payout is {payout.state.value}, and its nonce is its own.",
@@ -374,11 +380,14 @@ class Payouts:
     async def _round(self) -> None:
         async with self.store.unit() as unit:
             sent = await unit.payouts(State.SENT)
-        if sent:
+            unbooked = await self.batches.unbooked(unit)
+        if sent or unbooked:
             for payout in sent:
                 self.payments.expect(payout)
             await self._sender.pump()
             await self._judge(sent)
+        if unbooked:
+            await self.batches.book(unbooked)
         await self._sign_next()
         await self.reconciler.on_timer(self.rules.reconcile_s)
 
@@ -387,8 +396,7 @@ class Payouts:
         cases = []
         async with self.store.unit() as unit:
             for payout in sent:
-                key = (payout.id, ACT, 1)
-                slot = await unit.slot(self.rules.chain_id, self.payments.address, key)
+                slot = await unit.slot(self.rules.chain_id, self.payments.address, payout.act_key)
                 is_final = slot is not None and slot.state is SlotState.FINAL
                 step = next_step(payout, may_sign=False, slot_is_final=is_final)
                 if slot is not None and step is Step.JUDGE:
@@ -430,8 +438,9 @@ class Payouts:
         """New nonces, oldest payout first, as far as they may be open together."""
         async with self.store.unit() as unit:
             standing = await unit.signer(self.rules.chain_id, self.payments.address)
-            free = self.rules.in_flight - len(await unit.payouts(State.SENT))
-            limit = free + len(self.stuck) if free > 0 else 0
+            sent = {payout.act_key for payout in await unit.payouts(State.SENT)}
+            free = max(0, self.rules.in_flight - len(sent))
+            limit = free * self.batches.most + len(self.stuck) if free else 0
             waiting = await unit.payouts(State.APPROVED, limit=limit) if limit else ()
         if standing and standing.quarantine:
             self.alarms[Quarantined.code] = standing.quarantine
@@ -442,8 +451,31 @@ class Payouts:
         turn = [p for p in waiting if now - self.stuck.get(p.id, (0, ""))[0] >= RETRY_MS]
         if not waiting:
             self.alarms.pop("wallet", None)
-        asked: list[tuple[Payout, Call]] = []
-        for payout in await self._affordable(turn[: max(0, free)]):
+        asked = await self._grouped(turn[: free * self.batches.most], free)
+        acts = [
+            Act(each.subject, each.call, within=partial(self._mark_sent, each)) for each in asked
+        ]
+        told = await self._sender.submit_many(acts) if acts else []
+        for group, answer in zip(asked, told, strict=True):
+            for payout in group.payouts:
+                if isinstance(answer, WorkbenchError):
+                    self._not_signed(payout, answer)
+                else:
+                    self.stuck.pop(payout.id, None)
+                    self.alarms.pop("wallet", None)
+
+    async def _grouped(self, turn: Sequence[Payout], free: int) -> list[Group]:
+        """What is to be signed: batches, and those that go alone. `free`: nonces for all."""
+        turn = await self._affordable(turn)
+        try:
+            groups, alone = await self.batches.together(turn)
+        except (RpcUnreachable, RpcFault, StoreError):
+            raise
+        except WorkbenchError as why:
+            for payout in turn:
+                self._not_signed(payout, why)
+            return []
+        for payout in alone[: max(0, free - len(groups))]:
             try:
                 call = await self.payments.call(payout)
             except (RpcUnreachable, StoreError):
@@ -451,15 +483,8 @@ class Payouts:
             except WorkbenchError as why:
                 self._not_signed(payout, why)
             else:
-                asked.append((payout, call))
-        acts = [Act(payout.id, call, within=self._mark_sent) for payout, call in asked]
-        told = await self._sender.submit_many(acts) if acts else []
-        for (payout, _), answer in zip(asked, told, strict=True):
-            if isinstance(answer, WorkbenchError):
-                self._not_signed(payout, answer)
-            else:
-                self.stuck.pop(payout.id, None)
-                self.alarms.pop("wallet", None)
+                groups.append(Group((payout,), call))
+        return groups
 
     async def _affordable(self, turn: Sequence[Payout]) -> list[Payout]:
         """As many as the wallet can pay together; the others stay where they are."""
@@ -480,7 +505,7 @@ class Payouts:
         """It waits, and holds up nobody else; the wallet's and the signer's troubles are alarms."""
         if isinstance(why, StateMoved):
             return  # Taken back in the meantime.
-        if isinstance(why, SignerShort | InsufficientFunds):
+        if isinstance(why, SignerShort | InsufficientFunds | InsufficientAllowance):
             self.alarms["wallet"] = f"the wallet cannot pay: {why}"
         elif isinstance(why, Quarantined):
             self.alarms[why.code] = str(why)
@@ -488,14 +513,19 @@ class Payouts:
             log.warning("payouts: %s waits: %s", payout.id, why)
         self.stuck[payout.id] = (self.clock.now_ms(), str(why))
 
-    async def _mark_sent(self, unit: Ledger, slot: Slot) -> None:
-        """In the transaction that stores the slot: it is this payout's, or there is no slot."""
-        payout = await self._payout(unit, slot.subject)
-        if payout.state is not State.APPROVED:
-            raise StateMoved(f"payout {payout.id} is {payout.state.value} by now.")
-        known = self._known(payout.id)
-        fact = ev.PayoutSent(**known, signer=slot.signer, nonce=slot.nonce, tx=slot.tx)
-        await self._tell(unit, payout, fact)
+    async def _mark_sent(self, group: Group, unit: Ledger, slot: Slot) -> None:
+        """In the transaction that stores the slot: it is all of theirs, or there is no slot."""
+        now = [await self._payout(unit, payout.id) for payout in group.payouts]
+        for payout in now:
+            if payout.state is not State.APPROVED:
+                raise StateMoved(f"payout {payout.id} is {payout.state.value} by now.")
+        for place, payout in enumerate(now):
+            known = self._known(payout.id)
+            if group.batch:
+                fact = ev.PayoutBatched(**known, batch=group.batch, place=place)
+                payout = await self._tell(unit, payout, fact)  # noqa: PLW2901
+            own: dict[str, Any] = {"signer": slot.signer, "nonce": slot.nonce, "tx": slot.tx}
+            await self._tell(unit, payout, ev.PayoutSent(**known, **own))
 
     # --- Showing ---
 
@@ -514,6 +544,8 @@ class Payouts:
             "asset": payout.asset,
             "requested_at_ms": payout.at_ms,
         }
+        if payout.batch:
+            shown["batch"] = payout.batch
         reason = payout.reason or self.stuck.get(payout.id, (0, ""))[1]
         if reason:
             shown["reason"] = reason

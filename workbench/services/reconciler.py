@@ -14,9 +14,10 @@ from typing import Any
 
 from workbench.core.errors import Quarantined, RpcFault
 from workbench.core.ledger import Kind, Transfer
-from workbench.core.payout import ACT, State
+from workbench.core.payout import State
 from workbench.core.ports import Clock, Ledger, LedgerBook, Movement, Payments, PayoutSender, Wallet
 from workbench.services import accounts
+from workbench.services.batches import Batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,10 @@ class Reconciler:
         payments: Payments,
         clock: Clock,
         chain_id: int,
+        batches: Batches,
     ) -> None:
         self._store, self._sender, self._payments = store, sender, payments
-        self._clock, self._chain_id = clock, chain_id
+        self._clock, self._chain_id, self._batches = clock, chain_id, batches
         self._next_ms = 0
 
     async def on_timer(self, every_s: float) -> None:
@@ -113,10 +115,12 @@ class Reconciler:
         if standing is None:
             return -1  # Nothing was ever signed here, and the sender has not looked.
         nonce = max(nonce, standing.first_nonce)
-        for payout in await unit.payouts(State.SENT):
-            slot = await unit.slot(self._chain_id, address, (payout.id, ACT, 1))
+        sent = await unit.payouts(State.SENT)
+        for key in dict.fromkeys(payout.act_key for payout in sent):
+            slot = await unit.slot(self._chain_id, address, key)
             nonce = min(nonce, slot.nonce) if slot else nonce
-        return nonce
+        unbooked = await self._batches.unbooked(unit)
+        return min(nonce, unbooked.nonce) if unbooked else nonce
 
     async def _compare(self, unit: Ledger, wallet: Wallet, moved: Any) -> Report:
         await accounts.open_house(unit, self._payments)
@@ -152,14 +156,14 @@ class Reconciler:
 
     async def _strange(self, unit: Ledger, moved: list[Movement]) -> list[str]:
         """Outgoing transfers that no paid payout explains, each payout explaining one."""
-        strange, explained = [], Counter[str]()
+        strange, explained = [], Counter[tuple[str, int]]()
         for movement in moved:
             if movement.incoming:
                 continue
             paid = await unit.payouts(State.PAID, tx=movement.tx)
             fits = sum(payout.units == movement.amount for payout in paid)
-            explained[movement.tx] += 1
-            if explained[movement.tx] > fits:
+            explained[movement.tx, movement.amount] += 1
+            if explained[movement.tx, movement.amount] > fits:
                 strange.append(f"{movement.amount} in {movement.tx}")
         return strange
 

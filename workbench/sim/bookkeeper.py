@@ -40,12 +40,16 @@ class _Block:
 
 @dataclass(frozen=True, slots=True)
 class Purse:
-    """The wallet, what it pays in, and what a credit is worth in that. `token`: None for ETH."""
+    """The wallet, what it pays in, and what a credit is worth in that. `token`: None for ETH.
+
+    `batcher`: the contract through which it may pay many at once.
+    """
 
     address: str
     token: str | None
     units_per_credit: int
     chain_id: int
+    batcher: str | None = None
 
     @property
     def native(self) -> str:
@@ -135,10 +139,23 @@ class Bookkeeper:
             gas_wei += int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
             value = int(tx["value"], 16)
             if self._purse.token is None and value and int(receipt["status"], 16):
-                moved.append((tx["to"], value))
+                together = tx["to"] == self._purse.batcher
+                moved += await self._passed_on(tx["hash"]) if together else [(tx["to"], value)]
         if self._purse.token is not None:
             moved += await self._token_moves(block["hash"])
         return _Block(number, block["hash"], tuple(moved), gas_wei)
+
+    async def _passed_on(self, tx: str) -> list[tuple[str, int]]:
+        """What the contract has paid in a transaction of ours: by its calls, not by its word."""
+        options = {"tracer": "callTracer"}
+        trace = await self._rpc.call("debug_traceTransaction", tx, options)
+        return [
+            (call["to"], int(call["value"], 16))
+            for call in trace.get("calls", ())
+            if "error" not in call
+            and int(call.get("value") or "0x0", 16)
+            and call["to"] != self._purse.address  # What was left comes back.
+        ]
 
     async def _token_moves(self, block_hash: str) -> list[tuple[str, int]]:
         """By the token's own logs, whoever sent the transaction."""

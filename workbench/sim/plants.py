@@ -9,10 +9,11 @@ from typing import Any
 from eth_hash.auto import keccak
 
 from workbench.chain.abi import hex_bytes, to_hex
+from workbench.chain.batch import payment_id
 from workbench.chain.rpc import RECEIPT, SEND, Rpc
 from workbench.core.errors import StateMoved, WorkbenchError
 from workbench.core.events import Event, SettlementExecuted, SettlementFunded
-from workbench.core.payout import ACT, Outcome, Payout, State, Verdict
+from workbench.core.payout import Outcome, Payout, State, Verdict
 from workbench.core.ports import Act, Service, Slot, SlotState
 from workbench.core.settlement import Step
 from workbench.services.facilitator import Facilitator
@@ -160,7 +161,7 @@ def _refund_on_first_failure(payouts: Any) -> None:
         for payout in sent:
             slot = await _slot_of(payouts, payout)
             receipts = await _receipts(sender, slot) if slot else []
-            failed = [each for each in receipts if not int(each["status"], 16)]
+            failed = [each for each in receipts if _says_no(payouts, payout, slot, each)]
             if not failed:
                 left.append(payout)
                 continue
@@ -174,10 +175,20 @@ def _refund_on_first_failure(payouts: Any) -> None:
     payouts._judge = credulous
 
 
+def _says_no(payouts: Any, payout: Payout, slot: Slot | None, receipt: dict[str, Any]) -> bool:
+    """Whether a receipt says that the payout failed: all of it, or its part of a batch."""
+    if not payout.batch or slot is None:
+        return not int(receipt["status"], 16)
+    tx = receipt["transactionHash"]
+    attempt = next(each for each in slot.attempts if each.tx == tx)
+    _, found = payouts.payments._outcomes(slot, attempt, receipt)
+    return bool(found[payment_id(payout.id)][0] is Outcome.REFUSED)
+
+
 async def _slot_of(payouts: Any, payout: Payout) -> Slot | None:
-    key, rules = (payout.id, ACT, 1), payouts.rules
+    rules, address = payouts.rules, payouts.payments.address
     async with payouts.store.unit() as unit:
-        slot: Slot | None = await unit.slot(rules.chain_id, payouts.payments.address, key)
+        slot: Slot | None = await unit.slot(rules.chain_id, address, payout.act_key)
     return slot
 
 

@@ -86,6 +86,8 @@ payout = Table(
     Column("at_ms", BigInteger),
     Column("tx", Text),
     Column("reason", Text),
+    Column("batch", Text),
+    Column("place", Integer),
 )
 answer = Table(
     "answer",
