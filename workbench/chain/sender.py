@@ -39,6 +39,8 @@ TOO_CHEAP = ("underpriced", "less than block base fee", "fee cap")
 BUMP = (9, 8)
 """A replacement pays at least 12.5 % more: pools want 10 % on both fees."""
 MAX_ATTEMPTS = 8
+CANCELS = 3
+"""How often a cancelled slot may be moved by others before we give up."""
 OPEN = (SlotState.SIGNED, SlotState.SENT, SlotState.MINED)
 FILL = "fill"
 """The act that uses up a nonce nobody else will use."""
@@ -230,15 +232,18 @@ class SlotSender:
 
         Raises StateMoved where it is too late for that, or there is no such slot.
         """
-        async with self._store.unit() as unit:
-            slot = await unit.slot(self._chain_id, self.address, (subject, act, attempt))
-        open_ = slot is not None and slot.state in (SlotState.SIGNED, SlotState.SENT)
         nothing = {"to": bytes(hex_bytes(self.address)), "value": 0, "data": b"", "gas": 21_000}
-        dearer = await self._bump(slot, nothing) if slot and open_ else None
-        if dearer is None:
-            raise StateMoved(f"the {act} transaction of {subject} cannot be taken back any more.")
-        await self._send(dearer)
-        return dearer.attempts[-1].tx
+        for _ in range(CANCELS):
+            async with self._store.unit() as unit:
+                slot = await unit.slot(self._chain_id, self.address, (subject, act, attempt))
+            if slot is None or slot.state not in (SlotState.SIGNED, SlotState.SENT):
+                break
+            # None where somebody else (who looks after it, say) has moved it meanwhile.
+            dearer = await self._bump(slot, nothing)
+            if dearer is not None:
+                await self._send(dearer)
+                return dearer.attempts[-1].tx
+        raise StateMoved(f"the {act} transaction of {subject} cannot be taken back any more.")
 
     async def _nonce(self, tag: str) -> int:
         return int(await self._rpc.call("eth_getTransactionCount", self.address, tag), 16)
@@ -388,15 +393,14 @@ class SlotSender:
         assert view.nonce is not None
         if self._clock.now_ms() - lowest.sent_ms < RESEND_MS or not lowest.sent_ms:
             return
-        ends = (SlotState.FINAL, SlotState.LOST)
-        async with self._store.unit() as unit:
-            slots = await unit.slots(self._chain_id, self.address, *ends)
-        ended = {slot.nonce: slot for slot in slots}
+        async with self._store.unit() as unit:  # All: one may have been opened again by others.
+            slots = await unit.slots(self._chain_id, self.address, *SlotState)
+        known = {slot.nonce: slot for slot in slots}
         for nonce in range(view.nonce, lowest.nonce):
-            if nonce not in ended:
+            if nonce not in known:
                 await self._fill(nonce)
-            elif ended[nonce].state is SlotState.FINAL:
-                await self._look_after([ended[nonce]], view)
+            elif known[nonce].state is SlotState.FINAL:
+                await self._look_after([known[nonce]], view)
 
     async def _fill(self, nonce: int) -> None:
         act = Act("", Call(FILL, self.address, b""), nonce)

@@ -441,6 +441,18 @@ class Ledger(Unit, Protocol):
     ) -> Sequence[Payout]:
         """Payouts in these states (none named: in any), oldest first; a user's newest first."""
 
+    async def take_payouts(self, now_ms: int, until_ms: int, limit: int) -> Sequence[Payout]:
+        """Approved payouts whose turn it is, oldest first: until then nobody else gets them.
+
+        Where several processes share the work, those that another one is taking are passed over.
+        """
+
+    async def give_back(self, payout_ids: Sequence[str], again_ms: int) -> None:
+        """Taken and not signed: whoever is next may take them, but not before `again_ms`."""
+
+    async def count_sent(self, taken_after: int | None = None) -> int:
+        """Payouts with a nonce and without an end; with those taken until after that time."""
+
     async def count_payouts(self) -> dict[State, int]: ...
     async def credits_since(
         self, at_ms: int, *, user_id: str | None = None, address: str | None = None
@@ -449,7 +461,9 @@ class Ledger(Unit, Protocol):
 
     async def answered(self, scope: str, key: str) -> Answered | None: ...
     async def answer(self, scope: str, key: str, answered: Answered, at_ms: int) -> None: ...
-    async def signer(self, chain_id: int, address: str) -> Standing | None: ...
+    async def signer(self, chain_id: int, address: str, *, locked: bool = False) -> Standing | None:
+        """`locked`: until this transaction ends, who else asks so waits: a nonce is being taken."""
+
     async def put_signer(self, chain_id: int, address: str, standing: Standing) -> None: ...
     async def reconciled(self) -> tuple[int, str] | None:
         """Block and result (JSON) of the newest reconciliation."""
@@ -460,6 +474,13 @@ class Ledger(Unit, Protocol):
 class LedgerBook(Protocol):
     """The payout service's database."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may sign at once. Else only the one with the lease does."""
+
+    def beside(self) -> AbstractAsyncContextManager[Ledger]:
+        """A unit that waits for no other one: for `take_payouts`; no fact and no line in it."""
+
     def unit(self) -> AbstractAsyncContextManager[Ledger]:
         """Commits on leaving, rolls back on an exception. Raises StoreError."""
 
@@ -467,7 +488,10 @@ class LedgerBook(Protocol):
         """See `Store.version`."""
 
     def lease(self) -> bool:
-        """Whether this process is the one that sends; taken if it is free, kept until it ends."""
+        """Whether this process is the one that looks after what was sent, and reconciles.
+
+        Taken if it is free, kept until the process ends.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -295,7 +295,8 @@ class PayoutsService:
             await unit.last_seq()  # A database that does not answer is told by its own error.
         alarms = dict(sorted(self.payouts.alarms.items()))
         role = "sender" if self.payouts.is_sender else "standby"
-        told = {"status": "not ready" if alarms else "ready", "role": role, "alarms": alarms}
+        told: dict[str, Any] = {"status": "not ready" if alarms else "ready", "role": role}
+        told |= {"has_lease": self.payouts.has_lease, "alarms": alarms}
         return Response.json(503 if alarms else 200, told)
 
     async def _metrics(self, request: Request) -> Response:

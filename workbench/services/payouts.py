@@ -8,7 +8,7 @@ an error nor a time-out ever takes another nonce or gives credits back; only a f
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,6 +65,8 @@ DAY_MS = 86_400_000
 DECIDED = (Outcome.PAID, Outcome.REFUSED, Outcome.CANCELLED)
 RETRY_MS = 15_000
 """How long a payout that the chain would refuse now lets others go first."""
+TAKEN_MS = 15_000
+"""How long a process may prepare a payout before another takes it up. Only one can sign it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,25 @@ class Given:
     is_replay: bool = False
 
 
+class _Turn:
+    """One signing of several payouts: how many nonces may be open counts over all processes."""
+
+    def __init__(self, payouts: Payouts) -> None:
+        self._payouts = payouts
+        self._unit: Ledger | None = None
+        self._left = 0
+
+    async def mark(self, unit: Ledger, slot: Slot) -> None:
+        """Raises StateMoved where the payout has moved, or others have taken the last nonce."""
+        if self._unit is not unit:
+            self._unit = unit
+            self._left = self._payouts.rules.in_flight - await unit.count_sent()
+        if self._left <= 0:
+            raise StateMoved("as many nonces as may be are open by now.")
+        await self._payouts.mark_sent(unit, slot)
+        self._left -= 1
+
+
 class Payouts:
     """See the module. One instance for each wallet; `services.payout_http` gives it a face."""
 
@@ -117,9 +138,9 @@ class Payouts:
         self._sender, self._random = sender, random
         self.reconciler = Reconciler(store, sender, payments, clock, rules.chain_id)
         self.alarms: dict[str, str] = {}
-        self.stuck: dict[str, tuple[int, str]] = {}
-        """Payouts that the chain would refuse now: since when (Unix ms), and why."""
-        self.is_sender = False
+        self.stuck: dict[str, str] = {}
+        """Payouts that the chain would refuse now, and why."""
+        self.is_sender = self.has_lease = False
         self._is_checked = False
 
     # --- Starting ---
@@ -354,8 +375,13 @@ class Payouts:
         await rounds(self.name, self.tick, self.clock, self.rules.poll_s)
 
     async def tick(self) -> None:
-        """One round: look after slots, judge what is final, sign what is next, reconcile."""
-        self.is_sender = self.store.lease()
+        """One round: look after slots, judge what is final, sign what is next, reconcile.
+
+        Where several processes share the work all sign, and one looks after what all have sent. Two
+        that believe to be this one do no harm: slots move from where they were, holds end once.
+        """
+        self.has_lease = self.store.lease()
+        self.is_sender = self.has_lease or self.store.is_shared
         if not self.is_sender:
             return
         try:
@@ -372,6 +398,13 @@ class Payouts:
         self.alarms.pop("store", None)
 
     async def _round(self) -> None:
+        if self.has_lease:
+            await self._look_after()
+        await self._sign_next()
+        if self.has_lease:
+            await self.reconciler.on_timer(self.rules.reconcile_s)
+
+    async def _look_after(self) -> None:
         async with self.store.unit() as unit:
             sent = await unit.payouts(State.SENT)
         if sent:
@@ -379,8 +412,6 @@ class Payouts:
                 self.payments.expect(payout)
             await self._sender.pump()
             await self._judge(sent)
-        await self._sign_next()
-        await self.reconciler.on_timer(self.rules.reconcile_s)
 
     async def _judge(self, sent: Sequence[Payout]) -> None:
         """Those whose nonce is used in a final block come to their end."""
@@ -428,67 +459,90 @@ class Payouts:
 
     async def _sign_next(self) -> None:
         """New nonces, oldest payout first, as far as they may be open together."""
-        async with self.store.unit() as unit:
+        now = self.clock.now_ms()
+        waiting: Sequence[Payout] = ()
+        async with self.store.beside() as unit:
             standing = await unit.signer(self.rules.chain_id, self.payments.address)
-            free = self.rules.in_flight - len(await unit.payouts(State.SENT))
-            limit = free + len(self.stuck) if free > 0 else 0
-            waiting = await unit.payouts(State.APPROVED, limit=limit) if limit else ()
-        if standing and standing.quarantine:
-            self.alarms[Quarantined.code] = standing.quarantine
+            reason = standing.quarantine if standing else ""
+            free = self.rules.in_flight - await unit.count_sent(taken_after=now)
+            if free > 0 and not reason:
+                waiting = await unit.take_payouts(now, now + TAKEN_MS, free)
+            for payout_id in list(self.stuck):
+                if (await self._payout(unit, payout_id)).state is not State.APPROVED:
+                    self.stuck.pop(payout_id)
+        if reason:
+            self.alarms[Quarantined.code] = reason
             return
         self.alarms.pop(Quarantined.code, None)
-        now, ids = self.clock.now_ms(), {payout.id for payout in waiting}
-        self.stuck = {known: told for known, told in self.stuck.items() if known in ids}
-        turn = [p for p in waiting if now - self.stuck.get(p.id, (0, ""))[0] >= RETRY_MS]
-        if not waiting:
+        if not self.stuck:
             self.alarms.pop("wallet", None)
+        if waiting:
+            await self._sign(waiting)
+
+    async def _sign(self, waiting: Sequence[Payout]) -> None:
+        """What cannot be signed now is given back: soon to all, or later if the chain says no."""
+        soon, later = {payout.id for payout in waiting}, set[str]()
+        try:
+            async for payout, why in self._answers(waiting):
+                if isinstance(why, StateMoved):
+                    continue  # Taken back in the meantime, or one nonce too many.
+                soon.discard(payout.id)
+                if why is None:
+                    self.stuck.pop(payout.id, None)
+                    self.alarms.pop("wallet", None)
+                else:
+                    self._not_signed(payout, why)
+                    later.add(payout.id)
+        except WorkbenchError:
+            await self._give_back(soon, later)
+            raise
+        await self._give_back(soon, later)
+        for payout in waiting:
+            self.payments.forget(payout)
+
+    async def _give_back(self, soon: set[str], later: set[str]) -> None:
+        if soon or later:
+            async with self.store.beside() as unit:
+                await unit.give_back(sorted(soon), 0)
+                await unit.give_back(sorted(later), self.clock.now_ms() + RETRY_MS)
+
+    async def _answers(
+        self, waiting: Sequence[Payout]
+    ) -> AsyncIterator[tuple[Payout, WorkbenchError | None]]:
+        """Each payout, and why it could not be signed."""
         asked: list[tuple[Payout, Call]] = []
-        for payout in await self._affordable(turn[: max(0, free)]):
+        left = (await self.payments.wallet(final=False)).asset
+        for payout in waiting:
+            left -= payout.units
+            if left < 0:
+                text = f"the wallet cannot pay {self._shown(payout.units)}: send it some."
+                yield payout, InsufficientFunds(text)
+                continue
             try:
                 call = await self.payments.call(payout)
             except (RpcUnreachable, StoreError):
                 raise
             except WorkbenchError as why:
-                self._not_signed(payout, why)
+                yield payout, why
             else:
                 asked.append((payout, call))
-        acts = [Act(payout.id, call, within=self._mark_sent) for payout, call in asked]
+        mark = _Turn(self).mark
+        acts = [Act(payout.id, call, within=mark) for payout, call in asked]
         told = await self._sender.submit_many(acts) if acts else []
         for (payout, _), answer in zip(asked, told, strict=True):
-            if isinstance(answer, WorkbenchError):
-                self._not_signed(payout, answer)
-            else:
-                self.stuck.pop(payout.id, None)
-                self.alarms.pop("wallet", None)
-
-    async def _affordable(self, turn: Sequence[Payout]) -> list[Payout]:
-        """As many as the wallet can pay together; the others stay where they are."""
-        if not turn:
-            return []
-        left = (await self.payments.wallet(final=False)).asset
-        fits = []
-        for payout in turn:
-            left -= payout.units
-            if left < 0:
-                text = f"the wallet cannot pay {self._shown(payout.units)}: send it some."
-                self._not_signed(payout, InsufficientFunds(text))
-            else:
-                fits.append(payout)
-        return fits
+            yield payout, answer if isinstance(answer, WorkbenchError) else None
 
     def _not_signed(self, payout: Payout, why: WorkbenchError) -> None:
         """It waits, and holds up nobody else; the wallet's and the signer's troubles are alarms."""
-        if isinstance(why, StateMoved):
-            return  # Taken back in the meantime.
         if isinstance(why, SignerShort | InsufficientFunds):
             self.alarms["wallet"] = f"the wallet cannot pay: {why}"
         elif isinstance(why, Quarantined):
             self.alarms[why.code] = str(why)
         elif payout.id not in self.stuck:
             log.warning("payouts: %s waits: %s", payout.id, why)
-        self.stuck[payout.id] = (self.clock.now_ms(), str(why))
+        self.stuck[payout.id] = str(why)
 
-    async def _mark_sent(self, unit: Ledger, slot: Slot) -> None:
+    async def mark_sent(self, unit: Ledger, slot: Slot) -> None:
         """In the transaction that stores the slot: it is this payout's, or there is no slot."""
         payout = await self._payout(unit, slot.subject)
         if payout.state is not State.APPROVED:
@@ -514,7 +568,8 @@ class Payouts:
             "asset": payout.asset,
             "requested_at_ms": payout.at_ms,
         }
-        reason = payout.reason or self.stuck.get(payout.id, (0, ""))[1]
+        is_waiting = payout.state is State.APPROVED
+        reason = payout.reason or (self.stuck.get(payout.id, "") if is_waiting else "")
         if reason:
             shown["reason"] = reason
         if explorer := self.payments.explorer(payout.tx):

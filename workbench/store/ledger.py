@@ -34,7 +34,7 @@ from workbench.core.errors import InsufficientCredits, LedgerRefused, StoreError
 from workbench.core.ledger import GENESIS, Account, Kind, Transfer, link
 from workbench.core.payout import Payout, State
 from workbench.core.ports import Answered, Standing
-from workbench.store.sql import DIALECTS, SqlStore, SqlUnit, _adding
+from workbench.store.sql import DIALECTS, SqlStore, SqlUnit, _adding, alone
 
 DIGITS = 36
 """An amount in SQLite is text of so many digits; in PostgreSQL, NUMERIC (see `migrations`)."""
@@ -83,7 +83,11 @@ payout = Table(
     Column("at_ms", BigInteger),
     Column("tx", Text),
     Column("reason", Text),
+    Column("taken_ms", BigInteger),
+    Column("again_ms", BigInteger),
 )
+PAYOUT = payout.columns[:-2]
+"""What is the payout's own; the rest says who works on it."""
 answer = Table(
     "answer",
     metadata,
@@ -181,6 +185,23 @@ class LedgerUnit(SqlUnit):
         rows = self._do(_payouts, *shape, **named, user_id=user_id, tx=tx, limit=limit)
         return [_payout_of(row) for row in rows.fetchall()]
 
+    async def take_payouts(self, now_ms: int, until_ms: int, limit: int) -> Sequence[Payout]:
+        if self._store.dialect == "sqlite":  # One process alone sends: nobody else would take them.
+            rows = self._do(_payouts_in_turn, now=now_ms, limit=limit)
+        else:
+            rows = self._do(_take_payouts, now=now_ms, until=until_ms, limit=limit)
+        taken = [_payout_of(row) for row in rows.fetchall()]
+        return sorted(taken, key=lambda payout: (payout.at_ms, payout.id))
+
+    async def give_back(self, payout_ids: Sequence[str], again_ms: int) -> None:
+        if self._store.dialect != "sqlite" or again_ms:
+            for payout_id in payout_ids:
+                self._do(_give_back, again=again_ms, own=payout_id)
+
+    async def count_sent(self, taken_after: int | None = None) -> int:
+        counted = self._do(_count_sent, taken_after is not None, after=taken_after)
+        return int(counted.fetchone()[0])
+
     async def count_payouts(self) -> dict[State, int]:
         counted = dict(self._do(_count_payouts).fetchall())
         return {state: counted.get(state.value, 0) for state in State}
@@ -201,8 +222,8 @@ class LedgerUnit(SqlUnit):
         self.changed = True
         self._do(_add_answer, scope=scope, key=key, at_ms=at_ms, **_plain(answered))
 
-    async def signer(self, chain_id: int, address: str) -> Standing | None:
-        row = self._do(_signer, chain_id=chain_id, address=address).fetchone()
+    async def signer(self, chain_id: int, address: str, *, locked: bool = False) -> Standing | None:
+        row = self._do(_signer, locked, chain_id=chain_id, address=address).fetchone()
         return Standing(*row) if row else None
 
     async def put_signer(self, chain_id: int, address: str, standing: Standing) -> None:
@@ -236,7 +257,7 @@ def _transfer_of(row: Any) -> Transfer:
 
 
 def _payout_of(row: Any) -> Payout:
-    known = dict(zip((column.name for column in payout.columns), row, strict=True))
+    known = dict(zip((column.name for column in PAYOUT), row, strict=True))
     return Payout(**{**known, "state": State(known["state"]), "units": int(known["units"])})
 
 
@@ -273,29 +294,62 @@ def _transfers(dialect: str, of_one: bool, limited: bool) -> Any:
 
 
 def _payout(dialect: str) -> Any:
-    return select(payout).where(payout.c.id == bindparam("id"))
+    return select(*PAYOUT).where(payout.c.id == bindparam("id"))
 
 
 def _move_payout(dialect: str) -> Any:
-    changed: Any = {column.name: bindparam(f"new_{column.name}") for column in payout.columns}
+    changed: Any = {column.name: bindparam(f"new_{column.name}") for column in PAYOUT}
     return update(payout).where(payout.c.id == bindparam("id")).values(changed)
 
 
 def _add_payout(dialect: str) -> Any:
-    return _adding(dialect, payout, *(column.name for column in payout.columns))
+    return _adding(dialect, payout, *(column.name for column in PAYOUT))
 
 
 def _payouts(dialect: str, states: int, of_user: bool, of_tx: bool, limited: bool) -> Any:
-    query = select(payout).order_by(payout.c.at_ms, payout.c.id)
+    query = select(*PAYOUT).order_by(payout.c.at_ms, payout.c.id)
     if of_user:
         mine = payout.c.user_id == bindparam("user_id")
-        query = select(payout).where(mine).order_by(payout.c.at_ms.desc(), payout.c.id.desc())
+        query = select(*PAYOUT).where(mine).order_by(payout.c.at_ms.desc(), payout.c.id.desc())
     if of_tx:
         query = query.where(payout.c.tx == bindparam("tx"))
     if states:
         wanted = (payout.c.state == bindparam(f"state_{n}") for n in range(states))
         query = query.where(or_(*wanted))
     return query.limit(bindparam("limit")) if limited else query
+
+
+def _in_turn() -> Any:
+    """Payouts that may be signed now, oldest first."""
+    its = payout.c
+    free = and_(its.taken_ms <= bindparam("now"), its.again_ms <= bindparam("now"))
+    turn = select(*PAYOUT).where(its.state == State.APPROVED.value, free)
+    return turn.order_by(its.at_ms, its.id).limit(bindparam("limit"))
+
+
+def _payouts_in_turn(dialect: str) -> Any:
+    return _in_turn()
+
+
+def _take_payouts(dialect: str) -> Any:
+    """Those that another process is taking at this moment are passed over, not waited for."""
+    turn = _in_turn().with_for_update(skip_locked=True).cte("turn")
+    taken = update(payout).where(payout.c.id.in_(select(turn.c.id)))
+    return taken.values(taken_ms=bindparam("until")).returning(*PAYOUT)
+
+
+def _give_back(dialect: str) -> Any:
+    its = and_(payout.c.id == bindparam("own"), payout.c.state == State.APPROVED.value)
+    return update(payout).where(its).values(taken_ms=0, again_ms=bindparam("again"))
+
+
+def _count_sent(dialect: str, with_taken: bool) -> Any:
+    its = payout.c
+    under_way = its.state == State.SENT.value
+    if with_taken:
+        taken = and_(its.state == State.APPROVED.value, its.taken_ms > bindparam("after"))
+        under_way = or_(under_way, taken)
+    return select(func.count()).select_from(payout).where(under_way)
 
 
 def _count_payouts(dialect: str) -> Any:
@@ -323,9 +377,10 @@ def _add_answer(dialect: str) -> Any:
     return _adding(dialect, answer, *(column.name for column in answer.columns))
 
 
-def _signer(dialect: str) -> Any:
+def _signer(dialect: str, locked: bool) -> Any:
     own = (signer.c[name] == bindparam(name) for name in ("chain_id", "address"))
-    return select(signer.c.first_nonce, signer.c.quarantine).where(and_(*own))
+    row = select(signer.c.first_nonce, signer.c.quarantine).where(and_(*own))
+    return row.with_for_update() if locked else row
 
 
 def _putting(dialect: str, table: Table, *own: str) -> Any:
@@ -349,7 +404,7 @@ def _put_reconciliation(dialect: str) -> Any:
 
 
 SENDERS = 0x5E771F
-"""PostgreSQL's advisory lock that stands for the one sender."""
+"""PostgreSQL's advisory lock of the one process that looks after what all have sent."""
 
 
 class LedgerStore(SqlStore):
@@ -360,8 +415,15 @@ class LedgerStore(SqlStore):
         self._leased: Any = None
         self._migrate()
 
+    @property
+    def is_shared(self) -> bool:
+        return str(self.dialect) == "postgresql"
+
     def unit(self) -> LedgerUnit:
         return LedgerUnit(self)
+
+    def beside(self) -> LedgerUnit:
+        return LedgerUnit(self, is_beside=True)
 
     def _migrate(self) -> None:
         from alembic import command
@@ -372,8 +434,7 @@ class LedgerStore(SqlStore):
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
         try:
             with self._mapped(), self._engine.begin() as connection:
-                if self.dialect == "sqlite":  # Whose driver begins nothing by itself.
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                alone(connection)
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except CommandError as why:
