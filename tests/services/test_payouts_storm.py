@@ -56,6 +56,8 @@ class Rules:
     sender: type[SlotSender] = SlotSender
     payouts: type[Payouts] = Payouts
     payments: type[EvmPayments] = EvmPayments
+    line: type[Line] = Line
+    store: type[LedgerStore] = LedgerStore
     reconcile_s: float = 20.0
 
 
@@ -69,7 +71,7 @@ class Storm:
         self.chance = random.Random(seed)
         self.loop = VirtualLoop()
         self.clock = VirtualClock(self.loop, 1_767_225_600)
-        self.store = LedgerStore(url)
+        self.store = self.rules.store(url)
         self.tokens = SeededRandomness(random.Random(seed))
         self.signer = PaymentSigner(KEY, chain_id=31337, token=None)
         self.chain = FakeChain(self.chance, self.signer.address, DEPTH, FUNDS)
@@ -82,7 +84,7 @@ class Storm:
 
     def start(self) -> None:
         """A new process on the same database."""
-        self.line = Line(self.chain, self.chance, self.bad)
+        self.line = self.rules.line(self.chain, self.chance, self.bad)
         self.line.before = self.perhaps_die
         self.store.before_commit = self.store.after_commit = self.perhaps_die
         signer = PaymentSigner(KEY, chain_id=31337, token=None)

@@ -311,6 +311,7 @@ class PayoutsService:
             ("credits_issued_total", issued.debits_posted if issued else 0),
             ("credits_redeemed_total", redeemed.credits_posted if redeemed else 0),
             ("credits_held", redeemed.credits_pending if redeemed else 0),
+            ("payouts_signed_here_total", self.payouts.signed),
             ("payouts_waiting_for_the_chain", len(self.payouts.stuck)),
             ("reconciled_block", reconciled[0] if reconciled else 0),
             ("signer_quarantined", int(Quarantined.code in alarms)),

@@ -141,6 +141,8 @@ class Payouts:
         self.stuck: dict[str, str] = {}
         """Payouts that the chain would refuse now, and why."""
         self.is_sender = self.has_lease = False
+        self.signed = 0
+        """Payouts that this process has given a nonce."""
         self._is_checked = False
 
     # --- Starting ---
@@ -488,6 +490,7 @@ class Payouts:
                     continue  # Taken back in the meantime, or one nonce too many.
                 soon.discard(payout.id)
                 if why is None:
+                    self.signed += 1
                     self.stuck.pop(payout.id, None)
                     self.alarms.pop("wallet", None)
                 else:
