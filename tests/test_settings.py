@@ -233,6 +233,7 @@ WRONG: dict[str, list[str]] = {
     ),
     "RECONCILE_EVERY_S": [*BAD_NUMBER, "0", "86401"],
     "PAYOUTS_IN_FLIGHT": [*BAD_NUMBER, "0", "1001"],
+    "PAYOUTS_BUMP_AFTER_S": [*BAD_NUMBER, "4", "86401"],
 }
 FREE = {"HOST", "DATA_DIR", "DB_PATH", "PAYOUT_KEYSTORE", "PAYOUT_KEYSTORE_PASSWORD"}
 """Any text will do; what is wrong with it only the system can say."""

@@ -79,6 +79,7 @@ def credits_of(settings: Settings) -> Credits:
         approve_above=settings["APPROVE_ABOVE_CREDITS"],
         reconcile_s=settings["RECONCILE_EVERY_S"],
         in_flight=settings["PAYOUTS_IN_FLIGHT"],
+        bump_after_s=settings["PAYOUTS_BUMP_AFTER_S"],
     )
 
 

@@ -211,6 +211,12 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 "open nonces; public nodes keep 16 of an account",
                 _integer(1, 1_000),
             ),
+            Setting(
+                "PAYOUTS_BUMP_AFTER_S",
+                "60",
+                "offer more for what waits so long",
+                _integer(5, 86_400),
+            ),
         ),
     ),
 )

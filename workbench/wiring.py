@@ -98,6 +98,7 @@ class Credits:
     approve_above: int | None = None
     reconcile_s: float = 3_600.0
     in_flight: int = 16
+    bump_after_s: float = 60.0
 
 
 STORES: dict[str, type[SqlStore]] = {"payouts": LedgerStore}
@@ -232,7 +233,8 @@ class Wiring:
         known: dict[str, Any] = {"chain_id": self.chain_id, "source": "payouts"}
         clock = self.clock("payouts")
         nonces = Quarantine(clock, address=signer.address, **known)
-        sender = SlotSender(rpc, signer, store, clock, finality=finality, nonces=nonces, **known)
+        known |= {"finality": finality, "nonces": nonces, "bump_after_s": credits_.bump_after_s}
+        sender = SlotSender(rpc, signer, store, clock, **known)
         payouts = Payouts(
             store=store,
             sender=sender,

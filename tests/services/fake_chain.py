@@ -42,7 +42,7 @@ class FakeChain:
         self.blocks = [Block(0, self._hash(), GWEI)]
         self.final = 0
         self.spike = 0
-        self.never = 0
+        self.least_tip = 0
 
     def _hash(self) -> str:
         return f"0x{self.chance.getrandbits(256):064x}"
@@ -61,7 +61,9 @@ class FakeChain:
         nonce = self.count(self.head)
         while nonce in self.pool and len(block.txs) < CAPACITY:
             tx = self.pool[nonce]
-            if self.sent[tx]["maxFeePerGas"] < base:
+            fields = self.sent[tx]
+            tip = min(fields["maxPriorityFeePerGas"], fields["maxFeePerGas"] - base)
+            if fields["maxFeePerGas"] < base or tip < self.least_tip:
                 break
             del self.pool[nonce]
             block.txs.append((tx, self._succeeds(tx)))

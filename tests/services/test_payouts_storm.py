@@ -59,6 +59,7 @@ class Rules:
     line: type[Line] = Line
     store: type[LedgerStore] = LedgerStore
     reconcile_s: float = 20.0
+    bump_after_s: float = 20.0
 
 
 class Storm:
@@ -92,7 +93,8 @@ class Storm:
         policy = Policy(DEPTH)
         sender = self.rules.sender(
             self.line, signer, self.store, self.clock, finality=policy,
-            nonces=Quarantine(self.clock, address=signer.address, **known), **known,
+            nonces=Quarantine(self.clock, address=signer.address, **known),
+            bump_after_s=self.rules.bump_after_s, **known,
         )  # fmt: skip
         payments = self.rules.payments(
             self.line, signer, chain_id=31337, token=None, decimals=None, finality=policy

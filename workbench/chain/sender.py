@@ -18,6 +18,7 @@ from workbench.chain.outcomes import Outcomes, View, place_of
 from workbench.chain.rpc import SEND, Rpc
 from workbench.chain.slots import CountOn, Move, SlotBook
 from workbench.chain.trial import MAX_FEE_WEI, Trial, base_fee
+from workbench.chain.waits import Waits
 from workbench.core import events as ev
 from workbench.core.errors import (
     NonceTaken,
@@ -70,6 +71,7 @@ class SlotSender:
         source: str,
         finality: Policy,
         nonces: CountOn | None = None,
+        bump_after_s: float | None = None,
     ) -> None:
         self._nonces = nonces or CountOn()
         self._rpc, self._signer, self._store, self._clock = rpc, signer, store, clock
@@ -77,6 +79,7 @@ class SlotSender:
         self._book = SlotBook(store, clock, source=source, nonces=self._nonces)
         self._trial = Trial(rpc, clock, chain_id=chain_id, payer=signer.address, source=source)
         self._outcomes = Outcomes(rpc, clock, address=signer.address, finality=finality)
+        self._waits = Waits(clock, bump_after_s)
         self._submitting, self._pumping = asyncio.Lock(), asyncio.Lock()
         self._waiting: list[_Asked] = []
         self._pumped_ms = self._seen_ms = 0
@@ -227,6 +230,10 @@ class SlotSender:
         async with self._store.unit() as unit:
             await self._nonces.release(unit, on_chain)
 
+    def capped(self) -> list[str]:
+        """See `core.ports.PayoutSender.capped`."""
+        return self._waits.capped()
+
     async def cancel(self, subject: str, act: str, attempt: int = 1) -> str:
         """Put a transfer of nothing into the slot: whichever bytes are mined decide. Its hash.
 
@@ -290,6 +297,7 @@ class SlotSender:
         tip = max(_bumped(fields["maxPriorityFeePerGas"]), await self._trial.tip())
         fee = max(_bumped(fields["maxFeePerGas"]), 2 * base_fee(block) + tip)
         if fee > MAX_FEE_WEI or len(slot.attempts) >= MAX_ATTEMPTS:
+            self._waits.cap(slot)
             return None
         fields |= {"maxFeePerGas": fee, "maxPriorityFeePerGas": tip, **(instead or {})}
         raw, tx = self._signer.sign_transaction(fields)
@@ -307,6 +315,7 @@ class SlotSender:
             self._pumped_ms = self._clock.now_ms()
             async with self._store.unit() as unit:
                 slots = await unit.slots(self._chain_id, self.address, *OPEN)
+            self._waits.keep(slots)
             if not slots:
                 return
             view = await self._outcomes.look()
@@ -379,10 +388,11 @@ class SlotSender:
             if moved is not None:
                 await self._send(moved)
             return
-        if slot.sent_ms and self._clock.now_ms() - slot.sent_ms < RESEND_MS:
+        overdue = self._waits.is_overdue(slot, view)
+        if slot.sent_ms and self._clock.now_ms() - slot.sent_ms < RESEND_MS and not overdue:
             return
         cheap = _fields_of(slot.attempts[-1].raw)["maxFeePerGas"] < view.base_fee
-        await self._send((await self._bump(slot) if cheap else None) or slot)
+        await self._send((await self._bump(slot) if cheap or overdue else None) or slot)
 
     async def _close_gap(self, view: View, lowest: Slot) -> None:
         """The chain waits for a nonce that no open slot has: those above it would wait for ever.

@@ -277,6 +277,9 @@ class PayoutSender(Sender, Protocol):
     async def cancel(self, subject: str, act: str, attempt: int = 1) -> str:
         """Put a transfer of nothing into the slot. Raises StateMoved where it is too late."""
 
+    def capped(self) -> Sequence[str]:
+        """What waits to be mined with a fee that cannot be raised any more, in words."""
+
     async def stop(self, nonce: int, reason: str) -> None:
         """Quarantine the signer: something was found that a person must look at."""
 

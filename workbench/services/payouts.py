@@ -65,6 +65,8 @@ DAY_MS = 86_400_000
 DECIDED = (Outcome.PAID, Outcome.REFUSED, Outcome.CANCELLED)
 RETRY_MS = 15_000
 """How long a payout that the chain would refuse now lets others go first."""
+TOLD = 3
+"""So many of a kind are named in an alarm."""
 TAKEN_MS = 15_000
 """How long a process may prepare a payout before another takes it up. Only one can sign it."""
 
@@ -414,6 +416,15 @@ class Payouts:
                 self.payments.expect(payout)
             await self._sender.pump()
             await self._judge(sent)
+        self._alarm("fees", "; ".join(self._sender.capped()[:TOLD]) if sent else "")
+
+    def _alarm(self, name: str, text: str) -> None:
+        """Told until there is nothing to tell."""
+        if not text:
+            self.alarms.pop(name, None)
+        elif self.alarms.get(name) != text:
+            log.warning("payouts: %s", text)
+            self.alarms[name] = text
 
     async def _judge(self, sent: Sequence[Payout]) -> None:
         """Those whose nonce is used in a final block come to their end."""
