@@ -87,6 +87,16 @@ class FakeChain:
         for _ in gone:
             self.mine()
 
+    def forget(self, deep: int, *, pooled: bool) -> None:
+        """A reorg that finality did not allow for: so many blocks give way to as many others."""
+        gone = self.blocks[len(self.blocks) - deep :]
+        del self.blocks[len(self.blocks) - deep :]
+        self.pool.clear()
+        if pooled:
+            self.pool = {self.sent[tx]["nonce"]: tx for block in gone for tx, _ in block.txs}
+        for _ in gone:
+            self.mine()
+
     def evict(self) -> None:
         """The pool forgets one."""
         if self.pool:

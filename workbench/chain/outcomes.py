@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.chain.abi import explain_revert, hex_bytes
-from workbench.chain.rpc import RECEIPT, NodeRevert, Rpc
+from workbench.chain.rpc import BLOCK, RECEIPT, NodeRevert, Rpc
 from workbench.chain.trial import base_fee
 from workbench.core import events as ev
 from workbench.core.errors import Reverted, RpcFault, WorkbenchError
@@ -73,6 +73,15 @@ class Outcomes:
             seen = (block["hash"], int(block["timestamp"], 16) * 1000) if block else None
             view.blocks[number] = seen
         return view.blocks[number]
+
+    async def hashes(self, numbers: Iterable[int]) -> dict[int, str]:
+        """Of the chain's blocks at these heights; a height that it has not is not among them."""
+        asked = sorted(set(numbers))
+        blocks = await self._rpc.many([(BLOCK, hex(number), False) for number in asked])
+        for block in blocks:
+            if isinstance(block, WorkbenchError):
+                raise block
+        return {n: block["hash"] for n, block in zip(asked, blocks, strict=True) if block}
 
     async def is_taken(self, slot: Slot, view: View) -> bool:
         """Whether somebody else's transaction with our nonce is final, not merely mined.

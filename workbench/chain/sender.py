@@ -31,7 +31,18 @@ from workbench.core.errors import (
     WorkbenchError,
 )
 from workbench.core.finality import Policy
-from workbench.core.ports import Act, Attempt, Call, Clock, Signer, Slot, SlotState, Store, Unit
+from workbench.core.ports import (
+    OPEN_SLOTS,
+    Act,
+    Attempt,
+    Call,
+    Clock,
+    Signer,
+    Slot,
+    SlotState,
+    Store,
+    Unit,
+)
 
 RESEND_MS = 5_000
 POLL_S = 0.25
@@ -42,7 +53,6 @@ BUMP = (9, 8)
 MAX_ATTEMPTS = 8
 CANCELS = 3
 """How often a cancelled slot may be moved by others before we give up."""
-OPEN = (SlotState.SIGNED, SlotState.SENT, SlotState.MINED)
 FILL = "fill"
 """The act that uses up a nonce nobody else will use."""
 
@@ -314,7 +324,7 @@ class SlotSender:
         async with self._pumping:
             self._pumped_ms = self._clock.now_ms()
             async with self._store.unit() as unit:
-                slots = await unit.slots(self._chain_id, self.address, *OPEN)
+                slots = await unit.slots(self._chain_id, self.address, *OPEN_SLOTS)
             self._waits.keep(slots)
             if not slots:
                 return
@@ -369,6 +379,32 @@ class SlotSender:
             if at_ms is not None:
                 await self._book.move_all([await self._mined_move(slot, receipt, at_ms)])
 
+    async def left_chain(self, slots: Sequence[Slot]) -> list[Slot]:
+        """See `core.ports.PayoutSender.left_chain`. A block that is not there proves nothing."""
+        hashes = await self._outcomes.hashes([s.block.number for s in slots if s.block])
+        gone = []
+        for slot in slots:
+            known = hashes.get(slot.block.number) if slot.block else None
+            if slot.block and known not in (None, slot.block.hash):
+                gone.append(slot)
+        return gone
+
+    async def reopen(self, slot: Slot, *, pays: bool) -> None:
+        """See `core.ports.PayoutSender.reopen`."""
+        async with self._pumping:
+            view, (receipt,) = await self._outcomes.look(), await self._outcomes.receipts([slot])
+            if receipt is not None:
+                at_ms = await self._outcomes.time_of(receipt, view)
+                if at_ms is not None:
+                    await self._book.move_all([await self._mined_move(slot, receipt, at_ms)])
+                return
+            back = replace(slot, state=SlotState.SENT, ok=True, block=None, sent_ms=0)
+            moved = await self._book.move(slot, back)
+        if moved is not None and pays:
+            await self._send(moved)
+        elif moved is not None:
+            await self.cancel(slot.subject, slot.act, slot.attempt)
+
     async def _missing(self, slot: Slot, view: View) -> None:
         """No receipt: sent but waiting, dropped, taken back by a reorg, or its nonce is taken."""
         if view.nonce is None:
@@ -404,7 +440,7 @@ class SlotSender:
         if self._clock.now_ms() - lowest.sent_ms < RESEND_MS or not lowest.sent_ms:
             return
         async with self._store.unit() as unit:  # All: one may have been opened again by others.
-            slots = await unit.slots(self._chain_id, self.address, *SlotState)
+            slots = await unit.slots_from(self._chain_id, self.address, view.nonce)
         known = {slot.nonce: slot for slot in slots}
         for nonce in range(view.nonce, lowest.nonce):
             if nonce not in known:

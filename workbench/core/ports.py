@@ -280,6 +280,15 @@ class PayoutSender(Sender, Protocol):
     def capped(self) -> Sequence[str]:
         """What waits to be mined with a fee that cannot be raised any more, in words."""
 
+    async def left_chain(self, slots: Sequence[Slot]) -> Sequence[Slot]:
+        """Those that were mined in a block that the chain has replaced by another."""
+
+    async def reopen(self, slot: Slot, *, pays: bool) -> None:
+        """It was final, and is not: find it elsewhere, or send it again.
+
+        `pays` False: what it did is not wanted any more, so nothing is done under its nonce.
+        """
+
     async def stop(self, nonce: int, reason: str) -> None:
         """Quarantine the signer: something was found that a person must look at."""
 
@@ -300,6 +309,9 @@ class SlotState(Enum):
     MINED = "mined"
     FINAL = "final"
     LOST = "lost"
+
+
+OPEN_SLOTS = (SlotState.SIGNED, SlotState.SENT, SlotState.MINED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +377,9 @@ class Unit(Protocol):
 
     async def slots(self, chain_id: int, signer: str, *states: SlotState) -> Sequence[Slot]:
         """Slots in these states, by nonce."""
+
+    async def slots_from(self, chain_id: int, signer: str, nonce: int) -> Sequence[Slot]:
+        """All from this nonce on, by nonce."""
 
     async def next_nonce(self, chain_id: int, signer: str) -> int:
         """One above the highest stored nonce; 0 if there is none."""

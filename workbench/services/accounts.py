@@ -83,6 +83,26 @@ async def book_gas(
         await _book(unit, payments, payments.native, "gas", verdict.gas_wei, payout.id, at_ms)
 
 
+async def correct_gas(
+    unit: Ledger, payments: Payments, payout: Payout, verdict: Verdict, more: int, at_ms: int
+) -> None:
+    """What it cost more (below 0: less) in another block than in the one that was booked."""
+    wallet, spent = treasury(payments.address, payments.native), f"gas:{payments.native}"
+    if more and verdict.block:
+        await unit.transfer(
+            Transfer(
+                id=f"{payout.id}/gas/{verdict.block.hash}",
+                kind=Kind.POSTED,
+                debit=wallet if more > 0 else spent,
+                credit=spent if more > 0 else wallet,
+                amount=abs(more),
+                reason="gas after a reorg",
+                ref=payout.id,
+                at_ms=at_ms,
+            )
+        )
+
+
 async def book_paid(unit: Ledger, payments: Payments, payout: Payout, at_ms: int) -> None:
     """What the receiver got."""
     await _book(unit, payments, payout.asset, "paid", payout.units, payout.id, at_ms)

@@ -58,6 +58,7 @@ from workbench.core.ports import (
 from workbench.services import accounts
 from workbench.services.payout_input import Asked
 from workbench.services.reconciler import Reconciler
+from workbench.services.returned import Returned
 from workbench.services.rounds import rounds
 from workbench.services.routes import log
 
@@ -139,6 +140,7 @@ class Payouts:
         self.store, self.payments, self.rules, self.clock = store, payments, rules, clock
         self._sender, self._random = sender, random
         self.reconciler = Reconciler(store, sender, payments, clock, rules.chain_id)
+        self.returned = Returned(store, sender, payments, clock, rules.chain_id, self.name)
         self.alarms: dict[str, str] = {}
         self.stuck: dict[str, str] = {}
         """Payouts that the chain would refuse now, and why."""
@@ -404,18 +406,25 @@ class Payouts:
     async def _round(self) -> None:
         if self.has_lease:
             await self._look_after()
+        else:
+            self.returned.rest()
+            self._alarm("fees", "")
         await self._sign_next()
         if self.has_lease:
-            await self.reconciler.on_timer(self.rules.reconcile_s)
+            await self.returned.on_timer(self.rules.reconcile_s)
+            if not self.returned.open:
+                await self.reconciler.on_timer(self.rules.reconcile_s)
+        self._alarm("reorg", self.returned.told())
 
     async def _look_after(self) -> None:
         async with self.store.unit() as unit:
             sent = await unit.payouts(State.SENT)
-        if sent:
-            for payout in sent:
+        if sent or self.returned.open:
+            for payout in (*sent, *self.returned.open.values()):
                 self.payments.expect(payout)
             await self._sender.pump()
             await self._judge(sent)
+            await self.returned.settle()
         self._alarm("fees", "; ".join(self._sender.capped()[:TOLD]) if sent else "")
 
     def _alarm(self, name: str, text: str) -> None:

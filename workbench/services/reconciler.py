@@ -15,7 +15,16 @@ from typing import Any
 from workbench.core.errors import Quarantined, RpcFault
 from workbench.core.ledger import Kind, Transfer
 from workbench.core.payout import ACT, State
-from workbench.core.ports import Clock, Ledger, LedgerBook, Movement, Payments, PayoutSender, Wallet
+from workbench.core.ports import (
+    OPEN_SLOTS,
+    Clock,
+    Ledger,
+    LedgerBook,
+    Movement,
+    Payments,
+    PayoutSender,
+    Wallet,
+)
 from workbench.services import accounts
 
 
@@ -116,6 +125,8 @@ class Reconciler:
         for payout in await unit.payouts(State.SENT):
             slot = await unit.slot(self._chain_id, address, (payout.id, ACT, 1))
             nonce = min(nonce, slot.nonce) if slot else nonce
+        for slot in await unit.slots(self._chain_id, address, *OPEN_SLOTS):
+            nonce = min(nonce, slot.nonce)  # Of an ended payout that a reorg took back, too.
         return nonce
 
     async def _compare(self, unit: Ledger, wallet: Wallet, moved: Any) -> Report:

@@ -210,6 +210,10 @@ class SqlUnit:
         rows = self._do(_slots, len(states), chain_id=chain_id, signer=signer, **named)
         return _slots_of(rows.fetchall())
 
+    async def slots_from(self, chain_id: int, signer: str, nonce: int) -> Sequence[Slot]:
+        rows = self._do(_slots_from, chain_id=chain_id, signer=signer, nonce=nonce)
+        return _slots_of(rows.fetchall())
+
     async def knows(self, tx: str) -> bool:
         """Whether an attempt with this transaction hash was ever stored."""
         return self._do(_attempt, tx=tx).fetchone() is not None
@@ -464,6 +468,10 @@ def _slot(dialect: str) -> Any:
 def _slots(dialect: str, states: int) -> Any:
     wanted = or_(*(slot.c.state == bindparam(f"state_{n}") for n in range(states)))
     return _slots_where(and_(_mine(slot), wanted))
+
+
+def _slots_from(dialect: str) -> Any:
+    return _slots_where(and_(_mine(slot), slot.c.nonce >= bindparam("nonce")))
 
 
 def _attempt(dialect: str) -> Any:
