@@ -234,7 +234,7 @@ class Wiring:
         clock = self.clock("payouts")
         nonces = Quarantine(clock, address=signer.address, **known)
         known |= {"finality": finality, "nonces": nonces, "bump_after_s": credits_.bump_after_s}
-        sender = SlotSender(rpc, signer, store, clock, **known)
+        sender = SlotSender(rpc, signer, store, clock, is_thrifty=True, **known)
         payouts = Payouts(
             store=store,
             sender=sender,

@@ -222,6 +222,9 @@ class Line(Rpc):
     def eth_estimateGas(self, *_: Any) -> str:
         return hex(21_000)
 
+    def eth_call(self, *_: Any) -> str:
+        return "0x"
+
     def eth_getBlockByNumber(self, tag: str, _: bool) -> Any:
         number = self._number(tag)
         if number > self.chain.head:
@@ -246,8 +249,15 @@ class Line(Rpc):
     def eth_getTransactionByHash(self, _: str) -> None:
         return None
 
-    def eth_getTransactionReceipt(self, tx: str) -> Any:
-        found = self.chain.where(tx, self._head())
+    def eth_getBlockReceipts(self, tag: str) -> Any:
+        number = self._number(tag)
+        if number > self.chain.head:
+            return None
+        txs = self.chain.blocks[number].txs
+        return [self.eth_getTransactionReceipt(tx, number) for tx, _ in txs]
+
+    def eth_getTransactionReceipt(self, tx: str, upto: int | None = None) -> Any:
+        found = self.chain.where(tx, self._head() if upto is None else upto)
         if found is None:
             return None
         block, ok = found

@@ -94,7 +94,7 @@ class Storm:
         sender = self.rules.sender(
             self.line, signer, self.store, self.clock, finality=policy,
             nonces=Quarantine(self.clock, address=signer.address, **known),
-            bump_after_s=self.rules.bump_after_s, **known,
+            bump_after_s=self.rules.bump_after_s, is_thrifty=True, **known,
         )  # fmt: skip
         payments = self.rules.payments(
             self.line, signer, chain_id=31337, token=None, decimals=None, finality=policy
@@ -312,9 +312,11 @@ class SendsFirst(SlotSender):
 class Requeues(Payouts):
     """The nonce has passed and no receipt is found: another nonce, then."""
 
-    async def _judge(self, sent: Sequence[Payout]) -> None:
-        await super()._judge(sent)
+    async def _judge(self) -> None:
+        await super()._judge()
         sender: Any = self._sender
+        async with self.store.unit() as unit:
+            sent = await unit.payouts(State.SENT)
         for payout in sent:
             async with self.store.unit() as unit:
                 slot = await unit.slot(31337, sender.address, (payout.id, ACT, 1))
@@ -353,10 +355,10 @@ class Hasty(EvmPayments):
 class AsksEarly(Payouts):
     """And is asked for before anything is final."""
 
-    async def _judge(self, sent: Sequence[Payout]) -> None:
+    async def _judge(self) -> None:
         finals = []
         async with self.store.unit() as unit:
-            for payout in sent:
+            for payout in await unit.payouts(State.SENT):
                 slot = await unit.slot(31337, self.payments.address, (payout.id, ACT, 1))
                 if slot is not None:
                     finals.append((payout, slot))

@@ -25,7 +25,7 @@ from workbench.chain.guard import (
     decoded,
     fields_of,
 )
-from workbench.chain.rpc import NodeRevert, Rpc
+from workbench.chain.rpc import NodeRevert, Rpc, receipts_in
 from workbench.core.errors import (
     ContractNotFound,
     InvalidAddress,
@@ -236,7 +236,8 @@ class EvmPayments:
         if final is None:
             return [Verdict(Outcome.WAIT) for _ in cases]
         used = await self._used(hex(number))
-        receipts = await self._receipts([a.tx for _, slot in cases for a in slot.attempts])
+        places = [(a.tx, _height(slot)) for _, slot in cases for a in slot.attempts]
+        receipts = await receipts_in(self._rpc, places)
         standing = await self._standing(receipts.values(), number)
         verdicts = []
         for payout, slot in cases:
@@ -254,14 +255,6 @@ class EvmPayments:
 
     async def _used(self, block: str) -> int:
         return int(await self._rpc.call("eth_getTransactionCount", self.address, block), 16)
-
-    async def _receipts(self, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Those that there are, by transaction. An error of the node is no missing receipt."""
-        answers = await self._rpc.many([("eth_getTransactionReceipt", tx) for tx in hashes])
-        for answer in answers:
-            if isinstance(answer, WorkbenchError):
-                raise answer
-        return {tx: a for tx, a in zip(hashes, answers, strict=True) if a is not None}
 
     async def _standing(self, receipts: Iterable[dict[str, Any]], final: int) -> set[str]:
         """Transactions whose receipt is of a block of the chain, not above the final one."""
@@ -371,6 +364,11 @@ class EvmPayments:
 
     async def _logs(self, query: dict[str, Any]) -> list[dict[str, Any]]:
         return list(await self._rpc.call("eth_getLogs", query))
+
+
+def _height(slot: Slot) -> int:
+    """The block where it was seen; a height that no block has, if nowhere."""
+    return slot.block.number if slot.block else -1
 
 
 def _movement(log: dict[str, Any], incoming: bool) -> Movement:

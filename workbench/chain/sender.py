@@ -82,13 +82,15 @@ class SlotSender:
         finality: Policy,
         nonces: CountOn | None = None,
         bump_after_s: float | None = None,
+        is_thrifty: bool = False,
     ) -> None:
         self._nonces = nonces or CountOn()
         self._rpc, self._signer, self._store, self._clock = rpc, signer, store, clock
         self._chain_id, self._source, self._finality = chain_id, source, finality
         self._book = SlotBook(store, clock, source=source, nonces=self._nonces)
         self._trial = Trial(rpc, clock, chain_id=chain_id, payer=signer.address, source=source)
-        self._outcomes = Outcomes(rpc, clock, address=signer.address, finality=finality)
+        known: dict[str, Any] = {"address": signer.address, "finality": finality}
+        self._outcomes = Outcomes(rpc, clock, is_thrifty=is_thrifty, **known)
         self._waits = Waits(clock, bump_after_s)
         self._submitting, self._pumping = asyncio.Lock(), asyncio.Lock()
         self._waiting: list[_Asked] = []
@@ -343,7 +345,7 @@ class SlotSender:
 
     async def _look_after(self, slots: Sequence[Slot], view: View) -> None:
         """Those that were mined together, in two units: what was mined, then what is final."""
-        receipts = await self._outcomes.receipts(slots)
+        receipts = await self._outcomes.news(slots, view)
         there: list[Slot] = []
         moves: list[Move] = []
         for slot, receipt in zip(slots, receipts, strict=True):

@@ -20,6 +20,8 @@ GAS_LIKENESS = (21, 20)
 """Gas with which the next act of a kind is tried, over what one of that kind was estimated at."""
 GAS_FOR_STORAGE = 100_000
 """And for a contract's storage: a vault that others have emptied since pays for four new words."""
+TRANSFER_GAS = 21_000
+"""What a plain transfer to an account takes."""
 MAX_FEE_WEI = 10**13
 """A unit of gas is never worth more to us than 10,000 gwei."""
 
@@ -62,10 +64,11 @@ class Trial:
         """
         needed: list[int | WorkbenchError | None] = [None] * len(calls)
         for n, call in enumerate(calls):
-            if not call.data or _kind_of(call) not in self._gas:
+            if call.data and _kind_of(call) not in self._gas:
                 needed[n] = await self._estimated(call, fee)
         tried = [n for n, known in enumerate(needed) if known is None]
-        gas = {n: self._gas[_kind_of(calls[n])] for n in tried}
+        # An account needs no more than what every transaction takes; a contract may.
+        gas = {n: self._gas[_kind_of(c)] if (c := calls[n]).data else TRANSFER_GAS for n in tried}
         requests = [{**self._request(calls[n], fee), "gas": hex(gas[n])} for n in tried]
         answers = await self._rpc.try_all(requests) if requests else []
         for n, answer in zip(tried, answers, strict=True):

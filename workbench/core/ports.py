@@ -441,6 +441,9 @@ class Ledger(Unit, Protocol):
     async def transfer(self, transfer: Transfer) -> None:
         """One line more. Raises InsufficientCredits (an overdraft), LedgerRefused (nonsense)."""
 
+    async def transfer_all(self, lines: Sequence[Transfer]) -> None:
+        """`transfer` for each, in this order."""
+
     async def transfers(
         self, after: int = 0, limit: int | None = None, account_id: str | None = None
     ) -> Sequence[tuple[int, str, Transfer]]:
@@ -449,6 +452,14 @@ class Ledger(Unit, Protocol):
     async def payout(self, payout_id: str) -> Payout | None: ...
     async def put_payout(self, payout: Payout) -> None:
         """Insert or replace."""
+
+    async def move_payouts(self, changed: Sequence[Payout]) -> None:
+        """Replace each: they are there."""
+
+    async def final_payouts(
+        self, chain_id: int, signer_address: str
+    ) -> Sequence[tuple[Payout, Slot]]:
+        """Payouts that have a nonce and no end yet, though it is used in a final block."""
 
     async def payouts(
         self,

@@ -8,7 +8,7 @@ where it went.
 from __future__ import annotations
 
 from workbench.core.ledger import Account, Kind, Transfer, resolved
-from workbench.core.payout import Payout, Verdict
+from workbench.core.payout import Outcome, Payout, Verdict
 from workbench.core.ports import Ledger, Payments
 
 CREDIT = "credit"
@@ -46,41 +46,20 @@ async def open_house(unit: Ledger, payments: Payments) -> None:
 
 async def hold(unit: Ledger, payout: Payout) -> None:
     """Set the payout's credits aside. Raises InsufficientCredits."""
-    await unit.transfer(
-        Transfer(
-            id=payout.hold_id,
-            kind=Kind.PENDING,
-            debit=user_account(payout.user_id),
-            credit=REDEEMED,
-            amount=payout.credits,
-            reason="payout",
-            ref=payout.id,
-            at_ms=payout.at_ms,
-        )
-    )
+    await unit.transfer(_held(payout))
 
 
-async def end_hold(unit: Ledger, payout: Payout, kind: Kind, reason: str, at_ms: int) -> None:
-    """Post or void what was set aside: once, ever."""
-    held = Transfer(
-        id=payout.hold_id,
-        kind=Kind.PENDING,
-        debit=user_account(payout.user_id),
-        credit=REDEEMED,
-        amount=payout.credits,
-        reason="payout",
-        ref=payout.id,
-        at_ms=payout.at_ms,
-    )
-    await unit.transfer(resolved(held, f"{payout.id}/{kind.value}", kind, reason, at_ms))
-
-
-async def book_gas(
-    unit: Ledger, payments: Payments, payout: Payout, verdict: Verdict, at_ms: int
-) -> None:
-    """What the payout's transaction cost, whatever came of it."""
+def ending(payments: Payments, payout: Payout, verdict: Verdict, at_ms: int) -> list[Transfer]:
+    """What is set aside is posted or voided, once, ever; what was paid, and what gas it took."""
+    is_paid = verdict.outcome is Outcome.PAID
+    kind = Kind.POST if is_paid else Kind.VOID
+    hold_id = f"{payout.id}/{kind.value}"
+    lines = [resolved(_held(payout), hold_id, kind, verdict.outcome.value, at_ms)]
+    if is_paid:
+        lines.append(_spent(payments, payout, payout.asset, "paid", payout.units, at_ms))
     if verdict.gas_wei:
-        await _book(unit, payments, payments.native, "gas", verdict.gas_wei, payout.id, at_ms)
+        lines.append(_spent(payments, payout, payments.native, "gas", verdict.gas_wei, at_ms))
+    return lines
 
 
 async def correct_gas(
@@ -103,24 +82,29 @@ async def correct_gas(
         )
 
 
-async def book_paid(unit: Ledger, payments: Payments, payout: Payout, at_ms: int) -> None:
-    """What the receiver got."""
-    await _book(unit, payments, payout.asset, "paid", payout.units, payout.id, at_ms)
+def _held(payout: Payout) -> Transfer:
+    return Transfer(
+        id=payout.hold_id,
+        kind=Kind.PENDING,
+        debit=user_account(payout.user_id),
+        credit=REDEEMED,
+        amount=payout.credits,
+        reason="payout",
+        ref=payout.id,
+        at_ms=payout.at_ms,
+    )
 
 
-async def _book(
-    unit: Ledger, payments: Payments, asset: str, name: str, amount: int, ref: str, at_ms: int
-) -> None:
-    wallet = treasury(payments.address, asset)
-    await unit.transfer(
-        Transfer(
-            id=f"{ref}/{name}",
-            kind=Kind.POSTED,
-            debit=wallet,
-            credit=f"{name}:{asset}",
-            amount=amount,
-            reason=name,
-            ref=ref,
-            at_ms=at_ms,
-        )
+def _spent(
+    payments: Payments, payout: Payout, asset: str, name: str, amount: int, at_ms: int
+) -> Transfer:
+    return Transfer(
+        id=f"{payout.id}/{name}",
+        kind=Kind.POSTED,
+        debit=treasury(payments.address, asset),
+        credit=f"{name}:{asset}",
+        amount=amount,
+        reason=name,
+        ref=payout.id,
+        at_ms=at_ms,
     )

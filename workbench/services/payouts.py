@@ -66,6 +66,8 @@ DAY_MS = 86_400_000
 DECIDED = (Outcome.PAID, Outcome.REFUSED, Outcome.CANCELLED)
 RETRY_MS = 15_000
 """How long a payout that the chain would refuse now lets others go first."""
+JUDGED = 256
+"""So many payouts come to their end in one transaction: others wait for it."""
 TOLD = 3
 """So many of a kind are named in an alarm."""
 TAKEN_MS = 15_000
@@ -147,7 +149,7 @@ class Payouts:
         self.is_sender = self.has_lease = False
         self.signed = 0
         """Payouts that this process has given a nonce."""
-        self._is_checked = False
+        self._is_checked = self._is_announced = False
 
     # --- Starting ---
 
@@ -418,14 +420,18 @@ class Payouts:
 
     async def _look_after(self) -> None:
         async with self.store.unit() as unit:
-            sent = await unit.payouts(State.SENT)
-        if sent or self.returned.open:
-            for payout in (*sent, *self.returned.open.values()):
-                self.payments.expect(payout)
+            count = await unit.count_sent()
+            # Others have announced theirs to their own signers; an earlier life of ours, too.
+            anew = self.store.is_shared or not self._is_announced
+            sent = await unit.payouts(State.SENT) if anew else ()
+        for payout in (*sent, *self.returned.open.values()):
+            self.payments.expect(payout)
+        self._is_announced = True
+        if count or self.returned.open:
             await self._sender.pump()
-            await self._judge(sent)
+            await self._judge()
             await self.returned.settle()
-        self._alarm("fees", "; ".join(self._sender.capped()[:TOLD]) if sent else "")
+        self._alarm("fees", "; ".join(self._sender.capped()[:TOLD]) if count else "")
 
     def _alarm(self, name: str, text: str) -> None:
         """Told until there is nothing to tell."""
@@ -435,25 +441,23 @@ class Payouts:
             log.warning("payouts: %s", text)
             self.alarms[name] = text
 
-    async def _judge(self, sent: Sequence[Payout]) -> None:
+    async def _judge(self) -> None:
         """Those whose nonce is used in a final block come to their end."""
-        cases = []
         async with self.store.unit() as unit:
-            for payout in sent:
-                key = (payout.id, ACT, 1)
-                slot = await unit.slot(self.rules.chain_id, self.payments.address, key)
-                is_final = slot is not None and slot.state is SlotState.FINAL
-                step = next_step(payout, may_sign=False, slot_is_final=is_final)
-                if slot is not None and step is Step.JUDGE:
-                    cases.append((payout, slot))
-        if not cases:
-            return
+            final = await unit.final_payouts(self.rules.chain_id, self.payments.address)
+        for first in range(0, len(final), JUDGED):
+            await self._judge_some(final[first : first + JUDGED])
+
+    async def _judge_some(self, cases: Sequence[tuple[Payout, Slot]]) -> None:
         verdicts = await self.payments.judge(cases)
         async with self.store.unit() as unit:
+            ends = []
             for (payout, _), verdict in zip(cases, verdicts, strict=True):
                 now = await self._payout(unit, payout.id)
-                if now.state is State.SENT and verdict.outcome in DECIDED:
-                    await self._end(unit, now, verdict)
+                step = next_step(now, may_sign=False, slot_is_final=True)
+                if step is Step.JUDGE and verdict.outcome in DECIDED:
+                    ends.append((now, verdict))
+            await self._end_all(unit, ends)
         for (payout, slot), verdict in zip(cases, verdicts, strict=True):
             if verdict.outcome is Outcome.WRONG:
                 text = f"payout {payout.id}: {verdict.reason} ({verdict.tx})"
@@ -463,21 +467,33 @@ class Payouts:
 
     async def _end(self, unit: Ledger, payout: Payout, verdict: Verdict) -> Payout:
         """The payout's last fact, with all that it moves, in one transaction."""
-        now = self.clock.now_ms()
+        (ended,) = await self._end_all(unit, [(payout, verdict)])
+        return ended
+
+    async def _end_all(
+        self, unit: Ledger, ends: Sequence[tuple[Payout, Verdict]]
+    ) -> Sequence[Payout]:
+        """`_end` for each."""
+        if not ends:
+            return []
+        lines: list[Transfer] = []
+        facts = [self._last_fact(payout, verdict) for payout, verdict in ends]
+        for payout, verdict in ends:
+            lines += accounts.ending(self.payments, payout, verdict, self.clock.now_ms())
+        ended = [apply(payout, fact) for (payout, _), fact in zip(ends, facts, strict=True)]
+        await unit.transfer_all(lines)
+        await unit.record_all(facts)
+        await unit.move_payouts(ended)
+        return ended
+
+    def _last_fact(self, payout: Payout, verdict: Verdict) -> ev.Event:
         known = self._known(payout.id) | {"block": verdict.block}
         known |= {"tx": verdict.tx, "gas_wei": verdict.gas_wei}
-        fact: ev.Event
         if verdict.outcome is Outcome.PAID:
-            fact = ev.PayoutPaid(**known, units=payout.units)
-            await accounts.book_paid(unit, self.payments, payout, now)
-        elif verdict.outcome is Outcome.CANCELLED:
-            fact = ev.PayoutCancelled(**known, reason=verdict.reason)
-        else:
-            fact = ev.PayoutRefunded(**known, reason=verdict.reason)
-        kind = Kind.POST if verdict.outcome is Outcome.PAID else Kind.VOID
-        await accounts.end_hold(unit, payout, kind, verdict.outcome.value, now)
-        await accounts.book_gas(unit, self.payments, payout, verdict, now)
-        return await self._tell(unit, payout, fact)
+            return ev.PayoutPaid(**known, units=payout.units)
+        if verdict.outcome is Outcome.CANCELLED:
+            return ev.PayoutCancelled(**known, reason=verdict.reason)
+        return ev.PayoutRefunded(**known, reason=verdict.reason)
 
     async def _sign_next(self) -> None:
         """New nonces, oldest payout first, as far as they may be open together."""
@@ -520,8 +536,9 @@ class Payouts:
             await self._give_back(soon, later)
             raise
         await self._give_back(soon, later)
-        for payout in waiting:
-            self.payments.forget(payout)
+        if not self.has_lease or self.store.is_shared:
+            for payout in waiting:
+                self.payments.forget(payout)
 
     async def _give_back(self, soon: set[str], later: set[str]) -> None:
         if soon or later:

@@ -32,9 +32,10 @@ from sqlalchemy import (
 
 from workbench.core.errors import InsufficientCredits, LedgerRefused, StoreError
 from workbench.core.ledger import GENESIS, Account, Kind, Transfer, link
-from workbench.core.payout import Payout, State
-from workbench.core.ports import Answered, Standing
-from workbench.store.sql import DIALECTS, SqlStore, SqlUnit, _adding, alone
+from workbench.core.payout import ACT, Payout, State
+from workbench.core.ports import Answered, Slot, SlotState, Standing
+from workbench.store.schema import attempt, slot
+from workbench.store.sql import DIALECTS, SqlStore, SqlUnit, _adding, _slots_of, alone
 
 DIGITS = 36
 """An amount in SQLite is text of so many digits; in PostgreSQL, NUMERIC (see `migrations`)."""
@@ -116,6 +117,9 @@ reconciliation = Table(
 )
 
 
+TRANSFER = tuple(column.name for column in transfer.columns)
+
+
 class LedgerUnit(SqlUnit):
     """One transaction; see `core.ports.Ledger`."""
 
@@ -137,21 +141,30 @@ class LedgerUnit(SqlUnit):
         self._do(_add_account, **row)
 
     async def transfer(self, new: Transfer) -> None:
+        await self.transfer_all([new])
+
+    async def transfer_all(self, lines: Sequence[Transfer]) -> None:
         self.changed = True
         last = self._do(_last_transfer).fetchone()
-        seq, previous = (last[0] + 1, last[1]) if last else (1, GENESIS)
-        row = {**_plain(new), "kind": new.kind.value, "amount": self._units(new.amount)}
+        seq, previous = (last[0], last[1]) if last else (0, GENESIS)
+        rows = []
+        for new in lines:
+            seq += 1
+            linked = link(previous, seq, new)
+            known = (new.id, new.kind.value, new.debit, new.credit, self._units(new.amount))
+            told = (new.pending_id, new.reason, new.ref, new.at_ms)
+            rows.append((seq, *known, *told, previous, linked))
+            previous = linked
         try:
-            self._do(
-                _add_transfer, **row, seq=seq, previous=previous, hash=link(previous, seq, new)
-            )
+            self._do_all(_add_transfer, TRANSFER, rows)
         except self._store.errors as why:
             if self._store.passes(why):
                 raise
             if "account_overdraft" in str(why):
-                text = f"{new.debit} has not {new.amount} to give."
-                raise InsufficientCredits(text) from why
-            raise LedgerRefused(f"the ledger refused {new.id}: {why}.") from why
+                text = " or ".join(f"{new.debit} has not {new.amount} to give" for new in lines[:1])
+                raise InsufficientCredits(f"{text}.") from why
+            named = ", ".join(new.id for new in lines)
+            raise LedgerRefused(f"the ledger refused {named}: {why}.") from why
 
     async def transfers(
         self, after: int = 0, limit: int | None = None, account_id: str | None = None
@@ -172,6 +185,24 @@ class LedgerUnit(SqlUnit):
         moved = self._do(_move_payout, **{f"new_{k}": v for k, v in row.items()}, id=changed.id)
         if not moved.rowcount:
             self._do(_add_payout, **row)
+
+    async def move_payouts(self, changed: Sequence[Payout]) -> None:
+        self.changed = True
+        names = (*(f"new_{column.name}" for column in PAYOUT), "id")
+        rows = []
+        for each in changed:
+            row = {**_plain(each), "state": each.state.value, "units": self._units(each.units)}
+            rows.append((*(row[column.name] for column in PAYOUT), each.id))
+        self._do_all(_move_payout, names, rows)
+
+    async def final_payouts(
+        self, chain_id: int, signer_address: str
+    ) -> Sequence[tuple[Payout, Slot]]:
+        rows = self._do(_final_payouts, chain_id=chain_id, signer=signer_address).fetchall()
+        own = len(PAYOUT)
+        payouts = {row[0]: _payout_of(row[:own]) for row in rows}
+        slots = _slots_of(row[own:] for row in rows)
+        return [(payouts[slot.subject], slot) for slot in slots]
 
     async def payouts(
         self,
@@ -317,6 +348,17 @@ def _payouts(dialect: str, states: int, of_user: bool, of_tx: bool, limited: boo
         wanted = (payout.c.state == bindparam(f"state_{n}") for n in range(states))
         query = query.where(or_(*wanted))
     return query.limit(bindparam("limit")) if limited else query
+
+
+def _final_payouts(dialect: str) -> Any:
+    """Sent payouts, of which the nonce is used in a final block; by nonce, then by attempt."""
+    theirs = and_(slot.c.subject == payout.c.id, slot.c.act == ACT, slot.c.attempt == 1)
+    tried = and_(*(attempt.c[n] == slot.c[n] for n in ("chain_id", "signer", "nonce")))
+    ready = and_(payout.c.state == State.SENT.value, slot.c.state == SlotState.FINAL.value)
+    own = and_(*(slot.c[n] == bindparam(n) for n in ("chain_id", "signer")))
+    query = select(*PAYOUT, slot, attempt.c.tx, attempt.c.raw)
+    query = query.select_from(payout).join(slot, theirs).join(attempt, tried)
+    return query.where(own, ready).order_by(slot.c.nonce, attempt.c.n)
 
 
 def _in_turn() -> Any:
