@@ -261,6 +261,7 @@ WRONG: dict[str, list[str]] = {
         "whsec_" + "QUJD" * 22,
         f"{HOOK_SECRET} {HOOK_SECRET} {HOOK_SECRET}",
     ],
+    "PAYOUTS_BUMP_AFTER_S": [*BAD_NUMBER, "4", "86401"],
 }
 FREE = {"HOST", "DATA_DIR", "DB_PATH", "PAYOUT_KEYSTORE", "PAYOUT_KEYSTORE_PASSWORD"}
 """Any text will do; what is wrong with it only the system can say."""

@@ -99,6 +99,7 @@ def credits_of(settings: Settings) -> Credits:
         batch=settings["PAYOUT_BATCH"],
         webhook_urls=urls,
         webhook_secrets=secrets,
+        bump_after_s=settings["PAYOUTS_BUMP_AFTER_S"],
     )
 
 

@@ -280,6 +280,12 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 _hook_secrets,
                 secret=True,
             ),
+            Setting(
+                "PAYOUTS_BUMP_AFTER_S",
+                "60",
+                "offer more for what waits so long",
+                _integer(5, 86_400),
+            ),
         ),
     ),
 )

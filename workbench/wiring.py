@@ -107,6 +107,7 @@ class Credits:
     batch: int = 1
     webhook_urls: tuple[str, ...] = field(default=(), repr=False)
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
+    bump_after_s: float = 60.0
 
 
 STORES: dict[str, type[SqlStore]] = {"payouts": LedgerStore}
@@ -249,7 +250,8 @@ class Wiring:
         known: dict[str, Any] = {"chain_id": self.chain_id, "source": "payouts"}
         clock = self.clock("payouts")
         nonces = Quarantine(clock, address=signer.address, **known)
-        sender = SlotSender(rpc, signer, store, clock, finality=finality, nonces=nonces, **known)
+        known |= {"finality": finality, "nonces": nonces, "bump_after_s": credits_.bump_after_s}
+        sender = SlotSender(rpc, signer, store, clock, is_thrifty=True, **known)
         payouts = Payouts(
             store=store,
             sender=sender,

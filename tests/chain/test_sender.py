@@ -304,7 +304,7 @@ def test_a_node_that_forgot_gets_the_same_bytes(ground: Ground) -> None:
 
 def test_an_unreachable_node_takes_no_slot(ground: Ground) -> None:
     """Nothing was simulated, so nothing was signed; the key is free for the next try."""
-    ground.rpc.lose_requests["eth_estimateGas"] = 1
+    ground.rpc.lose_requests["eth_call"] = 1
     with pytest.raises(RpcUnreachable):
         ground.submit(1)
     assert [] == ground.slots()

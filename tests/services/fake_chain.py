@@ -53,6 +53,7 @@ class FakeChain:
         self.spike = 0
         self.never = 0
         self.remembers = True
+        self.least_tip = 0
 
     def _hash(self) -> str:
         return f"0x{self.chance.getrandbits(256):064x}"
@@ -71,7 +72,9 @@ class FakeChain:
         nonce = self.count(self.head)
         while nonce in self.pool and len(block.txs) < CAPACITY:
             tx = self.pool[nonce]
-            if self.sent[tx]["maxFeePerGas"] < base:
+            fields = self.sent[tx]
+            tip = min(fields["maxPriorityFeePerGas"], fields["maxFeePerGas"] - base)
+            if fields["maxFeePerGas"] < base or tip < self.least_tip:
                 break
             del self.pool[nonce]
             if self.sent[tx]["to"] == BATCHER:
@@ -114,6 +117,16 @@ class FakeChain:
             for tx, _ in block.txs:
                 if self.chance.random() < 0.7:
                     self.pool.setdefault(self.sent[tx]["nonce"], tx)
+        for _ in gone:
+            self.mine()
+
+    def forget(self, deep: int, *, pooled: bool) -> None:
+        """A reorg that finality did not allow for: so many blocks give way to as many others."""
+        gone = self.blocks[len(self.blocks) - deep :]
+        del self.blocks[len(self.blocks) - deep :]
+        self.pool.clear()
+        if pooled:
+            self.pool = {self.sent[tx]["nonce"]: tx for block in gone for tx, _ in block.txs}
         for _ in gone:
             self.mine()
 
@@ -282,6 +295,8 @@ class Line(Rpc):
 
     def eth_call(self, request: dict[str, Any], tag: str) -> str:
         """What a batch would do: a receiver that never takes anything is found out now and then."""
+        if request["to"].lower() != BATCHER:
+            return "0x"
         data = bytes.fromhex(request["data"][2:])
         asked = batch.read({"to": bytes.fromhex(BATCHER[2:]), "data": data, "value": 0})
         assert asked is not None
@@ -319,8 +334,15 @@ class Line(Rpc):
     def eth_getTransactionByHash(self, _: str) -> None:
         return None
 
-    def eth_getTransactionReceipt(self, tx: str) -> Any:
-        found = self.chain.where(tx, self._head())
+    def eth_getBlockReceipts(self, tag: str) -> Any:
+        number = self._number(tag)
+        if number > self.chain.head:
+            return None
+        txs = self.chain.blocks[number].txs
+        return [self.eth_getTransactionReceipt(tx, number) for tx, _ in txs]
+
+    def eth_getTransactionReceipt(self, tx: str, upto: int | None = None) -> Any:
+        found = self.chain.where(tx, self._head() if upto is None else upto)
         if found is None:
             return None
         block, ok = found

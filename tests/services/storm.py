@@ -51,7 +51,10 @@ class Rules:
     sender: type[SlotSender] = SlotSender
     payouts: type[Payouts] = Payouts
     payments: type[EvmPayments] = EvmPayments
+    line: type[Line] = Line
+    store: type[LedgerStore] = LedgerStore
     reconcile_s: float = 20.0
+    bump_after_s: float = 20.0
 
 
 class Storm:
@@ -75,7 +78,7 @@ class Storm:
         self.chance = random.Random(seed)
         self.loop = VirtualLoop()
         self.clock = VirtualClock(self.loop, 1_767_225_600)
-        self.store = LedgerStore(url)
+        self.store = self.rules.store(url)
         self.tokens = SeededRandomness(random.Random(seed))
         self.signer = PaymentSigner(KEY, chain_id=31337, token=None)
         self.chain = FakeChain(self.chance, self.signer.address, DEPTH, FUNDS)
@@ -88,7 +91,7 @@ class Storm:
 
     def start(self) -> None:
         """A new process on the same database."""
-        self.line = Line(self.chain, self.chance, self.bad)
+        self.line = self.rules.line(self.chain, self.chance, self.bad)
         self.line.before = self.perhaps_die
         self.store.before_commit = self.store.after_commit = self.perhaps_die
         batcher = BATCHER if self.batch > 1 else None
@@ -97,7 +100,8 @@ class Storm:
         policy = Policy(DEPTH)
         sender = self.rules.sender(
             self.line, signer, self.store, self.clock, finality=policy,
-            nonces=Quarantine(self.clock, address=signer.address, **known), **known,
+            nonces=Quarantine(self.clock, address=signer.address, **known),
+            bump_after_s=self.rules.bump_after_s, is_thrifty=True, **known,
         )  # fmt: skip
         payments = self.rules.payments(
             self.line, signer, chain_id=31337, token=None, decimals=None, finality=policy,

@@ -346,7 +346,8 @@ def unbatch(store: LedgerStore) -> None:
     if on:
         sql(store, "DROP FUNCTION payout_together()")
     sql(store, "DROP INDEX payout_batch")
-    for column in ("batch", "place"):
+    sql(store, "DROP INDEX payout_taken")
+    for column in ("batch", "place", "taken_ms", "again_ms"):
         sql(store, f"ALTER TABLE payout DROP COLUMN {column}")
 
 

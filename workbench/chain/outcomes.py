@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.chain.abi import explain_revert, hex_bytes
-from workbench.chain.rpc import RECEIPT, NodeRevert, Rpc
+from workbench.chain.rpc import BLOCK, BLOCK_RECEIPTS, MANY_IN_BLOCK, RECEIPT, NodeRevert, Rpc
 from workbench.chain.trial import base_fee
 from workbench.core import events as ev
 from workbench.core.errors import Reverted, RpcFault, WorkbenchError
 from workbench.core.finality import Policy
 from workbench.core.ports import Clock, Slot
 
+RECENT = 16
+"""So many of the newest blocks are read whole, where much of ours was mined since we looked."""
 SEARCH_MS = 600_000
 """How long a taken nonce may lack proof, where the node has forgotten the state to search."""
 
@@ -33,11 +35,15 @@ class View:
 
 
 class Outcomes:
-    """See the module. `address`: the signer's."""
+    """See the module. `address`: the signer's. `is_thrifty`: asks less for more; see `news`."""
 
-    def __init__(self, rpc: Rpc, clock: Clock, *, address: str, finality: Policy) -> None:
+    def __init__(
+        self, rpc: Rpc, clock: Clock, *, address: str, finality: Policy, is_thrifty: bool = False
+    ) -> None:
         self._rpc, self._clock, self._finality = rpc, clock, finality
-        self._address = address
+        self._address, self._is_thrifty = address, is_thrifty
+        self._mined: dict[str, dict[str, Any]] = {}
+        self._head = -1
         self._unproven: dict[int, int] = {}
 
     async def look(self) -> View:
@@ -48,6 +54,52 @@ class Outcomes:
     async def nonce(self, tag: str) -> int:
         """How many transactions the signer has in the chain up to the block `tag`."""
         return int(await self._rpc.call("eth_getTransactionCount", self._address, tag), 16)
+
+    async def news(self, slots: Sequence[Slot], view: View) -> list[dict[str, Any] | None]:
+        """`receipts`, of which few are asked: nothing is mined above the chain's own nonce.
+
+        And what was mined in a block that the chain still has is where it was.
+        """
+        if not self._is_thrifty:
+            return await self.receipts(slots)
+        if view.nonce is None:
+            view.nonce = await self.nonce("latest")
+        open_ = {a.tx for slot in slots for a in slot.attempts}
+        self._mined = {tx: receipt for tx, receipt in self._mined.items() if tx in open_}
+        for number in sorted({int(r["blockNumber"], 16) for r in self._mined.values()}):
+            await self.block_at(number, view)
+        asked = []
+        for slot in slots:
+            mined = next((self._mined[a.tx] for a in slot.attempts if a.tx in self._mined), None)
+            if mined and await self.time_of(mined, view) is not None:
+                continue
+            for attempt in slot.attempts:  # That block is gone.
+                self._mined.pop(attempt.tx, None)
+            if slot.block or slot.nonce < view.nonce:
+                asked.append(slot)
+        blocks = range(max(self._head + 1, view.head + 1 - RECENT), view.head + 1)
+        self._head = view.head
+        if blocks and len(asked) >= MANY_IN_BLOCK * len(blocks):
+            for number in blocks:
+                told = await self._whole(number)
+                self._mined |= {tx: receipt for tx, receipt in told.items() if tx in open_}
+            asked = [slot for slot in asked if not any(a.tx in self._mined for a in slot.attempts)]
+        for receipt in await self.receipts(asked):
+            if receipt is not None:
+                self._mined[receipt["transactionHash"]] = receipt
+        found: list[dict[str, Any] | None] = []
+        for slot in slots:
+            own = (self._mined.get(attempt.tx) for attempt in reversed(slot.attempts))
+            found.append(next((receipt for receipt in own if receipt), None))
+        return found
+
+    async def _whole(self, number: int) -> dict[str, dict[str, Any]]:
+        """All receipts of a block by transaction; none where the node does not know how."""
+        try:
+            told = await self._rpc.call(BLOCK_RECEIPTS, hex(number))
+        except RpcFault:
+            return {}
+        return {receipt["transactionHash"]: receipt for receipt in told or ()}
 
     async def receipts(self, slots: Sequence[Slot]) -> list[dict[str, Any] | None]:
         """For each slot that of its newest attempt that has one."""
@@ -73,6 +125,15 @@ class Outcomes:
             seen = (block["hash"], int(block["timestamp"], 16) * 1000) if block else None
             view.blocks[number] = seen
         return view.blocks[number]
+
+    async def hashes(self, numbers: Iterable[int]) -> dict[int, str]:
+        """Of the chain's blocks at these heights; a height that it has not is not among them."""
+        asked = sorted(set(numbers))
+        blocks = await self._rpc.many([(BLOCK, hex(number), False) for number in asked])
+        for block in blocks:
+            if isinstance(block, WorkbenchError):
+                raise block
+        return {n: block["hash"] for n, block in zip(asked, blocks, strict=True) if block}
 
     async def is_taken(self, slot: Slot, view: View) -> bool:
         """Whether somebody else's transaction with our nonce is final, not merely mined.

@@ -28,7 +28,7 @@ from workbench.chain.guard import (
     decoded,
     fields_of,
 )
-from workbench.chain.rpc import NodeRevert, Rpc
+from workbench.chain.rpc import NodeRevert, Rpc, receipts_in
 from workbench.core.errors import (
     ContractNotFound,
     InvalidAddress,
@@ -291,9 +291,8 @@ class EvmPayments:
 
         Where none does, or two do, no single chain has said so.
         """
-        receipts = await self._receipts(
-            list(dict.fromkeys(each.tx for slot in slots for each in slot.attempts))
-        )
+        seen = {each.tx: _height(slot) for slot in slots for each in slot.attempts}
+        receipts = await receipts_in(self._rpc, list(seen.items()))
         standing = await self._standing(receipts.values(), final)
         mined = {}
         for slot in slots:
@@ -327,14 +326,6 @@ class EvmPayments:
 
     async def _used(self, block: str) -> int:
         return int(await self._rpc.call("eth_getTransactionCount", self.address, block), 16)
-
-    async def _receipts(self, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Those that there are, by transaction. An error of the node is no missing receipt."""
-        answers = await self._rpc.many([("eth_getTransactionReceipt", tx) for tx in hashes])
-        for answer in answers:
-            if isinstance(answer, WorkbenchError):
-                raise answer
-        return {tx: a for tx, a in zip(hashes, answers, strict=True) if a is not None}
 
     async def _standing(self, receipts: Iterable[dict[str, Any]], final: int) -> set[str]:
         """Transactions whose receipt is of a block of the chain, not above the final one."""
@@ -448,6 +439,11 @@ def _said(receipt: dict[str, Any], outcome: Outcome, reason: str = "") -> Verdic
     gas = int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
     gas += int(receipt.get("l1Fee") or "0x0", 16)
     return Verdict(outcome, tx, block, gas, reason)
+
+
+def _height(slot: Slot) -> int:
+    """The block where it was seen; a height that no block has, if nowhere."""
+    return slot.block.number if slot.block else -1
 
 
 def _movement(log: dict[str, Any], incoming: bool) -> Movement:

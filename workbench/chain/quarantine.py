@@ -50,8 +50,11 @@ class Quarantine(CountOn):
         await unit.put_signer(self._chain_id, self._address, Standing(first))
 
     async def _standing(self, unit: Ledger, on_chain: int) -> Standing:
-        """A key that this database never saw begins at the chain's own nonce."""
-        standing = await unit.signer(self._chain_id, self._address)
+        """A key that this database never saw begins at the chain's own nonce.
+
+        Its row is locked: nonces are taken one process after the other.
+        """
+        standing = await unit.signer(self._chain_id, self._address, locked=True)
         if standing is None:
             standing = Standing(on_chain)
             await unit.put_signer(self._chain_id, self._address, standing)

@@ -14,7 +14,7 @@ import select
 import socket
 import ssl
 from base64 import b64encode
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 from msgspec import json
 
+from workbench.chain.pipe import Pipe
 from workbench.core.errors import RpcFault, RpcUnreachable, WorkbenchError
 
 TIMEOUT_S = 30.0
@@ -30,6 +31,8 @@ AHEAD = 16
 """So many requests are written before their answers are read: neither side's buffers can fill."""
 AT_ONCE = 16
 """So many requests to a distant node wait at the same time."""
+MANY_IN_BLOCK = 8
+"""From so many transactions on, all receipts of their block are less than each of theirs."""
 SEND, RECEIPT = "eth_sendRawTransaction", "eth_getTransactionReceipt"
 BLOCK, BLOCK_RECEIPTS = "eth_getBlockByNumber", "eth_getBlockReceipts"
 LOGS, MINE = "eth_getLogs", "evm_mine"
@@ -109,6 +112,27 @@ class Rpc(Protocol):
     async def close(self) -> None: ...
 
 
+async def receipts_in(rpc: Rpc, places: Sequence[tuple[str, int]]) -> dict[str, dict[str, Any]]:
+    """Receipts by transaction, of those that there are; `places`: (hash, the block it may be in).
+
+    A block of which many are wanted is read whole, where the node can. Raises what `call` does.
+    """
+    wanted = Counter(number for _, number in places)
+    whole = [number for number, count in wanted.items() if count >= MANY_IN_BLOCK]
+    found: dict[str, dict[str, Any]] = {}
+    for answer in await rpc.many([(BLOCK_RECEIPTS, hex(number)) for number in whole]):
+        if isinstance(answer, list):  # Not every node knows this question.
+            found |= {receipt["transactionHash"]: receipt for receipt in answer}
+    asked = [tx for tx, _ in places]
+    found = {tx: found[tx] for tx in asked if tx in found}
+    single = [tx for tx in asked if tx not in found]
+    answers = await rpc.many([(RECEIPT, tx) for tx in single])
+    for answer in answers:
+        if isinstance(answer, WorkbenchError):
+            raise answer
+    return found | {tx: a for tx, a in zip(single, answers, strict=True) if a is not None}
+
+
 async def outcome(rpc: Rpc, asked: Call) -> Any:
     """One call's result, or its error as a value."""
     try:
@@ -149,6 +173,13 @@ def result_of(url: str, method: str, raw: bytes) -> Any:
     raise RpcFault(f"the node refused {method}: {message}.", method=method)
 
 
+def _result_or_error(url: str, method: str, raw: bytes) -> Any:
+    try:
+        return result_of(url, method, raw)
+    except WorkbenchError as why:
+        return why
+
+
 def _unreachable(url: str, why: str) -> RpcUnreachable:
     parts = urlsplit(url)
     port = f":{parts.port}" if parts.port else ""
@@ -165,6 +196,9 @@ class HttpRpc(Rpc):
         self.url = url
         self._ids = itertools.count(1)
         self._session: Any = None
+        self._pipe = Pipe(url, TIMEOUT_S)
+        self._piping = asyncio.Lock()
+        self._simulates = True
 
     async def call(self, method: str, *params: Any) -> Any:
         import aiohttp
@@ -184,6 +218,8 @@ class HttpRpc(Rpc):
     async def many(self, calls: Sequence[Call]) -> list[Any]:
         """Reads at once; sends one after the other, since a pool may refuse a nonce gap."""
         if any(each[0] == SEND for each in calls):
+            if len(calls) > 1 and all(each[0] == SEND for each in calls):
+                return await self._send_all(calls)
             return [await outcome(self, each) for each in calls]
         results: list[Any] = []
         for first in range(0, len(calls), AT_ONCE):
@@ -191,7 +227,33 @@ class HttpRpc(Rpc):
             results += await asyncio.gather(*(outcome(self, each) for each in some))
         return results
 
+    async def _send_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Without waiting for each answer: what had none may be there, or may be sent again."""
+        bodies = [request_body(next(self._ids), each[0], each[1:]) for each in calls]
+        async with self._piping:
+            answers, why = await self._pipe.exchange(bodies)
+        results: list[Any] = [_result_or_error(self.url, SEND, raw) for raw in answers]
+        return results + [_unreachable(self.url, why)] * (len(calls) - len(results))
+
+    async def try_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
+        """See `Rpc.try_all`. Many in one question, where the node knows how."""
+        if len(requests) < 2 or not self._simulates:
+            return await super().try_all(requests)
+        results: list[Any] = []
+        for first in range(0, len(requests), TRIED_AT_ONCE):
+            some = requests[first : first + TRIED_AT_ONCE]
+            blocks = {"blockStateCalls": [{"calls": some}]}
+            try:
+                (block,) = await self.call("eth_simulateV1", blocks, "latest")
+                results += [_tried(call) for call in block["calls"]]
+            except (RpcFault, LookupError, TypeError, ValueError) as why:
+                # One that cannot pay for its gas is a fault of all. Or the node cannot simulate.
+                self._simulates = isinstance(why, RpcFault) and "funds" in why.message.lower()
+                results += await super().try_all(some)
+        return results
+
     async def close(self) -> None:
+        await self._pipe.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -374,12 +436,7 @@ class DirectRpc(Rpc):
         return [self._result(each[0], raw) for each, raw in zip(calls, answers, strict=True)]
 
     def _result(self, method: str, raw: bytes | WorkbenchError) -> Any:
-        if isinstance(raw, WorkbenchError):
-            return raw
-        try:
-            return result_of(self.url, method, raw)
-        except WorkbenchError as why:
-            return why
+        return raw if isinstance(raw, WorkbenchError) else _result_or_error(self.url, method, raw)
 
     def _requests(self, calls: Sequence[Call]) -> list[bytes]:
         bodies = [request_body(next(self._ids), each[0], each[1:]) for each in calls]

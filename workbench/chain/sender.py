@@ -18,6 +18,7 @@ from workbench.chain.outcomes import Outcomes, View, place_of
 from workbench.chain.rpc import SEND, Answers, Rpc
 from workbench.chain.slots import CountOn, Move, SlotBook
 from workbench.chain.trial import MAX_FEE_WEI, Trial, base_fee
+from workbench.chain.waits import Waits
 from workbench.core import events as ev
 from workbench.core.errors import (
     NonceTaken,
@@ -30,7 +31,18 @@ from workbench.core.errors import (
     WorkbenchError,
 )
 from workbench.core.finality import Policy
-from workbench.core.ports import Act, Attempt, Call, Clock, Signer, Slot, SlotState, Store, Unit
+from workbench.core.ports import (
+    OPEN_SLOTS,
+    Act,
+    Attempt,
+    Call,
+    Clock,
+    Signer,
+    Slot,
+    SlotState,
+    Store,
+    Unit,
+)
 
 RESEND_MS = 5_000
 POLL_S = 0.25
@@ -39,9 +51,10 @@ TOO_CHEAP = ("underpriced", "less than block base fee", "fee cap")
 BUMP = (9, 8)
 """A replacement pays at least 12.5 % more: pools want 10 % on both fees."""
 MAX_ATTEMPTS = 8
-OPEN = (SlotState.SIGNED, SlotState.SENT, SlotState.MINED)
 PART = 64
 """So many acts are tried, signed, stored and sent together; see `chain.rpc.TRIED_AT_ONCE`."""
+CANCELS = 3
+"""How often a cancelled slot may be moved by others before we give up."""
 FILL = "fill"
 """The act that uses up a nonce nobody else will use."""
 
@@ -77,6 +90,8 @@ class SlotSender:
         finality: Policy,
         nonces: CountOn | None = None,
         gather_s: float = 0.0,
+        bump_after_s: float | None = None,
+        is_thrifty: bool = False,
     ) -> None:
         self._nonces = nonces or CountOn()
         self._rpc, self._signer, self._store, self._clock = rpc, signer, store, clock
@@ -84,7 +99,9 @@ class SlotSender:
         self._gather_s = gather_s
         self._book = SlotBook(store, clock, source=source, nonces=self._nonces)
         self._trial = Trial(rpc, clock, chain_id=chain_id, payer=signer.address, source=source)
-        self._outcomes = Outcomes(rpc, clock, address=signer.address, finality=finality)
+        known: dict[str, Any] = {"address": signer.address, "finality": finality}
+        self._outcomes = Outcomes(rpc, clock, is_thrifty=is_thrifty, **known)
+        self._waits = Waits(clock, bump_after_s)
         self._submitting, self._pumping = asyncio.Lock(), asyncio.Lock()
         self._waiting: list[_Asked] = []
         self._unheard: list[tuple[Sequence[Slot], Answers]] = []
@@ -246,20 +263,27 @@ class SlotSender:
         async with self._store.unit() as unit:
             await self._nonces.release(unit, on_chain)
 
+    def capped(self) -> list[str]:
+        """See `core.ports.PayoutSender.capped`."""
+        return self._waits.capped()
+
     async def cancel(self, subject: str, act: str, attempt: int = 1) -> str:
         """Put a transfer of nothing into the slot: whichever bytes are mined decide. Its hash.
 
         Raises StateMoved where it is too late for that, or there is no such slot.
         """
-        async with self._store.unit() as unit:
-            slot = await unit.slot(self._chain_id, self.address, (subject, act, attempt))
-        open_ = slot is not None and slot.state in (SlotState.SIGNED, SlotState.SENT)
         nothing = {"to": bytes(hex_bytes(self.address)), "value": 0, "data": b"", "gas": 21_000}
-        dearer = await self._bump(slot, nothing) if slot and open_ else None
-        if dearer is None:
-            raise StateMoved(f"the {act} transaction of {subject} cannot be taken back any more.")
-        await self._send(dearer)
-        return dearer.attempts[-1].tx
+        for _ in range(CANCELS):
+            async with self._store.unit() as unit:
+                slot = await unit.slot(self._chain_id, self.address, (subject, act, attempt))
+            if slot is None or slot.state not in (SlotState.SIGNED, SlotState.SENT):
+                break
+            # None where somebody else (who looks after it, say) has moved it meanwhile.
+            dearer = await self._bump(slot, nothing)
+            if dearer is not None:
+                await self._send(dearer)
+                return dearer.attempts[-1].tx
+        raise StateMoved(f"the {act} transaction of {subject} cannot be taken back any more.")
 
     async def _nonce(self, tag: str) -> int:
         return int(await self._rpc.call("eth_getTransactionCount", self.address, tag), 16)
@@ -336,6 +360,7 @@ class SlotSender:
         tip = max(_bumped(fields["maxPriorityFeePerGas"]), await self._trial.tip())
         fee = max(_bumped(fields["maxFeePerGas"]), 2 * base_fee(block) + tip)
         if fee > MAX_FEE_WEI or len(slot.attempts) >= MAX_ATTEMPTS:
+            self._waits.cap(slot)
             return None
         fields |= {"maxFeePerGas": fee, "maxPriorityFeePerGas": tip, **(instead or {})}
         raw, tx = self._signer.sign_transaction(fields)
@@ -353,7 +378,8 @@ class SlotSender:
             self._pumped_ms = self._clock.now_ms()
             await self._hear()
             async with self._store.unit() as unit:
-                slots = await unit.slots(self._chain_id, self.address, *OPEN)
+                slots = await unit.slots(self._chain_id, self.address, *OPEN_SLOTS)
+            self._waits.keep(slots)
             if not slots:
                 return
             view = await self._outcomes.look()
@@ -373,7 +399,7 @@ class SlotSender:
 
     async def _look_after(self, slots: Sequence[Slot], view: View) -> None:
         """Those that were mined together, in two units: what was mined, then what is final."""
-        receipts = await self._outcomes.receipts(slots)
+        receipts = await self._outcomes.news(slots, view)
         there: list[Slot] = []
         moves: list[Move] = []
         for slot, receipt in zip(slots, receipts, strict=True):
@@ -409,6 +435,32 @@ class SlotSender:
             if at_ms is not None:
                 await self._book.move_all([await self._mined_move(slot, receipt, at_ms)])
 
+    async def left_chain(self, slots: Sequence[Slot]) -> list[Slot]:
+        """See `core.ports.PayoutSender.left_chain`. A block that is not there proves nothing."""
+        hashes = await self._outcomes.hashes([s.block.number for s in slots if s.block])
+        gone = []
+        for slot in slots:
+            known = hashes.get(slot.block.number) if slot.block else None
+            if slot.block and known not in (None, slot.block.hash):
+                gone.append(slot)
+        return gone
+
+    async def reopen(self, slot: Slot, *, pays: bool) -> None:
+        """See `core.ports.PayoutSender.reopen`."""
+        async with self._pumping:
+            view, (receipt,) = await self._outcomes.look(), await self._outcomes.receipts([slot])
+            if receipt is not None:
+                at_ms = await self._outcomes.time_of(receipt, view)
+                if at_ms is not None:
+                    await self._book.move_all([await self._mined_move(slot, receipt, at_ms)])
+                return
+            back = replace(slot, state=SlotState.SENT, ok=True, block=None, sent_ms=0)
+            moved = await self._book.move(slot, back)
+        if moved is not None and pays:
+            await self._send(moved)
+        elif moved is not None:
+            await self.cancel(slot.subject, slot.act, slot.attempt)
+
     async def _missing(self, slot: Slot, view: View) -> None:
         """No receipt: sent but waiting, dropped, taken back by a reorg, or its nonce is taken."""
         if view.nonce is None:
@@ -428,10 +480,11 @@ class SlotSender:
             if moved is not None:
                 await self._send(moved)
             return
-        if slot.sent_ms and self._clock.now_ms() - slot.sent_ms < RESEND_MS:
+        overdue = self._waits.is_overdue(slot, view)
+        if slot.sent_ms and self._clock.now_ms() - slot.sent_ms < RESEND_MS and not overdue:
             return
         cheap = _fields_of(slot.attempts[-1].raw)["maxFeePerGas"] < view.base_fee
-        await self._send((await self._bump(slot) if cheap else None) or slot)
+        await self._send((await self._bump(slot) if cheap or overdue else None) or slot)
 
     async def _close_gap(self, view: View, lowest: Slot) -> None:
         """The chain waits for a nonce that no open slot has: those above it would wait for ever.
@@ -442,15 +495,14 @@ class SlotSender:
         assert view.nonce is not None
         if self._clock.now_ms() - lowest.sent_ms < RESEND_MS or not lowest.sent_ms:
             return
-        ends = (SlotState.FINAL, SlotState.LOST)
-        async with self._store.unit() as unit:
-            slots = await unit.slots(self._chain_id, self.address, *ends)
-        ended = {slot.nonce: slot for slot in slots}
+        async with self._store.unit() as unit:  # All: one may have been opened again by others.
+            slots = await unit.slots_from(self._chain_id, self.address, view.nonce)
+        known = {slot.nonce: slot for slot in slots}
         for nonce in range(view.nonce, lowest.nonce):
-            if nonce not in ended:
+            if nonce not in known:
                 await self._fill(nonce)
-            elif ended[nonce].state is SlotState.FINAL:
-                await self._look_after([ended[nonce]], view)
+            elif known[nonce].state is SlotState.FINAL:
+                await self._look_after([known[nonce]], view)
 
     async def _fill(self, nonce: int) -> None:
         act = Act("", Call(FILL, self.address, b""), nonce)

@@ -21,6 +21,8 @@ GAS_LIKENESS = (21, 20)
 """Gas with which the next act of a kind is tried, over what one of that kind was estimated at."""
 GAS_FOR_STORAGE = 100_000
 """And for a contract's storage: a vault that others have emptied since pays for four new words."""
+TRANSFER_GAS = 21_000
+"""What a plain transfer to an account takes."""
 MAX_FEE_WEI = 10**13
 """A unit of gas is never worth more to us than 10,000 gwei."""
 
@@ -89,10 +91,12 @@ class Trial:
         the next of that kind is executed with, once; only what fails is estimated.
         """
         for n, call in enumerate(asked.calls):
-            if not call.data or _kind_of(call) not in self._gas:
-                asked.needed[n] = await self._estimated(call, asked.fee)
-            else:
+            if not call.data:  # An account needs no more than what every transaction takes.
+                asked.tried[n] = TRANSFER_GAS
+            elif _kind_of(call) in self._gas:
                 asked.tried[n] = self._gas[_kind_of(call)]
+            else:
+                asked.needed[n] = await self._estimated(call, asked.fee)
         requests = [
             {**self._request(asked.calls[n], asked.fee), "gas": hex(gas)}
             for n, gas in asked.tried.items()

@@ -442,6 +442,18 @@ class PayoutCancelled(Event):
     gas_wei: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutOrphaned(Event):
+    """The block of its transaction has left the chain after it was final; it is sent again.
+
+    `number` and `hash` are that block's. What the payout had come to stays.
+    """
+
+    tx: str
+    number: int
+    hash: str
+
+
 # --- Reading and writing --------------------------------------------------------------------------
 
 

@@ -282,6 +282,18 @@ class PayoutSender(Sender, Protocol):
     async def cancel(self, subject: str, act: str, attempt: int = 1) -> str:
         """Put a transfer of nothing into the slot. Raises StateMoved where it is too late."""
 
+    def capped(self) -> Sequence[str]:
+        """What waits to be mined with a fee that cannot be raised any more, in words."""
+
+    async def left_chain(self, slots: Sequence[Slot]) -> Sequence[Slot]:
+        """Those that were mined in a block that the chain has replaced by another."""
+
+    async def reopen(self, slot: Slot, *, pays: bool) -> None:
+        """It was final, and is not: find it elsewhere, or send it again.
+
+        `pays` False: what it did is not wanted any more, so nothing is done under its nonce.
+        """
+
     async def stop(self, nonce: int, reason: str) -> None:
         """Quarantine the signer: something was found that a person must look at."""
 
@@ -304,6 +316,9 @@ class SlotState(Enum):
     LOST = "lost"
 
     __hash__ = object.__hash__  # As `core.settlement.State`.
+
+
+OPEN_SLOTS = (SlotState.SIGNED, SlotState.SENT, SlotState.MINED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +385,9 @@ class Unit(Protocol):
     async def slots(self, chain_id: int, signer: str, *states: SlotState) -> Sequence[Slot]:
         """Slots in these states, by nonce."""
 
+    async def slots_from(self, chain_id: int, signer: str, nonce: int) -> Sequence[Slot]:
+        """All from this nonce on, by nonce."""
+
     async def next_nonce(self, chain_id: int, signer: str) -> int:
         """One above the highest stored nonce; 0 if there is none."""
 
@@ -430,6 +448,9 @@ class Ledger(Unit, Protocol):
     async def transfer(self, transfer: Transfer) -> None:
         """One line more. Raises InsufficientCredits (an overdraft), LedgerRefused (nonsense)."""
 
+    async def transfer_all(self, lines: Sequence[Transfer]) -> None:
+        """`transfer` for each, in this order."""
+
     async def transfers(
         self, after: int = 0, limit: int | None = None, account_id: str | None = None
     ) -> Sequence[tuple[int, str, Transfer]]:
@@ -439,14 +460,38 @@ class Ledger(Unit, Protocol):
     async def put_payout(self, payout: Payout) -> None:
         """Insert or replace."""
 
+    async def move_payouts(self, changed: Sequence[Payout]) -> None:
+        """Replace each: they are there."""
+
+    async def final_payouts(
+        self, chain_id: int, signer_address: str
+    ) -> Sequence[tuple[Payout, Slot]]:
+        """Payouts that have a nonce and no end yet, though it is used in a final block."""
+
     async def payouts(
         self,
         *states: State,
         user_id: str | None = None,
         tx: str | None = None,
+        batch: str | None = None,
         limit: int | None = None,
     ) -> Sequence[Payout]:
         """Payouts in these states (none named: in any), oldest first; a user's newest first."""
+
+    async def take_payouts(self, now_ms: int, until_ms: int, limit: int) -> Sequence[Payout]:
+        """Approved payouts whose turn it is, oldest first: until then nobody else gets them.
+
+        Where several processes share the work, those that another one is taking are passed over.
+        """
+
+    async def give_back(self, payout_ids: Sequence[str], again_ms: int) -> None:
+        """Taken and not signed: whoever is next may take them, but not before `again_ms`."""
+
+    async def count_nonces(self) -> int:
+        """Nonces of payouts without an end; those of a batch have one."""
+
+    async def count_taken(self, at_ms: int) -> int:
+        """Payouts that somebody is about to sign: taken until after that time."""
 
     async def count_payouts(self) -> dict[State, int]: ...
     async def credits_since(
@@ -456,7 +501,9 @@ class Ledger(Unit, Protocol):
 
     async def answered(self, scope: str, key: str) -> Answered | None: ...
     async def answer(self, scope: str, key: str, answered: Answered, at_ms: int) -> None: ...
-    async def signer(self, chain_id: int, address: str) -> Standing | None: ...
+    async def signer(self, chain_id: int, address: str, *, locked: bool = False) -> Standing | None:
+        """`locked`: until this transaction ends, who else asks so waits: a nonce is being taken."""
+
     async def put_signer(self, chain_id: int, address: str, standing: Standing) -> None: ...
     async def reconciled(self) -> tuple[int, str] | None:
         """Block and result (JSON) of the newest reconciliation."""
@@ -476,6 +523,13 @@ class Ledger(Unit, Protocol):
 class LedgerBook(Protocol):
     """The payout service's database."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may sign at once. Else only the one with the lease does."""
+
+    def beside(self) -> AbstractAsyncContextManager[Ledger]:
+        """A unit that waits for no other one: for `take_payouts`; no fact and no line in it."""
+
     def unit(self) -> AbstractAsyncContextManager[Ledger]:
         """Commits on leaving, rolls back on an exception. Raises StoreError."""
 
@@ -483,7 +537,10 @@ class LedgerBook(Protocol):
         """See `Store.version`."""
 
     def lease(self) -> bool:
-        """Whether this process is the one that sends; taken if it is free, kept until it ends."""
+        """Whether this process is the one that looks after what was sent, and reconciles.
+
+        Taken if it is free, kept until the process ends.
+        """
 
 
 @dataclass(frozen=True, slots=True)

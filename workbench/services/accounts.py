@@ -8,7 +8,7 @@ where it went.
 from __future__ import annotations
 
 from workbench.core.ledger import Account, Kind, Transfer, resolved
-from workbench.core.payout import Payout, Verdict
+from workbench.core.payout import Outcome, Payout, Verdict
 from workbench.core.ports import Ledger, Payments
 
 CREDIT = "credit"
@@ -46,23 +46,44 @@ async def open_house(unit: Ledger, payments: Payments) -> None:
 
 async def hold(unit: Ledger, payout: Payout) -> None:
     """Set the payout's credits aside. Raises InsufficientCredits."""
-    await unit.transfer(
-        Transfer(
-            id=payout.hold_id,
-            kind=Kind.PENDING,
-            debit=user_account(payout.user_id),
-            credit=REDEEMED,
-            amount=payout.credits,
-            reason="payout",
-            ref=payout.id,
-            at_ms=payout.at_ms,
+    await unit.transfer(_held(payout))
+
+
+def ending(payments: Payments, payout: Payout, verdict: Verdict, at_ms: int) -> list[Transfer]:
+    """What is set aside is posted or voided, once, ever; what was paid, and what gas it took."""
+    is_paid = verdict.outcome is Outcome.PAID
+    kind = Kind.POST if is_paid else Kind.VOID
+    hold_id = f"{payout.id}/{kind.value}"
+    lines = [resolved(_held(payout), hold_id, kind, verdict.outcome.value, at_ms)]
+    if is_paid:
+        lines.append(_spent(payments, payout.id, payout.asset, "paid", payout.units, at_ms))
+    if verdict.gas_wei:
+        lines.append(_spent(payments, payout.id, payments.native, "gas", verdict.gas_wei, at_ms))
+    return lines
+
+
+async def correct_gas(
+    unit: Ledger, payments: Payments, payout: Payout, verdict: Verdict, more: int, at_ms: int
+) -> None:
+    """What it cost more (below 0: less) in another block than in the one that was booked."""
+    wallet, spent = treasury(payments.address, payments.native), f"gas:{payments.native}"
+    if more and verdict.block:
+        await unit.transfer(
+            Transfer(
+                id=f"{payout.id}/gas/{verdict.block.hash}",
+                kind=Kind.POSTED,
+                debit=wallet if more > 0 else spent,
+                credit=spent if more > 0 else wallet,
+                amount=abs(more),
+                reason="gas after a reorg",
+                ref=payout.id,
+                at_ms=at_ms,
+            )
         )
-    )
 
 
-async def end_hold(unit: Ledger, payout: Payout, kind: Kind, reason: str, at_ms: int) -> None:
-    """Post or void what was set aside: once, ever."""
-    held = Transfer(
+def _held(payout: Payout) -> Transfer:
+    return Transfer(
         id=payout.hold_id,
         kind=Kind.PENDING,
         debit=user_account(payout.user_id),
@@ -72,40 +93,23 @@ async def end_hold(unit: Ledger, payout: Payout, kind: Kind, reason: str, at_ms:
         ref=payout.id,
         at_ms=payout.at_ms,
     )
-    await unit.transfer(resolved(held, f"{payout.id}/{kind.value}", kind, reason, at_ms))
-
-
-async def book_gas(
-    unit: Ledger, payments: Payments, payout: Payout, verdict: Verdict, at_ms: int
-) -> None:
-    """What the payout's transaction cost, or its part of it, whatever came of it."""
-    if verdict.gas_wei:
-        await book_cost(unit, payments, payout.id, verdict.gas_wei, at_ms)
 
 
 async def book_cost(unit: Ledger, payments: Payments, ref: str, gas_wei: int, at_ms: int) -> None:
     """What a transaction of ours has cost. `ref`: what it was for."""
-    await _book(unit, payments, payments.native, "gas", gas_wei, ref, at_ms)
+    await unit.transfer(_spent(payments, ref, payments.native, "gas", gas_wei, at_ms))
 
 
-async def book_paid(unit: Ledger, payments: Payments, payout: Payout, at_ms: int) -> None:
-    """What the receiver got."""
-    await _book(unit, payments, payout.asset, "paid", payout.units, payout.id, at_ms)
-
-
-async def _book(
-    unit: Ledger, payments: Payments, asset: str, name: str, amount: int, ref: str, at_ms: int
-) -> None:
-    wallet = treasury(payments.address, asset)
-    await unit.transfer(
-        Transfer(
-            id=f"{ref}/{name}",
-            kind=Kind.POSTED,
-            debit=wallet,
-            credit=f"{name}:{asset}",
-            amount=amount,
-            reason=name,
-            ref=ref,
-            at_ms=at_ms,
-        )
+def _spent(
+    payments: Payments, ref: str, asset: str, name: str, amount: int, at_ms: int
+) -> Transfer:
+    return Transfer(
+        id=f"{ref}/{name}",
+        kind=Kind.POSTED,
+        debit=treasury(payments.address, asset),
+        credit=f"{name}:{asset}",
+        amount=amount,
+        reason=name,
+        ref=ref,
+        at_ms=at_ms,
     )

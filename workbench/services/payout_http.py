@@ -320,7 +320,8 @@ class PayoutsService:
             await unit.last_seq()  # A database that does not answer is told by its own error.
         alarms = dict(sorted(self.payouts.alarms.items()))
         role = "sender" if self.payouts.is_sender else "standby"
-        told = {"status": "not ready" if alarms else "ready", "role": role, "alarms": alarms}
+        told: dict[str, Any] = {"status": "not ready" if alarms else "ready", "role": role}
+        told |= {"has_lease": self.payouts.has_lease, "alarms": alarms}
         return Response.json(503 if alarms else 200, told)
 
     async def _metrics(self, request: Request) -> Response:
@@ -335,6 +336,7 @@ class PayoutsService:
             ("credits_issued_total", issued.debits_posted if issued else 0),
             ("credits_redeemed_total", redeemed.credits_posted if redeemed else 0),
             ("credits_held", redeemed.credits_pending if redeemed else 0),
+            ("payouts_signed_here_total", self.payouts.signed),
             ("payouts_waiting_for_the_chain", len(self.payouts.stuck)),
             ("reconciled_block", reconciled[0] if reconciled else 0),
             ("signer_quarantined", int(Quarantined.code in alarms)),

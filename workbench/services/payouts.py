@@ -8,7 +8,7 @@ an error nor a time-out ever takes another nonce or gives credits back; only a f
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -59,6 +59,7 @@ from workbench.services import accounts
 from workbench.services.batches import Batches, Group
 from workbench.services.payout_input import Asked
 from workbench.services.reconciler import Reconciler
+from workbench.services.returned import Returned
 from workbench.services.rounds import rounds
 from workbench.services.routes import log
 
@@ -66,6 +67,12 @@ DAY_MS = 86_400_000
 DECIDED = (Outcome.PAID, Outcome.REFUSED, Outcome.CANCELLED)
 RETRY_MS = 15_000
 """How long a payout that the chain would refuse now lets others go first."""
+JUDGED = 256
+"""So many payouts come to their end in one transaction: others wait for it."""
+TOLD = 3
+"""So many of a kind are named in an alarm."""
+TAKEN_MS = 15_000
+"""How long a process may prepare a payout before another takes it up. Only one can sign it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,25 @@ class Given:
     is_replay: bool = False
 
 
+class _Turn:
+    """One signing of several payouts: how many nonces may be open counts over all processes."""
+
+    def __init__(self, payouts: Payouts) -> None:
+        self._payouts = payouts
+        self._unit: Ledger | None = None
+        self._left = 0
+
+    async def mark(self, group: Group, unit: Ledger, slot: Slot) -> None:
+        """Raises StateMoved where a payout has moved, or others have taken the last nonce."""
+        if self._unit is not unit:
+            self._unit = unit
+            self._left = self._payouts.rules.in_flight - await unit.count_nonces()
+        if self._left <= 0:
+            raise StateMoved("as many nonces as may be are open by now.")
+        await self._payouts.mark_sent(group, unit, slot)
+        self._left -= 1
+
+
 class Payouts:
     """See the module. One instance for each wallet; `services.payout_http` gives it a face."""
 
@@ -118,11 +144,14 @@ class Payouts:
         self._sender, self._random = sender, random
         self.batches = Batches(store, sender, payments, clock, rules.chain_id, self.name)
         self.reconciler = Reconciler(store, sender, payments, clock, rules.chain_id, self.batches)
+        self.returned = Returned(store, sender, payments, clock, rules.chain_id, self.name)
         self.alarms: dict[str, str] = {}
-        self.stuck: dict[str, tuple[int, str]] = {}
-        """Payouts that the chain would refuse now: since when (Unix ms), and why."""
-        self.is_sender = False
-        self._is_checked = False
+        self.stuck: dict[str, str] = {}
+        """Payouts that the chain would refuse now, and why."""
+        self.is_sender = self.has_lease = False
+        self.signed = 0
+        """Payouts that this process has given a nonce."""
+        self._is_checked = self._is_announced = False
 
     # --- Starting ---
 
@@ -360,8 +389,13 @@ class Payouts:
         await rounds(self.name, self.tick, self.clock, self.rules.poll_s)
 
     async def tick(self) -> None:
-        """One round: look after slots, judge what is final, sign what is next, reconcile."""
-        self.is_sender = self.store.lease()
+        """One round: look after slots, judge what is final, sign what is next, reconcile.
+
+        Where several processes share the work all sign, and one looks after what all have sent. Two
+        that believe to be this one do no harm: slots move from where they were, holds end once.
+        """
+        self.has_lease = self.store.lease()
+        self.is_sender = self.has_lease or self.store.is_shared
         if not self.is_sender:
             return
         try:
@@ -378,37 +412,61 @@ class Payouts:
         self.alarms.pop("store", None)
 
     async def _round(self) -> None:
+        if self.has_lease:
+            await self._look_after()
+        else:
+            self.returned.rest()
+            self._alarm("fees", "")
+        await self._sign_next()
+        if self.has_lease:
+            await self.returned.on_timer(self.rules.reconcile_s)
+            if not self.returned.open:
+                await self.reconciler.on_timer(self.rules.reconcile_s)
+        self._alarm("reorg", self.returned.told())
+
+    async def _look_after(self) -> None:
         async with self.store.unit() as unit:
-            sent = await unit.payouts(State.SENT)
+            count = await unit.count_nonces()
+            # Others have announced theirs to their own signers; an earlier life of ours, too.
+            anew = self.store.is_shared or not self._is_announced
+            sent = await unit.payouts(State.SENT) if anew else ()
             unbooked = await self.batches.unbooked(unit)
-        if sent or unbooked:
-            for payout in sent:
-                self.payments.expect(payout)
+        for payout in (*sent, *self.returned.open.values()):
+            self.payments.expect(payout)
+        self._is_announced = True
+        if count or self.returned.open or unbooked:
             await self._sender.pump()
-            await self._judge(sent)
+            await self._judge()
+            await self.returned.settle()
         if unbooked:
             await self.batches.book(unbooked)
-        await self._sign_next()
-        await self.reconciler.on_timer(self.rules.reconcile_s)
+        self._alarm("fees", "; ".join(self._sender.capped()[:TOLD]) if count else "")
 
-    async def _judge(self, sent: Sequence[Payout]) -> None:
+    def _alarm(self, name: str, text: str) -> None:
+        """Told until there is nothing to tell."""
+        if not text:
+            self.alarms.pop(name, None)
+        elif self.alarms.get(name) != text:
+            log.warning("payouts: %s", text)
+            self.alarms[name] = text
+
+    async def _judge(self) -> None:
         """Those whose nonce is used in a final block come to their end."""
-        cases = []
         async with self.store.unit() as unit:
-            for payout in sent:
-                slot = await unit.slot(self.rules.chain_id, self.payments.address, payout.act_key)
-                is_final = slot is not None and slot.state is SlotState.FINAL
-                step = next_step(payout, may_sign=False, slot_is_final=is_final)
-                if slot is not None and step is Step.JUDGE:
-                    cases.append((payout, slot))
-        if not cases:
-            return
+            final = await unit.final_payouts(self.rules.chain_id, self.payments.address)
+        for first in range(0, len(final), JUDGED):
+            await self._judge_some(final[first : first + JUDGED])
+
+    async def _judge_some(self, cases: Sequence[tuple[Payout, Slot]]) -> None:
         verdicts = await self.payments.judge(cases)
         async with self.store.unit() as unit:
+            ends = []
             for (payout, _), verdict in zip(cases, verdicts, strict=True):
                 now = await self._payout(unit, payout.id)
-                if now.state is State.SENT and verdict.outcome in DECIDED:
-                    await self._end(unit, now, verdict)
+                step = next_step(now, may_sign=False, slot_is_final=True)
+                if step is Step.JUDGE and verdict.outcome in DECIDED:
+                    ends.append((now, verdict))
+            await self._end_all(unit, ends)
         for (payout, slot), verdict in zip(cases, verdicts, strict=True):
             if verdict.outcome is Outcome.WRONG:
                 text = f"payout {payout.id}: {verdict.reason} ({verdict.tx})"
@@ -418,102 +476,135 @@ class Payouts:
 
     async def _end(self, unit: Ledger, payout: Payout, verdict: Verdict) -> Payout:
         """The payout's last fact, with all that it moves, in one transaction."""
-        now = self.clock.now_ms()
+        (ended,) = await self._end_all(unit, [(payout, verdict)])
+        return ended
+
+    async def _end_all(
+        self, unit: Ledger, ends: Sequence[tuple[Payout, Verdict]]
+    ) -> Sequence[Payout]:
+        """`_end` for each."""
+        if not ends:
+            return []
+        lines: list[Transfer] = []
+        facts = [self._last_fact(payout, verdict) for payout, verdict in ends]
+        for payout, verdict in ends:
+            lines += accounts.ending(self.payments, payout, verdict, self.clock.now_ms())
+        ended = [apply(payout, fact) for (payout, _), fact in zip(ends, facts, strict=True)]
+        await unit.transfer_all(lines)
+        await unit.record_all(facts)
+        await unit.move_payouts(ended)
+        return ended
+
+    def _last_fact(self, payout: Payout, verdict: Verdict) -> ev.Event:
         known = self._known(payout.id) | {"block": verdict.block}
         known |= {"tx": verdict.tx, "gas_wei": verdict.gas_wei}
-        fact: ev.Event
         if verdict.outcome is Outcome.PAID:
-            fact = ev.PayoutPaid(**known, units=payout.units)
-            await accounts.book_paid(unit, self.payments, payout, now)
-        elif verdict.outcome is Outcome.CANCELLED:
-            fact = ev.PayoutCancelled(**known, reason=verdict.reason)
-        else:
-            fact = ev.PayoutRefunded(**known, reason=verdict.reason)
-        kind = Kind.POST if verdict.outcome is Outcome.PAID else Kind.VOID
-        await accounts.end_hold(unit, payout, kind, verdict.outcome.value, now)
-        await accounts.book_gas(unit, self.payments, payout, verdict, now)
-        return await self._tell(unit, payout, fact)
+            return ev.PayoutPaid(**known, units=payout.units)
+        if verdict.outcome is Outcome.CANCELLED:
+            return ev.PayoutCancelled(**known, reason=verdict.reason)
+        return ev.PayoutRefunded(**known, reason=verdict.reason)
 
     async def _sign_next(self) -> None:
         """New nonces, oldest payout first, as far as they may be open together."""
-        async with self.store.unit() as unit:
+        now = self.clock.now_ms()
+        waiting: Sequence[Payout] = ()
+        async with self.store.beside() as unit:
             standing = await unit.signer(self.rules.chain_id, self.payments.address)
-            sent = {payout.act_key for payout in await unit.payouts(State.SENT)}
-            free = max(0, self.rules.in_flight - len(sent))
-            limit = free * self.batches.most + len(self.stuck) if free else 0
-            waiting = await unit.payouts(State.APPROVED, limit=limit) if limit else ()
-        if standing and standing.quarantine:
-            self.alarms[Quarantined.code] = standing.quarantine
+            reason = standing.quarantine if standing else ""
+            taken = -(-await unit.count_taken(now) // self.batches.most)
+            free = self.rules.in_flight - await unit.count_nonces() - taken
+            if free > 0 and not reason:
+                most = free * self.batches.most
+                waiting = await unit.take_payouts(now, now + TAKEN_MS, most)
+            for payout_id in list(self.stuck):
+                if (await self._payout(unit, payout_id)).state is not State.APPROVED:
+                    self.stuck.pop(payout_id)
+        if reason:
+            self.alarms[Quarantined.code] = reason
             return
         self.alarms.pop(Quarantined.code, None)
-        now, ids = self.clock.now_ms(), {payout.id for payout in waiting}
-        self.stuck = {known: told for known, told in self.stuck.items() if known in ids}
-        turn = [p for p in waiting if now - self.stuck.get(p.id, (0, ""))[0] >= RETRY_MS]
-        if not waiting:
+        if not self.stuck:
             self.alarms.pop("wallet", None)
-        asked = await self._grouped(turn[: free * self.batches.most], free)
-        acts = [
-            Act(each.subject, each.call, within=partial(self._mark_sent, each)) for each in asked
-        ]
-        told = await self._sender.submit_many(acts) if acts else []
-        for group, answer in zip(asked, told, strict=True):
-            for payout in group.payouts:
-                if isinstance(answer, WorkbenchError):
-                    self._not_signed(payout, answer)
-                else:
+        if waiting:
+            await self._sign(waiting, free)
+
+    async def _sign(self, waiting: Sequence[Payout], free: int) -> None:
+        """What cannot be signed now is given back: soon to all, or later if the chain says no."""
+        soon, later = {payout.id for payout in waiting}, set[str]()
+        try:
+            async for payout, why in self._answers(waiting, free):
+                if isinstance(why, StateMoved):
+                    continue  # Taken back in the meantime, or one nonce too many.
+                soon.discard(payout.id)
+                if why is None:
+                    self.signed += 1
                     self.stuck.pop(payout.id, None)
                     self.alarms.pop("wallet", None)
+                else:
+                    self._not_signed(payout, why)
+                    later.add(payout.id)
+        except WorkbenchError:
+            await self._give_back(soon, later)
+            raise
+        await self._give_back(soon, later)
+        if not self.has_lease or self.store.is_shared:
+            for payout in waiting:
+                self.payments.forget(payout)
 
-    async def _grouped(self, turn: Sequence[Payout], free: int) -> list[Group]:
-        """What is to be signed: batches, and those that go alone. `free`: nonces for all."""
-        turn = await self._affordable(turn)
+    async def _give_back(self, soon: set[str], later: set[str]) -> None:
+        if soon or later:
+            async with self.store.beside() as unit:
+                await unit.give_back(sorted(soon), 0)
+                await unit.give_back(sorted(later), self.clock.now_ms() + RETRY_MS)
+
+    async def _answers(
+        self, waiting: Sequence[Payout], free: int
+    ) -> AsyncIterator[tuple[Payout, WorkbenchError | None]]:
+        """Payouts, and why they could not be signed. `free`: so many nonces for all."""
+        fits: list[Payout] = []
+        left = (await self.payments.wallet(final=False)).asset
+        for payout in waiting:
+            left -= payout.units
+            if left < 0:
+                text = f"the wallet cannot pay {self._shown(payout.units)}: send it some."
+                yield payout, InsufficientFunds(text)
+            else:
+                fits.append(payout)
         try:
-            groups, alone = await self.batches.together(turn)
+            groups, alone = await self.batches.together(fits)
         except (RpcUnreachable, RpcFault, StoreError):
             raise
         except WorkbenchError as why:
-            for payout in turn:
-                self._not_signed(payout, why)
-            return []
+            for payout in fits:
+                yield payout, why
+            return
         for payout in alone[: max(0, free - len(groups))]:
             try:
                 call = await self.payments.call(payout)
             except (RpcUnreachable, StoreError):
                 raise
             except WorkbenchError as why:
-                self._not_signed(payout, why)
+                yield payout, why
             else:
                 groups.append(Group((payout,), call))
-        return groups
-
-    async def _affordable(self, turn: Sequence[Payout]) -> list[Payout]:
-        """As many as the wallet can pay together; the others stay where they are."""
-        if not turn:
-            return []
-        left = (await self.payments.wallet(final=False)).asset
-        fits = []
-        for payout in turn:
-            left -= payout.units
-            if left < 0:
-                text = f"the wallet cannot pay {self._shown(payout.units)}: send it some."
-                self._not_signed(payout, InsufficientFunds(text))
-            else:
-                fits.append(payout)
-        return fits
+        turn = _Turn(self)
+        acts = [Act(each.subject, each.call, within=partial(turn.mark, each)) for each in groups]
+        told = await self._sender.submit_many(acts) if acts else []
+        for group, answer in zip(groups, told, strict=True):
+            for payout in group.payouts:
+                yield payout, answer if isinstance(answer, WorkbenchError) else None
 
     def _not_signed(self, payout: Payout, why: WorkbenchError) -> None:
         """It waits, and holds up nobody else; the wallet's and the signer's troubles are alarms."""
-        if isinstance(why, StateMoved):
-            return  # Taken back in the meantime.
         if isinstance(why, SignerShort | InsufficientFunds | InsufficientAllowance):
             self.alarms["wallet"] = f"the wallet cannot pay: {why}"
         elif isinstance(why, Quarantined):
             self.alarms[why.code] = str(why)
         elif payout.id not in self.stuck:
             log.warning("payouts: %s waits: %s", payout.id, why)
-        self.stuck[payout.id] = (self.clock.now_ms(), str(why))
+        self.stuck[payout.id] = str(why)
 
-    async def _mark_sent(self, group: Group, unit: Ledger, slot: Slot) -> None:
+    async def mark_sent(self, group: Group, unit: Ledger, slot: Slot) -> None:
         """In the transaction that stores the slot: it is all of theirs, or there is no slot."""
         now = [await self._payout(unit, payout.id) for payout in group.payouts]
         for payout in now:
@@ -546,7 +637,8 @@ class Payouts:
         }
         if payout.batch:
             shown["batch"] = payout.batch
-        reason = payout.reason or self.stuck.get(payout.id, (0, ""))[1]
+        is_waiting = payout.state is State.APPROVED
+        reason = payout.reason or (self.stuck.get(payout.id, "") if is_waiting else "")
         if reason:
             shown["reason"] = reason
         if explorer := self.payments.explorer(payout.tx):

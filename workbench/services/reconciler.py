@@ -15,7 +15,16 @@ from typing import Any
 from workbench.core.errors import Quarantined, RpcFault
 from workbench.core.ledger import Kind, Transfer
 from workbench.core.payout import State
-from workbench.core.ports import Clock, Ledger, LedgerBook, Movement, Payments, PayoutSender, Wallet
+from workbench.core.ports import (
+    OPEN_SLOTS,
+    Clock,
+    Ledger,
+    LedgerBook,
+    Movement,
+    Payments,
+    PayoutSender,
+    Wallet,
+)
 from workbench.services import accounts
 from workbench.services.batches import Batches
 
@@ -120,7 +129,10 @@ class Reconciler:
             slot = await unit.slot(self._chain_id, address, key)
             nonce = min(nonce, slot.nonce) if slot else nonce
         unbooked = await self._batches.unbooked(unit)
-        return min(nonce, unbooked.nonce) if unbooked else nonce
+        nonce = min(nonce, unbooked.nonce) if unbooked else nonce
+        for slot in await unit.slots(self._chain_id, address, *OPEN_SLOTS):
+            nonce = min(nonce, slot.nonce)  # Of an ended payout that a reorg took back, too.
+        return nonce
 
     async def _compare(self, unit: Ledger, wallet: Wallet, moved: Any) -> Report:
         await accounts.open_house(unit, self._payments)

@@ -10,6 +10,8 @@ import fcntl
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +35,11 @@ from sqlalchemy import (
 from workbench.core.errors import InsufficientCredits, LedgerRefused, StoreError
 from workbench.core.events import Event
 from workbench.core.ledger import GENESIS, Account, Kind, Transfer, link
-from workbench.core.payout import Payout, State
-from workbench.core.ports import Answered, Standing
+from workbench.core.payout import ACT, Payout, State
+from workbench.core.ports import Answered, Slot, SlotState, Standing
 from workbench.core.webhooks import TOLD, Delivery
-from workbench.store.schema import fact
-from workbench.store.sql import DIALECTS, SqlStore, SqlUnit, _adding, read
+from workbench.store.schema import attempt, fact, slot
+from workbench.store.sql import DIALECTS, SqlStore, SqlUnit, _adding, _slots_of, alone, read
 
 DIGITS = 36
 """An amount in SQLite is text of so many digits; in PostgreSQL, NUMERIC (see `migrations`)."""
@@ -88,7 +90,13 @@ payout = Table(
     Column("reason", Text),
     Column("batch", Text),
     Column("place", Integer),
+    Column("taken_ms", BigInteger),
+    Column("again_ms", BigInteger),
 )
+PAYOUT = payout.columns[:-2]
+"""What is the payout's own; the rest says who works on it."""
+SUBJECT = func.coalesce(func.nullif(payout.c.batch, ""), payout.c.id)
+"""Of the nonce slot that pays it: see `core.payout.Payout.act_key`."""
 answer = Table(
     "answer",
     metadata,
@@ -128,6 +136,9 @@ delivery = Table(
 )
 
 
+TRANSFER = tuple(column.name for column in transfer.columns)
+
+
 class LedgerUnit(SqlUnit):
     """One transaction; see `core.ports.Ledger`."""
 
@@ -149,21 +160,30 @@ class LedgerUnit(SqlUnit):
         self._do(_add_account, **row)
 
     async def transfer(self, new: Transfer) -> None:
+        await self.transfer_all([new])
+
+    async def transfer_all(self, lines: Sequence[Transfer]) -> None:
         self.changed = True
         last = self._do(_last_transfer).fetchone()
-        seq, previous = (last[0] + 1, last[1]) if last else (1, GENESIS)
-        row = {**_plain(new), "kind": new.kind.value, "amount": self._units(new.amount)}
+        seq, previous = (last[0], last[1]) if last else (0, GENESIS)
+        rows = []
+        for new in lines:
+            seq += 1
+            linked = link(previous, seq, new)
+            known = (new.id, new.kind.value, new.debit, new.credit, self._units(new.amount))
+            told = (new.pending_id, new.reason, new.ref, new.at_ms)
+            rows.append((seq, *known, *told, previous, linked))
+            previous = linked
         try:
-            self._do(
-                _add_transfer, **row, seq=seq, previous=previous, hash=link(previous, seq, new)
-            )
+            self._do_all(_add_transfer, TRANSFER, rows)
         except self._store.errors as why:
             if self._store.passes(why):
                 raise
             if "account_overdraft" in str(why):
-                text = f"{new.debit} has not {new.amount} to give."
-                raise InsufficientCredits(text) from why
-            raise LedgerRefused(f"the ledger refused {new.id}: {why}.") from why
+                text = " or ".join(f"{new.debit} has not {new.amount} to give" for new in lines[:1])
+                raise InsufficientCredits(f"{text}.") from why
+            named = ", ".join(new.id for new in lines)
+            raise LedgerRefused(f"the ledger refused {named}: {why}.") from why
 
     async def transfers(
         self, after: int = 0, limit: int | None = None, account_id: str | None = None
@@ -185,17 +205,58 @@ class LedgerUnit(SqlUnit):
         if not moved.rowcount:
             self._do(_add_payout, **row)
 
+    async def move_payouts(self, changed: Sequence[Payout]) -> None:
+        self.changed = True
+        names = (*(f"new_{column.name}" for column in PAYOUT), "id")
+        rows = []
+        for each in changed:
+            row = {**_plain(each), "state": each.state.value, "units": self._units(each.units)}
+            rows.append((*(row[column.name] for column in PAYOUT), each.id))
+        self._do_all(_move_payout, names, rows)
+
+    async def final_payouts(
+        self, chain_id: int, signer_address: str
+    ) -> Sequence[tuple[Payout, Slot]]:
+        rows = self._do(_final_payouts, chain_id=chain_id, signer=signer_address).fetchall()
+        own, found = len(PAYOUT), []
+        for _, group in groupby(rows, key=itemgetter(0)):
+            tried = list(group)
+            (paying,) = _slots_of(row[own:] for row in tried)
+            found.append((_payout_of(tried[0][:own]), paying))
+        return found
+
     async def payouts(
         self,
         *states: State,
         user_id: str | None = None,
         tx: str | None = None,
+        batch: str | None = None,
         limit: int | None = None,
     ) -> Sequence[Payout]:
-        named = {f"state_{n}": state.value for n, state in enumerate(states)}
-        shape = (len(states), user_id is not None, tx is not None, limit is not None)
-        rows = self._do(_payouts, *shape, **named, user_id=user_id, tx=tx, limit=limit)
+        named: dict[str, Any] = {f"state_{n}": state.value for n, state in enumerate(states)}
+        shape = (len(states), *(each is not None for each in (user_id, tx, batch, limit)))
+        named |= {"user_id": user_id, "tx": tx, "batch": batch, "limit": limit}
+        rows = self._do(_payouts, *shape, **named)
         return [_payout_of(row) for row in rows.fetchall()]
+
+    async def take_payouts(self, now_ms: int, until_ms: int, limit: int) -> Sequence[Payout]:
+        if self._store.dialect == "sqlite":  # One process alone sends: nobody else would take them.
+            rows = self._do(_payouts_in_turn, now=now_ms, limit=limit)
+        else:
+            rows = self._do(_take_payouts, now=now_ms, until=until_ms, limit=limit)
+        taken = [_payout_of(row) for row in rows.fetchall()]
+        return sorted(taken, key=lambda payout: (payout.at_ms, payout.id))
+
+    async def give_back(self, payout_ids: Sequence[str], again_ms: int) -> None:
+        if self._store.dialect != "sqlite" or again_ms:
+            for payout_id in payout_ids:
+                self._do(_give_back, again=again_ms, own=payout_id)
+
+    async def count_nonces(self) -> int:
+        return int(self._do(_count_nonces).fetchone()[0])
+
+    async def count_taken(self, at_ms: int) -> int:
+        return int(self._do(_count_taken, at_ms=at_ms).fetchone()[0])
 
     async def count_payouts(self) -> dict[State, int]:
         counted = dict(self._do(_count_payouts).fetchall())
@@ -217,8 +278,8 @@ class LedgerUnit(SqlUnit):
         self.changed = True
         self._do(_add_answer, scope=scope, key=key, at_ms=at_ms, **_plain(answered))
 
-    async def signer(self, chain_id: int, address: str) -> Standing | None:
-        row = self._do(_signer, chain_id=chain_id, address=address).fetchone()
+    async def signer(self, chain_id: int, address: str, *, locked: bool = False) -> Standing | None:
+        row = self._do(_signer, locked, chain_id=chain_id, address=address).fetchone()
         return Standing(*row) if row else None
 
     async def put_signer(self, chain_id: int, address: str, standing: Standing) -> None:
@@ -270,7 +331,7 @@ def _transfer_of(row: Any) -> Transfer:
 
 
 def _payout_of(row: Any) -> Payout:
-    known = dict(zip((column.name for column in payout.columns), row, strict=True))
+    known = dict(zip((column.name for column in PAYOUT), row, strict=True))
     return Payout(**{**known, "state": State(known["state"]), "units": int(known["units"])})
 
 
@@ -307,29 +368,79 @@ def _transfers(dialect: str, of_one: bool, limited: bool) -> Any:
 
 
 def _payout(dialect: str) -> Any:
-    return select(payout).where(payout.c.id == bindparam("id"))
+    return select(*PAYOUT).where(payout.c.id == bindparam("id"))
 
 
 def _move_payout(dialect: str) -> Any:
-    changed: Any = {column.name: bindparam(f"new_{column.name}") for column in payout.columns}
+    changed: Any = {column.name: bindparam(f"new_{column.name}") for column in PAYOUT}
     return update(payout).where(payout.c.id == bindparam("id")).values(changed)
 
 
 def _add_payout(dialect: str) -> Any:
-    return _adding(dialect, payout, *(column.name for column in payout.columns))
+    return _adding(dialect, payout, *(column.name for column in PAYOUT))
 
 
-def _payouts(dialect: str, states: int, of_user: bool, of_tx: bool, limited: bool) -> Any:
-    query = select(payout).order_by(payout.c.at_ms, payout.c.id)
+def _payouts(
+    dialect: str, states: int, of_user: bool, of_tx: bool, of_batch: bool, limited: bool
+) -> Any:
+    query = select(*PAYOUT).order_by(payout.c.at_ms, payout.c.id)
     if of_user:
         mine = payout.c.user_id == bindparam("user_id")
-        query = select(payout).where(mine).order_by(payout.c.at_ms.desc(), payout.c.id.desc())
+        query = select(*PAYOUT).where(mine).order_by(payout.c.at_ms.desc(), payout.c.id.desc())
+    if of_batch:
+        query = query.where(payout.c.batch == bindparam("batch"))
     if of_tx:
         query = query.where(payout.c.tx == bindparam("tx"))
     if states:
         wanted = (payout.c.state == bindparam(f"state_{n}") for n in range(states))
         query = query.where(or_(*wanted))
     return query.limit(bindparam("limit")) if limited else query
+
+
+def _final_payouts(dialect: str) -> Any:
+    """Sent payouts, of which the nonce is used in a final block; by nonce, then by attempt."""
+    theirs = and_(slot.c.subject == SUBJECT, slot.c.act == ACT, slot.c.attempt == 1)
+    tried = and_(*(attempt.c[n] == slot.c[n] for n in ("chain_id", "signer", "nonce")))
+    ready = and_(payout.c.state == State.SENT.value, slot.c.state == SlotState.FINAL.value)
+    own = and_(*(slot.c[n] == bindparam(n) for n in ("chain_id", "signer")))
+    query = select(*PAYOUT, slot, attempt.c.tx, attempt.c.raw)
+    query = query.select_from(payout).join(slot, theirs).join(attempt, tried)
+    return query.where(own, ready).order_by(slot.c.nonce, payout.c.place, attempt.c.n)
+
+
+def _in_turn() -> Any:
+    """Payouts that may be signed now, oldest first."""
+    its = payout.c
+    free = and_(its.taken_ms <= bindparam("now"), its.again_ms <= bindparam("now"))
+    turn = select(*PAYOUT).where(its.state == State.APPROVED.value, free)
+    return turn.order_by(its.at_ms, its.id).limit(bindparam("limit"))
+
+
+def _payouts_in_turn(dialect: str) -> Any:
+    return _in_turn()
+
+
+def _take_payouts(dialect: str) -> Any:
+    """Those that another process is taking at this moment are passed over, not waited for."""
+    turn = _in_turn().with_for_update(skip_locked=True).cte("turn")
+    taken = update(payout).where(payout.c.id.in_(select(turn.c.id)))
+    return taken.values(taken_ms=bindparam("until")).returning(*PAYOUT)
+
+
+def _give_back(dialect: str) -> Any:
+    its = and_(payout.c.id == bindparam("own"), payout.c.state == State.APPROVED.value)
+    return update(payout).where(its).values(taken_ms=0, again_ms=bindparam("again"))
+
+
+def _count_nonces(dialect: str) -> Any:
+    under_way = payout.c.state == State.SENT.value
+    return select(func.count(SUBJECT.distinct())).select_from(payout).where(under_way)
+
+
+def _count_taken(dialect: str) -> Any:
+    its = payout.c
+    taken = and_(its.state == State.APPROVED.value, its.taken_ms > bindparam("at_ms"))
+    return select(func.count()).select_from(payout).where(taken)
 
 
 def _count_payouts(dialect: str) -> Any:
@@ -357,9 +468,10 @@ def _add_answer(dialect: str) -> Any:
     return _adding(dialect, answer, *(column.name for column in answer.columns))
 
 
-def _signer(dialect: str) -> Any:
+def _signer(dialect: str, locked: bool) -> Any:
     own = (signer.c[name] == bindparam(name) for name in ("chain_id", "address"))
-    return select(signer.c.first_nonce, signer.c.quarantine).where(and_(*own))
+    row = select(signer.c.first_nonce, signer.c.quarantine).where(and_(*own))
+    return row.with_for_update() if locked else row
 
 
 def _putting(dialect: str, table: Table, *own: str) -> Any:
@@ -405,7 +517,7 @@ def _count_to_tell(dialect: str) -> Any:
 
 
 SENDERS = 0x5E771F
-"""PostgreSQL's advisory lock that stands for the one sender."""
+"""PostgreSQL's advisory lock of the one process that looks after what all have sent."""
 
 
 class LedgerStore(SqlStore):
@@ -416,8 +528,15 @@ class LedgerStore(SqlStore):
         self._leased: Any = None
         self._migrate()
 
+    @property
+    def is_shared(self) -> bool:
+        return str(self.dialect) == "postgresql"
+
     def unit(self) -> LedgerUnit:
         return LedgerUnit(self)
+
+    def beside(self) -> LedgerUnit:
+        return LedgerUnit(self, is_beside=True)
 
     def _migrate(self) -> None:
         from alembic import command
@@ -428,8 +547,7 @@ class LedgerStore(SqlStore):
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
         try:
             with self._mapped(), self._engine.begin() as connection:
-                if self.dialect == "sqlite":  # Whose driver begins nothing by itself.
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                alone(connection)
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except CommandError as why:

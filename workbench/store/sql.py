@@ -54,6 +54,8 @@ BEGIN = {
     "sqlite": "BEGIN IMMEDIATE",
     "postgresql": f"BEGIN; SELECT pg_advisory_xact_lock({WRITERS})",
 }
+BESIDE = {**BEGIN, "postgresql": "BEGIN"}
+"""A transaction that numbers nothing needs no turn, where rows can be locked one by one."""
 PASSING = ("locked", "full", "disk i/o", "lock timeout", "connection", "no space", "shutting down")
 """What databases say of troubles that pass."""
 DIALECTS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
@@ -61,16 +63,19 @@ DIALECTS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
 
 
 class SqlUnit:
-    """One transaction; see `core.ports.Unit`. All methods finish without waiting on SQLite."""
+    """One transaction; see `core.ports.Unit`. All methods finish without waiting on SQLite.
 
-    def __init__(self, store: SqlStore) -> None:
-        self._store = store
+    `is_beside`: on PostgreSQL it does not wait for the one writer, and so must write no fact.
+    """
+
+    def __init__(self, store: SqlStore, *, is_beside: bool = False) -> None:
+        self._store, self._is_beside = store, is_beside
         self.claimed: list[Authorization] = []
         self.recorded: list[Event] = []
         self.changed = self.moved = self.gaps = False
 
     async def __aenter__(self) -> Self:
-        self._store._begin()
+        self._store._begin(is_beside=self._is_beside)
         return self
 
     async def __aexit__(
@@ -217,6 +222,10 @@ class SqlUnit:
             return self._store.slots.those((chain_id, signer), states)
         named = {f"state_{n}": state.value for n, state in enumerate(states)}
         rows = self._do(_slots, len(states), chain_id=chain_id, signer=signer, **named)
+        return _slots_of(rows.fetchall())
+
+    async def slots_from(self, chain_id: int, signer: str, nonce: int) -> Sequence[Slot]:
+        rows = self._do(_slots_from, chain_id=chain_id, signer=signer, nonce=nonce)
         return _slots_of(rows.fetchall())
 
     async def knows(self, tx: str) -> bool:
@@ -497,6 +506,10 @@ def _slots(dialect: str, states: int) -> Any:
     return _slots_where(and_(_mine(slot), wanted))
 
 
+def _slots_from(dialect: str) -> Any:
+    return _slots_where(and_(_mine(slot), slot.c.nonce >= bindparam("nonce")))
+
+
 def _attempt(dialect: str) -> Any:
     return select(attempt.c.nonce).where(attempt.c.tx == bindparam("tx"))
 
@@ -586,7 +599,9 @@ class SqlStore:
         self.dialect = self._engine.dialect.name
         self.errors = (exc.DBAPIError, self._engine.dialect.loaded_dbapi.Error)
         with self._mapped():
-            metadata.create_all(self._engine)
+            with self._engine.begin() as connection:
+                alone(connection)
+                metadata.create_all(connection)
             self._connect()
 
     def _connect(self) -> None:
@@ -599,24 +614,24 @@ class SqlStore:
     def unit(self) -> SqlUnit:
         return SqlUnit(self)
 
-    def _begin(self) -> None:
+    def _begin(self, *, is_beside: bool = False) -> None:
         if self._busy:  # Both would share one connection, and tear each other's work.
             raise StoreError(
                 f"two units of work overlap on {self.url}.",
                 hint="Inside a unit, await nothing but the unit.",
             )
         if not self.alone:
-            self.begin()
+            self.begin(is_beside=is_beside)
             self.orphaned.clear()
         self._busy = True
 
-    def begin(self) -> None:
+    def begin(self, *, is_beside: bool = False) -> None:
         """At once where others may write; else before the first change: reading needs none."""
         try:
             if self.dialect != "sqlite" and self.connection.driver_connection.closed:
                 self.connection.invalidate()  # The server was restarted, say.
                 self._connect()
-            self.cursor.execute(BEGIN[self.dialect])
+            self.cursor.execute((BESIDE if is_beside else BEGIN)[self.dialect])
         except self.errors as why:
             raise self._refusal(why) from why
         self.begun = True
@@ -717,6 +732,14 @@ class SqlStore:
         self._restart_tail()
 
 
+def alone(connection: Any) -> None:
+    """Before tables are made: several processes may start on one new database together."""
+    if connection.dialect.name == "sqlite":  # Whose driver begins nothing by itself.
+        connection.exec_driver_sql(BEGIN["sqlite"])
+    else:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS})")
+
+
 def sqlite_url(path: Path) -> str:
     """The URL of a SQLite file, whatever characters its path has."""
     return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
@@ -724,7 +747,9 @@ def sqlite_url(path: Path) -> str:
 
 def _engine(url: str) -> Any:
     if make_url(url).get_backend_name() == "postgresql":
-        options = {"options": "-c lock_timeout=5000 -c synchronous_commit=on"}
+        # A process that is stopped in the middle of a unit must not stop all the others.
+        patience = "-c lock_timeout=5000 -c idle_in_transaction_session_timeout=10000"
+        options = {"options": f"{patience} -c synchronous_commit=on"}
         return create_engine(
             make_url(url).set(drivername="postgresql+psycopg"), connect_args=options
         )

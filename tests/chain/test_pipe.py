@@ -1,0 +1,137 @@
+"""Sends in a row on one connection: in order, and nobody's outcome is guessed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from workbench.chain.rpc import SEND, HttpRpc
+from workbench.core.errors import RpcFault, RpcUnreachable
+
+Answer = Callable[[int, dict[str, Any]], bytes | None]
+
+
+def plain(body: bytes, more: bytes = b"") -> bytes:
+    return b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (more, len(body), body)
+
+
+def result(asked: dict[str, Any]) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": asked["params"][0]}).encode()
+
+
+class Node:
+    """Answers each request with what `answer(number, asked)` says; None: it hangs up."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer, self.connections = answer, 0
+        self.seen: list[str] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+                asked = json.loads(await reader.readexactly(length))
+                self.seen.append(asked["params"][0])
+                told = self.answer(len(self.seen), asked)
+                if told is None:
+                    break
+                writer.write(told)
+        except (EOFError, OSError):
+            pass
+        writer.close()
+
+
+def within(answer: Answer, work: Callable[[HttpRpc, Node], Awaitable[None]]) -> None:
+    async def run() -> None:
+        node = Node(answer)
+        server = await asyncio.start_server(node.serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        rpc = HttpRpc(f"http://127.0.0.1:{port}")
+        try:
+            await asyncio.wait_for(work(rpc, node), 20)
+        finally:
+            await rpc.close()
+            server.close()
+
+    asyncio.run(run())
+
+
+def sends(count: int, first: int = 0) -> list[tuple[str, str]]:
+    return [(SEND, f"0x{n:04x}") for n in range(first, first + count)]
+
+
+def test_in_order_on_one_connection() -> None:
+    """Many more than are written ahead; a refusal is that one's own."""
+
+    def answer(number: int, asked: dict[str, Any]) -> bytes:
+        if number == 3:
+            return plain(json.dumps({"id": 1, "error": {"message": "nonce too low"}}).encode())
+        return plain(result(asked))
+
+    async def work(rpc: HttpRpc, node: Node) -> None:
+        asked = sends(100)
+        told = await rpc.many(asked)
+        assert [raw for _, raw in asked] == node.seen
+        assert isinstance(told[2], RpcFault)
+        assert [raw for _, raw in asked[3:]] == told[3:]
+        assert sends(5, 100) == [(SEND, raw) for raw in await rpc.many(sends(5, 100))]
+        assert 1 == node.connections
+
+    within(answer, work)
+
+
+def test_where_it_breaks_nobody_knows_what_became_of_the_rest() -> None:
+    """They are not sent again here: that is for who stored them. The next ones have a new line."""
+
+    async def work(rpc: HttpRpc, node: Node) -> None:
+        told = await rpc.many(sends(10))
+        assert ["0x0000", "0x0001", "0x0002", "0x0003"] == told[:4]
+        assert all(isinstance(each, RpcUnreachable) for each in told[4:])
+        assert 6 == len(told[4:])
+        assert ["0x0014", "0x0015"] == await rpc.many(sends(2, 20))
+        assert 2 == node.connections
+
+    within(lambda number, asked: None if number == 5 else plain(result(asked)), work)
+
+
+def test_other_ways_to_answer() -> None:
+    """In chunks, without a length, after a 100, or the last one of its connection."""
+
+    def answer(number: int, asked: dict[str, Any]) -> bytes | None:
+        body = result(asked)
+        if number == 1:
+            half = len(body) // 2
+            parts = b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in (body[:half], body[half:]))
+            return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + parts + b"0\r\n\r\n"
+        if number == 2:
+            return b"HTTP/1.1 100 Continue\r\n\r\n" + plain(body)
+        return plain(body, b"Connection: close\r\n")
+
+    async def work(rpc: HttpRpc, node: Node) -> None:
+        told = await rpc.many(sends(4))
+        assert ["0x0000", "0x0001", "0x0002"] == told[:3]
+        assert isinstance(told[3], RpcUnreachable)
+
+    within(answer, work)
+
+
+def test_what_is_no_http_is_no_answer() -> None:
+    async def work(rpc: HttpRpc, node: Node) -> None:
+        told = await rpc.many(sends(2))
+        assert [RpcUnreachable, RpcUnreachable] == [type(each) for each in told]
+
+    within(lambda number, asked: b"SSH-2.0 hello\r\n\r\n", work)
+
+
+def test_nobody_there() -> None:
+    async def work() -> None:
+        rpc = HttpRpc("http://127.0.0.1:1")
+        told = await rpc.many(sends(2))
+        await rpc.close()
+        assert [RpcUnreachable, RpcUnreachable] == [type(each) for each in told]
+
+    asyncio.run(work())
