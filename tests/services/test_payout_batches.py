@@ -42,6 +42,7 @@ class Till:
             self.world.kill("payouts")
         self.world.wiring.credits = self.credits
         self.world.restart("payouts")
+        self.world.advance()  # Its first round is over, and what is asked now waits for the next.
 
     def post(self, path: str, **body: Any) -> Any:
         headers = (("Content-Type", "application/json"),)

@@ -116,6 +116,8 @@ class Process:
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """The answer as JSON; None if nobody answered."""
+        if not self.url:
+            return None  # It died before it had a port.
         data = json.dumps(body).encode() if body is not None else None
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         request = urllib.request.Request(self.url + path, data, headers)

@@ -81,13 +81,16 @@ def test_a_seed_is_a_storm() -> None:
 
 def test_foreign_nonces_stop_the_signer_and_a_person_lets_it_go_on() -> None:
     """Every few steps another program takes a nonce of ours, in this storm among all the rest."""
-    storm = Storm(1, foreign=0.05)
-    storm.play()
-    assert [] == storm.problems()
-    assert len(storm.chain.strange) > 2
-    assert storm.chain.foreign_cost() > 0
-    assert len([f for f in storm.facts() if isinstance(f, SignerQuarantined)]) > 1
-    given_back = [p for p in storm.all() if "by the person on call" in p.reason]
+    stops, given_back = 0, 0
+    for seed in range(1, 4):
+        storm = Storm(seed, foreign=0.05)
+        storm.play()
+        assert [] == storm.problems(), f"seed {seed}"
+        assert len(storm.chain.strange) > 2
+        assert storm.chain.foreign_cost() > 0
+        stops += sum(isinstance(fact, SignerQuarantined) for fact in storm.facts())
+        given_back += sum("by the person on call" in p.reason for p in storm.all())
+    assert stops > 3
     assert given_back, "none of ours has lost its nonce"
 
 

@@ -133,15 +133,14 @@ def _requeue_when_passed(payouts: Any) -> None:
     """The nonce has passed, and no receipt is found: it is paid once more, with another one."""
     judge, sender = payouts._judge, payouts._sender
 
-    async def hasty(sent: Sequence[Payout]) -> None:
-        await judge(sent)
-        for payout in sent:
+    async def hasty() -> None:
+        await judge()
+        for payout in await _sent(payouts):
             slot = await _slot_of(payouts, payout)
             if slot is None or slot.state is SlotState.FINAL:
                 continue
-            if await sender._outcomes.nonce("latest") <= slot.nonce or await _receipts(
-                sender, slot
-            ):
+            used = await sender._outcomes.nonce("latest")
+            if used <= slot.nonce or await _receipts(sender, slot):
                 continue
             # The slot makes room for another one of the same act.
             lost = replace(slot, attempt=1_000 + slot.nonce, state=SlotState.LOST)
@@ -156,21 +155,19 @@ def _refund_on_first_failure(payouts: Any) -> None:
     """The first receipt that says "failed" is believed, wherever its block may go."""
     judge, sender = payouts._judge, payouts._sender
 
-    async def credulous(sent: Sequence[Payout]) -> None:
-        left = []
-        for payout in sent:
+    async def credulous() -> None:
+        for payout in await _sent(payouts):
             slot = await _slot_of(payouts, payout)
             receipts = await _receipts(sender, slot) if slot else []
             failed = [each for each in receipts if _says_no(payouts, payout, slot, each)]
             if not failed:
-                left.append(payout)
                 continue
             gas = int(failed[0]["gasUsed"], 16) * int(failed[0]["effectiveGasPrice"], 16)
             tx = failed[0]["transactionHash"]
             async with payouts.store.unit() as unit:
                 verdict = Verdict(Outcome.REFUSED, tx, gas_wei=gas, reason="failed")
                 await payouts._end(unit, payout, verdict)
-        await judge(left)
+        await judge()
 
     payouts._judge = credulous
 
@@ -183,6 +180,12 @@ def _says_no(payouts: Any, payout: Payout, slot: Slot | None, receipt: dict[str,
     attempt = next(each for each in slot.attempts if each.tx == tx)
     _, found = payouts.payments._outcomes(slot, attempt, receipt)
     return bool(found[payment_id(payout.id)][0] is Outcome.REFUSED)
+
+
+async def _sent(payouts: Any) -> Sequence[Payout]:
+    async with payouts.store.unit() as unit:
+        found: Sequence[Payout] = await unit.payouts(State.SENT)
+    return found
 
 
 async def _slot_of(payouts: Any, payout: Payout) -> Slot | None:
