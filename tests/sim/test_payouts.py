@@ -9,6 +9,7 @@ import pytest
 
 from tests.sim.scenarios import paying, small
 from tests.sim.test_experiment import assert_sound, elsewhere, play
+from workbench import simulated
 from workbench.chain.toolchain import project_root
 from workbench.core import events as ev
 from workbench.core.audit import PAYOUT_INVARIANTS
@@ -198,3 +199,9 @@ def test_a_wrong_rule_is_caught_in_batches(plant: str) -> None:
         if symptom in broken or symptom in str(played.failure):
             return
     raise AssertionError(f"{plant}: never caught")
+
+
+def test_who_comes_at_the_very_first_moment_is_served() -> None:
+    """Before the service's first round has opened its accounts."""
+    with simulated(seed=3) as world:
+        assert 500 == world.teller.earn("alice", 500, key="first")["credits"]

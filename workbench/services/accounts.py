@@ -28,6 +28,7 @@ async def open_user(unit: Ledger, user_id: str) -> Account:
     name = user_account(user_id)
     account = await unit.account(name)
     if account is None:
+        await _open_credits(unit)  # Whoever comes first may come before the house has opened.
         account = Account(name, CREDIT)
         await unit.open_account(account)
     return account
@@ -35,13 +36,17 @@ async def open_user(unit: Ledger, user_id: str) -> Account:
 
 async def open_house(unit: Ledger, payments: Payments) -> None:
     """The accounts that are ours."""
-    for name in (ISSUANCE, REDEEMED):
-        await unit.open_account(Account(name, CREDIT, no_overdraft=False))
+    await _open_credits(unit)
     for asset in {payments.asset, payments.native}:
         for name in ("funding", "paid", "gas", "suspense"):
             await unit.open_account(Account(f"{name}:{asset}", asset, no_overdraft=False))
         wallet = treasury(payments.address, asset)
         await unit.open_account(Account(wallet, asset, no_overdraft=False))
+
+
+async def _open_credits(unit: Ledger) -> None:
+    for name in (ISSUANCE, REDEEMED):
+        await unit.open_account(Account(name, CREDIT, no_overdraft=False))
 
 
 async def hold(unit: Ledger, payout: Payout) -> None:
