@@ -36,7 +36,7 @@ from workbench.settings import Settings
 from workbench.store.ledger import LedgerStore
 
 TO = 0xBE9C4 << 120
-IN_FLIGHT = 512
+IN_FLIGHT = 1_000
 
 
 def asked(number: int) -> Asked:
@@ -169,7 +169,7 @@ async def pay(place: Place, folder: Path, count: int) -> float:
     try:
         clock = payouts.clock
         while await _nonce(rpc, payouts) < count:
-            await clock.sleep(0.01)
+            await clock.sleep(0.025)
         seconds = time.perf_counter() - start
         while len(await _paid(payouts)) < count:
             await clock.sleep(0.05)

@@ -730,3 +730,22 @@ def test_hex_of_bytes_and_back() -> None:
     assert b"\x01\xff" == hex_bytes(to_hex(b"\x01\xff")) == hex_bytes("01ff")
     assert b"" == hex_bytes("0x")
     assert encode_call("SettlementVault", "finalityBlocks") == keccak(text="finalityBlocks()")[:4]
+
+
+def test_reverts_are_explained_where_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the payouts' container there is no contract of ours; tokens speak ERC-6093 there, too."""
+
+    def missing(name: str) -> Any:
+        raise errors.NotCompiled(f"No compiled contract {name}.")
+
+    monkeypatch.setattr(abi, "load", missing)
+    abi._error_table.cache_clear()
+    try:
+        short = keccak(b"ERC20InsufficientBalance(address,uint256,uint256)")[:4]
+        told = explain_revert(
+            short + encode(["address", "uint256", "uint256"], ["0x" + "ab" * 20, 1, 2])
+        )
+        assert "needed 2" in told.message
+        assert "without a reason that we know" in explain_revert(b"\x01\x02\x03\x04").message
+    finally:
+        abi._error_table.cache_clear()

@@ -309,11 +309,29 @@ _HINTS: dict[type[WorkbenchError], str] = {
 }
 
 
+_OWED = ["address", "uint256", "uint256"]
+ERC6093: dict[str, tuple[list[str], list[str]]] = {
+    "ERC20InsufficientBalance": (["sender", "balance", "needed"], _OWED),
+    "ERC20InsufficientAllowance": (["spender", "allowance", "needed"], _OWED),
+    "ERC20InvalidSender": (["sender"], ["address"]),
+    "ERC20InvalidReceiver": (["receiver"], ["address"]),
+    "ERC20InvalidApprover": (["approver"], ["address"]),
+    "ERC20InvalidSpender": (["spender"], ["address"]),
+}
+"""Errors of tokens: known also where no contract is compiled, as in the payouts' container."""
+
+
 @cache
 def _error_table() -> dict[bytes, tuple[str, list[str], list[str]]]:
     table: dict[bytes, tuple[str, list[str], list[str]]] = {}
+    for name, (names, kinds) in ERC6093.items():
+        table[keccak(f"{name}({','.join(kinds)})".encode())[:4]] = (name, names, kinds)
     for contract in ERROR_SOURCES:
-        for item in load(contract).abi:
+        try:
+            items = load(contract).abi
+        except (errors.NotCompiled, errors.ToolMissing):
+            continue
+        for item in items:
             if item["type"] == "error":
                 names = [i["name"] for i in item["inputs"]]
                 kinds = [abi_type(i) for i in item["inputs"]]

@@ -20,7 +20,6 @@ from workbench.core.errors import (
     ContractNotFound,
     InsufficientAllowance,
     InvalidSetting,
-    NotCompiled,
     RpcFault,
     SigningRefused,
 )
@@ -162,14 +161,7 @@ def _outcome(batch: Batch, item: Item, told: list[Told]) -> tuple[Outcome, str]:
     if one.kind == PAID:
         return Outcome.PAID, ""
     who = "the receiver" if batch.token is None else "the token"
-    return Outcome.REFUSED, f"{who} refused: {_why(one.reason)}"
-
-
-def _why(reason: bytes) -> str:
-    try:
-        return explain_revert(reason).message.rstrip(".")
-    except NotCompiled:  # The container has no contracts, and so knows no errors of theirs.
-        return f"0x{reason.hex()}"
+    return Outcome.REFUSED, f"{who} refused: {explain_revert(one.reason).message.rstrip('.')}"
 
 
 def _told(batcher: str, payer: str, logs: Sequence[dict[str, Any]]) -> dict[bytes, list[Told]]:
