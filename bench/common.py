@@ -14,9 +14,9 @@ from typing import Any
 
 from workbench.chain import abi
 from workbench.chain.boot import boot
+from workbench.chain.direct import DirectRpc
 from workbench.chain.keys import key_of
 from workbench.chain.replay import Block, replay
-from workbench.chain.rpc import DirectRpc
 from workbench.chain.signer import KeySigner
 from workbench.core.errors import WorkbenchError
 

@@ -25,8 +25,9 @@ from bench.common import ending, floor, timed_replay
 from bench.settlements import miner
 from workbench.app import LOCAL_FINALITY, addresses_of, local_keys
 from workbench.chain.boot import boot
+from workbench.chain.direct import DirectRpc
 from workbench.chain.replay import recorded
-from workbench.chain.rpc import DirectRpc, HttpRpc
+from workbench.chain.rpc import HttpRpc
 from workbench.core.errors import WorkbenchError
 from workbench.core.payout import State
 from workbench.served import Place, Served

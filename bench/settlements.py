@@ -22,8 +22,9 @@ from workbench.app import LOCAL_FINALITY, addresses_of, local_keys
 from workbench.chain.anvil import Anvil
 from workbench.chain.boot import boot
 from workbench.chain.deploy import Deployment
+from workbench.chain.direct import DirectRpc
 from workbench.chain.replay import recorded
-from workbench.chain.rpc import DirectRpc, HttpRpc
+from workbench.chain.rpc import HttpRpc
 from workbench.served import Place, Served
 from workbench.settings import Settings
 

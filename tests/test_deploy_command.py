@@ -39,8 +39,8 @@ from workbench.chain.deploy import (
     DeploymentPlan,
     carry_out,
 )
+from workbench.chain.direct import DirectRpc
 from workbench.chain.keys import TEST_KEYS, key_of
-from workbench.chain.rpc import DirectRpc
 from workbench.chain.signer import KeySigner
 from workbench.chain.site import Site, blueprint
 from workbench.chain.toolchain import cache_dir

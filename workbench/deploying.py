@@ -25,9 +25,9 @@ from workbench.chain.deploy import (
     carry_out,
     public_url,
 )
+from workbench.chain.direct import DirectRpc
 from workbench.chain.keys import TEST_KEYS
 from workbench.chain.marker import is_local
-from workbench.chain.rpc import DirectRpc
 from workbench.chain.site import DEPLOYER, Site
 from workbench.chain.toolchain import write_atomically
 from workbench.chain.uniswap import POOL_MANAGERS

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
 from workbench.chain.anvil import Anvil
+from workbench.chain.cached import CachedRpc
 from workbench.chain.deploy import Deployment
-from workbench.chain.rpc import CachedRpc, Rpc
+from workbench.chain.rpc import Rpc
 from workbench.core.audit import Balance
 from workbench.core.errors import IllegalTransition, InvalidAmount
 from workbench.core.events import Event

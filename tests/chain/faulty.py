@@ -13,8 +13,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from workbench.chain.anvil import GENESIS_TIME, Anvil
+from workbench.chain.direct import DirectRpc
 from workbench.chain.keys import key_of
-from workbench.chain.rpc import DirectRpc, Rpc
+from workbench.chain.rpc import Rpc
 from workbench.chain.sender import SlotSender
 from workbench.chain.signer import KeySigner
 from workbench.core.errors import RpcFault, RpcUnreachable

@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import json_values
+from workbench.chain import direct
 from workbench.chain import rpc as rpc_module
 from workbench.chain.anvil import Anvil
-from workbench.chain.rpc import DirectRpc, HttpRpc, NodeRevert, Rpc, request_body, result_of
+from workbench.chain.direct import DirectRpc
+from workbench.chain.rpc import HttpRpc, NodeRevert, Rpc, request_body, result_of
 from workbench.core.errors import RpcFault, RpcUnreachable, WorkbenchError
 
 URL = "https://user:secret@rpc.example.org/v2/key?apikey=secret"
@@ -226,7 +228,8 @@ def test_a_request_that_may_have_worked_is_not_repeated(
     fault: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer broke off, or never came: `evm_mine` once more would be another block."""
-    monkeypatch.setattr(rpc_module, "TIMEOUT_S", 0.2)
+    for module in (rpc_module, direct):
+        monkeypatch.setattr(module, "TIMEOUT_S", 0.2)
     server = Server([good, fault], [good])
     rpc = DirectRpc(server.url)
     assert "0x1" == rpc.now("m")

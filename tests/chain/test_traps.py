@@ -16,8 +16,9 @@ import pytest
 from tests.chain.faulty import GWEI, OTHER
 from workbench import World
 from workbench.chain.anvil import Anvil
+from workbench.chain.cached import CachedRpc
+from workbench.chain.direct import DirectRpc
 from workbench.chain.keys import key_of
-from workbench.chain.rpc import CachedRpc, DirectRpc
 from workbench.chain.signer import KeySigner
 from workbench.core.errors import RpcFault
 

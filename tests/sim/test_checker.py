@@ -11,7 +11,7 @@ import pytest
 from tests.sim.scenarios import small
 from workbench import experiment
 from workbench.chain.abi import encode_call
-from workbench.chain.rpc import CachedRpc
+from workbench.chain.cached import CachedRpc
 from workbench.chain.watcher import LogWatcher
 from workbench.core import events as ev
 from workbench.core.errors import StoreError

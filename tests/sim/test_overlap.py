@@ -16,7 +16,8 @@ from tests.chain.faulty import GWEI, Ground
 from tests.chain.test_rpc import Server, cut_short, good
 from tests.chain.test_traps import payments
 from workbench.chain.anvil import Anvil
-from workbench.chain.rpc import SEND, CachedRpc
+from workbench.chain.cached import CachedRpc
+from workbench.chain.rpc import SEND
 from workbench.core.errors import RpcUnreachable
 from workbench.core.events import TransactionReplaced
 from workbench.core.ports import SlotState

@@ -17,8 +17,8 @@ from tests.sim.scenarios import small
 from tests.sim.test_experiment import FAULTY, assert_sound, elsewhere, play
 from workbench import World, simulated
 from workbench.chain.boot import boot
+from workbench.chain.direct import DirectRpc
 from workbench.chain.replay import recorded, replay
-from workbench.chain.rpc import DirectRpc
 from workbench.core import events as ev
 from workbench.core.errors import InvalidSetting
 from workbench.experiment import Experiment

@@ -29,9 +29,9 @@ from workbench.chain import deploy as deployment
 from workbench.chain.anvil import DEFAULT_CHAIN_ID, GENESIS_TIME, Anvil
 from workbench.chain.artifacts import load
 from workbench.chain.deploy import CONTRACTS, Deployment, DeploymentPlan
+from workbench.chain.direct import DirectRpc
 from workbench.chain.marker import MARKER_ADDRESS, MARKER_CODE
 from workbench.chain.replay import Block, recorded, replay
-from workbench.chain.rpc import DirectRpc
 from workbench.chain.toolchain import cache_dir, npm_version, write_atomically
 from workbench.core.errors import DeployFailed, RpcUnreachable
 

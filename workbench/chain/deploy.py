@@ -257,7 +257,7 @@ def carry_out(
 
     `keys`: private keys by address, on any chain; None: the test keys, on an anvil.
     """
-    from workbench.chain.rpc import DirectRpc
+    from workbench.chain.direct import DirectRpc
     from workbench.chain.site import Site
 
     _require_chain(rpc_url, chain_id)
@@ -315,7 +315,7 @@ def _in_a_process(
 
 def _require_chain(rpc_url: str, chain_id: int) -> None:
     """Ask the node for its chain id, before seconds are spent on starting Ape."""
-    from workbench.chain.rpc import DirectRpc
+    from workbench.chain.direct import DirectRpc
 
     try:
         found = int(DirectRpc(rpc_url).now("eth_chainId"), 16)

@@ -24,7 +24,7 @@ from web3.exceptions import Web3Exception
 from workbench.chain import deploy as d
 from workbench.chain.ape_live import KeyAccount, live_node
 from workbench.chain.artifacts import load
-from workbench.chain.rpc import DirectRpc
+from workbench.chain.direct import DirectRpc
 from workbench.chain.site import SELLER, Site, Step
 from workbench.core.errors import DeployFailed, RpcUnreachable, SignerShort, WorkbenchError
 

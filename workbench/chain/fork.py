@@ -15,9 +15,9 @@ from workbench.chain import boot as booting
 from workbench.chain import deploy as deployment
 from workbench.chain.anvil import Anvil
 from workbench.chain.deploy import CREATE2_DEPLOYER, Deployment, DeploymentPlan, public_url
+from workbench.chain.direct import DirectRpc
 from workbench.chain.keys import TEST_KEYS
 from workbench.chain.marker import MARKER_ADDRESS, MARKER_CODE
-from workbench.chain.rpc import DirectRpc
 from workbench.chain.uniswap import POOL_MANAGERS
 from workbench.core.errors import BlockMissing, InvalidSetting, RpcFault, RpcUnreachable
 

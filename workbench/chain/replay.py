@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from workbench.chain.rpc import BLOCK, MINE, SEND, DirectRpc
+from workbench.chain.direct import DirectRpc
+from workbench.chain.rpc import BLOCK, MINE, SEND
 from workbench.core.errors import WorkbenchError
 
 RAW = "eth_getRawTransactionByHash"

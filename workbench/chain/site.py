@@ -15,7 +15,7 @@ from typing import Any
 from workbench.chain import abi
 from workbench.chain import deploy as d
 from workbench.chain.artifacts import load
-from workbench.chain.rpc import DirectRpc
+from workbench.chain.direct import DirectRpc
 from workbench.chain.uniswap import is_packaged_code
 from workbench.core.errors import ChainError, DeployFailed, RpcFault
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from workbench.chain.abi import decode_log, encode_call, hex_bytes, to_hex
 from workbench.chain.contracts import ERC20, EvmChain
-from workbench.chain.rpc import DirectRpc
+from workbench.chain.direct import DirectRpc
 from workbench.core import events as ev
 from workbench.core.audit import INVARIANTS, TOKENS, View, broken
 from workbench.core.errors import IllegalTransition, WorkbenchError
