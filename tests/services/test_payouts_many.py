@@ -199,7 +199,7 @@ class Trio:
             limit = time.monotonic() + PATIENCE_S
             while not victim.is_dead():
                 assert time.monotonic() < limit, victim.ask("/readyz")
-                time.sleep(0.02)
+                time.sleep(0.02)  # Another process' death cannot be awaited otherwise.
             self.deaths += 1
             self.count()
             step = self.step() if part < DEATHS - 2 else 0
@@ -272,7 +272,7 @@ def _play(trio: Trio) -> None:
     limit = time.monotonic() + PATIENCE_S
     while trio.states() != {"paid": PAYOUTS}:
         assert time.monotonic() < limit, [p.ask("/readyz") for p in trio.processes]
-        time.sleep(0.1)
+        time.sleep(0.1)  # Nor what three of them do.
     trio.count()
     sys.stdout.write(f"signed by each, as far as told: {trio.signed}; deaths: {trio.deaths}\n")
 

@@ -6,13 +6,13 @@ import itertools
 import select
 import socket
 import ssl
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from workbench.chain.pipe import request_head
 from workbench.chain.rpc import (
     TIMEOUT_S,
     Call,
@@ -176,15 +176,7 @@ class DirectRpc(Rpc):
 
     def __init__(self, url: str) -> None:
         self.url = url
-        parts = urlsplit(url)
-        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-        port = f":{parts.port}" if parts.port else ""
-        head = f"POST {target} HTTP/1.1\r\nHost: {parts.hostname}{port}\r\n"
-        head += "Content-Type: application/json\r\n"
-        if parts.username is not None:
-            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-            head += f"Authorization: Basic {b64encode(login).decode()}\r\n"
-        self._head = head.encode() + b"Content-Length: "
+        self._head = request_head(url)
         self._ids = itertools.count(1)
         self._connection: Connection | None = None
 

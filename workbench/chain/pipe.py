@@ -23,6 +23,19 @@ class BrokenPipe(Exception):
     """No answer any more; the text says why."""
 
 
+def request_head(url: str) -> bytes:
+    """All of a JSON-RPC request (HTTP/1.1) before the length of its body."""
+    parts = urlsplit(url)
+    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    port = f":{parts.port}" if parts.port else ""
+    head = f"POST {target} HTTP/1.1\r\nHost: {parts.hostname}{port}\r\n"
+    head += "Content-Type: application/json\r\n"
+    if parts.username is not None:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        head += f"Authorization: Basic {b64encode(login).decode()}\r\n"
+    return head.encode() + b"Content-Length: "
+
+
 class Pipe:
     """One kept connection to `url`, opened at the first use."""
 
@@ -31,14 +44,7 @@ class Pipe:
         self._host, self._secure = parts.hostname or "", parts.scheme == "https"
         self._port = parts.port or (443 if self._secure else 80)
         self._timeout_s = timeout_s
-        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-        port = f":{parts.port}" if parts.port else ""
-        head = f"POST {target} HTTP/1.1\r\nHost: {parts.hostname}{port}\r\n"
-        head += "Content-Type: application/json\r\n"
-        if parts.username is not None:
-            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-            head += f"Authorization: Basic {b64encode(login).decode()}\r\n"
-        self._head = head.encode() + b"Content-Length: "
+        self._head = request_head(url)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def exchange(self, bodies: Sequence[bytes]) -> tuple[list[bytes], str]:

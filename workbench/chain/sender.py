@@ -285,9 +285,6 @@ class SlotSender:
                 return dearer.attempts[-1].tx
         raise StateMoved(f"the {act} transaction of {subject} cannot be taken back any more.")
 
-    async def _nonce(self, tag: str) -> int:
-        return int(await self._rpc.call("eth_getTransactionCount", self.address, tag), 16)
-
     # --- Sending ---
 
     async def _send(self, slot: Slot) -> None:
