@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from workbench.chain.abi import hex_bytes
@@ -43,6 +43,7 @@ from workbench.core.ports import (
     Store,
     Unit,
 )
+from workbench.core.records import replace
 
 RESEND_MS = 5_000
 POLL_S = 0.25
