@@ -212,6 +212,9 @@ class Chain(Protocol):
     async def finality_gate(self) -> int: ...
     async def rate(self) -> Rate: ...
     async def balance(self, token: str, owner: str) -> int: ...
+    def foresee_balance(self, token: str, owner: str) -> None:
+        """A balance will be asked for: where the node can, it looks it up meanwhile."""
+
     async def allowance(self, token: str, owner: str) -> int:
         """What PermitPuller may pull."""
 

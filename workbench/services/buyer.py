@@ -95,6 +95,7 @@ class Buyer:
         self, seller_url: str, asset_amount: int, progress: Progress = lambda _: None
     ) -> tuple[Payment, Terms]:
         """Ask for the price, decide on the budget, and sign."""
+        self._chain.foresee_balance(self._chain.addresses.eurc, self.address)
         answer = await self._get(seller_url, f"/buy-asset?{urlencode({'amount': asset_amount})}")
         if answer.status != 402:
             raise _refusal(answer)
