@@ -411,8 +411,8 @@ class Unit(Protocol):
     async def take_slots(self, slots: Sequence[Slot]) -> None:
         """Insert all. Raises StoreError where one is taken, its nonce or its key."""
 
-    async def move_slot(self, before: Slot, after: Slot) -> bool:
-        """Replace `before` by `after`. False if it is not any more as it was."""
+    async def move_slots(self, moves: Sequence[tuple[Slot, Slot]]) -> list[bool]:
+        """Replace each `before` by its `after`. False for what is not any more as it was."""
 
     async def unproven(self, after: int) -> Sequence[Event]:
         """Standing facts after `after` about blocks that the watcher neither saw nor read."""

@@ -269,16 +269,35 @@ class SqlUnit:
         own = [(s.chain_id, s.signer, s.nonce, n, a) for s in fresh for n, a in _numbered(s)]
         self._do_all(_add_attempt, ATTEMPT, [(a.tx, *place, n, a.raw) for *place, n, a in own])
 
-    async def move_slot(self, before: Slot, after: Slot) -> bool:
+    async def move_slots(self, moves: Sequence[tuple[Slot, Slot]]) -> list[bool]:
+        if not self._store.alone:
+            return [await self._move_slot(before, after) for before, after in moves]
+        moved: list[bool] = []
+        rows: list[tuple[Any, ...]] = []
+        for before, after in moves:
+            own = (before.chain_id, before.signer)
+            known = self._store.slots.one(own, (before.subject, before.act, before.attempt))
+            moved.append(known is before or known == before)
+            if moved[-1] and before.attempts == after.attempts:
+                rows.append((*_standing_of(after), *own, before.nonce))
+                self._keep([after])
+            elif moved[-1]:
+                self._set_slots(rows)
+                rows = []
+                await self.put_slot(after)
+        self._set_slots(rows)
+        return moved
+
+    def _set_slots(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        if rows:
+            self._do_all(_set_slot, STANDING, rows)
+
+    async def _move_slot(self, before: Slot, after: Slot) -> bool:
         own, key = (before.chain_id, before.signer), (before.subject, before.act, before.attempt)
-        if self._store.alone or before.attempts != after.attempts:
+        if before.attempts != after.attempts:
             if await self.slot(*own, key) != before:
                 return False
-            if before.attempts != after.attempts:
-                await self.put_slot(after)
-                return True
-            self._do_all(_set_slot, STANDING, [(*_standing_of(after), *own, before.nonce)])
-            self._keep([after])
+            await self.put_slot(after)
             return True
         moved = self._do(
             _move_slot,
