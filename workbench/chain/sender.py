@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 from workbench.chain.abi import hex_bytes
 from workbench.chain.outcomes import Outcomes, View, place_of
 from workbench.chain.rpc import SEND, Answers, Rpc
 from workbench.chain.slots import CountOn, Move, SlotBook
-from workbench.chain.trial import MAX_FEE_WEI, Trial, base_fee
+from workbench.chain.trial import MAX_FEE_WEI, Asked, Trial, base_fee
 from workbench.chain.waits import Waits
 from workbench.core import events as ev
 from workbench.core.errors import (
@@ -60,6 +60,8 @@ FILL = "fill"
 
 Slots = dict[tuple[str, str, int], Slot | WorkbenchError]
 """What became of acts, by their keys."""
+
+T = TypeVar("T")
 
 log = logging.getLogger("workbench")
 
@@ -156,14 +158,26 @@ class SlotSender:
     async def _try_all(
         self, acts: list[Act], by_key: dict[tuple[str, str, int], list[_Asked]]
     ) -> None:
-        """Part after part: the node tries the next while we sign, store and send one."""
+        """Part after part: the node takes one in and tries the next while we sign and store one.
+
+        Of a part nothing is sent before all of the part before it was: nonces arrive in order.
+        """
         parts = [acts[n : n + PART] for n in range(0, len(acts), PART)]
         trials = await self._trial.ask([[act.call for act in part] for part in parts])
+        before: list[Slots] = []
         for part, trial in zip(parts, trials, strict=True):
-            slots = await self._take_slots(part, await self._trial.judged(trial))
-            await self._send_all([slot for slot in slots.values() if _is_unsent(slot)])
-            for key, found in slots.items():
-                await self._answer(by_key[key], found)
+            sending = [self._sent(slots, by_key) for slots in before]
+            before = [await _beside(sending, self._tried(part, trial))]
+        for slots in before:
+            await self._sent(slots, by_key)
+
+    async def _tried(self, part: Sequence[Act], trial: Asked) -> Slots:
+        return await self._take_slots(part, await self._trial.judged(trial))
+
+    async def _sent(self, slots: Slots, by_key: dict[tuple[str, str, int], list[_Asked]]) -> None:
+        await self._send_all([slot for slot in slots.values() if _is_unsent(slot)])
+        for key, found in slots.items():
+            await self._answer(by_key[key], found)
 
     async def _answer(self, asked: list[_Asked], slot: Slot | WorkbenchError) -> None:
         if isinstance(slot, Slot) and _is_over(slot):
@@ -172,7 +186,7 @@ class SlotSender:
             each.answers.append(slot if isinstance(slot, WorkbenchError) else slot.tx)
 
     async def _take_slots(
-        self, acts: list[Act], priced: Sequence[dict[str, Any] | WorkbenchError]
+        self, acts: Sequence[Act], priced: Sequence[dict[str, Any] | WorkbenchError]
     ) -> Slots:
         """Sign and store, all at once, what the node's simulation lets pass."""
         found: Slots = {}
@@ -562,6 +576,17 @@ class SlotSender:
                     hint="It was sent and may still be mined; ask again with the same payment.",
                 )
             await self._clock.sleep(POLL_S)
+
+
+async def _beside(others: Sequence[Coroutine[Any, Any, None]], work: Coroutine[Any, Any, T]) -> T:
+    """`work`, while `others` go on, which begin first. Waits for all; raises the first error."""
+    if not others:
+        return await work
+    tasks, last = [asyncio.ensure_future(each) for each in others], asyncio.ensure_future(work)
+    await asyncio.gather(*tasks, last, return_exceptions=True)
+    for task in tasks:
+        task.result()
+    return last.result()
 
 
 def _is_unsent(slot: Slot | WorkbenchError) -> TypeGuard[Slot]:
