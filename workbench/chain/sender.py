@@ -42,6 +42,7 @@ from workbench.core.ports import (
     SlotState,
     Store,
     Unit,
+    Within,
 )
 
 RESEND_MS = 5_000
@@ -196,29 +197,25 @@ class SlotSender:
         try:
             async with self._store.unit() as unit:
                 nonce = await self._choose(unit, on_chain)
+                passed = [a for a, f in zip(acts, priced, strict=True) if isinstance(f, dict)]
+                refused = {} if nonce is None else await _refused(unit, passed)
                 for act, fields in zip(acts, priced, strict=True):
                     if isinstance(fields, WorkbenchError):
                         found[act.key] = fields
                     elif nonce is None:
                         found[act.key] = self._still()
+                    elif act.key in refused:
+                        found[act.key] = refused[act.key]
                     else:
-                        found[act.key] = slot = await self._signed_unless(unit, nonce, fields, act)
-                        nonce += isinstance(slot, Slot)
+                        found[act.key] = await self._signed(nonce, fields, act)
+                        nonce += 1
+                await _mark(unit, acts, found)
                 await self._book.take(unit, [s for s in found.values() if isinstance(s, Slot)])
         except StoreError:
             # Another process with our key and our store may have signed these very acts meanwhile.
             if not await self._others_took(found, [a.key for a in acts]):
                 raise
         return found
-
-    async def _signed_unless(
-        self, unit: Unit, nonce: int, fields: dict[str, Any], act: Act
-    ) -> Slot | StateMoved:
-        """A slot to be taken, unless those who asked for it have taken the act back by now."""
-        try:
-            return await self._signed(unit, nonce, fields, act)
-        except StateMoved as why:
-            return why
 
     async def _others_took(self, found: Slots, keys: list[tuple[str, str, int]]) -> bool:
         """Fill `found` with slots that we did not take; False where one is missing."""
@@ -232,9 +229,9 @@ class SlotSender:
                 found[key] = slot
         return True
 
-    async def _signed(self, unit: Unit, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
+    async def _signed(self, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
         raw, tx = self._signer.sign_transaction({**fields, "nonce": nonce})
-        slot = Slot(
+        return Slot(
             chain_id=self._chain_id,
             signer=self.address,
             nonce=nonce,
@@ -244,9 +241,6 @@ class SlotSender:
             state=SlotState.SIGNED,
             attempts=(Attempt(tx, raw),),
         )
-        if act.within is not None:
-            await act.within(unit, slot)
-        return slot
 
     async def check(self) -> None:
         """Raise Quarantined if the chain and our database do not agree whose nonces were used."""
@@ -523,7 +517,7 @@ class SlotSender:
         async with self._store.unit() as unit:
             if not await self._nonces.fills(unit, nonce):
                 return
-            slot = await self._signed(unit, nonce, fields, act)
+            slot = await self._signed(nonce, fields, act)
             await self._book.take(unit, [slot])
         await self._send(slot)
 
@@ -576,6 +570,28 @@ class SlotSender:
                     hint="It was sent and may still be mined; ask again with the same payment.",
                 )
             await self._clock.sleep(POLL_S)
+
+
+def _by_within(acts: Sequence[Act]) -> dict[Within, list[Act]]:
+    found: dict[Within, list[Act]] = {}
+    for act in acts:
+        if act.within is not None:
+            found.setdefault(act.within, []).append(act)
+    return found
+
+
+async def _refused(unit: Unit, acts: Sequence[Act]) -> dict[tuple[str, str, int], StateMoved]:
+    """Acts that those who asked for them have taken back by now."""
+    refused: dict[tuple[str, str, int], StateMoved] = {}
+    for within, some in _by_within(acts).items():
+        refused |= await within.refused(unit, some)
+    return refused
+
+
+async def _mark(unit: Unit, acts: Sequence[Act], found: Slots) -> None:
+    for within, some in _by_within(acts).items():
+        slots = [found[act.key] for act in some]
+        await within.mark(unit, [slot for slot in slots if isinstance(slot, Slot)])
 
 
 async def _beside(others: Sequence[Coroutine[Any, Any, None]], work: Coroutine[Any, Any, T]) -> T:
