@@ -23,7 +23,7 @@ from workbench.chain.abi import hex_bytes, to_hex
 from workbench.chain.payments import EvmPayments
 from workbench.chain.sender import SlotSender
 from workbench.chain.slots import CountOn
-from workbench.core.errors import StateMoved, WorkbenchError
+from workbench.core.errors import WorkbenchError
 from workbench.core.events import SignerQuarantined, TransactionSigned
 from workbench.core.payout import Outcome, Payout, State, Verdict
 from workbench.core.ports import Act, Attempt, Slot, SlotState
@@ -141,19 +141,17 @@ class SendsFirst(SlotSender):
         super().__init__(*ports, **{**named, "nonces": CountOn()})
         self._book.take = self._put  # type: ignore[method-assign]
 
-    async def _signed(self, unit: Any, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
+    async def _signed(self, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
+        state = SlotState.SENT
         raw, tx = self._signer.sign_transaction({**fields, "nonce": nonce})
         try:
             await self._rpc.call("eth_sendRawTransaction", raw)
-        except WorkbenchError as why:
-            raise StateMoved("it did not work: once more, later.") from why
-        slot = Slot(
+        except WorkbenchError:
+            state = SlotState.SIGNED  # Once more, later.
+        return Slot(
             self._chain_id, self.address, nonce, act.subject, act.call.act, act.attempt,
-            SlotState.SENT, (Attempt(tx, raw),), sent_ms=self._clock.now_ms(),
+            state, (Attempt(tx, raw),), sent_ms=self._clock.now_ms(),
         )  # fmt: skip
-        if act.within is not None:
-            await act.within(unit, slot)
-        return slot
 
     async def _put(self, unit: Any, fresh: Sequence[Slot]) -> None:
         for slot in fresh:

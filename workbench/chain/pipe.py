@@ -8,14 +8,16 @@ became of those without an answer.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from base64 import b64encode
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 MAX_HEAD_BYTES = 65_536
-AHEAD = 32
+AHEAD = 64
 """So many requests are written before their answers are read."""
 
 
@@ -34,6 +36,16 @@ def request_head(url: str) -> bytes:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
         head += f"Authorization: Basic {b64encode(login).decode()}\r\n"
     return head.encode() + b"Content-Length: "
+
+
+def acknowledge_at_once(connection: Any) -> None:
+    """Before each read: else the second of several answers waits up to 40 ms.
+
+    The node's system keeps a small answer back until the one before it is acknowledged, and ours
+    keeps acknowledgements back until it has something to say.
+    """
+    if hasattr(socket, "TCP_QUICKACK"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 class Pipe:
@@ -58,6 +70,7 @@ class Pipe:
                 writer.write(b"".join(requests))
                 await asyncio.wait_for(writer.drain(), self._timeout_s)
                 for _ in some:
+                    acknowledge_at_once(writer.get_extra_info("socket"))
                     body, is_last = await asyncio.wait_for(_answer(reader), self._timeout_s)
                     answers.append(body)
                     if is_last:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 from workbench.chain.abi import hex_bytes
 from workbench.chain.outcomes import Outcomes, View, place_of
 from workbench.chain.rpc import SEND, Answers, Rpc
 from workbench.chain.slots import CountOn, Move, SlotBook
-from workbench.chain.trial import MAX_FEE_WEI, Trial, base_fee
+from workbench.chain.trial import MAX_FEE_WEI, Asked, Trial, base_fee
 from workbench.chain.waits import Waits
 from workbench.core import events as ev
 from workbench.core.errors import (
@@ -42,6 +42,7 @@ from workbench.core.ports import (
     SlotState,
     Store,
     Unit,
+    Within,
 )
 from workbench.core.records import replace
 
@@ -61,6 +62,8 @@ FILL = "fill"
 
 Slots = dict[tuple[str, str, int], Slot | WorkbenchError]
 """What became of acts, by their keys."""
+
+T = TypeVar("T")
 
 log = logging.getLogger("workbench")
 
@@ -157,14 +160,26 @@ class SlotSender:
     async def _try_all(
         self, acts: list[Act], by_key: dict[tuple[str, str, int], list[_Asked]]
     ) -> None:
-        """Part after part: the node tries the next while we sign, store and send one."""
+        """Part after part: the node takes one in and tries the next while we sign and store one.
+
+        Of a part nothing is sent before all of the part before it was: nonces arrive in order.
+        """
         parts = [acts[n : n + PART] for n in range(0, len(acts), PART)]
         trials = await self._trial.ask([[act.call for act in part] for part in parts])
+        before: list[Slots] = []
         for part, trial in zip(parts, trials, strict=True):
-            slots = await self._take_slots(part, await self._trial.judged(trial))
-            await self._send_all([slot for slot in slots.values() if _is_unsent(slot)])
-            for key, found in slots.items():
-                await self._answer(by_key[key], found)
+            sending = [self._sent(slots, by_key) for slots in before]
+            before = [await _beside(sending, self._tried(part, trial))]
+        for slots in before:
+            await self._sent(slots, by_key)
+
+    async def _tried(self, part: Sequence[Act], trial: Asked) -> Slots:
+        return await self._take_slots(part, await self._trial.judged(trial))
+
+    async def _sent(self, slots: Slots, by_key: dict[tuple[str, str, int], list[_Asked]]) -> None:
+        await self._send_all([slot for slot in slots.values() if _is_unsent(slot)])
+        for key, found in slots.items():
+            await self._answer(by_key[key], found)
 
     async def _answer(self, asked: list[_Asked], slot: Slot | WorkbenchError) -> None:
         if isinstance(slot, Slot) and _is_over(slot):
@@ -173,7 +188,7 @@ class SlotSender:
             each.answers.append(slot if isinstance(slot, WorkbenchError) else slot.tx)
 
     async def _take_slots(
-        self, acts: list[Act], priced: Sequence[dict[str, Any] | WorkbenchError]
+        self, acts: Sequence[Act], priced: Sequence[dict[str, Any] | WorkbenchError]
     ) -> Slots:
         """Sign and store, all at once, what the node's simulation lets pass."""
         found: Slots = {}
@@ -183,29 +198,25 @@ class SlotSender:
         try:
             async with self._store.unit() as unit:
                 nonce = await self._choose(unit, on_chain)
+                passed = [a for a, f in zip(acts, priced, strict=True) if isinstance(f, dict)]
+                refused = {} if nonce is None else await _refused(unit, passed)
                 for act, fields in zip(acts, priced, strict=True):
                     if isinstance(fields, WorkbenchError):
                         found[act.key] = fields
                     elif nonce is None:
                         found[act.key] = self._still()
+                    elif act.key in refused:
+                        found[act.key] = refused[act.key]
                     else:
-                        found[act.key] = slot = await self._signed_unless(unit, nonce, fields, act)
-                        nonce += isinstance(slot, Slot)
+                        found[act.key] = await self._signed(nonce, fields, act)
+                        nonce += 1
+                await _mark(unit, acts, found)
                 await self._book.take(unit, [s for s in found.values() if isinstance(s, Slot)])
         except StoreError:
             # Another process with our key and our store may have signed these very acts meanwhile.
             if not await self._others_took(found, [a.key for a in acts]):
                 raise
         return found
-
-    async def _signed_unless(
-        self, unit: Unit, nonce: int, fields: dict[str, Any], act: Act
-    ) -> Slot | StateMoved:
-        """A slot to be taken, unless those who asked for it have taken the act back by now."""
-        try:
-            return await self._signed(unit, nonce, fields, act)
-        except StateMoved as why:
-            return why
 
     async def _others_took(self, found: Slots, keys: list[tuple[str, str, int]]) -> bool:
         """Fill `found` with slots that we did not take; False where one is missing."""
@@ -219,9 +230,9 @@ class SlotSender:
                 found[key] = slot
         return True
 
-    async def _signed(self, unit: Unit, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
+    async def _signed(self, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
         raw, tx = self._signer.sign_transaction({**fields, "nonce": nonce})
-        slot = Slot(
+        return Slot(
             chain_id=self._chain_id,
             signer=self.address,
             nonce=nonce,
@@ -231,9 +242,6 @@ class SlotSender:
             state=SlotState.SIGNED,
             attempts=(Attempt(tx, raw),),
         )
-        if act.within is not None:
-            await act.within(unit, slot)
-        return slot
 
     async def check(self) -> None:
         """Raise Quarantined if the chain and our database do not agree whose nonces were used."""
@@ -510,7 +518,7 @@ class SlotSender:
         async with self._store.unit() as unit:
             if not await self._nonces.fills(unit, nonce):
                 return
-            slot = await self._signed(unit, nonce, fields, act)
+            slot = await self._signed(nonce, fields, act)
             await self._book.take(unit, [slot])
         await self._send(slot)
 
@@ -563,6 +571,39 @@ class SlotSender:
                     hint="It was sent and may still be mined; ask again with the same payment.",
                 )
             await self._clock.sleep(POLL_S)
+
+
+def _by_within(acts: Sequence[Act]) -> dict[Within, list[Act]]:
+    found: dict[Within, list[Act]] = {}
+    for act in acts:
+        if act.within is not None:
+            found.setdefault(act.within, []).append(act)
+    return found
+
+
+async def _refused(unit: Unit, acts: Sequence[Act]) -> dict[tuple[str, str, int], StateMoved]:
+    """Acts that those who asked for them have taken back by now."""
+    refused: dict[tuple[str, str, int], StateMoved] = {}
+    for within, some in _by_within(acts).items():
+        refused |= await within.refused(unit, some)
+    return refused
+
+
+async def _mark(unit: Unit, acts: Sequence[Act], found: Slots) -> None:
+    for within, some in _by_within(acts).items():
+        slots = [found[act.key] for act in some]
+        await within.mark(unit, [slot for slot in slots if isinstance(slot, Slot)])
+
+
+async def _beside(others: Sequence[Coroutine[Any, Any, None]], work: Coroutine[Any, Any, T]) -> T:
+    """`work`, while `others` go on, which begin first. Waits for all; raises the first error."""
+    if not others:
+        return await work
+    tasks, last = [asyncio.ensure_future(each) for each in others], asyncio.ensure_future(work)
+    await asyncio.gather(*tasks, last, return_exceptions=True)
+    for task in tasks:
+        task.result()
+    return last.result()
 
 
 def _is_unsent(slot: Slot | WorkbenchError) -> TypeGuard[Slot]:

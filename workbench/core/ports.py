@@ -7,13 +7,13 @@ Everything that waits is async, and only async (agreement 1). Adapters live in `
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
-from workbench.core.errors import InputError, WorkbenchError
+from workbench.core.errors import InputError, StateMoved, WorkbenchError
 from workbench.core.events import BlockRef, Event
 from workbench.core.ledger import Account, Transfer
 from workbench.core.payout import Payout, State, Verdict
@@ -150,8 +150,17 @@ class Call:
     gas: int = 0
 
 
-Within = Callable[[Any, "Slot"], Awaitable[None]]
-"""What else belongs to the transaction (a Unit) that stores a slot."""
+class Within(Protocol):
+    """What else belongs to the transaction (a Unit) that stores new slots; one for many acts."""
+
+    async def refused(
+        self, unit: Any, acts: Sequence[Act]
+    ) -> dict[tuple[str, str, int], StateMoved]:
+        """By key, those that may not be done any more, and why. They are not signed."""
+
+    async def mark(self, unit: Any, slots: Sequence[Slot]) -> None:
+        """The others are signed, and stored after this. What it raises (an error of ours) leaves
+        no slot of the transaction."""
 
 
 @quick
@@ -159,8 +168,7 @@ Within = Callable[[Any, "Slot"], Awaitable[None]]
 class Act:
     """A call to be made, once, under the key (subject, call's act, attempt).
 
-    `within` is done in the transaction that stores a new slot, before it: what it raises (one of
-    our errors) leaves none.
+    `within`: see there; in the transaction that stores the new slot.
     """
 
     subject: str
@@ -473,11 +481,14 @@ class Ledger(Unit, Protocol):
         """Lines by sequence number, with their hashes, those after `after` only."""
 
     async def payout(self, payout_id: str) -> Payout | None: ...
+    async def payouts_of(self, payout_ids: Sequence[str]) -> dict[str, Payout]:
+        """Those of these ids that there are, by id."""
+
     async def put_payout(self, payout: Payout) -> None:
         """Insert or replace."""
 
-    async def move_payouts(self, changed: Sequence[Payout]) -> None:
-        """Replace each: they are there."""
+    async def move_payouts(self, moves: Sequence[tuple[Payout, Payout]]) -> None:
+        """Replace each first one by its second. Raises StateMoved where one is in another state."""
 
     async def final_payouts(
         self, chain_id: int, signer_address: str
