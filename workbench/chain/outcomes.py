@@ -31,6 +31,8 @@ class View:
     hash: str
     base_fee: int
     blocks: dict[int, tuple[str, int] | None] = field(default_factory=dict)
+    is_torn: bool = False
+    """It does not hold together: another look at the same block may find more."""
     nonce: int | None = None
 
 
