@@ -78,9 +78,14 @@ class Early(Answers):
 
     async def _ask(self, count: int) -> list[Any]:
         try:
-            return await self._asking()
+            self.results = await self._asking()
         except WorkbenchError as why:
-            return [why] * count
+            self.results = [why] * count
+        return self.results
+
+    @property
+    def known(self) -> bool:
+        return self.task.done()
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         return self.task.__await__()
