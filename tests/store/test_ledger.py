@@ -67,6 +67,14 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LedgerStor
     kept.close()
 
 
+@pytest.fixture(params=["memory", "file", POSTGRES])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LedgerStore]:
+    """Memory has ways of its own where nobody else can write."""
+    kept = LedgerStore(url_of(request.param, request, tmp_path))
+    yield kept
+    kept.close()
+
+
 def within(store: LedgerStore, work: Work[T]) -> T:
     async def do() -> T:
         async with store.unit() as unit:
@@ -623,3 +631,29 @@ def test_slots_are_taken_once_and_move_from_where_they_are(store: LedgerStore) -
     moved = [within(store, lambda unit, m=move: unit.move_slot(*m)) for move in moves]  # type: ignore[misc]
     assert [True, False, True] == moved
     assert [first, second] == within(store, lambda unit: unit.slots(1, "0xme", SlotState.SIGNED))
+
+
+@pytest.mark.parametrize("gone", [set(), {0}, {1, 4}, {0, 1, 2, 3, 4}])
+def test_slots_move_together(any_store: LedgerStore, gone: set[int]) -> None:
+    """Those that are elsewhere by now stay there, and hold up nobody else: as one by one."""
+    were = [
+        Slot(1, "0xme", n, f"p{n}", "pay", 1, SlotState.SIGNED, (Attempt(f"0xt{n}", "0x"),))
+        for n in range(5)
+    ]
+    lost = {n: replace(were[n], state=SlotState.LOST, ok=False) for n in gone}
+    sent = [replace(each, state=SlotState.SENT, sent_ms=5) for each in were]
+    # A replaced attempt beside those that only move.
+    sent[3] = replace(sent[3], attempts=(*sent[3].attempts, Attempt("0xt3b", "0x")))
+
+    async def work(unit: LedgerUnit) -> None:
+        await unit.take_slots(were)
+        assert [True] * len(gone) == await unit.move_slots([(were[n], lost[n]) for n in gone])
+        assert [] == await unit.move_slots([])
+        for first, last in ((0, 3), (3, 5)):
+            moves = list(zip(were, sent, strict=True))[first:last]
+            told = [n not in gone for n in range(first, last)]
+            assert told == await unit.move_slots(moves)
+
+    within(any_store, work)
+    now = [lost.get(n, sent[n]) for n in range(5)]
+    assert now == within(any_store, lambda unit: unit.slots(1, "0xme", *SlotState))

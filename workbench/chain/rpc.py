@@ -289,6 +289,7 @@ class HttpRpc(Rpc):
     async def close(self) -> None:
         for task in self._early:
             task.cancel()
+        await asyncio.gather(*self._early, return_exceptions=True)
         await self._pipe.close()
         if self._session is not None:
             await self._session.close()

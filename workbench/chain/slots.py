@@ -63,8 +63,9 @@ class SlotBook:
         moved: list[Slot | None] = []
         told: list[ev.Event] = []
         async with self._store.unit() as unit:
-            for before, after, facts in moves:
-                if not await unit.move_slot(before, after):
+            done = await unit.move_slots([(before, after) for before, after, _ in moves])
+            for (_, after, facts), is_moved in zip(moves, done, strict=True):
+                if not is_moved:
                     moved.append(None)
                     continue
                 told += facts

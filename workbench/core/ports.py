@@ -408,6 +408,9 @@ class Unit(Protocol):
     async def move_slot(self, before: Slot, after: Slot) -> bool:
         """Replace `before` by `after`. False if it is not any more as it was."""
 
+    async def move_slots(self, moves: Sequence[tuple[Slot, Slot]]) -> Sequence[bool]:
+        """`move_slot` for each."""
+
     async def unproven(self, after: int) -> Sequence[Event]:
         """Standing facts after `after` about blocks that the watcher neither saw nor read."""
 
