@@ -628,7 +628,7 @@ def test_slots_are_taken_once_and_move_from_where_they_are(store: LedgerStore) -
         within(store, lambda unit: unit.take_slots([replace(second, nonce=2)]))
     mined = replace(first, state=SlotState.MINED, block=BlockRef(7, "0xb", "0xt0", -1))
     moves = [(first, mined), (first, mined), (mined, first)]
-    moved = [within(store, lambda unit, m=move: unit.move_slot(*m)) for move in moves]  # type: ignore[misc]
+    moved = within(store, lambda unit: unit.move_slots(moves))
     assert [True, False, True] == moved
     assert [first, second] == within(store, lambda unit: unit.slots(1, "0xme", SlotState.SIGNED))
 

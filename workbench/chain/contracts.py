@@ -92,6 +92,11 @@ class EvmChain:
     async def balance(self, token: str, owner: str) -> int:
         return int((await self._read(ERC20, token, "balanceOf", owner))[0])
 
+    def foresee_balance(self, token: str, owner: str) -> None:
+        """See `core.ports.Chain.foresee_balance`."""
+        data = _asked(ERC20, "balanceOf", owner)
+        self.rpc.ask([("eth_call", {"to": token, "data": data}, "latest")])
+
     async def supply(self, token: str) -> int:
         """How much there is of a token, in base units."""
         return int((await self._read(ERC20, token, "totalSupply"))[0])

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeGuard, TypeVar
 
 from workbench.chain.abi import hex_bytes
@@ -44,6 +44,7 @@ from workbench.core.ports import (
     Unit,
     Within,
 )
+from workbench.core.records import replace
 
 RESEND_MS = 5_000
 POLL_S = 0.25

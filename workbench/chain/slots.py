@@ -64,16 +64,15 @@ class SlotBook:
         told: list[ev.Event] = []
         async with self._store.unit() as unit:
             done = await unit.move_slots([(before, after) for before, after, _ in moves])
-            for (_, after, facts), is_moved in zip(moves, done, strict=True):
+            for is_moved, (_, after, facts) in zip(done, moves, strict=True):
+                moved.append(after if is_moved else None)
                 if not is_moved:
-                    moved.append(None)
                     continue
                 told += facts
                 if after.state is SlotState.LOST:
                     await unit.record_all(told)
                     told = []
                     await self._nonces.lost(unit, after)
-                moved.append(after)
                 self.landings += after.block is not None or after.state is SlotState.LOST
             await unit.record_all(told)
         return moved

@@ -16,8 +16,10 @@ from operator import attrgetter
 from typing import Any, ClassVar
 
 from workbench.core.errors import StoreError
+from workbench.core.records import quick
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class BlockRef:
     """Where on the chain a fact was seen. An orphaned block takes its facts with it.
@@ -37,6 +39,10 @@ class _Written:
     __slots__ = ("_id", "_line")
     _line: str
     _id: str
+
+
+_keep_line: Callable[[Any, str], None] = _Written.__dict__["_line"].__set__
+_keep_id: Callable[[Any, str], None] = _Written.__dict__["_id"].__set__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -454,6 +460,10 @@ class PayoutOrphaned(Event):
     hash: str
 
 
+for _kind in list(Event.kinds.values()):
+    Event.kinds[_kind.__name__] = quick(_kind)  # Again, since what `quick` makes is put there, too.
+
+
 # --- Reading and writing --------------------------------------------------------------------------
 
 
@@ -501,7 +511,7 @@ def to_json(event: Event) -> str:
         return event._line
     except AttributeError:
         line = _line(event)
-        object.__setattr__(event, "_line", line)
+        _keep_line(event, line)
         return line
 
 
@@ -559,7 +569,7 @@ def from_json(line: str) -> Event:
 def from_line(line: str) -> Event:
     """`from_json` of what `to_json` wrote, which need not be written again."""
     event = from_json(line)
-    object.__setattr__(event, "_line", line)
+    _keep_line(event, line)
     return event
 
 
@@ -571,7 +581,7 @@ def fact_id(event: Event, times_orphaned: int = 0) -> str:
         return event._id
     except AttributeError:
         known = _id(to_json(event), 0)
-        object.__setattr__(event, "_id", known)
+        _keep_id(event, known)
         return known
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from workbench.core import events as ev
 from workbench.core.errors import DeadlinePassed, IllegalTransition, NonceTaken, StateMoved
 from workbench.core.finality import Policy
+from workbench.core.records import quick, replace
 
 FACILITATOR_REASONS = 31
 """A refund reason is at most this many ASCII bytes, so that it fits one EVM word as text."""
@@ -72,6 +73,7 @@ def is_detail(event: ev.Event) -> bool:
     return type(event) not in MOVING and not isinstance(event, NOT_ABOUT_SETTLEMENTS)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Entered:
     """A state, when it was entered, and by which block and transaction (None: off chain)."""
@@ -81,6 +83,7 @@ class Entered:
     block: ev.BlockRef | None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why an act cannot go on: the act, and the stable error code."""
@@ -90,6 +93,7 @@ class Failure:
     message: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """One settlement, folded from its facts. Amounts in base units, deadlines in Unix seconds.

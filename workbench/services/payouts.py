@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from workbench.core import events as ev
@@ -54,6 +54,7 @@ from workbench.core.ports import (
     Slot,
     SlotState,
 )
+from workbench.core.records import replace
 from workbench.services import accounts
 from workbench.services.batches import Batches, Group
 from workbench.services.payout_input import Asked

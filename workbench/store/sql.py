@@ -269,34 +269,50 @@ class SqlUnit:
         own = [(s.chain_id, s.signer, s.nonce, n, a) for s in fresh for n, a in _numbered(s)]
         self._do_all(_add_attempt, ATTEMPT, [(a.tx, *place, n, a.raw) for *place, n, a in own])
 
-    async def move_slot(self, before: Slot, after: Slot) -> bool:
+    async def move_slots(self, moves: Sequence[tuple[Slot, Slot]]) -> list[bool]:
+        if not self._store.alone:
+            alike = all(before.attempts == after.attempts for before, after in moves)
+            if alike and len(moves) > 1 and self._move(moves):
+                return [True] * len(moves)
+            return [await self._move_slot(before, after) for before, after in moves]
+        moved: list[bool] = []
+        rows: list[tuple[Any, ...]] = []
+        for before, after in moves:
+            own = (before.chain_id, before.signer)
+            known = self._store.slots.one(own, (before.subject, before.act, before.attempt))
+            moved.append(known is before or known == before)
+            if moved[-1] and before.attempts == after.attempts:
+                rows.append((*_standing_of(after), *own, before.nonce))
+                self._keep([after])
+            elif moved[-1]:
+                self._set_slots(rows)
+                rows = []
+                await self.put_slot(after)
+        self._set_slots(rows)
+        return moved
+
+    def _set_slots(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        if rows:
+            self._do_all(_set_slot, STANDING, rows)
+
+    async def _move_slot(self, before: Slot, after: Slot) -> bool:
         own, key = (before.chain_id, before.signer), (before.subject, before.act, before.attempt)
-        if self._store.alone or before.attempts != after.attempts:
+        if before.attempts != after.attempts:
             if await self.slot(*own, key) != before:
                 return False
-            if before.attempts != after.attempts:
-                await self.put_slot(after)
-                return True
-            self._do_all(_set_slot, STANDING, [(*_standing_of(after), *own, before.nonce)])
-            self._keep([after])
+            await self.put_slot(after)
             return True
         return self._move([(before, after)])
 
-    async def move_slots(self, moves: Sequence[tuple[Slot, Slot]]) -> Sequence[bool]:
-        alike = all(before.attempts == after.attempts for before, after in moves)
-        if not self._store.alone and alike and len(moves) > 1 and self._move(moves):
-            return [True] * len(moves)
-        return [await self.move_slot(*each) for each in moves]
-
     def _move(self, moves: Sequence[tuple[Slot, Slot]]) -> bool:
-        """All, or none where one of them is not any more as it was."""
+        """All at once; or none, where one of them is not any more as it was."""
         if not self._store.begun:
             self._store.begin()
-        self._store.cursor.execute("SAVEPOINT moves")
         rows = [
             (b.chain_id, b.signer, b.nonce, len(b.attempts), *_standing_of(b), *_standing_of(a))
             for b, a in moves
         ]
+        self._store.cursor.execute("SAVEPOINT moves")
         is_done = bool(self._do_all(_move_slot, MOVE, rows).rowcount == len(rows))
         self._store.cursor.execute("RELEASE moves" if is_done else "ROLLBACK TO moves")
         if is_done:
