@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.core import events as ev
-from workbench.core import ports, settlement, x402
+from workbench.core import payout, ports, settlement, x402
 from workbench.core.records import quick, replace
 
 
@@ -44,7 +44,7 @@ QUICK = [
     *ev.Event.kinds.values(),
     *(
         kind
-        for module in (ports, settlement, x402)
+        for module in (payout, ports, settlement, x402)
         for kind in vars(module).values()
         if isinstance(kind, type) and dataclasses.is_dataclass(kind)
     ),

@@ -45,7 +45,8 @@ def acknowledge_at_once(connection: Any) -> None:
     keeps acknowledgements back until it has something to say.
     """
     if hasattr(socket, "TCP_QUICKACK"):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        with suppress(OSError):  # It may be closed, and what it said not be read yet.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 class Pipe:
@@ -62,6 +63,7 @@ class Pipe:
     async def exchange(self, bodies: Sequence[bytes]) -> tuple[list[bytes], str]:
         """The answers' bodies in order, and why there are fewer than requests ("" if not)."""
         answers: list[bytes] = []
+        loop = asyncio.get_running_loop()
         try:
             while len(answers) < len(bodies):
                 reader, writer = await self._opened()
@@ -69,12 +71,15 @@ class Pipe:
                 requests = [b"%b%d\r\n\r\n%b" % (self._head, len(body), body) for body in some]
                 writer.write(b"".join(requests))
                 await asyncio.wait_for(writer.drain(), self._timeout_s)
-                for _ in some:
-                    acknowledge_at_once(writer.get_extra_info("socket"))
-                    body, is_last = await asyncio.wait_for(_answer(reader), self._timeout_s)
-                    answers.append(body)
-                    if is_last:
-                        raise BrokenPipe("it closed the connection before all was answered")
+                # One watch for all, wound up anew at each: `wait_for` would make a task of each.
+                async with asyncio.timeout(self._timeout_s) as patience:
+                    for _ in some:
+                        patience.reschedule(loop.time() + self._timeout_s)
+                        acknowledge_at_once(writer.get_extra_info("socket"))
+                        body, is_last = await _answer(reader)
+                        answers.append(body)
+                        if is_last:
+                            raise BrokenPipe("it closed the connection before all was answered")
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError, BrokenPipe) as why:
             await self.close()
             if len(answers) < len(bodies):

@@ -78,9 +78,14 @@ class Early(Answers):
 
     async def _ask(self, count: int) -> list[Any]:
         try:
-            return await self._asking()
+            self.results = await self._asking()
         except WorkbenchError as why:
-            return [why] * count
+            self.results = [why] * count
+        return self.results
+
+    @property
+    def known(self) -> bool:
+        return self.task.done()
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         return self.task.__await__()
@@ -284,6 +289,7 @@ class HttpRpc(Rpc):
     async def close(self) -> None:
         for task in self._early:
             task.cancel()
+        await asyncio.gather(*self._early, return_exceptions=True)
         await self._pipe.close()
         if self._session is not None:
             await self._session.close()

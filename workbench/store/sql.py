@@ -271,6 +271,9 @@ class SqlUnit:
 
     async def move_slots(self, moves: Sequence[tuple[Slot, Slot]]) -> list[bool]:
         if not self._store.alone:
+            alike = all(before.attempts == after.attempts for before, after in moves)
+            if alike and len(moves) > 1 and self._move(moves):
+                return [True] * len(moves)
             return [await self._move_slot(before, after) for before, after in moves]
         moved: list[bool] = []
         rows: list[tuple[Any, ...]] = []
@@ -299,24 +302,22 @@ class SqlUnit:
                 return False
             await self.put_slot(after)
             return True
-        moved = self._do(
-            _move_slot,
-            chain_id=before.chain_id,
-            signer=before.signer,
-            nonce=before.nonce,
-            old_state=before.state.value,
-            old_sent_ms=before.sent_ms,
-            old_ok=before.ok,
-            old_block=_placed(before.block),
-            attempts=len(before.attempts),
-            state=after.state.value,
-            sent_ms=after.sent_ms,
-            ok=after.ok,
-            block=_placed(after.block),
-        )
-        if moved.rowcount:
-            self._keep([after])
-        return bool(moved.rowcount)
+        return self._move([(before, after)])
+
+    def _move(self, moves: Sequence[tuple[Slot, Slot]]) -> bool:
+        """All at once; or none, where one of them is not any more as it was."""
+        if not self._store.begun:
+            self._store.begin()
+        rows = [
+            (b.chain_id, b.signer, b.nonce, len(b.attempts), *_standing_of(b), *_standing_of(a))
+            for b, a in moves
+        ]
+        self._store.cursor.execute("SAVEPOINT moves")
+        is_done = bool(self._do_all(_move_slot, MOVE, rows).rowcount == len(rows))
+        self._store.cursor.execute("RELEASE moves" if is_done else "ROLLBACK TO moves")
+        if is_done:
+            self._keep([after for _, after in moves])
+        return is_done
 
     # --- Blocks ---
 
@@ -349,6 +350,8 @@ FACT = ("id", "type", "subject", "block_hash", "data")
 SLOT = tuple(column.name for column in slot.columns)
 ATTEMPT = tuple(column.name for column in attempt.columns)
 STANDING = ("state", "sent_ms", "ok", "block", "own_chain_id", "own_signer", "own_nonce")
+OLD = ("old_state", "old_sent_ms", "old_ok", "old_block")
+MOVE = ("chain_id", "signer", "nonce", "attempts", *OLD, *STANDING[:4])
 
 
 def _row_of(own: Slot) -> tuple[Any, ...]:
