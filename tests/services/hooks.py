@@ -29,7 +29,7 @@ HOUR_S, DAY_S = 3_600, 86_400
 
 
 class Receiver:
-    """A subscriber that keeps what it gets. `before` and `after`: what else happens, if anything."""
+    """A subscriber that keeps what it gets. `before` and `after` say what else happens."""
 
     def __init__(self, clock: VirtualClock) -> None:
         self.clock = clock

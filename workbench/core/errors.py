@@ -433,6 +433,12 @@ class PeerUnreachable(WorkbenchError):
     code, status, transient = "peer_unreachable", 502, True
 
 
+class PeerUntrusted(PeerUnreachable):
+    """Another service did not prove its name; `reason` says what is wrong with its certificate."""
+
+    code = "peer_untrusted"
+
+
 class PeerRefused(WorkbenchError):
     """Another service answered with an error; its code and message are in `details`."""
 
