@@ -258,10 +258,10 @@ async def _run_part(name: str, settings: Any) -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON line: status, faults, checked.")
 def doctor(as_json: bool) -> None:
-    """Look at everything a settlement needs, and say what is wrong and what to do.
+    """Look at all that settlements and payouts need, and say what is wrong and what to do.
 
-    Settings, node, contracts, roles, keys, balances, allowances, liquidity, rate, finality. One
-    line for each thing; exit code 1 if there is any fault.
+    Settings, node, contracts, roles, keys, balances, allowances, liquidity, rate, finality; where
+    credits are paid out, that node, account, token and batcher. Exit code 1 if there is any fault.
     """
     with clean_exit(as_json):
         from workbench.doctor import examine, report
