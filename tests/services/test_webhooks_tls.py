@@ -32,7 +32,7 @@ class Ear(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        verify(SECRET, self.headers, body, time.time())
+        verify(SECRET, dict(self.headers.items()), body, time.time())
         self.got.append(self.path)
         self.send_response(204)
         self.end_headers()
