@@ -229,6 +229,8 @@ def test_progress_says_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(playing, "TELL_EVERY_S", 0.0)
     said: list[str] = []
     teller = playing._Teller(said.append)
+    teller(Progress(2, 100, 0, 0))
+    assert [] == said, "what was booted until then says nothing about the pace"
     teller(Progress(50, 100, 4, 3))
     teller(Progress(120, 100, 4, 3))
     assert "50 s of 100 s: 4 settlements, 3 ended; about 0 s left" in said[0]

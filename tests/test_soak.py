@@ -45,7 +45,7 @@ def test_a_stopped_soak_of_a_scenario(tmp_path: Path, number: signal.Signals, co
     file.write_text(SMALL)
     process = soak(file, "--seeds", "50")
     assert process.stdout is not None
-    said = []
+    said: list[str] = []
     while not (said and said[-1].startswith("seed ")):
         said.append(process.stdout.readline())
         assert said[-1], "it ended"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from workbench.chain.rpc import HttpRpc
-from workbench.core.errors import InvalidSetting, WorkbenchError
+from workbench.core.errors import InvalidSetting, WorkbenchError, WorldRuns
 from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Request, Response, Service
 from workbench.services.routes import log
@@ -256,6 +258,21 @@ class Served:
             await each.close()
         for store in self.stores.values():
             store.close()
+
+
+def refuse_second_world(folder: Path) -> None:
+    """Raise WorldRuns where another process serves a world in this folder."""
+    try:
+        world = json.loads((folder / WORLD_FILE).read_text())
+        pid, port = int(world["pid"]), urlsplit(world["rpc_url"]).port
+        os.kill(pid, 0)
+        socket.create_connection(("127.0.0.1", port), 1).close()  # Numbers of processes come again.
+    except (OSError, ValueError, TypeError, KeyError):
+        return
+    raise WorldRuns(
+        f"a world runs in this folder already (process {pid}).",
+        hint="Use it, end it, or run this one in another folder.",
+    )
 
 
 def write_world_file(description: dict[str, Any], folder: Path) -> Callable[[], None]:

@@ -392,6 +392,12 @@ class UnknownWorld(SetupError):
     code = "unknown_world"
 
 
+class WorldRuns(SetupError):
+    """There is one world in a folder: what runs there must know which."""
+
+    code = "world_runs"
+
+
 class StoreError(SetupError):
     code = "store_error"
 
