@@ -326,6 +326,7 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         (["buy", "1.5"], {}, "or with the token's name (100yps)"),
         (["buy", "100yps"], {}, "workbench up"),
         (["demo", "--amount", "ten"], {}, "not a whole number"),
+        (["demo", "--runs", "/dev/null/runs"], {}, "/dev/null/runs (--runs) cannot be made"),
         (["demo"], {"PRICE_PER_UNIT_USDC": "free"}, "PRICE_PER_UNIT_USDC"),
         (["demo"], {"SLIPPAGE_BPS": "100%"}, "SLIPPAGE_BPS"),
         (["up"], {"FINALITY_CONFIRMATIONS": "-1"}, "FINALITY_CONFIRMATIONS"),

@@ -83,6 +83,7 @@ def test_a_planted_breach_ends_with_1_and_is_named(file: Path, tmp_path: Path) -
         (("FILE", "--set", "chain.finality=60 blocks"), "do not fit in seller.swap_window"),
         (("FILE", "--set", "duration"), "write such as"),
         (("FILE", "--seed", "-1"), "not in the range"),
+        (("FILE", "--runs", "/dev/null/runs"), "/dev/null/runs (--runs) cannot be made"),
     ],
 )
 def test_bad_input_is_named_before_anything_is_booted(
@@ -91,6 +92,7 @@ def test_bad_input_is_named_before_anything_is_booted(
     ran = command("run", *(str(file) if each == "FILE" else each for each in arguments))
     assert ran.returncode != 0
     assert told in ran.stderr
+    assert "virtual time" not in ran.stderr
     assert "Traceback" not in ran.stderr
 
 

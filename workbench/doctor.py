@@ -358,9 +358,9 @@ async def payer_can_pay_gas(wallet: Wallet) -> AsyncIterator[Finding]:
         enough,
         has
         if enough
-        else f"{wallet.account} holds {has}; a transaction of PAYOUT_BATCH={wallet.credits.batch} "
-        f"may need {format_units(needed, 18)}.",
-        "Send it some, or set a smaller PAYOUT_BATCH.",
+        else f"{wallet.account} holds {has}; with PAYOUT_BATCH={wallet.credits.batch} it should "
+        f"hold {format_units(needed, 18)}.",
+        "Send it some." if wallet.credits.batch == 1 else "Send it some, or lower PAYOUT_BATCH.",
     )
 
 

@@ -17,6 +17,7 @@ from workbench.experiment import Experiment, Progress
 from workbench.notebook.papers import Kernel
 from workbench.run import Run
 from workbench.scenario import Scenario
+from workbench.settings import make_folder
 
 NOTEBOOK = "04_scenario.ipynb"
 TELL_EVERY_S = 2.0
@@ -67,6 +68,7 @@ def play(scenario: Scenario, seed: int | None, *, runs: Path, notebook: bool, sa
     notebook. Raises the errors of booting a world, and StoreError where the folder cannot be
     written.
     """
+    make_folder(runs, "--runs")  # Nothing is played that cannot be kept.
     experiment = Experiment(scenario, seed, _Teller(say))
     _services_are_quiet()
     say(f"{scenario.name}, seed {experiment.seed}: {scenario.duration_s} s of virtual time")

@@ -8,17 +8,17 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from workbench.chain.rpc import HttpRpc
-from workbench.core.errors import InvalidSetting, WorkbenchError, WorldRuns
+from workbench.core.errors import InvalidSetting, Starting, WorkbenchError, WorldRuns
 from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Request, Response, Service
 from workbench.services.routes import log
-from workbench.settings import WORLD_FILE, Settings
+from workbench.settings import WORLD_FILE, Settings, make_folder
 from workbench.store.sql import SqlStore, sqlite_url
 from workbench.web.client import SocketHttp
 from workbench.web.server import Server
@@ -125,8 +125,11 @@ class _Seat:
         self.service: Service | None = None
 
     async def handle(self, request: Request) -> Response:
-        assert self.service is not None, "requests come after the wiring"
-        return await self.service.handle(request)
+        if self.service is not None:
+            return await self.service.handle(request)
+        why = Starting(f"the {self.name} is starting.", hint="Ask again in a second.")
+        answer = Response.json(why.status, why.to_json())
+        return replace(answer, headers=(*answer.headers, ("Retry-After", "1")))
 
 
 class Served:
@@ -168,7 +171,9 @@ class Served:
         seats = {name: _Seat(name) for name in self.names}
         for name, seat in seats.items():
             port = 0 if self._auto_ports else self.settings[PORTS[name]]
-            self.servers[name] = Server(seat, host=self.settings["HOST"], port=port, name=name)
+            self.servers[name] = Server(
+                seat, host=self.settings["HOST"], port=port, name=name, setting=PORTS[name]
+            )
         self.wiring = self.wire()
         await self._check()
         for name, seat in seats.items():
@@ -194,7 +199,7 @@ class Served:
         http, place = SocketHttp(), self.place
         teller = SocketHttp(answer_bytes=ANSWER_BYTES)  # Payouts ask nobody; they tell strangers.
         self._open += [http, teller]
-        self.data.mkdir(parents=True, exist_ok=True)
+        make_folder(self.data, "DATA_DIR")
         return Wiring(
             chain_id=place.chain_id,
             addresses=place.addresses,
@@ -278,7 +283,7 @@ def refuse_second_world(folder: Path) -> None:
 def write_world_file(description: dict[str, Any], folder: Path) -> Callable[[], None]:
     """Write `.workbench/world.json` for the owner alone; returns what takes it away again."""
     path = folder / WORLD_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, "the folder of the world file")
     draft = path.with_suffix(f".{os.getpid()}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(description, file, indent=2)

@@ -388,6 +388,12 @@ class NotCompiled(SetupError):
     code = "not_compiled"
 
 
+class Starting(SetupError):
+    """The service has its port, and is not ready yet. Nothing was done."""
+
+    code, status, transient = "starting", 503, True
+
+
 class UnknownWorld(SetupError):
     code = "unknown_world"
 
