@@ -92,7 +92,7 @@ def test_other_faults_of_payouts(world: World, tmp_path: Path) -> None:
         "TOKEN_ADDRESS": ({"TOKEN_ADDRESS": "0x" + "66" * 20, "UNITS_PER_CREDIT": "1"}, "no code"),
         "the paying account's gas": (
             {"PAYOUT_PRIVATE_KEY": poor},
-            "PAYOUT_BATCH=10 it should hold",
+            "=10 it should hold",
         ),
         "payouts' settings": ({"PAYOUT_BATCHER": ""}, "PAYOUT_BATCHER is not set"),
         "payouts node answers": ({"WEB3_PROVIDER_URL": "http://127.0.0.1:9"}, "127.0.0.1:9"),
