@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,7 @@ from workbench.served import _Seat, credits_of
 from workbench.settings import Settings
 from workbench.store.ledger import LedgerStore
 
+WORKBENCH = str(Path(sys.executable).with_name("workbench"))
 KEY = "0x" + "7e" * 32
 URL = "http://127.0.0.1:9"
 HOOKS = "https://site.example/t0ken"
@@ -92,6 +98,28 @@ def test_a_public_test_key_is_refused_on_a_live_chain(tmp_path: Path) -> None:
         known = {"WEB3_PROVIDER_URL": node.url, "PAYOUT_PRIVATE_KEY": key_of("payer").secret}
         with pytest.raises(TestKeyRefused):
             asyncio.run(live_payouts(load(tmp_path, **known)))
+
+
+def test_alone_it_tells_where_it_is_as_json(tmp_path: Path) -> None:
+    """As `up` does, for programs that start it; what is wrong is told the same way."""
+    with Anvil() as node:
+        known = {"WEB3_PROVIDER_URL": node.url, "PAYOUT_PRIVATE_KEY": KEY, "CHAIN_ID": "31337"}
+        env = os.environ | known | {"PORT": "0", "DB_PATH": str(tmp_path / "app.db")}
+        command = [WORKBENCH, "payouts", "--json"]
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        with urllib.request.urlopen(f"{told['url']}/livez", timeout=10) as answer:
+            assert 200 == answer.status
+        assert ("payouts", 31337, process.pid) == (told["service"], told["chain_id"], told["pid"])
+        process.send_signal(signal.SIGINT)
+        assert 0 == process.wait(20)
+        process.stdout.close()
+        env |= {"CHAIN_ID": "5"}
+        wrong = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=60)
+    assert (1, "wrong_chain") == (wrong.returncode, json.loads(wrong.stdout)["error"])
 
 
 def test_the_seeds_chain_is_sepolia(tmp_path: Path) -> None:

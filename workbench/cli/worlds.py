@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -223,11 +224,12 @@ def _part(name: str) -> None:
     {BESIDES.get(name, "")}"""
 
     @main.command(name, help=text)
-    def command() -> None:
-        with clean_exit(False):
+    @click.option("--json", "as_json", is_flag=True, help="One JSON line on stdout once ready.")
+    def command(as_json: bool) -> None:
+        with clean_exit(as_json):
             from workbench.settings import Settings
 
-            asyncio.run(_run_part(name, Settings.load()))
+            asyncio.run(_run_part(name, Settings.load(), as_json))
 
 
 PARTS = {
@@ -247,13 +249,16 @@ for _name in PARTS:
     _part(_name)
 
 
-async def _run_part(name: str, settings: Any) -> None:
+async def _run_part(name: str, settings: Any, as_json: bool) -> None:
     from workbench.live import live_part, live_payouts
 
     stop = stop_on_signals()
     part = live_payouts(settings) if name == "payouts" else live_part(name, settings)
     async with await part as served:
-        click.echo(f"{name} {served.url(name)}, chain {served.place.chain_id} (Ctrl-C ends it)")
+        url, chain_id = served.url(name), served.place.chain_id
+        text = f"{name} {url}, chain {chain_id} (Ctrl-C ends it)"
+        told = {"service": name, "url": url, "chain_id": chain_id, "pid": os.getpid()}
+        click.echo(json.dumps(told) if as_json else text)
         while not stop.is_set() and not served.failures:
             await wait(stop)
         if served.failures:

@@ -103,7 +103,7 @@ class PayoutsService:
         else:
             answer = await self._routes.handle(request)
         if answer.status >= 400 and wants_page(request):
-            page = payout_pages.problem(answer.status, answer.data())
+            page = payout_pages.problem(answer.status, answer.data(), _back(request))
             answer = _page(answer.status, page, *answer.headers)
         return answer
 
@@ -356,6 +356,12 @@ def _page(status: int, html: str, *more: tuple[str, str]) -> Response:
     # With no referrer at all, browsers send `Origin: null` from our own forms.
     headers = {**dict(more), **dict((NO_STORE, ("Referrer-Policy", "same-origin")))}
     return Response(status, html.encode(), "text/html; charset=utf-8", tuple(headers.items()))
+
+
+def _back(request: Request) -> str:
+    """The page of ours whose form this is, as browsers name it; else that of all forms."""
+    path = urlsplit(request.header("Referer") or "").path
+    return path if path.startswith("/user/") else "/"
 
 
 def _wants_json(request: Request) -> bool:
