@@ -365,6 +365,13 @@ def explain_revert(data: bytes) -> WorkbenchError:
     return kind(message, hint=_HINTS.get(kind, ""), revert=name)
 
 
+def explain_reason(code: str) -> WorkbenchError:
+    """Why a settlement was not executed, by the code that is its reason on chain."""
+    known = (meaning for meaning in _MEANING.values() if meaning[0].code == code)
+    kind, text = next(known, (errors.SettlementError, "the settlement was refunded"))
+    return kind(f"not executed: {text} ({code or 'no reason'}).", hint=_HINTS.get(kind, ""))
+
+
 def _decoded(kinds: list[str], body: bytes) -> tuple[Any, ...] | None:
     """The values, or None where the bytes are not what the selector promises."""
     try:
