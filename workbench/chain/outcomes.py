@@ -196,6 +196,12 @@ class Outcomes:
         return Reverted("the transaction reverted; before the others of its block it would not.")
 
 
+def is_at(receipt: dict[str, Any], place: ev.BlockRef) -> bool:
+    """Whether it is the receipt of a transaction that was seen there before."""
+    told: bool = receipt["blockHash"] == place.hash and receipt["transactionHash"] == place.tx
+    return told
+
+
 def place_of(receipt: dict[str, Any]) -> ev.BlockRef:
     number = int(receipt["blockNumber"], 16)
     return ev.BlockRef(number, receipt["blockHash"], receipt["transactionHash"], -1)

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, TypeGuard, TypeVar
 
 from workbench.chain.abi import hex_bytes
-from workbench.chain.outcomes import Outcomes, View, place_of
+from workbench.chain.outcomes import Outcomes, View, is_at, place_of
 from workbench.chain.rpc import SEND, Answers, Rpc
 from workbench.chain.slots import CountOn, Move, SlotBook
 from workbench.chain.trial import MAX_FEE_WEI, Asked, Trial, base_fee
@@ -421,10 +421,10 @@ class SlotSender:
             if receipt is None:
                 await self._missing(slot, view)
                 continue
-            block, at_ms = place_of(receipt), await self._outcomes.time_of(receipt, view)
+            at_ms = await self._outcomes.time_of(receipt, view)
             if at_ms is None:
                 continue  # Two nodes behind one URL, or a reorg at this moment: ask again.
-            if slot.state is SlotState.MINED and slot.block == block:
+            if slot.state is SlotState.MINED and slot.block and is_at(receipt, slot.block):
                 there.append(slot)
             else:
                 moves.append(await self._mined_move(slot, receipt, at_ms))
