@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 MAX_HEAD_BYTES = 65_536
-AHEAD = 64
-"""So many requests are written before their answers are read."""
+AHEAD = 128
+"""So many requests are written before their answers are read: the node has work while we have."""
 
 
 class BrokenPipe(Exception):

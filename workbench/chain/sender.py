@@ -11,7 +11,6 @@ import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, TypeGuard, TypeVar
 
 from workbench.chain.abi import hex_bytes
@@ -56,10 +55,11 @@ TOO_CHEAP = ("underpriced", "less than block base fee", "fee cap")
 BUMP = (9, 8)
 """A replacement pays at least 12.5 % more: pools want 10 % on both fees."""
 MAX_ATTEMPTS = 8
-PART = 64
-"""So many acts are tried, signed, stored and sent together; see `chain.rpc.TRIED_AT_ONCE`."""
+PART = 128
+"""So many acts are signed, stored and sent together: each part costs a commit and three questions,
+and nobody else is served while one is signed (40 ms)."""
 FIRST_PART = 16
-"""And so many at first, since we have nothing else to do until they are tried."""
+"""But so many at first, then twice as many: while a part is tried, we sign the one before."""
 CANCELS = 3
 """How often a cancelled slot may be moved by others before we give up."""
 FILL = "fill"
@@ -169,8 +169,7 @@ class SlotSender:
 
         Of a part nothing is sent before all of the part before it was: nonces arrive in order.
         """
-        firsts = (0, *range(FIRST_PART, len(acts), PART))
-        parts = [acts[n:end] for n, end in pairwise((*firsts, len(acts)))] if acts else []
+        parts = _in_parts(acts)
         trials = await self._trial.ask([[act.call for act in part] for part in parts])
         before: list[Slots] = []
         for part, trial in zip(parts, trials, strict=True):
@@ -614,6 +613,14 @@ async def _beside(others: Sequence[Coroutine[Any, Any, None]], work: Coroutine[A
     for task in tasks:
         task.result()
     return last.result()
+
+
+def _in_parts(acts: list[Act]) -> list[list[Act]]:
+    parts, size = [], min(FIRST_PART, PART)
+    while acts:
+        parts.append(acts[:size])
+        acts, size = acts[size:], min(2 * size, PART)
+    return parts
 
 
 def _is_unsent(slot: Slot | WorkbenchError) -> TypeGuard[Slot]:
