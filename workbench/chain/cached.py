@@ -60,8 +60,24 @@ RECENT = 8
 """The receipts of so many of the newest blocks are fetched block by block."""
 
 
+POOL_BLIND = READS | {"eth_estimateGas", "eth_simulateV1"}
+"""What is answered alike whatever waits to be mined, unless it asks for "pending"."""
+
 Key = tuple[str, bytes]
 HEAD: Call = (BLOCK, "latest", False)
+
+
+class _Line:
+    """A connection, and what was asked on it and is not answered yet."""
+
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
+        self.owed: deque[_Asked] = deque()
+
+    def drop(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
 
 
 class _Asked(Answers):
@@ -69,7 +85,8 @@ class _Asked(Answers):
 
     `places`: where each of the calls that are `wanted` of the node belongs among the results;
     `joined`: places whose answer somebody else has asked for; `ahead`: questions of our own behind
-    the others. `since`: the block that it was asked in (see `_expect_block`).
+    the others. `since`: the block that it was asked in (see `_expect_block`). `line`: where it was
+    written.
     """
 
     begun = True
@@ -82,6 +99,7 @@ class _Asked(Answers):
         self.joined: list[tuple[int, _Asked, int]] = []
         self.ahead: dict[Key, Call] = {}
         self.mines = False
+        self.line: _Line | None = None
         self.waiting: list[asyncio.Future[None]] = []
 
     @property
@@ -127,14 +145,16 @@ class CachedRpc(DirectRpc):
 
     On a loop that can wait for us (see `sim.loop`) the node works while others run: what is asked
     is written at once, and its answer read when nothing else can go on, one after the other in
-    the order of the questions. So what happens when depends on no wall clock. `now` and `all_now`
-    read first whatever is still to come.
+    the order of the questions. So what happens when depends on no wall clock. Transactions have a
+    connection of their own, since questions need not wait until they are taken in; all are before
+    a block is mined. `now` and `all_now` read first whatever is still to come.
 
     Everything that may change an answer must go through this object, or be followed by `forget`:
     any method that is not known to be harmless empties the memory.
     """
 
     def __init__(self, url: str) -> None:
+        self._main, self._sends = _Line(), _Line()
         super().__init__(url)
         self._known: dict[Key, Any] = {}
         self._blocks: dict[Key, Any] = {}
@@ -147,8 +167,16 @@ class CachedRpc(DirectRpc):
         self._asked_before: dict[Key, Call] = {}
         self._since = 0
         self._asking: dict[Key, tuple[_Asked, int]] = {}
-        self._owed: deque[_Asked] = deque()
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[None], _Asked]] = deque()
+
+    @property
+    def _connection(self) -> Connection | None:
+        """Where whoever cannot wait asks."""
+        return self._main.connection
+
+    @_connection.setter
+    def _connection(self, connection: Connection | None) -> None:
+        self._main.connection = connection
 
     def forget(self) -> None:
         """Whatever the node said before may have changed."""
@@ -215,7 +243,7 @@ class CachedRpc(DirectRpc):
             if not each.done:
                 waiting = loop.create_future()
                 each.waiting.append(waiting)
-                self._waiting.append(waiting)
+                self._waiting.append((waiting, each))
                 loop.wait_for(self)
                 await waiting
         for place, other, there in asked.joined:
@@ -288,39 +316,56 @@ class CachedRpc(DirectRpc):
         for key, places in asked.places.items():
             if isinstance(key, tuple):
                 self._asking[key] = (asked, places[0])
+        line = asked.line = self._line_for(asked)
         requests = b"".join(self._requests(asked.calls))
         try:
-            if self._connection is not None and not self._owed and self._connection.stale:
-                self._drop()
-            if self._connection is None:
-                self._connection = Connection(self.url)
-            self._connection.write_ahead(requests)
+            if line.connection is not None and not line.owed and line.connection.stale:
+                line.drop()
+            if line.connection is None:
+                line.connection = Connection(self.url)
+            line.connection.write_ahead(requests)
         except (OSError, Broken) as why:
-            self._owed.append(asked)
-            self._lose(why)
+            line.owed.append(asked)
+            self._lose(line, why)
         else:
-            self._owed.append(asked)
+            line.owed.append(asked)
+
+    def _line_for(self, asked: _Asked) -> _Line:
+        """Nothing overtakes a transaction but questions whose answer it does not change."""
+        before = self._main.owed
+        if all(call[0] == SEND for call in asked.wanted):
+            alone = not any(each.mines or each.wanted[0][0] == SEND for each in before)
+            return self._sends if alone else self._main
+        if not all(call[0] in POOL_BLIND and "pending" not in call for call in asked.wanted):
+            self._settle(self._sends)
+        return self._main
 
     # --- Reading what is owed ---
 
     def read_next(self) -> bool:
         """Read on until somebody who waits can go on. False if nobody waits."""
-        while self._waiting and self._waiting[0].done():
+        while self._waiting and self._waiting[0][0].done():
             self._waiting.popleft()
         if not self._waiting:
             return False
-        while not self._waiting[0].done():
-            self._read_one()
+        waiting, asked = self._waiting[0]
+        while not waiting.done():
+            assert asked.line is not None, "what is waited for was written"
+            self._read_one(asked.line)
         return True
 
     def settle(self) -> None:
         """Read all that is owed: then the node has done whatever it was asked for."""
-        while self._owed:
-            self._read_one()
+        self._settle(self._sends)
+        self._settle(self._main)
 
-    def _read_one(self) -> None:
-        asked, answers = self._owed[0], list[Any]()
-        calls, connection = asked.calls, self._connection
+    def _settle(self, line: _Line) -> None:
+        while line.owed:
+            self._read_one(line)
+
+    def _read_one(self, line: _Line) -> None:
+        asked, answers = line.owed[0], list[Any]()
+        calls, connection = asked.calls, line.connection
         try:
             if connection is None or connection.closed:
                 raise Broken("it closed the connection before all was answered")
@@ -328,20 +373,24 @@ class CachedRpc(DirectRpc):
                 answers.append(self._result(call[0], connection.read()))
         except (OSError, Broken) as why:
             lost = unreachable(self.url, str(why) or type(why).__name__)
-            self._owed.popleft()
+            line.owed.popleft()
             self._take(asked, answers + [lost] * (len(calls) - len(answers)))
-            self._lose(why)
+            self._lose(line, why)
         else:
-            self._owed.popleft()
+            line.owed.popleft()
             self._take(asked, answers)
 
-    def _lose(self, why: Exception) -> None:
+    def _lose(self, line: _Line, why: Exception) -> None:
         """The connection is gone, and with it all answers that were still to come."""
-        self._drop()
+        line.drop()
         lost = unreachable(self.url, str(why) or type(why).__name__)
-        while self._owed:
-            asked = self._owed.popleft()
+        while line.owed:
+            asked = line.owed.popleft()
             self._take(asked, [lost] * len(asked.calls))
+
+    async def close(self) -> None:
+        self._sends.drop()
+        await super().close()
 
     def _may_know(self, call: Call) -> bool:
         if call[0] in READS:
