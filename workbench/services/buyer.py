@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from workbench.core.errors import (
     InsufficientFunds,
@@ -96,7 +95,7 @@ class Buyer:
     ) -> tuple[Payment, Terms]:
         """Ask for the price, decide on the budget, and sign."""
         self._chain.foresee_balance(self._chain.addresses.eurc, self.address)
-        answer = await self._get(seller_url, f"/buy-asset?{urlencode({'amount': asset_amount})}")
+        answer = await self._get(seller_url, f"/buy-asset?amount={asset_amount}")
         if answer.status != 402:
             raise _refusal(answer)
         offer = _data(answer).get("payment_requirement", {})
@@ -159,7 +158,7 @@ class Buyer:
 
     async def pay(self, seller_url: str, payment: Payment) -> dict[str, Any]:
         """Send the payment; again and unchanged where the outcome is unknown (it is idempotent)."""
-        path = f"/buy-asset?{urlencode({'amount': payment.terms.asset_amount})}"
+        path = f"/buy-asset?amount={payment.terms.asset_amount}"
         headers = ((PAYMENT_HEADER, payment.to_header()),)
         answer = await self._get(seller_url, path, headers)
         if answer.status != 200:
