@@ -193,6 +193,36 @@ def test_a_payout_that_has_ended_is_not_signed_again() -> None:
         made.sign_transaction(fields())
 
 
+@pytest.mark.parametrize("token", [None, TOKEN])
+@given(st.lists(st.tuples(st.sampled_from("pqr"), st.sampled_from([TO, OTHER]), st.integers(0, 2))))
+def test_exactly_what_is_announced_now_is_signed(
+    token: str | None, steps: list[tuple[str, str, int]]
+) -> None:
+    """Announced, announced otherwise (amount 0: forgotten), two alike: against a plain list."""
+    made, known = PaymentSigner(KEY.secret, chain_id=31337, token=token), dict[str, Any]()
+    for name, to, amount in steps:
+        if amount:
+            made.expect(name, to, amount)
+            known[name] = (to, amount)
+        else:
+            made.forget(name)
+            known.pop(name, None)
+    for to, amount in ((TO, 1), (TO, 2), (OTHER, 1), (OTHER, 2)):
+        plain = fields(to, amount) if token is None else fields(TOKEN, 0, transfer(to, amount))
+        assert _signs(made, plain) == ((to, amount) in known.values())
+        for name in "pqr" if token else "":
+            asked = fields(TOKEN, 0, authorized(to, amount, name))
+            assert _signs(made, asked) == (known.get(name) == (to, amount))
+
+
+def _signs(made: PaymentSigner, asked: dict[str, Any]) -> bool:
+    try:
+        made.sign_transaction(asked)
+    except SigningRefused:
+        return False
+    return True
+
+
 def test_no_digest_of_unknown_content() -> None:
     """A digest could be anything: a permit for everything the wallet has, say."""
     with pytest.raises(SigningRefused):

@@ -7,7 +7,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -144,6 +144,40 @@ def test_a_transport_tells_results_reverts_and_faults(kind: type[Any], node: Anv
     with pytest.raises(NodeRevert) as caught:
         ask(kind(node.url), ("eth_call", call, "latest"))
     assert 1 == int(caught.value.data, 16)
+
+
+def test_trials_are_asked_at_once_and_in_turn(node: Anvil) -> None:
+    """Nobody waits, and they go on; nor does it matter whether anybody asks for the answers."""
+    order: list[int] = []
+
+    class Spy(HttpRpc):
+        async def try_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
+            order.append(len(requests))
+            told = await super().try_all(requests)
+            order.append(-len(requests))
+            return told
+
+    async def work() -> None:
+        rpc, plain = Spy(node.url), {"to": "0x" + "bb" * 20, "data": "0x"}
+        asked = [rpc.ask_to_try([plain] * count) for count in (1, 2, 3)]
+        assert ["0x"] * 3 == await asked[2]
+        assert [1, -1, 2, -2, 3, -3] == order
+        assert all(each.known for each in asked)
+        assert ["0x"] == await asked[0] == asked[0].results
+        rpc.ask_to_try([plain])  # Nobody comes back for it.
+        await rpc.close()
+
+    asyncio.run(work())
+
+
+def test_a_trial_that_nobody_answers_is_so_many_errors() -> None:
+    async def work() -> None:
+        rpc = HttpRpc("http://127.0.0.1:1")
+        told = await rpc.ask_to_try([{}, {}])
+        assert [RpcUnreachable] * 2 == [type(each) for each in told]
+        await rpc.close()
+
+    asyncio.run(work())
 
 
 @pytest.mark.parametrize("kind", [DirectRpc, HttpRpc])

@@ -19,11 +19,12 @@ from eth_hash.auto import keccak
 from tests.services.fake_chain import BATCHER_CODE
 from tests.services.storm import EACH, FOREIGN, Killed, Rules, Storm
 from workbench.chain import batch as batching
+from workbench.chain import sender
 from workbench.chain.abi import hex_bytes, to_hex
 from workbench.chain.payments import EvmPayments
 from workbench.chain.sender import SlotSender
 from workbench.chain.slots import CountOn
-from workbench.core.errors import StateMoved, WorkbenchError
+from workbench.core.errors import WorkbenchError
 from workbench.core.events import SignerQuarantined, TransactionSigned
 from workbench.core.payout import Outcome, Payout, State, Verdict
 from workbench.core.ports import Act, Attempt, Slot, SlotState
@@ -94,15 +95,28 @@ def test_foreign_nonces_stop_the_signer_and_a_person_lets_it_go_on() -> None:
     assert given_back, "none of ours has lost its nonce"
 
 
+@pytest.mark.slow
+def test_a_storm_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the next ones are signed while the last ones are sent."""
+    monkeypatch.setattr(sender, "PART", 2)
+    for seed in range(PAYOUTS // EACH // 4):
+        storm = Storm(500 + seed, foreign=FOREIGN)
+        storm.play()
+        assert [] == storm.problems(), f"seed {seed}"
+
+
 @pytest.mark.parametrize("moment", ["before_commit", "after_commit"])
-@pytest.mark.parametrize("count", [1, 3])
-def test_killed_around_every_commit(moment: str, count: int) -> None:
-    """In turn, each commit of one payout's life, or of three that are paid together: a new process
-    goes on, and each is paid once."""
+@pytest.mark.parametrize(("count", "batch"), [(1, 1), (3, 3), (5, 1)])
+def test_killed_around_every_commit(
+    moment: str, count: int, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In turn, each commit of one payout's life, of three that are paid together, or of five in
+    three parts: a new process goes on, and each is paid once."""
+    monkeypatch.setattr(sender, "PART", 2)
     step = 0
     while True:
         step += 1
-        storm = Storm(3, count=count, batch=count)
+        storm = Storm(3, count=count, batch=batch)
         commits: list[int] = []
         storm.chain.bad.clear()
         storm.loop.run_until_complete(storm.payouts.check())
@@ -125,7 +139,7 @@ def test_killed_around_every_commit(moment: str, count: int) -> None:
         setattr(storm.store, moment, lambda: None)
         assert [] == storm.problems(), f"step {step}"
         assert {State.PAID} == {payout.state for payout in storm.all()}
-        assert (count > 1) == any(payout.batch for payout in storm.all())
+        assert (batch > 1) == any(payout.batch for payout in storm.all())
         if done < step:
             break
     assert step > 9, "a payout has more commits than that"
@@ -141,19 +155,17 @@ class SendsFirst(SlotSender):
         super().__init__(*ports, **{**named, "nonces": CountOn()})
         self._book.take = self._put  # type: ignore[method-assign]
 
-    async def _signed(self, unit: Any, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
+    async def _signed(self, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
+        state = SlotState.SENT
         raw, tx = self._signer.sign_transaction({**fields, "nonce": nonce})
         try:
             await self._rpc.call("eth_sendRawTransaction", raw)
-        except WorkbenchError as why:
-            raise StateMoved("it did not work: once more, later.") from why
-        slot = Slot(
+        except WorkbenchError:
+            state = SlotState.SIGNED  # Once more, later.
+        return Slot(
             self._chain_id, self.address, nonce, act.subject, act.call.act, act.attempt,
-            SlotState.SENT, (Attempt(tx, raw),), sent_ms=self._clock.now_ms(),
+            state, (Attempt(tx, raw),), sent_ms=self._clock.now_ms(),
         )  # fmt: skip
-        if act.within is not None:
-            await act.within(unit, slot)
-        return slot
 
     async def _put(self, unit: Any, fresh: Sequence[Slot]) -> None:
         for slot in fresh:

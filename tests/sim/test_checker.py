@@ -94,15 +94,16 @@ def end_twice(patch: pytest.MonkeyPatch) -> None:
 
 def lose_a_row(patch: pytest.MonkeyPatch) -> None:
     """Once it was mined, and so was looked up already."""
-    move_slot = SqlUnit.move_slot
+    move_slots = SqlUnit.move_slots
 
-    async def losing(self: SqlUnit, before: Any, after: Any) -> bool:
-        moved = await move_slot(self, before, after)
-        if after.act == "swap" and after.block is not None:
-            self._store.cursor.execute("DELETE FROM attempt WHERE nonce = ?", (after.nonce,))
+    async def losing(self: SqlUnit, moves: Any) -> list[bool]:
+        moved = await move_slots(self, moves)
+        for _, after in moves:
+            if after.act == "swap" and after.block is not None:
+                self._store.cursor.execute("DELETE FROM attempt WHERE nonce = ?", (after.nonce,))
         return moved
 
-    patch.setattr(SqlUnit, "move_slot", losing)
+    patch.setattr(SqlUnit, "move_slots", losing)
 
 
 def mint_for_a_stranger(patch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from workbench.core import events as ev
 from workbench.core.errors import (
     InsufficientCredits,
     LedgerRefused,
+    StateMoved,
     StoreBusy,
     StoreError,
     WorkbenchError,
@@ -28,7 +29,7 @@ from workbench.core.ledger import MAX_AMOUNT, Account, Kind, Transfer, check, re
 from workbench.core.payout import Payout, State
 from workbench.core.ports import Answered, Attempt, Slot, SlotState, Standing
 from workbench.core.webhooks import Delivery
-from workbench.store.ledger import LedgerStore, LedgerUnit
+from workbench.store.ledger import AT_ONCE, LedgerStore, LedgerUnit
 
 T = TypeVar("T")
 BIG = 2**63
@@ -61,6 +62,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(params=["memory", POSTGRES])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LedgerStore]:
+    kept = LedgerStore(url_of(request.param, request, tmp_path))
+    yield kept
+    kept.close()
+
+
+@pytest.fixture(params=["memory", "file", POSTGRES])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LedgerStore]:
+    """Memory has ways of its own where nobody else can write."""
     kept = LedgerStore(url_of(request.param, request, tmp_path))
     yield kept
     kept.close()
@@ -292,6 +301,48 @@ def test_payouts_come_back_as_they_were(store: LedgerStore) -> None:
         assert (4, 1) == (counted[State.APPROVED], counted[State.SENT])
 
     within(store, work)
+
+
+@pytest.mark.parametrize("count", [0, 1, AT_ONCE, AT_ONCE + 6])
+def test_payouts_are_read_and_moved_together(store: LedgerStore, count: int) -> None:
+    """Any number of them; who is not there is not found; nothing but the state's part moves."""
+    were = [payout(n) for n in range(1, count + 1)]
+    now = [replace(each, state=State.SENT, tx=f"0xt{each.at_ms}") for each in were]
+
+    async def work(unit: LedgerUnit) -> None:
+        for each in [*were, payout(100)]:
+            await unit.put_payout(each)
+        ids = [each.id for each in were]
+        assert {each.id: each for each in were} == await unit.payouts_of(ids)
+        assert ids[:3] == sorted(await unit.payouts_of(["0xno", *ids[:3]]))
+        await unit.move_payouts(list(zip(were, now, strict=True)))
+        assert {each.id: each for each in now} == await unit.payouts_of(ids)
+        assert payout(100) == await unit.payout(payout(100).id)
+
+    within(store, work)
+
+
+@pytest.mark.parametrize("elsewhere", [0, 2, 4])
+def test_one_payout_that_is_elsewhere_moves_none(store: LedgerStore, elsewhere: int) -> None:
+    """Nor is anything told: all that is in the transaction goes with it."""
+    were = [payout(n) for n in range(1, 6)]
+
+    async def begin(unit: LedgerUnit) -> None:
+        for n, each in enumerate(were):
+            state = State.CANCELLED if n == elsewhere else State.APPROVED
+            await unit.put_payout(replace(each, state=state))
+
+    async def move(unit: LedgerUnit) -> None:
+        known: dict[str, Any] = {"at_ms": 1, "source": "payouts", "user_id": "u", "credits": 1}
+        await unit.record_all([ev.CreditsEarned(subject=each.id, **known) for each in were])
+        await unit.move_payouts([(w, replace(w, state=State.SENT, tx=w.key)) for w in were])
+
+    within(store, begin)
+    with pytest.raises(StateMoved, match="1 of 5 payouts"):
+        within(store, move)
+    assert [] == within(store, lambda unit: unit.payouts(State.SENT))
+    assert 4 == len(within(store, lambda unit: unit.payouts(State.APPROVED)))
+    assert 0 == within(store, lambda unit: unit.last_seq())
 
 
 def test_a_days_credits_are_summed_beyond_64_bits(store: LedgerStore) -> None:
@@ -577,6 +628,32 @@ def test_slots_are_taken_once_and_move_from_where_they_are(store: LedgerStore) -
         within(store, lambda unit: unit.take_slots([replace(second, nonce=2)]))
     mined = replace(first, state=SlotState.MINED, block=BlockRef(7, "0xb", "0xt0", -1))
     moves = [(first, mined), (first, mined), (mined, first)]
-    moved = [within(store, lambda unit, m=move: unit.move_slot(*m)) for move in moves]  # type: ignore[misc]
+    moved = within(store, lambda unit: unit.move_slots(moves))
     assert [True, False, True] == moved
     assert [first, second] == within(store, lambda unit: unit.slots(1, "0xme", SlotState.SIGNED))
+
+
+@pytest.mark.parametrize("gone", [set(), {0}, {1, 4}, {0, 1, 2, 3, 4}])
+def test_slots_move_together(any_store: LedgerStore, gone: set[int]) -> None:
+    """Those that are elsewhere by now stay there, and hold up nobody else: as one by one."""
+    were = [
+        Slot(1, "0xme", n, f"p{n}", "pay", 1, SlotState.SIGNED, (Attempt(f"0xt{n}", "0x"),))
+        for n in range(5)
+    ]
+    lost = {n: replace(were[n], state=SlotState.LOST, ok=False) for n in gone}
+    sent = [replace(each, state=SlotState.SENT, sent_ms=5) for each in were]
+    # A replaced attempt beside those that only move.
+    sent[3] = replace(sent[3], attempts=(*sent[3].attempts, Attempt("0xt3b", "0x")))
+
+    async def work(unit: LedgerUnit) -> None:
+        await unit.take_slots(were)
+        assert [True] * len(gone) == await unit.move_slots([(were[n], lost[n]) for n in gone])
+        assert [] == await unit.move_slots([])
+        for first, last in ((0, 3), (3, 5)):
+            moves = list(zip(were, sent, strict=True))[first:last]
+            told = [n not in gone for n in range(first, last)]
+            assert told == await unit.move_slots(moves)
+
+    within(any_store, work)
+    now = [lost.get(n, sent[n]) for n in range(5)]
+    assert now == within(any_store, lambda unit: unit.slots(1, "0xme", *SlotState))

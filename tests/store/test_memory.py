@@ -71,7 +71,7 @@ def test_slots_are_as_in_the_database(steps: list[tuple[Slot, str, bool]]) -> No
                 await unit.take_slots([slot])
             elif known:
                 moved = replace(known[-1], state=slot.state, block=slot.block)
-                await unit.move_slot(known[-1], moved)
+                await unit.move_slots([(known[-1], moved)])
 
         unit_of(store, work, fails)
         known.append(slot)

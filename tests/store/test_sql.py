@@ -41,6 +41,12 @@ def within(store: SqlStore, work: Callable[[SqlUnit], Awaitable[T]]) -> T:
     return finished(run())
 
 
+def moved(store: SqlStore, before: Slot, after: Slot) -> bool:
+    """Whether a slot moved, in a unit of its own."""
+    (is_moved,) = within(store, lambda unit: unit.move_slots([(before, after)]))
+    return is_moved
+
+
 def record(store: SqlStore, *told: Event) -> list[bool]:
     """Each fact in a unit of its own."""
     return [within(store, lambda unit, fact=fact: unit.record(fact)) for fact in told]  # type: ignore[misc]
@@ -334,13 +340,45 @@ def test_a_slot_moves_only_from_where_it_is(first: Slot, other: Slot, bumped: bo
     wrong += [replace(first, block=None if first.block else BlockRef(1, "0xa", "0xb", -1))]
     for before in wrong:
         same = replace(after, attempts=before.attempts)
-        assert not within(store, lambda unit, b=before, a=same: unit.move_slot(b, a))  # type: ignore[misc]
+        assert not moved(store, before, same)
     own = (first.subject, first.act, first.attempt)
     assert first == within(store, lambda unit: unit.slot(CHAIN, ME, own))
-    assert within(store, lambda unit: unit.move_slot(first, after))
+    assert moved(store, first, after)
     assert after == within(store, lambda unit: unit.slot(CHAIN, ME, own))
     if after != first:
-        assert not within(store, lambda unit: unit.move_slot(first, after))
+        assert not moved(store, first, after)
+    store.close()
+
+
+@examples(20)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), slots, st.booleans(), st.booleans()), max_size=8),
+    st.booleans(),
+)
+def test_many_move_as_one_after_the_other(
+    wanted: list[tuple[int, Slot, bool, bool]], is_alone: bool
+) -> None:
+    """One that is refused holds up none of the others; one that moved may move on."""
+    known = [
+        replace(SLOT, nonce=n, subject=f"0x{n}", attempts=(Attempt(f"0xt{n}", "0x"),))
+        for n in range(4)
+    ]
+    now = list(known)
+    moves: list[tuple[Slot, Slot]] = []
+    for n, to, is_stale, is_bumped in wanted:
+        before = replace(now[n], sent_ms=now[n].sent_ms + 1) if is_stale else now[n]
+        more = (Attempt(f"0xb{len(moves)}", "0x"),) if is_bumped else ()
+        after = replace(before, state=to.state, block=to.block, ok=to.ok)
+        after = replace(after, attempts=(*before.attempts, *more))
+        moves.append((before, after))
+        now[n] = now[n] if is_stale else after
+    store = SqlStore()
+    store.alone = is_alone
+    within(store, lambda unit: unit.take_slots(known))
+    done = within(store, lambda unit: unit.move_slots(moves))
+    assert done == [not is_stale for _, _, is_stale, _ in wanted]
+    store.alone = False  # What the database has.
+    assert now == within(store, lambda unit: unit.slots(CHAIN, ME, *SlotState))
     store.close()
 
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from workbench.chain.pipe import request_head
+from workbench.chain.pipe import acknowledge_at_once, request_head
 from workbench.chain.rpc import (
     TIMEOUT_S,
     Call,
@@ -81,7 +81,6 @@ class Connection:
 
     def read(self) -> bytes:
         """The next answer's body. Raises OSError or Broken."""
-        _acknowledge_at_once(self._socket)
         head = self._until(b"\r\n\r\n")
         self.used = True
         status, fields = _parse_head(head)
@@ -98,6 +97,7 @@ class Connection:
         return body
 
     def _more(self) -> bytes:
+        acknowledge_at_once(self._socket)  # The system forgets it by and by.
         got = self._socket.recv(1 << 18)
         if not got:
             unused = not self.used and not self._left
@@ -163,12 +163,6 @@ def _number(text: bytes, base: int) -> int:
         return int(text, base)
     except ValueError:
         raise Broken("its answer is not HTTP") from None
-
-
-def _acknowledge_at_once(connection: socket.socket) -> None:
-    """Without this, each answer of several waits 40 ms for an acknowledgement that we delay."""
-    if hasattr(socket, "TCP_QUICKACK"):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 class DirectRpc(Rpc):

@@ -6,6 +6,7 @@ a defect above (a wrong receiver, a wrong chain, an amount with a digit too many
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,8 +46,8 @@ def fields_of(raw: str) -> dict[str, Any]:
     """
     import rlp
 
-    kind, body = hex_bytes(raw)[:1], hex_bytes(raw)[1:]
-    parts = rlp.decode(body) if kind == b"\x02" else []
+    signed = hex_bytes(raw)
+    parts = rlp.decode(signed[1:]) if signed[:1] == b"\x02" else []
     if len(parts) != 12:
         raise SigningRefused("bytes that are no EIP-1559 transaction.")
     chain_id, _, _, _, _, to, value, data = parts[:8]
@@ -97,13 +98,27 @@ class PaymentSigner(KeySigner):
         super().__init__(key)
         self._chain_id, self._token, self._batcher = chain_id, token, batcher
         self._expected: dict[str, tuple[str, int]] = {}
+        # The same by what bytes are asked for, twice each: a thousand may be announced together.
+        self._owed = Counter[tuple[str, int]]()
+        self._by_nonce: dict[str, tuple[str, int]] = {}
 
     def expect(self, payout_id: str, receiver: str, amount: int) -> None:
         """From now on this payment may be signed."""
-        self._expected[payout_id] = (receiver, amount)
+        self.forget(payout_id)
+        owed = self._expected[payout_id] = (receiver, amount)
+        self._owed[owed] += 1
+        if self._token is not None:
+            self._by_nonce[to_hex(authorization_nonce(payout_id))] = owed
 
     def forget(self, payout_id: str) -> None:
-        self._expected.pop(payout_id, None)
+        owed = self._expected.pop(payout_id, None)
+        if owed is None:
+            return
+        self._owed[owed] -= 1
+        if not self._owed[owed]:
+            del self._owed[owed]
+        if self._token is not None:
+            self._by_nonce.pop(to_hex(authorization_nonce(payout_id)))
 
     def sign_digest(self, digest: bytes) -> str:
         raise SigningRefused("this key signs payments only, and no digest of unknown content.")
@@ -130,12 +145,8 @@ class PaymentSigner(KeySigner):
             return  # A no-op: it uses a nonce up, and moves nothing.
         if paid.token != self._token:
             raise SigningRefused(f"a payment of {paid.token or 'native currency'}.")
-        if paid.nonce:
-            fits = [i for i in self._expected if to_hex(authorization_nonce(i)) == paid.nonce]
-            known = [self._expected[i] for i in fits]
-        else:
-            known = list(self._expected.values())
-        if (paid.receiver.lower(), paid.amount) not in known:
+        owed = (paid.receiver.lower(), paid.amount)
+        if not (self._by_nonce.get(paid.nonce) == owed if paid.nonce else owed in self._owed):
             raise SigningRefused(f"a payment of {paid.amount} to {paid.receiver}: not announced.")
 
     def _is_batch(self, fields: dict[str, Any]) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from eth_abi.abi import decode, encode
@@ -42,6 +41,7 @@ from workbench.core.events import BlockRef
 from workbench.core.finality import Policy
 from workbench.core.payout import ACT, Outcome, Payout, Verdict
 from workbench.core.ports import Attempt, Batcher, Call, Movement, Slot, Wallet
+from workbench.core.records import replace
 from workbench.core.x402 import ZERO_ADDRESS
 
 Found = dict[bytes, tuple[Outcome, str]]

@@ -69,6 +69,28 @@ class Answers:
         return self._asking().__await__()
 
 
+class Early(Answers):
+    """Asked at once, in a task of its own. It raises nothing: errors are among the results."""
+
+    def __init__(self, asking: Callable[[], Awaitable[list[Any]]], count: int) -> None:
+        super().__init__(asking)
+        self.task = asyncio.ensure_future(self._ask(count))
+
+    async def _ask(self, count: int) -> list[Any]:
+        try:
+            self.results = await self._asking()
+        except WorkbenchError as why:
+            self.results = [why] * count
+        return self.results
+
+    @property
+    def known(self) -> bool:
+        return self.task.done()
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        return self.task.__await__()
+
+
 class Rpc(Protocol):
     """One node. `url` may hold a key, so it is never logged whole."""
 
@@ -196,7 +218,8 @@ class HttpRpc(Rpc):
         self._ids = itertools.count(1)
         self._session: Any = None
         self._pipe = Pipe(url, TIMEOUT_S)
-        self._piping = asyncio.Lock()
+        self._piping, self._trying = asyncio.Lock(), asyncio.Lock()
+        self._early: set[asyncio.Task[list[Any]]] = set()
         self._simulates = True
 
     async def call(self, method: str, *params: Any) -> Any:
@@ -251,7 +274,22 @@ class HttpRpc(Rpc):
                 results += await super().try_all(some)
         return results
 
+    def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> Answers:
+        """See `Rpc.ask_to_try`. One question after the other: the first is wanted first."""
+
+        async def in_turn() -> list[Any]:
+            async with self._trying:
+                return await self.try_all(requests)
+
+        early = Early(in_turn, len(requests))
+        self._early.add(early.task)
+        early.task.add_done_callback(self._early.discard)
+        return early
+
     async def close(self) -> None:
+        for task in self._early:
+            task.cancel()
+        await asyncio.gather(*self._early, return_exceptions=True)
         await self._pipe.close()
         if self._session is not None:
             await self._session.close()

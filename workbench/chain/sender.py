@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeGuard
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, TypeGuard, TypeVar
 
 from workbench.chain.abi import hex_bytes
-from workbench.chain.outcomes import Outcomes, View, place_of
+from workbench.chain.outcomes import Outcomes, View, is_at, place_of
 from workbench.chain.rpc import SEND, Answers, Rpc
 from workbench.chain.slots import CountOn, Move, SlotBook
-from workbench.chain.trial import MAX_FEE_WEI, Trial, base_fee
+from workbench.chain.trial import MAX_FEE_WEI, Asked, Trial, base_fee
 from workbench.chain.waits import Waits
 from workbench.core import events as ev
 from workbench.core.errors import (
@@ -42,9 +43,13 @@ from workbench.core.ports import (
     SlotState,
     Store,
     Unit,
+    Within,
 )
+from workbench.core.records import replace
 
 RESEND_MS = 5_000
+LOOK_MS = 1_000
+"""Without a new block, transactions are looked after so often."""
 POLL_S = 0.25
 ALREADY_THERE = ("already known", "already imported", "nonce too low")
 TOO_CHEAP = ("underpriced", "less than block base fee", "fee cap")
@@ -53,6 +58,8 @@ BUMP = (9, 8)
 MAX_ATTEMPTS = 8
 PART = 64
 """So many acts are tried, signed, stored and sent together; see `chain.rpc.TRIED_AT_ONCE`."""
+FIRST_PART = 16
+"""And so many at first, since we have nothing else to do until they are tried."""
 CANCELS = 3
 """How often a cancelled slot may be moved by others before we give up."""
 FILL = "fill"
@@ -60,6 +67,8 @@ FILL = "fill"
 
 Slots = dict[tuple[str, str, int], Slot | WorkbenchError]
 """What became of acts, by their keys."""
+
+T = TypeVar("T")
 
 log = logging.getLogger("workbench")
 
@@ -156,14 +165,27 @@ class SlotSender:
     async def _try_all(
         self, acts: list[Act], by_key: dict[tuple[str, str, int], list[_Asked]]
     ) -> None:
-        """Part after part: the node tries the next while we sign, store and send one."""
-        parts = [acts[n : n + PART] for n in range(0, len(acts), PART)]
+        """Part after part: the node takes one in and tries the next while we sign and store one.
+
+        Of a part nothing is sent before all of the part before it was: nonces arrive in order.
+        """
+        firsts = (0, *range(FIRST_PART, len(acts), PART))
+        parts = [acts[n:end] for n, end in pairwise((*firsts, len(acts)))] if acts else []
         trials = await self._trial.ask([[act.call for act in part] for part in parts])
+        before: list[Slots] = []
         for part, trial in zip(parts, trials, strict=True):
-            slots = await self._take_slots(part, await self._trial.judged(trial))
-            await self._send_all([slot for slot in slots.values() if _is_unsent(slot)])
-            for key, found in slots.items():
-                await self._answer(by_key[key], found)
+            sending = [self._sent(slots, by_key) for slots in before]
+            before = [await _beside(sending, self._tried(part, trial))]
+        for slots in before:
+            await self._sent(slots, by_key)
+
+    async def _tried(self, part: Sequence[Act], trial: Asked) -> Slots:
+        return await self._take_slots(part, await self._trial.judged(trial))
+
+    async def _sent(self, slots: Slots, by_key: dict[tuple[str, str, int], list[_Asked]]) -> None:
+        await self._send_all([slot for slot in slots.values() if _is_unsent(slot)])
+        for key, found in slots.items():
+            await self._answer(by_key[key], found)
 
     async def _answer(self, asked: list[_Asked], slot: Slot | WorkbenchError) -> None:
         if isinstance(slot, Slot) and _is_over(slot):
@@ -172,7 +194,7 @@ class SlotSender:
             each.answers.append(slot if isinstance(slot, WorkbenchError) else slot.tx)
 
     async def _take_slots(
-        self, acts: list[Act], priced: Sequence[dict[str, Any] | WorkbenchError]
+        self, acts: Sequence[Act], priced: Sequence[dict[str, Any] | WorkbenchError]
     ) -> Slots:
         """Sign and store, all at once, what the node's simulation lets pass."""
         found: Slots = {}
@@ -182,29 +204,25 @@ class SlotSender:
         try:
             async with self._store.unit() as unit:
                 nonce = await self._choose(unit, on_chain)
+                passed = [a for a, f in zip(acts, priced, strict=True) if isinstance(f, dict)]
+                refused = {} if nonce is None else await _refused(unit, passed)
                 for act, fields in zip(acts, priced, strict=True):
                     if isinstance(fields, WorkbenchError):
                         found[act.key] = fields
                     elif nonce is None:
                         found[act.key] = self._still()
+                    elif act.key in refused:
+                        found[act.key] = refused[act.key]
                     else:
-                        found[act.key] = slot = await self._signed_unless(unit, nonce, fields, act)
-                        nonce += isinstance(slot, Slot)
+                        found[act.key] = await self._signed(nonce, fields, act)
+                        nonce += 1
+                await _mark(unit, acts, found)
                 await self._book.take(unit, [s for s in found.values() if isinstance(s, Slot)])
         except StoreError:
             # Another process with our key and our store may have signed these very acts meanwhile.
             if not await self._others_took(found, [a.key for a in acts]):
                 raise
         return found
-
-    async def _signed_unless(
-        self, unit: Unit, nonce: int, fields: dict[str, Any], act: Act
-    ) -> Slot | StateMoved:
-        """A slot to be taken, unless those who asked for it have taken the act back by now."""
-        try:
-            return await self._signed(unit, nonce, fields, act)
-        except StateMoved as why:
-            return why
 
     async def _others_took(self, found: Slots, keys: list[tuple[str, str, int]]) -> bool:
         """Fill `found` with slots that we did not take; False where one is missing."""
@@ -218,9 +236,9 @@ class SlotSender:
                 found[key] = slot
         return True
 
-    async def _signed(self, unit: Unit, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
+    async def _signed(self, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
         raw, tx = self._signer.sign_transaction({**fields, "nonce": nonce})
-        slot = Slot(
+        return Slot(
             chain_id=self._chain_id,
             signer=self.address,
             nonce=nonce,
@@ -230,9 +248,6 @@ class SlotSender:
             state=SlotState.SIGNED,
             attempts=(Attempt(tx, raw),),
         )
-        if act.within is not None:
-            await act.within(unit, slot)
-        return slot
 
     async def check(self) -> None:
         """Raise Quarantined if the chain and our database do not agree whose nonces were used."""
@@ -380,10 +395,13 @@ class SlotSender:
             if not slots:
                 return
             view = await self._outcomes.look()
+            just_now = self._pumped_ms - self._seen_ms < LOOK_MS
+            if just_now and view.hash == self._seen and not any(map(_is_unsent, slots)):
+                return  # Of the same block nothing more is to be learned.
             # What is not answered yet is in no block: see `Rpc.ask`.
             unheard = {slot.nonce for some, _ in self._unheard for slot in some}
             await self._look_after([slot for slot in slots if slot.nonce not in unheard], view)
-            self._seen, self._seen_ms = view.hash, self._pumped_ms
+            self._seen, self._seen_ms = None if view.is_torn else view.hash, self._pumped_ms
             if view.nonce is not None and view.nonce < slots[0].nonce:
                 await self._close_gap(view, slots[0])
 
@@ -403,10 +421,10 @@ class SlotSender:
             if receipt is None:
                 await self._missing(slot, view)
                 continue
-            block, at_ms = place_of(receipt), await self._outcomes.time_of(receipt, view)
+            at_ms = await self._outcomes.time_of(receipt, view)
             if at_ms is None:
                 continue  # Two nodes behind one URL, or a reorg at this moment: ask again.
-            if slot.state is SlotState.MINED and slot.block == block:
+            if slot.state is SlotState.MINED and slot.block and is_at(receipt, slot.block):
                 there.append(slot)
             else:
                 moves.append(await self._mined_move(slot, receipt, at_ms))
@@ -462,6 +480,7 @@ class SlotSender:
         """No receipt: sent but waiting, dropped, taken back by a reorg, or its nonce is taken."""
         if view.nonce is None:
             view.nonce = await self._outcomes.nonce("latest")
+        view.is_torn = view.is_torn or view.nonce > slot.nonce
         if view.nonce > slot.nonce and await self._outcomes.is_taken(slot, view):
             lost = replace(slot, state=SlotState.LOST, ok=False, block=None)
             text = f"nonce {slot.nonce} of {self.address} was used by another transaction."
@@ -509,7 +528,7 @@ class SlotSender:
         async with self._store.unit() as unit:
             if not await self._nonces.fills(unit, nonce):
                 return
-            slot = await self._signed(unit, nonce, fields, act)
+            slot = await self._signed(nonce, fields, act)
             await self._book.take(unit, [slot])
         await self._send(slot)
 
@@ -562,6 +581,39 @@ class SlotSender:
                     hint="It was sent and may still be mined; ask again with the same payment.",
                 )
             await self._clock.sleep(POLL_S)
+
+
+def _by_within(acts: Sequence[Act]) -> dict[Within, list[Act]]:
+    found: dict[Within, list[Act]] = {}
+    for act in acts:
+        if act.within is not None:
+            found.setdefault(act.within, []).append(act)
+    return found
+
+
+async def _refused(unit: Unit, acts: Sequence[Act]) -> dict[tuple[str, str, int], StateMoved]:
+    """Acts that those who asked for them have taken back by now."""
+    refused: dict[tuple[str, str, int], StateMoved] = {}
+    for within, some in _by_within(acts).items():
+        refused |= await within.refused(unit, some)
+    return refused
+
+
+async def _mark(unit: Unit, acts: Sequence[Act], found: Slots) -> None:
+    for within, some in _by_within(acts).items():
+        slots = [found[act.key] for act in some]
+        await within.mark(unit, [slot for slot in slots if isinstance(slot, Slot)])
+
+
+async def _beside(others: Sequence[Coroutine[Any, Any, None]], work: Coroutine[Any, Any, T]) -> T:
+    """`work`, while `others` go on, which begin first. Waits for all; raises the first error."""
+    if not others:
+        return await work
+    tasks, last = [asyncio.ensure_future(each) for each in others], asyncio.ensure_future(work)
+    await asyncio.gather(*tasks, last, return_exceptions=True)
+    for task in tasks:
+        task.result()
+    return last.result()
 
 
 def _is_unsent(slot: Slot | WorkbenchError) -> TypeGuard[Slot]:

@@ -63,16 +63,16 @@ class SlotBook:
         moved: list[Slot | None] = []
         told: list[ev.Event] = []
         async with self._store.unit() as unit:
-            for before, after, facts in moves:
-                if not await unit.move_slot(before, after):
-                    moved.append(None)
+            done = await unit.move_slots([(before, after) for before, after, _ in moves])
+            for is_moved, (_, after, facts) in zip(done, moves, strict=True):
+                moved.append(after if is_moved else None)
+                if not is_moved:
                     continue
                 told += facts
                 if after.state is SlotState.LOST:
                     await unit.record_all(told)
                     told = []
                     await self._nonces.lost(unit, after)
-                moved.append(after)
                 self.landings += after.block is not None or after.state is SlotState.LOST
             await unit.record_all(told)
         return moved

@@ -12,12 +12,13 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from operator import attrgetter
 from typing import Any, ClassVar
 
 from workbench.core.errors import StoreError
+from workbench.core.records import compiled, quick
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class BlockRef:
     """Where on the chain a fact was seen. An orphaned block takes its facts with it.
@@ -37,6 +38,10 @@ class _Written:
     __slots__ = ("_id", "_line")
     _line: str
     _id: str
+
+
+_keep_line: Callable[[Any, str], None] = _Written.__dict__["_line"].__set__
+_keep_id: Callable[[Any, str], None] = _Written.__dict__["_id"].__set__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -454,6 +459,10 @@ class PayoutOrphaned(Event):
     hash: str
 
 
+for _kind in list(Event.kinds.values()):
+    Event.kinds[_kind.__name__] = quick(_kind)  # Again, since what `quick` makes is put there, too.
+
+
 # --- Reading and writing --------------------------------------------------------------------------
 
 
@@ -479,16 +488,16 @@ def to_dict(event: Event) -> dict[str, Any]:
 
 
 _quoted = json.encoder.encode_basestring_ascii
-_Shape = tuple[str, Callable[[Event], tuple[Any, ...]]]
-_SHAPES: dict[type[Event], _Shape] = {}
+_Writer = Callable[["Event"], str]
+_WRITERS: dict[type[Event], _Writer] = {}
 
 
-def _shape(kind: type[Event]) -> _Shape:
-    """The line of a kind of facts, with %s for each value, and what gets those values."""
-    names = sorted(_names(kind))
-    places = dict.fromkeys(names, "%s") | {"type": _quoted(kind.__name__)}
+def _writer(kind: type[Event]) -> _Writer:
+    """What writes the line of a kind of facts: each value as its own type is written."""
+    places = {name: f"{{write[type(event.{name})](event.{name})}}" for name in _names(kind)}
+    places["type"] = _quoted(kind.__name__)
     parts = [f"{_quoted(name)}:{places[name]}" for name in sorted(places)]
-    return "{" + ",".join(parts) + "}", attrgetter(*names)
+    return compiled(f"lambda event: f'{{{{{','.join(parts)}}}}}'", {"write": _JSON})
 
 
 def to_json(event: Event) -> str:
@@ -501,16 +510,16 @@ def to_json(event: Event) -> str:
         return event._line
     except AttributeError:
         line = _line(event)
-        object.__setattr__(event, "_line", line)
+        _keep_line(event, line)
         return line
 
 
 def _line(event: Event) -> str:
     kind = type(event)
-    if kind not in _SHAPES:
-        _SHAPES[kind] = _shape(kind)
-    line, values_of = _SHAPES[kind]
-    return line % tuple([_JSON.get(type(value), _dumped)(value) for value in values_of(event)])
+    write = _WRITERS.get(kind)
+    if write is None:
+        write = _WRITERS[kind] = _writer(kind)
+    return write(event)
 
 
 def _place(at: BlockRef) -> str:
@@ -522,14 +531,22 @@ def _dumped(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-_JSON: dict[type, Callable[[Any], str]] = {
-    str: _quoted,
-    int: str,
-    bool: {True: "true", False: "false"}.__getitem__,
-    type(None): {None: "null"}.__getitem__,
-    BlockRef: _place,
-}
-"""How a value of exactly this type is written."""
+class _Ways(dict[type, Callable[[Any], str]]):
+    """How a value of exactly this type is written; all others as `json` has it."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], str]:
+        return _dumped
+
+
+_JSON = _Ways(
+    {
+        str: _quoted,
+        int: str,
+        bool: {True: "true", False: "false"}.__getitem__,
+        type(None): {None: "null"}.__getitem__,
+        BlockRef: _place,
+    }
+)
 
 
 _PLACE = {f.name for f in fields(BlockRef)}
@@ -559,7 +576,7 @@ def from_json(line: str) -> Event:
 def from_line(line: str) -> Event:
     """`from_json` of what `to_json` wrote, which need not be written again."""
     event = from_json(line)
-    object.__setattr__(event, "_line", line)
+    _keep_line(event, line)
     return event
 
 
@@ -571,7 +588,7 @@ def fact_id(event: Event, times_orphaned: int = 0) -> str:
         return event._id
     except AttributeError:
         known = _id(to_json(event), 0)
-        object.__setattr__(event, "_id", known)
+        _keep_id(event, known)
         return known
 
 

@@ -6,12 +6,13 @@ A payout is the intent; a transaction is its nonce slot; an attempt is one set o
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from workbench.core import events as ev
 from workbench.core.errors import IllegalTransition
+from workbench.core.records import quick, replace
 
 ACT = "pay"
 """The name of a payout's transaction among the sender's acts."""
@@ -53,6 +54,7 @@ TRANSITIONS: dict[tuple[State | None, type[ev.Event]], State] = {
 MOVING = frozenset(kind for _, kind in TRANSITIONS)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Payout:
     """One payout. `credits` whole credits; `units` base units of `asset`; `at_ms` of the request.
@@ -161,6 +163,7 @@ class Outcome(Enum):
     """Something else was moved than what was owed: for a person to look at."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """`gas_wei`: what the transaction cost. `block`: where it is, final."""

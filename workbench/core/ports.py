@@ -7,16 +7,17 @@ Everything that waits is async, and only async (agreement 1). Adapters live in `
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
-from workbench.core.errors import InputError, WorkbenchError
+from workbench.core.errors import InputError, StateMoved, WorkbenchError
 from workbench.core.events import BlockRef, Event
 from workbench.core.ledger import Account, Transfer
 from workbench.core.payout import Payout, State, Verdict
+from workbench.core.records import quick
 from workbench.core.webhooks import Delivery
 from workbench.core.x402 import Authorization, Domain, Permit, Terms, TransferAuthorization
 
@@ -35,6 +36,7 @@ class Randomness(Protocol):
         """32 random bytes as 0x hex."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Request:
     """One HTTP request. `url` is absolute for clients, a path for services."""
@@ -65,6 +67,7 @@ class Content(Protocol):
         """What a reader of those bytes would find; not to be changed."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Json:
     """JSON-ready data as a body."""
@@ -78,6 +81,7 @@ class Json:
         return self.value
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Response:
     """`stream`, where set, follows the body until it ends or the client leaves."""
@@ -121,6 +125,7 @@ class Http(Protocol):
         """Raises PeerUnreachable."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Head:
     """The newest block: number, hash, Unix seconds."""
@@ -130,6 +135,7 @@ class Head:
     timestamp: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Call:
     """A transaction's content, before it has a nonce: `act` is its name in facts.
@@ -144,16 +150,25 @@ class Call:
     gas: int = 0
 
 
-Within = Callable[[Any, "Slot"], Awaitable[None]]
-"""What else belongs to the transaction (a Unit) that stores a slot."""
+class Within(Protocol):
+    """What else belongs to the transaction (a Unit) that stores new slots; one for many acts."""
+
+    async def refused(
+        self, unit: Any, acts: Sequence[Act]
+    ) -> dict[tuple[str, str, int], StateMoved]:
+        """By key, those that may not be done any more, and why. They are not signed."""
+
+    async def mark(self, unit: Any, slots: Sequence[Slot]) -> None:
+        """The others are signed, and stored after this. What it raises (an error of ours) leaves
+        no slot of the transaction."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Act:
     """A call to be made, once, under the key (subject, call's act, attempt).
 
-    `within` is done in the transaction that stores a new slot, before it: what it raises (one of
-    our errors) leaves none.
+    `within`: see there; in the transaction that stores the new slot.
     """
 
     subject: str
@@ -166,6 +181,7 @@ class Act:
         return (self.subject, self.call.act, self.attempt)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Rate:
     """The hook's reference rate: USDC per EURC × 1e8, Unix seconds, lifetime in seconds."""
@@ -180,6 +196,7 @@ class Rate:
         return now > self.set_at + self.max_age_s
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Addresses:
     """Where the contracts are, in lower case."""
@@ -203,6 +220,9 @@ class Chain(Protocol):
     async def finality_gate(self) -> int: ...
     async def rate(self) -> Rate: ...
     async def balance(self, token: str, owner: str) -> int: ...
+    def foresee_balance(self, token: str, owner: str) -> None:
+        """A balance will be asked for: where the node can, it looks it up meanwhile."""
+
     async def allowance(self, token: str, owner: str) -> int:
         """What PermitPuller may pull."""
 
@@ -321,6 +341,7 @@ class SlotState(Enum):
 OPEN_SLOTS = (SlotState.SIGNED, SlotState.SENT, SlotState.MINED)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One set of signed bytes for a slot; `tx` is their hash."""
@@ -329,6 +350,7 @@ class Attempt:
     raw: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Slot:
     """One nonce of one signer, and the one act it stands for: (subject, act, attempt) is unique.
@@ -397,8 +419,8 @@ class Unit(Protocol):
     async def take_slots(self, slots: Sequence[Slot]) -> None:
         """Insert all. Raises StoreError where one is taken, its nonce or its key."""
 
-    async def move_slot(self, before: Slot, after: Slot) -> bool:
-        """Replace `before` by `after`. False if it is not any more as it was."""
+    async def move_slots(self, moves: Sequence[tuple[Slot, Slot]]) -> list[bool]:
+        """Replace each `before` by its `after`. False for what is not any more as it was."""
 
     async def unproven(self, after: int) -> Sequence[Event]:
         """Standing facts after `after` about blocks that the watcher neither saw nor read."""
@@ -420,6 +442,7 @@ class Store(Protocol):
         """Commits on leaving, rolls back on an exception. Raises StoreError."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Answered:
     """What was answered under an idempotency key, for ever; `fingerprint` of what was asked."""
@@ -429,6 +452,7 @@ class Answered:
     body: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Standing:
     """A signer in our database: its first nonce here, and why it stands still ("" if it acts)."""
@@ -457,11 +481,14 @@ class Ledger(Unit, Protocol):
         """Lines by sequence number, with their hashes, those after `after` only."""
 
     async def payout(self, payout_id: str) -> Payout | None: ...
+    async def payouts_of(self, payout_ids: Sequence[str]) -> dict[str, Payout]:
+        """Those of these ids that there are, by id."""
+
     async def put_payout(self, payout: Payout) -> None:
         """Insert or replace."""
 
-    async def move_payouts(self, changed: Sequence[Payout]) -> None:
-        """Replace each: they are there."""
+    async def move_payouts(self, moves: Sequence[tuple[Payout, Payout]]) -> None:
+        """Replace each first one by its second. Raises StateMoved where one is in another state."""
 
     async def final_payouts(
         self, chain_id: int, signer_address: str
@@ -543,6 +570,7 @@ class LedgerBook(Protocol):
         """
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Wallet:
     """The paying account at a final block: its balances in base units, its nonce."""
@@ -553,6 +581,7 @@ class Wallet:
     nonce: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Movement:
     """One transfer out of the wallet, or into it, in a final block."""

@@ -20,6 +20,7 @@ from typing import Any
 
 from workbench.core.errors import InvalidId, InvalidPayment, PaymentTooLarge
 from workbench.core.money import UINT256_MAX
+from workbench.core.records import quick
 
 MAX_HEADER_BYTES = 16_384
 VERSION = "1.0"
@@ -49,6 +50,7 @@ _SIGNATURE = re.compile(r"0x[0-9a-fA-F]{2,4096}", re.ASCII)
 ZERO_ADDRESS = "0x" + "0" * 40
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What buyer and seller agree to. Addresses in lower case; deadlines in Unix seconds."""
@@ -87,6 +89,7 @@ _WIRE_NAMES = tuple(name for _, name in TERMS_TYPE)
 _members = attrgetter(*(field.name for field in fields(Terms)))
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Permit:
     """An EIP-2612 signature: `value` base units, `deadline` in Unix seconds (0: no permit)."""
@@ -115,6 +118,7 @@ class Permit:
         return {name: getattr(self, name) for name in ("value", "deadline", "v", "r", "s")}
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class TransferAuthorization:
     """An ERC-3009 signature over the whole budget, to the vault; its nonce is the settlement id.
@@ -153,6 +157,7 @@ NO_PERMIT = Permit(0, 0, 0, "0x" + "0" * 64, "0x" + "0" * 64)
 """Rely on an allowance that is already there."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Payment:
     """What the buyer sends in X-PAYMENT: its consent, and the right to pull its budget.
@@ -220,6 +225,7 @@ class Payment:
         return cls.from_wire(data)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Authorization:
     """Everything the facilitator needs to bring one settlement to its end."""
@@ -257,6 +263,7 @@ class Authorization:
         )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Domain:
     """The vault's EIP-712 domain."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,6 +19,7 @@ from workbench.core.errors import (
 from workbench.core.money import EURC, USDC, Amount
 from workbench.core.ports import Chain, Clock, Http, Request, Response, Signer
 from workbench.core.pricing import check_ceiling, eurc_budget
+from workbench.core.records import replace
 from workbench.core.x402 import (
     PAYMENT_HEADER,
     Payment,
@@ -94,6 +95,7 @@ class Buyer:
         self, seller_url: str, asset_amount: int, progress: Progress = lambda _: None
     ) -> tuple[Payment, Terms]:
         """Ask for the price, decide on the budget, and sign."""
+        self._chain.foresee_balance(self._chain.addresses.eurc, self.address)
         answer = await self._get(seller_url, f"/buy-asset?{urlencode({'amount': asset_amount})}")
         if answer.status != 402:
             raise _refusal(answer)

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import hmac
 import json
-from dataclasses import replace
 from hashlib import sha256
 
 from workbench.core import events as ev
 from workbench.core.errors import TermsMismatch
 from workbench.core.ports import Signer
+from workbench.core.records import replace
 from workbench.core.x402 import Domain, Terms
 
 NOTED_PER_MINUTE = 60

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 from workbench.core import events as ev
@@ -55,6 +54,7 @@ from workbench.core.ports import (
     Slot,
     SlotState,
 )
+from workbench.core.records import replace
 from workbench.services import accounts
 from workbench.services.batches import Batches, Group
 from workbench.services.payout_input import Asked
@@ -107,22 +107,49 @@ class Given:
 
 
 class _Turn:
-    """One signing of several payouts: how many nonces may be open counts over all processes."""
+    """One signing of several groups: see `core.ports.Within`. In the transaction that stores their
+    slots all their payouts are marked as sent, or there are no slots."""
 
-    def __init__(self, payouts: Payouts) -> None:
+    def __init__(self, payouts: Payouts, groups: Sequence[Group]) -> None:
         self._payouts = payouts
-        self._unit: Ledger | None = None
-        self._left = 0
+        self._groups = {group.subject: group for group in groups}
+        self._now: dict[str, Payout] = {}
 
-    async def mark(self, group: Group, unit: Ledger, slot: Slot) -> None:
-        """Raises StateMoved where a payout has moved, or others have taken the last nonce."""
-        if self._unit is not unit:
-            self._unit = unit
-            self._left = self._payouts.rules.in_flight - await unit.count_nonces()
-        if self._left <= 0:
-            raise StateMoved("as many nonces as may be are open by now.")
-        await self._payouts.mark_sent(group, unit, slot)
-        self._left -= 1
+    async def refused(
+        self, unit: Ledger, acts: Sequence[Act]
+    ) -> dict[tuple[str, str, int], StateMoved]:
+        """Those of which a payout has moved, or for which others have taken the last nonce.
+
+        How many nonces may be open counts over all processes.
+        """
+        left = self._payouts.rules.in_flight - await unit.count_nonces()
+        groups = {act.key: self._groups[act.subject].payouts for act in acts}
+        self._now = await unit.payouts_of([each.id for some in groups.values() for each in some])
+        refused = {}
+        for key, some in groups.items():
+            now = [self._now[payout.id] for payout in some]
+            moved = next((each for each in now if each.state is not State.APPROVED), None)
+            if left <= 0:
+                refused[key] = StateMoved("as many nonces as may be are open by now.")
+            elif moved is not None:
+                refused[key] = StateMoved(f"payout {moved.id} is {moved.state.value} by now.")
+            else:
+                left -= 1
+        return refused
+
+    async def mark(self, unit: Ledger, slots: Sequence[Slot]) -> None:
+        facts: list[ev.Event] = []
+        moves: list[tuple[Payout, Payout]] = []
+        for slot in slots:
+            group = self._groups[slot.subject]
+            for place, asked in enumerate(group.payouts):
+                was = now = self._now[asked.id]
+                for fact in self._payouts.sent_facts(group, place, slot):
+                    now = apply(now, fact)
+                    facts.append(fact)
+                moves.append((was, now))
+        await unit.record_all(facts)
+        await unit.move_payouts(moves)
 
 
 class Payouts:
@@ -492,7 +519,8 @@ class Payouts:
         ended = [apply(payout, fact) for (payout, _), fact in zip(ends, facts, strict=True)]
         await unit.transfer_all(lines)
         await unit.record_all(facts)
-        await unit.move_payouts(ended)
+        moves = [(payout, now) for (payout, _), now in zip(ends, ended, strict=True)]
+        await unit.move_payouts(moves)
         return ended
 
     def _last_fact(self, payout: Payout, verdict: Verdict) -> ev.Event:
@@ -587,8 +615,8 @@ class Payouts:
                 yield payout, why
             else:
                 groups.append(Group((payout,), call))
-        turn = _Turn(self)
-        acts = [Act(each.subject, each.call, within=partial(turn.mark, each)) for each in groups]
+        turn = _Turn(self, groups)
+        acts = [Act(each.subject, each.call, within=turn) for each in groups]
         told = await self._sender.submit_many(acts) if acts else []
         for group, answer in zip(groups, told, strict=True):
             for payout in group.payouts:
@@ -604,19 +632,16 @@ class Payouts:
             log.warning("payouts: %s waits: %s", payout.id, why)
         self.stuck[payout.id] = str(why)
 
-    async def mark_sent(self, group: Group, unit: Ledger, slot: Slot) -> None:
-        """In the transaction that stores the slot: it is all of theirs, or there is no slot."""
-        now = [await self._payout(unit, payout.id) for payout in group.payouts]
-        for payout in now:
-            if payout.state is not State.APPROVED:
-                raise StateMoved(f"payout {payout.id} is {payout.state.value} by now.")
-        for place, payout in enumerate(now):
-            known = self._known(payout.id)
-            if group.batch:
-                fact = ev.PayoutBatched(**known, batch=group.batch, place=place)
-                payout = await self._tell(unit, payout, fact)  # noqa: PLW2901
-            own: dict[str, Any] = {"signer": slot.signer, "nonce": slot.nonce, "tx": slot.tx}
-            await self._tell(unit, payout, ev.PayoutSent(**known, **own))
+    def sent_facts(self, group: Group, place: int, slot: Slot) -> list[ev.Event]:
+        """Of the group's payout at that place, which the slot is to pay."""
+        known = self._known(group.payouts[place].id)
+        own: dict[str, Any] = {"signer": slot.signer, "nonce": slot.nonce, "tx": slot.tx}
+        sent = ev.PayoutSent(**known, **own)
+        return (
+            [ev.PayoutBatched(**known, batch=group.batch, place=place), sent]
+            if group.batch
+            else [sent]
+        )
 
     # --- Showing ---
 

@@ -17,10 +17,12 @@ from contextvars import Context
 from typing import Any, Protocol, TypeVarTuple
 
 Ts = TypeVarTuple("Ts")
-
+_Timer = tuple[float, int, int, asyncio.TimerHandle | asyncio.Future[None]]
+"""When, the rank, the place among equals, and what is to go on."""
 
 LAST = 9
 """The rank of all who have none of their own."""
+FEW_TIMERS = 1_000
 
 
 class Line(Protocol):
@@ -30,39 +32,36 @@ class Line(Protocol):
         """Read, blocking, until somebody can go on; False if nobody waits for an answer."""
 
 
-class _Timer(asyncio.TimerHandle):
-    """A TimerHandle that breaks ties by rank, then by the order in which timers were set."""
-
-    __slots__ = ("_place",)
-
-    def __init__(self, rank: int, order: int, when: float, *rest: Any) -> None:
-        super().__init__(when, *rest)
-        self._place = (when, rank, order)
-
-    def __lt__(self, other: Any) -> Any:  # A hundred times a settlement.
-        return self._place < other._place
+TURNS_UNSEEN = 64
+"""So many turns in which something can run pass between two looks at what the system has to say:
+a signal, or a thread's answer."""
 
 
 class _Jump(selectors.DefaultSelector):
     """Never waits for a timer: moves the clock instead. Waits only when there is none."""
 
     loop: VirtualLoop
+    turns = 0
 
     def select(self, timeout: float | None = None) -> Any:
-        if timeout != 0 and any(line.read_next() for line in self.loop.lines):
-            return []
-        if timeout != 0 and self.loop.end_of_moment():
-            return []
-        if timeout is None:
-            return super().select(None)
+        if timeout == 0:  # Something can run.
+            self.turns += 1
+            return super().select(0) if self.turns % TURNS_UNSEEN == 0 else ()
+        if any(line.read_next() for line in self.loop.lines) or self.loop.end_of_moment():
+            return ()
+        if not self.loop.has_timers():
+            return super().select(timeout)
         ready = super().select(0)
-        if not ready and timeout > 0:
-            self.loop.jump(timeout)
+        if not ready:
+            self.loop.go_on()
         return ready
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Seconds since the loop began; they pass only by jumping."""
+    """Seconds since the loop began; they pass only by jumping.
+
+    Its timers are its own: asyncio's compare themselves in Python, a hundred times a settlement.
+    """
 
     def __init__(self, start: float = 0.0) -> None:
         jump = _Jump()
@@ -70,6 +69,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         jump.loop = self
         self._now = start
         self._order = itertools.count()
+        self._timers: list[_Timer] = []
+        self._many = FEW_TIMERS
         self.lines: list[Line] = []
         self._resting: list[asyncio.Future[None]] = []
 
@@ -94,8 +95,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._now
 
-    def jump(self, seconds: float) -> None:
-        self._now += seconds
+    # --- Timers ---
 
     def call_at(
         self,
@@ -104,21 +104,44 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        return self.call_ranked(LAST, when, callback, *args, context=context)
-
-    def call_ranked(
-        self,
-        rank: int,
-        when: float,
-        callback: Callable[[*Ts], object],
-        *args: *Ts,
-        context: Context | None = None,
-    ) -> asyncio.TimerHandle:
-        """`call_at`. Of equal timers those of a lower rank come first."""
-        timer = _Timer(rank, next(self._order), when, callback, args, self, context)
-        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
-        timer._scheduled = True  # type: ignore[attr-defined]
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._set(when, LAST, timer)
         return timer
+
+    async def sleep(self, seconds: float, rank: int = LAST) -> None:
+        """Of those who wake at the same moment, the ones of a lower rank come first."""
+        woken = self.create_future()
+        self._set(self._now + seconds, rank, woken)
+        await woken
+
+    def _set(
+        self, when: float, rank: int, what: asyncio.TimerHandle | asyncio.Future[None]
+    ) -> None:
+        heapq.heappush(self._timers, (when, rank, next(self._order), what))
+        if len(self._timers) > self._many:  # Nobody waits for most of them any more, perhaps.
+            self._timers = [timer for timer in self._timers if not timer[3].cancelled()]
+            heapq.heapify(self._timers)
+            self._many = max(FEW_TIMERS, 2 * len(self._timers))
+
+    def has_timers(self) -> bool:
+        """Whether somebody waits for a time to come."""
+        while self._timers and self._timers[0][3].cancelled():
+            heapq.heappop(self._timers)
+        return bool(self._timers)
+
+    def jump(self, seconds: float) -> None:
+        """Let time pass; timers that are due by then go off when nothing else can run."""
+        self._now += seconds
+
+    def go_on(self) -> None:
+        """To the next timer, which goes off, with all others of that moment."""
+        self._now = max(self._now, self._timers[0][0])
+        while self._timers and self._timers[0][0] <= self._now:
+            what = heapq.heappop(self._timers)[3]
+            if isinstance(what, asyncio.TimerHandle):
+                self._ready.append(what)  # type: ignore[attr-defined]
+            else:
+                _wake(what)
 
 
 class VirtualClock:
@@ -129,21 +152,16 @@ class VirtualClock:
 
     def __init__(self, loop: VirtualLoop, epoch_s: int, rank: int = LAST) -> None:
         self._loop, self.epoch_s, self._rank = loop, epoch_s, rank
+        self._epoch_ms = epoch_s * 1000
 
     def now_ms(self) -> int:
-        return self.epoch_s * 1000 + round(self._loop.time() * 1000)
+        return self._epoch_ms + round(self._loop._now * 1000)
 
     def now_s(self) -> int:
         return self.now_ms() // 1000
 
     async def sleep(self, seconds: float) -> None:
-        woken = self._loop.create_future()
-        due = self._loop.time() + seconds
-        timer = self._loop.call_ranked(self._rank, due, _wake, woken)
-        try:
-            await woken
-        finally:
-            timer.cancel()
+        await self._loop.sleep(seconds, self._rank)
 
 
 def _wake(woken: asyncio.Future[None]) -> None:

@@ -32,7 +32,7 @@ from sqlalchemy import (
     update,
 )
 
-from workbench.core.errors import InsufficientCredits, LedgerRefused, StoreError
+from workbench.core.errors import InsufficientCredits, LedgerRefused, StateMoved, StoreError
 from workbench.core.events import Event
 from workbench.core.ledger import GENESIS, Account, Kind, Transfer, link
 from workbench.core.payout import ACT, Payout, State
@@ -95,6 +95,11 @@ payout = Table(
 )
 PAYOUT = payout.columns[:-2]
 """What is the payout's own; the rest says who works on it."""
+MOVED = ("new_state", "new_tx", "new_reason", "new_batch", "new_place", "own", "old_state")
+"""What changes in a payout's life; and which one, in which state."""
+STATES = {state.value: state for state in State}
+AT_ONCE = 64
+"""So many payouts are read by one statement."""
 SUBJECT = func.coalesce(func.nullif(payout.c.batch, ""), payout.c.id)
 """Of the nonce slot that pays it: see `core.payout.Payout.act_key`."""
 answer = Table(
@@ -205,14 +210,29 @@ class LedgerUnit(SqlUnit):
         if not moved.rowcount:
             self._do(_add_payout, **row)
 
-    async def move_payouts(self, changed: Sequence[Payout]) -> None:
+    async def payouts_of(self, payout_ids: Sequence[str]) -> dict[str, Payout]:
+        found: dict[str, Payout] = {}
+        for first in range(0, len(payout_ids), AT_ONCE):
+            some = payout_ids[first : first + AT_ONCE]
+            # One statement for any number: the last id fills the places that are left.
+            filled = [*some, *[some[-1]] * (AT_ONCE - len(some))]
+            named = {f"id_{n}": each for n, each in enumerate(filled)}
+            rows = self._do(_payouts_of, **named).fetchall()
+            found |= {row[0]: _payout_of(row) for row in rows}
+        return found
+
+    async def move_payouts(self, moves: Sequence[tuple[Payout, Payout]]) -> None:
+        if not moves:
+            return
         self.changed = True
-        names = (*(f"new_{column.name}" for column in PAYOUT), "id")
-        rows = []
-        for each in changed:
-            row = {**_plain(each), "state": each.state.value, "units": self._units(each.units)}
-            rows.append((*(row[column.name] for column in PAYOUT), each.id))
-        self._do_all(_move_payout, names, rows)
+        rows = [
+            (now.state.value, now.tx, now.reason, now.batch, now.place, was.id, was.state.value)
+            for was, now in moves
+        ]
+        moved = self._do_all(_move_payouts, MOVED, rows).rowcount
+        if moved != len(rows):
+            text = f"{len(rows) - moved} of {len(rows)} payouts are not any more as they were."
+            raise StateMoved(text)
 
     async def final_payouts(
         self, chain_id: int, signer_address: str
@@ -331,8 +351,9 @@ def _transfer_of(row: Any) -> Transfer:
 
 
 def _payout_of(row: Any) -> Payout:
-    known = dict(zip((column.name for column in PAYOUT), row, strict=True))
-    return Payout(**{**known, "state": State(known["state"]), "units": int(known["units"])})
+    """Of a row of the columns `PAYOUT`; read by place, since thousands are read in a row."""
+    own, user_id, key, address, credits_, units, asset, state, *rest = row
+    return Payout(own, STATES[state], user_id, key, address, credits_, int(units), asset, *rest)
 
 
 # --- Statements: see `store.sql` ---
@@ -374,6 +395,19 @@ def _payout(dialect: str) -> Any:
 def _move_payout(dialect: str) -> Any:
     changed: Any = {column.name: bindparam(f"new_{column.name}") for column in PAYOUT}
     return update(payout).where(payout.c.id == bindparam("id")).values(changed)
+
+
+def _payouts_of(dialect: str) -> Any:
+    named: list[Any] = [bindparam(f"id_{n}") for n in range(AT_ONCE)]
+    return select(*PAYOUT).where(payout.c.id.in_(named))
+
+
+def _move_payouts(dialect: str) -> Any:
+    """A payout that is still in the state in which it was read."""
+    as_it_was = and_(payout.c.id == bindparam("own"), payout.c.state == bindparam("old_state"))
+    names = [name.removeprefix("new_") for name in MOVED[:5]]
+    changed: Any = {name: bindparam(f"new_{name}") for name in names}
+    return update(payout).where(as_it_was).values(changed)
 
 
 def _add_payout(dialect: str) -> Any:

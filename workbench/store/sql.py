@@ -269,35 +269,55 @@ class SqlUnit:
         own = [(s.chain_id, s.signer, s.nonce, n, a) for s in fresh for n, a in _numbered(s)]
         self._do_all(_add_attempt, ATTEMPT, [(a.tx, *place, n, a.raw) for *place, n, a in own])
 
-    async def move_slot(self, before: Slot, after: Slot) -> bool:
+    async def move_slots(self, moves: Sequence[tuple[Slot, Slot]]) -> list[bool]:
+        if not self._store.alone:
+            alike = all(before.attempts == after.attempts for before, after in moves)
+            if alike and len(moves) > 1 and self._move(moves):
+                return [True] * len(moves)
+            return [await self._move_slot(before, after) for before, after in moves]
+        moved: list[bool] = []
+        rows: list[tuple[Any, ...]] = []
+        for before, after in moves:
+            own = (before.chain_id, before.signer)
+            known = self._store.slots.one(own, (before.subject, before.act, before.attempt))
+            moved.append(known is before or known == before)
+            if moved[-1] and before.attempts == after.attempts:
+                rows.append((*_standing_of(after), *own, before.nonce))
+                self._keep([after])
+            elif moved[-1]:
+                self._set_slots(rows)
+                rows = []
+                await self.put_slot(after)
+        self._set_slots(rows)
+        return moved
+
+    def _set_slots(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        if rows:
+            self._do_all(_set_slot, STANDING, rows)
+
+    async def _move_slot(self, before: Slot, after: Slot) -> bool:
         own, key = (before.chain_id, before.signer), (before.subject, before.act, before.attempt)
-        if self._store.alone or before.attempts != after.attempts:
+        if before.attempts != after.attempts:
             if await self.slot(*own, key) != before:
                 return False
-            if before.attempts != after.attempts:
-                await self.put_slot(after)
-                return True
-            self._do_all(_set_slot, STANDING, [(*_standing_of(after), *own, before.nonce)])
-            self._keep([after])
+            await self.put_slot(after)
             return True
-        moved = self._do(
-            _move_slot,
-            chain_id=before.chain_id,
-            signer=before.signer,
-            nonce=before.nonce,
-            old_state=before.state.value,
-            old_sent_ms=before.sent_ms,
-            old_ok=before.ok,
-            old_block=_placed(before.block),
-            attempts=len(before.attempts),
-            state=after.state.value,
-            sent_ms=after.sent_ms,
-            ok=after.ok,
-            block=_placed(after.block),
-        )
-        if moved.rowcount:
-            self._keep([after])
-        return bool(moved.rowcount)
+        return self._move([(before, after)])
+
+    def _move(self, moves: Sequence[tuple[Slot, Slot]]) -> bool:
+        """All at once; or none, where one of them is not any more as it was."""
+        if not self._store.begun:
+            self._store.begin()
+        rows = [
+            (b.chain_id, b.signer, b.nonce, len(b.attempts), *_standing_of(b), *_standing_of(a))
+            for b, a in moves
+        ]
+        self._store.cursor.execute("SAVEPOINT moves")
+        is_done = bool(self._do_all(_move_slot, MOVE, rows).rowcount == len(rows))
+        self._store.cursor.execute("RELEASE moves" if is_done else "ROLLBACK TO moves")
+        if is_done:
+            self._keep([after for _, after in moves])
+        return is_done
 
     # --- Blocks ---
 
@@ -330,6 +350,8 @@ FACT = ("id", "type", "subject", "block_hash", "data")
 SLOT = tuple(column.name for column in slot.columns)
 ATTEMPT = tuple(column.name for column in attempt.columns)
 STANDING = ("state", "sent_ms", "ok", "block", "own_chain_id", "own_signer", "own_nonce")
+OLD = ("old_state", "old_sent_ms", "old_ok", "old_block")
+MOVE = ("chain_id", "signer", "nonce", "attempts", *OLD, *STANDING[:4])
 
 
 def _row_of(own: Slot) -> tuple[Any, ...]:
