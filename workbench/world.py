@@ -8,19 +8,21 @@ runs one in the main thread (agreement 1). Time passes during calls, never betwe
 from __future__ import annotations
 
 import asyncio
+import atexit
 import heapq
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
+from weakref import WeakSet
 
 from workbench.chain.anvil import Anvil
 from workbench.chain.cached import CachedRpc
 from workbench.chain.deploy import Deployment
 from workbench.chain.rpc import Rpc
 from workbench.core.audit import Balance
-from workbench.core.errors import IllegalTransition, InvalidAmount
+from workbench.core.errors import IllegalTransition, InvalidAmount, UnknownWorld
 from workbench.core.events import Event
 from workbench.core.money import YPS, parse_decimal
 from workbench.core.ports import Addresses, Http, Request, Response, Service
@@ -98,6 +100,16 @@ class Snapshot:
         self.world._restore(self)
 
 
+_OPEN: WeakSet[World] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """A script may end without closing its worlds."""
+    for world in list(_OPEN):
+        world.close()
+
+
 class World:
     """See the module. Made by `workbench.simulated()`; close it, or use it in a `with`."""
 
@@ -115,6 +127,7 @@ class World:
         self.conditions = conditions or Conditions()
         self._addresses, self._keys, self._rules = addresses, keys, rules
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="world")
+        self._is_closed = False
         self.services = self.conditions.services
         self.stores = {name: store_for(name) for name in self.services}
         self.dice = Dice(seed)
@@ -140,6 +153,7 @@ class World:
         )
         self.mempool = Mempool(self.rpc, self.faults, self.dice.stream("mempool"))
         self._start(0.0)
+        _OPEN.add(self)
 
     def __repr__(self) -> str:
         return f"World(chain {self.deployment.chain_id}, seed {self.seed})"
@@ -152,8 +166,9 @@ class World:
         Raises the error that the seller answered, or that the buyer found in the offer.
         """
         units = parse_decimal(amount, YPS.decimals) if isinstance(amount, str) else amount
-        if units <= 0:
-            raise InvalidAmount("amount is 0.", hint='Buy some, such as world.buy("100").')
+        if not isinstance(units, int) or units <= 0:
+            hint = 'Shares as text, such as world.buy("1.5"), or whole base units.'
+            raise InvalidAmount(f"amount {amount!r} is nothing that can be bought.", hint=hint)
         return self._do(self._buy(units, self.wiring.buyer(key) if key else self.buyer))
 
     def advance(self, blocks: int = 1) -> int:
@@ -247,8 +262,13 @@ class World:
 
     def close(self) -> None:
         """End the services and the node."""
+        _OPEN.discard(self)
         if not self.loop.is_closed():
-            self._on_thread(self._stop)
+            try:
+                self._on_thread(self._stop)
+            except RuntimeError:  # The interpreter ends, and the thread has gone before.
+                self._stop()
+        self._is_closed = True
         self._thread.shutdown()
         self.node.stop()
         for store in self.stores.values():
@@ -471,6 +491,9 @@ class World:
         self._start(snapshot.seconds)
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._is_closed:
+            work.close()
+
         def whole() -> T:
             # Between calls anybody may have spoken to the node, by `web3` say.
             self.rpc.forget()
@@ -483,6 +506,8 @@ class World:
         return self._on_thread(whole)
 
     def _on_thread(self, work: Callable[[], T]) -> T:
+        if self._is_closed:
+            raise UnknownWorld("this world is closed.", hint="Make another: simulated().")
         return self._thread.submit(work).result()
 
     def _stop(self) -> None:
