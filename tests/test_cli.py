@@ -219,6 +219,57 @@ def test_buy_from_the_running_world(up: Running) -> None:
     assert (final["status"], final["state"]) == ("executed", "executed")
 
 
+def test_a_purchase_that_is_refunded_says_why_and_what_to_do(up: Running) -> None:
+    """In the seeds' words; and the progress names no state that is none."""
+    done = run("buy", "1yps", cwd=up.folder, env={"SLIPPAGE_BPS": "0"})
+    assert done.returncode == 1
+    assert "refunded: 1 YPS" in done.stdout
+    told = "not executed: Swap failed: it would cost more than the buyer's budget (over_budget)."
+    assert told in done.stderr
+    assert "SLIPPAGE_BPS" in done.stderr
+    assert "settlement is none" not in done.stderr
+
+
+def test_an_interrupted_purchase_goes_on(up: Running) -> None:
+    """Ctrl-C ends the looking, not the settlement, and says where to look."""
+    process = subprocess.Popen(
+        [WORKBENCH, "buy", "1yps"], cwd=up.folder, env=CLEAN, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    identity = ""
+    for line in process.stderr:
+        if line.startswith("settlement 0x"):
+            identity = line.split()[1]
+            process.send_signal(signal.SIGINT)
+            break
+    assert "goes on without us: workbench settlement show ID" in process.stderr.read()
+    assert process.wait(20) == 130
+    process.stderr.close()
+    url = f"{up.world['seller_url']}/settlement/{identity}"
+    until(lambda: up.get(url)[1].get("status") == "executed")
+
+
+def test_a_second_world_in_a_folder_is_refused(up: Running) -> None:
+    """Commands and notebooks there could not tell which one they were in."""
+    file = up.folder / ".workbench" / "world.json"
+    before = file.read_text()
+    done = run("up", "--ports", "auto", "--json", cwd=up.folder)
+    assert (done.returncode, json.loads(done.stdout)["error"]) == (1, "world_runs")
+    assert f"process {up.process.pid}" in done.stderr
+    assert before == file.read_text()
+
+
+def test_a_settlement_in_a_browser_is_a_page(up: Running) -> None:
+    """What programs get as JSON, people get on the tracker's page."""
+    identity = "0x" + "ab" * 32
+    url = f"{up.world['tracker_url']}/settlement/{identity}"
+    assert 404 == up.get(url)[0]
+    request = urllib.request.Request(url, headers={"Accept": "text/html,*/*"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert "text/html" in answer.headers["Content-Type"]
+        assert answer.url.endswith(f"/#{identity}")
+
+
 def test_raw_sockets_and_large_headers_get_answers(up: Running) -> None:
     """What no client library would send is answered, or refused, and the seller stays up."""
     url = up.world["seller_url"]
@@ -272,9 +323,10 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         (["buy", "0"], {}, "amount is 0"),
         (["buy", "1e18"], {}, "not a whole number"),
         (["buy", "-5"], {}, "No such option"),
-        (["buy", "1.5"], {}, "not a whole number"),
+        (["buy", "1.5"], {}, "or with the token's name (100yps)"),
         (["buy", "100yps"], {}, "workbench up"),
         (["demo", "--amount", "ten"], {}, "not a whole number"),
+        (["demo", "--runs", "/dev/null/runs"], {}, "/dev/null/runs (--runs) cannot be made"),
         (["demo"], {"PRICE_PER_UNIT_USDC": "free"}, "PRICE_PER_UNIT_USDC"),
         (["demo"], {"SLIPPAGE_BPS": "100%"}, "SLIPPAGE_BPS"),
         (["up"], {"FINALITY_CONFIRMATIONS": "-1"}, "FINALITY_CONFIRMATIONS"),

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +22,13 @@ from workbench.chain.keys import key_of
 from workbench.cli import main
 from workbench.core.errors import InvalidSetting, TestKeyRefused, WorkbenchError, WrongChain
 from workbench.core.ledger import GENESIS
+from workbench.core.ports import Request
 from workbench.live import live_payouts, payout_key
-from workbench.served import credits_of
+from workbench.served import _Seat, credits_of
 from workbench.settings import Settings
 from workbench.store.ledger import LedgerStore
 
+WORKBENCH = str(Path(sys.executable).with_name("workbench"))
 KEY = "0x" + "7e" * 32
 URL = "http://127.0.0.1:9"
 HOOKS = "https://site.example/t0ken"
@@ -92,6 +100,28 @@ def test_a_public_test_key_is_refused_on_a_live_chain(tmp_path: Path) -> None:
             asyncio.run(live_payouts(load(tmp_path, **known)))
 
 
+def test_alone_it_tells_where_it_is_as_json(tmp_path: Path) -> None:
+    """As `up` does, for programs that start it; what is wrong is told the same way."""
+    with Anvil() as node:
+        known = {"WEB3_PROVIDER_URL": node.url, "PAYOUT_PRIVATE_KEY": KEY, "CHAIN_ID": "31337"}
+        env = os.environ | known | {"PORT": "0", "DB_PATH": str(tmp_path / "app.db")}
+        command = [WORKBENCH, "payouts", "--json"]
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        with urllib.request.urlopen(f"{told['url']}/livez", timeout=10) as answer:
+            assert 200 == answer.status
+        assert ("payouts", 31337, process.pid) == (told["service"], told["chain_id"], told["pid"])
+        process.send_signal(signal.SIGINT)
+        assert 0 == process.wait(20)
+        process.stdout.close()
+        env |= {"CHAIN_ID": "5"}
+        wrong = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=60)
+    assert (1, "wrong_chain") == (wrong.returncode, json.loads(wrong.stdout)["error"])
+
+
 def test_the_seeds_chain_is_sepolia(tmp_path: Path) -> None:
     """Unless CHAIN_ID says another; a node of another chain is refused before anything listens."""
 
@@ -104,6 +134,36 @@ def test_the_seeds_chain_is_sepolia(tmp_path: Path) -> None:
         with pytest.raises(WrongChain, match="on chain 31337, CHAIN_ID says 11155111"):
             asyncio.run(start())
         asyncio.run(start(CHAIN_ID="31337"))
+
+
+def test_places_that_cannot_be_had_are_named(tmp_path: Path) -> None:
+    """A folder below a file, a host that is another machine's or none: no stack trace."""
+    (tmp_path / "file").write_text("")
+    cases = {
+        "the folder of DB_PATH": {"DB_PATH": str(tmp_path / "file" / "app.db")},
+        "DATA_DIR": {"DATA_DIR": str(tmp_path / "file" / "data")},
+        "HOST=192.0.2.1 is no address of this machine": {"HOST": "192.0.2.1"},
+        "HOST=no.host.invalid is no address of this machine": {"HOST": "no.host.invalid"},
+    }
+
+    async def start(**more: str) -> None:
+        known = {"WEB3_PROVIDER_URL": URL, "PAYOUT_PRIVATE_KEY": KEY, "PORT": "0"}
+        known |= {"PAYOUTS_API_KEY": "0123456789abcdef", "DB_PATH": str(tmp_path / "app.db")}
+        async with await live_payouts(load(tmp_path, **known | more)):
+            pass
+
+    for told, environ in cases.items():
+        with pytest.raises(WorkbenchError, match=re.escape(told)) as wrong:
+            asyncio.run(start(**environ))
+        assert wrong.value.hint
+
+
+def test_who_comes_before_it_is_ready_is_asked_to_come_again(tmp_path: Path) -> None:
+    """The port is open while the database is made: nothing is accepted, and that is said."""
+    seat = _Seat("payouts")
+    answer = asyncio.run(seat.handle(Request("POST", "/earn", body=b"{}")))
+    assert (503, "starting") == (answer.status, answer.data()["error"])
+    assert ("Retry-After", "1") in answer.headers
 
 
 def test_a_key_in_an_encrypted_file(tmp_path: Path) -> None:
@@ -127,6 +187,31 @@ def test_a_ledger_that_is_not_there_is_not_made(
         assert 1 == told.exit_code
         assert "there is no ledger at data/app.db" in told.output
     assert not (tmp_path / "data").exists()
+
+
+def test_reconcile_says_what_it_has_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In words, and exit code 1 where money has left that no payout explains."""
+    monkeypatch.setenv("DB_PATH", str(tmp_path / "app.db"))
+    LedgerStore(f"sqlite:///{tmp_path / 'app.db'}").close()
+    payer = Account.from_key(KEY).address
+    with Anvil() as node:
+        known = {"WEB3_PROVIDER_URL": node.url, "PAYOUT_PRIVATE_KEY": KEY, "CHAIN_ID": "31337"}
+        for name, value in (known | {"FINALITY_CONFIRMATIONS": "1"}).items():
+            monkeypatch.setenv(name, value)
+        node.call("anvil_setBalance", payer, hex(5))
+        node.call("anvil_mine", "0x3")
+        told = run(tmp_path, monkeypatch, "ledger", "reconcile")
+        assert 0 == told.exit_code, told.output
+        assert "eip155:31337/native: 5 on the chain, 0 in the ledger, 5 booked now" in told.output
+        assert told.output.endswith("reconciled: everything is explained\n")
+        told = run(tmp_path, monkeypatch, "ledger", "reconcile")
+        assert "5 on the chain, 5 in the ledger\n" in told.output
+        node.call("anvil_setBalance", payer, hex(3))
+        node.call("anvil_mine", "0x3")
+        told = run(tmp_path, monkeypatch, "ledger", "reconcile")
+        assert 1 == told.exit_code
+        assert "3 on the chain, 5 in the ledger, -2 booked now" in told.output
+        assert "not reconciled: something is missing" in told.output
 
 
 def test_verify_says_how_much_it_has_proved(

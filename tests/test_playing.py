@@ -83,6 +83,7 @@ def test_a_planted_breach_ends_with_1_and_is_named(file: Path, tmp_path: Path) -
         (("FILE", "--set", "chain.finality=60 blocks"), "do not fit in seller.swap_window"),
         (("FILE", "--set", "duration"), "write such as"),
         (("FILE", "--seed", "-1"), "not in the range"),
+        (("FILE", "--runs", "/dev/null/runs"), "/dev/null/runs (--runs) cannot be made"),
     ],
 )
 def test_bad_input_is_named_before_anything_is_booted(
@@ -91,6 +92,7 @@ def test_bad_input_is_named_before_anything_is_booted(
     ran = command("run", *(str(file) if each == "FILE" else each for each in arguments))
     assert ran.returncode != 0
     assert told in ran.stderr
+    assert "virtual time" not in ran.stderr
     assert "Traceback" not in ran.stderr
 
 
@@ -229,6 +231,8 @@ def test_progress_says_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(playing, "TELL_EVERY_S", 0.0)
     said: list[str] = []
     teller = playing._Teller(said.append)
+    teller(Progress(2, 100, 0, 0))
+    assert [] == said, "what was booted until then says nothing about the pace"
     teller(Progress(50, 100, 4, 3))
     teller(Progress(120, 100, 4, 3))
     assert "50 s of 100 s: 4 settlements, 3 ended; about 0 s left" in said[0]

@@ -5,7 +5,8 @@
 
 Of a scenario, every tenth seed is played twice, and must give the same bytes. `payouts` plays the
 storm of tests/services/storm.py: each seed is a world of 100 payouts, foreign nonces included. What
-is not sound is told with the command that plays it again. Ctrl-C tells what was found so far.
+is not sound is told with the command that plays it again. Ctrl-C and SIGTERM tell what was found
+so far, and leave nothing running.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any
 
@@ -31,33 +36,124 @@ WORKERS = 2
 TELL_EVERY_S = 10.0
 TWICE_EVERY = 10
 LIMIT_S = 900
+LOOK_EVERY_S = 0.2
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def play(scenario: str, seed: int, runs: str) -> dict[str, Any]:
-    """One run in a process of its own: its summary, or what it said instead."""
-    command = [WORKBENCH, "run", scenario, "--seed", str(seed), "--runs", runs, "--no-notebook"]
-    done = subprocess.run(
-        [*command, "--json"], capture_output=True, text=True, timeout=LIMIT_S, check=False
-    )
-    lines = done.stdout.splitlines()
-    if done.returncode not in (0, 1) or not lines:
-        return {"seed": seed, "error": (done.stderr or "ended without a word")[-2000:]}
-    told: dict[str, Any] = json.loads(lines[-1])
-    return told
+class Stop:
+    """Ctrl-C and SIGTERM as something to look at: nothing is torn in the middle of a fork."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        for number in SIGNALS:
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, _: object) -> None:
+        self.number = number
+
+    @property
+    def code(self) -> int:
+        """What to exit with: 130 or 143; 0 if nobody wants us to stop."""
+        return 128 + self.number if self.number else 0
 
 
-def judge(scenario: str, seed: int, runs: str) -> tuple[dict[str, Any], str]:
-    """A run's summary, and what is wrong with it ("": nothing)."""
-    told = play(scenario, seed, runs)
-    if "trace_hash" not in told:
-        return told, str(told.get("error") or told)
-    if told["invariants_broken"] or not told["finished"]:
-        return told, f"broken: {told['invariants_broken']}, finished: {told['finished']}"
-    if seed % TWICE_EVERY == 0:
-        again = play(scenario, seed, runs).get("trace_hash")
-        if again != told["trace_hash"]:
-            return told, f"two traces: {told['trace_hash']} and {again}"
-    return told, ""
+# --- Scenarios ---
+
+
+class Players:
+    """Runs of a scenario, each in a process of its own, until they are told to stop."""
+
+    def __init__(self, scenario: str, runs: str) -> None:
+        self._scenario, self._runs = scenario, runs
+        self._lock, self._is_stopped = threading.Lock(), False
+        self._running: set[subprocess.Popen[str]] = set()
+
+    def stop(self) -> None:
+        """No new one begins; those under way end, and their nodes with them."""
+        with self._lock:
+            self._is_stopped = True
+            for process in self._running:
+                process.terminate()
+
+    def judge(self, seed: int) -> tuple[dict[str, Any], str]:
+        """A run's summary, and what is wrong with it ("": nothing)."""
+        told = self._play(seed)
+        if "trace_hash" not in told:
+            return told, str(told.get("error") or told)
+        if told["invariants_broken"] or not told["finished"]:
+            return told, f"broken: {told['invariants_broken']}, finished: {told['finished']}"
+        if seed % TWICE_EVERY == 0:
+            again = self._play(seed).get("trace_hash")
+            if again != told["trace_hash"]:
+                return told, f"two traces: {told['trace_hash']} and {again}"
+        return told, ""
+
+    def _play(self, seed: int) -> dict[str, Any]:
+        """One run: its summary, or what it said instead."""
+        process = self._begin(seed)
+        if process is None:
+            return {"seed": seed, "error": "stopped"}
+        try:
+            said, complaints = process.communicate(timeout=LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.communicate()
+            return {"seed": seed, "error": f"not over after {LIMIT_S} s"}
+        finally:
+            with self._lock:
+                self._running.discard(process)
+        lines = said.splitlines()
+        if process.returncode not in (0, 1) or not lines:
+            return {"seed": seed, "error": (complaints or "ended without a word")[-2000:]}
+        told: dict[str, Any] = json.loads(lines[-1])
+        return {"seed": seed, **told}
+
+    def _begin(self, seed: int) -> subprocess.Popen[str] | None:
+        words = ["run", self._scenario, "--seed", str(seed), "--runs", self._runs]
+        pipe = subprocess.PIPE
+        with self._lock:
+            if self._is_stopped:
+                return None
+            process = subprocess.Popen(
+                [WORKBENCH, *words, "--no-notebook", "--json"],
+                stdout=pipe, stderr=pipe, text=True,
+                start_new_session=True,  # Ctrl-C is ours to answer: two signals are one too many.
+            )  # fmt: skip
+            self._running.add(process)
+        return process
+
+
+def soak_scenario(scenario: str, seeds: range, stop: Stop) -> int:
+    """Print each seed's outcomes, and all paths taken; 1 if any seed was not sound."""
+    done, bad = 0, 0
+    outcomes: Counter[str] = Counter()
+    paths: Counter[str] = Counter()
+    began = time.monotonic()
+    print(f"{scenario}: seeds {seeds[0]} to {seeds[-1]}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="workbench-soak-") as runs:
+        players, two = Players(scenario, runs), ThreadPoolExecutor(WORKERS)
+        for played in [two.submit(players.judge, seed) for seed in seeds]:
+            while not (played.done() or stop.code):
+                wait([played], LOOK_EVERY_S)
+            if stop.code:
+                print(f"interrupted after {done} of {len(seeds)} seeds; stopping …", flush=True)
+                break
+            told, wrong = played.result()
+            done += 1
+            outcomes.update(told.get("outcomes", {}))
+            paths.update(told.get("sometimes", {}))
+            if wrong:
+                bad += 1
+                print(f"seed {told['seed']}: {wrong}")
+                print(f"  again: workbench run {scenario} --seed {told['seed']}", flush=True)
+            else:
+                print(f"seed {told['seed']}: {told['outcomes']}", flush=True)
+        players.stop()
+        two.shutdown(cancel_futures=True)
+    print(f"{dict(outcomes)} in {time.monotonic() - began:.0f} s; paths taken: {dict(paths)}")
+    never = [name for name, count in paths.items() if not count]
+    print(f"never taken: {', '.join(never) or 'none'}; seeds that were not sound: {bad}")
+    return stop.code or int(bad > 0)
 
 
 # --- Payouts ---
@@ -83,79 +179,64 @@ def storm(seed: int) -> tuple[int, dict[str, int], list[str]]:
 
 
 def _as_worker() -> None:
-    """Ctrl-C is the parent's to answer; what services warn of was ordered."""
+    """Ctrl-C is the parent's to answer, which ends us by SIGTERM; warnings were ordered."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     logging.disable(logging.CRITICAL)
 
 
-def soak_payouts(payouts: int, first: int) -> int:
+@contextmanager
+def _workers() -> Iterator[Pool]:
+    """Who are forked while no signal comes in: none has the parent's answers to them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    with multiprocessing.Pool(WORKERS, _as_worker) as pool:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        yield pool
+
+
+def soak_payouts(payouts: int, first: int, stop: Stop) -> int:
     """Print seeds, progress and ends; 1 if any seed was not sound."""
     sys.path.insert(0, str(ROOT))
     from tests.services.storm import EACH
 
     seeds = range(first, first + -(-payouts // EACH))
-    print(f"payouts: seeds {seeds[0]} to {seeds[-1]}, {EACH} payouts each, on {WORKERS} processes")
+    each = f"{EACH} payouts each, on {WORKERS} processes"
+    print(f"payouts: seeds {seeds[0]} to {seeds[-1]}, {each}", flush=True)
     ends: Counter[str] = Counter()
     done, bad, began, told = 0, list[int](), time.monotonic(), 0.0
-    try:
-        with multiprocessing.Pool(WORKERS, _as_worker) as pool:
-            for seed, ended, problems in pool.imap_unordered(storm, seeds):
-                done += 1
-                ends.update(ended)
-                if problems:
-                    bad.append(seed)
-                    print(f"seed {seed}: {'; '.join(problems[:3])}")
-                    print(f'  again: make soak ARGS="payouts --payouts {EACH} --first {seed}"')
-                seconds = time.monotonic() - began
-                if seconds - told >= TELL_EVERY_S:
-                    told = seconds
-                    left = seconds * (len(seeds) - done) / done / 60
-                    rate = done * EACH / seconds
-                    some = f"{done * EACH:,} of {len(seeds) * EACH:,} payouts, {rate:.0f}/s"
-                    print(f"  {some}; about {left:.0f} min left", flush=True)
-    except KeyboardInterrupt:
+    with _workers() as pool:
+        playing = pool.imap_unordered(storm, seeds)
+        while done < len(seeds) and not stop.code:
+            try:
+                seed, ended, problems = playing.next(LOOK_EVERY_S)
+            except multiprocessing.TimeoutError:
+                continue
+            done += 1
+            ends.update(ended)
+            if problems:
+                bad.append(seed)
+                print(f"seed {seed}: {'; '.join(problems[:3])}")
+                print(f'  again: make soak ARGS="payouts --payouts {EACH} --first {seed}"')
+            seconds = time.monotonic() - began
+            if seconds - told >= TELL_EVERY_S:
+                told = seconds
+                left = seconds * (len(seeds) - done) / done / 60
+                rate = done * EACH / seconds
+                some = f"{done * EACH:,} of {len(seeds) * EACH:,} payouts, {rate:.0f}/s"
+                print(f"  {some}; about {left:.0f} min left", flush=True)
+    if stop.code:
         print(f"interrupted after {done} of {len(seeds)} seeds.")
     seconds = time.monotonic() - began
     print(
         f"{done * EACH:,} payouts in {seconds:.0f} s, {done * EACH / seconds:.0f}/s: {dict(ends)}"
     )
     print(f"seeds that were not sound: {len(bad)} {sorted(bad) if bad else ''}")
-    return int(bool(bad))
-
-
-# --- Scenarios ---
-
-
-def soak_scenario(scenario: str, seeds: range) -> int:
-    """Print each seed's outcomes, and all paths taken; 1 if any seed was not sound."""
-    bad = 0
-    outcomes: Counter[str] = Counter()
-    paths: Counter[str] = Counter()
-    began = time.monotonic()
-    print(f"{scenario}: seeds {seeds[0]} to {seeds[-1]}")
-    with tempfile.TemporaryDirectory(prefix="workbench-soak-") as runs:
-        two = ThreadPoolExecutor(WORKERS)
-        try:
-            for told, wrong in two.map(lambda seed: judge(scenario, seed, runs), seeds):
-                outcomes.update(told.get("outcomes", {}))
-                paths.update(told.get("sometimes", {}))
-                if wrong:
-                    bad += 1
-                    print(f"seed {told['seed']}: {wrong}")
-                    print(f"  again: workbench run {scenario} --seed {told['seed']}")
-                else:
-                    print(f"seed {told['seed']}: {told['outcomes']}", flush=True)
-        except KeyboardInterrupt:
-            print("interrupted; what was found until then:")
-        two.shutdown(cancel_futures=True)
-    print(f"{dict(outcomes)} in {time.monotonic() - began:.0f} s; paths taken: {dict(paths)}")
-    never = [name for name, count in paths.items() if not count]
-    print(f"never taken: {', '.join(never) or 'none'}; seeds that were not sound: {bad}")
-    return int(bad > 0)
+    return stop.code or int(bool(bad))
 
 
 def main() -> int:
-    """1 if any seed was not sound."""
+    """1 if any seed was not sound; 130 after Ctrl-C, 143 after SIGTERM."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("subject", nargs="?", default="scenarios/storm.yaml",
                         help="a scenario file, or payouts")  # fmt: skip
@@ -163,9 +244,10 @@ def main() -> int:
     parser.add_argument("--payouts", type=int, default=10_000, help="how many, in all")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     asked = parser.parse_args()
+    stop = Stop()
     if asked.subject == "payouts":
-        return soak_payouts(asked.payouts, asked.first)
-    return soak_scenario(asked.subject, range(asked.first, asked.first + asked.seeds))
+        return soak_payouts(asked.payouts, asked.first, stop)
+    return soak_scenario(asked.subject, range(asked.first, asked.first + asked.seeds), stop)
 
 
 if __name__ == "__main__":

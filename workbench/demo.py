@@ -19,7 +19,7 @@ from workbench.core.ports import Request
 from workbench.core.settlement import Settlement, State, merge
 from workbench.local import FIRST_USER, LocalWorld, boot_served
 from workbench.run import Run
-from workbench.settings import Settings
+from workbench.settings import Settings, make_folder
 from workbench.wiring import address_of_key, audit_world, balances
 
 Progress = Callable[[str], None]
@@ -76,6 +76,7 @@ def run_demo(
     Raises SettlementError when it was not executed, ConservationBroken when a balance is off by
     one base unit, and whatever stopped the way there.
     """
+    make_folder(runs, "--runs")  # Nothing is done that cannot be kept.
     progress("1/5  booting a chain and deploying the contracts")
     node, deployment = boot_served(DEFAULT_CHAIN_ID, lambda text: progress(f"     {text}"))
     data = Path(tempfile.mkdtemp(prefix="workbench-demo-"))

@@ -1,23 +1,30 @@
-"""`workbench doctor`: looks at everything a settlement needs, and names each fault with its remedy.
+"""`workbench doctor`: looks at all that settlements and payouts need; each fault has its remedy.
 
-Checks are equal functions on a `Patient`: each yields findings, one for each thing it looked at.
-A check that cannot look (the node is away) is a fault itself, and later checks still run.
+Checks are equal functions on a `Patient`, or on a `Wallet` that pays out: each yields findings, one
+for each thing it looked at. A check that cannot look (the node is away) is a fault itself, and
+later checks still run.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from workbench.chain.abi import hex_bytes, to_hex
+from workbench.chain.batch import Batcher
 from workbench.chain.contracts import EvmChain
 from workbench.chain.keys import is_test_key
 from workbench.chain.marker import is_local
-from workbench.chain.rpc import HttpRpc, Rpc
+from workbench.chain.rpc import HttpRpc, NodeRevert, Rpc
 from workbench.core.errors import WorkbenchError
 from workbench.core.money import EURC, YPS, Amount, format_units
+from workbench.core.payout import batch_gas
+from workbench.core.x402 import ZERO_ADDRESS
+from workbench.live import SEPOLIA, payout_key
+from workbench.served import credits_of
 from workbench.settings import ADDRESS_NAMES, BY_NAME, Settings
-from workbench.wiring import address_of_key
+from workbench.wiring import Credits, address_of_key
 
 GAS_FOR_A_DAY_WEI = 10**16
 """0.01 of the native currency: below it a signer will soon be stuck."""
@@ -48,13 +55,34 @@ class Patient:
     chain: EvmChain
 
 
-Check = Callable[[Patient], AsyncIterator[Finding]]
+@dataclass(frozen=True)
+class Wallet:
+    """What pays credits out. `account`: None where nothing is paid out here, and only the
+    PayoutBatcher is looked at."""
+
+    settings: Settings
+    credits: Credits
+    rpc: Rpc
+    chain_id: int
+    account: str | None
+
+
+SETTLING = ("POLYGON_AMOY_RPC_URL", *ADDRESS_NAMES.values())
+"""Without these there are no settlements; who has none of them may pay out credits alone."""
+P = TypeVar("P")
+Check = Callable[[P], AsyncIterator[Finding]]
 
 
 async def examine(settings: Settings) -> list[Finding]:
     """Every check in order. Never raises for a fault: faults are what it finds."""
-    names = ("POLYGON_AMOY_RPC_URL", *ADDRESS_NAMES.values())
-    missing = [name for name in names if settings[name] is None]
+    pays = any(settings[name] is not None for name in ("WEB3_PROVIDER_URL", "PAYOUT_BATCHER"))
+    settles = not pays or any(settings[name] is not None for name in SETTLING)
+    findings = await _settlements(settings) if settles else []
+    return findings + (await _payouts(settings) if pays else [])
+
+
+async def _settlements(settings: Settings) -> list[Finding]:
+    missing = [name for name in SETTLING if settings[name] is None]
     remedy = "Set it in .env, or run `workbench up` in this folder."
     findings = [
         Finding(name, False, f"is not set ({BY_NAME[name].meaning}).", remedy) for name in missing
@@ -73,7 +101,35 @@ async def examine(settings: Settings) -> list[Finding]:
     return findings
 
 
-async def _run(check: Check, patient: Patient) -> list[Finding]:
+async def _payouts(settings: Settings) -> list[Finding]:
+    """Where WEB3_PROVIDER_URL is not set, the batcher is one that `workbench deploy` has named."""
+    is_served = settings["WEB3_PROVIDER_URL"] is not None
+    url = settings["WEB3_PROVIDER_URL"] or settings["POLYGON_AMOY_RPC_URL"]
+    if url is None:
+        meaning = BY_NAME["WEB3_PROVIDER_URL"].meaning
+        return [Finding("WEB3_PROVIDER_URL", False, f"is not set ({meaning}).", "Set it in .env.")]
+    try:
+        account = address_of_key(payout_key(settings)) if is_served else None
+        credits_ = (
+            credits_of(settings) if is_served else Credits(batcher=settings["PAYOUT_BATCHER"])
+        )
+    except WorkbenchError as why:
+        return [Finding("payouts' settings", False, why.message, why.hint)]
+    rpc, is_given = HttpRpc(url), "CHAIN_ID" in settings.given or not is_served
+    chain_id = settings["CHAIN_ID"] if is_given else SEPOLIA
+    findings: list[Finding] = []
+    try:
+        wallet = Wallet(settings, credits_, rpc, chain_id, account)
+        for check in PAYOUT_CHECKS:
+            findings += await _run(check, wallet)
+            if not findings[0].ok:
+                break  # It is the node, and nothing else can be seen.
+    finally:
+        await rpc.close()
+    return findings
+
+
+async def _run(check: Check[P], patient: P) -> list[Finding]:
     found: list[Finding] = []
     try:
         async for finding in check(patient):
@@ -242,7 +298,122 @@ async def finality_fits(patient: Patient) -> AsyncIterator[Finding]:
     )
 
 
-CHECKS: tuple[Check, ...] = (
+# --- Payouts ---
+
+
+async def payouts_node_answers(wallet: Wallet) -> AsyncIterator[Finding]:
+    """The RPC answers, and is on the chain where credits are paid out."""
+    chain_id = int(await wallet.rpc.call("eth_chainId"), 16)
+    same = chain_id == wallet.chain_id
+    yield Finding(
+        "payouts' chain id",
+        same,
+        str(chain_id)
+        if same
+        else f"the node is on chain {chain_id}, CHAIN_ID says {wallet.chain_id}.",
+        "Correct CHAIN_ID or WEB3_PROVIDER_URL.",
+    )
+
+
+async def payer_is_safe(wallet: Wallet) -> AsyncIterator[Finding]:
+    """Not everybody's account, except where we booted the node."""
+    if wallet.account is None:
+        return
+    safe = not is_test_key(payout_key(wallet.settings)) or await is_local(wallet.rpc)
+    yield Finding(
+        "the paying account's key",
+        safe,
+        wallet.account
+        if safe
+        else "is a public test key, and this chain is not a local world of ours.",
+        "Everybody can empty its account: use a key of your own.",
+    )
+
+
+async def token_is_there(wallet: Wallet) -> AsyncIterator[Finding]:
+    """Code at TOKEN_ADDRESS, where credits are paid in a token."""
+    if (token := wallet.credits.token) is None:
+        return
+    found = await wallet.rpc.call("eth_getCode", token, "latest") not in ("0x", None)
+    yield Finding(
+        "TOKEN_ADDRESS",
+        found,
+        "" if found else f"Contract not found: no code at {token}.",
+        "Correct TOKEN_ADDRESS, or leave it empty to pay native currency.",
+    )
+
+
+async def payer_can_pay_gas(wallet: Wallet) -> AsyncIterator[Finding]:
+    """The wallet holds what one transaction may cost at most, at twice the base fee."""
+    if wallet.account is None:
+        return
+    block = await wallet.rpc.call("eth_getBlockByNumber", "latest", False)
+    held = int(await wallet.rpc.call("eth_getBalance", wallet.account, "latest"), 16)
+    gas = batch_gas(wallet.credits.batch, is_token=wallet.credits.token is not None)
+    needed = max(2 * gas * int(block.get("baseFeePerGas", "0x0"), 16), GAS_FOR_A_DAY_WEI)
+    enough = held >= needed
+    has = f"{format_units(held, 18)} of the native currency"
+    yield Finding(
+        "the paying account's gas",
+        enough,
+        has
+        if enough
+        else f"{wallet.account} holds {has}; with PAYOUT_BATCH={wallet.credits.batch} it should "
+        f"hold {format_units(needed, 18)}.",
+        "Send it some." if wallet.credits.batch == 1 else "Send it some, or lower PAYOUT_BATCH.",
+    )
+
+
+async def batcher_is_ours(wallet: Wallet) -> AsyncIterator[Finding]:
+    """As the service looks at it when it starts: our code, and blocks that hold a batch."""
+    if wallet.credits.batcher is None:
+        return
+    try:
+        await _batcher(wallet).check()
+    except WorkbenchError as why:
+        yield Finding("PAYOUT_BATCHER", False, why.message, why.hint)
+    else:
+        yield Finding("PAYOUT_BATCHER", True, wallet.credits.batcher)
+
+
+async def batcher_may_move_the_token(wallet: Wallet) -> AsyncIterator[Finding]:
+    """It has an allowance, or the token would give it one: the service sees to that by itself."""
+    token, account = wallet.credits.token, wallet.account
+    if wallet.credits.batch == 1 or token is None or account is None:
+        return
+    batcher, subject = _batcher(wallet), "PAYOUT_BATCHER's allowance"
+    if await batcher.may_move(1):
+        yield Finding(subject, True)
+        return
+    request = {"from": account, "to": token, "data": to_hex(batcher.allow().data)}
+    try:
+        said = hex_bytes(await wallet.rpc.call("eth_call", request, "latest"))
+    except NodeRevert:
+        said = bytes(32)
+    would = said == b"" or any(said)  # Some tokens say nothing where they agree.
+    yield Finding(
+        subject,
+        would,
+        "none yet; the service gives it before its first batch, in a transaction of its own."
+        if would
+        else "the token would not let it be moved by the contract.",
+        "This token cannot be paid in batches: set PAYOUT_BATCH=1.",
+    )
+
+
+def _batcher(wallet: Wallet) -> Batcher:
+    credits_ = wallet.credits
+    assert credits_.batcher is not None
+    return Batcher(
+        wallet.rpc,
+        payer=wallet.account or ZERO_ADDRESS,
+        token=credits_.token,
+        address=credits_.batcher,
+        most=credits_.batch,
+    )
+
+
+CHECKS: tuple[Check[Patient], ...] = (
     node_answers,
     contracts_are_there,
     roles_are_given,
@@ -251,6 +422,14 @@ CHECKS: tuple[Check, ...] = (
     parties_hold_tokens,
     pool_can_swap,
     finality_fits,
+)
+PAYOUT_CHECKS: tuple[Check[Wallet], ...] = (
+    payouts_node_answers,
+    payer_is_safe,
+    token_is_there,
+    payer_can_pay_gas,
+    batcher_is_ours,
+    batcher_may_move_the_token,
 )
 
 

@@ -124,10 +124,10 @@ def timeline_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
     """One row per settlement and stage, in the order of a life.
 
     `start_ms` is when the stage was entered, `end_ms` when the next one was, so the stage a
-    settlement stands in now has none. `took_ms` is the time in the stage, `seconds` the same for
-    display only; `after_ms` is the time since the previous stage (0 for the first), which
-    is what charts and `stages` show as the stage's own. `gas` is of the transaction that led into
-    the stage, and told once where two stages share one.
+    settlement stands in now has none. `took_ms` is the time in the stage; `after_ms` is the time
+    since the previous stage (0 for the first), which is what charts and `stages` show as the
+    stage's own, and `seconds` is the same for display only. `gas` is of the transaction that led
+    into the stage, and told once where two stages share one.
     """
     rows: list[dict[str, Any]] = []
     for life in _lives(facts):
@@ -142,7 +142,7 @@ def timeline_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
                     "start_ms": stage.at_ms,
                     "end_ms": end_ms,
                     "took_ms": took_ms,
-                    "seconds": None if took_ms is None else took_ms / 1000,
+                    "seconds": (stage.at_ms - since_ms) / 1000,
                     "after_ms": stage.at_ms - since_ms,
                     "block": stage.block,
                     "tx": stage.tx,

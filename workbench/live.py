@@ -22,7 +22,7 @@ from workbench.services.buyer import Buyer
 from workbench.services.rates import FixedRate, HookRate
 from workbench.services.reconciler import Report
 from workbench.services.webhooks import HookRules, Webhooks
-from workbench.settings import Settings
+from workbench.settings import Settings, make_folder
 from workbench.store.ledger import LedgerStore
 from workbench.store.sql import sqlite_url
 from workbench.web.client import SocketHttp
@@ -71,7 +71,7 @@ class PayoutsAlone(Served):
         if url := self.settings["DATABASE_URL"]:
             return str(url)
         path = Path(self.settings["DB_PATH"])
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, "the folder of DB_PATH")
         return sqlite_url(path)
 
     def url(self, name: str) -> str:

@@ -17,6 +17,7 @@ from workbench.experiment import Experiment, Progress
 from workbench.notebook.papers import Kernel
 from workbench.run import Run
 from workbench.scenario import Scenario
+from workbench.settings import make_folder
 
 NOTEBOOK = "04_scenario.ipynb"
 TELL_EVERY_S = 2.0
@@ -67,6 +68,7 @@ def play(scenario: Scenario, seed: int | None, *, runs: Path, notebook: bool, sa
     notebook. Raises the errors of booting a world, and StoreError where the folder cannot be
     written.
     """
+    make_folder(runs, "--runs")  # Nothing is played that cannot be kept.
     experiment = Experiment(scenario, seed, _Teller(say))
     _services_are_quiet()
     say(f"{scenario.name}, seed {experiment.seed}: {scenario.duration_s} s of virtual time")
@@ -151,7 +153,8 @@ def _shown(run_dir: Path, kernel: Kernel | None, say: Say) -> Path | None:
         return None
     say(f"executing {NOTEBOOK} …")
     try:
-        return kernel.execute(NOTEBOOK, run_dir, {"run_dir": "."}, name="scenario.ipynb")
+        made = kernel.execute(NOTEBOOK, run_dir, {"run_dir": "."}, name="scenario.ipynb")
+        return run_dir / made.name
     except NotebookFailed as why:
         say(f"no notebook: {why}")
     return None
@@ -178,17 +181,23 @@ class _Teller:
     """Says now and then how far a run is, and how long it will take."""
 
     def __init__(self, say: Say) -> None:
-        self._say, self._began, self._told = say, time.monotonic(), time.monotonic()
+        self._say, self._told = say, time.monotonic()
+        self._began: tuple[float, int] | None = None
+        """When virtual time began to pass, and where it was: booting says nothing of its pace."""
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
+        if self._began is None:
+            self._began, self._told = (now, progress.now_s), now
+            return
         if now - self._told < TELL_EVERY_S:
             return
         self._told = now
         left = progress.duration_s - progress.now_s
         rest = "waiting for the last ones to end"
         if left > 0:
-            seconds = (now - self._began) * left / max(progress.now_s, 1)
+            began, at = self._began
+            seconds = (now - began) * left / max(progress.now_s - at, 1)
             rest = f"about {seconds:.0f} s left"
         done = f"{progress.settlements} settlements, {progress.ended} ended"
         with suppress(BrokenPipeError):

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from workbench.chain.rpc import HttpRpc
-from workbench.core.errors import InvalidSetting, WorkbenchError
+from workbench.core.errors import InvalidSetting, Starting, WorkbenchError, WorldRuns
 from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Request, Response, Service
 from workbench.services.routes import log
-from workbench.settings import WORLD_FILE, Settings
+from workbench.settings import WORLD_FILE, Settings, make_folder
 from workbench.store.sql import SqlStore, sqlite_url
 from workbench.web.client import SocketHttp
 from workbench.web.server import Server
@@ -123,8 +125,11 @@ class _Seat:
         self.service: Service | None = None
 
     async def handle(self, request: Request) -> Response:
-        assert self.service is not None, "requests come after the wiring"
-        return await self.service.handle(request)
+        if self.service is not None:
+            return await self.service.handle(request)
+        why = Starting(f"the {self.name} is starting.", hint="Ask again in a second.")
+        answer = Response.json(why.status, why.to_json())
+        return replace(answer, headers=(*answer.headers, ("Retry-After", "1")))
 
 
 class Served:
@@ -166,7 +171,9 @@ class Served:
         seats = {name: _Seat(name) for name in self.names}
         for name, seat in seats.items():
             port = 0 if self._auto_ports else self.settings[PORTS[name]]
-            self.servers[name] = Server(seat, host=self.settings["HOST"], port=port, name=name)
+            self.servers[name] = Server(
+                seat, host=self.settings["HOST"], port=port, name=name, setting=PORTS[name]
+            )
         self.wiring = self.wire()
         await self._check()
         for name, seat in seats.items():
@@ -192,7 +199,7 @@ class Served:
         http, place = SocketHttp(), self.place
         teller = SocketHttp(answer_bytes=ANSWER_BYTES)  # Payouts ask nobody; they tell strangers.
         self._open += [http, teller]
-        self.data.mkdir(parents=True, exist_ok=True)
+        make_folder(self.data, "DATA_DIR")
         return Wiring(
             chain_id=place.chain_id,
             addresses=place.addresses,
@@ -258,10 +265,25 @@ class Served:
             store.close()
 
 
+def refuse_second_world(folder: Path) -> None:
+    """Raise WorldRuns where another process serves a world in this folder."""
+    try:
+        world = json.loads((folder / WORLD_FILE).read_text())
+        pid, port = int(world["pid"]), urlsplit(world["rpc_url"]).port
+        os.kill(pid, 0)
+        socket.create_connection(("127.0.0.1", port), 1).close()  # Numbers of processes come again.
+    except (OSError, ValueError, TypeError, KeyError):
+        return
+    raise WorldRuns(
+        f"a world runs in this folder already (process {pid}).",
+        hint="Use it, end it, or run this one in another folder.",
+    )
+
+
 def write_world_file(description: dict[str, Any], folder: Path) -> Callable[[], None]:
     """Write `.workbench/world.json` for the owner alone; returns what takes it away again."""
     path = folder / WORLD_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, "the folder of the world file")
     draft = path.with_suffix(f".{os.getpid()}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(description, file, indent=2)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from workbench.core.errors import InvalidSetting, UnknownWorld, WorkbenchError
+from workbench.core.errors import InvalidSetting, StoreError, UnknownWorld, WorkbenchError
 from workbench.core.finality import Policy
 from workbench.core.money import EURC, parse_decimal
 from workbench.core.ports import Addresses
@@ -440,6 +440,16 @@ def world_variables(world: Mapping[str, Any]) -> dict[str, str]:
     found |= {name: keys.get(role) for name, role in roles.items()}
     found |= {name: world.get(key) for name, key in plain.items()}
     return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def make_folder(path: Path, name: str) -> None:
+    """See to it that a folder is there. `name`: what asks for it. Raises StoreError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as why:
+        raise StoreError(
+            f"{path} ({name}) cannot be made: {why.strerror}.", hint="Name another folder."
+        ) from why
 
 
 def env_example() -> str:

@@ -63,9 +63,9 @@ class Till:
         return int(self.world.node.call("eth_call", call, "latest"), 16)
 
 
-def act(world: World, to: str | None, data: bytes, value: int = 0) -> str:
-    """A transaction of the deployer's, mined with the next block."""
-    fields = {"from": OWNER, "data": to_hex(data), "gas": hex(5_000_000), "value": hex(value)}
+def act(world: World, to: str | None, data: bytes, value: int = 0, sender: str = OWNER) -> str:
+    """A transaction of the deployer's, or of another, mined with the next block."""
+    fields = {"from": sender, "data": to_hex(data), "gas": hex(5_000_000), "value": hex(value)}
     tx = world.node.call("eth_sendTransaction", {**fields, **({"to": to} if to else {})})
     world.advance(1)
     receipt = world.node.call("eth_getTransactionReceipt", tx)

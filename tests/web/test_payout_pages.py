@@ -136,6 +136,11 @@ def test_what_is_wrong_is_said_in_words(page: Browser, site: Site) -> None:
     fill(page, 1, user_id="carol", address=TO, credits="5")
     page.wait_for("document.body?.innerText.includes('That did not work')")
     assert "carol has 0 credits that are free; 5 were asked" in page.text()
+    page.goto(f"{site.url}/user/carol")
+    fill(page, 0, address=TO, credits="6")
+    page.wait_for("document.body?.innerText.includes('That did not work')")
+    page.click("main a")
+    page.wait_for("location.pathname == '/user/carol'")
 
 
 @pytest.mark.parametrize("dark", [False, True])

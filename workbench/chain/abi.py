@@ -21,6 +21,7 @@ from workbench.chain.words import (
     WORDS,
     NotPlain,
     Plan,
+    Words,
     decode_plain,
     encode_plain,
     encode_words,
@@ -141,10 +142,19 @@ def domain_separator(name: str, version: str, chain_id: int, contract: str) -> b
 
 def typed_digest(separator: bytes, struct: str, kinds: Sequence[str], values: Any) -> bytes:
     """The digest to sign: keccak(0x1901 ‖ domain ‖ keccak(type hash ‖ members)); static members."""
+    return struct_digest(separator, struct, members(kinds, values))
+
+
+def members(kinds: Sequence[str], values: Any) -> Words:
+    """Static members as words, for `struct_digest` and for `encode_call` in place of the struct."""
     try:
-        members = encode_words(kinds, values)
+        return Words(encode_words(kinds, values))
     except NotPlain:
-        members = encode(kinds, values)
+        return Words(encode(kinds, values))
+
+
+def struct_digest(separator: bytes, struct: str, members: bytes) -> bytes:
+    """`typed_digest` of members that are encoded already."""
     return keccak(b"\x19\x01" + separator + keccak(type_hash(struct) + members))
 
 
@@ -363,6 +373,13 @@ def explain_revert(data: bytes) -> WorkbenchError:
     details = ", ".join(f"{key.strip('_')} {value[:SHOWN]}" for key, value in facts.items() if key)
     message = f"{text} ({details})." if details else f"{text}."
     return kind(message, hint=_HINTS.get(kind, ""), revert=name)
+
+
+def explain_reason(code: str) -> WorkbenchError:
+    """Why a settlement was not executed, by the code that is its reason on chain."""
+    known = (meaning for meaning in _MEANING.values() if meaning[0].code == code)
+    kind, text = next(known, (errors.SettlementError, "the settlement was refunded"))
+    return kind(f"not executed: {text} ({code or 'no reason'}).", hint=_HINTS.get(kind, ""))
 
 
 def _decoded(kinds: list[str], body: bytes) -> tuple[Any, ...] | None:

@@ -259,7 +259,10 @@ class Batcher:
         try:
             said = hex_bytes(await self._rpc.call("eth_call", request, "latest"))
         except NodeRevert as why:
-            raise InsufficientAllowance("the token does not tell its allowances.") from why
+            raise InsufficientAllowance(
+                "the token does not tell its allowances.",
+                hint="This token cannot be paid in batches: set PAYOUT_BATCH=1.",
+            ) from why
         return int.from_bytes(said, "big") >= units
 
     def allow(self) -> Call:

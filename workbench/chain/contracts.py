@@ -13,7 +13,7 @@ from workbench.chain import abi
 from workbench.chain.abi import hex_bytes, to_hex
 from workbench.chain.rpc import NodeRevert, Rpc
 from workbench.chain.signer import recover
-from workbench.chain.words import keccak
+from workbench.chain.words import Words, keccak
 from workbench.core.errors import ContractNotFound, WorkbenchError, WrongChain
 from workbench.core.ports import Addresses, Call, Head, Rate
 from workbench.core.settlement import FACILITATOR_REASONS
@@ -296,9 +296,7 @@ def _head(number: str, block_hash: str, timestamp: str) -> Head:
 def _terms_digest(domain: Domain, terms: Terms) -> bytes:
     """Asked for at each step of a settlement."""
     where = (DOMAIN_NAME, DOMAIN_VERSION, domain.chain_id, domain.vault)
-    kinds = [kind for kind, _ in TERMS_TYPE]
-    separator = abi.domain_separator(*where)
-    return abi.typed_digest(separator, TERMS_STRUCT, kinds, _abi_terms(terms))
+    return abi.struct_digest(abi.domain_separator(*where), TERMS_STRUCT, _abi_terms(terms))
 
 
 @lru_cache(1_024)
@@ -308,9 +306,11 @@ def _asked(contract: str, function: str, *args: Any) -> str:
 
 
 @lru_cache(1_024)
-def _abi_terms(terms: Terms) -> tuple[Any, ...]:
+def _abi_terms(terms: Terms) -> Words:
+    """Encoded once, for the digest and four calls."""
     *plain, resource_hash, salt = terms.as_tuple()
-    return (*plain, hex_bytes(str(resource_hash)), hex_bytes(str(salt)))
+    values = (*plain, hex_bytes(str(resource_hash)), hex_bytes(str(salt)))
+    return abi.members([kind for kind, _ in TERMS_TYPE], values)
 
 
 def _abi_permit(permit: Permit) -> tuple[Any, ...]:

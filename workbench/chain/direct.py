@@ -81,7 +81,6 @@ class Connection:
 
     def read(self) -> bytes:
         """The next answer's body. Raises OSError or Broken."""
-        acknowledge_at_once(self._socket)
         head = self._until(b"\r\n\r\n")
         self.used = True
         status, fields = _parse_head(head)
@@ -98,6 +97,7 @@ class Connection:
         return body
 
     def _more(self) -> bytes:
+        acknowledge_at_once(self._socket)  # The system forgets it by and by.
         got = self._socket.recv(1 << 18)
         if not got:
             unused = not self.used and not self._left

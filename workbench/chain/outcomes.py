@@ -31,6 +31,8 @@ class View:
     hash: str
     base_fee: int
     blocks: dict[int, tuple[str, int] | None] = field(default_factory=dict)
+    is_torn: bool = False
+    """It does not hold together: another look at the same block may find more."""
     nonce: int | None = None
 
 
@@ -192,6 +194,12 @@ class Outcomes:
                     continue
                 break
         return Reverted("the transaction reverted; before the others of its block it would not.")
+
+
+def is_at(receipt: dict[str, Any], place: ev.BlockRef) -> bool:
+    """Whether it is the receipt of a transaction that was seen there before."""
+    told: bool = receipt["blockHash"] == place.hash and receipt["transactionHash"] == place.tx
+    return told
 
 
 def place_of(receipt: dict[str, Any]) -> ev.BlockRef:

@@ -11,10 +11,11 @@ import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, TypeGuard, TypeVar
 
 from workbench.chain.abi import hex_bytes
-from workbench.chain.outcomes import Outcomes, View, place_of
+from workbench.chain.outcomes import Outcomes, View, is_at, place_of
 from workbench.chain.rpc import SEND, Answers, Rpc
 from workbench.chain.slots import CountOn, Move, SlotBook
 from workbench.chain.trial import MAX_FEE_WEI, Asked, Trial, base_fee
@@ -47,15 +48,18 @@ from workbench.core.ports import (
 from workbench.core.records import replace
 
 RESEND_MS = 5_000
+LOOK_MS = 1_000
+"""Without a new block, transactions are looked after so often."""
 POLL_S = 0.25
 ALREADY_THERE = ("already known", "already imported", "nonce too low")
 TOO_CHEAP = ("underpriced", "less than block base fee", "fee cap")
 BUMP = (9, 8)
 """A replacement pays at least 12.5 % more: pools want 10 % on both fees."""
 MAX_ATTEMPTS = 8
-PART = 128
-"""So many acts are signed, stored and sent together: each part costs a commit and three questions,
-and nobody else is served while one is signed (40 ms)."""
+PART = 64
+"""So many acts are tried, signed, stored and sent together; see `chain.rpc.TRIED_AT_ONCE`."""
+FIRST_PART = 16
+"""And so many at first, since we have nothing else to do until they are tried."""
 CANCELS = 3
 """How often a cancelled slot may be moved by others before we give up."""
 FILL = "fill"
@@ -165,7 +169,8 @@ class SlotSender:
 
         Of a part nothing is sent before all of the part before it was: nonces arrive in order.
         """
-        parts = [acts[n : n + PART] for n in range(0, len(acts), PART)]
+        firsts = (0, *range(FIRST_PART, len(acts), PART))
+        parts = [acts[n:end] for n, end in pairwise((*firsts, len(acts)))] if acts else []
         trials = await self._trial.ask([[act.call for act in part] for part in parts])
         before: list[Slots] = []
         for part, trial in zip(parts, trials, strict=True):
@@ -390,10 +395,13 @@ class SlotSender:
             if not slots:
                 return
             view = await self._outcomes.look()
+            just_now = self._pumped_ms - self._seen_ms < LOOK_MS
+            if just_now and view.hash == self._seen and not any(map(_is_unsent, slots)):
+                return  # Of the same block nothing more is to be learned.
             # What is not answered yet is in no block: see `Rpc.ask`.
             unheard = {slot.nonce for some, _ in self._unheard for slot in some}
             await self._look_after([slot for slot in slots if slot.nonce not in unheard], view)
-            self._seen, self._seen_ms = view.hash, self._pumped_ms
+            self._seen, self._seen_ms = None if view.is_torn else view.hash, self._pumped_ms
             if view.nonce is not None and view.nonce < slots[0].nonce:
                 await self._close_gap(view, slots[0])
 
@@ -413,10 +421,10 @@ class SlotSender:
             if receipt is None:
                 await self._missing(slot, view)
                 continue
-            block, at_ms = place_of(receipt), await self._outcomes.time_of(receipt, view)
+            at_ms = await self._outcomes.time_of(receipt, view)
             if at_ms is None:
                 continue  # Two nodes behind one URL, or a reorg at this moment: ask again.
-            if slot.state is SlotState.MINED and slot.block == block:
+            if slot.state is SlotState.MINED and slot.block and is_at(receipt, slot.block):
                 there.append(slot)
             else:
                 moves.append(await self._mined_move(slot, receipt, at_ms))
@@ -472,6 +480,7 @@ class SlotSender:
         """No receipt: sent but waiting, dropped, taken back by a reorg, or its nonce is taken."""
         if view.nonce is None:
             view.nonce = await self._outcomes.nonce("latest")
+        view.is_torn = view.is_torn or view.nonce > slot.nonce
         if view.nonce > slot.nonce and await self._outcomes.is_taken(slot, view):
             lost = replace(slot, state=SlotState.LOST, ok=False, block=None)
             text = f"nonce {slot.nonce} of {self.address} was used by another transaction."

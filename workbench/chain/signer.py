@@ -64,7 +64,7 @@ class KeySigner:
         unsigned = b"".join([rlp(fields[name]) for name in TRANSACTION] + [rlp(())])
         digest = keccak(EIP1559 + rlp_list(unsigned))
         signed = self._key.sign_recoverable(digest, hasher=None)
-        r, s = (int.from_bytes(signed[at : at + 32], "big") for at in (0, 32))
+        r, s = signed[:32].lstrip(b"\0"), signed[32:64].lstrip(b"\0")
         raw = EIP1559 + rlp_list(b"".join([unsigned, rlp(signed[64]), rlp(r), rlp(s)]))
         return to_hex(raw), to_hex(keccak(raw))
 

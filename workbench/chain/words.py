@@ -7,7 +7,7 @@ left to eth_abi (`plan` says None, or encoding raises NotPlain); tests hold both
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from sha3 import keccak_256
@@ -97,6 +97,10 @@ WORDS: dict[str, tuple[Encode, Decode]] = {
 """How each type of one word is written and read."""
 
 
+class Words(bytes):
+    """A static struct that is encoded already."""
+
+
 def encode_words(kinds: Sequence[str], values: Sequence[Any]) -> bytes:
     """Static values one after the other. Raises NotPlain."""
     try:
@@ -154,6 +158,8 @@ def encode_plain(planned: Plan, values: Sequence[Any]) -> bytes:
             size += WORD + len(body)
         elif isinstance(kind, str):
             parts.append(WORDS[kind][0](value))
+        elif type(value) is Words and len(value) == WORD * len(_flat(kind)):
+            parts.append(value)
         else:
             parts.append(encode_plain(kind, value))
     return b"".join(parts + tail)
@@ -180,15 +186,20 @@ def _decoded(planned: Plan, words: Any) -> tuple[Any, ...]:
 
 def rlp(item: int | bytes | Sequence[Any]) -> bytes:
     """Integers without leading zeros, bytes as they are, and lists of these."""
-    if isinstance(item, int):
-        if 0 < item < 0x80:
-            return bytes((item,))
-        item = item.to_bytes((item.bit_length() + 7) // 8, "big")
     if isinstance(item, bytes):
-        if len(item) == 1 and item[0] < 0x80:
+        size = len(item)
+        if size == 1 and item[0] < 0x80:
             return item
-        return _prefix(0x80, len(item)) + item
+        return (_SHORT[size] if size < 56 else _prefix(0x80, size)) + item
+    if isinstance(item, int):
+        return _rlp_int(item)
     return rlp_list(b"".join([rlp(each) for each in item]))
+
+
+@lru_cache(1_024)
+def _rlp_int(item: int) -> bytes:
+    """Fees, gas limits and amounts are mostly those of the transaction before."""
+    return rlp(item.to_bytes((item.bit_length() + 7) // 8, "big"))
 
 
 def rlp_list(body: bytes) -> bytes:
@@ -201,3 +212,6 @@ def _prefix(base: int, size: int) -> bytes:
         return bytes([base + size])
     length = size.to_bytes((size.bit_length() + 7) // 8, "big")
     return bytes([base + 55 + len(length)]) + length
+
+
+_SHORT = [bytes([0x80 + size]) for size in range(56)]

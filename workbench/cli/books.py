@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
 
 import click
 
-from workbench.core.errors import WorkbenchError
-
-if TYPE_CHECKING:
-    pass
 from workbench.cli.root import main
 from workbench.cli.talk import (
     clean_exit,
     fail,
 )
+from workbench.core.errors import WorkbenchError
 
 
 @main.group()
@@ -41,7 +37,8 @@ def ledger_verify(as_json: bool) -> None:
 
         lines, head = asyncio.run(ledger_verified(Settings.load()))
         text = json.dumps({"lines": lines, "head": head})
-        click.echo(text if as_json else f"{lines} lines, all as written; the last is {head}")
+        some = "1 line, as it was" if lines == 1 else f"{lines} lines, all as they were"
+        click.echo(text if as_json else f"{some} written; the last is {head}")
 
 
 @ledger.command("reconcile")
@@ -61,15 +58,19 @@ def ledger_reconcile(as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(told))
         elif report.is_settled:
-            click.echo(f"at block {report.block}:")
+            click.echo(f"at block {report.block}, in base units:")
             for asset, held in told["chain"].items():
-                booked = told["booked"].get(asset, "0")
-                click.echo(f"  {asset}: chain {held}, ledger {told['ledger'][asset]} + {booked}")
+                booked = told["booked"].get(asset)
+                more = f", {booked} booked now" if booked else ""
+                kept = told["ledger"][asset]
+                click.echo(f"  {asset}: {held} on the chain, {kept} in the ledger{more}")
             for line in report.strange:
                 click.echo(f"  no payout of ours: {line}")
         if not report.is_right:
             why = "something is missing" if report.is_settled else "payouts are not judged yet"
             fail(WorkbenchError(f"not reconciled: {why}."), False, 1)
+        if not as_json:
+            click.echo("reconciled: everything is explained")
 
 
 @ledger.command("webhooks")

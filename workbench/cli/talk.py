@@ -30,7 +30,7 @@ class AmountType(click.ParamType):
                 return parse_units(str(parse_decimal(text[:-3].strip(), YPS.decimals)))
             return parse_units(text)
         except InvalidAmount as why:
-            self.fail(str(why), param, ctx)
+            self.fail(f"{why.message.rstrip('.')}; write it {AMOUNT_HELP}.", param, ctx)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -58,8 +58,11 @@ async def wait(stop: asyncio.Event) -> None:
 
 
 @contextmanager
-def clean_exit(as_json: bool) -> Iterator[None]:
-    """Errors as text or JSON; SIGTERM and Ctrl-C run every `finally` first."""
+def clean_exit(as_json: bool, stopped: str = "everything is stopped.") -> Iterator[None]:
+    """Errors as text or JSON; SIGTERM and Ctrl-C run every `finally` first.
+
+    `stopped`: what Ctrl-C has led to, in words.
+    """
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
@@ -68,7 +71,7 @@ def clean_exit(as_json: bool) -> Iterator[None]:
     except Interrupted:
         sys.exit(143)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        click.echo("interrupted; everything is stopped.", err=True)
+        click.echo(f"interrupted; {stopped}", err=True)
         sys.exit(130)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -130,7 +132,7 @@ def up(
     """Run a chain, the seller, the facilitator, the tracker and payouts until Ctrl-C.
 
     Writes .workbench/world.json (readable by you alone), so that `workbench buy` and notebooks in
-    this folder find the world. Everything ends with this command.
+    this folder find the world; there is one in a folder. Everything ends with this command.
 
     With --fork, everything is deployed on top of somebody else's chain, which stays as it is.
     """
@@ -138,8 +140,10 @@ def up(
         raise click.UsageError("--fork-block needs --fork URL.")
     with clean_exit(as_json):
         from workbench.local import LocalWorld, boot_served, fork_served
+        from workbench.served import refuse_second_world
         from workbench.settings import Settings
 
+        refuse_second_world(Path.cwd())
         settings, upstream = Settings.load(world={}), None
         if fork is None:
             node, deployment = boot_served(chain_id or 31337, progress)
@@ -186,7 +190,7 @@ def buy(amount: int, seller_url: str | None, as_json: bool) -> None:
     AMOUNT is in base units as in the API (100000000000000000000), or 100yps.
     Takes the world of `workbench up` in this folder, unless .env or the environment say otherwise.
     """
-    with clean_exit(as_json):
+    with clean_exit(as_json, "what was signed goes on without us: workbench settlement show ID"):
         from workbench.settings import Settings
 
         purchase = asyncio.run(_buy(Settings.load(), amount, seller_url))
@@ -198,8 +202,9 @@ def buy(amount: int, seller_url: str | None, as_json: bool) -> None:
             click.echo(f"{purchase.status}: {Amount(purchase.asset_amount, YPS)} for "
                        f"{Amount(purchase.eurc_spent, EURC)} {purchase.settlement_id}")  # fmt: skip
         if purchase.status != "executed":
-            reason = purchase.reason or "unknown"
-            fail(WorkbenchError(f"not executed; the reason on chain is {reason}."), False, 1)
+            from workbench.chain.abi import explain_reason
+
+            fail(explain_reason(purchase.reason), False, 1)
 
 
 async def _buy(settings: Any, amount: int, seller_url: str | None) -> Any:
@@ -212,17 +217,19 @@ async def _buy(settings: Any, amount: int, seller_url: str | None) -> Any:
 def _part(name: str) -> None:
     """The command of one service alone."""
 
-    text = f"""Run the {name} alone, on the chain that the settings name, until Ctrl-C.
+    service = "payout service" if name == "payouts" else name
+    text = f"""Run the {service} alone, on the chain that the settings name, until Ctrl-C.
 
     Needs {PARTS[name]}; in .env or in the environment.
     {BESIDES.get(name, "")}"""
 
     @main.command(name, help=text)
-    def command() -> None:
-        with clean_exit(False):
+    @click.option("--json", "as_json", is_flag=True, help="One JSON line on stdout once ready.")
+    def command(as_json: bool) -> None:
+        with clean_exit(as_json):
             from workbench.settings import Settings
 
-            asyncio.run(_run_part(name, Settings.load()))
+            asyncio.run(_run_part(name, Settings.load(), as_json))
 
 
 PARTS = {
@@ -242,13 +249,16 @@ for _name in PARTS:
     _part(_name)
 
 
-async def _run_part(name: str, settings: Any) -> None:
+async def _run_part(name: str, settings: Any, as_json: bool) -> None:
     from workbench.live import live_part, live_payouts
 
     stop = stop_on_signals()
     part = live_payouts(settings) if name == "payouts" else live_part(name, settings)
     async with await part as served:
-        click.echo(f"{name} {served.url(name)}, chain {served.place.chain_id} (Ctrl-C ends it)")
+        url, chain_id = served.url(name), served.place.chain_id
+        text = f"{name} {url}, chain {chain_id} (Ctrl-C ends it)"
+        told = {"service": name, "url": url, "chain_id": chain_id, "pid": os.getpid()}
+        click.echo(json.dumps(told) if as_json else text)
         while not stop.is_set() and not served.failures:
             await wait(stop)
         if served.failures:
@@ -258,10 +268,10 @@ async def _run_part(name: str, settings: Any) -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON line: status, faults, checked.")
 def doctor(as_json: bool) -> None:
-    """Look at everything a settlement needs, and say what is wrong and what to do.
+    """Look at all that settlements and payouts need, and say what is wrong and what to do.
 
-    Settings, node, contracts, roles, keys, balances, allowances, liquidity, rate, finality. One
-    line for each thing; exit code 1 if there is any fault.
+    Settings, node, contracts, roles, keys, balances, allowances, liquidity, rate, finality; where
+    credits are paid out, that node, account, token and batcher. Exit code 1 if there is any fault.
     """
     with clean_exit(as_json):
         from workbench.doctor import examine, report
@@ -353,7 +363,7 @@ def _show(outcome: Any) -> None:
         table.add_column(name, justify="left" if name in ("account", "token") else "right")
     tokens = {token.symbol: token for token in (USDC, EURC, YPS)}
     for row in outcome.run.balances_seen:
-        amounts = (str(Amount(units, tokens[row.token])).split()[0]
+        amounts = (f"{Decimal(str(Amount(units, tokens[row.token])).split()[0]):,}"
                    for units in (row.before, row.after, row.change))  # fmt: skip
         table.add_row(row.account, row.token, *amounts)
     console.print(table)

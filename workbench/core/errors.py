@@ -388,8 +388,20 @@ class NotCompiled(SetupError):
     code = "not_compiled"
 
 
+class Starting(SetupError):
+    """The service has its port, and is not ready yet. Nothing was done."""
+
+    code, status, transient = "starting", 503, True
+
+
 class UnknownWorld(SetupError):
     code = "unknown_world"
+
+
+class WorldRuns(SetupError):
+    """There is one world in a folder: what runs there must know which."""
+
+    code = "world_runs"
 
 
 class StoreError(SetupError):
@@ -431,6 +443,12 @@ class PeerUnreachable(WorkbenchError):
     """Another service did not answer."""
 
     code, status, transient = "peer_unreachable", 502, True
+
+
+class PeerUntrusted(PeerUnreachable):
+    """Another service did not prove its name; `reason` says what is wrong with its certificate."""
+
+    code = "peer_untrusted"
 
 
 class PeerRefused(WorkbenchError):

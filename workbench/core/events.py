@@ -12,11 +12,10 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from operator import attrgetter
 from typing import Any, ClassVar
 
 from workbench.core.errors import StoreError
-from workbench.core.records import quick
+from workbench.core.records import compiled, quick
 
 
 @quick
@@ -489,16 +488,16 @@ def to_dict(event: Event) -> dict[str, Any]:
 
 
 _quoted = json.encoder.encode_basestring_ascii
-_Shape = tuple[str, Callable[[Event], tuple[Any, ...]]]
-_SHAPES: dict[type[Event], _Shape] = {}
+_Writer = Callable[["Event"], str]
+_WRITERS: dict[type[Event], _Writer] = {}
 
 
-def _shape(kind: type[Event]) -> _Shape:
-    """The line of a kind of facts, with %s for each value, and what gets those values."""
-    names = sorted(_names(kind))
-    places = dict.fromkeys(names, "%s") | {"type": _quoted(kind.__name__)}
+def _writer(kind: type[Event]) -> _Writer:
+    """What writes the line of a kind of facts: each value as its own type is written."""
+    places = {name: f"{{write[type(event.{name})](event.{name})}}" for name in _names(kind)}
+    places["type"] = _quoted(kind.__name__)
     parts = [f"{_quoted(name)}:{places[name]}" for name in sorted(places)]
-    return "{" + ",".join(parts) + "}", attrgetter(*names)
+    return compiled(f"lambda event: f'{{{{{','.join(parts)}}}}}'", {"write": _JSON})
 
 
 def to_json(event: Event) -> str:
@@ -517,10 +516,10 @@ def to_json(event: Event) -> str:
 
 def _line(event: Event) -> str:
     kind = type(event)
-    if kind not in _SHAPES:
-        _SHAPES[kind] = _shape(kind)
-    line, values_of = _SHAPES[kind]
-    return line % tuple([_JSON.get(type(value), _dumped)(value) for value in values_of(event)])
+    write = _WRITERS.get(kind)
+    if write is None:
+        write = _WRITERS[kind] = _writer(kind)
+    return write(event)
 
 
 def _place(at: BlockRef) -> str:
@@ -532,14 +531,22 @@ def _dumped(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-_JSON: dict[type, Callable[[Any], str]] = {
-    str: _quoted,
-    int: str,
-    bool: {True: "true", False: "false"}.__getitem__,
-    type(None): {None: "null"}.__getitem__,
-    BlockRef: _place,
-}
-"""How a value of exactly this type is written."""
+class _Ways(dict[type, Callable[[Any], str]]):
+    """How a value of exactly this type is written; all others as `json` has it."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], str]:
+        return _dumped
+
+
+_JSON = _Ways(
+    {
+        str: _quoted,
+        int: str,
+        bool: {True: "true", False: "false"}.__getitem__,
+        type(None): {None: "null"}.__getitem__,
+        BlockRef: _place,
+    }
+)
 
 
 _PLACE = {f.name for f in fields(BlockRef)}

@@ -48,18 +48,23 @@ def _parameter(each: Field[Any], known: dict[str, Any]) -> str:
 
 
 @lru_cache(1_024)
-def _copier(kind: type[Any], names: tuple[str, ...]) -> Callable[..., Any]:
-    """What makes a copy of a record with other values in these fields."""
-    own = {each.name: each.kw_only for each in fields(kind) if each.init}
+def copier(kind: type[Kind], names: tuple[str, ...]) -> Callable[..., Kind]:
+    """What makes a copy of a record (first) with other values in these fields (in their order)."""
+    own = {each.name: each.kw_only for each in fields(kind) if each.init}  # type: ignore[arg-type]
     strange = sorted(set(names) - set(own))
     if strange:
         raise TypeError(f"{kind.__name__} has no field {', '.join(strange)}")
     source = {name: name if name in names else f"record.{name}" for name in own}
     values = [source[name] for name in own if not own[name]]  # By place: names take longer.
     values += [f"{name}={source[name]}" for name in own if own[name]]
-    made: Callable[..., Any] = eval(  # noqa: S307 - names of fields only
-        f"lambda record, {', '.join(names)}: Kind({', '.join(values)})", {"Kind": kind}
-    )
+    text = f"lambda record, {', '.join(names)}: Kind({', '.join(values)})"
+    made: Callable[..., Kind] = compiled(text, {"Kind": kind})
+    return made
+
+
+def compiled(text: str, known: dict[str, Any]) -> Callable[..., Any]:
+    """A function out of the text of a lambda, which holds names of fields and nothing foreign."""
+    made: Callable[..., Any] = eval(text, known)  # noqa: S307 - see above
     return made
 
 
@@ -69,4 +74,4 @@ else:
 
     def replace(record: Any, **changes: Any) -> Any:
         """`dataclasses.replace`, once compiled for each set of fields."""
-        return _copier(type(record), tuple(changes))(record, **changes)
+        return copier(type(record), tuple(changes))(record, **changes)

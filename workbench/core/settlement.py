@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from workbench.core import events as ev
 from workbench.core.errors import DeadlinePassed, IllegalTransition, NonceTaken, StateMoved
 from workbench.core.finality import Policy
-from workbench.core.records import quick, replace
+from workbench.core.records import copier, quick, replace
 
 FACILITATOR_REASONS = 31
 """A refund reason is at most this many ASCII bytes, so that it fits one EVM word as text."""
@@ -153,9 +153,22 @@ class Settlement:
         return words.get(self.state, self.state.value)
 
 
+TEACHING = {
+    ev.PaymentAuthorized,
+    ev.PaymentRejected,
+    ev.SettlementCreated,
+    ev.SettlementSwapped,
+    ev.SettlementRefunded,
+    ev.TransactionFailed,
+}
+"""Facts that tell more than the state they lead to."""
+
+
 def _learned(before: Settlement, event: ev.Event) -> dict[str, Any]:
     """What a fact tells about a settlement, by field, beside the state it leads to."""
     known: dict[str, Any] = {}
+    if type(event) not in TEACHING:
+        return known
     match event:
         case ev.PaymentAuthorized() | ev.SettlementCreated():
             for name in ("buyer", "seller", "asset", "asset_amount", "required_usdc", "max_eurc"):
@@ -175,6 +188,10 @@ def _learned(before: Settlement, event: ev.Event) -> dict[str, Any]:
             known = _failed(before, event)
     return known
 
+
+_move: Callable[..., Settlement] = copier(
+    Settlement, ("state", "entered", "failure", "setback", "setbacks")
+)
 
 RETRIES = 2
 """So often an act that was mined and reverted is tried again, unless somebody sets it otherwise."""
@@ -218,8 +235,7 @@ def apply(before: Settlement | None, event: ev.Event) -> Settlement:
     known = _learned(before, event)
     entered = (*before.entered, Entered(state, event.at_ms, event.block))
     # A failure is about one state's act; the next state starts with a clean sheet.
-    clean = {"failure": None, "setback": None, "setbacks": 0}
-    return replace(before, **{**known, "state": state, "entered": entered, **clean})
+    return _move(replace(before, **known) if known else before, state, entered, None, None, 0)
 
 
 def fold(facts: Iterable[ev.Event]) -> dict[str, Settlement]:

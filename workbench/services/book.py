@@ -37,6 +37,8 @@ class Book:
         self._assets = dict.fromkeys(State, 0)
         self._early: set[str] = set()
         self._refreshing = asyncio.Lock()
+        self.folds = 0
+        """How often something was told that settlements follow from."""
         self.settlements: dict[str, Settlement] = {}
         self.torn: Torn = {}
 
@@ -64,6 +66,7 @@ class Book:
             for subject, settlement in folded.items():
                 self._keep(subject, settlement, histories.get(subject, news[subject]))
             self._seq, self._version = page[-1][0], version
+            self.folds += bool(folded)
             return list(dict.fromkeys([*histories, *(f.subject for f in facts if f.subject)]))
 
     async def _histories(self, unit: Unit, facts: Sequence[Event]) -> dict[str, Sequence[Event]]:

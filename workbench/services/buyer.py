@@ -184,7 +184,7 @@ class Buyer:
             if answer.status != 200:
                 raise _refusal(answer)
             view = _data(answer)
-            if view["state"] != state:
+            if view["state"] not in (state, "none"):  # The seller has not seen its block yet.
                 state = view["state"]
                 progress(f"settlement is {state}")
             if view["status"] != "pending":

@@ -93,6 +93,8 @@ class Facilitator:
         self._keeper, self._market = keeper, market
         self.book = Book(store)
         self.alarms: dict[str, FinalityTimeout] = {}
+        self._claims = 0
+        self._looked: tuple[str, int, int] | None = None
         self._told: dict[tuple[str, str], tuple[str, Entered | None]] = {}
         self._routes = (
             Routes()
@@ -116,7 +118,7 @@ class Facilitator:
         if known is None:
             await self._check(asked)
             async with self._store.unit() as unit:
-                await unit.authorize(asked)
+                self._claims += await unit.authorize(asked)
         answer = {"settlement_id": asked.settlement_id, "accepted": True, "status": "pending"}
         return Response.json(200, answer)
 
@@ -201,10 +203,13 @@ class Facilitator:
         await self._watcher.poll()
         await self.book.refresh()
         head = await self._chain.head()
-        for settlement in self.book.open():
-            self._watch_for_delay(settlement, head)
-        await self._confirm(head)
-        await self._act(head)
+        looked = (head.hash, self.book.folds, self._claims)
+        if looked != self._looked:  # Else what is owed was done, or refused, as it would be again.
+            for settlement in self.book.open():
+                self._watch_for_delay(settlement, head)
+            await self._confirm(head)
+            await self._act(head)
+            self._looked = looked
         await self._sender.pump()
         if self._keeper is not None:
             await self._keep_rate(self._keeper, head)

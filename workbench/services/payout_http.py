@@ -34,7 +34,7 @@ from workbench.services.payout_input import (
 )
 from workbench.services.payouts import Given, Payouts
 from workbench.services.rounds import together
-from workbench.services.routes import Routes, events_page, one
+from workbench.services.routes import Routes, events_page, one, wants_page
 from workbench.services.webhooks import Webhooks
 
 HISTORY = 200
@@ -102,8 +102,8 @@ class PayoutsService:
                 answer = replace(answer, headers=(*answer.headers, asks))
         else:
             answer = await self._routes.handle(request)
-        if answer.status >= 400 and _wants_page(request):
-            page = payout_pages.problem(answer.status, answer.data())
+        if answer.status >= 400 and wants_page(request):
+            page = payout_pages.problem(answer.status, answer.data(), _back(request))
             answer = _page(answer.status, page, *answer.headers)
         return answer
 
@@ -166,7 +166,7 @@ class PayoutsService:
     def _tell(self, request: Request, success: int, given: Given) -> Response:
         """A browser's form leads to the user's page; programs get JSON. A replay is marked."""
         status = given.status if given.status >= 400 else success
-        if status < 400 and _wants_page(request):
+        if status < 400 and wants_page(request):
             place = ("Location", f"/user/{given.body['user_id']}")
             return Response(303, b"", "text/html; charset=utf-8", (place, NO_STORE))
         body = {**given.body, **({"replayed": True} if given.is_replay else {})}
@@ -358,10 +358,10 @@ def _page(status: int, html: str, *more: tuple[str, str]) -> Response:
     return Response(status, html.encode(), "text/html; charset=utf-8", tuple(headers.items()))
 
 
-def _wants_page(request: Request) -> bool:
-    """Browsers name HTML; programs name JSON, or nothing in particular."""
-    accept = request.header("Accept") or ""
-    return "text/html" in accept and "application/json" not in accept
+def _back(request: Request) -> str:
+    """The page of ours whose form this is, as browsers name it; else that of all forms."""
+    path = urlsplit(request.header("Referer") or "").path
+    return path if path.startswith("/user/") else "/"
 
 
 def _wants_json(request: Request) -> bool:

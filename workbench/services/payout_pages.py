@@ -135,13 +135,13 @@ def user(
     return _document(user_id, body + (AGAIN if is_open else ""))
 
 
-def problem(status: int, told: dict[str, Any]) -> str:
-    """An error, in words, with the way back."""
+def problem(status: int, told: dict[str, Any], back: str) -> str:
+    """An error, in words, with the way `back` to the page of the form."""
     hint = f'<p class="quiet">{escape(str(told["hint"]))}</p>' if told.get("hint") else ""
     body = f"""<header><p class="product"><a href="/">Settlement Workbench · Credits</a></p>
 <h1>That did not work</h1></header><main class="problem"><p>{escape(str(told["message"]))}</p>{hint}
 <p class="quiet small">{status} · {escape(str(told["error"]))}</p>
-<p><a href="/">Back to the forms</a></p></main>"""
+<p><a href="{escape(back)}">Back to the forms</a></p></main>"""
     return _document("That did not work", body)
 
 

@@ -74,8 +74,14 @@ class Routes:
                 f"{request.url[:200]} does not take {request.method[:20]}.", allowed=sorted(allowed)
             )
         paths = sorted(pattern.pattern for _, pattern, _ in self._routes)
-        known = [re.sub(r"\(\?P(<\w+>).*?\)", r"\1", path) for path in paths]
-        raise NotFound(f"nothing is at {request.url[:200]}.", paths=known)
+        known = dict.fromkeys(re.sub(r"\(\?P(<\w+>).*?\)", r"\1", path) for path in paths)
+        raise NotFound(f"nothing is at {request.url[:200]}.", paths=list(known))
+
+
+def wants_page(request: Request) -> bool:
+    """Browsers name HTML; programs name JSON, or nothing in particular."""
+    accept = request.header("Accept") or ""
+    return "text/html" in accept and "application/json" not in accept
 
 
 @overload

@@ -18,7 +18,7 @@ from workbench.core.settlement import Settlement, State
 from workbench.core.x402 import settlement_id
 from workbench.services.book import Book
 from workbench.services.rounds import rounds
-from workbench.services.routes import EVENTS_PAGE, Page, Routes, numbered, one, told
+from workbench.services.routes import EVENTS_PAGE, Page, Routes, numbered, one, told, wants_page
 
 HEARTBEAT_S = 15.0
 
@@ -56,7 +56,7 @@ class Tracker:
             .add("GET", "/events/stream", self._stream)
             .add("GET", "/api/settlements", self._settlements)
             .add("GET", "/api/settlements/<text>", self._settlement)
-            .add("GET", "/settlement/<text>", self._settlement)
+            .add("GET", "/settlement/<text>", self._settlement_or_page)
         )
 
     async def handle(self, request: Request) -> Response:
@@ -163,6 +163,12 @@ class Tracker:
             "seq": last,
         }
         return Response.json(200, answer)
+
+    async def _settlement_or_page(self, request: Request, text: str) -> Response:
+        """As the seller's and the facilitator's; but people get the page, opened there."""
+        if wants_page(request):
+            return Response(303, headers=(("Location", f"/#{settlement_id(text)}"),))
+        return await self._settlement(request, text)
 
     async def _settlement(self, request: Request, text: str) -> Response:
         identity = settlement_id(text)

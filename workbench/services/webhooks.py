@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from workbench.core.errors import NotFound, PeerUnreachable
+from workbench.core.errors import NotFound, PeerUnreachable, PeerUntrusted
 from workbench.core.ports import Clock, Http, Ledger, LedgerBook, Randomness, Request, Response
 from workbench.core.webhooks import WAIT_MOST_S, Delivery, Message, message, wait_ms
 from workbench.services.rounds import rounds, together
@@ -132,6 +132,8 @@ class Webhooks:
                 answer = await self._http.send(request)
         except TimeoutError:
             return _Failure(f"no answer within {TIMEOUT_S:.0f} s")
+        except PeerUntrusted as why:
+            return _Failure(f"its certificate is not trusted: {why.details['reason']}")
         except PeerUnreachable as why:  # Whose words may hold the whole URL.
             return _Failure(f"unreachable ({type(why.__cause__ or why).__name__})")
         if 200 <= answer.status < 300:

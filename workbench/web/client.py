@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from workbench.core.errors import PeerUnreachable
+from workbench.core.errors import PeerUnreachable, PeerUntrusted
 from workbench.core.ports import Request, Response
 
 TIMEOUT_S = 90.0
@@ -45,10 +45,11 @@ class SocketHttp:
                 body = await self._body(answer)
                 headers = tuple(answer.headers.items())
                 return Response(answer.status, body, answer.content_type, headers)
+        except aiohttp.ClientConnectorCertificateError as why:
+            raise _untrusted(request.url, why.certificate_error) from why
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as why:
-            parts = urlsplit(request.url)
             raise PeerUnreachable(
-                f"nobody answers at {parts.scheme}://{parts.netloc}: {why or type(why).__name__}.",
+                f"nobody answers at {_place(request.url)}: {why or type(why).__name__}.",
                 hint="Is it running? `workbench up` starts everything.",
             ) from why
 
@@ -67,3 +68,18 @@ class SocketHttp:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _place(url: str) -> str:
+    """What may be shown of an URL: its path may hold a password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _untrusted(url: str, why: Exception) -> PeerUntrusted:
+    reason = str(getattr(why, "verify_message", None) or type(why).__name__).rstrip(".")
+    return PeerUntrusted(
+        f"the certificate of {_place(url)} is not trusted: {reason}.",
+        hint="SSL_CERT_FILE in the environment names a file of the authorities to believe.",
+        reason=reason,
+    )

@@ -13,7 +13,7 @@ from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from workbench.core.errors import PortTaken
+from workbench.core.errors import InvalidSetting, PortTaken
 from workbench.core.ports import Handler, Request, Response
 
 MAX_BODY_BYTES = 1_048_576
@@ -46,7 +46,8 @@ class _Bridge(RequestHandler):
 
     def write_error(self, status_code: int, **_: Any) -> None:
         """What Tornado refuses by itself is refused in JSON too (agreement 8)."""
-        body = {"error": "invalid_request", "message": f"{self._reason} ({status_code})."}
+        code = "internal" if status_code >= 500 else "invalid_request"
+        body = {"error": code, "message": f"{self._reason} ({status_code})."}
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps(body))
 
@@ -89,7 +90,9 @@ class _Bridge(RequestHandler):
 class Server:
     """One service listening. `url` tells where, also when the port was chosen freely."""
 
-    def __init__(self, service: Handler, *, host: str, port: int, name: str = "") -> None:
+    def __init__(
+        self, service: Handler, *, host: str, port: int, name: str = "", setting: str = "the port"
+    ) -> None:
         application = Application([(r"/.*", _Bridge, {"service": service})], log_function=_quiet)
         self._http = HTTPServer(
             application, max_body_size=MAX_BODY_BYTES, max_header_size=MAX_HEADER_BYTES
@@ -98,11 +101,16 @@ class Server:
             sockets = bind_sockets(port, host)
         except OSError as why:
             if why.errno not in (errno.EADDRINUSE, errno.EACCES):
-                raise
+                raise InvalidSetting(
+                    f"HOST={host} is no address of this machine: {why.strerror}.",
+                    hint="Such as 127.0.0.1, or 0.0.0.0 for all of them.",
+                    setting="HOST",
+                ) from why
             named = name or service.name
             raise PortTaken(
                 f"port {port}, wanted by the {named}, is taken.",
-                hint="Stop the program that uses it, or take free ports with --ports auto.",
+                hint=f"Stop the program that uses it, or set {setting} to another; `up` and `demo` "
+                "take free ones with --ports auto.",
                 port=port,
                 service=named,
             ) from why
