@@ -153,6 +153,7 @@ def test_two_processes_on_one_store_share_the_nonces(ground: Ground) -> None:
 def parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three acts in a part, so that few acts are many parts."""
     monkeypatch.setattr(sender_module, "PART", 3)
+    monkeypatch.setattr(sender_module, "FIRST_PART", 3)
 
 
 class Marks:

@@ -99,6 +99,7 @@ def test_foreign_nonces_stop_the_signer_and_a_person_lets_it_go_on() -> None:
 def test_a_storm_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the next ones are signed while the last ones are sent."""
     monkeypatch.setattr(sender, "PART", 2)
+    monkeypatch.setattr(sender, "FIRST_PART", 2)
     for seed in range(PAYOUTS // EACH // 4):
         storm = Storm(500 + seed, foreign=FOREIGN)
         storm.play()
@@ -113,6 +114,7 @@ def test_killed_around_every_commit(
     """In turn, each commit of one payout's life, of three that are paid together, or of five in
     three parts: a new process goes on, and each is paid once."""
     monkeypatch.setattr(sender, "PART", 2)
+    monkeypatch.setattr(sender, "FIRST_PART", 2)
     step = 0
     while True:
         step += 1

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 MAX_HEAD_BYTES = 65_536
-AHEAD = 128
+AHEAD = 64
 """So many requests are written before their answers are read: the node has work while we have."""
 
 
