@@ -58,7 +58,7 @@ MAX_ATTEMPTS = 8
 PART = 128
 """So many acts are signed, stored and sent together: each part costs a commit and three questions,
 and nobody else is served while one is signed (40 ms)."""
-FIRST_PART = 16
+FIRST_PART = 8
 """But so many at first, then twice as many: while a part is tried, we sign the one before."""
 CANCELS = 3
 """How often a cancelled slot may be moved by others before we give up."""

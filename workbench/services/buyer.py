@@ -105,10 +105,11 @@ class Buyer:
         rate = await self._rates.usdc_per_eurc_e8()
         budget = eurc_budget(required, rate, self._rules.slippage_bps)
         check_ceiling(budget, self._rules.ceiling_eurc)
-        await self._check_funds(budget)
         terms = complete_terms(offer["terms"], self.address, budget)
         progress(f"signing a budget of {Amount(budget, EURC)}")
-        return await self._sign(terms, offer), terms
+        payment = await self._sign(terms, offer)
+        await self._check_funds(budget)  # Nobody has the signature yet.
+        return payment, terms
 
     def _check_offer(self, offer: dict[str, Any], asset_amount: int) -> None:
         """Never sign what was not asked for, nor for a vault that one does not know."""

@@ -180,7 +180,7 @@ class LedgerUnit(SqlUnit):
             rows.append((seq, *known, *told, previous, linked))
             previous = linked
         try:
-            self._do_all(_add_transfer, TRANSFER, rows)
+            self._add_all(_add_transfer, TRANSFER, rows)
         except self._store.errors as why:
             if self._store.passes(why):
                 raise
