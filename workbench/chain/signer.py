@@ -53,7 +53,11 @@ class KeySigner:
 
     def sign_digest(self, digest: bytes) -> str:
         signed = self._key.sign_recoverable(digest, hasher=None)
-        return to_hex(signed[:64] + bytes([signed[64] + 27]))
+        signature = to_hex(signed[:64] + bytes([signed[64] + 27]))
+        if len(_SIGNED_HERE) >= KEPT:
+            _SIGNED_HERE.clear()
+        _SIGNED_HERE[digest, signature] = self.address
+        return signature
 
     def sign_permit(self, digest: bytes, value: int, deadline: int) -> Permit:
         signed = hex_bytes(self.sign_digest(digest))
@@ -73,9 +77,18 @@ def address_of(key: PublicKey) -> str:
     return to_hex(keccak(key.format(compressed=False)[1:])[12:])
 
 
-@lru_cache(4096)
+KEPT = 4_096
+_SIGNED_HERE: dict[tuple[bytes, str], str] = {}
+"""Who signed a digest, where that was done in this process: recovering would find the same."""
+
+
 def recover(digest: bytes, signature: str) -> str | None:
     """The account that signed `digest`, or None for anything that is not a canonical signature."""
+    return _SIGNED_HERE.get((digest, signature)) or _recovered(digest, signature)
+
+
+@lru_cache(KEPT)
+def _recovered(digest: bytes, signature: str) -> str | None:
     try:
         raw = hex_bytes(signature)
     except ValueError:

@@ -144,13 +144,7 @@ class Settlement:
             return "expired"
         if self.state is State.FUNDED and now > self.swap_deadline:
             return "expired"
-        words = {
-            State.AUTHORIZED: "none",
-            State.REJECTED: "none",
-            State.FINAL: "swapped",
-            State.DELIVERED: "executed",
-        }
-        return words.get(self.state, self.state.value)
+        return _WORDS[self.state]
 
 
 TEACHING = {
@@ -162,6 +156,15 @@ TEACHING = {
     ev.TransactionFailed,
 }
 """Facts that tell more than the state they lead to."""
+
+
+_WORDS = {state: state.value for state in State} | {
+    State.AUTHORIZED: "none",
+    State.REJECTED: "none",
+    State.FINAL: "swapped",
+    State.DELIVERED: "executed",
+}
+"""What the contract calls a state."""
 
 
 def _learned(before: Settlement, event: ev.Event) -> dict[str, Any]:

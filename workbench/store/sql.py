@@ -47,7 +47,7 @@ LOGS = sorted(name for name, kind in Event.kinds.items() if kind.contract)
 """Facts that only a watcher records, from the logs of a block it has read."""
 LINES_KEPT = 32_768
 """So many facts are remembered by their line of JSON: the newest are read again and again."""
-CLAIMS_KEPT = 1_024
+CLAIMS_KEPT = 8_192
 WRITERS = 0x5E771E
 """PostgreSQL's advisory lock that stands for the one writer."""
 WIDTHS = (64, 16, 4, 1)
@@ -212,7 +212,7 @@ class SqlUnit:
 
     async def authorization(self, settlement_id: str) -> Authorization | None:
         known = self._store.claims.get(settlement_id)
-        if known is not None:
+        if known is not None or (self._store.has_all_claims and not self.claimed):
             return known
         row = self._do(_authorization, settlement_id=settlement_id).fetchone()
         if row is None:
@@ -647,6 +647,7 @@ class SqlStore:
         self.orphaned: dict[str, int] = {}
         self.alone = url == "sqlite://"
         """Nobody else can write: what was read or written once is so until we change it."""
+        self.has_all_claims = self.alone  # It begins empty.
         self.slots, self.tail = Slots(), Tail()
         self._engine = _engine(url)
         self.dialect = self._engine.dialect.name
@@ -764,6 +765,7 @@ class SqlStore:
     def keep(self, known: Authorization) -> None:
         """A claim that was committed: it is read again at each step."""
         if len(self.claims) >= CLAIMS_KEPT:
+            self.has_all_claims = False
             self.claims.clear()
         self.claims[known.settlement_id] = known
 
@@ -778,6 +780,7 @@ class SqlStore:
     def restore(self, image: bytes) -> None:
         """Back to a `dump`."""
         self._commits += 1
+        self.has_all_claims = False
         self.claims.clear()
         self.orphaned.clear()
         self.connection.driver_connection.deserialize(image)
