@@ -39,7 +39,8 @@ from workbench.core.payout import ACT, Payout, State
 from workbench.core.ports import Answered, Slot, SlotState, Standing
 from workbench.core.webhooks import TOLD, Delivery
 from workbench.store.schema import attempt, fact, slot
-from workbench.store.sql import DIALECTS, SqlStore, SqlUnit, _adding, _slots_of, alone, read
+from workbench.store.sql import SqlStore, SqlUnit, alone, read, slots_of
+from workbench.store.statements import DIALECTS, adding
 
 DIGITS = 36
 """An amount in SQLite is text of so many digits; in PostgreSQL, NUMERIC (see `migrations`)."""
@@ -241,7 +242,7 @@ class LedgerUnit(SqlUnit):
         own, found = len(PAYOUT), []
         for _, group in groupby(rows, key=itemgetter(0)):
             tried = list(group)
-            (paying,) = _slots_of(row[own:] for row in tried)
+            (paying,) = slots_of(row[own:] for row in tried)
             found.append((_payout_of(tried[0][:own]), paying))
         return found
 
@@ -368,7 +369,7 @@ def _accounts(dialect: str) -> Any:
 
 
 def _add_account(dialect: str) -> Any:
-    return _adding(dialect, account, "id", "ledger", "no_overdraft")
+    return adding(dialect, account, "id", "ledger", "no_overdraft")
 
 
 def _last_transfer(dialect: str) -> Any:
@@ -377,7 +378,7 @@ def _last_transfer(dialect: str) -> Any:
 
 
 def _add_transfer(dialect: str) -> Any:
-    return _adding(dialect, transfer, *(column.name for column in transfer.columns))
+    return adding(dialect, transfer, *(column.name for column in transfer.columns))
 
 
 def _transfers(dialect: str, of_one: bool, limited: bool) -> Any:
@@ -411,7 +412,7 @@ def _move_payouts(dialect: str) -> Any:
 
 
 def _add_payout(dialect: str) -> Any:
-    return _adding(dialect, payout, *(column.name for column in PAYOUT))
+    return adding(dialect, payout, *(column.name for column in PAYOUT))
 
 
 def _payouts(
@@ -499,7 +500,7 @@ def _answer(dialect: str) -> Any:
 
 
 def _add_answer(dialect: str) -> Any:
-    return _adding(dialect, answer, *(column.name for column in answer.columns))
+    return adding(dialect, answer, *(column.name for column in answer.columns))
 
 
 def _signer(dialect: str, locked: bool) -> Any:

@@ -7,52 +7,38 @@ Building a statement anew costs a hundred times what SQLite needs to execute it.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import (
     URL,
-    Table,
-    and_,
-    bindparam,
     create_engine,
-    delete,
     event,
     exc,
-    func,
     make_url,
-    or_,
-    select,
-    true,
-    update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import StaticPool
 
 from workbench.core.errors import StoreBusy, StoreError
 from workbench.core.events import BlockOrphaned, BlockRef, Event, fact_id, from_line, to_json
 from workbench.core.ports import Attempt, Slot, SlotState
 from workbench.core.x402 import Authorization
+from workbench.store import statements
 from workbench.store.memory import Slots, Tail
-from workbench.store.schema import attempt, authorization, block, fact, metadata, slot
+from workbench.store.schema import metadata
+from workbench.store.statements import ATTEMPT, FACT, MOVE, SLOT, STANDING, WIDTHS
 
 BLOCKS_KEPT = 512
 """How far back the watcher can find a common ancestor after a reorg."""
-LOGS = sorted(name for name, kind in Event.kinds.items() if kind.contract)
-"""Facts that only a watcher records, from the logs of a block it has read."""
 LINES_KEPT = 32_768
 """So many facts are remembered by their line of JSON: the newest are read again and again."""
 CLAIMS_KEPT = 8_192
 WRITERS = 0x5E771E
 """PostgreSQL's advisory lock that stands for the one writer."""
-WIDTHS = (64, 16, 4, 1)
-"""How many rows SQLite is handed in one statement: two thirds of the time of one after the other.
-Some builds take no more than 999 values."""
 BEGIN = {
     # Two writers meet here, and not at their commits; so facts are numbered as they are committed.
     "sqlite": "BEGIN IMMEDIATE",
@@ -62,8 +48,6 @@ BESIDE = {**BEGIN, "postgresql": "BEGIN"}
 """A transaction that numbers nothing needs no turn, where rows can be locked one by one."""
 PASSING = ("locked", "full", "disk i/o", "lock timeout", "connection", "no space", "shutting down")
 """What databases say of troubles that pass."""
-DIALECTS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
-"""Databases that know ON CONFLICT, for which SQLAlchemy has no common word."""
 
 
 class SqlUnit:
@@ -92,7 +76,7 @@ class SqlUnit:
 
     def _do(self, make: Callable[..., Any], *shape: Any, **values: Any) -> Any:
         """The driver's cursor after the statement that `make(dialect, *shape)` stands for."""
-        text, constant, order = _compiled(make, self._store.dialect, *shape)
+        text, constant, order = statements.compiled(make, self._store.dialect, *shape)
         if not self._store.begun and not text.startswith("SELECT"):
             self._store.begin()
         known = {**constant, **values} if constant else values
@@ -103,7 +87,7 @@ class SqlUnit:
         self, make: Callable[..., Any], names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
     ) -> Any:
         """`_do` for each row, whose values `names` names, in one go of the driver's."""
-        text, _, order = _compiled(make, self._store.dialect)
+        text, _, order = statements.compiled(make, self._store.dialect)
         if not self._store.begun:
             self._store.begin()
         bound: Sequence[Any] = rows
@@ -123,7 +107,7 @@ class SqlUnit:
             return 0
         if self._store.dialect != "sqlite":
             return int(self._do_all(make, names, rows).rowcount)
-        text, _, order = _compiled(make, self._store.dialect)
+        text, _, order = statements.compiled(make, self._store.dialect)
         assert order == list(names), f"{order} are not {names}"
         if not self._store.begun:
             self._store.begin()
@@ -131,7 +115,9 @@ class SqlUnit:
         for size in WIDTHS:
             while len(rows) - first >= size:
                 some = rows[first : first + size]
-                cursor.execute(_widened(text, size), [value for row in some for value in row])
+                cursor.execute(
+                    statements.widened(text, size), [value for row in some for value in row]
+                )
                 added, first = added + cursor.rowcount, first + size
         return added
 
@@ -139,7 +125,7 @@ class SqlUnit:
 
     async def record(self, recorded: Event) -> bool:
         row = self._row(recorded)
-        if not self._add_all(_add_fact, FACT, [row]):
+        if not self._add_all(statements.add_fact, FACT, [row]):
             return False
         self._added([recorded])
         if isinstance(recorded, BlockOrphaned):
@@ -152,7 +138,7 @@ class SqlUnit:
                 await self.record(fact)
             return
         rows = [self._row(fact) for fact in facts]
-        added = self._add_all(_add_fact, FACT, rows)
+        added = self._add_all(statements.add_fact, FACT, rows)
         if added:
             self.gaps = self.gaps or added < len(rows)
             self._added(facts)
@@ -179,7 +165,9 @@ class SqlUnit:
         """How often a block left the chain before."""
         known = self._store.orphaned
         if block_hash not in known:
-            known[block_hash] = self._do(_count_orphaned, subject=block_hash).fetchone()[0]
+            known[block_hash] = self._do(statements.count_orphaned, subject=block_hash).fetchone()[
+                0
+            ]
         return known[block_hash]
 
     async def facts(
@@ -190,23 +178,23 @@ class SqlUnit:
             if known is not None:
                 return known
         shape = (subject is not None, bool(limit))
-        rows = self._do(_facts, *shape, after=after, subject=subject, limit=limit)
+        rows = self._do(statements.facts_after, *shape, after=after, subject=subject, limit=limit)
         return [(seq, read(line)) for seq, line in rows.fetchall()]
 
     async def standing(self, subject: str) -> Sequence[Event]:
-        return self._lines(self._do(_standing, subject=subject))
+        return self._lines(self._do(statements.standing, subject=subject))
 
     async def facts_in_block(self, block_hash: str) -> Sequence[Event]:
-        return self._lines(self._do(_facts_in_block, block_hash=block_hash))
+        return self._lines(self._do(statements.facts_of_block, block_hash=block_hash))
 
     async def unproven(self, after: int) -> Sequence[Event]:
-        return self._lines(self._do(_unproven, after=after))
+        return self._lines(self._do(statements.unproven, after=after))
 
     def _lines(self, rows: Any) -> list[Event]:
         return [read(line) for (line,) in rows.fetchall()]
 
     async def last_seq(self) -> int:
-        return int(self._do(_last_seq).fetchone()[0] or 0)
+        return int(self._do(statements.last_seq).fetchone()[0] or 0)
 
     # --- Claims ---
 
@@ -214,7 +202,7 @@ class SqlUnit:
         known = self._store.claims.get(settlement_id)
         if known is not None or (self._store.has_all_claims and not self.claimed):
             return known
-        row = self._do(_authorization, settlement_id=settlement_id).fetchone()
+        row = self._do(statements.claim_of, settlement_id=settlement_id).fetchone()
         if row is None:
             return None
         known = Authorization.from_wire(json.loads(row[0]))
@@ -224,7 +212,7 @@ class SqlUnit:
 
     async def authorize(self, claimed: Authorization) -> bool:
         data = json.dumps(claimed.to_wire())
-        added = self._do(_add_claim, settlement_id=claimed.settlement_id, data=data)
+        added = self._do(statements.add_claim, settlement_id=claimed.settlement_id, data=data)
         if not added.rowcount:
             return False
         self.claimed.append(claimed)
@@ -238,33 +226,33 @@ class SqlUnit:
             return self._store.slots.one((chain_id, signer), key)
         subject, act, attempt = key
         named = {"subject": subject, "act": act, "attempt": attempt}
-        rows = self._do(_slot, chain_id=chain_id, signer=signer, **named)
-        return next(iter(_slots_of(rows.fetchall())), None)
+        rows = self._do(statements.slot_of_act, chain_id=chain_id, signer=signer, **named)
+        return next(iter(slots_of(rows.fetchall())), None)
 
     async def slots(self, chain_id: int, signer: str, *states: SlotState) -> Sequence[Slot]:
         if self._store.alone:
             return self._store.slots.those((chain_id, signer), states)
         named = {f"state_{n}": state.value for n, state in enumerate(states)}
-        rows = self._do(_slots, len(states), chain_id=chain_id, signer=signer, **named)
-        return _slots_of(rows.fetchall())
+        rows = self._do(statements.slots_in, len(states), chain_id=chain_id, signer=signer, **named)
+        return slots_of(rows.fetchall())
 
     async def slots_from(self, chain_id: int, signer: str, nonce: int) -> Sequence[Slot]:
-        rows = self._do(_slots_from, chain_id=chain_id, signer=signer, nonce=nonce)
-        return _slots_of(rows.fetchall())
+        rows = self._do(statements.slots_from, chain_id=chain_id, signer=signer, nonce=nonce)
+        return slots_of(rows.fetchall())
 
     async def knows(self, tx: str) -> bool:
         """Whether an attempt with this transaction hash was ever stored."""
-        return self._do(_attempt, tx=tx).fetchone() is not None
+        return self._do(statements.attempt_of, tx=tx).fetchone() is not None
 
     async def next_nonce(self, chain_id: int, signer: str) -> int:
-        (highest,) = self._do(_highest_nonce, chain_id=chain_id, signer=signer).fetchone()
+        (highest,) = self._do(statements.highest_nonce, chain_id=chain_id, signer=signer).fetchone()
         return 0 if highest is None else int(highest) + 1
 
     async def put_slot(self, changed: Slot) -> None:
         self._keep([changed])
         own = {"chain_id": changed.chain_id, "signer": changed.signer, "nonce": changed.nonce}
         self._do(
-            _put_slot,
+            statements.put_slot,
             **own,
             subject=changed.subject,
             act=changed.act,
@@ -274,9 +262,9 @@ class SqlUnit:
             ok=changed.ok,
             block=_placed(changed.block),
         )
-        self._do(_drop_attempts, **own)
+        self._do(statements.drop_attempts, **own)
         for n, each in enumerate(changed.attempts):
-            self._do(_add_attempt, **own, n=n, tx=each.tx, raw=each.raw)
+            self._do(statements.add_attempt, **own, n=n, tx=each.tx, raw=each.raw)
 
     def _keep(self, slots: Iterable[Slot]) -> None:
         """As they are now, unless this unit fails."""
@@ -289,9 +277,13 @@ class SqlUnit:
         if not fresh:
             return
         self._keep(fresh)
-        self._add_all(_add_slot, SLOT, [_row_of(slot) for slot in fresh])
+        self._add_all(statements.add_slot, SLOT, [_row_of(slot) for slot in fresh])
         own = [(s.chain_id, s.signer, s.nonce, n, a) for s in fresh for n, a in _numbered(s)]
-        self._add_all(_add_attempt, ATTEMPT, [(a.tx, *place, n, a.raw) for *place, n, a in own])
+        self._add_all(
+            statements.add_attempt,
+            ATTEMPT,
+            [(a.tx, *place, n, a.raw) for *place, n, a in own],
+        )
 
     async def move_slots(self, moves: Sequence[tuple[Slot, Slot]]) -> list[bool]:
         if not self._store.alone:
@@ -317,7 +309,7 @@ class SqlUnit:
 
     def _set_slots(self, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
-            self._do_all(_set_slot, STANDING, rows)
+            self._do_all(statements.set_slot, STANDING, rows)
 
     async def _move_slot(self, before: Slot, after: Slot) -> bool:
         own, key = (before.chain_id, before.signer), (before.subject, before.act, before.attempt)
@@ -337,7 +329,7 @@ class SqlUnit:
             for b, a in moves
         ]
         self._store.cursor.execute("SAVEPOINT moves")
-        is_done = bool(self._do_all(_move_slot, MOVE, rows).rowcount == len(rows))
+        is_done = bool(self._do_all(statements.move_slot, MOVE, rows).rowcount == len(rows))
         self._store.cursor.execute("RELEASE moves" if is_done else "ROLLBACK TO moves")
         if is_done:
             self._keep([after for _, after in moves])
@@ -346,15 +338,15 @@ class SqlUnit:
     # --- Blocks ---
 
     async def last_block(self, below: int | None = None) -> tuple[int, str] | None:
-        row = self._do(_last_block, below is not None, below=below).fetchone()
+        row = self._do(statements.newest_block, below is not None, below=below).fetchone()
         return (row[0], row[1]) if row else None
 
     async def see_block(self, number: int, block_hash: str) -> None:
-        self._do(_add_block, number=number, hash=block_hash)
-        self._do(_drop_blocks, upto=number - BLOCKS_KEPT)
+        self._do(statements.add_block, number=number, hash=block_hash)
+        self._do(statements.drop_blocks, upto=number - BLOCKS_KEPT)
 
     async def unsee_block(self, number: int) -> None:
-        self._do(_drop_block, number=number)
+        self._do(statements.drop_block, number=number)
 
 
 def _placed(at: BlockRef | None) -> str | None:
@@ -368,14 +360,6 @@ def _placed(at: BlockRef | None) -> str | None:
 @lru_cache(4_096)
 def _place(placed: str) -> BlockRef:
     return BlockRef(**json.loads(placed))
-
-
-FACT = ("id", "type", "subject", "block_hash", "data")
-SLOT = tuple(column.name for column in slot.columns)
-ATTEMPT = tuple(column.name for column in attempt.columns)
-STANDING = ("state", "sent_ms", "ok", "block", "own_chain_id", "own_signer", "own_nonce")
-OLD = ("old_state", "old_sent_ms", "old_ok", "old_block")
-MOVE = ("chain_id", "signer", "nonce", "attempts", *OLD, *STANDING[:4])
 
 
 def _row_of(own: Slot) -> tuple[Any, ...]:
@@ -392,7 +376,7 @@ def _numbered(own: Slot) -> Iterable[tuple[int, Attempt]]:
     return enumerate(own.attempts)
 
 
-def _slots_of(rows: Iterable[Any]) -> list[Slot]:
+def slots_of(rows: Iterable[Any]) -> list[Slot]:
     """Slots of rows in the order of nonces and attempts: the columns of `slot`, then tx and raw."""
     found: dict[tuple[int, str, int], Slot] = {}
     for chain_id, signer, nonce, subject, act, number, state, sent_ms, ok, placed, tx, raw in rows:
@@ -433,200 +417,6 @@ def remember(known: Event) -> None:
     if len(_lines) >= LINES_KEPT:
         _lines.clear()
     _lines[to_json(known)] = known
-
-
-# --- Statements: each a function of the dialect and of the shape that it may have ---
-
-
-@cache
-def _compiled(
-    make: Callable[..., Any], dialect: str, *shape: Any
-) -> tuple[str, dict[str, Any], Sequence[str] | None]:
-    """Text, constants, and the names of parameters in order (None: the driver goes by name)."""
-    clause, columns = make(dialect, *shape), None
-    if isinstance(clause, tuple):
-        clause, columns = clause
-    compiled = clause.compile(dialect=DIALECTS[dialect].dialect(), column_keys=columns)
-    constant = {name: value for name, value in compiled.params.items() if value is not None}
-    return str(compiled), constant, compiled.positiontup
-
-
-@cache
-def _widened(text: str, rows: int) -> str:
-    """An INSERT of one row as one of so many."""
-    head, one, rest = re.split(r"(\((?:\?, )*\?\))", text)
-    return head + ", ".join([one] * rows) + rest
-
-
-def _adding(dialect: str, table: Table, *names: str, once: bool = False) -> Any:
-    """An insert of the columns `names`; with `once` none where such a row is there already."""
-    added = DIALECTS[dialect].insert(table)
-    return (added.on_conflict_do_nothing() if once else added), names
-
-
-def _add_fact(dialect: str) -> Any:
-    return _adding(dialect, fact, *FACT, once=True)
-
-
-def _count_orphaned(dialect: str) -> Any:
-    about = and_(fact.c.type == "BlockOrphaned", fact.c.subject == bindparam("subject"))
-    return select(func.count()).select_from(fact).where(about)
-
-
-def _facts(dialect: str, of_one: bool, limited: bool) -> Any:
-    query = select(fact.c.seq, fact.c.data).where(fact.c.seq > bindparam("after"))
-    if of_one:
-        query = query.where(fact.c.subject == bindparam("subject"))
-    query = query.order_by(fact.c.seq)
-    return query.limit(bindparam("limit")) if limited else query
-
-
-def _standing(dialect: str) -> Any:
-    about = and_(fact.c.subject == bindparam("subject"), ~_gone(fact))
-    return select(fact.c.data).where(about).order_by(fact.c.seq)
-
-
-def _facts_in_block(dialect: str) -> Any:
-    there = fact.c.block_hash == bindparam("block_hash")
-    return select(fact.c.data).where(there).order_by(fact.c.seq)
-
-
-def _last_seq(dialect: str) -> Any:
-    return select(func.max(fact.c.seq))
-
-
-def _gone(told: Any) -> Any:
-    """Whether the block of a fact (a row of `told`) was orphaned after the fact was recorded."""
-    taken_back = fact.alias()
-    later = and_(
-        taken_back.c.type == "BlockOrphaned",
-        taken_back.c.subject == told.c.block_hash,
-        taken_back.c.seq > told.c.seq,
-    )
-    return select(taken_back.c.seq).where(later).exists()
-
-
-def _unproven(dialect: str) -> Any:
-    """Standing facts about blocks of which neither header nor log was taken in."""
-    log = fact.alias()
-    is_log = or_(*(log.c.type == name for name in LOGS))
-    read = and_(log.c.block_hash == fact.c.block_hash, is_log, ~_gone(log))
-    unknown = and_(
-        fact.c.seq > bindparam("after"),
-        fact.c.block_hash.is_not(None),
-        fact.c.block_hash.not_in(select(block.c.hash)),
-        ~select(log.c.seq).where(read).exists(),
-        ~_gone(fact),
-    )
-    return select(fact.c.data).where(unknown).order_by(fact.c.seq)
-
-
-def _authorization(dialect: str) -> Any:
-    this = authorization.c.settlement_id == bindparam("settlement_id")
-    return select(authorization.c.data).where(this)
-
-
-def _add_claim(dialect: str) -> Any:
-    return _adding(dialect, authorization, "settlement_id", "data", once=True)
-
-
-def _mine(table: Table) -> Any:
-    own = (table.c[name] == bindparam(name) for name in ("chain_id", "signer"))
-    return and_(*own)
-
-
-def _slots_where(condition: Any) -> Any:
-    joined = and_(
-        attempt.c.chain_id == slot.c.chain_id,
-        attempt.c.signer == slot.c.signer,
-        attempt.c.nonce == slot.c.nonce,
-    )
-    query = select(slot, attempt.c.tx, attempt.c.raw).join(attempt, joined)
-    return query.where(condition).order_by(slot.c.nonce, attempt.c.n)
-
-
-def _all_slots(dialect: str) -> Any:
-    return _slots_where(true())
-
-
-def _slot(dialect: str) -> Any:
-    names = ("subject", "act", "attempt")
-    return _slots_where(and_(_mine(slot), *(slot.c[n] == bindparam(n) for n in names)))
-
-
-def _slots(dialect: str, states: int) -> Any:
-    wanted = or_(*(slot.c.state == bindparam(f"state_{n}") for n in range(states)))
-    return _slots_where(and_(_mine(slot), wanted))
-
-
-def _slots_from(dialect: str) -> Any:
-    return _slots_where(and_(_mine(slot), slot.c.nonce >= bindparam("nonce")))
-
-
-def _attempt(dialect: str) -> Any:
-    return select(attempt.c.nonce).where(attempt.c.tx == bindparam("tx"))
-
-
-def _highest_nonce(dialect: str) -> Any:
-    return select(func.max(slot.c.nonce)).where(_mine(slot))
-
-
-def _put_slot(dialect: str) -> Any:
-    added = DIALECTS[dialect].insert(slot)
-    own = ["chain_id", "signer", "nonce"]
-    changed = {name: added.excluded[name] for name in SLOT if name not in own}
-    return added.on_conflict_do_update(index_elements=own, set_=changed), SLOT
-
-
-def _add_slot(dialect: str) -> Any:
-    return _adding(dialect, slot, *SLOT)
-
-
-def _set_slot(dialect: str) -> Any:
-    """A slot that is known to be as it was."""
-    where = [slot.c[n] == bindparam(f"own_{n}") for n in ("chain_id", "signer", "nonce")]
-    changed: Any = {name: bindparam(name) for name in STANDING[:4]}
-    return update(slot).where(*where).values(changed)
-
-
-def _move_slot(dialect: str) -> Any:
-    """A slot that is still as it was, with as many attempts: a replaced one has more."""
-    own = and_(_mine(slot), slot.c.nonce == bindparam("nonce"))
-    names = ("state", "sent_ms", "ok", "block")
-    as_it_was = (slot.c[n].is_not_distinct_from(bindparam(f"old_{n}")) for n in names)
-    all_of_them = select(func.count()).select_from(attempt).where(_own_attempts())
-    known = all_of_them.scalar_subquery() == bindparam("attempts")
-    changed: Any = {name: bindparam(name) for name in names}
-    return update(slot).where(own, *as_it_was, known).values(changed)
-
-
-def _own_attempts() -> Any:
-    return and_(_mine(attempt), attempt.c.nonce == bindparam("nonce"))
-
-
-def _drop_attempts(dialect: str) -> Any:
-    return delete(attempt).where(_own_attempts())
-
-
-def _add_attempt(dialect: str) -> Any:
-    return _adding(dialect, attempt, *ATTEMPT)
-
-
-def _last_block(dialect: str, limited: bool) -> Any:
-    query = select(block.c.number, block.c.hash).order_by(block.c.number.desc()).limit(1)
-    return query.where(block.c.number < bindparam("below")) if limited else query
-
-
-def _add_block(dialect: str) -> Any:
-    return _adding(dialect, block, "number", "hash")
-
-
-def _drop_blocks(dialect: str) -> Any:
-    return delete(block).where(block.c.number <= bindparam("upto"))
-
-
-def _drop_block(dialect: str) -> Any:
-    return delete(block).where(block.c.number == bindparam("number"))
 
 
 class SqlStore:
@@ -723,12 +513,12 @@ class SqlStore:
             self.after_commit()
 
     def _reload_slots(self) -> None:
-        text, _, _ = _compiled(_all_slots, self.dialect)
-        self.slots.load(_slots_of(self.cursor.execute(text).fetchall()))
+        text, _, _ = statements.compiled(statements.all_slots, self.dialect)
+        self.slots.load(slots_of(self.cursor.execute(text).fetchall()))
 
     def _restart_tail(self) -> None:
         """Some of what was to be recorded stood there before, and has no new number."""
-        text, _, _ = _compiled(_last_seq, self.dialect)
+        text, _, _ = statements.compiled(statements.last_seq, self.dialect)
         self.tail.start(self.cursor.execute(text).fetchone()[0] or 0)
 
     @contextmanager

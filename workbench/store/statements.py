@@ -1,0 +1,232 @@
+"""What a store says to its database: each statement a function of the dialect and of its shape.
+
+SQLAlchemy writes each once, for the database's own dialect; the driver executes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from workbench.core.events import Event
+from workbench.store.schema import attempt, authorization, block, fact, slot
+
+DIALECTS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
+"""Databases that know ON CONFLICT, for which SQLAlchemy has no common word."""
+LOGS = sorted(name for name, kind in Event.kinds.items() if kind.contract)
+"""Facts that only a watcher records, from the logs of a block it has read."""
+WIDTHS = (64, 16, 4, 1)
+"""How many rows SQLite is handed in one statement: two thirds of the time of one after the other.
+Some builds take no more than 999 values."""
+FACT = ("id", "type", "subject", "block_hash", "data")
+SLOT = tuple(column.name for column in slot.columns)
+ATTEMPT = tuple(column.name for column in attempt.columns)
+STANDING = ("state", "sent_ms", "ok", "block", "own_chain_id", "own_signer", "own_nonce")
+OLD = ("old_state", "old_sent_ms", "old_ok", "old_block")
+MOVE = ("chain_id", "signer", "nonce", "attempts", *OLD, *STANDING[:4])
+
+
+@cache
+def compiled(
+    make: Callable[..., Any], dialect: str, *shape: Any
+) -> tuple[str, dict[str, Any], Sequence[str] | None]:
+    """Text, constants, and the names of parameters in order (None: the driver goes by name)."""
+    clause, columns = make(dialect, *shape), None
+    if isinstance(clause, tuple):
+        clause, columns = clause
+    compiled = clause.compile(dialect=DIALECTS[dialect].dialect(), column_keys=columns)
+    constant = {name: value for name, value in compiled.params.items() if value is not None}
+    return str(compiled), constant, compiled.positiontup
+
+
+@cache
+def widened(text: str, rows: int) -> str:
+    """An INSERT of one row as one of so many."""
+    head, one, rest = re.split(r"(\((?:\?, )*\?\))", text)
+    return head + ", ".join([one] * rows) + rest
+
+
+def adding(dialect: str, table: Table, *names: str, once: bool = False) -> Any:
+    """An insert of the columns `names`; with `once` none where such a row is there already."""
+    added = DIALECTS[dialect].insert(table)
+    return (added.on_conflict_do_nothing() if once else added), names
+
+
+def add_fact(dialect: str) -> Any:
+    return adding(dialect, fact, *FACT, once=True)
+
+
+def count_orphaned(dialect: str) -> Any:
+    about = and_(fact.c.type == "BlockOrphaned", fact.c.subject == bindparam("subject"))
+    return select(func.count()).select_from(fact).where(about)
+
+
+def facts_after(dialect: str, of_one: bool, limited: bool) -> Any:
+    query = select(fact.c.seq, fact.c.data).where(fact.c.seq > bindparam("after"))
+    if of_one:
+        query = query.where(fact.c.subject == bindparam("subject"))
+    query = query.order_by(fact.c.seq)
+    return query.limit(bindparam("limit")) if limited else query
+
+
+def standing(dialect: str) -> Any:
+    about = and_(fact.c.subject == bindparam("subject"), ~gone(fact))
+    return select(fact.c.data).where(about).order_by(fact.c.seq)
+
+
+def facts_of_block(dialect: str) -> Any:
+    there = fact.c.block_hash == bindparam("block_hash")
+    return select(fact.c.data).where(there).order_by(fact.c.seq)
+
+
+def last_seq(dialect: str) -> Any:
+    return select(func.max(fact.c.seq))
+
+
+def gone(told: Any) -> Any:
+    """Whether the block of a fact (a row of `told`) was orphaned after the fact was recorded."""
+    taken_back = fact.alias()
+    later = and_(
+        taken_back.c.type == "BlockOrphaned",
+        taken_back.c.subject == told.c.block_hash,
+        taken_back.c.seq > told.c.seq,
+    )
+    return select(taken_back.c.seq).where(later).exists()
+
+
+def unproven(dialect: str) -> Any:
+    """Standing facts about blocks of which neither header nor log was taken in."""
+    log = fact.alias()
+    is_log = or_(*(log.c.type == name for name in LOGS))
+    read = and_(log.c.block_hash == fact.c.block_hash, is_log, ~gone(log))
+    unknown = and_(
+        fact.c.seq > bindparam("after"),
+        fact.c.block_hash.is_not(None),
+        fact.c.block_hash.not_in(select(block.c.hash)),
+        ~select(log.c.seq).where(read).exists(),
+        ~gone(fact),
+    )
+    return select(fact.c.data).where(unknown).order_by(fact.c.seq)
+
+
+def claim_of(dialect: str) -> Any:
+    this = authorization.c.settlement_id == bindparam("settlement_id")
+    return select(authorization.c.data).where(this)
+
+
+def add_claim(dialect: str) -> Any:
+    return adding(dialect, authorization, "settlement_id", "data", once=True)
+
+
+def mine(table: Table) -> Any:
+    own = (table.c[name] == bindparam(name) for name in ("chain_id", "signer"))
+    return and_(*own)
+
+
+def slots_where(condition: Any) -> Any:
+    joined = and_(
+        attempt.c.chain_id == slot.c.chain_id,
+        attempt.c.signer == slot.c.signer,
+        attempt.c.nonce == slot.c.nonce,
+    )
+    query = select(slot, attempt.c.tx, attempt.c.raw).join(attempt, joined)
+    return query.where(condition).order_by(slot.c.nonce, attempt.c.n)
+
+
+def all_slots(dialect: str) -> Any:
+    return slots_where(true())
+
+
+def slot_of_act(dialect: str) -> Any:
+    names = ("subject", "act", "attempt")
+    return slots_where(and_(mine(slot), *(slot.c[n] == bindparam(n) for n in names)))
+
+
+def slots_in(dialect: str, states: int) -> Any:
+    wanted = or_(*(slot.c.state == bindparam(f"state_{n}") for n in range(states)))
+    return slots_where(and_(mine(slot), wanted))
+
+
+def slots_from(dialect: str) -> Any:
+    return slots_where(and_(mine(slot), slot.c.nonce >= bindparam("nonce")))
+
+
+def attempt_of(dialect: str) -> Any:
+    return select(attempt.c.nonce).where(attempt.c.tx == bindparam("tx"))
+
+
+def highest_nonce(dialect: str) -> Any:
+    return select(func.max(slot.c.nonce)).where(mine(slot))
+
+
+def put_slot(dialect: str) -> Any:
+    added = DIALECTS[dialect].insert(slot)
+    own = ["chain_id", "signer", "nonce"]
+    changed = {name: added.excluded[name] for name in SLOT if name not in own}
+    return added.on_conflict_do_update(index_elements=own, set_=changed), SLOT
+
+
+def add_slot(dialect: str) -> Any:
+    return adding(dialect, slot, *SLOT)
+
+
+def set_slot(dialect: str) -> Any:
+    """A slot that is known to be as it was."""
+    where = [slot.c[n] == bindparam(f"own_{n}") for n in ("chain_id", "signer", "nonce")]
+    changed: Any = {name: bindparam(name) for name in STANDING[:4]}
+    return update(slot).where(*where).values(changed)
+
+
+def move_slot(dialect: str) -> Any:
+    """A slot that is still as it was, with as many attempts: a replaced one has more."""
+    own = and_(mine(slot), slot.c.nonce == bindparam("nonce"))
+    names = ("state", "sent_ms", "ok", "block")
+    as_it_was = (slot.c[n].is_not_distinct_from(bindparam(f"old_{n}")) for n in names)
+    all_of_them = select(func.count()).select_from(attempt).where(own_attempts())
+    known = all_of_them.scalar_subquery() == bindparam("attempts")
+    changed: Any = {name: bindparam(name) for name in names}
+    return update(slot).where(own, *as_it_was, known).values(changed)
+
+
+def own_attempts() -> Any:
+    return and_(mine(attempt), attempt.c.nonce == bindparam("nonce"))
+
+
+def drop_attempts(dialect: str) -> Any:
+    return delete(attempt).where(own_attempts())
+
+
+def add_attempt(dialect: str) -> Any:
+    return adding(dialect, attempt, *ATTEMPT)
+
+
+def newest_block(dialect: str, limited: bool) -> Any:
+    query = select(block.c.number, block.c.hash).order_by(block.c.number.desc()).limit(1)
+    return query.where(block.c.number < bindparam("below")) if limited else query
+
+
+def add_block(dialect: str) -> Any:
+    return adding(dialect, block, "number", "hash")
+
+
+def drop_blocks(dialect: str) -> Any:
+    return delete(block).where(block.c.number <= bindparam("upto"))
+
+
+def drop_block(dialect: str) -> Any:
+    return delete(block).where(block.c.number == bindparam("number"))
