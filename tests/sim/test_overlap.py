@@ -17,11 +17,13 @@ from tests.chain.test_rpc import Server, cut_short, good
 from tests.chain.test_traps import payments
 from workbench.chain.anvil import Anvil
 from workbench.chain.cached import CachedRpc
-from workbench.chain.rpc import SEND
+from workbench.chain.rpc import SEND, Answers
 from workbench.core.errors import RpcUnreachable
 from workbench.core.events import TransactionReplaced
 from workbench.core.ports import SlotState
 from workbench.sim.loop import VirtualClock, VirtualLoop
+
+NOBODY = "0x" + "ab" * 20
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +191,41 @@ def test_what_is_sent_holds_up_nobody() -> None:
 
         (transactions,) = play(work())
         assert 3_000 == len(transactions)
+
+
+def test_no_transaction_moves_across_the_order_to_mine() -> None:
+    """Though it has a connection of its own, and whatever is asked before, behind and between."""
+    raws, tip = iter(payments(4_000)), st.sampled_from(["send", "ask", "pending", "mine", "wait"])
+    with Anvil() as node:
+        rpc = CachedRpc(node.url)
+
+        @given(st.lists(tip, max_size=16))
+        def check(script: list[str]) -> None:
+            sent: list[list[Answers]] = [[]]
+
+            async def work() -> list[Any]:
+                first = int(await rpc.call("eth_blockNumber"), 16) + 1
+                for step in [*script, "mine"]:
+                    if step == "send":
+                        sent[-1].append(rpc.ask([(SEND, next(raws))]))
+                    elif step == "mine":
+                        mined = rpc.ask([("evm_mine",)])
+                        sent.append([])
+                    elif step == "wait":
+                        await asyncio.sleep(1)
+                    else:
+                        rpc.ask([("eth_getBalance", NOBODY, step.replace("ask", "latest"))])
+                await mined
+                numbers = [hex(first + n) for n in range(len(sent) - 1)]
+                return await rpc.many([("eth_getBlockByNumber", n, False) for n in numbers])
+
+            with playing() as (_, play):
+                (blocks,) = play(work())
+            in_blocks = [block["transactions"] for block in blocks]
+            assert [[each.results[0] for each in part] for part in sent[:-1]] == in_blocks
+
+        check()
+        asyncio.run(rpc.close())
 
 
 def test_a_refusal_is_heard_at_the_next_look() -> None:

@@ -115,6 +115,33 @@ def test_every_kind_of_fact_comes_back_equal_and_in_order(store: SqlStore) -> No
     assert [fact for fact in told if fact.subject == "0x01"] == [fact for _, fact in mine]
 
 
+@examples(30)
+@given(st.lists(st.lists(st.integers(0, 200), max_size=170), max_size=4))
+def test_many_at_once_are_recorded_as_one_after_the_other(parts: list[list[int]]) -> None:
+    """However many fit into a statement, and wherever some stand already: also after a rollback."""
+    many, single = SqlStore(), SqlStore()
+    for part in parts:
+        told = [sent(n) for n in part]
+
+        async def fail(unit: SqlUnit, told: list[Event] = told) -> None:
+            await unit.record_all(told)
+            raise LookupError
+
+        with suppress(LookupError):
+            within(many, fail)
+        within(many, lambda unit, told=told: unit.record_all(told))  # type: ignore[misc]
+        record(single, *told)
+        for store in (many, single):
+            assert within(store, lambda unit: unit.facts()) == [
+                (seq, fact) for seq, fact in enumerate(everything(single), 1)
+            ]
+    assert many.cursor.execute("SELECT seq, id FROM fact ORDER BY seq").fetchall() == (
+        single.cursor.execute("SELECT seq, id FROM fact ORDER BY seq").fetchall()
+    )
+    many.close()
+    single.close()
+
+
 def test_an_empty_journal_ends_at_zero(store: SqlStore) -> None:
     """Nothing is there, and asking for it is no error."""
     assert [] == everything(store)
