@@ -125,11 +125,20 @@ class Browser:
         return str(self.eval("document.body.innerText"))
 
     def click(self, selector: str) -> None:
-        """A click at the middle of the first element that fits, where the mouse would hit it."""
+        """A click at the middle of the first element that fits, where the mouse would hit it.
+
+        Once it stands still: a page that has just been told something may be drawn anew.
+        """
+        find = f"document.querySelector({json.dumps(selector)})"
         where = self.eval(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
-            " e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect();"
-            " return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+            "(async () => {"
+            f" const at = () => {{ const b = {find}.getBoundingClientRect();"
+            " return [b.x + b.width / 2, b.y + b.height / 2]; };"
+            f" {find}.scrollIntoView({{block: 'center', behavior: 'instant'}});"
+            " for (let was = at(), still = 0; still < 3;) {"
+            " await new Promise(requestAnimationFrame); const now = at();"
+            " still = `${now}` === `${was}` ? still + 1 : 0; was = now; }"
+            " return at(); })()"
         )
         for kind in ("mousePressed", "mouseReleased"):
             self.mouse(kind, *where, button="left", clickCount=1)

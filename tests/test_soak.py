@@ -37,6 +37,15 @@ def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> None:
         process.send_signal(number)
 
 
+def rest_of(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What it says until it ends. `communicate` would miss what `readline` has read ahead."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    said = process.stdout.read(), process.stderr.read()
+    process.wait(LIMIT_S)
+    return said
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds anvil through Linux's /proc")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_soak_of_a_scenario(tmp_path: Path, number: signal.Signals, code: int) -> None:
@@ -51,7 +60,7 @@ def test_a_stopped_soak_of_a_scenario(tmp_path: Path, number: signal.Signals, co
         assert said[-1], "it ended"
     nodes: list[int] = until(lambda: [pid for pid in below(process.pid) if is_anvil(pid)])
     interrupt(process, number)
-    out, err = process.communicate(timeout=LIMIT_S)
+    out, err = rest_of(process)
     assert (process.returncode, err) == (code, "")
     told = re.search(r"interrupted after (\d+) of 50 seeds", out)
     assert told, out
@@ -69,7 +78,7 @@ def test_a_stopped_soak_of_payouts(number: signal.Signals, code: int) -> None:
     assert process.stdout.readline().startswith("payouts: seeds 1 to 1000")
     until(lambda: below(process.pid))
     interrupt(process, number)
-    out, err = process.communicate(timeout=LIMIT_S)
+    out, err = rest_of(process)
     assert (process.returncode, err) == (code, "")
     assert re.search(r"interrupted after \d+ of 1000 seeds", out)
     assert "seeds that were not sound: 0" in out
