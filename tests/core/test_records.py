@@ -17,28 +17,23 @@ from workbench.core import payout, ports, settlement, x402
 from workbench.core.records import quick, replace
 
 
-@dataclass(frozen=True, slots=True)
-class Plain:
-    first: int
-    second: str = "two"
-    third: tuple[int, ...] = ()
+def plain() -> type[Any]:
+    """A class of its own at each call."""
 
-    def __post_init__(self) -> None:
-        if self.first < 0:
-            raise ValueError("below zero")
+    @dataclass(frozen=True, slots=True)
+    class Record:
+        first: int
+        second: str = "two"
+        third: tuple[int, ...] = ()
+
+        def __post_init__(self) -> None:
+            if self.first < 0:
+                raise ValueError("below zero")
+
+    return Record
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Quick:
-    first: int
-    second: str = "two"
-    third: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.first < 0:
-            raise ValueError("below zero")
-
+Plain, Quick = plain(), quick(plain())
 
 QUICK = [
     *ev.Event.kinds.values(),

@@ -58,8 +58,6 @@ HARMLESS = frozenset(
 BLOCKS_KEPT = 1_024
 RECENT = 8
 """The receipts of so many of the newest blocks are fetched block by block."""
-
-
 POOL_BLIND = READS | {"eth_estimateGas", "eth_simulateV1"}
 """What is answered alike whatever waits to be mined, unless it asks for "pending"."""
 
@@ -91,9 +89,9 @@ class _Asked(Answers):
 
     begun = True
 
-    def __init__(self, line: CachedRpc, count: int) -> None:
+    def __init__(self, rpc: CachedRpc, count: int) -> None:
         self.results = [None] * count
-        self._line, self.count, self.since, self.done = line, count, 0, True
+        self._rpc, self.count, self.since, self.done = rpc, count, 0, True
         self.places: dict[Any, list[int]] = {}
         self.wanted: list[Call] = []
         self.joined: list[tuple[int, _Asked, int]] = []
@@ -111,7 +109,7 @@ class _Asked(Answers):
         return [*self.wanted, *self.ahead.values()]
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
-        return self._line.answers(self).__await__()
+        return self._rpc.answers(self).__await__()
 
 
 class _Tried(Answers):
@@ -119,10 +117,10 @@ class _Tried(Answers):
 
     begun = True
 
-    def __init__(self, line: CachedRpc, parts: list[Sequence[dict[str, Any]]]) -> None:
-        self._line, self._parts = line, parts
+    def __init__(self, rpc: CachedRpc, parts: list[Sequence[dict[str, Any]]]) -> None:
+        self._rpc, self._parts = rpc, parts
         tries = [{"blockStateCalls": [{"calls": part}]} for part in parts]
-        self._asked = line.ask([("eth_simulateV1", each, "latest") for each in tries])
+        self._asked = rpc.ask([("eth_simulateV1", each, "latest") for each in tries])
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         return self._answers().__await__()
@@ -131,7 +129,7 @@ class _Tried(Answers):
         results: list[Any] = []
         for part, answer in zip(self._parts, await self._asked, strict=True):
             if isinstance(answer, RpcFault):  # One cannot pay for its gas, say: one by one.
-                results += await self._line.many([("eth_call", e, "latest") for e in part])
+                results += await self._rpc.many([("eth_call", e, "latest") for e in part])
             else:
                 results += [tried(call) for call in answer[0]["calls"]]
         return results
