@@ -6,7 +6,12 @@ import asyncio
 import base64
 import json
 import random
+import ssl
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 import pytest
@@ -26,6 +31,30 @@ URL = "https://site.example/hooks/t0ken?k=v"
 OTHER = "https://other.example/hooks"
 START_S = 1_767_225_600
 HOUR_S, DAY_S = 3_600, 86_400
+
+
+@contextmanager
+def listening(
+    kind: type[BaseHTTPRequestHandler], proof: Path | None = None
+) -> Iterator[tuple[str, list[Any]]]:
+    """A server of its own on real sockets: its host and port, and what `kind` has `got`.
+
+    `proof`: with that certificate and key it speaks TLS.
+    """
+    own: Any = type("Own", (kind,), {"got": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), own)
+    if proof:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(proof)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"localhost:{server.server_port}", own.got
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 class Receiver:

@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests import postgres
 from tests.services import hooks
+from tests.services import test_payouts_many as many
 from tests.services.hooks import HOUR_S, OTHER, URL, House
 from tests.services.storm import Killed
 from workbench.core.errors import PeerUnreachable
 from workbench.core.webhooks import Message
 from workbench.services.webhooks import TIMEOUT_S, Endpoint, Webhooks
 
+database = many.database
+
 house = hooks.house
-
-
-@pytest.fixture(
-    params=[
-        "sqlite",
-        pytest.param("postgresql", marks=pytest.mark.skipif(postgres.MISSING, reason=postgres.WHY)),
-    ]
-)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'app.db'}"
-        return
-    with postgres.cluster() as server:
-        yield server.fresh()
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -7,17 +7,16 @@ at another one, just before and just after it in turn.
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from standardwebhooks.webhooks import Webhook
 
 from tests.services import test_payouts_killed as killed
+from tests.services.hooks import SECRET, listening
 from tests.services.test_payouts_killed import PATIENCE_S, Process, is_over
 from workbench.chain.anvil import Anvil
 from workbench.core.events import fact_id
@@ -25,7 +24,6 @@ from workbench.core.webhooks import TOLD
 from workbench.store.ledger import LedgerStore
 
 node, database = killed.node, killed.database
-SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 STEPS = (1, 2, 4, 7, 0)
 """The commit at which each life ends; the last one goes on."""
 
@@ -52,14 +50,8 @@ class Ear(BaseHTTPRequestHandler):
 @pytest.fixture
 def ear() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
     """Its URL, and what it got: ids and bodies."""
-    kind = type("OneEar", (Ear,), {"got": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/hook", kind.got  # type: ignore[attr-defined]
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(Ear) as (place, got):
+        yield f"http://{place}/hook", got
 
 
 def journal(url: str) -> list[str]:

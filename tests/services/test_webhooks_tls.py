@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 
 from tests.services import test_payouts_killed as killed
-from tests.services.hooks import SECRET
+from tests.services.hooks import SECRET, listening
 from tests.services.test_payouts_killed import PATIENCE_S, Process
 from workbench.chain.anvil import Anvil
 from workbench.core.webhooks import verify
@@ -56,19 +54,9 @@ def certificate(path: Path, name: str) -> Path:
 
 @contextmanager
 def ear(proof: Path | None) -> Iterator[tuple[str, list[str]]]:
-    """A receiver at localhost: its URL, and what it got. None: it does not speak TLS at all."""
-    kind = type("OneEar", (Ear,), {"got": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
-    if proof:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(proof)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"https://localhost:{server.server_port}/t0ken", kind.got  # type: ignore[attr-defined]
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    """Its URL, and what it heard. `proof`: see `listening`."""
+    with listening(Ear, proof) as (place, got):
+        yield f"https://{place}/t0ken", got
 
 
 def until(process: Process, is_so: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
