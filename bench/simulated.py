@@ -61,7 +61,10 @@ async def buy_all(world: World, buyers: list[Buyer], moments: list[float]) -> li
     """Every buyer at its moment, until all have ended."""
 
     async def one(buyer: Buyer, moment: float) -> Purchase:
-        await world.clock.sleep(moment)
+        if moment > BLOCK_TIME_S:
+            await world.clock.sleep(moment - BLOCK_TIME_S)
+            buyer.prepare()
+        await world.clock.sleep(min(moment, BLOCK_TIME_S))
         return await buyer.buy(SELLER_URL, AMOUNT)
 
     return await asyncio.gather(*(one(b, m) for b, m in zip(buyers, moments, strict=True)))

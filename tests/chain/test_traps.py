@@ -22,8 +22,6 @@ from workbench.chain.keys import key_of
 from workbench.chain.signer import KeySigner
 from workbench.core.errors import RpcFault
 
-PAYER = KeySigner(key_of("payer").secret)
-
 
 @pytest.fixture
 def node() -> Iterator[Anvil]:
@@ -31,12 +29,16 @@ def node() -> Iterator[Anvil]:
         yield made
 
 
-def payments(count: int, first: int = 0, tip: int = GWEI) -> list[str]:
+def payments(
+    count: int, first: int = 0, tip: int = GWEI, *, to: str = OTHER, account: str = "payer"
+) -> list[str]:
     """Signed transfers of 1 wei by one account, nonce after nonce."""
-    fields = {"chainId": 31337, "to": bytes.fromhex(OTHER[2:]), "value": 1, "data": b""}
-    fields |= {"gas": 21_000, "maxFeePerGas": 10 * GWEI, "maxPriorityFeePerGas": tip}
+    payer = KeySigner(key_of(account).secret)
+    fields = {"chainId": 31337, "to": bytes.fromhex(to[2:]), "value": 1, "data": b""}
+    gas = 21_000 if to == OTHER else 50_000
+    fields |= {"gas": gas, "maxFeePerGas": 10 * GWEI, "maxPriorityFeePerGas": tip}
     nonces = range(first, first + count)
-    return [PAYER.sign_transaction({**fields, "nonce": nonce})[0] for nonce in nonces]
+    return [payer.sign_transaction({**fields, "nonce": nonce})[0] for nonce in nonces]
 
 
 def number(node: DirectRpc | Anvil, method: str, *params: Any) -> int:

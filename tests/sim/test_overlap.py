@@ -17,6 +17,7 @@ from tests.chain.test_rpc import Server, cut_short, good
 from tests.chain.test_traps import payments
 from workbench.chain.anvil import Anvil
 from workbench.chain.cached import CachedRpc
+from workbench.chain.direct import DirectRpc
 from workbench.chain.rpc import SEND, Answers
 from workbench.core.errors import RpcUnreachable
 from workbench.core.events import TransactionReplaced
@@ -225,6 +226,86 @@ def test_no_transaction_moves_across_the_order_to_mine() -> None:
             assert [[each.results[0] for each in part] for part in sent[:-1]] == in_blocks
 
         check()
+        asyncio.run(rpc.close())
+
+
+LOGGERS = ("0x" + "1a" * 20, "0x" + "2b" * 20)
+LOG_SELF = "0x305f5260205fa000"
+"""PUSH own address to memory, LOG0 of it: whoever is called says so."""
+
+
+def test_receipts_and_logs_on_their_way_are_those_of_the_node() -> None:
+    """Logs come with the block, receipts behind it; whoever asks for one gets the node's own."""
+    step = st.sampled_from(["send 0", "send 1", "mine", "logs 0", "logs 01", "receipt", "wait"])
+    with Anvil() as node:
+        plain, rpc = DirectRpc(node.url), CachedRpc(node.url)
+        for at in LOGGERS:
+            plain.now("anvil_setCode", at, LOG_SELF)
+        raws = {
+            str(n): iter(payments(2_000, to=at, account=f"spare{n + 1}"))
+            for n, at in enumerate(LOGGERS)
+        }
+        sent: list[str] = []
+        seen: list[int] = []
+
+        async def one(script: list[str]) -> None:
+            for each in script:
+                what, _, which = each.partition(" ")
+                if what == "send":
+                    sent.append(await rpc.call(SEND, next(raws[which])))
+                elif what == "mine":
+                    await rpc.call("evm_mine")
+                elif what == "logs":
+                    block = await rpc.call("eth_getBlockByNumber", "latest", False)
+                    at = [LOGGERS[int(n)] for n in which]
+                    query = {"address": at, "blockHash": block["hash"]}
+                    told = await rpc.call("eth_getLogs", query)
+                    assert plain.now("eth_getLogs", query) == told
+                    seen.append(len(told))
+                elif what == "receipt" and sent:
+                    mined = int(await rpc.call("eth_blockNumber"), 16)
+                    asked = [("eth_getTransactionReceipt", tx) for tx in sent[-5:]]
+                    told = await rpc.many(asked)
+                    if mined == int(await rpc.call("eth_blockNumber"), 16):
+                        assert plain.all_now(asked) == told
+                        seen.append(sum(each is not None for each in told))
+                else:
+                    await asyncio.sleep(1)
+
+        @given(st.lists(st.lists(step, max_size=12), min_size=1, max_size=3))
+        def check(scripts: list[list[str]]) -> None:
+            with playing() as (_, play):
+                ended = play(*(one(script) for script in scripts))
+            assert [None] * len(scripts) == ended
+
+        check()
+        assert max(seen) > 2, "hardly anything was there to be compared"
+        asyncio.run(rpc.close())
+
+
+def test_what_is_foreseen_comes_with_the_next_block() -> None:
+    """Nothing is written before, and nobody waits for it after; in the block after, it is asked."""
+    with Anvil() as node, playing() as (_, play):
+        rpc = CachedRpc(node.url)
+        written: list[str] = []
+        write = rpc._write
+        rpc._write = lambda asked: written.append(asked.wanted[0][0]) or write(asked)  # type: ignore[method-assign, func-returns-value]
+        question = ("eth_getBalance", NOBODY, "latest")
+
+        async def work() -> list[str]:
+            rpc.foresee([question])
+            assert [] == written
+            answers = []
+            for n, written_ahead in ((7, 1), (8, 0)):
+                await rpc.call("anvil_setBalance", NOBODY, hex(n))
+                await rpc.call("evm_mine")
+                assert written.count("eth_getBalance") == written_ahead
+                answers.append(await rpc.call(*question))
+                assert written.count("eth_getBalance") == 1
+                written.clear()
+            return answers
+
+        assert [["0x7", "0x8"]] == play(work())
         asyncio.run(rpc.close())
 
 

@@ -138,8 +138,10 @@ class _Tried(Answers):
 class CachedRpc(DirectRpc):
     """A node of our own that mines when told: between two blocks, equal questions are asked once.
 
-    What was asked in two blocks running is asked again together with the order to mine, and the
-    new block's receipts and logs with it: so most questions of a round wait for nothing.
+    What was asked in two blocks running is asked again together with the order to mine, and with
+    it the new block's logs: so most questions of a round wait for nothing. Its receipts are wanted
+    last, and take the node longest, which goes through the whole block for each of them: they
+    come on a connection of their own while others work.
 
     On a loop that can wait for us (see `sim.loop`) the node works while others run: what is asked
     is written at once, and its answer read when nothing else can go on, one after the other in
@@ -152,7 +154,7 @@ class CachedRpc(DirectRpc):
     """
 
     def __init__(self, url: str) -> None:
-        self._main, self._sends = _Line(), _Line()
+        self._main, self._sends, self._aside = _Line(), _Line(), _Line()
         super().__init__(url)
         self._known: dict[Key, Any] = {}
         self._blocks: dict[Key, Any] = {}
@@ -160,9 +162,16 @@ class CachedRpc(DirectRpc):
         # By block hash, so these stay true whatever becomes of the chain.
         self._parents: dict[str, tuple[str, int]] = {}
         self._receipts: dict[str, dict[str, Any]] = {}
+        self._logs: dict[str, tuple[frozenset[str], list[dict[str, Any]]]] = {}
+        # Addresses whose logs somebody asks for; and a block whose receipts are on their way.
+        self._followed: frozenset[str] = frozenset()
+        self._coming: tuple[dict[str, Any], _Asked] | None = None
         self._newest: dict[str, Any] | None = None
         self._asked: dict[Key, Call] = {}
         self._asked_before: dict[Key, Call] = {}
+        self._soon: list[Call] = []
+        # Transactions wait until the node has answered what others wait for.
+        self._held: deque[_Asked] = deque()
         self._since = 0
         self._asking: dict[Key, tuple[_Asked, int]] = {}
         self._waiting: deque[tuple[asyncio.Future[None], _Asked]] = deque()
@@ -223,6 +232,8 @@ class CachedRpc(DirectRpc):
         """See `Rpc.many`, and `all_now`."""
         if not hasattr(asyncio.get_running_loop(), "wait_for"):
             return self.all_now(calls)
+        if self._coming is not None and any(call[0] == RECEIPT for call in calls):
+            await self.answers(self._coming[1])
         return await self.ask(calls)
 
     def ask(self, calls: Sequence[Call]) -> Answers:
@@ -232,6 +243,9 @@ class CachedRpc(DirectRpc):
         asked = self._sorted(calls)
         if not asked.done:
             self._write(asked)
+        if asked.mines and self._soon:
+            soon, self._soon = self._soon, []
+            self.ask(soon)
         return asked
 
     async def answers(self, asked: _Asked) -> list[Any]:
@@ -305,7 +319,11 @@ class CachedRpc(DirectRpc):
             if not waiting.done():
                 waiting.set_result(None)
         if asked.mines and asked.since == self._since:
-            self._take_head()
+            self._take_head(on_loop=asked.line is not None)
+        elif self._coming is not None and asked is self._coming[1]:
+            (block, _), self._coming = self._coming, None
+            if isinstance(answers[0], list):
+                self._take_receipts(block, answers[0])
 
     def _write(self, asked: _Asked) -> None:
         """Ask now, and let the answers come."""
@@ -314,7 +332,18 @@ class CachedRpc(DirectRpc):
         for key, places in asked.places.items():
             if isinstance(key, tuple):
                 self._asking[key] = (asked, places[0])
-        line = asked.line = self._line_for(asked)
+        line = asked.line = asked.line or self._line_for(asked)
+        if line is self._sends and (self._main.owed or self._aside.owed):
+            self._held.append(asked)
+        else:
+            self._put(asked, line)
+
+    def _release(self) -> None:
+        """Hand over the transactions that were held back."""
+        while self._held:
+            self._put(self._held.popleft(), self._sends)
+
+    def _put(self, asked: _Asked, line: _Line) -> None:
         requests = b"".join(self._requests(asked.calls))
         try:
             if line.connection is not None and not line.owed and line.connection.stale:
@@ -336,6 +365,7 @@ class CachedRpc(DirectRpc):
             return self._sends if alone else self._main
         if not all(call[0] in POOL_BLIND and "pending" not in call for call in asked.wanted):
             self._settle(self._sends)
+            self._settle(self._aside)
         return self._main
 
     # --- Reading what is owed ---
@@ -345,8 +375,11 @@ class CachedRpc(DirectRpc):
         while self._waiting and self._waiting[0][0].done():
             self._waiting.popleft()
         if not self._waiting:
+            self._release()
             return False
         waiting, asked = self._waiting[0]
+        if asked.line is self._sends:
+            self._release()
         while not waiting.done():
             assert asked.line is not None, "what is waited for was written"
             self._read_one(asked.line)
@@ -354,10 +387,12 @@ class CachedRpc(DirectRpc):
 
     def settle(self) -> None:
         """Read all that is owed: then the node has done whatever it was asked for."""
-        self._settle(self._sends)
-        self._settle(self._main)
+        for line in (self._sends, self._main, self._aside):
+            self._settle(line)
 
     def _settle(self, line: _Line) -> None:
+        if line is self._sends:
+            self._release()
         while line.owed:
             self._read_one(line)
 
@@ -377,6 +412,8 @@ class CachedRpc(DirectRpc):
         else:
             line.owed.popleft()
             self._take(asked, answers)
+            if not self._main.owed and not self._aside.owed:
+                self._release()
 
     def _lose(self, line: _Line, why: Exception) -> None:
         """The connection is gone, and with it all answers that were still to come."""
@@ -388,6 +425,7 @@ class CachedRpc(DirectRpc):
 
     async def close(self) -> None:
         self._sends.drop()
+        self._aside.drop()
         await super().close()
 
     def _may_know(self, call: Call) -> bool:
@@ -415,6 +453,10 @@ class CachedRpc(DirectRpc):
 
     # --- Asking ahead ---
 
+    def foresee(self, calls: Sequence[Call]) -> None:
+        """See `Rpc.foresee`."""
+        self._soon += calls
+
     def _note(self, key: Key, call: Call) -> None:
         if len(call) == 1 or "latest" in call:
             self._asked[key] = call
@@ -423,14 +465,31 @@ class CachedRpc(DirectRpc):
         """What the next round will ask, if it is like the last two; then the new block itself."""
         both = {key: call for key, call in self._asked.items() if key in self._asked_before}
         self._asked_before, self._asked = self._asked, {}
-        new = ((BLOCK, "latest", False), (BLOCK_RECEIPTS, "latest"))
+        new = (HEAD, self._news()) if self._followed else (HEAD,)
         return both | {_key(call): call for call in new}
 
-    def _take_head(self) -> None:
-        block = self._known.get(_key(HEAD))
-        receipts = self._known.get(_key((BLOCK_RECEIPTS, "latest")))
-        if block is not None and receipts is not None:
-            self._take_receipts(block, receipts)
+    def _news(self) -> Call:
+        """Of the newest block, all logs that somebody follows."""
+        where = {"fromBlock": "latest", "toBlock": "latest"}
+        return LOGS, {"address": sorted(self._followed), **where}
+
+    def _take_head(self, *, on_loop: bool) -> None:
+        """The newest block and its logs. Where others work meanwhile, its receipts are asked for;
+        else when somebody wants one."""
+        block, logs = self._known.get(_key(HEAD)), self._known.get(_key(self._news()))
+        if block is None:
+            return
+        if logs is not None:
+            self._logs[block["hash"]] = (self._followed, logs)
+            for old in list(self._logs)[:-RECENT]:
+                del self._logs[old]
+        if not block["transactions"]:
+            self._take_receipts(block, [])
+        elif on_loop:
+            asked = self._sorted([(BLOCK_RECEIPTS, block["number"])])
+            asked.line = self._aside
+            self._coming = (block, asked)
+            self._write(asked)
 
     # --- Receipts and logs, block by block ---
 
@@ -439,14 +498,18 @@ class CachedRpc(DirectRpc):
         if call[0] == RECEIPT:
             return self._recent().get(call[1])
         if call[0] == LOGS and set(call[1]) == {"address", "blockHash"}:
-            receipts = self._receipts.get(call[1]["blockHash"])
-            if receipts is not None:
-                at = call[1]["address"]
-                return [log for r in receipts.values() for log in r["logs"] if log["address"] in at]
+            told = call[1]["address"]
+            at = frozenset([told] if isinstance(told, str) else told)
+            followed, logs = self._logs.get(call[1]["blockHash"], (frozenset(), []))
+            if at <= followed:
+                return [log for log in logs if log["address"] in at]
+            self._followed |= {each for each in at if each == each.lower()}  # As the node has them.
         return None
 
     def _recent(self) -> dict[str, Any]:
         """Receipts of the newest blocks by transaction."""
+        if self._coming is not None:
+            self._settle(self._aside)
         if self._newest is None:
             self._newest = {}
             for block_hash in self._newest_blocks():

@@ -92,10 +92,14 @@ class EvmChain:
     async def balance(self, token: str, owner: str) -> int:
         return int((await self._read(ERC20, token, "balanceOf", owner))[0])
 
-    def foresee_balance(self, token: str, owner: str) -> None:
+    def foresee_balance(self, token: str, owner: str, *, next_block: bool = False) -> None:
         """See `core.ports.Chain.foresee_balance`."""
         data = _asked(ERC20, "balanceOf", owner)
-        self.rpc.ask([("eth_call", {"to": token, "data": data}, "latest")])
+        asked = ("eth_call", {"to": token, "data": data}, "latest")
+        if next_block:
+            self.rpc.foresee([asked])
+        else:
+            self.rpc.ask([asked])
 
     async def supply(self, token: str) -> int:
         """How much there is of a token, in base units."""

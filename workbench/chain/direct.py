@@ -7,6 +7,7 @@ import select
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -61,6 +62,10 @@ class Connection:
         """Write, however many answers were not read yet: where neither side would go on, we take
         in what the node says. Not over TLS. Raises OSError or Broken."""
         left = memoryview(requests)
+        with suppress(BlockingIOError):  # As nearly always: there is room for all of it.
+            left = left[self._socket.send(left, socket.MSG_DONTWAIT) :]
+        if not left:
+            return
         ready = select.poll()
         ready.register(self._socket, select.POLLIN | select.POLLOUT)
         while left:

@@ -113,6 +113,10 @@ class Rpc(Protocol):
         """
         return Answers(lambda: self.many(calls))
 
+    def foresee(self, calls: Sequence[Call]) -> None:
+        """They will be asked in the next block: a node of our own answers them together with it."""
+        return  # Others answer when they are asked.
+
     async def try_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
         """What each call would return at the newest block (0x hex), or its error; nothing stays.
 

@@ -220,8 +220,11 @@ class Chain(Protocol):
     async def finality_gate(self) -> int: ...
     async def rate(self) -> Rate: ...
     async def balance(self, token: str, owner: str) -> int: ...
-    def foresee_balance(self, token: str, owner: str) -> None:
-        """A balance will be asked for: where the node can, it looks it up meanwhile."""
+    def foresee_balance(self, token: str, owner: str, *, next_block: bool = False) -> None:
+        """A balance will be asked for: where the node can, it looks it up meanwhile.
+
+        `next_block`: as it is then, and not before.
+        """
 
     async def allowance(self, token: str, owner: str) -> int:
         """What PermitPuller may pull."""

@@ -90,6 +90,10 @@ class Buyer:
         progress(f"settlement {created['settlement_id']} created")
         return await self.follow(seller_url, created["settlement_id"], terms, progress)
 
+    def prepare(self) -> None:
+        """It means to buy in the next block: its balance is looked up together with that."""
+        self._chain.foresee_balance(self._chain.addresses.eurc, self.address, next_block=True)
+
     async def authorize(
         self, seller_url: str, asset_amount: int, progress: Progress = lambda _: None
     ) -> tuple[Payment, Terms]:

@@ -166,6 +166,10 @@ class ShakyRpc(Rpc):
             return _Through(self, self._node.ask(calls))
         return super().ask(calls)
 
+    def foresee(self, calls: Sequence[Call]) -> None:
+        if self._is_smooth():
+            self._node.foresee(calls)
+
     def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> Answers:
         if self._is_smooth():
             return _Through(self, self._node.ask_to_try(requests))
