@@ -112,7 +112,7 @@ class Credits:
 
 STORES: dict[str, type[SqlStore]] = {"payouts": LedgerStore}
 """The services whose database holds more than a journal and slots."""
-GATHER = 0.1
+GATHER = 0.2
 """For this part of a poll the seller's sender gathers what single purchases ask for."""
 
 
