@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from workbench.chain import abi
@@ -122,10 +123,21 @@ def floor() -> float:
         return FLOOR_MINTS / (time.perf_counter() - start)
 
 
+def processor_ticks() -> tuple[int, int]:
+    """What a machine's processors worked, and what their host gave to others meanwhile (Linux)."""
+    try:
+        all_of_them = Path("/proc/stat").read_text().split("\n")[0]
+        user, nice, system, _, _, _, _, stolen, *_ = map(int, all_of_them.split()[1:])
+    except (OSError, ValueError):
+        return 0, 0
+    return user + nice + system, stolen
+
+
 def report(asked: argparse.Namespace, measure: Callable[[], Round], **more: Any) -> int:
     """Take the rounds, print the best with both sides and their ratio; 1 if it is void."""
-    machine = floor()
+    machine, before = floor(), processor_ticks()
     rounds = [measure() for _ in range(asked.rounds)]
+    worked, stolen = (now - then for now, then in zip(processor_ticks(), before, strict=True))
     best = max(rounds, key=lambda each: each.services_per_s)
     told: dict[str, Any] = {
         "settlements": asked.settlements,
@@ -137,6 +149,7 @@ def report(asked: argparse.Namespace, measure: Callable[[], Round], **more: Any)
         "settlements_per_block": round(best.per_block, 1),
         "blocks": best.blocks,
         "floor_mints_per_s": round(machine),
+        "stolen": round(stolen / max(1, worked + stolen), 3),
         "void": machine < FLOOR_TX_PER_S,
         "block_hash": best.ended.block_hash,
         "state": best.ended.state or "in the block hash",
