@@ -113,7 +113,8 @@ class Credits:
 STORES: dict[str, type[SqlStore]] = {"payouts": LedgerStore}
 """The services whose database holds more than a journal and slots."""
 GATHER = 0.2
-"""For this part of a poll the seller's sender gathers what single purchases ask for."""
+"""For this part of a poll the seller's sender gathers what single purchases ask for, once it has
+been at work: a buyer who comes alone does not wait."""
 
 
 def store_for(name: str, url: str = "sqlite://") -> SqlStore:

@@ -125,7 +125,7 @@ class Ground:
         self.store.close()
         self.node.stop()
 
-    def fresh_sender(self) -> SlotSender:
+    def fresh_sender(self, gather_s: float = 0.0) -> SlotSender:
         """A new process on the same store."""
         self.sender = SlotSender(
             self.rpc,
@@ -135,6 +135,7 @@ class Ground:
             chain_id=self.node.chain_id,
             source="payer",
             finality=Policy(self.confirmations),
+            gather_s=gather_s,
         )
         return self.sender
 

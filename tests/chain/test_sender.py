@@ -133,6 +133,22 @@ def test_concurrent_submits_take_gapless_nonces(ground: Ground) -> None:
     assert 40 == len(ground.facts(TransactionSigned)) == len(ground.facts(TransactionMined))
 
 
+def test_who_comes_alone_does_not_wait_and_a_crowd_goes_together(ground: Ground) -> None:
+    """Gathering 100 ms: the first goes at once, those of the next 100 ms in one go after them."""
+    sender, start = ground.fresh_sender(gather_s=0.1), ground.clock.now_ms()
+
+    async def one(number: int, at_ms: int) -> int:
+        await ground.clock.sleep(at_ms / 1000)
+        await sender.submit(subject(number), pay(number))
+        return ground.clock.now_ms() - start
+
+    async def all_of_them() -> list[int]:
+        asked = [(1, 0), (2, 30), (3, 60), (4, 150), (5, 500)]
+        return list(await asyncio.gather(*(one(*each) for each in asked)))
+
+    assert [0, 100, 100, 200, 500] == ground.run(all_of_them())
+
+
 def test_two_processes_on_one_store_share_the_nonces(ground: Ground) -> None:
     """A second worker on the same database takes no nonce, and no key, that the first one has."""
     senders = [ground.sender, ground.fresh_sender()]

@@ -84,7 +84,8 @@ class _Asked:
 class SlotSender:
     """The slots of one signer in one service's store. See `core.ports.Sender`.
 
-    `gather_s`: how long an act that is asked for alone waits for others, to be done with them.
+    `gather_s`: acts that are asked for alone are begun no oftener than that, all that wait at once;
+    who comes after a pause does not wait.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class SlotSender:
         self._submitting, self._pumping = asyncio.Lock(), asyncio.Lock()
         self._waiting: list[_Asked] = []
         self._unheard: list[tuple[Sequence[Slot], Answers]] = []
-        self._pumped_ms = self._seen_ms = 0
+        self._pumped_ms = self._seen_ms = self._began_ms = 0
         self._seen: str | None = None
         self.address = signer.address
 
@@ -136,10 +137,12 @@ class SlotSender:
         self._waiting += asked
         try:
             if len(acts) == 1:  # Those who ask at this very moment come along.
-                await (self._clock.sleep(self._gather_s) if self._gather_s else asyncio.sleep(0))
+                wait_s = self._gather_s - (self._clock.now_ms() - self._began_ms) / 1000
+                await (self._clock.sleep(wait_s) if wait_s > 0 else asyncio.sleep(0))
             async with self._submitting:
                 if not all(each.answers for each in asked):
                     batch, self._waiting = self._waiting, []
+                    self._began_ms = self._clock.now_ms()
                     try:
                         await self._submit_all(batch)
                     finally:  # What was not done is taken up by whoever is next.
