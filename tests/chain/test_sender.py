@@ -42,6 +42,7 @@ from workbench.core.events import (
     TransactionSigned,
 )
 from workbench.core.ports import Act, Call, Slot, SlotState
+from workbench.sim.loop import SkewedClock
 
 RESEND_S = RESEND_MS / 1000
 GATE = "0x00000000000000000000000000000000000000aa"
@@ -147,6 +148,18 @@ def test_who_comes_alone_does_not_wait_and_a_crowd_goes_together(ground: Ground)
         return list(await asyncio.gather(*(one(*each) for each in asked)))
 
     assert [0, 100, 100, 200, 500] == ground.run(all_of_them())
+
+
+def test_a_clock_that_is_put_back_holds_up_nobody(ground: Ground) -> None:
+    """Nobody waits longer than acts are gathered for, whatever the clock said before."""
+    ground.clock = clock = SkewedClock(ground.clock)  # type: ignore[assignment]
+    sender = ground.fresh_sender(gather_s=0.1)
+    clock.skew_s = 3600
+    ground.run(sender.submit(subject(1), pay(1)))
+    clock.skew_s = 0
+    start = ground.loop.time()
+    ground.run(sender.submit(subject(2), pay(2)))
+    assert ground.loop.time() - start <= 0.1
 
 
 def test_two_processes_on_one_store_share_the_nonces(ground: Ground) -> None:

@@ -137,7 +137,8 @@ class SlotSender:
         self._waiting += asked
         try:
             if len(acts) == 1:  # Those who ask at this very moment come along.
-                wait_s = self._gather_s - (self._clock.now_ms() - self._began_ms) / 1000
+                since_s = (self._clock.now_ms() - self._began_ms) / 1000
+                wait_s = self._gather_s - since_s if since_s >= 0 else 0  # It may be put back.
                 await (self._clock.sleep(wait_s) if wait_s > 0 else asyncio.sleep(0))
             async with self._submitting:
                 if not all(each.answers for each in asked):
