@@ -132,6 +132,7 @@ class World:
         self.stores = {name: store_for(name) for name in self.services}
         self.dice = Dice(seed)
         self.rpc = CachedRpc(node.url)
+        self.rpc.meanwhile = self._write_some
         head = self.rpc.now("eth_getBlockByNumber", "latest", False)
         self._epoch, self.first_block = int(head["timestamp"], 16), int(head["number"], 16)
         self.accounts = {
@@ -501,7 +502,9 @@ class World:
                 try:
                     return self.loop.run_until_complete(work)
                 finally:
-                    self.rpc.settle()  # Nor does the node owe us anything then.
+                    self.rpc.settle()  # Nor does the node owe us anything then,
+                    for store in self.stores.values():
+                        store.catch_up()  # or we the databases.
 
         return self._on_thread(whole)
 
@@ -509,6 +512,10 @@ class World:
         if self._is_closed:
             raise UnknownWorld("this world is closed.", hint="Make another: simulated().")
         return self._thread.submit(work).result()
+
+    def _write_some(self) -> bool:
+        """What services have committed, while the node works; False if that is little."""
+        return any(store.write_some() for store in self.stores.values())
 
     def _stop(self) -> None:
         tasks = asyncio.all_tasks(self.loop)

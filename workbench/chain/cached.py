@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from msgspec import json
 
 from workbench.chain.direct import Broken, Connection, DirectRpc
+from workbench.chain.landing import Landing, traced
 from workbench.chain.rpc import (
     BLOCK,
-    BLOCK_RECEIPTS,
     LOGS,
     MINE,
     RECEIPT,
     SEND,
+    TRACES,
     TRIED_AT_ONCE,
     Answers,
     Call,
@@ -27,6 +28,7 @@ from workbench.core.errors import RpcFault, WorkbenchError
 
 READS = frozenset(
     {
+        TRACES,
         "eth_blockNumber",
         "eth_call",
         "eth_chainId",
@@ -57,12 +59,13 @@ HARMLESS = frozenset(
 """What changes none of those answers, and is never answered from memory itself."""
 BLOCKS_KEPT = 1_024
 RECENT = 8
-"""The receipts of so many of the newest blocks are fetched block by block."""
+"""What became of transactions is remembered for so many of the newest blocks."""
 POOL_BLIND = READS | {"eth_estimateGas", "eth_simulateV1"}
 """What is answered alike whatever waits to be mined, unless it asks for "pending"."""
 
 Key = tuple[str, bytes]
 HEAD: Call = (BLOCK, "latest", False)
+NEW_TRACES: Call = (TRACES, "latest", {})
 
 
 class _Line:
@@ -139,9 +142,8 @@ class CachedRpc(DirectRpc):
     """A node of our own that mines when told: between two blocks, equal questions are asked once.
 
     What was asked in two blocks running is asked again together with the order to mine, and with
-    it the new block's logs: so most questions of a round wait for nothing. Its receipts are wanted
-    last, and take the node longest, which goes through the whole block for each of them: they
-    come on a connection of their own while others work.
+    it the new block's logs and what became of its transactions: so most questions of a round wait
+    for nothing.
 
     On a loop that can wait for us (see `sim.loop`) the node works while others run: what is asked
     is written at once, and its answer read when nothing else can go on, one after the other in
@@ -154,19 +156,20 @@ class CachedRpc(DirectRpc):
     """
 
     def __init__(self, url: str) -> None:
-        self._main, self._sends, self._aside = _Line(), _Line(), _Line()
+        self._main, self._sends = _Line(), _Line()
         super().__init__(url)
         self._known: dict[Key, Any] = {}
         self._blocks: dict[Key, Any] = {}
         self._unmined: set[str] = set()
         # By block hash, so these stay true whatever becomes of the chain.
-        self._parents: dict[str, tuple[str, int]] = {}
-        self._receipts: dict[str, dict[str, Any]] = {}
         self._logs: dict[str, tuple[frozenset[str], list[dict[str, Any]]]] = {}
-        # Addresses whose logs somebody asks for; and a block whose receipts are on their way.
+        self._landings: dict[str, tuple[str, dict[str, Landing]]] = {}
+        """The block's parent, and our transactions that have landed in it."""
+        self._landed: dict[str, Landing] | None = None
+        self._raws: dict[str, str] = {}
+        # Addresses whose logs somebody asks for; whether somebody asks what became of transactions.
         self._followed: frozenset[str] = frozenset()
-        self._coming: tuple[dict[str, Any], _Asked] | None = None
-        self._newest: dict[str, Any] | None = None
+        self._follows_ours = False
         self._asked: dict[Key, Call] = {}
         self._asked_before: dict[Key, Call] = {}
         self._soon: list[Call] = []
@@ -175,6 +178,8 @@ class CachedRpc(DirectRpc):
         self._since = 0
         self._asking: dict[Key, tuple[_Asked, int]] = {}
         self._waiting: deque[tuple[asyncio.Future[None], _Asked]] = deque()
+        self.meanwhile: Callable[[], bool] | None = None
+        """See `Connection.meanwhile`."""
 
     @property
     def _connection(self) -> Connection | None:
@@ -184,6 +189,11 @@ class CachedRpc(DirectRpc):
     @_connection.setter
     def _connection(self, connection: Connection | None) -> None:
         self._main.connection = connection
+
+    def _connect(self) -> Connection:
+        made = super()._connect()
+        made.meanwhile = self.meanwhile
+        return made
 
     def forget(self) -> None:
         """Whatever the node said before may have changed."""
@@ -196,7 +206,7 @@ class CachedRpc(DirectRpc):
         self._known.clear()
         self._asking.clear()
         self._unmined.clear()
-        self._newest = None
+        self._landed = None
         if len(self._blocks) > BLOCKS_KEPT:
             self._blocks.clear()
 
@@ -232,8 +242,6 @@ class CachedRpc(DirectRpc):
         """See `Rpc.many`, and `all_now`."""
         if not hasattr(asyncio.get_running_loop(), "wait_for"):
             return self.all_now(calls)
-        if self._coming is not None and any(call[0] == RECEIPT for call in calls):
-            await self.answers(self._coming[1])
         return await self.ask(calls)
 
     def ask(self, calls: Sequence[Call]) -> Answers:
@@ -282,7 +290,7 @@ class CachedRpc(DirectRpc):
         for n, call in enumerate(calls):
             key: Any = n
             if self._may_know(call):
-                results[n] = self._from_receipts(call)
+                results[n] = self._from_logs(call)
                 if results[n] is not None or self._is_unmined(call):
                     continue
                 key = _key(call)
@@ -309,8 +317,10 @@ class CachedRpc(DirectRpc):
                 asked.results[n] = answer
             self._learn(key, answer, asked.since)
         for call, answer in zip(asked.wanted, answers, strict=False):
-            if call[0] == SEND and isinstance(answer, str) and asked.since == self._since:
-                self._unmined.add(answer)
+            if call[0] == SEND and isinstance(answer, str):
+                self._raws[answer] = call[1]
+                if asked.since == self._since:
+                    self._unmined.add(answer)
         for key, answer in zip(asked.ahead, answers[len(asked.wanted) :], strict=True):
             asked.results.append(answer)
             self._learn(key, answer, asked.since)
@@ -319,11 +329,7 @@ class CachedRpc(DirectRpc):
             if not waiting.done():
                 waiting.set_result(None)
         if asked.mines and asked.since == self._since:
-            self._take_head(on_loop=asked.line is not None)
-        elif self._coming is not None and asked is self._coming[1]:
-            (block, _), self._coming = self._coming, None
-            if isinstance(answers[0], list):
-                self._take_receipts(block, answers[0])
+            self._take_head()
 
     def _write(self, asked: _Asked) -> None:
         """Ask now, and let the answers come."""
@@ -333,7 +339,7 @@ class CachedRpc(DirectRpc):
             if isinstance(key, tuple):
                 self._asking[key] = (asked, places[0])
         line = asked.line = asked.line or self._line_for(asked)
-        if line is self._sends and (self._main.owed or self._aside.owed):
+        if line is self._sends and self._main.owed:
             self._held.append(asked)
         else:
             self._put(asked, line)
@@ -349,7 +355,7 @@ class CachedRpc(DirectRpc):
             if line.connection is not None and not line.owed and line.connection.stale:
                 line.drop()
             if line.connection is None:
-                line.connection = Connection(self.url)
+                line.connection = self._connect()
             line.connection.write_ahead(requests)
         except (OSError, Broken) as why:
             line.owed.append(asked)
@@ -365,7 +371,6 @@ class CachedRpc(DirectRpc):
             return self._sends if alone else self._main
         if not all(call[0] in POOL_BLIND and "pending" not in call for call in asked.wanted):
             self._settle(self._sends)
-            self._settle(self._aside)
         return self._main
 
     # --- Reading what is owed ---
@@ -387,7 +392,7 @@ class CachedRpc(DirectRpc):
 
     def settle(self) -> None:
         """Read all that is owed: then the node has done whatever it was asked for."""
-        for line in (self._sends, self._main, self._aside):
+        for line in (self._sends, self._main):
             self._settle(line)
 
     def _settle(self, line: _Line) -> None:
@@ -412,7 +417,7 @@ class CachedRpc(DirectRpc):
         else:
             line.owed.popleft()
             self._take(asked, answers)
-            if not self._main.owed and not self._aside.owed:
+            if not self._main.owed:
                 self._release()
 
     def _lose(self, line: _Line, why: Exception) -> None:
@@ -425,7 +430,6 @@ class CachedRpc(DirectRpc):
 
     async def close(self) -> None:
         self._sends.drop()
-        self._aside.drop()
         await super().close()
 
     def _may_know(self, call: Call) -> bool:
@@ -448,7 +452,9 @@ class CachedRpc(DirectRpc):
             if isinstance(answer, WorkbenchError):
                 return
             self._known[key] = answer
-            if key[0] == BLOCK and key[1].endswith(b",false]") and answer is not None:
+            if answer is not None and key[0] == RECEIPT:
+                self._blocks[key] = answer
+            elif answer is not None and key[0] == BLOCK and key[1].endswith(b",false]"):
                 self._blocks[_key((BLOCK, answer["number"], False))] = answer
 
     # --- Asking ahead ---
@@ -465,7 +471,9 @@ class CachedRpc(DirectRpc):
         """What the next round will ask, if it is like the last two; then the new block itself."""
         both = {key: call for key, call in self._asked.items() if key in self._asked_before}
         self._asked_before, self._asked = self._asked, {}
-        new = (HEAD, self._news()) if self._followed else (HEAD,)
+        new = [HEAD]
+        new += [self._news()] if self._followed else []
+        new += [NEW_TRACES] if self._follows_ours else []
         return both | {_key(call): call for call in new}
 
     def _news(self) -> Call:
@@ -473,70 +481,57 @@ class CachedRpc(DirectRpc):
         where = {"fromBlock": "latest", "toBlock": "latest"}
         return LOGS, {"address": sorted(self._followed), **where}
 
-    def _take_head(self, *, on_loop: bool) -> None:
-        """The newest block and its logs. Where others work meanwhile, its receipts are asked for;
-        else when somebody wants one."""
+    def _take_head(self) -> None:
+        """The newest block, its logs, and where our transactions have landed in it."""
         block, logs = self._known.get(_key(HEAD)), self._known.get(_key(self._news()))
+        traces = self._known.get(_key(NEW_TRACES))
         if block is None:
             return
         if logs is not None:
             self._logs[block["hash"]] = (self._followed, logs)
-            for old in list(self._logs)[:-RECENT]:
-                del self._logs[old]
-        if not block["transactions"]:
-            self._take_receipts(block, [])
-        elif on_loop:
-            asked = self._sorted([(BLOCK_RECEIPTS, block["number"])])
-            asked.line = self._aside
-            self._coming = (block, asked)
-            self._write(asked)
+            _forget_old(self._logs)
+        if traces is not None:
+            told = traced(block, traces, self._raws)
+            self._landings[block["hash"]] = (block["parentHash"], told)
+            _forget_old(self._landings)
+        for tx in block["transactions"]:
+            self._raws.pop(tx, None)
 
-    # --- Receipts and logs, block by block ---
+    # --- What became of transactions ---
 
-    def _from_receipts(self, call: Call) -> Any:
-        """A transaction's receipt or a block's logs, if they are of one of the newest blocks."""
-        if call[0] == RECEIPT:
-            return self._recent().get(call[1])
-        if call[0] == LOGS and set(call[1]) == {"address", "blockHash"}:
-            told = call[1]["address"]
-            at = frozenset([told] if isinstance(told, str) else told)
-            followed, logs = self._logs.get(call[1]["blockHash"], (frozenset(), []))
-            if at <= followed:
-                return [log for log in logs if log["address"] in at]
-            self._followed |= {each for each in at if each == each.lower()}  # As the node has them.
+    async def landed(self, txs: Sequence[str]) -> list[Landing | WorkbenchError | None]:
+        """See `Rpc.landed`. Of the newest blocks it came with them."""
+        self._follows_ours = True
+        known = await self._newest_landings()
+        asked = [tx for tx in txs if tx not in known and tx not in self._unmined]
+        told = dict(zip(asked, await super().landed(asked), strict=True)) if asked else {}
+        return [known.get(tx) or told.get(tx) for tx in txs]
+
+    def _from_logs(self, call: Call) -> Any:
+        """A block's logs, if they have come with it."""
+        if call[0] != LOGS or set(call[1]) != {"address", "blockHash"}:
+            return None
+        told = call[1]["address"]
+        at = frozenset([told] if isinstance(told, str) else told)
+        followed, logs = self._logs.get(call[1]["blockHash"], (frozenset(), []))
+        if at <= followed:
+            return [log for log in logs if log["address"] in at]
+        self._followed |= {each for each in at if each == each.lower()}  # As the node has them.
         return None
 
-    def _recent(self) -> dict[str, Any]:
-        """Receipts of the newest blocks by transaction."""
-        if self._coming is not None:
-            self._settle(self._aside)
-        if self._newest is None:
-            self._newest = {}
-            for block_hash in self._newest_blocks():
-                self._newest |= self._receipts[block_hash]
-        return self._newest
+    async def _newest_landings(self) -> dict[str, Landing]:
+        """By transaction: the newest block's and its ancestors', as far as they are known."""
+        if self._landed is None:
+            self._landed, block_hash = {}, (await self.call(*HEAD))["hash"]
+            while block_hash in self._landings:
+                block_hash, told = self._landings[block_hash]
+                self._landed |= told
+        return self._landed
 
-    def _newest_blocks(self) -> list[str]:
-        """Hashes from the head downwards, the receipts of each at hand."""
-        found: list[str] = []
-        block = self.now(*HEAD)
-        block_hash, number = block["hash"], int(block["number"], 16)
-        while len(found) < RECENT and number > 0:
-            if block_hash not in self._parents:
-                block = self.now(BLOCK, hex(number), False)
-                receipts = self.now(BLOCK_RECEIPTS, hex(number))
-                if block is None or receipts is None or block["hash"] != block_hash:
-                    break
-                self._take_receipts(block, receipts)
-            found.append(block_hash)
-            block_hash, number = self._parents[block_hash]
-        for each in set(self._parents) - set(found):
-            del self._parents[each], self._receipts[each]
-        return found
 
-    def _take_receipts(self, block: dict[str, Any], receipts: list[dict[str, Any]]) -> None:
-        self._parents[block["hash"]] = (block["parentHash"], int(block["number"], 16) - 1)
-        self._receipts[block["hash"]] = {each["transactionHash"]: each for each in receipts}
+def _forget_old(by_block: dict[str, Any]) -> None:
+    for old in list(by_block)[:-RECENT]:
+        del by_block[old]
 
 
 def _key(call: Call) -> Key:

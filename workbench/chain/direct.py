@@ -6,7 +6,7 @@ import itertools
 import select
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from types import MappingProxyType
@@ -52,8 +52,13 @@ class Connection:
         if secure:
             context = ssl.create_default_context()
             self._socket = context.wrap_socket(plain, server_hostname=place[0])
+        self._ready = select.poll()
+        self._ready.register(self._socket, select.POLLIN)
         self._left = b""
         self.used = False
+        self.meanwhile: Callable[[], bool] | None = None
+        """Some of what there is to do while nothing has come; False if there is nothing. Not over
+        TLS."""
 
     def write(self, requests: bytes) -> None:
         self._socket.sendall(requests)
@@ -80,9 +85,7 @@ class Connection:
     @property
     def stale(self) -> bool:
         """Whether the other side has closed it, where no answer is on its way."""
-        ready = select.poll()
-        ready.register(self._socket, select.POLLIN)
-        return bool(ready.poll(0))
+        return bool(self._ready.poll(0))
 
     def read(self) -> bytes:
         """The next answer's body. Raises OSError or Broken."""
@@ -103,11 +106,16 @@ class Connection:
 
     def _more(self) -> bytes:
         acknowledge_at_once(self._socket)  # The system forgets it by and by.
-        got = self._socket.recv(1 << 18)
+        got = self._received()
         if not got:
             unused = not self.used and not self._left
             raise Broken("it closed the connection without an answer", unused=unused)
         return got
+
+    def _received(self) -> bytes:
+        while self.meanwhile is not None and not self.stale and self.meanwhile():
+            pass
+        return self._socket.recv(1 << 18)
 
     def _until(self, end: bytes) -> bytes:
         while (found := self._left.find(end)) < 0:
@@ -191,6 +199,9 @@ class DirectRpc(Rpc):
             raise raw
         return result_of(self.url, method, raw)
 
+    def _connect(self) -> Connection:
+        return Connection(self.url)
+
     def all_now(self, calls: Sequence[Call]) -> list[Any]:
         """See `Rpc.many`. The node works on some while others are still being written."""
         answers = self._exchange(calls)
@@ -225,7 +236,7 @@ class DirectRpc(Rpc):
     def _converse(self, requests: list[bytes], answers: list[bytes | WorkbenchError]) -> None:
         """Write ahead of reading by two chunks at most, so that the node never waits for us."""
         if self._connection is None:
-            self._connection = Connection(self.url)
+            self._connection = self._connect()
         connection, written = self._connection, len(answers)
         connection.used = False
         while len(answers) < len(requests):

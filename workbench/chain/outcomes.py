@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.chain.abi import explain_revert, hex_bytes
-from workbench.chain.rpc import BLOCK, BLOCK_RECEIPTS, MANY_IN_BLOCK, RECEIPT, NodeRevert, Rpc
+from workbench.chain.landing import Landing, landing_of
+from workbench.chain.rpc import BLOCK, BLOCK_RECEIPTS, MANY_IN_BLOCK, NodeRevert, Rpc
 from workbench.chain.trial import base_fee
 from workbench.core import events as ev
 from workbench.core.errors import Reverted, RpcFault, WorkbenchError
@@ -44,7 +45,7 @@ class Outcomes:
     ) -> None:
         self._rpc, self._clock, self._finality = rpc, clock, finality
         self._address, self._is_thrifty = address, is_thrifty
-        self._mined: dict[str, dict[str, Any]] = {}
+        self._mined: dict[str, Landing] = {}
         self._head = -1
         self._unproven: dict[int, int] = {}
 
@@ -57,18 +58,18 @@ class Outcomes:
         """How many transactions the signer has in the chain up to the block `tag`."""
         return int(await self._rpc.call("eth_getTransactionCount", self._address, tag), 16)
 
-    async def news(self, slots: Sequence[Slot], view: View) -> list[dict[str, Any] | None]:
-        """`receipts`, of which few are asked: nothing is mined above the chain's own nonce.
+    async def news(self, slots: Sequence[Slot], view: View) -> list[Landing | None]:
+        """`landings`, of which few are asked: nothing is mined above the chain's own nonce.
 
         And what was mined in a block that the chain still has is where it was.
         """
         if not self._is_thrifty:
-            return await self.receipts(slots)
+            return await self.landings(slots)
         if view.nonce is None:
             view.nonce = await self.nonce("latest")
         open_ = {a.tx for slot in slots for a in slot.attempts}
-        self._mined = {tx: receipt for tx, receipt in self._mined.items() if tx in open_}
-        for number in sorted({int(r["blockNumber"], 16) for r in self._mined.values()}):
+        self._mined = {tx: mined for tx, mined in self._mined.items() if tx in open_}
+        for number in sorted({mined.block.number for mined in self._mined.values()}):
             await self.block_at(number, view)
         asked = []
         for slot in slots:
@@ -84,42 +85,43 @@ class Outcomes:
         if blocks and len(asked) >= MANY_IN_BLOCK * len(blocks):
             for number in blocks:
                 told = await self._whole(number)
-                self._mined |= {tx: receipt for tx, receipt in told.items() if tx in open_}
+                self._mined |= {tx: mined for tx, mined in told.items() if tx in open_}
             asked = [slot for slot in asked if not any(a.tx in self._mined for a in slot.attempts)]
-        for receipt in await self.receipts(asked):
-            if receipt is not None:
-                self._mined[receipt["transactionHash"]] = receipt
-        found: list[dict[str, Any] | None] = []
+        for landing in await self.landings(asked):
+            if landing is not None:
+                self._mined[landing.tx] = landing
+        found: list[Landing | None] = []
         for slot in slots:
             own = (self._mined.get(attempt.tx) for attempt in reversed(slot.attempts))
-            found.append(next((receipt for receipt in own if receipt), None))
+            found.append(next((mined for mined in own if mined), None))
         return found
 
-    async def _whole(self, number: int) -> dict[str, dict[str, Any]]:
-        """All receipts of a block by transaction; none where the node does not know how."""
+    async def _whole(self, number: int) -> dict[str, Landing]:
+        """All landings in a block by transaction; none where the node does not know how."""
         try:
             told = await self._rpc.call(BLOCK_RECEIPTS, hex(number))
         except RpcFault:
             return {}
-        return {receipt["transactionHash"]: receipt for receipt in told or ()}
+        return {receipt["transactionHash"]: landing_of(receipt) for receipt in told or ()}
 
-    async def receipts(self, slots: Sequence[Slot]) -> list[dict[str, Any] | None]:
+    async def landings(self, slots: Sequence[Slot]) -> list[Landing | None]:
         """For each slot that of its newest attempt that has one."""
-        asked = [(RECEIPT, each.tx) for slot in slots for each in reversed(slot.attempts)]
-        answers = iter(await self._rpc.many(asked))
-        found: list[dict[str, Any] | None] = []
+        asked = [each.tx for slot in slots for each in reversed(slot.attempts)]
+        answers = iter(await self._rpc.landed(asked))
+        found: list[Landing | None] = []
         for slot in slots:
-            told = [next(answers) for _ in slot.attempts]
-            for answer in told:
+            told: list[Landing] = []
+            for answer in (next(answers) for _ in slot.attempts):
                 if isinstance(answer, WorkbenchError):
                     raise answer
-            found.append(next((answer for answer in told if answer is not None), None))
+                told += [answer] if answer is not None else []
+            found.append(told[0] if told else None)
         return found
 
-    async def time_of(self, receipt: dict[str, Any], view: View) -> int | None:
-        """Unix milliseconds of the receipt's block; None if the chain has another at its height."""
-        seen = await self.block_at(int(receipt["blockNumber"], 16), view)
-        return seen[1] if seen and seen[0] == receipt["blockHash"] else None
+    async def time_of(self, landing: Landing, view: View) -> int | None:
+        """Unix milliseconds of its block; None if the chain has another one at its height."""
+        seen = await self.block_at(landing.block.number, view)
+        return seen[1] if seen and seen[0] == landing.block.hash else None
 
     async def block_at(self, number: int, view: View) -> tuple[str, int] | None:
         if number not in view.blocks:
@@ -194,14 +196,3 @@ class Outcomes:
                     continue
                 break
         return Reverted("the transaction reverted; before the others of its block it would not.")
-
-
-def is_at(receipt: dict[str, Any], place: ev.BlockRef) -> bool:
-    """Whether it is the receipt of a transaction that was seen there before."""
-    told: bool = receipt["blockHash"] == place.hash and receipt["transactionHash"] == place.tx
-    return told
-
-
-def place_of(receipt: dict[str, Any]) -> ev.BlockRef:
-    number = int(receipt["blockNumber"], 16)
-    return ev.BlockRef(number, receipt["blockHash"], receipt["transactionHash"], -1)

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from msgspec import json
 
+from workbench.chain.landing import Landing, landing_of
 from workbench.chain.pipe import Pipe
 from workbench.core.errors import RpcFault, RpcUnreachable, WorkbenchError
 
@@ -29,7 +30,7 @@ TRIED_AT_ONCE = 64
 """So many calls are executed by one request; a faulty one makes the node refuse them all."""
 SEND, RECEIPT = "eth_sendRawTransaction", "eth_getTransactionReceipt"
 BLOCK, BLOCK_RECEIPTS = "eth_getBlockByNumber", "eth_getBlockReceipts"
-LOGS, MINE = "eth_getLogs", "evm_mine"
+LOGS, MINE, TRACES = "eth_getLogs", "evm_mine", "debug_traceBlockByNumber"
 REVERT_DATA = re.compile(r"0x([0-9a-fA-F]{2})*")
 _PLACE = re.compile(r"(https?://)(?:[^\s/@]*@)?([^\s/?#)]*)[^\s)]*")
 """A URL in a node's message, and the part of it that may be shown: a fork names its upstream's."""
@@ -127,6 +128,11 @@ class Rpc(Protocol):
     def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> Answers:
         """`try_all` as `ask` has it."""
         return Answers(lambda: self.try_all(requests))
+
+    async def landed(self, txs: Sequence[str]) -> list[Landing | WorkbenchError | None]:
+        """Where each transaction was mined: None for one that was not, or why nobody knows."""
+        told = await self.many([(RECEIPT, tx) for tx in txs])
+        return [landing_of(each) if isinstance(each, dict) else each for each in told]
 
     async def close(self) -> None: ...
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard, TypeVar
 
 from workbench.chain.abi import hex_bytes
-from workbench.chain.outcomes import Outcomes, View, is_at, place_of
+from workbench.chain.landing import Landing
+from workbench.chain.outcomes import Outcomes, View
 from workbench.chain.rpc import SEND, Answers, Rpc
 from workbench.chain.slots import CountOn, Move, SlotBook
 from workbench.chain.trial import MAX_FEE_WEI, Asked, Trial, base_fee
@@ -417,20 +418,20 @@ class SlotSender:
 
     async def _look_after(self, slots: Sequence[Slot], view: View) -> None:
         """Those that were mined together, in two units: what was mined, then what is final."""
-        receipts = await self._outcomes.news(slots, view)
+        landings = await self._outcomes.news(slots, view)
         there: list[Slot] = []
         moves: list[Move] = []
-        for slot, receipt in zip(slots, receipts, strict=True):
-            if receipt is None:
+        for slot, landing in zip(slots, landings, strict=True):
+            if landing is None:
                 await self._missing(slot, view)
                 continue
-            at_ms = await self._outcomes.time_of(receipt, view)
+            at_ms = await self._outcomes.time_of(landing, view)
             if at_ms is None:
                 continue  # Two nodes behind one URL, or a reorg at this moment: ask again.
-            if slot.state is SlotState.MINED and slot.block and is_at(receipt, slot.block):
+            if slot.state is SlotState.MINED and slot.block == landing.block:
                 there.append(slot)
             else:
-                moves.append(await self._mined_move(slot, receipt, at_ms))
+                moves.append(await self._mined_move(slot, landing, at_ms))
         there += [slot for slot in await self._book.move_all(moves) if slot is not None]
         final: list[Move] = []
         for slot in there:
@@ -446,12 +447,12 @@ class SlotSender:
         the fact of a revert behind.
         """
         async with self._pumping:
-            view, (receipt,) = await self._outcomes.look(), await self._outcomes.receipts([slot])
-            if receipt is None:
+            view, (landing,) = await self._outcomes.look(), await self._outcomes.landings([slot])
+            if landing is None:
                 return await self._missing(slot, view)
-            at_ms = await self._outcomes.time_of(receipt, view)
+            at_ms = await self._outcomes.time_of(landing, view)
             if at_ms is not None:
-                await self._book.move_all([await self._mined_move(slot, receipt, at_ms)])
+                await self._book.move_all([await self._mined_move(slot, landing, at_ms)])
 
     async def left_chain(self, slots: Sequence[Slot]) -> list[Slot]:
         """See `core.ports.PayoutSender.left_chain`. A block that is not there proves nothing."""
@@ -466,11 +467,11 @@ class SlotSender:
     async def reopen(self, slot: Slot, *, pays: bool) -> None:
         """See `core.ports.PayoutSender.reopen`."""
         async with self._pumping:
-            view, (receipt,) = await self._outcomes.look(), await self._outcomes.receipts([slot])
-            if receipt is not None:
-                at_ms = await self._outcomes.time_of(receipt, view)
+            view, (landing,) = await self._outcomes.look(), await self._outcomes.landings([slot])
+            if landing is not None:
+                at_ms = await self._outcomes.time_of(landing, view)
                 if at_ms is not None:
-                    await self._book.move_all([await self._mined_move(slot, receipt, at_ms)])
+                    await self._book.move_all([await self._mined_move(slot, landing, at_ms)])
                 return
             back = replace(slot, state=SlotState.SENT, ok=True, block=None, sent_ms=0)
             moved = await self._book.move(slot, back)
@@ -535,9 +536,9 @@ class SlotSender:
             await self._book.take(unit, [slot])
         await self._send(slot)
 
-    async def _mined_move(self, slot: Slot, receipt: dict[str, Any], at_ms: int) -> Move:
-        """The slot as mined where the receipt says, and the facts of it."""
-        block, ok = place_of(receipt), int(receipt["status"], 16) == 1
+    async def _mined_move(self, slot: Slot, landing: Landing, at_ms: int) -> Move:
+        """The slot as mined where it has landed, and the facts of it."""
+        block, ok = landing.block, landing.ok
         state = slot.state if slot.block == block else SlotState.MINED
         mined = replace(slot, state=state, ok=ok, block=block)
         # At the block's time, so that the same block told again is the same fact.
@@ -547,8 +548,8 @@ class SlotSender:
             block=block,
             tx=block.tx,
             ok=ok,
-            gas_used=int(receipt["gasUsed"], 16),
-            gas_price=int(receipt["effectiveGasPrice"], 16),
+            gas_used=landing.gas_used,
+            gas_price=landing.gas_price,
         )
         if ok:
             return slot, mined, [fact]

@@ -9,8 +9,9 @@ from typing import Any
 from eth_hash.auto import keccak
 
 from workbench.chain.abi import hex_bytes, to_hex
+from workbench.chain.landing import Landing
 from workbench.chain.rpc import Answers, Call, Rpc
-from workbench.core.errors import RpcFault, RpcUnreachable
+from workbench.core.errors import RpcFault, RpcUnreachable, WorkbenchError
 from workbench.core.ports import Clock
 from workbench.sim.faults import Crashed, Faults
 
@@ -160,6 +161,11 @@ class ShakyRpc(Rpc):
         if self._is_smooth():
             return await self.unless_dead(self._node.try_all(requests))
         return await super().try_all(requests)
+
+    async def landed(self, txs: Sequence[str]) -> list[Landing | WorkbenchError | None]:
+        if self._is_smooth():
+            return await self.unless_dead(self._node.landed(txs))
+        return await super().landed(txs)
 
     def ask(self, calls: Sequence[Call]) -> Answers:
         if self._is_smooth():

@@ -34,6 +34,11 @@ class Tail:
             del self._facts[:gone]
             self._after += gone
 
+    @property
+    def last(self) -> int:
+        """The number of the newest one."""
+        return self._after + len(self._facts)
+
     def facts(self, after: int, limit: int | None) -> list[tuple[int, Event]] | None:
         """Those after `after`, with their numbers; None if some of them are not known here."""
         first = after - self._after
@@ -54,6 +59,8 @@ class Slots:
         self._by_nonce: dict[tuple[int, str, int], Slot] = {}
         self._by_key: dict[tuple[int, str, str, str, int], Slot] = {}
         self._by_state: dict[tuple[int, str, SlotState], dict[int, Slot]] = {}
+        self._txs: set[str] = set()
+        self._next: dict[Signer, int] = {}
         for each in slots:
             self.keep(each)
 
@@ -67,6 +74,26 @@ class Slots:
         self._by_nonce[chain_id, signer, nonce] = slot
         self._by_key[chain_id, signer, slot.subject, slot.act, slot.attempt] = slot
         self._by_state.setdefault((chain_id, signer, slot.state), {})[nonce] = slot
+        if before is None or before.attempts is not slot.attempts:
+            self._txs.update(attempt.tx for attempt in slot.attempts)
+            self._next[chain_id, signer] = max(nonce + 1, self.next_nonce((chain_id, signer)))
+
+    def next_nonce(self, own: Signer) -> int:
+        """One above the highest of this signer; 0 if there is none."""
+        return self._next.get(own, 0)
+
+    def are_free(self, fresh: Sequence[Slot]) -> bool:
+        """Whether nobody has the nonces, the keys and the transactions of these new slots."""
+        txs = [attempt.tx for slot in fresh for attempt in slot.attempts]
+        nonces = {(s.chain_id, s.signer, s.nonce) for s in fresh}
+        keys = {(s.chain_id, s.signer, s.subject, s.act, s.attempt) for s in fresh}
+        return (
+            len(fresh) == len(nonces) == len(keys)
+            and len(txs) == len(set(txs))
+            and self._by_nonce.keys().isdisjoint(nonces)
+            and self._by_key.keys().isdisjoint(keys)
+            and self._txs.isdisjoint(txs)
+        )
 
     def one(self, own: Signer, key: tuple[str, str, int]) -> Slot | None:
         return self._by_key.get((*own, *key))

@@ -28,12 +28,11 @@ from workbench.core.events import BlockOrphaned, BlockRef, Event, fact_id, from_
 from workbench.core.ports import Attempt, Slot, SlotState
 from workbench.core.x402 import Authorization
 from workbench.store import statements
+from workbench.store.later import BLOCKS_KEPT, Later, Row, Rows
 from workbench.store.memory import Slots, Tail
 from workbench.store.schema import metadata
-from workbench.store.statements import ATTEMPT, FACT, MOVE, SLOT, STANDING, WIDTHS
+from workbench.store.statements import ATTEMPT, CLAIM, FACT, MOVE, SLOT, standing_of
 
-BLOCKS_KEPT = 512
-"""How far back the watcher can find a common ancestor after a reorg."""
 LINES_KEPT = 32_768
 """So many facts are remembered by their line of JSON: the newest are read again and again."""
 CLAIMS_KEPT = 8_192
@@ -60,7 +59,12 @@ class SqlUnit:
         self._store, self._is_beside = store, is_beside
         self.claimed: list[Authorization] = []
         self.recorded: list[Event] = []
-        self.changed = self.moved = self.gaps = False
+        self.changed = self.moved = self.is_torn = False
+        # In a database of ours alone: what waits to be written; and what is known once it is.
+        self.rows: Rows | None = None
+        self._is_direct = not store.alone
+        self.ids: dict[str, None] = {}
+        self.blocks: dict[int, str | None] = {}
 
     async def __aenter__(self) -> Self:
         self._store._begin(is_beside=self._is_beside)
@@ -76,6 +80,8 @@ class SqlUnit:
 
     def _do(self, make: Callable[..., Any], *shape: Any, **values: Any) -> Any:
         """The driver's cursor after the statement that `make(dialect, *shape)` stands for."""
+        if not self._is_direct:
+            self._at_once()
         text, constant, order = statements.compiled(make, self._store.dialect, *shape)
         if not self._store.begun and not text.startswith("SELECT"):
             self._store.begin()
@@ -87,9 +93,8 @@ class SqlUnit:
         self, make: Callable[..., Any], names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
     ) -> Any:
         """`_do` for each row, whose values `names` names, in one go of the driver's."""
+        self._begin()
         text, _, order = statements.compiled(make, self._store.dialect)
-        if not self._store.begun:
-            self._store.begin()
         bound: Sequence[Any] = rows
         if order is None:
             bound = [dict(zip(names, row, strict=True)) for row in rows]
@@ -107,28 +112,39 @@ class SqlUnit:
             return 0
         if self._store.dialect != "sqlite":
             return int(self._do_all(make, names, rows).rowcount)
-        text, _, order = statements.compiled(make, self._store.dialect)
-        assert order == list(names), f"{order} are not {names}"
+        self._begin()
+        return statements.add_rows(self._store.cursor, make, names, rows)
+
+    def _begin(self) -> None:
+        if not self._is_direct:
+            self._at_once()
         if not self._store.begun:
             self._store.begin()
-        cursor, added, first = self._store.cursor, 0, 0
-        for size in WIDTHS:
-            while len(rows) - first >= size:
-                some = rows[first : first + size]
-                cursor.execute(
-                    statements.widened(text, size), [value for row in some for value in row]
-                )
-                added, first = added + cursor.rowcount, first + size
-        return added
+
+    def _later(self) -> Rows | None:
+        """Where what is written may wait; None where the database is to have it at once."""
+        if self._is_direct:
+            return None
+        if self.rows is None:
+            self.rows = Rows()
+        return self.rows
+
+    def _at_once(self) -> None:
+        """From now on the database itself is asked and told; first it gets whatever waits."""
+        self._is_direct = True
+        rows, self.rows = self.rows, None
+        cursor = self._store.cursor
+        if rows:
+            self._store.begin()
+            rows.write(cursor)
 
     # --- The journal ---
 
     async def record(self, recorded: Event) -> bool:
-        row = self._row(recorded)
-        if not self._add_all(statements.add_fact, FACT, [row]):
+        if not self._add([recorded]):
             return False
-        self._added([recorded])
         if isinstance(recorded, BlockOrphaned):
+            self.is_torn = True
             self._store.orphaned.clear()
         return True
 
@@ -136,14 +152,33 @@ class SqlUnit:
         if BlockOrphaned in map(type, facts):
             for fact in facts:  # Each changes what the next one's identity is.
                 await self.record(fact)
-            return
-        rows = [self._row(fact) for fact in facts]
-        added = self._add_all(statements.add_fact, FACT, rows)
-        if added:
-            self.gaps = self.gaps or added < len(rows)
-            self._added(facts)
+        else:
+            self._add(facts)
 
-    def _row(self, recorded: Event) -> tuple[Any, ...]:
+    def _add(self, facts: Sequence[Event]) -> bool:
+        """Whether any of them did not stand there."""
+        rows = [self._row(fact) for fact in facts]
+        if self._store.alone:
+            facts, rows = self._unknown(facts, rows)
+        later = self._later()
+        if later is not None:
+            later.facts += rows
+        elif not self._add_all(statements.add_fact, FACT, rows):
+            return False
+        if rows:
+            self._added(facts)
+        return bool(rows)
+
+    def _unknown(self, facts: Sequence[Event], rows: list[Row]) -> tuple[list[Event], list[Row]]:
+        """Those that are not in the journal, by what is remembered of it."""
+        known, fresh = self._store.known_ids(), list[tuple[Event, Row]]()
+        for fact, row in zip(facts, rows, strict=True):
+            if row[0] not in known and row[0] not in self.ids:
+                self.ids[row[0]] = None
+                fresh.append((fact, row))
+        return [fact for fact, _ in fresh], [row for _, row in fresh]
+
+    def _row(self, recorded: Event) -> Row:
         """The values of `FACT`."""
         kind, where, times = type(recorded), None, 0
         if recorded.block is not None:
@@ -163,6 +198,8 @@ class SqlUnit:
 
     def _times_orphaned(self, block_hash: str) -> int:
         """How often a block left the chain before."""
+        if not (self.is_torn or self._store.is_torn):
+            return 0
         known = self._store.orphaned
         if block_hash not in known:
             known[block_hash] = self._do(statements.count_orphaned, subject=block_hash).fetchone()[
@@ -188,12 +225,16 @@ class SqlUnit:
         return self._lines(self._do(statements.facts_of_block, block_hash=block_hash))
 
     async def unproven(self, after: int) -> Sequence[Event]:
+        if not self._is_direct and self._store.proves(after):
+            return []
         return self._lines(self._do(statements.unproven, after=after))
 
     def _lines(self, rows: Any) -> list[Event]:
         return [read(line) for (line,) in rows.fetchall()]
 
     async def last_seq(self) -> int:
+        if self._store.alone and not self.changed:
+            return self._store.tail.last
         return int(self._do(statements.last_seq).fetchone()[0] or 0)
 
     # --- Claims ---
@@ -211,10 +252,15 @@ class SqlUnit:
         return known
 
     async def authorize(self, claimed: Authorization) -> bool:
-        data = json.dumps(claimed.to_wire())
-        added = self._do(statements.add_claim, settlement_id=claimed.settlement_id, data=data)
-        if not added.rowcount:
+        row = (claimed.settlement_id, json.dumps(claimed.to_wire()))
+        later = self._later() if self._store.has_all_claims and not self.claimed else None
+        if later is None:
+            if not self._add_all(statements.add_claim, CLAIM, [row]):
+                return False
+        elif claimed.settlement_id in self._store.claims:
             return False
+        else:
+            later.claims.append(row)
         self.claimed.append(claimed)
         self.changed = True
         return True
@@ -245,6 +291,8 @@ class SqlUnit:
         return self._do(statements.attempt_of, tx=tx).fetchone() is not None
 
     async def next_nonce(self, chain_id: int, signer: str) -> int:
+        if self._store.alone:
+            return self._store.slots.next_nonce((chain_id, signer))
         (highest,) = self._do(statements.highest_nonce, chain_id=chain_id, signer=signer).fetchone()
         return 0 if highest is None else int(highest) + 1
 
@@ -260,7 +308,7 @@ class SqlUnit:
             state=changed.state.value,
             sent_ms=changed.sent_ms,
             ok=changed.ok,
-            block=_placed(changed.block),
+            block=statements.placed(changed.block),
         )
         self._do(statements.drop_attempts, **own)
         for n, each in enumerate(changed.attempts):
@@ -276,14 +324,16 @@ class SqlUnit:
     async def take_slots(self, fresh: Sequence[Slot]) -> None:
         if not fresh:
             return
+        later = self._later() if self._store.slots.are_free(fresh) else None
         self._keep(fresh)
-        self._add_all(statements.add_slot, SLOT, [_row_of(slot) for slot in fresh])
         own = [(s.chain_id, s.signer, s.nonce, n, a) for s in fresh for n, a in _numbered(s)]
-        self._add_all(
-            statements.add_attempt,
-            ATTEMPT,
-            [(a.tx, *place, n, a.raw) for *place, n, a in own],
-        )
+        attempts = [(a.tx, *place, n, a.raw) for *place, n, a in own]
+        if later is not None:
+            later.keep(fresh)
+            later.attempts += attempts
+        else:  # Which refuses what is taken.
+            self._add_all(statements.add_slot, SLOT, [statements.row_of(slot) for slot in fresh])
+            self._add_all(statements.add_attempt, ATTEMPT, attempts)
 
     async def move_slots(self, moves: Sequence[tuple[Slot, Slot]]) -> list[bool]:
         if not self._store.alone:
@@ -292,24 +342,28 @@ class SqlUnit:
                 return [True] * len(moves)
             return [await self._move_slot(before, after) for before, after in moves]
         moved: list[bool] = []
-        rows: list[tuple[Any, ...]] = []
+        same: list[Slot] = []
         for before, after in moves:
             own = (before.chain_id, before.signer)
             known = self._store.slots.one(own, (before.subject, before.act, before.attempt))
             moved.append(known is before or known == before)
             if moved[-1] and before.attempts == after.attempts:
-                rows.append((*_standing_of(after), *own, before.nonce))
+                same.append(after)
                 self._keep([after])
             elif moved[-1]:
-                self._set_slots(rows)
-                rows = []
+                self._set_slots(same)
+                same = []
                 await self.put_slot(after)
-        self._set_slots(rows)
+        self._set_slots(same)
         return moved
 
-    def _set_slots(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        if rows:
-            self._do_all(statements.set_slot, STANDING, rows)
+    def _set_slots(self, slots: Sequence[Slot]) -> None:
+        """Slots that are there, and have the attempts they had."""
+        later = self._later()
+        if later is not None:
+            later.keep(slots)
+        else:
+            self._add_all(statements.put_slot, SLOT, [statements.row_of(slot) for slot in slots])
 
     async def _move_slot(self, before: Slot, after: Slot) -> bool:
         own, key = (before.chain_id, before.signer), (before.subject, before.act, before.attempt)
@@ -325,7 +379,7 @@ class SqlUnit:
         if not self._store.begun:
             self._store.begin()
         rows = [
-            (b.chain_id, b.signer, b.nonce, len(b.attempts), *_standing_of(b), *_standing_of(a))
+            (b.chain_id, b.signer, b.nonce, len(b.attempts), *standing_of(b), *standing_of(a))
             for b, a in moves
         ]
         self._store.cursor.execute("SAVEPOINT moves")
@@ -342,34 +396,23 @@ class SqlUnit:
         return (row[0], row[1]) if row else None
 
     async def see_block(self, number: int, block_hash: str) -> None:
+        is_new = number not in self._store.blocks and number not in self.blocks
+        later = self._later() if is_new else None
+        self.blocks[number] = block_hash
+        if later is not None:
+            later.blocks.append((number, block_hash))
+            return
         self._do(statements.add_block, number=number, hash=block_hash)
         self._do(statements.drop_blocks, upto=number - BLOCKS_KEPT)
 
     async def unsee_block(self, number: int) -> None:
+        self.blocks[number] = None
         self._do(statements.drop_block, number=number)
-
-
-def _placed(at: BlockRef | None) -> str | None:
-    """Where, as JSON in the one form that is compared; None for nowhere."""
-    if at is None:
-        return None
-    where = f'"number": {at.number}, "hash": "{at.hash}"'
-    return f'{{{where}, "tx": "{at.tx}", "log_index": {at.log_index}}}'
 
 
 @lru_cache(4_096)
 def _place(placed: str) -> BlockRef:
     return BlockRef(**json.loads(placed))
-
-
-def _row_of(own: Slot) -> tuple[Any, ...]:
-    """The values of `SLOT`."""
-    act = (own.chain_id, own.signer, own.nonce, own.subject, own.act, own.attempt)
-    return (*act, *_standing_of(own))
-
-
-def _standing_of(own: Slot) -> tuple[Any, ...]:
-    return own.state.value, own.sent_ms, own.ok, _placed(own.block)
 
 
 def _numbered(own: Slot) -> Iterable[tuple[int, Attempt]]:
@@ -438,7 +481,12 @@ class SqlStore:
         self.alone = url == "sqlite://"
         """Nobody else can write: what was read or written once is so until we change it."""
         self.has_all_claims = self.alone  # It begins empty.
+        self.is_torn = not self.alone
+        """Whether a block may have left the chain."""
         self.slots, self.tail = Slots(), Tail()
+        self.blocks: dict[int, str] = {}
+        self._ids: set[str] | None = set()
+        self._later = Later(lambda: self._cursor)
         self._engine = _engine(url)
         self.dialect = self._engine.dialect.name
         self.errors = (exc.DBAPIError, self._engine.dialect.loaded_dbapi.Error)
@@ -453,7 +501,13 @@ class SqlStore:
         self.connection: Any = self._engine.raw_connection()
         if self.dialect != "sqlite":
             self.connection.driver_connection.autocommit = True  # We say BEGIN and COMMIT.
-        self.cursor: Any = self.connection.cursor()
+        self._cursor: Any = self.connection.cursor()
+
+    @property
+    def cursor(self) -> Any:
+        """The driver's; whatever was committed is in the database by then."""
+        self._later.catch_up()
+        return self._cursor
 
     def unit(self) -> SqlUnit:
         return SqlUnit(self)
@@ -502,24 +556,51 @@ class SqlStore:
             self._busy = self.begun = False
         if isinstance(error, self.errors):
             raise self._refusal(error) from error
+        if committed and self.alone:
+            self._remember(unit)
         if committed and unit.changed:
             for claimed in unit.claimed:
                 self.keep(claimed)
-            if self.alone:
-                self.tail.grow(unit.recorded)
-                if unit.gaps:
-                    self._restart_tail()
             self._commits += 1
             self.after_commit()
 
-    def _reload_slots(self) -> None:
-        text, _, _ = statements.compiled(statements.all_slots, self.dialect)
-        self.slots.load(slots_of(self.cursor.execute(text).fetchall()))
+    # --- What is remembered of a database that nobody else writes ---
 
-    def _restart_tail(self) -> None:
-        """Some of what was to be recorded stood there before, and has no new number."""
-        text, _, _ = statements.compiled(statements.last_seq, self.dialect)
-        self.tail.start(self.cursor.execute(text).fetchone()[0] or 0)
+    def _remember(self, unit: SqlUnit) -> None:
+        """What a unit has committed."""
+        if unit.rows is not None:
+            self._later.add(unit.rows)
+        self.tail.grow(unit.recorded)
+        if unit.ids:
+            self.known_ids().update(unit.ids)
+        self.is_torn = self.is_torn or unit.is_torn
+        for number, known in unit.blocks.items():
+            self.blocks.pop(number - BLOCKS_KEPT, None)
+            if known is None:
+                self.blocks.pop(number, None)
+            else:
+                self.blocks[number] = known
+
+    def known_ids(self) -> set[str]:
+        """Of all facts."""
+        if self._ids is None:
+            self._ids = {row[0] for row in self._read(statements.all_ids)}
+        return self._ids
+
+    def proves(self, after: int) -> bool:
+        """Whether it is known without asking that `unproven` has nothing after `after`."""
+        told = self.tail.facts(after, None)
+        if told is None or self.is_torn:
+            return False
+        about = (fact.block for _, fact in told if fact.block is not None)
+        return all(self.blocks.get(each.number) == each.hash for each in about)
+
+    def _reload_slots(self) -> None:
+        self.slots.load(slots_of(self._read(statements.all_slots)))
+
+    def _read(self, make: Callable[..., Any]) -> Any:
+        text, constant, order = statements.compiled(make, self.dialect)
+        return self.cursor.execute(text, [constant[name] for name in order or ()]).fetchall()
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:
@@ -559,23 +640,38 @@ class SqlStore:
             self.claims.clear()
         self.claims[known.settlement_id] = known
 
+    def catch_up(self) -> None:
+        """Whatever was committed is in the database, even if nobody asks."""
+        with self._mapped():
+            self._later.catch_up()
+
+    def write_some(self) -> bool:
+        """Give the database some of what was committed, if that is much; False if it is not."""
+        with self._mapped():
+            return not self._busy and self._later.some()
+
     def close(self) -> None:
         self.connection.close()
         self._engine.dispose()
 
     def dump(self) -> bytes:
         """The whole database as bytes (SQLite in memory only), for snapshots."""
+        self.catch_up()
         return bytes(self.connection.driver_connection.serialize())
 
     def restore(self, image: bytes) -> None:
         """Back to a `dump`."""
+        self.catch_up()
         self._commits += 1
         self.has_all_claims = False
+        self._ids = None
         self.claims.clear()
         self.orphaned.clear()
         self.connection.driver_connection.deserialize(image)
         self._reload_slots()
-        self._restart_tail()
+        self.blocks = dict(self._read(statements.all_blocks))
+        self.is_torn = self._read(statements.orphanings)[0][0] > 0
+        self.tail.start(self._read(statements.last_seq)[0][0] or 0)
 
 
 def alone(connection: Any) -> None:

@@ -6,6 +6,7 @@ SQLAlchemy writes each once, for the database's own dialect; the driver executes
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -23,22 +24,24 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from workbench.core.events import Event
+from workbench.core.events import BlockRef, Event
+from workbench.core.ports import Slot
 from workbench.store.schema import attempt, authorization, block, fact, slot
 
 DIALECTS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
 """Databases that know ON CONFLICT, for which SQLAlchemy has no common word."""
 LOGS = sorted(name for name, kind in Event.kinds.items() if kind.contract)
 """Facts that only a watcher records, from the logs of a block it has read."""
-WIDTHS = (64, 16, 4, 1)
-"""How many rows SQLite is handed in one statement: two thirds of the time of one after the other.
-Some builds take no more than 999 values."""
+WIDTHS = (512, 64, 16, 4, 1)
+"""So many rows SQLite is handed in one statement: two thirds of the time of one after the other."""
 FACT = ("id", "type", "subject", "block_hash", "data")
+CLAIM = ("settlement_id", "data")
+BLOCK = ("number", "hash")
 SLOT = tuple(column.name for column in slot.columns)
 ATTEMPT = tuple(column.name for column in attempt.columns)
-STANDING = ("state", "sent_ms", "ok", "block", "own_chain_id", "own_signer", "own_nonce")
+STANDING = ("state", "sent_ms", "ok", "block")
 OLD = ("old_state", "old_sent_ms", "old_ok", "old_block")
-MOVE = ("chain_id", "signer", "nonce", "attempts", *OLD, *STANDING[:4])
+MOVE = ("chain_id", "signer", "nonce", "attempts", *OLD, *STANDING)
 
 
 @cache
@@ -59,6 +62,41 @@ def widened(text: str, rows: int) -> str:
     """An INSERT of one row as one of so many."""
     head, one, rest = re.split(r"(\((?:\?, )*\?\))", text)
     return head + ", ".join([one] * rows) + rest
+
+
+def add_rows(
+    cursor: Any, make: Callable[..., Any], names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
+) -> int:
+    """How many of these rows, whose values `names` names, SQLite has added."""
+    text, _, order = compiled(make, "sqlite")
+    assert order == list(names), f"{order} are not {names}"
+    added = first = 0
+    most = cursor.connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(names)
+    for size in WIDTHS:
+        while len(rows) - first >= size and size <= most:  # Some builds take 999 values.
+            some = rows[first : first + size]
+            cursor.execute(widened(text, size), [value for row in some for value in row])
+            added, first = added + cursor.rowcount, first + size
+    return added
+
+
+def placed(at: BlockRef | None) -> str | None:
+    """Where, as JSON in the one form that is compared; None for nowhere."""
+    if at is None:
+        return None
+    where = f'"number": {at.number}, "hash": "{at.hash}"'
+    return f'{{{where}, "tx": "{at.tx}", "log_index": {at.log_index}}}'
+
+
+def row_of(own: Slot) -> tuple[Any, ...]:
+    """The values of `SLOT`."""
+    act = (own.chain_id, own.signer, own.nonce, own.subject, own.act, own.attempt)
+    return (*act, *standing_of(own))
+
+
+def standing_of(own: Slot) -> tuple[Any, ...]:
+    """What moves: the values of `STANDING`."""
+    return own.state.value, own.sent_ms, own.ok, placed(own.block)
 
 
 def adding(dialect: str, table: Table, *names: str, once: bool = False) -> Any:
@@ -130,7 +168,7 @@ def claim_of(dialect: str) -> Any:
 
 
 def add_claim(dialect: str) -> Any:
-    return adding(dialect, authorization, "settlement_id", "data", once=True)
+    return adding(dialect, authorization, *CLAIM, once=True)
 
 
 def mine(table: Table) -> Any:
@@ -185,13 +223,6 @@ def add_slot(dialect: str) -> Any:
     return adding(dialect, slot, *SLOT)
 
 
-def set_slot(dialect: str) -> Any:
-    """A slot that is known to be as it was."""
-    where = [slot.c[n] == bindparam(f"own_{n}") for n in ("chain_id", "signer", "nonce")]
-    changed: Any = {name: bindparam(name) for name in STANDING[:4]}
-    return update(slot).where(*where).values(changed)
-
-
 def move_slot(dialect: str) -> Any:
     """A slot that is still as it was, with as many attempts: a replaced one has more."""
     own = and_(mine(slot), slot.c.nonce == bindparam("nonce"))
@@ -215,13 +246,25 @@ def add_attempt(dialect: str) -> Any:
     return adding(dialect, attempt, *ATTEMPT)
 
 
+def orphanings(dialect: str) -> Any:
+    return select(func.count()).select_from(fact).where(fact.c.type == "BlockOrphaned")
+
+
+def all_ids(dialect: str) -> Any:
+    return select(fact.c.id)
+
+
+def all_blocks(dialect: str) -> Any:
+    return select(block.c.number, block.c.hash)
+
+
 def newest_block(dialect: str, limited: bool) -> Any:
     query = select(block.c.number, block.c.hash).order_by(block.c.number.desc()).limit(1)
     return query.where(block.c.number < bindparam("below")) if limited else query
 
 
 def add_block(dialect: str) -> Any:
-    return adding(dialect, block, "number", "hash")
+    return adding(dialect, block, *BLOCK)
 
 
 def drop_blocks(dialect: str) -> Any:

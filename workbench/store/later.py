@@ -1,0 +1,111 @@
+"""What units of a database in memory have committed, and SQLite has still to be given.
+
+Writing took SQLite a quarter of a simulated settlement's time, most of it for the places of rows
+in indices. So rows wait here until a process that has nothing to do but to wait for its node writes
+them. Whatever is read from the database is read after all of them were written, so that nobody can
+tell; and nobody but this process could have read it before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from workbench.core.ports import Slot
+from workbench.store import statements
+from workbench.store.statements import ATTEMPT, BLOCK, CLAIM, FACT, SLOT
+
+PART = 64
+"""So many rows are written while the node works: it may have an answer at any time."""
+MOST = 16_384
+"""So many facts wait at most."""
+BLOCKS_KEPT = 512
+"""How far back the watcher can find a common ancestor after a reorg."""
+Row = tuple[Any, ...]
+
+
+class Rows:
+    """What is to be written. `slots`: as they are now, by nonce; `attempts`: of new ones."""
+
+    def __init__(self) -> None:
+        self.facts: list[Row] = []
+        self.claims: list[Row] = []
+        self.blocks: list[Row] = []
+        self.attempts: list[Row] = []
+        self.slots: dict[Row, Slot] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.facts or self.slots or self.blocks or self.claims)
+
+    def keep(self, slots: Iterable[Slot]) -> None:
+        """Slots that are new, or that have moved and have the attempts they had."""
+        for each in slots:
+            self.slots[each.chain_id, each.signer, each.nonce] = each
+
+    def add(self, more: Rows) -> None:
+        """What was committed after all of these."""
+        self.facts += more.facts
+        self.claims += more.claims
+        self.blocks += more.blocks
+        self.attempts += more.attempts
+        self.slots.update(more.slots)
+
+    def write(self, cursor: Any) -> None:
+        """Hand all of them to SQLite, in the transaction that `cursor` is in."""
+        statements.add_rows(cursor, statements.add_fact, FACT, self.facts)
+        statements.add_rows(cursor, statements.add_claim, CLAIM, self.claims)
+        slots = [statements.row_of(slot) for slot in self.slots.values()]
+        statements.add_rows(cursor, statements.put_slot, SLOT, slots)
+        statements.add_rows(cursor, statements.add_attempt, ATTEMPT, self.attempts)
+        if self.blocks:
+            statements.add_rows(cursor, statements.add_block, BLOCK, self.blocks)
+            text, _, _ = statements.compiled(statements.drop_blocks, "sqlite")
+            cursor.execute(text, (self.blocks[-1][0] - BLOCKS_KEPT,))
+
+    def some(self) -> Rows | None:
+        """A part that takes a moment to write, as long as there are many; they are no more here."""
+        part = Rows()
+        if len(self.facts) >= PART:
+            part.facts, self.facts = self.facts[:PART], self.facts[PART:]
+        elif len(self.attempts) >= PART:
+            part.attempts, self.attempts = self.attempts[:PART], self.attempts[PART:]
+        elif len(self.slots) >= PART:
+            part.slots = {key: self.slots.pop(key) for key in list(self.slots)[:PART]}
+        elif len(self.claims) >= PART:
+            part.claims, self.claims = self.claims[:PART], self.claims[PART:]
+        else:
+            return None
+        return part
+
+
+class Later:
+    """The rows that wait. `cursor`: gives the driver's."""
+
+    def __init__(self, cursor: Callable[[], Any]) -> None:
+        self._cursor = cursor
+        self._waiting = Rows()
+
+    def add(self, rows: Rows) -> None:
+        """What a unit has committed."""
+        self._waiting.add(rows)
+        if len(self._waiting.facts) >= MOST:
+            self.catch_up()
+
+    def some(self) -> bool:
+        """Write some of them, if there are many; False if there are not."""
+        part = self._waiting.some()
+        if part is not None:
+            self._write(part)
+        return part is not None
+
+    def catch_up(self) -> None:
+        """Write all of them. Raises what the database refuses."""
+        if self._waiting:
+            rows, self._waiting = self._waiting, Rows()
+            self._write(rows)
+
+    def _write(self, rows: Rows) -> None:
+        cursor = self._cursor()
+        cursor.execute("BEGIN IMMEDIATE")
+        rows.write(cursor)
+        cursor.execute("COMMIT")
