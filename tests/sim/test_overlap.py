@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import select
+import socket
+import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import pytest
+from eth_account import Account
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +22,9 @@ from tests.chain.test_traps import payments
 from workbench.chain.anvil import Anvil
 from workbench.chain.cached import CachedRpc
 from workbench.chain.direct import DirectRpc
-from workbench.chain.rpc import SEND, Answers
+from workbench.chain.keys import key_of
+from workbench.chain.landing import Landing, landing_of
+from workbench.chain.rpc import RECEIPT, SEND, Answers
 from workbench.core.errors import RpcUnreachable
 from workbench.core.events import TransactionReplaced
 from workbench.core.ports import SlotState
@@ -112,6 +118,32 @@ def test_others_run_while_the_node_works_and_time_stands_still(node: Anvil) -> N
 
         play(asking(), sleeping(), working())
     assert ["work", "answer at 0", "woken"] == told
+
+
+def test_there_is_work_to_do_while_the_node_is_silent() -> None:
+    """Part after part until it has something to say; then no more, whatever is left."""
+    done: list[str] = []
+    go = threading.Event()
+
+    def late(connection: socket.socket, request: bytes) -> None:
+        assert go.wait(10)
+        good(connection, request)
+
+    def work() -> bool:
+        done.append("a part")
+        if len(done) == 3:  # As if this part took so long that the answer comes meanwhile.
+            go.set()
+            assert rpc._connection is not None
+            assert rpc._connection._ready.poll(10_000)
+        return True
+
+    server = Server([late])
+    rpc = CachedRpc(server.url)
+    rpc.meanwhile = work
+    assert "0x1" == rpc.now("m")
+    assert 3 == len(done)
+    asyncio.run(rpc.close())
+    server.close()
 
 
 Steps = list[str]
@@ -232,21 +264,42 @@ def test_no_transaction_moves_across_the_order_to_mine() -> None:
 LOGGERS = ("0x" + "1a" * 20, "0x" + "2b" * 20)
 LOG_SELF = "0x305f5260205fa000"
 """PUSH own address to memory, LOG0 of it: whoever is called says so."""
+REFUSING, REFUSE = "0x" + "3c" * 20, "0x5f5ffd"
 
 
-def test_receipts_and_logs_on_their_way_are_those_of_the_node() -> None:
-    """Logs come with the block, receipts behind it; whoever asks for one gets the node's own."""
-    step = st.sampled_from(["send 0", "send 1", "mine", "logs 0", "logs 01", "receipt", "wait"])
+def legacy_payments() -> Iterator[str]:
+    """Transfers of 1 wei with one price of gas, as before EIP-1559, signed by eth_account."""
+    secret = key_of("payer").secret
+    fields = {
+        "chainId": 31337,
+        "to": bytes.fromhex(LOGGERS[0][2:]),
+        "value": 1,
+        "gas": 50_000,
+        "data": b"",
+    }
+    for nonce in itertools.count():
+        signed = Account.sign_transaction({**fields, "nonce": nonce, "gasPrice": 3 * GWEI}, secret)
+        yield "0x" + signed.raw_transaction.hex().removeprefix("0x")
+
+
+def test_what_came_with_a_block_is_what_the_node_says_of_it() -> None:
+    """Logs, and where transactions have landed, reverted ones too; and receipts, when asked for."""
+    sends = ["send 0", "send 1", "send 2", "send old"]
+    asks = ["logs 0", "logs 01", "receipt", "landed", "landed"]
+    step = st.sampled_from([*sends, "mine", "mine", "wait", *asks])
     with Anvil() as node:
         plain, rpc = DirectRpc(node.url), CachedRpc(node.url)
         for at in LOGGERS:
             plain.now("anvil_setCode", at, LOG_SELF)
+        plain.now("anvil_setCode", REFUSING, REFUSE)
         raws = {
             str(n): iter(payments(2_000, to=at, account=f"spare{n + 1}"))
-            for n, at in enumerate(LOGGERS)
+            for n, at in enumerate((*LOGGERS, REFUSING))
         }
+        raws["old"] = legacy_payments()
         sent: list[str] = []
         seen: list[int] = []
+        ends: set[bool] = set()
 
         async def one(script: list[str]) -> None:
             for each in script:
@@ -264,11 +317,19 @@ def test_receipts_and_logs_on_their_way_are_those_of_the_node() -> None:
                     seen.append(len(told))
                 elif what == "receipt" and sent:
                     mined = int(await rpc.call("eth_blockNumber"), 16)
-                    asked = [("eth_getTransactionReceipt", tx) for tx in sent[-5:]]
+                    asked = [(RECEIPT, tx) for tx in sent[-5:]]
                     told = await rpc.many(asked)
                     if mined == int(await rpc.call("eth_blockNumber"), 16):
                         assert plain.all_now(asked) == told
                         seen.append(sum(each is not None for each in told))
+                elif what == "landed" and sent:
+                    mined = int(await rpc.call("eth_blockNumber"), 16)
+                    txs = sent[-40:]
+                    landed = await rpc.landed(txs)
+                    receipts = plain.all_now([(RECEIPT, tx) for tx in txs])
+                    if mined == int(await rpc.call("eth_blockNumber"), 16):
+                        assert [each and landing_of(each) for each in receipts] == landed
+                        ends.update(each.ok for each in landed if isinstance(each, Landing))
                 else:
                     await asyncio.sleep(1)
 
@@ -280,6 +341,7 @@ def test_receipts_and_logs_on_their_way_are_those_of_the_node() -> None:
 
         check()
         assert max(seen) > 2, "hardly anything was there to be compared"
+        assert {True, False} == ends, "some landed well, and some did not"
         asyncio.run(rpc.close())
 
 

@@ -57,6 +57,8 @@ def traced(
     base_fee = int(block["baseFeePerGas"], 16)
     found: dict[str, Landing] = {}
     before = 0
+    if len(traces) != len(block["transactions"]):
+        return {}
     for tx, told in zip(block["transactions"], traces, strict=True):
         result = told.get("result")
         if result is None or told.get("txHash") != tx:

@@ -35,7 +35,7 @@ class Rows:
         self.slots: dict[Row, Slot] = {}
 
     def __bool__(self) -> bool:
-        return bool(self.facts or self.slots or self.blocks or self.claims)
+        return any((self.facts, self.claims, self.blocks, self.attempts, self.slots))
 
     def keep(self, slots: Iterable[Slot]) -> None:
         """Slots that are new, or that have moved and have the attempts they had."""
