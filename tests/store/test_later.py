@@ -71,7 +71,8 @@ steps = st.one_of(
 async def done(unit: SqlUnit, step: str, what: Any, known: list[Slot]) -> object:
     """One step of a unit, and what it answered."""
     if step == "tell":
-        return await unit.record_all(what)
+        await unit.record_all(what)
+        return None
     if step == "claim":
         return await unit.authorize(what)
     if step == "claimed":
@@ -164,21 +165,31 @@ def test_what_is_taken_is_refused_at_once(store: SqlStore, taken: Slot) -> None:
     assert [SLOT] == within(store, lambda unit: unit.slots(CHAIN, ME, *SlotState))
 
 
-def test_nothing_is_written_before_there_is_much(
-    store: SqlStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Then part after part, and the rest once somebody reads."""
-    monkeypatch.setattr(later, "PART", 3)
-    written: list[int] = []
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many facts were written at a time."""
+    sizes: list[int] = []
     write = later.Rows.write
 
     def noting(self: later.Rows, cursor: Any) -> None:
-        written.append(len(self.facts))
+        sizes.append(len(self.facts))
         write(self, cursor)
 
     monkeypatch.setattr(later.Rows, "write", noting)
-    for n in range(8):
+    return sizes
+
+
+def tell(store: SqlStore, count: int) -> None:
+    for n in range(count):
         within(store, lambda unit, n=n: unit.record(sent(n)))  # type: ignore[misc]
+
+
+def test_nothing_is_written_before_there_is_much(
+    store: SqlStore, written: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then part after part, and the rest once somebody reads."""
+    monkeypatch.setattr(later, "PART", 3)
+    tell(store, 8)
     assert [] == written
     assert [True, True, False] == [store.write_some() for _ in range(3)]
     assert [3, 3] == written
@@ -187,18 +198,12 @@ def test_nothing_is_written_before_there_is_much(
 
 
 def test_no_more_wait_than_there_is_room_for(
-    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, written: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nobody ever has time, they are written all the same."""
     monkeypatch.setattr(later, "MOST", 5)
-    written: list[int] = []
-    write = later.Rows.write
-    monkeypatch.setattr(
-        later.Rows, "write", lambda self, cursor: (written.append(1), write(self, cursor))
-    )
-    for n in range(11):
-        within(store, lambda unit, n=n: unit.record(sent(n)))  # type: ignore[misc]
-    assert [1, 1] == written
+    tell(store, 11)
+    assert [5, 5] == written
 
 
 @pytest.mark.parametrize("way", ["dump", "catch_up", "a refused unit"])

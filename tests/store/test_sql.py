@@ -24,7 +24,8 @@ from workbench.core.errors import StoreError
 from workbench.core.events import BlockOrphaned, BlockRef, Event, canonical
 from workbench.core.ports import Attempt, Slot, SlotState
 from workbench.core.x402 import NO_PERMIT, Authorization, Payment, Permit, Terms
-from workbench.store.sql import BLOCKS_KEPT, SqlStore, SqlUnit, sqlite_url
+from workbench.store.later import BLOCKS_KEPT
+from workbench.store.sql import SqlStore, SqlUnit, sqlite_url
 
 T = TypeVar("T")
 A, WORD = "0x" + "aa" * 20, "0x" + "1f" * 32
