@@ -27,7 +27,7 @@ from workbench.sim.auditor import MOST_TOLD, Auditor, Findings
 from workbench.sim.crashes import Crashes
 from workbench.sim.market import EurUsd
 from workbench.sim.plants import Leak
-from workbench.store.sql import SqlUnit
+from workbench.store.unit import SqlUnit
 
 Break = Callable[[pytest.MonkeyPatch], None]
 DEEP = {"market__pool": "2000000 USDC"}

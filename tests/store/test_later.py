@@ -21,7 +21,8 @@ from workbench.core.errors import StoreError
 from workbench.core.events import BlockOrphaned, BlockRef, Event
 from workbench.core.ports import Attempt, Slot, SlotState
 from workbench.store import later
-from workbench.store.sql import SqlStore, SqlUnit
+from workbench.store.sql import SqlStore
+from workbench.store.unit import SqlUnit
 
 TABLES = ("fact", "authorization", "slot", "attempt", "block")
 

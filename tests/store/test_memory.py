@@ -17,7 +17,8 @@ from workbench.core.errors import StoreError
 from workbench.core.events import BlockOrphaned, Event
 from workbench.core.ports import Slot, SlotState
 from workbench.store.memory import FACTS_KEPT, Tail
-from workbench.store.sql import SqlStore, SqlUnit
+from workbench.store.sql import SqlStore
+from workbench.store.unit import SqlUnit
 
 FACT = BlockOrphaned(subject="0x01", at_ms=1, source="me", number=1)
 alike = st.builds(

@@ -25,7 +25,8 @@ from workbench.core.events import BlockOrphaned, BlockRef, Event, canonical
 from workbench.core.ports import Attempt, Slot, SlotState
 from workbench.core.x402 import NO_PERMIT, Authorization, Payment, Permit, Terms
 from workbench.store.later import BLOCKS_KEPT
-from workbench.store.sql import SqlStore, SqlUnit, sqlite_url
+from workbench.store.sql import SqlStore, sqlite_url
+from workbench.store.unit import SqlUnit
 
 T = TypeVar("T")
 A, WORD = "0x" + "aa" * 20, "0x" + "1f" * 32

@@ -13,6 +13,7 @@ from typing import Any
 
 from workbench.core.ports import Slot
 from workbench.store import statements
+from workbench.store.rows import Row, row_of
 from workbench.store.statements import ATTEMPT, BLOCK, CLAIM, FACT, SLOT
 
 PART = 64
@@ -21,7 +22,6 @@ MOST = 16_384
 """So many facts wait at most."""
 BLOCKS_KEPT = 512
 """How far back the watcher can find a common ancestor after a reorg."""
-Row = tuple[Any, ...]
 
 
 class Rows:
@@ -54,7 +54,7 @@ class Rows:
         """Hand all of them to SQLite, in the transaction that `cursor` is in."""
         statements.add_rows(cursor, statements.add_fact, FACT, self.facts)
         statements.add_rows(cursor, statements.add_claim, CLAIM, self.claims)
-        slots = [statements.row_of(slot) for slot in self.slots.values()]
+        slots = [row_of(slot) for slot in self.slots.values()]
         statements.add_rows(cursor, statements.put_slot, SLOT, slots)
         statements.add_rows(cursor, statements.add_attempt, ATTEMPT, self.attempts)
         if self.blocks:
@@ -65,16 +65,18 @@ class Rows:
     def some(self) -> Rows | None:
         """A part that takes a moment to write, as long as there are many; they are no more here."""
         part = Rows()
-        if len(self.facts) >= PART:
-            part.facts, self.facts = self.facts[:PART], self.facts[PART:]
-        elif len(self.attempts) >= PART:
-            part.attempts, self.attempts = self.attempts[:PART], self.attempts[PART:]
-        elif len(self.slots) >= PART:
-            part.slots = {key: self.slots.pop(key) for key in list(self.slots)[:PART]}
-        elif len(self.claims) >= PART:
-            part.claims, self.claims = self.claims[:PART], self.claims[PART:]
-        else:
+        for own, taken in (
+            (self.facts, part.facts),
+            (self.claims, part.claims),
+            (self.attempts, part.attempts),
+        ):
+            if len(own) >= PART:
+                taken.extend(own[:PART])
+                del own[:PART]
+                return part
+        if len(self.slots) < PART:
             return None
+        part.slots = {key: self.slots.pop(key) for key in list(self.slots)[:PART]}
         return part
 
 

@@ -38,9 +38,11 @@ from workbench.core.ledger import GENESIS, Account, Kind, Transfer, link
 from workbench.core.payout import ACT, Payout, State
 from workbench.core.ports import Answered, Slot, SlotState, Standing
 from workbench.core.webhooks import TOLD, Delivery
+from workbench.store.rows import read, slots_of
 from workbench.store.schema import attempt, fact, slot
-from workbench.store.sql import SqlStore, SqlUnit, alone, read, slots_of
+from workbench.store.sql import SqlStore, alone
 from workbench.store.statements import DIALECTS, adding
+from workbench.store.unit import SqlUnit
 
 DIGITS = 36
 """An amount in SQLite is text of so many digits; in PostgreSQL, NUMERIC (see `migrations`)."""
@@ -357,7 +359,7 @@ def _payout_of(row: Any) -> Payout:
     return Payout(own, STATES[state], user_id, key, address, credits_, int(units), asset, *rest)
 
 
-# --- Statements: see `store.sql` ---
+# --- Statements: see `store.statements` ---
 
 
 def _account(dialect: str) -> Any:

@@ -24,8 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from workbench.core.events import BlockRef, Event
-from workbench.core.ports import Slot
+from workbench.core.events import Event
 from workbench.store.schema import attempt, authorization, block, fact, slot
 
 DIALECTS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
@@ -78,25 +77,6 @@ def add_rows(
             cursor.execute(widened(text, size), [value for row in some for value in row])
             added, first = added + cursor.rowcount, first + size
     return added
-
-
-def placed(at: BlockRef | None) -> str | None:
-    """Where, as JSON in the one form that is compared; None for nowhere."""
-    if at is None:
-        return None
-    where = f'"number": {at.number}, "hash": "{at.hash}"'
-    return f'{{{where}, "tx": "{at.tx}", "log_index": {at.log_index}}}'
-
-
-def row_of(own: Slot) -> tuple[Any, ...]:
-    """The values of `SLOT`."""
-    act = (own.chain_id, own.signer, own.nonce, own.subject, own.act, own.attempt)
-    return (*act, *standing_of(own))
-
-
-def standing_of(own: Slot) -> tuple[Any, ...]:
-    """What moves: the values of `STANDING`."""
-    return own.state.value, own.sent_ms, own.ok, placed(own.block)
 
 
 def adding(dialect: str, table: Table, *names: str, once: bool = False) -> Any:
