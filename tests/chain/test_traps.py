@@ -231,8 +231,17 @@ def test_equal_questions_are_asked_once_a_block(node: Anvil) -> None:
             )
 
 
+def test_a_traces_gas_is_that_of_all_transactions_up_to_it(node: Anvil) -> None:
+    """The trap, and why landings come from differences: elsewhere it is the transaction's own."""
+    rpc = DirectRpc(node.url)
+    rpc.all_now([("eth_sendRawTransaction", raw) for raw in payments(3)])
+    rpc.now("evm_mine")
+    traces = rpc.now("debug_traceBlockByNumber", "latest", {})
+    assert [21_000, 42_000, 63_000] == [each["result"]["gas"] for each in traces]
+
+
 def test_receipts_and_logs_are_those_of_the_node(world: World) -> None:
-    """Fetched block by block, or not yet there: the same as when asked one by one."""
+    """Remembered, or not yet there: the same as when asked one by one."""
     identity = world.buy("1").settlement_id
     plain = DirectRpc(world.node.url)
     head = number(plain, "eth_blockNumber")

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from workbench.core.ports import Slot
+from workbench.core.x402 import Authorization
 from workbench.store import statements
-from workbench.store.rows import Row, row_of
+from workbench.store.rows import Row, claim_row, row_of
 from workbench.store.statements import ATTEMPT, BLOCK, CLAIM, FACT, SLOT
 
 PART = 64
@@ -29,7 +30,7 @@ class Rows:
 
     def __init__(self) -> None:
         self.facts: list[Row] = []
-        self.claims: list[Row] = []
+        self.claims: list[Authorization] = []
         self.blocks: list[Row] = []
         self.attempts: list[Row] = []
         self.slots: dict[Row, Slot] = {}
@@ -53,7 +54,8 @@ class Rows:
     def write(self, cursor: Any) -> None:
         """Hand all of them to SQLite, in the transaction that `cursor` is in."""
         statements.add_rows(cursor, statements.add_fact, FACT, self.facts)
-        statements.add_rows(cursor, statements.add_claim, CLAIM, self.claims)
+        claims = [claim_row(claimed) for claimed in self.claims]
+        statements.add_rows(cursor, statements.add_claim, CLAIM, claims)
         slots = [row_of(slot) for slot in self.slots.values()]
         statements.add_rows(cursor, statements.put_slot, SLOT, slots)
         statements.add_rows(cursor, statements.add_attempt, ATTEMPT, self.attempts)
@@ -65,13 +67,10 @@ class Rows:
     def some(self) -> Rows | None:
         """A part that takes a moment to write, as long as there are many; they are no more here."""
         part = Rows()
-        for own, taken in (
-            (self.facts, part.facts),
-            (self.claims, part.claims),
-            (self.attempts, part.attempts),
-        ):
+        for name in ("facts", "claims", "attempts"):
+            own: list[Any] = getattr(self, name)
             if len(own) >= PART:
-                taken.extend(own[:PART])
+                setattr(part, name, own[:PART])
                 del own[:PART]
                 return part
         if len(self.slots) < PART:

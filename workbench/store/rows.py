@@ -9,6 +9,7 @@ from typing import Any
 
 from workbench.core.events import BlockRef, Event, from_line, to_json
 from workbench.core.ports import Attempt, Slot, SlotState
+from workbench.core.x402 import Authorization
 
 LINES_KEPT = 32_768
 """So many facts are remembered by their line of JSON: the newest are read again and again."""
@@ -32,6 +33,11 @@ def row_of(own: Slot) -> Row:
 def standing_of(own: Slot) -> Row:
     """What moves: the values of `statements.STANDING`."""
     return own.state.value, own.sent_ms, own.ok, placed(own.block)
+
+
+def claim_row(claimed: Authorization) -> Row:
+    """The values of `statements.CLAIM`."""
+    return claimed.settlement_id, json.dumps(claimed.to_wire())
 
 
 def attempts_of(own: Slot) -> list[Row]:

@@ -15,6 +15,7 @@ from workbench.store.later import BLOCKS_KEPT, Rows
 from workbench.store.rows import (
     Row,
     attempts_of,
+    claim_row,
     placed,
     read,
     remember,
@@ -231,15 +232,14 @@ class SqlUnit:
         return known
 
     async def authorize(self, claimed: Authorization) -> bool:
-        row = (claimed.settlement_id, json.dumps(claimed.to_wire()))
         later = self._later() if self._store.has_all_claims and not self.claimed else None
         if later is None:
-            if not self._add_all(statements.add_claim, CLAIM, [row]):
+            if not self._add_all(statements.add_claim, CLAIM, [claim_row(claimed)]):
                 return False
         elif claimed.settlement_id in self._store.claims:
             return False
         else:
-            later.claims.append(row)
+            later.claims.append(claimed)
         self.claimed.append(claimed)
         self.changed = True
         return True
