@@ -134,6 +134,7 @@ def test_a_store_that_writes_later_is_like_one_that_writes_at_once(
     of_eager: list[Slot] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(later, "PART", 1)
+        patch.setattr(later, "MOVING", 1)
         for script, fails, pauses in units:
             one = played(lazy, script, fails, of_lazy)
             assert one == played(eager, script, fails, of_eager)
@@ -233,6 +234,29 @@ def refuse(store: SqlStore) -> None:
     with suppress(Stop):
         finished(work())
     assert [] == within(store, lambda unit: unit.slots(CHAIN, ME, *SlotState))
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_facts_are_indexed_once_somebody_asks_by_subject(store: SqlStore, fails: bool) -> None:
+    """Also where that very unit fails, and its index with it."""
+    query = "SELECT count(*) FROM sqlite_master WHERE name = 'fact_identity'"
+
+    async def ask() -> None:
+        async with store.unit() as unit:
+            await unit.record(sent(2))
+            assert 2 == await unit.last_seq()  # From here on, a transaction of SQLite's.
+            assert [sent(1), sent(2)] == await unit.standing("0x01")
+            if fails:
+                raise Stop
+
+    within(store, lambda unit: unit.record(sent(1)))
+    assert (0,) == store.cursor.execute(query).fetchone()
+    with suppress(Stop):
+        finished(ask())
+    assert (int(not fails),) == store.cursor.execute(query).fetchone()
+    there = [sent(1)] if fails else [sent(1), sent(2)]
+    assert there == within(store, lambda unit: unit.standing("0x01"))
+    assert (1,) == store.cursor.execute(query).fetchone()
 
 
 def test_an_event_is_known_by_its_id_after_a_return(store: SqlStore) -> None:

@@ -9,6 +9,7 @@ tell; and nobody but this process could have read it before.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 from workbench.core.ports import Slot
@@ -17,8 +18,10 @@ from workbench.store import statements
 from workbench.store.rows import Row, claim_row, row_of
 from workbench.store.statements import ATTEMPT, BLOCK, CLAIM, FACT, SLOT
 
-PART = 64
+PART = 128
 """So many rows are written while the node works: it may have an answer at any time."""
+MOVING = 8
+"""So many parts of slots wait before the oldest is written: each moves three times in its life."""
 MOST = 16_384
 """So many facts wait at most."""
 BLOCKS_KEPT = 512
@@ -73,9 +76,9 @@ class Rows:
                 setattr(part, name, own[:PART])
                 del own[:PART]
                 return part
-        if len(self.slots) < PART:
+        if len(self.slots) < MOVING * PART:
             return None
-        part.slots = {key: self.slots.pop(key) for key in list(self.slots)[:PART]}
+        part.slots = {key: self.slots.pop(key) for key in list(islice(self.slots, PART))}
         return part
 
 

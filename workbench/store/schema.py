@@ -33,7 +33,7 @@ fact = Table(
     Column("data", Text, nullable=False),
     # The subject is part of what an id is the hash of: one index for a fact's identity and for all
     # facts about a subject.
-    UniqueConstraint("subject", "id"),
+    Index("fact_identity", "subject", "id", unique=True),
     Index("fact_block", "block_hash"),
 )
 

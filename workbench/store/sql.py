@@ -19,6 +19,7 @@ from sqlalchemy import (
     make_url,
 )
 from sqlalchemy.pool import StaticPool
+from sqlalchemy.schema import CreateIndex
 
 from workbench.core.errors import StoreBusy, StoreError
 from workbench.core.x402 import Authorization
@@ -26,7 +27,7 @@ from workbench.store import statements
 from workbench.store.later import BLOCKS_KEPT, Later
 from workbench.store.memory import Slots, Tail
 from workbench.store.rows import slots_of
-from workbench.store.schema import metadata
+from workbench.store.schema import fact, metadata
 from workbench.store.unit import SqlUnit
 
 CLAIMS_KEPT = 8_192
@@ -67,6 +68,7 @@ class SqlStore:
         self.slots, self.tail = Slots(), Tail()
         self.blocks: dict[int, str] = {}
         self._ids: set[str] | None = set()
+        self._has_indices = not self.alone
         self._later = Later(lambda: self._cursor)
         self._engine = _engine(url)
         self.dialect = self._engine.dialect.name
@@ -75,6 +77,9 @@ class SqlStore:
             with self._engine.begin() as connection:
                 alone(connection)
                 metadata.create_all(connection)
+                if self.alone:
+                    for each in fact.indexes:
+                        each.drop(connection)
             self._connect()
 
     def _connect(self) -> None:
@@ -129,6 +134,7 @@ class SqlStore:
         finally:
             if not committed:
                 self.orphaned.clear()
+                self._has_indices = not self.alone  # They may have been made in this unit.
                 with suppress(*self.errors):
                     if self.begun:
                         self.cursor.execute("ROLLBACK")
@@ -161,6 +167,14 @@ class SqlStore:
                 self.blocks.pop(number, None)
             else:
                 self.blocks[number] = known
+
+    def with_indices(self) -> None:
+        """Before facts are looked for by what they are about. Each place in an index takes SQLite
+        longer than the row; nobody asks in most worlds, and facts are told apart by `known_ids`."""
+        if not self._has_indices:
+            for each in fact.indexes:
+                self.cursor.execute(str(CreateIndex(each, if_not_exists=True)))
+            self._has_indices = True
 
     def known_ids(self) -> set[str]:
         """Of all facts."""
@@ -245,7 +259,7 @@ class SqlStore:
         self.catch_up()
         self._commits += 1
         self.has_all_claims = False
-        self._ids = None
+        self._ids, self._has_indices = None, False
         self.claims.clear()
         self.orphaned.clear()
         self.connection.driver_connection.deserialize(image)

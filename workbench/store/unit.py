@@ -182,6 +182,7 @@ class SqlUnit:
             return 0
         known = self._store.orphaned
         if block_hash not in known:
+            self._store.with_indices()
             known[block_hash] = self._do(statements.count_orphaned, subject=block_hash).fetchone()[
                 0
             ]
@@ -195,18 +196,23 @@ class SqlUnit:
             if known is not None:
                 return known
         shape = (subject is not None, bool(limit))
+        if subject is not None:
+            self._store.with_indices()
         rows = self._do(statements.facts_after, *shape, after=after, subject=subject, limit=limit)
         return [(seq, read(line)) for seq, line in rows.fetchall()]
 
     async def standing(self, subject: str) -> Sequence[Event]:
+        self._store.with_indices()
         return self._lines(self._do(statements.standing, subject=subject))
 
     async def facts_in_block(self, block_hash: str) -> Sequence[Event]:
+        self._store.with_indices()
         return self._lines(self._do(statements.facts_of_block, block_hash=block_hash))
 
     async def unproven(self, after: int) -> Sequence[Event]:
         if not self._is_direct and self._store.proves(after):
             return []
+        self._store.with_indices()
         return self._lines(self._do(statements.unproven, after=after))
 
     def _lines(self, rows: Any) -> list[Event]:
