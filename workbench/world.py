@@ -22,7 +22,7 @@ from workbench.chain.cached import CachedRpc
 from workbench.chain.deploy import Deployment
 from workbench.chain.rpc import Rpc
 from workbench.core.audit import Balance
-from workbench.core.errors import IllegalTransition, InvalidAmount, UnknownWorld
+from workbench.core.errors import IllegalTransition, InvalidAmount, UnknownWorld, WorkbenchError
 from workbench.core.events import Event
 from workbench.core.money import YPS, parse_decimal
 from workbench.core.ports import Addresses, Http, Request, Response, Service
@@ -480,11 +480,13 @@ class World:
 
     def _restore(self, snapshot: Snapshot) -> None:
         self._on_thread(self._stop)
-        self.rpc.now("anvil_dropAllTransactions")
-        self.rpc.now("evm_revert", snapshot.chain)
         # A revert uses its snapshot up: the same id is taken again, so that one may come back.
-        again = self.rpc.now("evm_snapshot")
-        object.__setattr__(snapshot, "chain", again)
+        back = [("anvil_dropAllTransactions",), ("evm_revert", snapshot.chain), ("evm_snapshot",)]
+        answers = self.rpc.all_now(back)
+        for answer in answers:
+            if isinstance(answer, WorkbenchError):
+                raise answer
+        object.__setattr__(snapshot, "chain", answers[-1])
         for name, image in snapshot.stores.items():
             self.stores[name].restore(image)
         self.dice.state, self.mempool.state = snapshot.chance, snapshot.mempool
