@@ -345,6 +345,27 @@ def test_what_came_with_a_block_is_what_the_node_says_of_it() -> None:
         asyncio.run(rpc.close())
 
 
+def test_landings_of_a_head_that_goes_are_not_kept() -> None:
+    """It is taken back while somebody asks what became of a transaction in it."""
+    with Anvil() as node, playing() as (_, play):
+        rpc = CachedRpc(node.url)
+        (raw,) = payments(1)
+
+        async def work() -> list[Any]:
+            tx = await rpc.call(SEND, raw)
+            assert [None] == await rpc.landed([tx])
+            await rpc.call("evm_mine")
+            (there,) = await rpc.landed([tx])
+            assert isinstance(there, Landing)
+            rpc.forget()
+            asking = asyncio.ensure_future(rpc.landed([tx]))
+            await asyncio.gather(asking, asyncio.ensure_future(rpc.call("anvil_rollback", 1)))
+            assert await rpc.call(RECEIPT, tx) is None
+            return await rpc.landed([tx])
+
+        assert [[None]] == play(work())
+
+
 def test_what_is_foreseen_comes_with_the_next_block() -> None:
     """Nothing is written before, and nobody waits for it after; in the block after, it is asked."""
     with Anvil() as node, playing() as (_, play):

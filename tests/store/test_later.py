@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -66,6 +67,7 @@ steps = st.one_of(
     st.tuples(st.just("unsee"), few),
     st.tuples(st.just("orphan"), few),
     st.tuples(st.just("read"), st.none()),
+    st.tuples(st.just("unproven"), st.none()),
 )
 
 
@@ -95,7 +97,11 @@ async def done(unit: SqlUnit, step: str, what: Any, known: list[Slot]) -> object
     elif step == "orphan":
         fact = BlockOrphaned(subject=f"0xb{what}", at_ms=what, source="w", number=what)
         return await unit.record(fact)
-    return await unit.last_seq(), await unit.unproven(0), await unit.facts()
+    elif step == "unproven":
+        return await unit.unproven(0)
+    elif step == "read":
+        return await unit.last_seq(), await unit.facts()
+    return None
 
 
 def played(store: SqlStore, script: list[Step], fails: bool, known: list[Slot]) -> list[object]:
@@ -144,7 +150,9 @@ def test_a_store_that_writes_later_is_like_one_that_writes_at_once(
     if is_restored:
         for store, image in zip((lazy, eager), images, strict=True):
             store.restore(image)
-            within(store, lambda unit: unit.record(sent(1)))
+        told = sent(1, block=BlockRef(1, "0xb1", "0xtx", -1))
+        again: list[Step] = [("tell", [told]), ("orphan", 1)] * 3
+        assert played(lazy, again, False, []) == played(eager, again, False, [])
         assert rows(lazy) == rows(eager)
     lazy.close()
     eager.close()
@@ -206,6 +214,37 @@ def test_no_more_wait_than_there_is_room_for(
     monkeypatch.setattr(later, "MOST", 5)
     tell(store, 11)
     assert [5, 5] == written
+
+
+def test_what_is_refused_waits_on_and_whoever_reads_is_told(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No answer of the node's is lost over it, and nothing that was committed is."""
+    monkeypatch.setattr(later, "PART", 2)
+    tell(store, 5)
+    with monkeypatch.context() as patch:
+
+        def full(self: later.Rows, cursor: Any) -> None:
+            cursor.execute("INSERT INTO block VALUES (1, '0xb1')")
+            raise sqlite3.OperationalError("database or disk is full")
+
+        patch.setattr(later.Rows, "write", full)
+        assert not store.write_some()
+        with pytest.raises(StoreError, match="full"):
+            store.catch_up()
+    tell(store, 6)
+    assert 6 == len(rows(store)["fact"])
+    assert [] == rows(store)["block"]
+
+
+def test_blocks_that_are_forgotten_are_forgotten_together(store: SqlStore) -> None:
+    """A watcher that was away goes on far above: what it saw before is not known any more."""
+    within(store, lambda unit: unit.see_block(1, "0xb1"))
+    within(store, lambda unit: unit.record(sent(1, block=BlockRef(1, "0xb1", "0xtx", -1))))
+    assert [] == within(store, lambda unit: unit.unproven(0))
+    within(store, lambda unit: unit.see_block(1_000, "0xb1000"))
+    assert 1 == len(within(store, lambda unit: unit.unproven(0)))
+    assert [(1_000, "0xb1000")] == rows(store)["block"]
 
 
 @pytest.mark.parametrize("way", ["dump", "catch_up", "a refused unit"])

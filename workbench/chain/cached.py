@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import json
 
 from workbench.chain.direct import Broken, Connection, DirectRpc
-from workbench.chain.landing import Landing, traced
+from workbench.chain.landing import ENOUGH, Landing, traced
 from workbench.chain.rpc import (
     BLOCK,
     LOGS,
@@ -59,7 +59,9 @@ HARMLESS = frozenset(
 """What changes none of those answers, and is never answered from memory itself."""
 BLOCKS_KEPT = 1_024
 RECENT = 8
-"""What became of transactions is remembered for so many of the newest blocks."""
+"""Logs, and what became of transactions, are remembered for so many of the newest blocks."""
+RAWS_KEPT = 65_536
+"""The beginnings of so many transactions: most are mined soon, some never."""
 POOL_BLIND = READS | {"eth_estimateGas", "eth_simulateV1"}
 """What is answered alike whatever waits to be mined, unless it asks for "pending"."""
 
@@ -165,6 +167,7 @@ class CachedRpc(DirectRpc):
         self._logs: dict[str, tuple[frozenset[str], list[dict[str, Any]]]] = {}
         self._landings: dict[str, tuple[str, dict[str, Landing]]] = {}
         """The block's parent, and our transactions that have landed in it."""
+        # By transaction: of the newest blocks as the chain is now; and how it begins.
         self._landed: dict[str, Landing] | None = None
         self._raws: dict[str, str] = {}
         # Addresses whose logs somebody asks for; whether somebody asks what became of transactions.
@@ -318,7 +321,9 @@ class CachedRpc(DirectRpc):
             self._learn(key, answer, asked.since)
         for call, answer in zip(asked.wanted, answers, strict=False):
             if call[0] == SEND and isinstance(answer, str):
-                self._raws[answer] = call[1]
+                if len(self._raws) >= RAWS_KEPT:
+                    self._raws.clear()  # Of those still to come, receipts are asked for.
+                self._raws[answer] = call[1][:ENOUGH]
                 if asked.since == self._since:
                     self._unmined.add(answer)
         for key, answer in zip(asked.ahead, answers[len(asked.wanted) :], strict=True):
@@ -521,12 +526,16 @@ class CachedRpc(DirectRpc):
 
     async def _newest_landings(self) -> dict[str, Landing]:
         """By transaction: the newest block's and its ancestors', as far as they are known."""
-        if self._landed is None:
-            self._landed, block_hash = {}, (await self.call(*HEAD))["hash"]
-            while block_hash in self._landings:
-                block_hash, told = self._landings[block_hash]
-                self._landed |= told
-        return self._landed
+        if self._landed is not None:
+            return self._landed
+        since, found = self._since, dict[str, Landing]()
+        block_hash = (await self.call(*HEAD))["hash"]
+        while block_hash in self._landings:
+            block_hash, told = self._landings[block_hash]
+            found |= told
+        if since == self._since:  # Else the chain went on meanwhile, or back.
+            self._landed = found
+        return found
 
 
 def _forget_old(by_block: dict[str, Any]) -> None:

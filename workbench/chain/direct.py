@@ -84,8 +84,8 @@ class Connection:
 
     @property
     def stale(self) -> bool:
-        """Whether the other side has closed it, where no answer is on its way."""
-        return bool(self._ready.poll(0))
+        """Whether the other side has closed it, where no answer is on its way; else one is here."""
+        return self.closed or bool(self._ready.poll(0))
 
     def read(self) -> bytes:
         """The next answer's body. Raises OSError or Broken."""

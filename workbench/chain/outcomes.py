@@ -84,8 +84,7 @@ class Outcomes:
         self._head = view.head
         if blocks and len(asked) >= MANY_IN_BLOCK * len(blocks):
             for number in blocks:
-                told = await self._whole(number)
-                self._mined |= {tx: mined for tx, mined in told.items() if tx in open_}
+                self._mined |= await self._landed_in(number, open_)
             asked = [slot for slot in asked if not any(a.tx in self._mined for a in slot.attempts)]
         for landing in await self.landings(asked):
             if landing is not None:
@@ -96,13 +95,14 @@ class Outcomes:
             found.append(next((mined for mined in own if mined), None))
         return found
 
-    async def _whole(self, number: int) -> dict[str, Landing]:
-        """All landings in a block by transaction; none where the node does not know how."""
+    async def _landed_in(self, number: int, open_: set[str]) -> dict[str, Landing]:
+        """Landings of these in a block, by transaction; none where the node does not know how."""
         try:
             told = await self._rpc.call(BLOCK_RECEIPTS, hex(number))
         except RpcFault:
             return {}
-        return {receipt["transactionHash"]: landing_of(receipt) for receipt in told or ()}
+        ours = (receipt for receipt in told or () if receipt["transactionHash"] in open_)
+        return {receipt["transactionHash"]: landing_of(receipt) for receipt in ours}
 
     async def landings(self, slots: Sequence[Slot]) -> list[Landing | None]:
         """For each slot that of its newest attempt that has one."""

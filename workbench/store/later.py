@@ -23,7 +23,7 @@ PART = 128
 MOVING = 8
 """So many parts of slots wait before the oldest is written: each moves three times in its life."""
 MOST = 16_384
-"""So many facts wait at most."""
+"""When so many facts wait, no unit begins before they are written."""
 BLOCKS_KEPT = 512
 """How far back the watcher can find a common ancestor after a reorg."""
 
@@ -65,7 +65,8 @@ class Rows:
         if self.blocks:
             statements.add_rows(cursor, statements.add_block, BLOCK, self.blocks)
             text, _, _ = statements.compiled(statements.drop_blocks, "sqlite")
-            cursor.execute(text, (self.blocks[-1][0] - BLOCKS_KEPT,))
+            newest = max(number for number, _ in self.blocks)
+            cursor.execute(text, (newest - BLOCKS_KEPT,))
 
     def some(self) -> Rows | None:
         """A part that takes a moment to write, as long as there are many; they are no more here."""
@@ -92,24 +93,33 @@ class Later:
     def add(self, rows: Rows) -> None:
         """What a unit has committed."""
         self._waiting.add(rows)
-        if len(self._waiting.facts) >= MOST:
-            self.catch_up()
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._waiting.facts) >= MOST
 
     def some(self) -> bool:
-        """Write some of them, if there are many; False if there are not."""
+        """Write some of them, if there are many; False if there are not. Raises as `catch_up`."""
         part = self._waiting.some()
         if part is not None:
             self._write(part)
         return part is not None
 
     def catch_up(self) -> None:
-        """Write all of them. Raises what the database refuses."""
+        """Write all of them. Raises what the database refuses; then they wait as before."""
         if self._waiting:
             rows, self._waiting = self._waiting, Rows()
             self._write(rows)
 
     def _write(self, rows: Rows) -> None:
         cursor = self._cursor()
-        cursor.execute("BEGIN IMMEDIATE")
-        rows.write(cursor)
-        cursor.execute("COMMIT")
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+            rows.write(cursor)
+            cursor.execute("COMMIT")
+        except BaseException:
+            if cursor.connection.in_transaction:
+                cursor.execute("ROLLBACK")
+            rows.add(self._waiting)
+            self._waiting = rows
+            raise

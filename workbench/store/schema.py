@@ -32,7 +32,7 @@ fact = Table(
     Column("block_hash", Text),
     Column("data", Text, nullable=False),
     # The subject is part of what an id is the hash of: one index for a fact's identity and for all
-    # facts about a subject.
+    # facts about a subject. (Not at first in memory: see `SqlStore.with_indices`.)
     Index("fact_identity", "subject", "id", unique=True),
     Index("fact_block", "block_hash"),
 )

@@ -104,6 +104,8 @@ class SqlStore:
                 f"two units of work overlap on {self.url}.",
                 hint="Inside a unit, await nothing but the unit.",
             )
+        if self._later.is_full:
+            self.catch_up()
         if not self.alone:
             self.begin(is_beside=is_beside)
             self.orphaned.clear()
@@ -162,11 +164,12 @@ class SqlStore:
             self.known_ids().update(unit.ids)
         self.is_torn = self.is_torn or unit.is_torn
         for number, known in unit.blocks.items():
-            self.blocks.pop(number - BLOCKS_KEPT, None)
             if known is None:
                 self.blocks.pop(number, None)
             else:
                 self.blocks[number] = known
+                for old in [each for each in self.blocks if each <= number - BLOCKS_KEPT]:
+                    del self.blocks[old]
 
     def with_indices(self) -> None:
         """Before facts are looked for by what they are about. Each place in an index takes SQLite
@@ -241,16 +244,24 @@ class SqlStore:
             self._later.catch_up()
 
     def write_some(self) -> bool:
-        """Give the database some of what was committed, if that is much; False if it is not."""
-        with self._mapped():
+        """Give the database some of what was committed, if that is much; False if it is not.
+
+        What it refuses waits on: whoever reads next is told.
+        """
+        try:
             return not self._busy and self._later.some()
+        except self.errors:
+            return False
 
     def close(self) -> None:
         self.connection.close()
         self._engine.dispose()
 
     def dump(self) -> bytes:
-        """The whole database as bytes (SQLite in memory only), for snapshots."""
+        """The whole database as bytes (SQLite in memory only), for `restore`.
+
+        Facts may have no indices there: see `with_indices`.
+        """
         self.catch_up()
         return bytes(self.connection.driver_connection.serialize())
 
@@ -265,7 +276,9 @@ class SqlStore:
         self.connection.driver_connection.deserialize(image)
         self._reload_slots()
         self.blocks = dict(self._read(statements.all_blocks))
-        self.is_torn = self._read(statements.orphanings)[0][0] > 0
+        self.is_torn = not self.alone or self._read(statements.orphanings)[0][0] > 0
+        if not self.alone:
+            self.with_indices()
         self.tail.start(self._read(statements.last_seq)[0][0] or 0)
 
 

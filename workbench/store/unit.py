@@ -210,7 +210,7 @@ class SqlUnit:
         return self._lines(self._do(statements.facts_of_block, block_hash=block_hash))
 
     async def unproven(self, after: int) -> Sequence[Event]:
-        if not self._is_direct and self._store.proves(after):
+        if not (self._is_direct or self.changed) and self._store.proves(after):
             return []
         self._store.with_indices()
         return self._lines(self._do(statements.unproven, after=after))
