@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from workbench.chain.words import first_numbers
 from workbench.core.events import BlockRef
 from workbench.core.records import quick
 
@@ -75,12 +76,5 @@ def _price(raw: str, base_fee: int) -> int | None:
     """What a unit of gas costs by EIP-1559; None for another kind of transaction."""
     if not raw.startswith(DYNAMIC_FEES):
         return None
-    head = bytes.fromhex(raw[4:ENOUGH])  # A list of chain id, nonce, tip, highest price, …
-    at = 1 + (head[0] - 0xF7 if head[0] > 0xF7 else 0)
-    fields = []
-    for _ in range(4):
-        first, at = head[at], at + 1
-        size = max(0, first - 0x80)  # A small number is its own byte.
-        fields.append(first if first < 0x80 else int.from_bytes(head[at : at + size]))
-        at += size
-    return min(fields[3], base_fee + fields[2])
+    _, _, tip, most = first_numbers(bytes.fromhex(raw[4:ENOUGH]), 4)  # Chain id and nonce before.
+    return min(most, base_fee + tip)

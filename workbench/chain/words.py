@@ -215,3 +215,15 @@ def _prefix(base: int, size: int) -> bytes:
 
 
 _SHORT = [bytes([0x80 + size]) for size in range(56)]
+
+
+def first_numbers(encoded: bytes, count: int) -> list[int]:
+    """The first items of an RLP list, numbers of at most 55 bytes; the rest may be missing."""
+    at = 1 + (encoded[0] - 0xF7 if encoded[0] > 0xF7 else 0)
+    found: list[int] = []
+    for _ in range(count):
+        first, at = encoded[at], at + 1
+        size = max(0, first - 0x80)  # A small number is its own byte.
+        found.append(first if first < 0x80 else int.from_bytes(encoded[at : at + size]))
+        at += size
+    return found

@@ -309,7 +309,8 @@ class SqlUnit:
     async def take_slots(self, fresh: Sequence[Slot]) -> None:
         if not fresh:
             return
-        later = self._later() if self._store.slots.are_free(fresh) else None
+        is_free = self._store.alone and self._store.slots.are_free(fresh)
+        later = self._later() if is_free else None
         self._keep(fresh)
         attempts = [row for slot in fresh for row in attempts_of(slot)]
         if later is not None:
