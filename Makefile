@@ -22,7 +22,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup compile demo up test bench soak lint lab notebooks lock clean distclean
+.PHONY: help setup compile demo up test check bench soak lint lab notebooks lock clean distclean
 
 help: ## This list
 	@echo "Settlement Workbench. Targets:"
@@ -40,8 +40,11 @@ demo: setup ## One whole settlement, from HTTP 402 to the delivered asset
 up: setup ## Node and services, until Ctrl-C
 	@$(VENV)/bin/workbench up $(ARGS)
 
-test: setup ## All tests, notebooks included, on three workers (much of it waits) (ARGS=tests/core for some)
+test: setup ## The quick tests, notebooks included, on three workers (much of it waits) (ARGS=tests/core for some)
 	@$(PY) -m pytest -n 3 --dist loadscope --no-loadscope-reorder --nbval $(if $(ARGS),$(ARGS),tests notebooks)
+
+check: setup ## The slower tests: JupyterLab in Chromium, storms (ARGS=tests/lab for some)
+	@$(PY) -m pytest -m check -n 2 --dist loadscope $(if $(ARGS),$(ARGS),tests)
 
 bench: setup ## Services against the node's own rate for the same bytes (BENCH=settlements, simulated or payouts)
 	@$(PY) -m bench.$(BENCH) $(ARGS)

@@ -67,25 +67,31 @@ OURS = {
 
 HOUSE: tuple[tuple[str, ...], ...] = (
     ("cli",),
+    ("commands",),
     ("playing",),
     ("notebook",),
     ("demo", "deploying", "doctor", "byhand", "container"),
     ("live", "local"),
     ("served",),
     ("workbench",),  # The public face: what a notebook imports.
+    ("lab",),
     ("experiment",),
+    ("worlds",),
     ("app",),
     ("world",),
     ("wiring", "run", "teller"),
     ("web", "sim"),
     ("services",),
-    ("chain", "store", "charts", "metrics", "frames"),
+    ("results", "chain", "store", "charts", "metrics", "frames"),
     ("settings", "scenario"),
     ("core",),
 )
 """The rooms from top to bottom; those of one row do not know each other. (DESIGN's picture, with
 the one row that knows every adapter spelt out.)"""
-BESIDE = {("charts", "frames"), ("charts", "metrics"), ("metrics", "frames")}
+BESIDE = {
+    ("charts", "frames"), ("charts", "metrics"), ("metrics", "frames"),
+    ("results", "frames"), ("metrics", "results"), ("charts", "results"),
+}  # fmt: skip
 """Neighbours, of whom the first may import the second: figures are made of frames."""
 ONLY = {"core": {"core"}, "services": {"core", "services"}}
 """Who may import nothing but these, whatever lies below."""
@@ -424,6 +430,10 @@ PLANTED: list[tuple[str, str, Rule, str]] = [
     ("wiring.py", "from workbench.world import World", layer_problems, "workbench.world"),
     ("world.py", "from workbench.demo import run_demo", layer_problems, "workbench.demo"),
     ("app.py", "from workbench.cli import main", layer_problems, "workbench.cli"),
+    ("experiment.py", "from workbench.lab import panel", layer_problems, "workbench.lab"),
+    ("run.py", "from workbench.worlds import session", layer_problems, "workbench.worlds"),
+    ("results/__init__.py", "from workbench.run import Run", layer_problems, "workbench.run"),
+    ("services/tracker.py", "from workbench.results import buyers", layer_problems, "results"),
     ("core/money.py", "import time", purity_problems, "imports time"),
     ("core/money.py", "def f():\n    import random", purity_problems, "imports random"),
     ("core/money.py", "from uuid import uuid4", purity_problems, "imports uuid"),

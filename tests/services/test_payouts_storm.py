@@ -32,12 +32,12 @@ from workbench.services.payout_input import Asked
 from workbench.services.payouts import Payouts
 
 PAYOUTS = int(os.environ.get("STORM_PAYOUTS", "2000"))
-"""In all; `make test` has 2,000. More: `STORM_PAYOUTS=10000 pytest …`."""
+"""In all; `make check` has 2,000. More: `STORM_PAYOUTS=10000 make check`."""
 BATCHED = PAYOUTS // 5
 """And so many for each size of batches."""
 
 
-@pytest.mark.slow
+@pytest.mark.check
 @pytest.mark.parametrize("part", range(4))
 def test_a_storm_of_payouts(part: int) -> None:
     """2,000 of them, in worlds of 100: exactly once, whatever happens."""
@@ -55,7 +55,7 @@ def known_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "CODE_HASH", to_hex(keccak(hex_bytes(BATCHER_CODE))))
 
 
-@pytest.mark.slow
+@pytest.mark.check
 @pytest.mark.parametrize("batch", [2, 7, 100])
 def test_a_storm_of_batches(batch: int) -> None:
     """The same storms, and most go together with others; what a batch would not pay goes alone."""

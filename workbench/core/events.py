@@ -284,14 +284,39 @@ class SignerQuarantined(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultInjected(Event):
-    """A fault was made to happen. `site` is its name in scenario files, `target` whom it hit.
+    """A fault was made to happen. `source`: `simulator` (drawn by chance) or `hand` (ordered).
 
-    `parameter` in the site's own unit: milliseconds, blocks, seconds (see `scenario.FAULT_SITES`).
+    The subject is the settlement it hit, or the name of the simulated buyer, where one of them is
+    known. `site`: its name in scenario files. `target`: the message, service or chain it hit.
+    `parameter`: in the site's own unit (see `scenario.FAULT_SITES`). `tx`: the hash of the
+    transaction it hit, or "".
     """
 
     site: str
     target: str
     parameter: int
+    tx: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultOrdered(Event):
+    """A person ordered a fault while the run went on. `at_ms`: the moment from which it may fire.
+
+    `passes`: how many of the site's next passes it hits, those alone whose target contains `target`
+    ("": any). `parameter`: in the site's own unit.
+    """
+
+    site: str
+    parameter: int
+    passes: int
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRestarted(Event):
+    """A service that had crashed is back, from what its store holds. `target`: its name."""
+
+    target: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,6 +324,20 @@ class MarketMoved(Event):
     """The market's EUR/USD: USDC for one EURC, times 10**8."""
 
     usdc_per_eurc_e8: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuyerPlanned(Event):
+    """The scenario ordered this buyer, who comes once. The subject is the buyer's name.
+
+    `comes_ms`: when (Unix milliseconds). `address`: the account it pays from. `units`: base units
+    of the asset that it wants.
+    """
+
+    kind: str
+    address: str
+    comes_ms: int
+    units: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,11 +358,14 @@ class BuyerGaveUp(Event):
     """A simulated buyer saw no end of its purchase. The subject is the buyer's name.
 
     `code`: the error's; `out_of_time` where the scenario ended, or was stopped, before.
+    `settlement_id`: the settlement that it had authorized, or "". `address`: its account.
     """
 
     kind: str
     code: str
     message: str
+    settlement_id: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -552,13 +594,25 @@ _JSON = _Ways(
 _PLACE = {f.name for f in fields(BlockRef)}
 
 
-def from_dict(data: dict[str, Any]) -> Event:
-    """The reverse of `to_dict`. Raises StoreError for a fact this version does not know."""
+ADDED_IN_FORMAT_3: dict[str, dict[str, Any]] = {
+    "FaultInjected": {"tx": ""},
+    "BuyerGaveUp": {"settlement_id": "", "address": ""},
+}
+"""Fields that run folders of format 2 lack, with the values they are read with."""
+
+
+def from_dict(data: dict[str, Any], added: dict[str, dict[str, Any]] | None = None) -> Event:
+    """The reverse of `to_dict`. Raises StoreError for a fact this version does not know.
+
+    `added`: by type of fact, values for fields that an older format does not have.
+    """
     data = dict(data)
     kind = Event.kinds.get(str(data.pop("type", "")))
     if kind is None:
         raise StoreError("the journal holds a fact of an unknown type", hint="Update workbench.")
     names = _names(kind)
+    if added and kind.__name__ in added:
+        data = added[kind.__name__] | data
     if len(data) != len(names) or not all(name in data for name in names):
         odd = sorted(set(data) ^ set(names))
         raise StoreError(f"{kind.__name__} with fields {odd} out of place")
@@ -568,14 +622,14 @@ def from_dict(data: dict[str, Any]) -> Event:
     return kind(**data, block=None if block is None else BlockRef(**block))
 
 
-def from_json(line: str) -> Event:
-    """The reverse of `to_json`."""
-    return from_dict(json.loads(line))
+def from_json(line: str, added: dict[str, dict[str, Any]] | None = None) -> Event:
+    """The reverse of `to_json`. `added`: as for `from_dict`."""
+    return from_dict(json.loads(line), added)
 
 
-def from_line(line: str) -> Event:
-    """`from_json` of what `to_json` wrote, which need not be written again."""
-    event = from_json(line)
+def from_line(line: str, added: dict[str, dict[str, Any]] | None = None) -> Event:
+    """`from_json` of what `to_json` wrote, which is kept and not written again."""
+    event = from_json(line, added)
     _keep_line(event, line)
     return event
 

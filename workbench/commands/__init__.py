@@ -1,0 +1,1 @@
+"""What the commands of `workbench` do, apart from reading their arguments."""

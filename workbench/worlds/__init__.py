@@ -1,0 +1,1 @@
+"""Runs under way (`session`) and runs that are played again with other faults (`again`)."""
