@@ -8,22 +8,41 @@ of somebody else's chain. `Experiment(load_scenario(file)).run()` plays a whole 
 from __future__ import annotations
 
 import logging
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from workbench.results import player
 
 if TYPE_CHECKING:
     from workbench.app import fork, simulated
     from workbench.experiment import Experiment
     from workbench.run import Run
+    from workbench.scenario import Order
     from workbench.scenario import load as load_scenario
     from workbench.world import Snapshot, World
+    from workbench.worlds.session import Session
 
-__all__ = ["Experiment", "Run", "Snapshot", "World", "fork", "load_scenario", "simulated"]
+__all__ = [
+    "Experiment",
+    "Order",
+    "Run",
+    "Session",
+    "Snapshot",
+    "World",
+    "fork",
+    "load_scenario",
+    "simulated",
+]
 # A library is quiet unless its user asks: the commands do, a notebook may.
 logging.getLogger("workbench").addHandler(logging.NullHandler())
 
 _HOME = {"simulated": "workbench.app", "World": "workbench.world", "Run": "workbench.run"}
 _HOME |= {"Snapshot": "workbench.world", "fork": "workbench.app"}
-_HOME |= {"Experiment": "workbench.experiment"}
+_HOME |= {"Experiment": "workbench.experiment", "Session": "workbench.worlds.session"}
+_HOME |= {"Order": "workbench.scenario"}
+
+
+player.found_by(lambda: import_module("workbench.experiment").play_again)
 
 
 def __getattr__(name: str) -> Any:
@@ -34,8 +53,6 @@ def __getattr__(name: str) -> Any:
         return load
     if name not in _HOME:
         raise AttributeError(f"workbench has no {name!r}")
-    from importlib import import_module
-
     return getattr(import_module(_HOME[name]), name)
 
 

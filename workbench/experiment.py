@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -18,9 +18,11 @@ from workbench.chain.signer import KeySigner
 from workbench.core import events as ev
 from workbench.core.audit import no_state_without_its_fact
 from workbench.core.errors import (
+    AlreadyPlayed,
     IllegalTransition,
     PeerUnreachable,
     RpcUnreachable,
+    StoreError,
     WorkbenchError,
 )
 from workbench.core.finality import Policy
@@ -28,7 +30,7 @@ from workbench.core.ports import Addresses, Request
 from workbench.core.settlement import OPEN
 from workbench.run import Run
 from workbench.scenario import Arbitrageur as ArbitrageurRules
-from workbench.scenario import Scenario
+from workbench.scenario import Order, Scenario
 from workbench.services.buyer import BuyerRules
 from workbench.services.rates import EuroPrice
 from workbench.sim.agents import Agent, Visit, visits
@@ -47,6 +49,9 @@ from workbench.sim.users import HALF_CLOSED, Errand, Tally, User, errands
 from workbench.store.ledger import LedgerStore
 from workbench.wiring import TOKEN_NAMES, Credits, Rules
 from workbench.world import PAYOUTS_URL, SELLER_URL, SERVICES, Conditions, World
+from workbench.worlds.again import orders_again, scenario_again
+from workbench.worlds.gate import RunGate
+from workbench.worlds.session import Session
 
 T = TypeVar("T")
 GAS_MONEY_WEI = 10**18
@@ -79,9 +84,10 @@ class Progress:
 
 
 class Experiment:
-    """One scenario with one seed. `run()` plays it; may be called once.
+    """One scenario with one seed. `run()` plays it, or `start()` in the background; once.
 
     Raises the errors of booting a world. What goes wrong inside is a fact of the run.
+    `orders`: faults that a person ordered in an earlier run, to be repeated in this one.
     """
 
     def __init__(
@@ -89,7 +95,12 @@ class Experiment:
         scenario: Scenario,
         seed: int | None = None,
         progress: Callable[[Progress], None] = lambda _: None,
+        orders: Iterable[Order] = (),
     ) -> None:
+        self.orders = tuple(orders)
+        self._gate: RunGate | None = RunGate(self.orders) if self.orders else None
+        self._session: Session | None = None
+        self._is_begun = False
         self.scenario = scenario
         self.seed = scenario.seed if seed is None else seed
         self._progress = progress
@@ -108,8 +119,32 @@ class Experiment:
     def run(self) -> Run:
         """To the end, to an `interrupt` (Ctrl-C, SIGTERM), or to a `failure`.
 
-        What was run is in the Run in any case.
+        What was run is in the Run in any case. Raises AlreadyPlayed the second time.
         """
+        self._begin_once()
+        return self._run()
+
+    def start(self, *, pace: float | None = None) -> Session:
+        """Play it in a thread of its own, and return at once.
+
+        `pace`: virtual seconds for each second of wall time; None: as fast as possible.
+        Raises AlreadyPlayed the second time.
+        """
+        session = Session(self.scenario, self.seed, self.orders, pace)
+        self._begin_once()
+        self._gate, self._session = session.gate, session
+        session.play(self._run, lambda: self.failure)
+        return session
+
+    def _begin_once(self) -> None:
+        if self._is_begun:
+            raise AlreadyPlayed(
+                f"this experiment with {self.scenario.name} was started before.",
+                hint="Make another: Experiment(scenario, seed).",
+            )
+        self._is_begun = True
+
+    def _run(self) -> Run:
         scenario = self.scenario
         node, deployment = boot(plan=plan_of(scenario), state_root=scenario.has_state_roots)
         self._addresses = addresses_of(deployment.addresses)
@@ -124,7 +159,11 @@ class Experiment:
             self._conditions(),
         ) as self.world:
             finished = False
+            self.world.occupied_by = f"an experiment with {scenario.name}"
+            self.world.loop.gate = self._gate
             try:
+                if self._session is not None:
+                    self._session.boots(self.world)
                 self._do(self._begin())
                 self._play()
                 finished = True
@@ -153,6 +192,7 @@ class Experiment:
             on_torn=self._tell_torn,
             services=tuple(here),
             credits=credits_of(scenario, self._addresses, self._batcher),
+            takes_orders=self._gate is not None,
         )
 
     # --- Before ---
@@ -186,6 +226,8 @@ class Experiment:
         self.auditor = self._auditor(agents, findings)
         await self.auditor.begin()
         await world.begin_faults()
+        if self._gate is not None:
+            self._gate.begin(world)
         world.miner.before_block.append(provider.before_block)
         world.miner.after_block.append(self.auditor.after_block)
         if self.bookkeeper is not None:
@@ -238,7 +280,7 @@ class Experiment:
         )
         return Agent(
             visit=visit,
-            buyer=world.wiring.buyer(key, rules),
+            buyer=world.wiring.buyer(key, rules, world.http_of("buyer", visit.name)),
             signer=KeySigner(key),
             hand=Hand(world.rpc, key, world.deployment.chain_id),
             chain=world.chain,
@@ -372,10 +414,14 @@ class Experiment:
         """The safety phase with its faults, then quiet until everything has ended, or should."""
         world, scenario = self.world, self.scenario
         start = world.now
+        if self._session is not None:
+            self._session.begins(world)
         while world.now - start < scenario.duration_s:
             self._do(world.pass_time(STEP_S))
             self._report(world.now - start)
         self._do(world.end_faults())
+        if self._session is not None:
+            self._session.quiets()
         limit = scenario.duration_s + scenario.settle_s
         while not (ended := self._do(self._all_ended())) and world.now - start < limit:
             self._do(world.pass_time(STEP_S))
@@ -429,7 +475,7 @@ class Experiment:
     def _ends_of_buyers(self) -> dict[str, int]:
         """How often the journal says of each buyer who came what became of it."""
         kinds = (ev.BuyerServed, ev.BuyerGaveUp)
-        told = Counter(fact.subject for _, fact in self.world.told if isinstance(fact, kinds))
+        told = Counter(fact.subject for fact in self.world.events if isinstance(fact, kinds))
         return {each.visit.name: told[each.visit.name] for each in self._buyers if each.has_come}
 
     async def _shown(self, name: str) -> dict[str, str]:
@@ -471,14 +517,45 @@ class Experiment:
                 world.tell(fact)
 
     def _gather(self, finished: bool) -> Run:
-        events = tuple(self._do(self.world._facts()))
         return Run(
-            events,
+            tuple(self.world.events),
             chain_id=self.world.deployment.chain_id,
             scenario=self.scenario,
             seed=self.seed,
             finished=finished,
+            orders=tuple(self._gate.taken) if self._gate else (),
         )
+
+
+def again(
+    run: Run,
+    *,
+    until_s: float | None = None,
+    without: object = None,
+    with_: object = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Experiment:
+    """The experiment that `Run.again` plays; see there."""
+    scenario = run.scenario
+    if scenario is None:
+        raise StoreError(
+            "this is not the run of a scenario, so there is nothing to play again.",
+            hint="Runs of an Experiment, or of `workbench run`, can be played again.",
+        )
+    orders = orders_again(scenario, run.orders, until_s=until_s, without=without, with_=with_)
+    muted = scenario_again(scenario, without, until_s)
+    return Experiment(muted, run.seed, progress, orders)
+
+
+def play_again(run: Run, **changes: Any) -> Run:
+    """`Run.again`. Raises what the run failed with, or the interrupt that ended it."""
+    experiment = again(run, **changes)
+    played = experiment.run()
+    if experiment.failure is not None:
+        raise experiment.failure
+    if experiment.interrupt is not None:
+        raise experiment.interrupt
+    return played
 
 
 def _lost(why: Exception) -> RpcUnreachable:

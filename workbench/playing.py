@@ -15,7 +15,7 @@ from workbench.core.errors import NotebookFailed, StoreError, TraceDiffers, Work
 from workbench.core.events import to_json
 from workbench.experiment import Experiment, Progress
 from workbench.notebook.papers import Kernel
-from workbench.run import Run
+from workbench.run import FORMAT, Run
 from workbench.scenario import Scenario
 from workbench.settings import make_folder
 
@@ -105,7 +105,7 @@ def replay(run_dir: Path, say: Say) -> Run:
         )
     say(f"{kept.scenario.name}, seed {kept.seed}: once more")
     _services_are_quiet()
-    experiment = Experiment(kept.scenario, kept.seed, _Teller(say))
+    experiment = Experiment(kept.scenario, kept.seed, _Teller(say), kept.orders)
     again = experiment.run()
     if experiment.failure is not None:
         raise experiment.failure
@@ -163,10 +163,17 @@ def _shown(run_dir: Path, kernel: Kernel | None, say: Say) -> Path | None:
 def _difference(kept: Run, again: Run) -> TraceDiffers:
     pairs = enumerate(zip_longest(kept.events, again.events), 1)
     line, (was, now) = next(pair for pair in pairs if pair[1][0] != pair[1][1])
+    hint = "Another version of the workbench, its contracts or anvil may have run it."
+    if kept.format != FORMAT:
+        hint = (
+            f"The folder is of format {kept.format}, whose facts lack what format {FORMAT} has: "
+            "the buyers that were planned, what faults hit, and when services were back. So the "
+            "hashes must differ. Play it with the version that wrote it, or run the scenario again."
+        )
     return TraceDiffers(
         f"the run differs from line {line} of events.jsonl on. It was {_short(was)}; now it is "
         f"{_short(now)}.",
-        hint="Another version of the workbench, its contracts or anvil may have run it.",
+        hint=hint,
         line=line,
         trace_hash=kept.trace_hash,
         trace_hash_now=again.trace_hash,

@@ -18,18 +18,21 @@ from workbench.core.audit import (
     sometimes,
 )
 from workbench.core.errors import RunDamaged, StoreError
-from workbench.core.events import Event, InvariantBroken, from_json, to_json
+from workbench.core.events import ADDED_IN_FORMAT_3, Event, InvariantBroken, from_line, to_json
 from workbench.core.review import review
 from workbench.core.settlement import merge
-from workbench.scenario import Scenario
+from workbench.results import player
+from workbench.scenario import Order, Scenario
 from workbench.services.buyer import Purchase
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-FORMAT = 2
-"""Version of the run folder. A folder of another version is refused by name."""
+FORMAT = 3
+"""Version of the run folder: 3 has buyers who are planned, orders, and what faults hit."""
+READ = (2, 3)
+"""Versions that are read; fields that an older one lacks have their defaults."""
 AGAIN = "Run it again, or restore the file."
 
 
@@ -49,6 +52,10 @@ class Run:
     seed: int = 0
     finished: bool = True
     """False where the run was stopped before its end."""
+    orders: tuple[Order, ...] = ()
+    """The faults that a person ordered while it went on, each with its moment."""
+    format: int = field(repr=False, default=FORMAT)
+    """Version of the folder that it was read from."""
 
     @property
     def settlement_id(self) -> str | None:
@@ -218,6 +225,23 @@ class Run:
         credits_too = self.scenario is None or self.scenario.payouts is not None
         return sometimes(self.events, PATHS | PAYOUT_PATHS if credits_too else PATHS)
 
+    def again(
+        self, *, until_s: float | None = None, without: object = None, with_: object = None
+    ) -> Run:
+        """The same run up to a moment, then another future: it is played again.
+
+        Everything that was ordered is ordered again at the same moment, so that what comes before
+        the first change is equal to the byte. `without`: orders of this run, or names of fault
+        sites, whose faults in the scenario do not happen either. `with_`: further orders, such as
+        `Order("chain.reorg", 2, at_s=90)`. `until_s`: virtual seconds from the scenario's start
+        until which nothing may differ; orders of this run from then on are not repeated.
+
+        Raises OrderRefused for changes that make no sense, StoreError where this is not the run of
+        a scenario, and what the new run fails with.
+        """
+        played: Run = player.play_again()(self, until_s=until_s, without=without, with_=with_)
+        return played
+
     def _journal(self) -> str:
         return "".join(f"{to_json(fact)}\n" for fact in self.events)
 
@@ -235,6 +259,7 @@ class Run:
         about |= {"purchase": asdict(self.purchase) if self.purchase else None}
         about |= {"seed": self.seed, "finished": self.finished, "trace_hash": self.trace_hash}
         about |= {"scenario": self.scenario.to_json() if self.scenario else None}
+        about |= {"orders": [order.to_json() for order in self.orders]}
         (folder / "events.jsonl").write_bytes(self._journal().encode())
         (folder / "run.json").write_text(json.dumps(about, indent=1))
         (folder / "balances.json").write_text(json.dumps(self._balance_rows(), indent=1))
@@ -269,10 +294,11 @@ class Run:
         """
         folder = Path(folder)
         about = _read(folder / "run.json")
-        if not isinstance(about, dict) or about.get("format") != FORMAT:
-            told = about.get("format") if isinstance(about, dict) else None
+        version = about.get("format") if isinstance(about, dict) else None
+        if not isinstance(about, dict) or version not in READ:
             raise StoreError(
-                f"{folder / 'run.json'} is of format {told}; this version reads {FORMAT}.",
+                f"{folder / 'run.json'} is of format {version}; this version reads "
+                f"{' and '.join(map(str, READ))}.",
                 hint="Load it with the version that wrote it.",
             )
         try:
@@ -281,16 +307,19 @@ class Run:
             rows = [{k: v for k, v in row.items() if k != "change"}
                     for row in _read(folder / "balances.json")]  # fmt: skip
             balances = tuple(Balance(**row) for row in rows)
+            orders = tuple(Order.from_json(each) for each in about.get("orders", ()))
         except (TypeError, KeyError, AttributeError) as why:
             raise _damaged(folder / "balances.json or run.json") from why
         return cls(
-            _events(folder / "events.jsonl", str(about.get("trace_hash"))),
+            _events(folder / "events.jsonl", str(about.get("trace_hash")), version),
             balances,
             purchase,
             about["chain_id"],
             scenario,
             about["seed"],
             about["finished"],
+            orders,
+            version,
         )
 
 
@@ -322,8 +351,9 @@ def _read(path: Path) -> Any:
         raise _damaged(path) from why
 
 
-def _events(path: Path, trace_hash: str) -> tuple[Event, ...]:
+def _events(path: Path, trace_hash: str, version: int) -> tuple[Event, ...]:
     """Facts line by line. A damaged line is named by its number; every byte counts."""
+    added = ADDED_IN_FORMAT_3 if version < 3 else None
     try:
         text = path.read_bytes()
         lines = text.decode().splitlines()
@@ -332,7 +362,7 @@ def _events(path: Path, trace_hash: str) -> tuple[Event, ...]:
     events = []
     for number, line in enumerate(lines, 1):
         try:
-            events.append(from_json(line))
+            events.append(from_line(line, added))
         except (ValueError, TypeError, StoreError) as why:
             raise _damaged(path, number) from why
     if (found := hashlib.sha256(text).hexdigest()) != trace_hash:

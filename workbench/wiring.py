@@ -275,14 +275,16 @@ class Wiring:
             rules=HookRules(credits_.webhook_urls, credits_.webhook_secrets, self.rules.poll_s),
         )
 
-    def buyer(self, key: str | None = None, rules: BuyerRules | None = None) -> Buyer:
-        """`key` and `rules`: another buyer's than the settings'."""
+    def buyer(
+        self, key: str | None = None, rules: BuyerRules | None = None, http: Http | None = None
+    ) -> Buyer:
+        """`key`, `rules` and `http`: another buyer's than the settings'."""
         chain, own = self.chain("buyer"), self.rules.own_rate_e8
         rates = self.market or (FixedRate(own) if own is not None else HookRate(chain))
         return Buyer(
             chain=chain,
             signer=KeySigner(key or self.keys.buyer),
-            http=self.http("buyer"),
+            http=http or self.http("buyer"),
             clock=self.clock("buyer"),
             rates=rates,
             rules=rules or buyer_rules(self.rules),

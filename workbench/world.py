@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import heapq
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,13 +21,19 @@ from workbench.chain.cached import CachedRpc
 from workbench.chain.deploy import Deployment
 from workbench.chain.rpc import Rpc
 from workbench.core.audit import Balance
-from workbench.core.errors import IllegalTransition, InvalidAmount, UnknownWorld, WorkbenchError
-from workbench.core.events import Event
+from workbench.core.errors import (
+    IllegalTransition,
+    InvalidAmount,
+    RunUnderWay,
+    UnknownWorld,
+    WorkbenchError,
+)
+from workbench.core.events import Event, FaultOrdered, ServiceRestarted
 from workbench.core.money import YPS, parse_decimal
 from workbench.core.ports import Addresses, Http, Request, Response, Service
 from workbench.core.settlement import Settlement, merge
 from workbench.run import Run
-from workbench.scenario import FAULT_SITES, Chain, Fault
+from workbench.scenario import FAULT_SITES, Chain, Fault, Order
 from workbench.services.buyer import Buyer
 from workbench.services.rates import PriceSource, RateSource
 from workbench.sim.crashes import Crashes
@@ -70,6 +75,7 @@ class Conditions:
     `slow_ms`: how long a host takes to answer. `market`: EUR/USD outside the pool; the keeper and
     the buyers look there. `on_launch` gets each service, by name, before it starts; `on_torn` one
     whose journal has facts that cannot follow each other, once it is ended (None: it is raised).
+    `takes_orders`: any fault may be ordered while time passes (see `World.take_order`).
     """
 
     chain: Chain = field(default_factory=Chain)
@@ -81,6 +87,7 @@ class Conditions:
     on_torn: Callable[[str, IllegalTransition], None] | None = None
     services: tuple[str, ...] = SERVICES
     credits: Credits = field(default_factory=Credits)
+    takes_orders: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ class Snapshot:
     seconds: float
     chance: Any = field(repr=False)
     mempool: Any = field(repr=False)
-    told: int
+    events: int
 
     def restore(self) -> None:
         """Take the world back here. Can be done as often as one likes."""
@@ -140,8 +147,12 @@ class World:
             "seller": address_of_key(keys.seller),
             "vault": addresses.vault,
         }
-        self.told: list[tuple[int, Event]] = []
-        self._tracked = 0
+        self.events: list[Event] = []
+        """Everything that happened, in the order in which it became known: what the tracker has
+        gathered, and the simulator's own facts. It only grows, except by a `restore`."""
+        self.stores["tracker"].on_recorded = self.events.extend
+        self.occupied_by = ""
+        """What plays in this world, in words; "" if it is the caller's alone."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._lines: dict[str, list[ShakyRpc | ShakyHttp]] = {}
         self._clocks: dict[str, SkewedClock] = {}
@@ -195,12 +206,18 @@ class World:
     def snapshot(self) -> Snapshot:
         """The whole world as it is now, and what every return to it will find.
 
-        Of a `World`: buyers who are at it, and the auditor and market of an `Experiment`, are not
-        part of it.
+        Buyers who are at it, and the auditor and market of an `Experiment`, cannot be part of it.
+        So it raises RunUnderWay during an experiment, which goes on undisturbed.
 
         Services start anew from their stores, as they will after a `restore`: what they had only
         in mind (how much gas an act took, say) would else make the two go on differently.
         """
+        if self.occupied_by:
+            raise RunUnderWay(
+                f"{self.occupied_by} goes on in this world, and its buyers cannot be part of a "
+                "snapshot.",
+                hint="Play it again up to a moment instead: run.again(until_s=…).",
+            )
         taken = self._do(self._snapshot())
         self._on_thread(self._stop)
         self._start(taken.seconds)
@@ -235,11 +252,11 @@ class World:
     @property
     def run(self) -> Run:
         """Everything that happened so far."""
-        return Run(tuple(self._do(self._facts())), chain_id=self.deployment.chain_id)
+        return Run(tuple(self.events), chain_id=self.deployment.chain_id)
 
     def settlement(self, settlement_id: str) -> Settlement:
         """One settlement, folded from all facts."""
-        return merge(self._do(self._facts()))[settlement_id]
+        return merge(self.events)[settlement_id]
 
     def audit(self) -> None:
         """Raise ConservationBroken unless vault, puller and hook hold only what is owed."""
@@ -290,8 +307,9 @@ class World:
         self.clock = VirtualClock(self.loop, self._epoch)
         ranked = {name: VirtualClock(self.loop, self._epoch, rank) for name, rank in RANKS.items()}
         self._clocks = {name: SkewedClock(ranked[name]) for name in self.services}
-        crashes = [name for name in self.services if self.faults.may(f"crash.{name}")]
-        self.http = InProcessHttp(mortal=bool(crashes))
+        mortal = [name for name in self.services if self.faults.may(f"crash.{name}")]
+        orders = self.conditions.takes_orders
+        self.http = InProcessHttp(mortal=bool(mortal), may_become_mortal=orders)
         self.wiring = Wiring(
             chain_id=self.deployment.chain_id,
             addresses=self._addresses,
@@ -301,7 +319,7 @@ class World:
             rpc=self._rpc,
             store=self.stores.__getitem__,
             clock=lambda name: self._clocks.get(name, self.clock),
-            http=self._http,
+            http=self.http_of,
             random=SeededRandomness(self.dice.stream("tokens")),
             seller_url=SELLER_URL,
             facilitator_url=FACILITATOR_URL,
@@ -312,8 +330,10 @@ class World:
         )
         self.chain = self.wiring.chain("world")
         self.miner = self._miner(ranked["miner"])
-        self.crashes = Crashes(self.faults, self.clock, self._gone, self._kill, self._launch)
-        for name in crashes:
+        self.crashes = Crashes(
+            self.faults, self.clock, self._gone, self._kill, self._launch, self._tell_restarted
+        )
+        for name in self.services if orders else mortal:
             self.crashes.arm(name, self.stores[name])
         self._do(self._wire())
 
@@ -321,7 +341,7 @@ class World:
         chance = self.dice.stream("miner")
         chain, first = self.conditions.chain, self.first_block
         miner = Miner(self.rpc, clock, chain, self.faults, self.mempool, chance, first)
-        if self.faults.may("clock.skew"):
+        if self.faults.may("clock.skew") or self.conditions.takes_orders:
             miner.before_block.append(self._skew_clocks)
         return miner
 
@@ -335,7 +355,7 @@ class World:
     def _rpc(self, name: str) -> Rpc:
         """The node itself, or a service's own shaky line to it."""
         latency_ms = self.conditions.chain.rpc_latency_ms
-        shaky = latency_ms or self.faults.may(*LINE_SITES, f"crash.{name}")
+        shaky = latency_ms or self._may_fail(name, *LINE_SITES)
         if name == "world" or not shaky:
             return self.rpc
         line = ShakyRpc(
@@ -351,9 +371,14 @@ class World:
         self._lines.setdefault(name, []).append(line)
         return line
 
-    def _http(self, name: str) -> Http:
+    def _may_fail(self, name: str, *sites: str) -> bool:
+        """Whether a service's line must be one on which these sites, or a crash, may be."""
+        return self.conditions.takes_orders or self.faults.may(*sites, f"crash.{name}")
+
+    def http_of(self, name: str, whose: str = "") -> Http:
+        """A way to the services. `name`: who uses it; `whose`: which simulated person, if one."""
         latency_ms = self.conditions.chain.http_latency_ms
-        faulty = self.faults.may(*HTTP_SITES, f"crash.{name}")
+        faulty = self._may_fail(name, *HTTP_SITES)
         if not (any(latency_ms) or self.conditions.slow_ms or faulty):
             return self.http
         line = ShakyHttp(
@@ -364,6 +389,7 @@ class World:
             self.dice.stream("http", name),
             latency_ms,
             self.conditions.slow_ms,
+            whose,
         )
         self._lines.setdefault(name, []).append(line)
         return line
@@ -402,8 +428,32 @@ class World:
         await asyncio.gather(task, return_exceptions=True)
 
     def tell(self, fact: Event) -> None:
-        """A fact of the simulator's own, to stand where the tracker's journal has come to."""
-        self.told.append((self._tracked, fact))
+        """A fact of the simulator's own. It stands behind all that the tracker knows by now."""
+        self.events.append(fact)
+
+    def _tell_restarted(self, name: str) -> None:
+        now_ms = self.clock.now_ms()
+        self.tell(ServiceRestarted(subject="", at_ms=now_ms, source="simulator", target=name))
+
+    def take_order(self, order: Order) -> None:
+        """A person's order takes effect now, before anything else of this moment happens.
+
+        Needs `Conditions.takes_orders`. Called by the loop's gate, in the world's thread.
+        """
+        assert self.conditions.takes_orders, "this world has no lines on which an order could act"
+        self.tell(
+            FaultOrdered(
+                subject="",
+                at_ms=self.clock.now_ms(),
+                source="hand",
+                site=order.site,
+                parameter=order.number,
+                passes=order.passes,
+                target=order.target,
+            )
+        )
+        self.faults.order(order)
+        self.http.mortal = self.http.mortal or order.site.startswith("crash.")
 
     async def _buy(self, units: int, buyer: Buyer) -> Run:
         before = await balances(self.chain, self.accounts)
@@ -412,7 +462,7 @@ class World:
         after = await balances(self.chain, self.accounts)
         await self._audit()
         seen = tuple(Balance(*key, before[key], after[key]) for key in before)
-        return Run(tuple(await self._facts()), seen, purchase, self.deployment.chain_id)
+        return Run(tuple(self.events), seen, purchase, self.deployment.chain_id)
 
     async def _settle_down(self, settlement_id: str) -> None:
         """Until the end has its confirmations: the tracker's `final`."""
@@ -459,24 +509,20 @@ class World:
             else:
                 await self._kill(name)
                 on_torn(name, why)
-        async with self.stores["tracker"].unit() as unit:
-            self._tracked = await unit.last_seq()
 
     async def _facts(self) -> list[Event]:
-        """The tracker's journal, and the simulator's facts where they happened."""
-        async with self.stores["tracker"].unit() as unit:
-            journal = list(await unit.facts())
-        return [fact for _, fact in heapq.merge(journal, self.told, key=lambda row: row[0])]
+        """Everything that happened so far."""
+        return list(self.events)
 
     async def _audit(self) -> None:
-        settlements = merge(await self._facts())
+        settlements = merge(self.events)
         await audit_world(self.chain, tuple(settlements.values()))
 
     async def _snapshot(self) -> Snapshot:
         chain = await self.rpc.call("evm_snapshot")
         stores = {name: store.dump() for name, store in self.stores.items()}
         now, chance = self.loop.time(), self.dice.state
-        return Snapshot(self, chain, stores, now, chance, self.mempool.state, len(self.told))
+        return Snapshot(self, chain, stores, now, chance, self.mempool.state, len(self.events))
 
     def _restore(self, snapshot: Snapshot) -> None:
         self._on_thread(self._stop)
@@ -490,7 +536,7 @@ class World:
         for name, image in snapshot.stores.items():
             self.stores[name].restore(image)
         self.dice.state, self.mempool.state = snapshot.chance, snapshot.mempool
-        del self.told[snapshot.told :]
+        del self.events[snapshot.events :]
         self._start(snapshot.seconds)
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:

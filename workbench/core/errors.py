@@ -124,6 +124,12 @@ class ScenarioError(InputError):
     code = "scenario_invalid"
 
 
+class OrderRefused(InputError):
+    """A fault that cannot be ordered in this run, or not any more."""
+
+    code, status = "order_refused", 409
+
+
 # --- Why a settlement does not go forward ------------------------------------------------------
 
 
@@ -402,6 +408,24 @@ class WorldRuns(SetupError):
     """There is one world in a folder: what runs there must know which."""
 
     code = "world_runs"
+
+
+class AlreadyPlayed(SetupError):
+    """An experiment plays its scenario once."""
+
+    code, status = "already_played", 409
+
+
+class RunUnderWay(SetupError):
+    """A run goes on, and what was asked for needs its end, or would disturb it."""
+
+    code, status, transient = "run_under_way", 409, True
+
+
+class RunOver(SetupError):
+    """A run has ended, and what was asked for needs its node."""
+
+    code, status = "run_over", 409
 
 
 class StoreError(SetupError):

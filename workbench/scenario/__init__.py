@@ -27,6 +27,7 @@ from workbench.scenario.model import (
     UserGroup,
     worth_a_state_root,
 )
+from workbench.scenario.orders import Order, default_parameter, order_for
 from workbench.scenario.schema import schema_json, schema_text
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "FacilitatorSide",
     "Fault",
     "Market",
+    "Order",
     "Path",
     "Pattern",
     "PayoutSide",
@@ -54,7 +56,9 @@ __all__ = [
     "Size",
     "UserGroup",
     "assignments",
+    "default_parameter",
     "load",
+    "order_for",
     "override",
     "parse",
     "schema_json",

@@ -17,7 +17,8 @@ TRY_AGAIN_S = 1.0
 class Crashes:
     """Watches the commits of services. A service that is `down` can neither commit nor call.
 
-    `gone(name)` takes effect at once; `kill(name)` cleans up; `launch(name)` starts it anew.
+    `gone(name)` takes effect at once; `kill(name)` cleans up; `launch(name)` starts it anew;
+    `back(name)` is called once it has started.
     """
 
     def __init__(
@@ -27,9 +28,10 @@ class Crashes:
         gone: Callable[[str], None],
         kill: Callable[[str], Awaitable[None]],
         launch: Callable[[str], Awaitable[None]],
+        back: Callable[[str], None],
     ) -> None:
         self._faults, self._clock = faults, clock
-        self._gone, self._kill, self._launch = gone, kill, launch
+        self._gone, self._kill, self._launch, self._back = gone, kill, launch, back
         self.down: dict[str, asyncio.Task[None]] = {}
 
     def arm(self, name: str, store: SqlStore) -> None:
@@ -58,4 +60,5 @@ class Crashes:
                 await self._clock.sleep(TRY_AGAIN_S)
             else:
                 del self.down[name]
+                self._back(name)
                 return

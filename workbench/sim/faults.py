@@ -2,6 +2,7 @@
 
 Two stages, as FoundationDB's BUGGIFY has them: a seed decides which sites are on at all, so that
 some runs are hit by one kind of fault alone; each pass of a site that is on then draws again.
+A person may order faults beside those: the next passes of a site, without chance.
 """
 
 from __future__ import annotations
@@ -12,9 +13,19 @@ from random import Random
 
 from workbench.core.events import FaultInjected
 from workbench.scenario import Fault
+from workbench.scenario.orders import Order
 from workbench.sim.dice import Dice
 
 MILLION = 1_000_000
+
+
+Hit = tuple[str, str]
+"""What a fault hit: a settlement's id or a buyer's name, and a transaction's hash; "" if none."""
+
+
+def nothing() -> Hit:
+    """A fault that hit nothing in particular: a block, a service."""
+    return "", ""
 
 
 class Crashed(BaseException):
@@ -25,6 +36,14 @@ class Crashed(BaseException):
 class _Site:
     fault: Fault
     chance: Random
+
+
+@dataclass(slots=True)
+class _Ordered:
+    """An order and how many of its passes are left."""
+
+    order: Order
+    left: int
 
 
 class Faults:
@@ -42,6 +61,8 @@ class Faults:
     ) -> None:
         self._now_ms, self._tell, self._sites = now_ms, tell, dict[str, list[_Site]]()
         self._began_ms = 0
+        self._ordered: dict[str, list[_Ordered]] = {}
+        self._hit_by_hand: set[str] = set()
         self.quiet = True
         for n, fault in enumerate(ordered):
             chance = dice.stream("fault", fault.site, n)
@@ -56,34 +77,70 @@ class Faults:
         """No fault any more: what is broken may heal."""
         self.quiet = True
 
+    def order(self, order: Order) -> None:
+        """From now on the next passes of this site fire, those alone that fit the order."""
+        self._ordered.setdefault(order.site, []).append(_Ordered(order, order.passes))
+
     def over(self, site: str) -> bool:
-        """Whether this site cannot fire any more: what it left behind may heal."""
+        """Whether this site cannot fire any more: what it left behind may heal.
+
+        What a person ordered lasts until the scenario's faults end.
+        """
+        if site in self._hit_by_hand:
+            return self.quiet
         last = max((each.fault.stop_s for each in self._sites.get(site, ())), default=0)
         return self.quiet or (self._now_ms() - self._began_ms) / 1000 >= last
 
     def may(self, *sites: str) -> bool:
-        """Whether any of these sites is on at all in this run."""
-        return any(site in self._sites for site in sites)
+        """Whether any of these sites is on in this run, or has an order that has not fired."""
+        return any(site in self._sites or site in self._ordered for site in sites)
 
-    def strike(self, site: str, target: str, subject: str = "") -> int | None:
-        """One pass of a site: the fault's parameter where it fires, else None."""
-        if self.quiet or site not in self._sites:
+    def strike(self, site: str, target: str, hit: Callable[[], Hit] = nothing) -> int | None:
+        """One pass of a site: the fault's parameter where it fires, else None.
+
+        `hit`: what the pass is about; asked only where a fault fires.
+        """
+        if self.quiet or not (site in self._sites or site in self._ordered):
             return None
         now = self._now_ms()
-        for each in self._sites[site]:
-            if not each.fault.start_s <= (now - self._began_ms) / 1000 < each.fault.stop_s:
+        # Chance is drawn first, so that an order shifts no draw of the scenario's own faults.
+        parameter, source = self._drawn(site, now), "simulator"
+        ordered = self._next_order(site, target)
+        if ordered is not None:
+            parameter, source = ordered.number, "hand"
+        if parameter is not None:
+            subject, tx = hit()
+            self._tell(
+                FaultInjected(
+                    subject=subject,
+                    at_ms=now,
+                    source=source,
+                    site=site,
+                    target=target,
+                    parameter=parameter,
+                    tx=tx,
+                )
+            )
+        return parameter
+
+    def _drawn(self, site: str, now_ms: int) -> int | None:
+        for each in self._sites.get(site, ()):
+            if not each.fault.start_s <= (now_ms - self._began_ms) / 1000 < each.fault.stop_s:
                 continue
             if each.chance.randrange(MILLION) < each.fault.chance_ppm:
-                parameter = each.chance.randint(each.fault.low, each.fault.high)
-                self._tell(
-                    FaultInjected(
-                        subject=subject,
-                        at_ms=now,
-                        source="simulator",
-                        site=site,
-                        target=target,
-                        parameter=parameter,
-                    )
-                )
-                return parameter
+                return each.chance.randint(each.fault.low, each.fault.high)
+        return None
+
+    def _next_order(self, site: str, target: str) -> Order | None:
+        """The oldest order that fits this pass. Its last pass ends it."""
+        waiting = self._ordered.get(site, [])
+        for each in waiting:
+            if each.order.target in target:
+                each.left -= 1
+                if not each.left:
+                    waiting.remove(each)
+                if not waiting:
+                    del self._ordered[site]
+                self._hit_by_hand.add(site)
+                return each.order
         return None

@@ -32,6 +32,16 @@ class Line(Protocol):
         """Read, blocking, until somebody can go on; False if nobody waits for an answer."""
 
 
+class Gate(Protocol):
+    """Stands before each moment to which virtual time moves. It must not touch the loop."""
+
+    def before(self, at_s: float) -> None:
+        """Time is about to move to `at_s` (seconds of the loop). May block, or raise."""
+
+    def after(self) -> None:
+        """Time has moved, and nothing of the new moment has happened yet."""
+
+
 TURNS_UNSEEN = 64
 """So many turns in which something can run pass between two looks at what the system has to say:
 a signal, or a thread's answer."""
@@ -72,6 +82,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._timers: list[_Timer] = []
         self._many = FEW_TIMERS
         self.lines: list[Line] = []
+        self.gate: Gate | None = None
         self._resting: list[asyncio.Future[None]] = []
 
     async def rest(self) -> None:
@@ -135,7 +146,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def go_on(self) -> None:
         """To the next timer, which goes off, with all others of that moment."""
-        self._now = max(self._now, self._timers[0][0])
+        at_s = max(self._now, self._timers[0][0])
+        if self.gate is not None:
+            self.gate.before(at_s)
+        self._now = at_s
+        if self.gate is not None:
+            self.gate.after()
         while self._timers and self._timers[0][0] <= self._now:
             what = heapq.heappop(self._timers)[3]
             if isinstance(what, asyncio.TimerHandle):

@@ -31,12 +31,14 @@ class Miner:
         self._rpc, self._clock, self._chain = rpc, clock, chain
         self._faults, self._mempool, self._chance, self._first = faults, mempool, chance, first
         self._branches = 0
+        self.block = first
+        """The number of the newest block, as of the last `keep` or the last call after a block."""
         self.before_block: list[Callable[[], Awaitable[None]]] = []
         self.after_block: list[Callable[[int], Awaitable[None]]] = []
 
     def keep(self, number: int) -> None:
-        """No reorg goes below this block."""
-        self._first = number
+        """No reorg goes below this block, the newest one."""
+        self._first = self.block = number
 
     async def run(self) -> None:
         """A block at every multiple of the block time, until cancelled."""
@@ -56,6 +58,7 @@ class Miner:
         await self._mine(self._clock.now_ms() // 1000, self._chain.base_fee_wei * times)
         if self.after_block:
             number = int(await self._rpc.call("eth_blockNumber"), 16)
+            self.block = number
             for told in self.after_block:
                 await told(number)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -13,7 +14,7 @@ from workbench.chain.landing import Landing
 from workbench.chain.rpc import Answers, Call, Rpc
 from workbench.core.errors import RpcFault, RpcUnreachable, WorkbenchError
 from workbench.core.ports import Clock
-from workbench.sim.faults import Crashed, Faults
+from workbench.sim.faults import Crashed, Faults, Hit
 
 SEND = "eth_sendRawTransaction"
 BLOCK_LAST = {
@@ -25,6 +26,12 @@ BLOCK_LAST = {
     "eth_getTransactionCount",
 }
 """Reads whose last parameter is the block."""
+ABOUT_TRANSACTION = {
+    "eth_getTransactionReceipt",
+    "eth_getTransactionByHash",
+    "eth_getRawTransactionByHash",
+}
+"""Reads whose first parameter is a transaction's hash."""
 
 
 LINE_SITES = ("rpc.error", "rpc.delayed", "rpc.stale", "tx.dropped", "tx.delayed", "tx.reordered")
@@ -45,13 +52,14 @@ class Mempool:
 
     async def send(self, raw: str, name: str) -> str:
         """Raises what the node says, where it is asked at once."""
-        if self._faults.strike("tx.dropped", name) is not None:
+        hit = partial(_hit, raw)
+        if self._faults.strike("tx.dropped", name, hit) is not None:
             return _hash(raw)
-        blocks = self._faults.strike("tx.delayed", name)
+        blocks = self._faults.strike("tx.delayed", name, hit)
         if blocks is not None:
             self._late.append((self._blocks + blocks, raw))
             return _hash(raw)
-        if self._faults.strike("tx.reordered", name) is not None:
+        if self._faults.strike("tx.reordered", name, hit) is not None:
             self._any_order.append(raw)
             return _hash(raw)
         return str(await self._rpc.call(SEND, raw))
@@ -59,6 +67,11 @@ class Mempool:
     def put_back(self, raws: list[str], blocks: int = 0) -> None:
         """Transactions of blocks that are no more: they wait again, for so many blocks."""
         self._late.extend((self._blocks + blocks, raw) for raw in raws)
+
+    @property
+    def waiting(self) -> int:
+        """How many transactions wait here."""
+        return len(self._late) + len(self._any_order)
 
     @property
     def state(self) -> Any:
@@ -85,6 +98,18 @@ class Mempool:
 
 def _hash(raw: str) -> str:
     return to_hex(keccak(hex_bytes(raw)))
+
+
+def _hit(raw: str) -> Hit:
+    """The transaction of these bytes."""
+    return "", _hash(raw)
+
+
+def _hit_call(method: str, params: tuple[Any, ...]) -> Hit:
+    """The transaction that a call of the node is about, if it is one."""
+    if method == SEND:
+        return _hit(params[0])
+    return "", params[0] if method in ABOUT_TRANSACTION else ""
 
 
 class _Through(Answers):
@@ -135,11 +160,11 @@ class ShakyRpc(Rpc):
                 raise Crashed
 
     async def _asked(self, method: str, params: tuple[Any, ...]) -> Any:
-        target = f"{self.name} {method}"
-        wait_ms = self._latency_ms + (self._faults.strike("rpc.delayed", target) or 0)
+        target, hit = f"{self.name} {method}", partial(_hit_call, method, params)
+        wait_ms = self._latency_ms + (self._faults.strike("rpc.delayed", target, hit) or 0)
         if wait_ms:
             await self._clock.sleep(wait_ms / 1000)
-        if self._faults.strike("rpc.error", target) is not None:
+        if self._faults.strike("rpc.error", target, hit) is not None:
             if method == SEND and self._chance.random() < 0.5:
                 await self._mempool.send(
                     params[0], self.name
@@ -147,7 +172,7 @@ class ShakyRpc(Rpc):
             raise RpcUnreachable("the node did not answer (an injected fault).")
         if method == SEND:
             return await self._mempool.send(params[0], self.name)
-        behind = self._faults.strike("rpc.stale", target)
+        behind = self._faults.strike("rpc.stale", target, hit)
         if behind is not None:
             return await self._as_of(behind, method, params)
         return await self._node.call(method, *params)

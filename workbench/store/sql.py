@@ -22,6 +22,7 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.schema import CreateIndex
 
 from workbench.core.errors import StoreBusy, StoreError
+from workbench.core.events import Event
 from workbench.core.x402 import Authorization
 from workbench.store import statements
 from workbench.store.later import BLOCKS_KEPT, Later
@@ -55,6 +56,8 @@ class SqlStore:
         self.url = make_url(url).render_as_string()  # Without a password: errors name it.
         self.before_commit: Callable[[], None] = lambda: None
         self.after_commit: Callable[[], None] = lambda: None
+        self.on_recorded: Callable[[list[Event]], None] = lambda facts: None
+        """Gets the facts of each commit, in the journal's order; in memory only."""
         self._busy = self.begun = False
         self._commits = 0
         # Claims never change. What else is remembered holds while nobody else can write.
@@ -160,6 +163,8 @@ class SqlStore:
         if unit.rows is not None:
             self._later.add(unit.rows)
         self.tail.grow(unit.recorded)
+        if unit.recorded:
+            self.on_recorded(unit.recorded)
         if unit.ids:
             self.known_ids().update(unit.ids)
         self.is_torn = self.is_torn or unit.is_torn

@@ -1,0 +1,149 @@
+"""Faults that a person orders while a run goes on: what they are, and which can be ordered."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from workbench.core.errors import OrderRefused
+from workbench.scenario.kinds import Wrong, closest
+from workbench.scenario.model import FAULT_SITES, Scenario, Site
+from workbench.scenario.table import MEASURES
+
+MOST_PASSES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The next `passes` passes of a fault site fire, whatever their chance.
+
+    `parameter`: an integer in the site's own unit (`FAULT_SITES`), or text such as "55 s"; None for
+    the site's largest usual value. `at_s`: virtual seconds from the scenario's start, to the
+    millisecond, at which it takes effect; None: at once. `target`: only passes whose target
+    contains this text ("": any). The orders of a run have an integer, and the moment at which they
+    took effect.
+    """
+
+    site: str
+    parameter: int | str | None = None
+    at_s: float | None = None
+    passes: int = 1
+    target: str = ""
+
+    @property
+    def at_ms(self) -> int | None:
+        """`at_s` in whole virtual milliseconds."""
+        return None if self.at_s is None else round(self.at_s * 1000)
+
+    @property
+    def number(self) -> int:
+        """The parameter in the site's own unit. Raises OrderRefused where it cannot be read."""
+        return read_parameter(self.site, self.parameter)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as a run folder keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """The inverse of `to_json`. Raises TypeError for anything else."""
+        return cls(**data)
+
+
+def order_for(
+    scenario: Scenario,
+    site: str,
+    parameter: int | str | None = None,
+    *,
+    at_s: float | None = None,
+    passes: int = 1,
+    target: str | None = None,
+) -> Order:
+    """An order that this scenario can carry out.
+
+    `parameter`: an integer in the site's unit, or text such as "55 s"; None for the site's largest
+    usual value. `at_s`: virtual seconds from the scenario's start; None: at once.
+    Raises OrderRefused, which says what can be ordered instead.
+    """
+    known = FAULT_SITES.get(site)
+    if known is None:
+        raise OrderRefused(
+            f"{site!r} is no fault site{closest(str(site), list(FAULT_SITES))}",
+            hint=f"Sites: {', '.join(FAULT_SITES)}.",
+            sites=list(FAULT_SITES),
+        )
+    _require_possible(scenario, site)
+    if isinstance(passes, bool) or not isinstance(passes, int) or not 1 <= passes <= MOST_PASSES:
+        raise OrderRefused(f"passes is {passes!r}, and not a whole number from 1 to {MOST_PASSES}.")
+    _require_moment(scenario, at_s)
+    return Order(site, read_parameter(site, parameter), at_s, passes, target or "")
+
+
+def _require_possible(scenario: Scenario, site: str) -> None:
+    if site == "crash.payouts" and scenario.payouts is None:
+        raise OrderRefused(
+            f"{scenario.name} has no payout service that could crash.",
+            hint="Order a crash of seller, facilitator or tracker, or give the scenario payouts.",
+        )
+    if site == "chain.reorg" and not scenario.has_state_roots:
+        raise OrderRefused(
+            f"the blocks of {scenario.name} have no state root, so the node cannot replace them.",
+            hint='Play it with chain.state_root="computed".',
+        )
+
+
+def _require_moment(scenario: Scenario, at_s: float | None) -> None:
+    if at_s is None:
+        return
+    is_number = isinstance(at_s, int | float) and not isinstance(at_s, bool)
+    if not is_number or not math.isfinite(at_s) or not 0 <= at_s < scenario.duration_s:
+        raise OrderRefused(
+            f"at_s is {at_s!r}, and faults of {scenario.name} happen from 0 to "
+            f"{scenario.duration_s} s.",
+            hint="Give virtual seconds from the scenario's start, or leave it out for at once.",
+        )
+
+
+def default_parameter(site: str) -> str:
+    """What an order uses where nothing is said, in words: the largest that is usually drawn."""
+    known = FAULT_SITES[site]
+    return str(MEASURES[known.unit].show(known.high)) if known.unit else ""
+
+
+def read_parameter(site: str, value: int | str | None) -> int:
+    """The parameter in the site's own unit, exactly. Raises OrderRefused with the bounds."""
+    known = FAULT_SITES[site]
+    if value is None or value == "":
+        return known.high
+    if not known.unit:
+        if value in (0, "0"):
+            return 0
+        raise OrderRefused(f"{site} takes no parameter, and {value!r} was given.")
+    try:
+        number = _number(known, value)
+    except Wrong as why:
+        raise OrderRefused(
+            f"the parameter of {site}, {value!r}, {why}.", hint=_bounds(known)
+        ) from None
+    if not known.least <= number <= known.most:
+        raise OrderRefused(
+            f"the parameter of {site}, {value!r}, is out of bounds.", hint=_bounds(known)
+        )
+    return number
+
+
+def _number(site: Site, value: int | str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
+        raise Wrong("is neither a whole number nor text")
+    measure = MEASURES[site.unit]
+    number, unit = measure.number(value.strip())
+    own_unit = next(name for name, factor in measure.units.items() if factor == 1)
+    return measure.value(number, unit or own_unit)
+
+
+def _bounds(site: Site) -> str:
+    show = MEASURES[site.unit].show
+    return f"Write {show(site.least)} to {show(site.most)}."

@@ -1,0 +1,75 @@
+"""What a world looks like at one moment, read without touching what plays in it."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from workbench.chain.contracts import EvmChain
+from workbench.chain.direct import DirectRpc
+from workbench.wiring import TOKEN_NAMES
+from workbench.world import World
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class WorldView:
+    """A world at one moment.
+
+    `now_ms`: Unix milliseconds of the virtual clock. `balances`: base units by account (seller,
+    vault, pool) and token symbol. `pool`: `liquidity`, and `price_e8` (USDC for one EURC, times
+    10**8). `mempool`: transactions that wait, `pending` and `queued` at the node, `delayed` on
+    their way to it. `heads`: number of the newest block, by who knows it: the node, each service.
+    """
+
+    now_ms: int
+    balances: dict[tuple[str, str], int]
+    pool: dict[str, int]
+    mempool: dict[str, int]
+    heads: dict[str, int]
+
+
+def view_of(world: World) -> WorldView:
+    """The world as it is now. Called in its own thread, while nobody acts.
+
+    The node is asked over a connection of its own, so that no answer is remembered, or missed, by
+    those who play. Raises the node's errors.
+    """
+    rpc = DirectRpc(world.node.url)
+    try:
+        return _at_once(_view(world, rpc))
+    finally:
+        _at_once(rpc.close())
+
+
+async def _view(world: World, rpc: DirectRpc) -> WorldView:
+    chain = EvmChain(rpc, world.deployment.chain_id, world.chain.addresses)
+    accounts = {name: world.accounts[name] for name in ("seller", "vault")}
+    accounts["pool"] = world.deployment["PoolManager"].lower()
+    balances = {
+        (name, symbol): await chain.balance(getattr(chain.addresses, token), address)
+        for name, address in accounts.items()
+        for symbol, token in TOKEN_NAMES.items()
+    }
+    pool = {"liquidity": await chain.pool_liquidity(), "price_e8": await chain.pool_price()}
+    waiting: dict[str, Any] = await rpc.call("txpool_status")
+    mempool = {name: int(waiting[name], 16) for name in ("pending", "queued")}
+    known = {name: max(store.blocks) for name, store in world.stores.items() if store.blocks}
+    return WorldView(
+        now_ms=world.clock.now_ms(),
+        balances=balances,
+        pool=pool,
+        mempool=mempool | {"delayed": world.mempool.waiting},
+        heads={"node": (await chain.head()).number} | known,
+    )
+
+
+def _at_once(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that waits for nothing: its connection blocks."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    raise AssertionError("a blocking connection was waited for")

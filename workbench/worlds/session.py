@@ -1,0 +1,541 @@
+"""A run in the background: it can be watched, paused, stepped, stopped, and hit by faults.
+
+The run plays in a thread of its own. Before each moment to which virtual time moves it passes a
+gate (`worlds/gate`), where it waits while it is paused or ahead of its pace. Watching reads a list
+of facts that only grows. So neither changes a byte of the trace.
+
+Wall-clock time is read here and nowhere below: it says how fast a run is shown, never what happens.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from weakref import WeakSet
+
+from workbench.core import events as ev
+from workbench.core.errors import OrderRefused, RunOver, RunUnderWay, WorkbenchError
+from workbench.run import Run
+from workbench.scenario import Order, Scenario, order_for
+from workbench.world import World
+from workbench.worlds.gate import RunGate
+from workbench.worlds.look import WorldView, view_of
+
+Listener = Callable[[int, tuple[ev.Event, ...]], None]
+PAUSE_S = 5.0
+"""`pause()` waits for so long at most."""
+CATCH_UP_S = 0.25
+"""A run that is further behind its pace than this does not hurry to make up for it."""
+KILL_S = 5.0
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionProgress:
+    """How far a session is.
+
+    `state`: see `Session.state`. `phase`: booting, faults (they may happen), quiet (they have
+    ended), over. `block`: number of the newest block, None before the first. `now_s`: virtual
+    seconds since the scenario's start; `duration_s`: of the phase with faults. `wall_s`: seconds
+    since `start()`; `left_s`: estimate of the rest until `duration_s`, None while there is none.
+    `facts`, `faults`, `gave_up`, `broken`: facts known, faults injected, buyers who gave up, and
+    breaches of invariants so far.
+    """
+
+    state: str
+    phase: str
+    block: int | None
+    now_s: float
+    duration_s: int
+    wall_s: float
+    left_s: float | None
+    facts: int
+    faults: int
+    gave_up: int
+    broken: int
+
+
+class Stopped(KeyboardInterrupt):
+    """`Session.stop()`: everything that answers Ctrl-C answers it, too."""
+
+
+_OPEN: WeakSet[Session] = WeakSet()
+
+
+def _stop_all() -> None:
+    """A script, or a kernel, may end while a session is paused."""
+    for session in list(_OPEN):
+        session._release()
+
+
+# Executors wait for their threads before `atexit` comes; a paused run would never end.
+threading._register_atexit(_stop_all)  # type: ignore[attr-defined]
+
+
+class Session:
+    """See the module. Made by `Experiment.start()`; all methods may be called from any thread."""
+
+    def __init__(
+        self, scenario: Scenario, seed: int, orders: Sequence[Order] = (), pace: float | None = None
+    ) -> None:
+        self.scenario, self.seed = scenario, seed
+        self.gate = RunGate(orders, self._hold)
+        self.run: Run | None = None
+        """What was run, once the session is over."""
+        self.failure: Exception | None = None
+        """Why the session failed, once it has."""
+        self.origin_ms: int | None = None
+        """The scenario's start in Unix milliseconds of the virtual clock; None before it."""
+        self._changed = threading.Condition()
+        self._phase, self._is_held, self._wants_pause = "booting", False, False
+        self._until_block: int | None = None
+        self._is_stopping = self._is_released = False
+        self._world: World | None = None
+        self._events: list[ev.Event] = []
+        self._views: list[_Look] = []
+        self._listeners: list[_Subscription] = []
+        self._counted, self._counts = 0, {"faults": 0, "gave_up": 0, "broken": 0}
+        self._over, self._told_all = threading.Event(), threading.Event()
+        self._began, self._ended = time.monotonic(), 0.0
+        self._set_pace(pace)
+        self._anchor: tuple[float, int] | None = None
+        self._played_from: tuple[float, int] | None = None
+
+    def __repr__(self) -> str:
+        return f"Session({self.scenario.name}, seed {self.seed}, {self.state})"
+
+    # --- What the experiment calls, from the thread of the run ---
+
+    def play(self, run: Callable[[], Run], failure: Callable[[], Exception | None]) -> None:
+        """Begin the run in a thread of its own, and tell its facts from another."""
+        _OPEN.add(self)
+
+        def work() -> None:
+            try:
+                self.run = run()
+                self.failure = failure()
+            except Stopped:  # Before there was a world: nothing was run.
+                self.run = Run((), scenario=self.scenario, seed=self.seed, finished=False)
+            except Exception as why:  # noqa: BLE001 - it is told by `wait`, whatever it was
+                self.failure = why
+            finally:
+                self._end()
+
+        threading.Thread(target=work, name="session", daemon=True).start()
+        threading.Thread(target=self._tell_all, name="session-facts", daemon=True).start()
+
+    def boots(self, world: World) -> None:
+        """The world is there: its facts can be watched from now on."""
+        if self._is_stopping:
+            raise Stopped
+        self._world, self._events = world, world.events
+        self._notify()
+
+    def begins(self, world: World) -> None:
+        """The scenario's clock has started."""
+        self.origin_ms = world.clock.now_ms() - self.gate.now_ms
+        self._phase, self._played_from = "faults", (time.monotonic(), 0)
+        self._notify()
+
+    def quiets(self) -> None:
+        """No faults any more, until everything has ended."""
+        self._phase = "quiet"
+        self._notify()
+
+    def _end(self) -> None:
+        with self._changed:
+            self._phase, self._ended = "over", time.monotonic()
+            self._is_held = False
+            for look in self._views:
+                look.refuse()
+            self._over.set()
+            self._changed.notify_all()
+        _OPEN.discard(self)
+
+    def _hold(self, at_ms: int) -> None:
+        """The gate: serve who looks; wait while paused, or ahead of the pace. Raises Stopped."""
+        with self._changed:
+            while not self._is_released:
+                self._serve()
+                if self._is_stopping:
+                    self._is_released = True
+                    raise Stopped
+                if self._has_stepped():
+                    self._until_block, self._wants_pause = None, True
+                if self._wants_pause and self._until_block is None and self._phase != "booting":
+                    self._set_held(True)
+                    self._changed.wait()
+                    self._anchor = None
+                    continue
+                ahead_s = 0.0 if self._until_block is not None else self._ahead_s(at_ms)
+                if ahead_s <= 0:
+                    break
+                self._changed.wait(ahead_s)
+            self._set_held(False)
+
+    def _has_stepped(self) -> bool:
+        block = self._block
+        return self._until_block is not None and block is not None and block >= self._until_block
+
+    def _set_held(self, held: bool) -> None:
+        if held != self._is_held:
+            self._is_held = held
+            self._changed.notify_all()
+
+    def _ahead_s(self, at_ms: int) -> float:
+        """Wall seconds until virtual time may come to `at_ms`; 0 or less: now."""
+        if self._pace is None or self._phase == "booting":
+            return 0.0
+        now = time.monotonic()
+        if self._anchor is None:
+            self._anchor = now, self.gate.now_ms
+        due = self._anchor[0] + (at_ms - self._anchor[1]) / 1000 / self._pace
+        if due < now - CATCH_UP_S:
+            self._anchor = now, at_ms
+        return due - now
+
+    # --- What a notebook calls ---
+
+    @property
+    def state(self) -> str:
+        """booting, running, paused, quieting, done, stopped or failed."""
+        if self._phase == "over":
+            if self.failure is not None:
+                return "failed"
+            return "done" if self.run is not None and self.run.finished else "stopped"
+        if self._is_held:
+            return "paused"
+        return {"booting": "booting", "faults": "running"}.get(self._phase, "quieting")
+
+    @property
+    def pace(self) -> float | None:
+        """Virtual seconds for each second of wall time; None: as fast as possible."""
+        return self._pace
+
+    @pace.setter
+    def pace(self, pace: float | None) -> None:
+        with self._changed:
+            self._set_pace(pace)
+            self._anchor = None
+            self._changed.notify_all()
+
+    def _set_pace(self, pace: float | None) -> None:
+        if pace is not None and not pace > 0:
+            raise OrderRefused(
+                f"a pace of {pace!r} would never end.", hint="Give a number above 0, or None."
+            )
+        self._pace = pace
+
+    @property
+    def orders(self) -> tuple[Order, ...]:
+        """The orders that took effect so far, each with its moment."""
+        return tuple(self.gate.taken)
+
+    def pause(self) -> None:
+        """Let no virtual time pass from the next moment on; returns once it stands still.
+
+        During the boot it takes effect at the scenario's start. Returns after 5 s at most.
+        """
+        with self._changed:
+            self._wants_pause, self._until_block = True, None
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._is_held or self._phase == "over", PAUSE_S)
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        with self._changed:
+            self._wants_pause, self._until_block, self._anchor = False, None, None
+            self._changed.notify_all()
+
+    def step(self, blocks: int = 1, timeout_s: float = 60.0) -> int:
+        """Play exactly so many blocks, then pause; the number of the newest block.
+
+        It does not wait for the pace. A run that goes on is paused first. It ends early where the
+        run does. Raises RunOver when the run has ended before, RunUnderWay after `timeout_s`.
+        """
+        if isinstance(blocks, bool) or not isinstance(blocks, int) or blocks < 1:
+            raise OrderRefused(f"a step of {blocks!r} blocks is none.", hint="Give 1 or more.")
+        with self._changed:
+            self._require_going()
+            self._wants_pause = True
+            self._changed.notify_all()
+            self._wait_held(timeout_s)
+            if self._is_held:
+                self._until_block = (self._block or 0) + blocks
+                self._is_held = False
+                self._changed.notify_all()
+                self._wait_held(timeout_s)
+            return self._block or 0
+
+    def _wait_held(self, timeout_s: float) -> None:
+        if not self._changed.wait_for(lambda: self._is_held or self._phase == "over", timeout_s):
+            raise RunUnderWay(
+                f"the run has not come to a pause within {timeout_s:g} s.",
+                hint="Look at session.progress; session.stop() ends it.",
+            )
+
+    def stop(self, timeout_s: float = 5.0) -> Run:
+        """End the run now, and return what was run (`finished` is False).
+
+        A node that does not answer for `timeout_s` is ended. Once the run is over, it is returned
+        as it is. Raises what the run failed with where there is nothing to return.
+        """
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify_all()
+        if not self._over.wait(timeout_s):
+            if self._world is not None:
+                self._world.node.stop()
+            self._over.wait(KILL_S)
+        return self.wait(KILL_S)
+
+    def wait(self, timeout_s: float | None = None) -> Run:
+        """The run, once it is over: to its end, stopped, or failed (then `failure` says why).
+
+        All listeners have all facts by then. Raises RunUnderWay after `timeout_s`, and what the
+        session failed with where nothing was run at all.
+        """
+        done = self._told_all
+        if any(each.is_current() for each in self._listeners):
+            done = self._over  # Called by a listener, for which the others would wait.
+        if not done.wait(timeout_s):
+            raise RunUnderWay(
+                f"the run goes on after {timeout_s:g} s.",
+                hint="Wait longer, or end it with session.stop().",
+            )
+        if self.run is None:
+            assert self.failure is not None
+            raise self.failure
+        return self.run
+
+    def subscribe(
+        self, on_facts: Listener, *, after: int = 0, at_most_hz: float = 15.0
+    ) -> Callable[[], None]:
+        """Call `on_facts(cursor, facts)` with each fact after `after` exactly once, in order.
+
+        `cursor` is the number of facts handed over so far. It is called from a thread of the
+        session's, at most `at_most_hz` times a second, and with no facts where only the state has
+        changed. An exception ends the subscription. Returns what ends it.
+        """
+        listener = _Subscription(on_facts, after, 1 / at_most_hz)
+        with self._changed:
+            is_late = self._told_all.is_set()
+            if not is_late:
+                self._listeners.append(listener)
+                self._changed.notify_all()
+        if is_late:
+            listener.tell(self._events, self.state)
+        return listener.end
+
+    def facts(self, after: int = 0, limit: int | None = None) -> tuple[int, tuple[ev.Event, ...]]:
+        """Facts after the first `after`, at most `limit`; and the number to ask after next."""
+        last = len(self._events) if limit is None else min(after + limit, len(self._events))
+        found = tuple(self._events[after:last])
+        return after + len(found), found
+
+    def order(
+        self,
+        site: str,
+        parameter: int | str | None = None,
+        *,
+        at_s: float | None = None,
+        passes: int = 1,
+        target: str | None = None,
+    ) -> Order:
+        """Let the next `passes` passes of a fault site fire; see `scenario.Order`.
+
+        It takes effect at the next moment of the run, or at `at_s` (virtual seconds from the
+        scenario's start). Raises OrderRefused for what this run cannot do, and once its faults have
+        ended, RunOver once it is over.
+        """
+        order = order_for(self.scenario, site, parameter, at_s=at_s, passes=passes, target=target)
+        with self._changed:
+            self._require_going()
+            if self._phase == "quiet":
+                raise OrderRefused(
+                    "the faults of this run have ended, so that everything can come to its end.",
+                    hint=f"Order before {self.scenario.duration_s} s of virtual time.",
+                )
+            self.gate.ask(order)
+        return order
+
+    @property
+    def progress(self) -> SessionProgress:
+        """How far it is, now."""
+        self._count()
+        now_s, duration_s = self.gate.now_ms / 1000, self.scenario.duration_s
+        end = self._ended or time.monotonic()
+        return SessionProgress(
+            state=self.state,
+            phase=self._phase,
+            block=self._block,
+            now_s=now_s,
+            duration_s=duration_s,
+            wall_s=end - self._began,
+            left_s=self._left_s(duration_s - now_s),
+            facts=len(self._events),
+            **self._counts,
+        )
+
+    def look(self, timeout_s: float = 10.0) -> WorldView:
+        """Balances, pool, mempool and the heads that services have seen, at one moment.
+
+        It is read between two moments of the run, over a connection of its own. Raises RunOver once
+        the node is gone, RunUnderWay where the run comes to no such moment within `timeout_s`.
+        """
+        look = _Look()
+        with self._changed:
+            self._require_going()
+            self._views.append(look)
+            self._changed.notify_all()
+        return look.result(timeout_s)
+
+    # --- How it works ---
+
+    @property
+    def _block(self) -> int | None:
+        return self._world.miner.block if self._world is not None else None
+
+    def _require_going(self) -> None:
+        if self._phase == "over":
+            raise RunOver(
+                f"this run is over ({self.state}).",
+                hint="Start another: Experiment(scenario, seed).start().",
+            )
+
+    def _left_s(self, virtual_s: float) -> float | None:
+        """Wall seconds for so many virtual ones, at the pace or at the rate seen so far."""
+        if self._phase == "over":
+            return 0.0
+        if self._played_from is None:
+            return None
+        passed_s = self.gate.now_ms / 1000
+        wall_s = time.monotonic() - self._played_from[0]
+        paced_s = virtual_s / self._pace if self._pace else 0.0
+        seen_s = virtual_s * wall_s / passed_s if passed_s and not self._pace else 0.0
+        return max(paced_s, seen_s, 0.0) if self._pace or passed_s else None
+
+    def _count(self) -> None:
+        with self._changed:
+            fresh = self._events[self._counted :]
+            self._counted += len(fresh)
+            for fact in fresh:
+                name = _COUNTED.get(type(fact))
+                if name is not None:
+                    self._counts[name] += 1
+
+    def _serve(self) -> None:
+        """Answer those who look, at this moment. Called by the gate."""
+        views, self._views = self._views, []
+        for look in views:
+            if self._world is None or self._phase == "booting":
+                self._views.append(look)  # There is nothing to see yet.
+            else:
+                look.take(self._world)
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _release(self) -> None:
+        """Let the run end: the interpreter does."""
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify_all()
+
+    def _tell_all(self) -> None:
+        """Hand facts to the listeners until the run is over and they have them all."""
+        while True:
+            is_last = self._over.is_set()
+            with self._changed:
+                self._listeners = [each for each in self._listeners if not each.is_over]
+                listeners = list(self._listeners)
+            state = self.state
+            for each in listeners:
+                if is_last or each.is_due(self._events, state):
+                    each.tell(self._events, state)
+            if is_last:
+                with self._changed:
+                    if len(self._listeners) > len(listeners):
+                        continue  # One came meanwhile.
+                    self._told_all.set()
+                return
+            if listeners:
+                self._over.wait(min(each.period_s for each in listeners))
+            else:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._listeners or self._over.is_set())
+
+
+_COUNTED: dict[type[ev.Event], str] = {
+    ev.FaultInjected: "faults",
+    ev.BuyerGaveUp: "gave_up",
+    ev.InvariantBroken: "broken",
+}
+
+
+class _Subscription:
+    """One who is told facts, and how many it knows."""
+
+    def __init__(self, on_facts: Listener, cursor: int, period_s: float) -> None:
+        self._on_facts, self._cursor, self.period_s = on_facts, cursor, period_s
+        self._state, self._thread, self._next = "", 0, 0.0
+        self.is_over = False
+
+    def is_due(self, events: list[ev.Event], state: str) -> bool:
+        news = len(events) > self._cursor or state != self._state
+        return news and time.monotonic() >= self._next
+
+    def is_current(self) -> bool:
+        """Whether this listener is what calls."""
+        return self._thread == threading.get_ident()
+
+    def tell(self, events: list[ev.Event], state: str) -> None:
+        fresh = tuple(events[self._cursor :])
+        if self.is_over or not (fresh or state != self._state):
+            return
+        self._cursor += len(fresh)
+        self._state, self._next = state, time.monotonic() + self.period_s
+        self._thread = threading.get_ident()
+        try:
+            self._on_facts(self._cursor, fresh)
+        except Exception:
+            log.exception("a listener of a session failed; it is told nothing more")
+            self.is_over = True
+        finally:
+            self._thread = 0
+
+    def end(self) -> None:
+        """Be told nothing more."""
+        self.is_over = True
+
+
+class _Look:
+    """One who waits for a view of the world."""
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+        self._view: WorldView | None = None
+        self._why: WorkbenchError | None = None
+
+    def take(self, world: World) -> None:
+        try:
+            self._view = view_of(world)
+        except WorkbenchError as why:
+            self._why = why
+        self._done.set()
+
+    def refuse(self) -> None:
+        self._why = RunOver("the run has ended, and its node with it.")
+        self._done.set()
+
+    def result(self, timeout_s: float) -> WorldView:
+        if not self._done.wait(timeout_s):
+            raise RunUnderWay(f"the run has come to no moment to look at within {timeout_s:g} s.")
+        if self._why is not None:
+            raise self._why
+        assert self._view is not None
+        return self._view
