@@ -1,5 +1,7 @@
 """One frozen `Scenario`: what the simulator plays, read from `scenarios/*.yaml`."""
 
+from workbench.scenario.fault_orders import FaultField, fault_fields, read_parameter
+from workbench.scenario.fields import Field, fields
 from workbench.scenario.files import assignments, load, override, parse, survey, to_yaml, words
 from workbench.scenario.model import (
     ASSETS,
@@ -44,6 +46,8 @@ __all__ = [
     "Chain",
     "FacilitatorSide",
     "Fault",
+    "FaultField",
+    "Field",
     "Market",
     "Path",
     "Pattern",
@@ -54,9 +58,12 @@ __all__ = [
     "Size",
     "UserGroup",
     "assignments",
+    "fault_fields",
+    "fields",
     "load",
     "override",
     "parse",
+    "read_parameter",
     "schema_json",
     "schema_text",
     "survey",
