@@ -1,4 +1,4 @@
-"""Scenarios: run, replay, check, show, list, schema."""
+"""Scenarios: run, replay, check, show, fields, list, schema."""
 
 from __future__ import annotations
 
@@ -121,6 +121,30 @@ def scenario_show(file: Path, settings: tuple[str, ...], as_json: bool) -> None:
             click.echo(json.dumps(shown.to_json() | {"values": asdict(shown)}))
         else:
             click.echo(to_yaml(shown), nl=False)
+
+
+@scenario.command("fields")
+@click.argument("file", type=click.Path(path_type=Path))
+@_SET
+@click.option("--json", "as_json", is_flag=True,
+              help="One JSON line: `fields`, and the `faults` one can order.")  # fmt: skip
+def scenario_fields(file: Path, settings: tuple[str, ...], as_json: bool) -> None:
+    """List every value that --set can change in FILE: unit, bounds, default, and meaning."""
+    with clean_exit(as_json):
+        from workbench.scenario import assignments, fault_fields, load
+
+        found = load(file, assignments(settings)).fields()
+        if as_json:
+            faults = [each.to_json() for each in fault_fields()]
+            click.echo(json.dumps({"fields": [each.to_json() for each in found], "faults": faults}))
+            return
+        for each in found:
+            value = "not in this scenario" if each.value is None else each.value
+            bounds = f"{each.minimum} to {each.maximum}" if each.minimum else ""
+            words = " | ".join(each.choices)
+            default = f"default {each.default}" if each.default else ""
+            told = ", ".join(filter(None, (each.type, bounds, words, default)))
+            click.echo(f"{each.path}: {value}\n    {told}\n    {each.help}")
 
 
 @scenario.command("list")

@@ -1,5 +1,7 @@
 """One frozen `Scenario`: what the simulator plays, read from `scenarios/*.yaml`."""
 
+from workbench.scenario.fault_orders import FaultField, fault_fields, read_parameter
+from workbench.scenario.fields import Field, fields
 from workbench.scenario.files import assignments, load, override, parse, survey, to_yaml, words
 from workbench.scenario.model import (
     ASSETS,
@@ -27,7 +29,7 @@ from workbench.scenario.model import (
     UserGroup,
     worth_a_state_root,
 )
-from workbench.scenario.orders import Order, default_parameter, order_for
+from workbench.scenario.orders import Order, order_for
 from workbench.scenario.schema import schema_json, schema_text
 
 __all__ = [
@@ -45,6 +47,8 @@ __all__ = [
     "Chain",
     "FacilitatorSide",
     "Fault",
+    "FaultField",
+    "Field",
     "Market",
     "Order",
     "Path",
@@ -56,11 +60,13 @@ __all__ = [
     "Size",
     "UserGroup",
     "assignments",
-    "default_parameter",
+    "fault_fields",
+    "fields",
     "load",
     "order_for",
     "override",
     "parse",
+    "read_parameter",
     "schema_json",
     "schema_text",
     "survey",

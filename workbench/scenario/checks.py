@@ -13,7 +13,7 @@ from workbench.core.money import EURC, YPS, Amount
 from workbench.core.payout import batch_gas
 from workbench.core.pricing import eurc_budget
 from workbench.core.settlement import RETRIES
-from workbench.scenario.kinds import BPS, MILLISECONDS, PIPS, SECONDS
+from workbench.scenario.measures import BPS, MILLISECONDS, PIPS, SECONDS
 from workbench.scenario.model import (
     PAYOUT_PLANTS,
     Arrivals,

@@ -7,43 +7,41 @@ cannot be said exactly, or has no unit, is `Wrong`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from fractions import Fraction
 from typing import Any
 
 from workbench.core.errors import WorkbenchError
 from workbench.core.money import Token, format_units, parse_decimal, parse_units
 from workbench.core.pricing import Price, parse_rate
+from workbench.scenario.measures import MILLISECONDS, NUMBER, Measure, Wrong
 from workbench.scenario.tree import WORD, Scalar
 
 NONE = "none"
 """How a file says that there is no such thing."""
-_NUMBER = r"-?[0-9]{1,24}(?:\.[0-9]{1,9})?"
-_QUANTITY = re.compile(rf"({_NUMBER})(?: ?([A-Za-z%]+(?: per [a-z]+)?))?", re.ASCII)
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,24}", re.ASCII)
-
-
-class Wrong(Exception):
-    """What is wrong with a word, as the second half of a sentence about it.
-
-    `advised`: it says already what to write.
-    """
-
-    def __init__(self, told: str, advised: bool = False) -> None:
-        super().__init__(told)
-        self.advised = advised
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One way of writing. `show` is the inverse of `read`; `schema` says it to an editor."""
+    """One way of writing. `show` is the inverse of `read`; `schema` says it to an editor.
+
+    `type`: one word for a form ("duration", "amount"). `low` and `high`: the least and the largest
+    value, as `read` returns them; None where a kind has none. `choices`: all its words, where they
+    are few. `measure`: of numbers with a unit that can be chosen; `unit`: the fixed unit of others.
+    """
 
     example: str
     read: Callable[[Scalar], Any]
     show: Callable[[Any], str | int | bool]
     schema: dict[str, Any] = field(default_factory=dict)
+    type: str = "text"
+    low: Any = None
+    high: Any = None
+    choices: tuple[str, ...] = ()
+    measure: Measure | None = None
+    unit: str = ""
 
 
 def closest(name: str, known: Sequence[str]) -> str:
@@ -69,95 +67,6 @@ def _bounds(value: Any, low: Any, high: Any, show: Callable[[Any], Any]) -> None
 # --- Numbers with a unit ---
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """Numbers with a unit. `units`: what one of each is in the base unit."""
-
-    noun: str
-    units: Mapping[str, Fraction]
-    show: Callable[[int], str]
-
-    def number(self, text: str) -> tuple[Fraction, str]:
-        """The number, and its unit ("" where there is none)."""
-        found = _QUANTITY.fullmatch(text)
-        if not found:
-            raise Wrong(f"is not {self.noun}")
-        unit = found[2] or ""
-        if unit and unit not in self.units:
-            raise Wrong(f'has the unit "{unit}", and not one of {", ".join(self.units)}')
-        return Fraction(found[1]), unit
-
-    def value(self, number: Fraction, unit: str) -> int:
-        """In base units, exactly."""
-        if not unit:
-            raise Wrong("has no unit")
-        value = number * self.units[unit]
-        if value.denominator != 1:
-            raise Wrong(f"is finer than {self.show(1)}")
-        return value.numerator
-
-    def read(self, text: str) -> int:
-        return self.value(*self.number(text))
-
-    @property
-    def pattern(self) -> str:
-        units = "|".join(re.escape(unit) for unit in self.units)
-        return rf"{_NUMBER} ?(?:{units})"
-
-
-def _largest(units: Mapping[str, Fraction]) -> Callable[[int], str]:
-    """Shows a value in the largest unit in which it is whole."""
-    falling = sorted(units.items(), key=lambda item: -item[1])
-    least = min(factor for factor in units.values() if factor >= 1)
-
-    def show(value: int) -> str:
-        for unit, factor in falling:
-            if factor >= 1 and value % factor == 0 and (value or factor == least):
-                return f"{value // int(factor)} {unit}"
-        raise AssertionError("one unit is the base unit")
-
-    return show
-
-
-def _measure(noun: str, units: Mapping[str, int | Fraction]) -> Measure:
-    exact = {unit: Fraction(factor) for unit, factor in units.items()}
-    return Measure(noun, exact, _largest(exact))
-
-
-def _share(noun: str, digits: int, per: str = "", bps: bool = True) -> Measure:
-    """A percentage whose base unit is 10**-digits of a percent."""
-    units = {f"%{per}": Fraction(10**digits)}
-    if bps:
-        units[f"bps{per}"] = Fraction(10**digits, 100)
-    return Measure(noun, units, lambda value: f"{format_units(value, digits)} %{per}")
-
-
-_SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
-SECONDS = _measure("a duration", {"ms": Fraction(1, 1_000), **_SECONDS})
-MILLISECONDS = _measure(
-    "a duration", {"ms": 1, **{unit: 1_000 * factor for unit, factor in _SECONDS.items()}}
-)
-BLOCKS = Measure(
-    "a number of blocks",
-    {"block": Fraction(1), "blocks": Fraction(1)},
-    lambda value: f"{value} block{'' if value == 1 else 's'}",
-)
-CREDITS = Measure(
-    "a number of credits",
-    {"credit": Fraction(1), "credits": Fraction(1)},
-    lambda value: f"{value} credit{'' if value == 1 else 's'}",
-)
-WEI = _measure("a fee", {"wei": 1, "gwei": 10**9})
-GAS = _measure("an amount of gas", {"gas": 1, "Mgas": 10**6})
-TIMES = _measure("a multiple", {"x": 1})
-PERCENT = _share("a percentage", 0, bps=False)
-BPS = _share("a percentage", 2)
-PIPS = _share("a percentage", 4)
-CHANCE = _share("a probability", 4, bps=False)
-BPS_PER_DAY = _share("a percentage per day", 2, " per day")
-BPS_PER_YEAR = _share("a percentage per year", 2, " per year")
-
-
 def quantity(measure: Measure, low: int, high: int, example: str) -> Kind:
     """One number with its unit, from `low` to `high` base units."""
 
@@ -167,7 +76,7 @@ def quantity(measure: Measure, low: int, high: int, example: str) -> Kind:
         return value
 
     schema = {"type": "string", "pattern": f"^{measure.pattern}$"}
-    return Kind(example, read, measure.show, schema)
+    return Kind(example, read, measure.show, schema, measure.type, low, high, measure=measure)
 
 
 def whole_seconds_ms(low_s: int, high_s: int, example: str) -> Kind:
@@ -180,7 +89,7 @@ def whole_seconds_ms(low_s: int, high_s: int, example: str) -> Kind:
             raise Wrong("is no whole number of seconds, which is all that a block's time can say")
         return value
 
-    return Kind(example, read, inner.show, inner.schema)
+    return replace(inner, read=read)
 
 
 def span(measure: Measure, low: int, high: int, example: str) -> Kind:
@@ -202,8 +111,9 @@ def span(measure: Measure, low: int, high: int, example: str) -> Kind:
         return first if first == second else f"{first} to {second}"
 
     one, units = measure.pattern, "|".join(re.escape(unit) for unit in measure.units)
-    pattern = f"^(?:{_NUMBER}(?: ?(?:{units}))? to )?{one}$"
-    return Kind(example, read, show, {"type": "string", "pattern": pattern})
+    pattern = f"^(?:{NUMBER}(?: ?(?:{units}))? to )?{one}$"
+    schema = {"type": "string", "pattern": pattern}
+    return Kind(example, read, show, schema, "range", (low, low), (high, high), measure=measure)
 
 
 # --- Money: quoted ---
@@ -244,7 +154,8 @@ def amount(token: Token, high: int, example: str) -> Kind:
         return f"{format_units(value, token.decimals)} {token.symbol}"
 
     pattern = rf"^(?:[0-9]+|[0-9]+(?:\.[0-9]+)? {token.symbol})$"
-    return Kind(example, read, show, {"type": "string", "pattern": pattern})
+    schema = {"type": "string", "pattern": pattern}
+    return Kind(example, read, show, schema, "amount", 1, high, unit=token.symbol)
 
 
 def both(kind: Kind) -> Kind:
@@ -254,7 +165,8 @@ def both(kind: Kind) -> Kind:
         value = kind.read(node)
         return value, value
 
-    return Kind(kind.example, read, lambda values: kind.show(values[0]), kind.schema)
+    low, high = (kind.low, kind.low), (kind.high, kind.high)
+    return replace(kind, read=read, show=lambda values: kind.show(values[0]), low=low, high=high)
 
 
 _DECIMAL_SCHEMA = {"type": "string", "pattern": r"^[0-9]+(?:\.[0-9]+)?$"}
@@ -271,7 +183,7 @@ def rate(low_e8: int, high_e8: int, example: str) -> Kind:
     def show(value: int) -> str:
         return format_units(value, 8)
 
-    return Kind(example, read, show, _DECIMAL_SCHEMA)
+    return Kind(example, read, show, _DECIMAL_SCHEMA, "rate", low_e8, high_e8)
 
 
 def price(high: int, example: str) -> Kind:
@@ -286,7 +198,7 @@ def price(high: int, example: str) -> Kind:
             raise Wrong(f"is above {format_units(high, 6)}")
         return value
 
-    return Kind(example, read, show, _DECIMAL_SCHEMA)
+    return Kind(example, read, show, _DECIMAL_SCHEMA, "price", Price(1), Price(high))
 
 
 # --- Plain words ---
@@ -304,7 +216,8 @@ def integer(low: int, high: int, example: str) -> Kind:
         _bounds(int(text), low, high, str)
         return int(text)
 
-    return Kind(example, read, int, {"type": "integer", "minimum": low, "maximum": high})
+    schema = {"type": "integer", "minimum": low, "maximum": high}
+    return Kind(example, read, int, schema, "integer", low, high)
 
 
 def _read_boolean(node: Scalar) -> bool:
@@ -313,7 +226,7 @@ def _read_boolean(node: Scalar) -> bool:
     return node.text == "true"
 
 
-BOOLEAN = Kind("true", _read_boolean, bool, {"type": "boolean"})
+BOOLEAN = Kind("true", _read_boolean, bool, {"type": "boolean"}, "boolean")
 
 
 def choice(words: Sequence[str], example: str, empty: bool = False) -> Kind:
@@ -329,7 +242,7 @@ def choice(words: Sequence[str], example: str, empty: bool = False) -> Kind:
     def show(value: str) -> str:
         return value or NONE
 
-    return Kind(example, read, show, {"enum": list(known)})
+    return Kind(example, read, show, {"enum": list(known)}, "choice", choices=known)
 
 
 def text(most: int, example: str) -> Kind:

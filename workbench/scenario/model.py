@@ -7,10 +7,13 @@ per million, `_bps` 1/100 %, `_pips` 1/10,000 %, `_e8` USDC per EURC times 10**8
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from workbench.core.pricing import Price
 from workbench.core.settlement import RETRIES
+
+if TYPE_CHECKING:
+    from workbench.scenario.fields import Field
 
 PPM = 1_000_000
 
@@ -75,16 +78,20 @@ class Site:
     most: int = 0
 
 
+def _crash(service: str) -> Site:
+    does = f"the {service} ends just before or after a commit, and starts again later"
+    return Site(does, "commit", "s", 1, 30, 0, 3_600)
+
+
 FAULT_SITES = {
     "http.lost": Site("the request never arrives", "message"),
     "http.delayed": Site("the request arrives late", "message", "ms", 100, 5_000, 1, 3_600_000),
     "http.duplicated": Site("the request arrives twice", "message"),
     "http.cut": Site("the server acts, and its answer is lost", "message"),
-    "crash.seller": Site("ends just before or after a commit, is restarted after",
-                         "commit", "s", 1, 30, 0, 3_600),
-    "crash.facilitator": Site("the same", "commit", "s", 1, 30, 0, 3_600),
-    "crash.tracker": Site("the same", "commit", "s", 1, 30, 0, 3_600),
-    "crash.payouts": Site("the same", "commit", "s", 1, 30, 0, 3_600),
+    "crash.seller": _crash("seller"),
+    "crash.facilitator": _crash("facilitator"),
+    "crash.tracker": _crash("tracker"),
+    "crash.payouts": _crash("payout service"),
     "rpc.error": Site("the node answers with an error", "message"),
     "rpc.delayed": Site("the node answers late", "message", "ms", 100, 5_000, 1, 3_600_000),
     "rpc.stale": Site("the node answers from an older block", "message", "blocks", 1, 3, 1, 32),
@@ -308,6 +315,12 @@ class Scenario:
             return True
         blocks = 1_000 * self.duration_s // self.chain.block_time_ms
         return worth_a_state_root(blocks, sum(group.count for group in self.buyers))
+
+    def fields(self) -> list[Field]:
+        """Every value that can be set in this scenario, as `override` takes it."""
+        from workbench.scenario.fields import fields
+
+        return fields(self)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data in the words of a file, every default spelt out: the same for the same."""

@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from workbench.core.errors import OrderRefused
-from workbench.scenario.kinds import Wrong, closest
-from workbench.scenario.model import FAULT_SITES, Scenario, Site
-from workbench.scenario.table import MEASURES
+from workbench.scenario.fault_orders import read_parameter
+from workbench.scenario.model import Scenario
 
 MOST_PASSES = 1_000_000
 
@@ -66,18 +65,12 @@ def order_for(
     usual value. `at_s`: virtual seconds from the scenario's start; None: at once.
     Raises OrderRefused, which says what can be ordered instead.
     """
-    known = FAULT_SITES.get(site)
-    if known is None:
-        raise OrderRefused(
-            f"{site!r} is no fault site{closest(str(site), list(FAULT_SITES))}",
-            hint=f"Sites: {', '.join(FAULT_SITES)}.",
-            sites=list(FAULT_SITES),
-        )
+    number = read_parameter(site, parameter)
     _require_possible(scenario, site)
     if isinstance(passes, bool) or not isinstance(passes, int) or not 1 <= passes <= MOST_PASSES:
         raise OrderRefused(f"passes is {passes!r}, and not a whole number from 1 to {MOST_PASSES}.")
     _require_moment(scenario, at_s)
-    return Order(site, read_parameter(site, parameter), at_s, passes, target or "")
+    return Order(site, number, at_s, passes, target or "")
 
 
 def _require_possible(scenario: Scenario, site: str) -> None:
@@ -103,47 +96,3 @@ def _require_moment(scenario: Scenario, at_s: float | None) -> None:
             f"{scenario.duration_s} s.",
             hint="Give virtual seconds from the scenario's start, or leave it out for at once.",
         )
-
-
-def default_parameter(site: str) -> str:
-    """What an order uses where nothing is said, in words: the largest that is usually drawn."""
-    known = FAULT_SITES[site]
-    return str(MEASURES[known.unit].show(known.high)) if known.unit else ""
-
-
-def read_parameter(site: str, value: int | str | None) -> int:
-    """The parameter in the site's own unit, exactly. Raises OrderRefused with the bounds."""
-    known = FAULT_SITES[site]
-    if value is None or value == "":
-        return known.high
-    if not known.unit:
-        if value in (0, "0"):
-            return 0
-        raise OrderRefused(f"{site} takes no parameter, and {value!r} was given.")
-    try:
-        number = _number(known, value)
-    except Wrong as why:
-        raise OrderRefused(
-            f"the parameter of {site}, {value!r}, {why}.", hint=_bounds(known)
-        ) from None
-    if not known.least <= number <= known.most:
-        raise OrderRefused(
-            f"the parameter of {site}, {value!r}, is out of bounds.", hint=_bounds(known)
-        )
-    return number
-
-
-def _number(site: Site, value: int | str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if not isinstance(value, str):
-        raise Wrong("is neither a whole number nor text")
-    measure = MEASURES[site.unit]
-    number, unit = measure.number(value.strip())
-    own_unit = next(name for name, factor in measure.units.items() if factor == 1)
-    return measure.value(number, unit or own_unit)
-
-
-def _bounds(site: Site) -> str:
-    show = MEASURES[site.unit].show
-    return f"Write {show(site.least)} to {show(site.most)}."

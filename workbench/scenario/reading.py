@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from workbench.scenario.kinds import NONE, Kind, Wrong, closest
+from workbench.scenario.kinds import NONE, Kind, closest
+from workbench.scenario.measures import Wrong
 from workbench.scenario.model import FAULT_SITES, Fault
 from workbench.scenario.table import FAULTS, Item, Section
 from workbench.scenario.tree import Fields, Items, Node, Problem, Scalar, Spot, dotted, is_refused

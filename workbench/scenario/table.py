@@ -12,6 +12,7 @@ from typing import Any
 from workbench.core.money import EURC, USDC, YPS
 from workbench.core.pricing import MAX_SLIPPAGE_BPS
 from workbench.scenario import kinds as k
+from workbench.scenario import measures as u
 from workbench.scenario import model as m
 from workbench.scenario.kinds import Kind
 
@@ -76,11 +77,11 @@ def _at(name: str, into: str, kind: Kind | Section, meaning: str, **more: Any) -
 
 
 def _seconds(low: int, high: int, example: str) -> Kind:
-    return k.quantity(k.SECONDS, low, high, example)
+    return k.quantity(u.SECONDS, low, high, example)
 
 
 def _milliseconds(low: int, high: int, example: str) -> Kind:
-    return k.quantity(k.MILLISECONDS, low, high, example)
+    return k.quantity(u.MILLISECONDS, low, high, example)
 
 
 _POLL = _milliseconds(10, 60_000, '"1 s"')
@@ -90,15 +91,15 @@ _YPS = k.amount(YPS, 2**128 - 1, '"100 YPS"')
 CHAIN = Section(m.Chain, (
     _at("block_time", "block_time_ms", k.whole_seconds_ms(1, 3_600, '"2 s"'),
         "time from block to block, in whole seconds"),
-    _at("finality", "finality_blocks", k.quantity(k.BLOCKS, 0, 10_000, '"2 blocks"'),
+    _at("finality", "finality_blocks", k.quantity(u.BLOCKS, 0, 10_000, '"2 blocks"'),
         "blocks on top of a swap before it is executed; the vault's gate is the same"),
-    _at("base_fee", "base_fee_wei", k.quantity(k.WEI, 0, 10**11, '"1 gwei"'),
+    _at("base_fee", "base_fee_wei", k.quantity(u.WEI, 0, 10**11, '"1 gwei"'),
         "base fee of a unit of gas"),
     _at("block_gas_limit", "block_gas_limit",
-        k.quantity(k.GAS, 1_000_000, 10**9, '"30 Mgas"'), "gas of a block: small is congested"),
+        k.quantity(u.GAS, 1_000_000, 10**9, '"30 Mgas"'), "gas of a block: small is congested"),
     _at("rpc_latency", "rpc_latency_ms", _milliseconds(0, HOUR_MS, '"20 ms"'),
         "how long the node takes to answer"),
-    _at("http_latency", "http_latency_ms", k.span(k.MILLISECONDS, 0, HOUR_MS, '"5 ms to 80 ms"'),
+    _at("http_latency", "http_latency_ms", k.span(u.MILLISECONDS, 0, HOUR_MS, '"5 ms to 80 ms"'),
         "how long a message between services takes, each way"),
     _at("state_root", "state_root", k.choice(m.STATE_ROOTS, '"omitted"'),
         "whether blocks have one: omitted, they are quick however much has happened"),
@@ -109,14 +110,14 @@ PATH = Section(m.Path, (
     _at("start", "start_e8", k.rate(MIN_RATE_E8, MAX_RATE_E8, '"1.10"'),
         "USDC for one EURC at the start", only=("constant", "drift", "gbm", "jumps")),
     _at("drift", "drift_bps_per_day",
-        k.quantity(k.BPS_PER_DAY, -5_000, 5_000, '"0.5 % per day"'),
+        k.quantity(u.BPS_PER_DAY, -5_000, 5_000, '"0.5 % per day"'),
         "steady movement", only=("drift", "gbm", "jumps"), needed=("drift",)),
     _at("volatility", "volatility_bps_per_year",
-        k.quantity(k.BPS_PER_YEAR, 0, 1_000_000, '"8 % per year"'),
+        k.quantity(u.BPS_PER_YEAR, 0, 1_000_000, '"8 % per year"'),
         "deviation of the logarithm in a year", only=("gbm", "jumps"), needed=("gbm",)),
     _at("jump_every", "jump_every_s", _seconds(1, YEAR_S, '"30 min"'),
         "time between jumps, in the mean", only=("jumps",), needed=("jumps",)),
-    _at("jump", "jump_bps", k.quantity(k.BPS, 1, 5_000, '"1 %"'),
+    _at("jump", "jump_bps", k.quantity(u.BPS, 1, 5_000, '"1 %"'),
         "size of a jump, up or down", only=("jumps",), needed=("jumps",)),
     _at("file", "file", k.text(300, '"data/eurusd.csv"'),
         "CSV of seconds and rate, found from the folder of this file",
@@ -127,7 +128,7 @@ PATH = Section(m.Path, (
 
 ARBITRAGEUR = Section(m.Arbitrageur, (
     _at("every", "every_s", _seconds(1, YEAR_S, '"10 s"'), "how often it looks"),
-    _at("edge", "edge_bps", k.quantity(k.BPS, 0, 5_000, '"0.1 %"'),
+    _at("edge", "edge_bps", k.quantity(u.BPS, 0, 5_000, '"0.1 %"'),
         "acts when the pool is further than this from the market"),
     _at("max", "max_eurc", _EURC, "the most that one trade moves"),
 ))  # fmt: skip
@@ -137,9 +138,9 @@ MARKET = Section(m.Market, (
     _at("step", "step_s", _seconds(1, DAY_S, '"10 s"'), "how often EUR/USD moves"),
     _at("pool", "pool_usdc", k.amount(USDC, UINT96_MAX, '"1000000 USDC"'),
         "depth of the pool, on its USDC side"),
-    _at("lp_fee", "lp_fee_pips", k.quantity(k.PIPS, 0, MAX_LP_FEE_PIPS, '"0.05 %"'),
+    _at("lp_fee", "lp_fee_pips", k.quantity(u.PIPS, 0, MAX_LP_FEE_PIPS, '"0.05 %"'),
         "what liquidity providers take of a swap"),
-    _at("band", "band_bps", k.quantity(k.BPS, 0, MAX_BAND_BPS, '"1 %"'),
+    _at("band", "band_bps", k.quantity(u.BPS, 0, MAX_BAND_BPS, '"1 %"'),
         "how much worse than the reference rate a swap may be"),
     _at("rate_max_age", "rate_max_age_s", _seconds(1, MAX_AGE_S, '"24 h"'),
         "how long a reference rate may be used"),
@@ -161,7 +162,7 @@ SIZE = Section(m.Size, (
     _at("amount", "low_units high_units", k.both(_YPS), "what each buys", only=("fixed",)),
     _at("low", "low_units", _YPS, "the least", only=SPREAD, needed=SPREAD),
     _at("high", "high_units", _YPS, "the most", only=SPREAD, needed=SPREAD),
-    _at("sigma", "sigma_bps", k.quantity(k.BPS, 1, 100_000, '"50 %"'),
+    _at("sigma", "sigma_bps", k.quantity(u.BPS, 1, 100_000, '"50 %"'),
         "deviation of the logarithm", only=("lognormal",), needed=("lognormal",)),
 ))  # fmt: skip
 
@@ -172,7 +173,7 @@ BUYERS = Section(m.BuyerGroup, (
     _at("arrivals", "arrivals", ARRIVALS, "when they come"),
     _at("start", "start_s", _seconds(0, YEAR_S, '"1 min"'), "when the first may come"),
     _at("size", "size", SIZE, "how much each buys"),
-    _at("slippage", "slippage_bps", k.quantity(k.BPS, 0, MAX_SLIPPAGE_BPS, '"1 %"'),
+    _at("slippage", "slippage_bps", k.quantity(u.BPS, 0, MAX_SLIPPAGE_BPS, '"1 %"'),
         "what the budget adds to the price at the reference rate"),
     _at("patience", "patience_s", _seconds(1, YEAR_S, '"15 min"'),
         "how long a buyer asks after its settlement"),
@@ -207,7 +208,7 @@ PATTERN = Section(m.Pattern, (
     _at("times", "times", k.integer(1, 10_000, "3"), "how often each user does it"),
     _at("arrivals", "arrivals", ARRIVALS, "when, counted from the user's beginning"),
     _at("credits", "low_credits high_credits",
-        k.span(k.CREDITS, 1, 10**12, '"1 to 20 credits"'), "how many at a time"),
+        k.span(u.CREDITS, 1, 10**12, '"1 to 20 credits"'), "how many at a time"),
 ))  # fmt: skip
 
 USERS = Section(m.UserGroup, (
@@ -232,15 +233,15 @@ PAYOUTS = Section(m.PayoutSide, (
 ))  # fmt: skip
 
 MEASURES = {
-    "ms": k.MILLISECONDS,
-    "s": k.SECONDS,
-    "blocks": k.BLOCKS,
-    "x": k.TIMES,
-    "%": k.PERCENT,
+    "ms": u.MILLISECONDS,
+    "s": u.SECONDS,
+    "blocks": u.BLOCKS,
+    "x": u.TIMES,
+    "%": u.PERCENT,
 }
 """How the unit of a site's parameter is written."""
 
-_CHANCE = k.quantity(k.CHANCE, 0, m.PPM, '"0.5 %"')
+_CHANCE = k.quantity(u.CHANCE, 0, m.PPM, '"0.5 %"')
 
 
 def _fault(site: m.Site) -> Section:

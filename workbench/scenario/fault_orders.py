@@ -1,0 +1,109 @@
+"""Faults that are ordered by hand: the sites, and the parameter that each takes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, NoReturn
+
+from workbench.core.errors import OrderRefused
+from workbench.scenario.kinds import closest
+from workbench.scenario.measures import Measure, Wrong
+from workbench.scenario.model import FAULT_SITES, Site
+from workbench.scenario.reading import shown
+from workbench.scenario.table import MEASURES
+
+_INTEGER = re.compile(r"-?[0-9]{1,24}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultField:
+    """One site where a fault may be ordered.
+
+    `does`: what happens; `each`: what one pass of the site is ("commit"). `unit`: of the parameter,
+    "" where the site takes none. `least`, `most` and `default` are words in that unit ("30 s"), or
+    "" without a parameter.
+    """
+
+    name: str
+    does: str
+    each: str
+    unit: str
+    least: str
+    most: str
+    default: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return asdict(self)
+
+
+def fault_fields() -> list[FaultField]:
+    """Every site, in the order of FAULT_SITES."""
+    return [
+        FaultField(
+            name=name,
+            does=site.does,
+            each=site.each,
+            unit=site.unit,
+            least=_words(site, site.least),
+            most=_words(site, site.most),
+            default=_words(site, site.high),
+        )
+        for name, site in FAULT_SITES.items()
+    ]
+
+
+def read_parameter(site: str, value: str | int | None = None) -> int:
+    """The parameter of a fault ordered by hand, in the unit of its site.
+
+    "55 s", "55" and 55 are the same at a site in seconds, and None or "" is the site's own `high`.
+    At a site without a parameter only None, "" and 0 may be said, and the result is 0. Raises
+    OrderRefused that names the bounds, or all sites where there is no such site.
+    """
+    if site not in FAULT_SITES:
+        near, known = closest(site, tuple(FAULT_SITES)), ", ".join(FAULT_SITES)
+        _refuse(
+            site, "is no site of faults" + (f"{near} All are {known}." if "?" in near else near)
+        )
+    place = FAULT_SITES[site]
+    said = "" if value is None else _said(value)
+    if not place.unit and said not in ("", "0"):
+        _refuse(site, f"takes no parameter; leave {shown(said)} away.")
+    if not place.unit or not said:
+        return place.high
+    try:
+        number = _read(MEASURES[place.unit], value)
+    except Wrong as why:
+        example = _words(place, place.high)
+        _refuse(site, f'{shown(said)} {why}; write such as "{example}", {_bounds(place)}.')
+    if not place.least <= number <= place.most:
+        _refuse(site, f"{shown(said)} is out of bounds, {_bounds(place)}.")
+    return number
+
+
+def _read(measure: Measure, value: Any) -> int:
+    """In the base unit of `measure`. Raises Wrong."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    text = _said(value)
+    return int(text) if _INTEGER.fullmatch(text) else measure.read(text)
+
+
+def _said(value: Any) -> str:
+    """What was given, as a text, also where Python refuses to write a number out."""
+    huge = isinstance(value, int) and value.bit_length() > 1_000
+    return "a huge number" if huge else str(value).strip()
+
+
+def _words(site: Site, value: int) -> str:
+    return MEASURES[site.unit].write(value, site.unit) if site.unit else ""
+
+
+def _bounds(site: Site) -> str:
+    return f"{_words(site, site.least)} to {_words(site, site.most)}"
+
+
+def _refuse(site: str, told: str) -> NoReturn:
+    name = site if site in FAULT_SITES else shown(site)
+    raise OrderRefused(f"{name} {told}", sites=list(FAULT_SITES))
