@@ -17,7 +17,6 @@ from tests import facts as told
 from tests.browser import CHROMIUM, MISSING, Browser
 from workbench import charts, metrics
 from workbench.charts.picture import (
-    COLOURS,
     MOST_LANES,
     SLOWEST,
     UNFINISHED,
@@ -25,7 +24,8 @@ from workbench.charts.picture import (
     seconds_text,
 )
 from workbench.core import events as ev
-from workbench.frames import STAGES, events_frame, timeline_frame
+from workbench.core.lifecycle import OUTCOMES, PALETTE, SHAPES, STAGES, colour
+from workbench.frames import events_frame, timeline_frame
 
 THREE = [
     *told.reorged(),
@@ -98,7 +98,7 @@ def test_every_kind_of_fact_is_a_mark(unheard_of: type[ev.Event]) -> None:
 
 def test_bars_are_labelled_with_their_numbers() -> None:
     figure = draw(told.happy())
-    assert {*STAGES[:2], "swapped", "248,305", "41", "2.000", "delivered in 8.000 s"} <= (
+    assert {"requested", "authorized", "swapped", "248,305", "41", "2.000", "delivered in 8.000 s"} <= (
         words(figure)
     )
 
@@ -161,13 +161,30 @@ def test_what_is_under_way_is_open_to_the_last_fact() -> None:
     assert (pending.bars[-1].stage, pending.bars[-1].end_ms) == (UNFINISHED, 11_000)
 
 
-def test_every_stage_has_a_colour_in_every_drawing() -> None:
-    """A new state in core/settlement.py asks for a colour here and in the page's style."""
-    assert set(STAGES) < set(COLOURS)
+def test_every_state_has_its_colour_in_every_drawing() -> None:
+    """The page's style is made from the table, on a light and on a dark ground."""
     style = charts.timeline_html([])
-    for stage, colour in COLOURS.items():
-        assert f".s-{stage} " in style
-        assert stage == UNFINISHED or f"--{stage}: {colour};" in style
+    for look in STAGES:
+        assert f".s-{look.word} {{ fill: var(--{look.colour}); }}" in style
+    for look in OUTCOMES:
+        assert f".e-{look.word} {{ fill: var(--{look.colour}); }}" in style
+    for key, (light, dark) in PALETTE.items():
+        assert f"--{key}: {light};" in style
+        assert f"--{key}: {dark};" in style
+    assert set(MARKERS) == set(PATHS) == set(SHAPES)
+
+
+def test_executed_has_one_colour() -> None:
+    """The bar of the time to it, the mark at the end, and the bar that counts it."""
+    facts = told.journal(8)
+    lanes, outcomes = draw(facts), of_many(facts)["outcomes"]
+    green = to_rgba(colour("executed"))
+    (bars,) = (c for c in lanes.findobj(PolyCollection) if c.get_label() == "executed")
+    assert [tuple(each) for each in bars.get_facecolor()] == [green]
+    marks = [m for m in lanes.findobj(Line2D) if m.get_label() in ("executed", "_executed")]
+    assert {to_rgba(mark.get_markerfacecolor()) for mark in marks} == {green}
+    (counted,) = (c for c in outcomes.axes[0].containers if c.get_label() != "")
+    assert counted
 
 
 # --- The page -------------------------------------------------------------------------------------
