@@ -165,7 +165,7 @@ def _head(figure: Figure, shown: Picture, title: str, height: float) -> None:
     ]
     handles += [_end_mark(end, end.text) for end in shown.ends]
     if any(lane.ghosts for lane in shown.lanes):
-        ring = {"marker": "o", "markerfacecolor": PAPER, "markeredgecolor": INK}
+        ring: dict[str, Any] = {"marker": "o", "markerfacecolor": PAPER, "markeredgecolor": INK}
         handles.append(Line2D([], [], linestyle="none", markersize=4, label="orphaned", **ring))
     figure.legend(
         handles=handles,
