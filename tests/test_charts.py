@@ -9,23 +9,30 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from tests import facts as told
 from tests.browser import CHROMIUM, MISSING, Browser
 from workbench import charts, metrics
+from workbench.charts.figure import MARKERS
 from workbench.charts.picture import (
-    COLOURS,
     MOST_LANES,
     SLOWEST,
     UNFINISHED,
     picture,
     seconds_text,
 )
+from workbench.charts.svg import PATHS
 from workbench.core import events as ev
-from workbench.frames import STAGES, events_frame, timeline_frame
+from workbench.core.lifecycle import OUTCOME, OUTCOMES, PALETTE, SHAPES, STAGES, colour
+from workbench.frames import events_frame, timeline_frame
 
 THREE = [
     *told.reorged(),
@@ -98,9 +105,15 @@ def test_every_kind_of_fact_is_a_mark(unheard_of: type[ev.Event]) -> None:
 
 def test_bars_are_labelled_with_their_numbers() -> None:
     figure = draw(told.happy())
-    assert {*STAGES[:2], "swapped", "248,305", "41", "2.000", "delivered in 8.000 s"} <= (
-        words(figure)
-    )
+    assert {
+        "requested",
+        "authorized",
+        "swapped",
+        "248,305",
+        "41",
+        "2.000",
+        "delivered in 8.000 s",
+    } <= (words(figure))
 
 
 @pytest.mark.parametrize("count", [1, 5, 6, 200, MOST_LANES + 1])
@@ -161,13 +174,30 @@ def test_what_is_under_way_is_open_to_the_last_fact() -> None:
     assert (pending.bars[-1].stage, pending.bars[-1].end_ms) == (UNFINISHED, 11_000)
 
 
-def test_every_stage_has_a_colour_in_every_drawing() -> None:
-    """A new state in core/settlement.py asks for a colour here and in the page's style."""
-    assert set(STAGES) < set(COLOURS)
+def test_every_state_has_its_colour_in_every_drawing() -> None:
+    """The page's style is made from the table, on a light and on a dark ground."""
     style = charts.timeline_html([])
-    for stage, colour in COLOURS.items():
-        assert f".s-{stage} " in style
-        assert stage == UNFINISHED or f"--{stage}: {colour};" in style
+    for look in STAGES:
+        assert f".s-{look.word} {{ fill: var(--{look.colour}); }}" in style
+    for look in OUTCOMES:
+        assert f".e-{look.word} {{ fill: var(--{look.colour}); }}" in style
+    for key, (light, dark) in PALETTE.items():
+        assert f"--{key}: {light};" in style
+        assert f"--{key}: {dark};" in style
+    assert set(MARKERS) == set(PATHS) == set(SHAPES)
+
+
+def test_executed_has_one_colour() -> None:
+    """The bar of the time to it, the mark at the end, and the bar that counts it."""
+    facts = told.journal(8)
+    lanes, outcomes = draw(facts), of_many(facts)["outcomes"]
+    green = to_rgba(colour("executed"))
+    (bars,) = (c for c in lanes.findobj(PolyCollection) if c.get_label() == "executed")
+    assert np.array_equal(np.array(bars.get_facecolor()), np.array([green]))
+    marks = [m for m in lanes.findobj(Line2D) if m.get_label() in ("executed", "_executed")]
+    assert {to_rgba(mark.get_markerfacecolor()) for mark in marks} == {green}
+    counted = [*outcomes.axes[0].containers[0]]
+    assert {each.get_facecolor() for each in counted} == {green}
 
 
 # --- The page -------------------------------------------------------------------------------------
@@ -289,7 +319,8 @@ def test_charts_of_many_say_what_they_count() -> None:
     shown = {seconds_text(metrics.percentile(v, 90) / 1000) for v in times.values()}
     assert shown <= words(figures["latency"])
     counts = ends.outcome.value_counts()
-    assert {f"{name}  {n}" for name, n in counts.items()} <= words(figures["outcomes"])
+    shown = {f"{OUTCOME[str(name)].text}  {n}" for name, n in counts.items()}
+    assert shown <= words(figures["outcomes"])
     assert {"chain.reorg", "1"} <= words(figures["outcomes"])
     assert {"reference", "paid"} <= words(figures["prices"])
     assert "market" not in words(figures["prices"]), "nobody said where the market was"
@@ -307,3 +338,45 @@ def test_every_end_and_every_swap_is_drawn() -> None:
     dots = [line for line in rates.get_lines() if line.get_marker() == "o"]
     assert [len(swaps)] == [len(line.get_xdata()) for line in dots]  # type: ignore[arg-type]
     assert len(swaps) == len(costs.get_lines()[0].get_xdata())  # type: ignore[arg-type]
+
+
+def test_every_outcome_is_told_apart_without_its_colour() -> None:
+    """Rejected and gave up are both of ink: one is filled, the other hatched."""
+    rows = [{"name": "", "subject": "", "outcome": o.word, "at_ms": 5_000} for o in OUTCOMES]
+    figure = charts.outcomes(pd.DataFrame(rows), metrics.faults_frame([]), origin_ms=0)
+    bars = [(look, next(iter(c))) for look, c in zip(OUTCOMES, figure.axes[0].containers,
+                                                    strict=True)]  # fmt: skip
+    ended = [(bar.get_facecolor(), bar.get_hatch()) for look, bar in bars if look.is_end]
+    assert len(ended) == len(set(ended))
+    assert {f"{look.text}  1" for look in OUTCOMES} <= words(figure)
+
+
+# --- One origin -----------------------------------------------------------------------------------
+
+
+def test_the_origin_is_given_or_the_earliest_fact() -> None:
+    """What a slow clock dated before the origin is left of 0, and still on the sheet."""
+    facts = told.happy()
+    frame, events = timeline_frame(facts), events_frame(facts)
+    early = charts.timeline(frame, events, origin_ms=told.GENESIS_MS - 4_000, since="start")
+    late = charts.timeline(frame, events, origin_ms=told.GENESIS_MS + 4_000)
+    for figure, first, last in ((draw(facts), 0.0, 8.0), (early, 0.0, 12.0), (late, -4.0, 4.0)):
+        left, right = figure.axes[0].get_xlim()
+        assert first - 0.5 < left <= first
+        assert last <= right < last + 0.5
+    assert "seconds since the start" in words(early)
+    assert "seconds since the first fact" in words(draw(facts))
+    page = charts.timeline_html(facts, origin_ms=told.GENESIS_MS + 4_000, since="start")
+    assert "at -4.000 s" in page
+    assert ">seconds since the start<" in page
+
+
+def test_lanes_without_facts_still_mark_what_was_orphaned() -> None:
+    """The same ghosts as on the timeline with its facts."""
+    facts = told.journal(12)
+    frame, events = timeline_frame(facts), events_frame(facts)
+    lanes = charts.timeline(frame, events, has_facts=False)
+    assert "orphaned" in words(lanes)
+    assert "orphaned" in words(draw(facts))
+    assert "SettlementSwapped" in words(draw(facts))
+    assert "SettlementSwapped" not in words(lanes)

@@ -6,19 +6,20 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.facts import happy, journal
+from tests.facts import GENESIS_MS, address, happy, journal, pending
 from tests.strategies import facts, uint256
 from workbench import Run
 from workbench.core import audit, review
 from workbench.core.audit import Balance
 from workbench.core.errors import RunDamaged, StoreError
-from workbench.core.events import InvariantBroken
+from workbench.core.events import BuyerPlanned, Event, FaultInjected, InvariantBroken, MarketMoved
 from workbench.run import FORMAT
 from workbench.scenario import load, parse
 from workbench.services.buyer import Purchase
@@ -150,3 +151,59 @@ def test_a_kept_scenario_as_a_file_is_the_same_scenario() -> None:
         text = yaml.safe_dump(scenario.to_json()["scenario"], default_flow_style=None)
         again = parse(text, path.as_posix(), path.parent)
         assert replace(again, name=scenario.name) == scenario, path.name
+
+
+# --- One origin -----------------------------------------------------------------------------------
+
+BY_US: dict[str, Any] = {"source": "simulator", "block": None}
+PLANNED = BuyerPlanned(subject="buyer-0-0", at_ms=GENESIS_MS - 5_000, kind="honest",
+                       address=address("buyer", 0), comes_ms=GENESIS_MS, units=1,
+                       **BY_US)  # fmt: skip
+MOVED = MarketMoved(subject="", at_ms=GENESIS_MS - 3_000, usdc_per_eurc_e8=11 * 10**7, **BY_US)
+FAULT = FaultInjected(subject="", at_ms=GENESIS_MS + 2_500, site="http.cut", target="x",
+                      parameter=0, **BY_US)  # fmt: skip
+
+
+def test_the_origin_of_a_run() -> None:
+    """Where the buyers were ordered; else where the market was told; else the first fact."""
+    told: tuple[Event, ...] = tuple(happy())
+    assert GENESIS_MS - 5_000 == Run((MOVED, PLANNED, *told)).origin_ms
+    assert GENESIS_MS - 3_000 == Run((FAULT, *told, MOVED)).origin_ms
+    assert GENESIS_MS == Run(told).origin_ms
+    assert 0 == Run(()).origin_ms
+
+
+def places(axes: Any, marker: str) -> list[float]:
+    """The seconds at which an axes has marks of this shape."""
+    lines = [line for line in axes.get_lines() if line.get_marker() == marker]
+    return sorted(float(x) for line in lines for x in line.get_xdata())
+
+
+def test_all_charts_of_a_run_share_one_origin(tmp_path: Path) -> None:
+    """The same swap, fault and delivery stand at the same second everywhere."""
+    run = Run((PLANNED, MOVED, FAULT, *happy(), *pending(1, GENESIS_MS + 1_000)))
+    full, lanes, ended, price = (
+        chart.figure for chart in (run.chart(), run.lanes(), run.outcome_chart(), run.price_chart())
+    )
+    assert {"seconds since the start"} == {
+        figure.axes[-1].get_xlabel() for figure in (full, lanes, ended, price)
+    }
+    fault, swap, delivery = 5 + 2.5, 5 + 3.0, 5 + 8.0
+    assert [fault] == places(ended.axes[-1], "|")
+    assert {0.0, 2.0, fault, swap, delivery} <= set(places(full.axes[-1], "o"))
+    assert swap == places(price.axes[0], "o")[0] == places(price.axes[-1], "o")[0]
+    assert delivery in places(full.axes[0], "o")
+    assert delivery in places(lanes.axes[0], "o")
+    (bar,) = ended.axes[0].containers[0]
+    assert abs(delivery - bar.get_x()) < 0.25, "in its bin"
+    run.save_views(tmp_path)
+    page = (tmp_path / "timeline.html").read_text()
+    assert "FaultInjected\nat 7.500 s" in page
+    assert "seconds since the start" in page
+
+
+def test_a_run_without_a_scenario_counts_from_its_first_fact() -> None:
+    """And says so, below each chart."""
+    run = Run(tuple(happy()))
+    for chart in (run.chart(), run.lanes(), run.outcome_chart(), run.price_chart()):
+        assert "seconds since the first fact" == chart.figure.axes[-1].get_xlabel()

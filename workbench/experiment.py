@@ -234,10 +234,19 @@ class Experiment:
             await self.bookkeeper.begin()
             world.miner.after_block.append(self.bookkeeper.after_block)
         self._plant_around()
+        self._tell_buyers()
         self._tell_market()
         self._market = [asyncio.ensure_future(self._move_market())]
         acting = [*(agent.run() for agent in agents), *(user.run() for user in users)]
         self._agents = [asyncio.ensure_future(each) for each in acting]
+
+    def _tell_buyers(self) -> None:
+        """Every buyer that the scenario ordered, in the order of coming: also who never comes."""
+        for agent in self._buyers:
+            visit, known = agent.visit, self._by_us()
+            known |= {"subject": visit.name, "kind": visit.group.kind, "units": visit.units}
+            known |= {"address": agent.buyer.address, "comes_ms": known["at_ms"] + visit.at_ms}
+            self.world.tell(ev.BuyerPlanned(**known))
 
     def _rich_hand(self, role: str) -> Hand:
         """One whom no base fee stops: it acts inside the miner, which must not end."""

@@ -16,13 +16,14 @@ from typing import Any
 import pandas as pd
 
 from workbench.core import events as ev
+from workbench.core import lifecycle
 from workbench.core import payout as payouts
 from workbench.core.errors import IllegalTransition
 from workbench.core.settlement import TRANSITIONS, Settlement, State, apply
 
-REQUESTED = "requested"
-STAGES = (REQUESTED, *(state.value for state in State))
+STAGES = tuple(look.word for look in lifecycle.STAGES)
 """Every stage a settlement can go through, in the order of a life."""
+REQUESTED = STAGES[0]
 
 _ORDER: dict[type[ev.Event], int] = {
     kind: list(State).index(state) for (_, kind), state in TRANSITIONS.items()

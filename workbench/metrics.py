@@ -15,7 +15,20 @@ import pandas as pd
 
 from workbench import frames
 from workbench.core import events as ev
+from workbench.core.lifecycle import STAGES
 from workbench.core.pricing import RATE_SCALE, eurc_at_rate
+from workbench.results.buyers import ends_frame, outcome_counts
+
+__all__ = [
+    "ends_frame",
+    "faults_frame",
+    "market_frame",
+    "metrics_frame",
+    "nested",
+    "percentile",
+    "stage_times",
+    "swaps_frame",
+]
 
 PIPS = 1_000_000
 PERCENTILES = (50, 90, 99)
@@ -78,17 +91,6 @@ _SWAP_COLUMNS = {
 }
 
 
-def ends_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
-    """One row for each settlement that has ended, and when: executed, refunded or rejected."""
-    timeline = frames.timeline_frame(list(facts))
-    ended = timeline[timeline.stage.isin(("executed", "refunded", "rejected"))]
-    # What was rejected by mistake and created all the same ends later on, and otherwise.
-    last = ended.groupby("subject", sort=False).tail(1)
-    return pd.DataFrame(
-        {"subject": last.subject, "outcome": last.stage, "at_ms": last.start_ms}
-    ).reset_index(drop=True)
-
-
 def faults_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
     """One row a fault that the simulator injected, in the order of time."""
     rows = [
@@ -116,14 +118,14 @@ def market_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
 def metrics_frame(facts: Iterable[ev.Event], lp_fee_pips: int | None = None) -> pd.DataFrame:
     """One row a figure: `group`, `name`, `unit`, how many (`count`), percentiles, and `total`.
 
-    Groups: outcome, latency (by stage, and from 402 to execution), cost (of buyers, against the
-    reference rate), surplus (EURC that came back), gas, seller, liquidity, payout (where there are
-    any), fault, invariant.
+    Groups: outcome (of all buyers that were ordered, else of all settlements), latency (by stage,
+    and from 402 to execution), cost (of buyers, against the reference rate), surplus (EURC that
+    came back), gas, seller, liquidity, payout (where there are any), fault, invariant.
     `lp_fee_pips`: the pool's fee, which no fact tells; without it there is no fee income.
     """
     told = list(facts)
     rows = [
-        *_outcomes(told),
+        *_counts("outcome", outcome_counts(told)),
         *_latencies(told),
         *_costs(told, lp_fee_pips),
         *_gas(told),
@@ -180,15 +182,15 @@ def _sum(group: str, name: str, unit: str, values: Sequence[int]) -> dict[str, A
 
 
 def _counted(group: str, names: Iterable[str]) -> list[dict[str, Any]]:
+    return _counts(group, dict(sorted(Counter(names).items())))
+
+
+def _counts(group: str, counts: dict[str, int]) -> list[dict[str, Any]]:
     blank = {**dict.fromkeys(f"p{p}" for p in PERCENTILES), "total": None}
     return [
         {"group": group, "name": name, "unit": "", "count": count, **blank}
-        for name, count in sorted(Counter(names).items())
+        for name, count in counts.items()
     ]
-
-
-def _outcomes(told: list[ev.Event]) -> list[dict[str, Any]]:
-    return _counted("outcome", frames.settlements_frame(told)["status"])
 
 
 def _latencies(told: list[ev.Event]) -> list[dict[str, Any]]:
@@ -204,7 +206,7 @@ def stage_times(timeline: pd.DataFrame) -> dict[str, list[int]]:
     first = timeline.groupby("subject", sort=False).head(1).index
     later = timeline.drop(first)
     times = {
-        stage: [int(ms) for ms in later[later.stage == stage].after_ms] for stage in frames.STAGES
+        look.word: [int(ms) for ms in later[later.stage == look.word].after_ms] for look in STAGES
     }
     asked = timeline[timeline.stage == frames.REQUESTED].set_index("subject").start_ms
     done = timeline[timeline.stage == "executed"].set_index("subject").start_ms

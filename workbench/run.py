@@ -18,7 +18,15 @@ from workbench.core.audit import (
     sometimes,
 )
 from workbench.core.errors import RunDamaged, StoreError
-from workbench.core.events import ADDED_IN_FORMAT_3, Event, InvariantBroken, from_line, to_json
+from workbench.core.events import (
+    ADDED_IN_FORMAT_3,
+    BuyerPlanned,
+    Event,
+    InvariantBroken,
+    MarketMoved,
+    from_line,
+    to_json,
+)
 from workbench.core.review import review
 from workbench.core.settlement import merge
 from workbench.results import player
@@ -26,6 +34,8 @@ from workbench.scenario import Order, Scenario
 from workbench.services.buyer import Purchase
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
     from matplotlib.figure import Figure
 
@@ -79,6 +89,12 @@ class Run:
         from workbench import frames
 
         return frames.settlements_frame(self.events)
+
+    def buyers(self) -> pd.DataFrame:
+        """One row a buyer that was ordered, and what became of it. See `results.buyers`."""
+        from workbench.results.buyers import buyers_frame
+
+        return buyers_frame(self.events, self.origin_ms)
 
     def payouts(self) -> pd.DataFrame:
         """One row a payout of credits."""
@@ -137,7 +153,7 @@ class Run:
         """The timeline as a picture."""
         from workbench import charts
 
-        return Chart(charts.timeline(self.timeline(), self.facts))
+        return Chart(charts.timeline(self.timeline(), self.facts, **self._axis))
 
     def metrics(self) -> pd.DataFrame:
         """One row a figure: outcomes, latency, cost, gas, results, payouts, faults, invariants.
@@ -165,7 +181,8 @@ class Run:
         """The settlements as lanes, without the facts below them."""
         from workbench import charts
 
-        return Chart(charts.timeline(self.timeline()))
+        lanes = charts.timeline(self.timeline(), self.facts, has_facts=False, **self._axis)
+        return Chart(lanes)
 
     def latency_chart(self) -> Chart:
         """How long each stage took, with percentiles."""
@@ -174,23 +191,38 @@ class Run:
         return Chart(charts.latency(self.timeline()))
 
     def outcome_chart(self) -> Chart:
-        """When settlements ended, and how, over the faults."""
+        """When buyers' purchases ended, and how, over the faults."""
         from workbench import charts, metrics
 
         ends, faults = metrics.ends_frame(self.events), self.faults()
-        return Chart(charts.outcomes(ends, faults, origin_ms=self._origin_ms))
+        return Chart(charts.outcomes(ends, faults, **self._axis))
 
     def price_chart(self) -> Chart:
         """EUR/USD, the reference rate, and what was paid."""
         from workbench import charts, metrics
 
         market = metrics.market_frame(self.events)
-        return Chart(charts.prices(self.swaps(), market, origin_ms=self._origin_ms))
+        return Chart(charts.prices(self.swaps(), market, **self._axis))
 
     @property
-    def _origin_ms(self) -> int:
-        """When the first fact was: 0 of every chart's axis."""
-        return min((fact.at_ms for fact in self.events), default=0)
+    def origin_ms(self) -> int:
+        """0 of every chart of this run, in Unix milliseconds.
+
+        The start of the scenario: when its buyers were ordered, or the market was first told. Else
+        when the first fact was.
+        """
+        return next(self._starts(), min((fact.at_ms for fact in self.events), default=0))
+
+    def _starts(self) -> Iterator[int]:
+        """When the scenario started, from what tells it best; nothing where there was none."""
+        for kind in (BuyerPlanned, MarketMoved):
+            yield from (fact.at_ms for fact in self.events if isinstance(fact, kind))
+
+    @property
+    def _axis(self) -> dict[str, Any]:
+        """What every chart over time is told, so that all have the same zero and the same words."""
+        is_scenario = next(self._starts(), None) is not None
+        return {"origin_ms": self.origin_ms, "since": "start" if is_scenario else "first fact"}
 
     @property
     def trace_hash(self) -> str:
@@ -204,11 +236,14 @@ class Run:
 
     @property
     def outcomes(self) -> dict[str, int]:
-        """How many settlements ended how, by status, as far as their facts follow each other."""
-        counts: dict[str, int] = {}
-        for settlement in merge(self.events, torn={}).values():
-            counts[settlement.status] = counts.get(settlement.status, 0) + 1
-        return dict(sorted(counts.items()))
+        """How many buyers had each outcome, adding up to all that the scenario ordered.
+
+        Words of `lifecycle.OUTCOMES`. Without ordered buyers: settlements by status, where
+        `pending` has no end yet.
+        """
+        from workbench.results.buyers import outcome_counts
+
+        return outcome_counts(self.events)
 
     @property
     def invariants_broken(self) -> dict[str, int]:
@@ -274,7 +309,8 @@ class Run:
         if self.settlement_id:
             meta["settlement"] = self.settlement_id
         title = f"Settlement {self.settlement_id[:10]}…" if self.settlement_id else ""
-        (folder / "timeline.html").write_text(timeline_html(self.events, title, meta))
+        page = timeline_html(self.events, title, meta, **self._axis)
+        (folder / "timeline.html").write_text(page)
         (folder / "timeline.png").write_bytes(self.chart()._repr_png_())
 
     def _write_parquet(self, path: Path) -> None:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from workbench.core import payout, settlement
-from workbench.core.lifecycle import OUTCOMES, PALETTE, PAYOUT_STAGES, SHAPES, STAGES, colour
+from workbench.core.lifecycle import (
+    OUTCOMES,
+    PALETTE,
+    PAYOUT_STAGES,
+    SHAPES,
+    STAGES,
+    colour,
+    outcome_of,
+    to_json,
+)
 
 
 def test_every_state_of_a_settlement_and_of_a_payout_is_in_the_table() -> None:
@@ -38,3 +48,26 @@ def test_ends_are_the_states_that_nothing_follows() -> None:
 def test_colours_by_word() -> None:
     assert colour("executed") == colour("delivered")
     assert colour("gave_up", dark=True) == PALETTE["ink"][1]
+
+
+def test_the_outcome_of_a_stage_is_its_status() -> None:
+    """Both come from the state; `pending` is the status of all that is open."""
+    for state in settlement.State:
+        status = settlement.Settlement("", state).status
+        assert outcome_of(state.value).word == ("open" if status == "pending" else status)
+    assert outcome_of("requested").word == "open"
+
+
+def test_every_stage_says_what_it_waits_for_unless_it_is_the_end() -> None:
+    assert {look.word for look in STAGES if look.waits_for} == {
+        look.word for look in STAGES if not look.is_end
+    }
+
+
+def test_the_table_as_json() -> None:
+    """What pages read: every row with its fields, a stage with its outcome, colours in pairs."""
+    table = json.loads(json.dumps(to_json()))
+    assert [row["word"] for row in table["stages"]] == [look.word for look in STAGES]
+    assert {row["outcome"] for row in table["stages"]} <= {row["word"] for row in table["outcomes"]}
+    assert table["palette"]["ink"] == list(PALETTE["ink"])
+    assert "gave up" == next(look.text for look in OUTCOMES if look.word == "gave_up")

@@ -39,7 +39,11 @@ def assert_sound(run: Run) -> None:
     assert {} == run.invariants_broken, [
         fact for fact in run.events if isinstance(fact, ev.InvariantBroken)
     ]
-    assert {"executed", "refunded", "rejected"} >= set(run.outcomes), "something has no end"
+    assert {"open", "not_come"}.isdisjoint(run.outcomes), "some buyer has no end"
+    planned = sum(isinstance(fact, ev.BuyerPlanned) for fact in run.events)
+    assert planned == sum(run.outcomes.values()), "some buyer is not counted"
+    ends = {"executed", "refunded", "rejected"}
+    assert ends >= set(run.settlements().status), "some settlement has no end"
 
 
 def elsewhere(folder: Path, program: str = PLAY, **environment: str) -> str:

@@ -22,6 +22,7 @@ from tornado.web import Application, RequestHandler
 
 from workbench import frames
 from workbench.core import events as ev
+from workbench.core import lifecycle
 
 PAGE = resources.files("workbench.web").joinpath("static/tracker.html")
 
@@ -143,6 +144,8 @@ class _Answer(RequestHandler):
         elif path == "/":
             self.set_header("Content-Type", "text/html; charset=utf-8")
             self.write(PAGE.read_bytes())
+        elif path == "/api/lifecycle":
+            self.write(lifecycle.to_json())
         elif path == "/api/settlements":
             self.write(
                 {"settlements": fake.settlements(), "head": fake.head, "seq": len(fake.facts)}

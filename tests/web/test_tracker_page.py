@@ -12,6 +12,7 @@ from tests import facts as told
 from tests.browser import CHROMIUM, MISSING, Browser
 from tests.web.fake_tracker import PAGE, FakeTracker
 from workbench.core import events as ev
+from workbench.core.lifecycle import colour
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
 
@@ -103,6 +104,32 @@ def test_a_refund_gives_its_reason_in_plain_words(page: Browser, tracker: FakeTr
     tracker.tell(*told.rejected("r"))
     page.wait_for(f"({SAYS}).startsWith('Rejected: the tokens were not released for transfer')")
     assert page.eval(DONE) == ["requested", "authorized", "rejected"]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_states_have_the_colours_and_shapes_of_the_table(
+    page: Browser, tracker: FakeTracker, dark: bool
+) -> None:
+    """Each reached stage of the rail its own; the line of words the outcome's shape and colour."""
+    page.theme(dark)
+    open_page(page, tracker)
+    tracker.tell(*told.happy(), *told.refunded("r"), *told.pending("p"))
+    page.wait_for("document.querySelectorAll('.item').length == 3")
+    page.wait_for(f"({SAYS}).startsWith('Swapped')")
+    bar = (
+        "getComputedStyle(document.querySelector('.item:nth-child(3) [data-name=%s]'), '::before')"
+    )
+    for stage in ("requested", "created", "final", "executed", "delivered"):
+        assert rgb(colour(stage, dark=dark)) == page.eval(f"{bar % stage}.backgroundColor")
+    line = "getComputedStyle(document.querySelector('.item:nth-child(%d) .says'), '::before')"
+    for row, word, mark in ((3, "executed", "●"), (2, "refunded", "◀"), (1, "swapped", "❯")):
+        assert mark in page.eval(f"{line % row}.content")
+        assert rgb(colour(word, dark=dark)) == page.eval(f"{line % row}.color")
+
+
+def rgb(hexadecimal: str) -> str:
+    """As a browser tells a colour."""
+    return f"rgb({', '.join(str(int(hexadecimal[n : n + 2], 16)) for n in (1, 3, 5))})"
 
 
 def test_a_reorg_takes_the_settlement_back(page: Browser, tracker: FakeTracker) -> None:

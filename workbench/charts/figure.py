@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,6 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from workbench.charts.picture import (
-    COLOURS,
-    END_COLOURS,
-    ENDINGS,
     LABELLED_LANES,
     UNFINISHED,
     Bar,
@@ -32,17 +30,21 @@ from workbench.charts.picture import (
     title_of,
 )
 from workbench.charts.sheet import (
+    FIRST_FACT,
     FONT,
     HAIR,
     INK,
     PAPER,
     QUIET,
+    SOFT,
     TOP,
     WIDTH,
+    limits,
     nothing,
     panel,
     sheet,
 )
+from workbench.core.lifecycle import STAGE, Look, colour
 
 LEFT, BOTTOM, GAP = 1.55, 0.55, 0.34
 RIGHT_EXPANDED, RIGHT_LANES = 3.2, 0.75
@@ -55,26 +57,49 @@ COLUMNS = {
     "transaction": (_EDGE + 2.1, "left"),
 }
 """Where the numbers stand beside an expanded lane: inches from the left, alignment."""
-SHAPES = {"circle": "o", "cross": "X", "square": "s"}
+MARKERS = {
+    "disc": "o",
+    "triangle": "<",
+    "diamond": "D",
+    "cross": "X",
+    "ring": "o",
+    "chevron": ">",
+    "dot": ".",
+}
+"""The shapes of `lifecycle.SHAPES` in matplotlib; a ring is hollow."""
 EMPTY = "No settlement yet.\nworkbench buy 100000000000000000000  starts one."
 
 
 def timeline(
-    frame: pd.DataFrame, facts_frame: pd.DataFrame | None = None, *, title: str = ""
+    frame: pd.DataFrame,
+    facts_frame: pd.DataFrame | None = None,
+    *,
+    origin_ms: int | None = None,
+    since: str = FIRST_FACT,
+    has_facts: bool = True,
+    title: str = "",
 ) -> Figure:
     """Settlement swimlanes, from `frames.timeline_frame`; facts below, from `events_frame`.
+
+    `origin_ms`: the time that counts as 0, Unix milliseconds (default: the earliest here), and
+    `since`: what it is called. `has_facts=False` draws no facts below the lanes; those of orphaned
+    blocks are still marked on them.
 
     A bar ends when its stage is reached. A few settlements get a row for each stage, with
     seconds, block, gas and transaction beside it; many get a lane each over a stack of how many
     are in flight; past some hundreds the slowest lanes are drawn and the stack counts all.
     """
-    shown = picture(frame, facts_frame)
+    if facts_frame is not None and not has_facts:
+        facts_frame = facts_frame[~facts_frame["stands"]]
+    shown = picture(frame, facts_frame, origin_ms)
+    if not has_facts:
+        shown = replace(shown, marks=())
     if not shown.count and not shown.marks:
         return nothing(title, EMPTY)
     heights = _heights(shown)
     height = TOP + sum(heights.values()) + GAP * (len(heights) - 1) + BOTTOM
     figure = sheet(height)
-    panels = _panels(figure, shown, heights)
+    panels = _panels(figure, shown, heights, since)
     if "lanes" in panels:
         draw = _draw_expanded if shown.expanded else _draw_lanes
         draw(panels["lanes"], shown)
@@ -105,7 +130,9 @@ def _heights(shown: Picture) -> dict[str, float]:
     return heights
 
 
-def _panels(figure: Figure, shown: Picture, heights: dict[str, float]) -> dict[str, Axes]:
+def _panels(
+    figure: Figure, shown: Picture, heights: dict[str, float], since: str
+) -> dict[str, Axes]:
     """One column of axes over the same seconds; only the lowest has figures below it."""
     right = RIGHT_EXPANDED if shown.expanded else RIGHT_LANES
     panels: dict[str, Axes] = {}
@@ -114,11 +141,10 @@ def _panels(figure: Figure, shown: Picture, heights: dict[str, float]) -> dict[s
         axes = panel(figure, top, tall, LEFT, right)
         panels[name] = axes
         top += tall + GAP
-        span = max(shown.span_ms / 1000, 0.001)
-        axes.set_xlim(-0.012 * span, 1.015 * span)
+        axes.set_xlim(*limits(shown.first_ms / 1000, shown.last_ms / 1000))
         axes.tick_params(axis="x", labelbottom=False)
     axes.tick_params(axis="x", labelbottom=True)
-    axes.set_xlabel("seconds since the first fact", fontsize=8, fontdict=FONT | {"color": QUIET})
+    axes.set_xlabel(f"seconds since the {since}", fontsize=8, fontdict=SOFT)
     return panels
 
 
@@ -135,15 +161,12 @@ def _head(figure: Figure, shown: Picture, title: str, height: float) -> None:
         return
     handles: list[Any] = [
         Patch(label=stage.replace(UNFINISHED, "under way"), **_ink(stage))
-        for stage in shown.stages
-        if stage not in ("requested", "refunded", "rejected")
+        for stage in shown.coloured
     ]
-    reached = {lane.state for lane in shown.lanes}
-    handles += [
-        _end_mark(state, "done" if state == "executed" else state)
-        for state in ("executed", "refunded", "rejected")
-        if state in reached or (state == "executed" and "delivered" in reached)
-    ]
+    handles += [_end_mark(end, end.text) for end in shown.ends]
+    if any(lane.ghosts for lane in shown.lanes):
+        ring: dict[str, Any] = {"marker": "o", "markerfacecolor": PAPER, "markeredgecolor": INK}
+        handles.append(Line2D([], [], linestyle="none", markersize=4, label="orphaned", **ring))
     figure.legend(
         handles=handles,
         loc="center left",
@@ -201,13 +224,13 @@ def _draw_row(axes: Axes, y: int, lane: Lane, bar: Bar, span_ms: int) -> None:
     _write(axes, LEFT - 0.12, y, name, ha="right", color=QUIET if unfinished else INK)
     start, end = bar.start_ms / 1000, bar.end_ms / 1000
     if bar is lane.bars[0]:
-        axes.plot([end], [y], "o", markersize=4, color=COLOURS[bar.stage], clip_on=False)
+        axes.plot([end], [y], "o", markersize=4, color=colour(bar.stage), clip_on=False)
     else:
         axes.plot([start, start], [y - 1, y], color="#c6ccd4", linewidth=0.7, zorder=1)
         least = span_ms / 1000 / 300
         axes.barh(y, max(end - start, least), left=start, height=0.62, **_ink(bar.stage))
-    if bar.stage in ENDINGS and bar.stage == lane.state:
-        axes.add_line(_end_mark(bar.stage, "_end", at=[(end, y)]))
+    if bar is lane.bars[-1]:
+        axes.add_line(_end_mark(lane.end, "_end", at=[(end, y)]))
     numbers = {
         "seconds": "" if bar is lane.bars[0] else f"{bar.seconds:.3f}",
         "block": "" if bar.block is None else f"{bar.block:,}",
@@ -233,11 +256,10 @@ def _draw_lanes(axes: Axes, shown: Picture) -> None:
         ]
         style = {**_ink(stage), "linewidth": 0.0} if stage != UNFINISHED else _ink(stage)
         axes.add_collection(PolyCollection(corners, antialiased=labelled, label=stage, **style))
-    for state in ENDINGS:
-        ends = [(n.end_ms / 1000, y) for y, n in enumerate(shown.lanes) if n.state == state]
-        if ends:
-            size = 5.5 if labelled else 2.4
-            axes.add_line(_end_mark(state, f"_{state}", at=ends, size=size))
+    for end in shown.ends:
+        ends = [(n.end_ms / 1000, y) for y, n in enumerate(shown.lanes) if n.end is end]
+        size = 5.5 if labelled else 2.4
+        axes.add_line(_end_mark(end, f"_{end.word}", at=ends, size=size))
     places = [(g.at_ms / 1000, y) for y, lane in enumerate(shown.lanes) for g in lane.ghosts]
     size = 3.4 if labelled else 1.8
     _ghosts(axes, [x for x, _ in places], [y for _, y in places], size)
@@ -322,7 +344,7 @@ def _ink(stage: str) -> dict[str, Any]:
     """How a stage's area is filled; what is not finished is hatched, and pale."""
     if stage == UNFINISHED:
         return {"facecolor": "#f4f5f7", "edgecolor": "#c3c9d1", "hatch": "////", "linewidth": 0.4}
-    return {"facecolor": COLOURS.get(stage, QUIET), "edgecolor": "none"}
+    return {"facecolor": colour(stage) if stage in STAGE else QUIET, "edgecolor": "none"}
 
 
 def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
@@ -342,25 +364,26 @@ def _ghosts(axes: Axes, xs: list[float], ys: list[int], size: float) -> None:
         marker="o",
         markersize=size,
         markerfacecolor=PAPER,
-        markeredgecolor=COLOURS["refunded"],
+        markeredgecolor=INK,
         markeredgewidth=0.8,
         zorder=4,
     )
 
 
 def _end_mark(
-    state: str, label: str, at: Sequence[tuple[float, float]] = (), size: float = 5.5
+    end: Look, label: str, at: Sequence[tuple[float, float]] = (), size: float = 5.5
 ) -> Line2D:
     """The shape that says how settlements ended, at each (seconds, row) of `at`."""
+    tone, is_hollow = colour(end.word), end.shape == "ring"
     return Line2D(
         [x for x, _ in at],
         [y for _, y in at],
         linestyle="none",
-        marker=SHAPES[ENDINGS[state]],
+        marker=MARKERS[end.shape],
         markersize=size,
         markeredgewidth=0.7,
-        markerfacecolor=END_COLOURS[state],
-        markeredgecolor=PAPER,
+        markerfacecolor=PAPER if is_hollow else tone,
+        markeredgecolor=tone if is_hollow else PAPER,
         label=label,
         zorder=5,
         clip_on=False,

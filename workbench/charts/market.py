@@ -1,7 +1,7 @@
-"""Charts of a run of many settlements: how long, how it ended, at what price.
+"""Charts of a run of many buyers: how long, how it ended, at what price.
 
 Each takes frames, and the time that counts as 0 (Unix milliseconds; default: the earliest here), so
-that several charts of one run have one axis.
+that several charts of one run have one axis; `since` is what it is called.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from workbench.charts.picture import COLOURS, END_COLOURS, ENDINGS, seconds_text
+from workbench.charts.picture import seconds_text
 from workbench.charts.sheet import (
+    FIRST_FACT,
     FONT,
     HAIR,
     INK,
@@ -28,10 +29,12 @@ from workbench.charts.sheet import (
     TOP,
     WIDTH,
     head,
+    limits,
     nothing,
     panel,
     sheet,
 )
+from workbench.core.lifecycle import OUTCOMES, Look, colour
 from workbench.metrics import PERCENTILES, WHOLE, percentile, stage_times
 
 ROW, GAP, FOOT = 0.34, 0.42, 0.55
@@ -40,8 +43,11 @@ LONG_S = 60
 """Where anything takes longer, short and long times cannot be read on one even scale."""
 GOLDEN = 0.618034
 NO_SETTLEMENT = "No settlement has come that far."
+NO_END = "No purchase has ended."
 NO_SWAP = "No settlement has come as far as its swap."
-OUTCOMES = tuple(ENDINGS)
+DONE = "executed"
+"""The stage whose colour the time to it from the 402 has."""
+SWAP = colour("swapped")
 
 
 def latency(timeline: pd.DataFrame, *, title: str = "") -> Figure:
@@ -73,13 +79,13 @@ def latency(timeline: pd.DataFrame, *, title: str = "") -> Figure:
 
 
 def _draw_times(axes: Axes, y: int, stage: str, values: Sequence[int]) -> None:
-    colour = END_COLOURS["executed"] if stage == WHOLE else COLOURS[stage]
+    tone = colour(DONE if stage == WHOLE else stage)
     p50, p90, p99 = (percentile(values, p) / 1000 for p in PERCENTILES)
     # Spread over the row by rule, not at random: the same frame gives the same bytes.
     heights = [y + ((n * GOLDEN) % 1 - 0.5) * 0.5 for n in range(len(values))]
     alpha = max(0.18, min(0.7, 25 / len(values)))
-    axes.plot([p50, p99], [y, y], color=colour, linewidth=1.2, zorder=2, solid_capstyle="butt")
-    axes.plot([p50, p90], [y, y], color=colour, linewidth=7, zorder=2, solid_capstyle="butt")
+    axes.plot([p50, p99], [y, y], color=tone, linewidth=1.2, zorder=2, solid_capstyle="butt")
+    axes.plot([p50, p90], [y, y], color=tone, linewidth=7, zorder=2, solid_capstyle="butt")
     seconds = [value / 1000 for value in values]
     axes.plot(seconds, heights, "o", markersize=2.6, markeredgewidth=0, color=INK, alpha=alpha,
               zorder=3)  # fmt: skip
@@ -103,49 +109,55 @@ def _columns(axes: Axes, times: dict[str, list[int]]) -> None:
 
 
 def outcomes(
-    ends: pd.DataFrame, faults: pd.DataFrame, *, origin_ms: int | None = None, title: str = ""
+    ends: pd.DataFrame,
+    faults: pd.DataFrame,
+    *,
+    origin_ms: int | None = None,
+    since: str = FIRST_FACT,
+    title: str = "",
 ) -> Figure:
-    """Which settlements ended when, and how, over the faults that were injected.
+    """When buyers' purchases ended, and how, over the faults that were injected.
 
     From `metrics.ends_frame` and `metrics.faults_frame`.
     """
-    title = title or "How settlements ended, and what was done to them"
+    title = title or "How purchases ended, and which faults were injected"
     if not len(ends) and not len(faults):
-        return nothing(title, NO_SETTLEMENT)
+        return nothing(title, NO_END)
     origin = _origin(origin_ms, ends, faults)
     sites = sorted(set(faults.site))
     rows = max(len(sites), 1) * 0.19 + 0.05
     figure = sheet(TOP + 0.15 + 1.7 + (GAP + rows if sites else 0) + FOOT)
-    note = "Settlements by the time of their end"
+    note = "Buyers by the time at which their purchase ended"
     head(figure, title, f"{note}; below, a mark for each fault." if sites else f"{note}.")
     above = panel(figure, TOP + 0.15, 1.7, right=1.2)
-    last = max([*ends.at_ms, *faults.at_ms])
-    span = max((int(last) - origin) / 1000, 1.0)
-    _draw_ends(above, ends, origin, span)
+    times = [(int(ms) - origin) / 1000 for ms in (*ends.at_ms, *faults.at_ms)]
+    first, last = min(0.0, *times), max(1.0, *times)
+    _draw_ends(above, ends, origin, (first, last))
     lowest = above
     if sites:
         above.tick_params(axis="x", labelbottom=False)
         lowest = panel(figure, TOP + 0.15 + 1.7 + GAP, rows, right=1.2)
         _draw_faults(lowest, faults, sites, origin)
-    for axes in {above, lowest}:
-        axes.set_xlim(-0.012 * span, 1.015 * span)
-    lowest.set_xlabel("seconds since the first fact", fontsize=8, fontdict=SOFT)
+    for axes in (above, lowest):
+        axes.set_xlim(*limits(first, last))
+    lowest.set_xlabel(f"seconds since the {since}", fontsize=8, fontdict=SOFT)
     return figure
 
 
-def _draw_ends(axes: Axes, ends: pd.DataFrame, origin: int, span: float) -> None:
-    edges = np.linspace(0, span, BINS + 1)
+def _draw_ends(axes: Axes, ends: pd.DataFrame, origin: int, between: tuple[float, float]) -> None:
+    edges = np.linspace(*between, BINS + 1)
     below = np.zeros(BINS)
     handles: list[Any] = []
-    for outcome in OUTCOMES:
-        seconds = (ends[ends.outcome == outcome].at_ms.to_numpy() - origin) / 1000
+    for look in OUTCOMES:
+        seconds = (ends[ends.outcome == look.word].at_ms.to_numpy() - origin) / 1000
         if not len(seconds):
             continue
         counts, _ = np.histogram(seconds, edges)
-        colour = END_COLOURS[outcome]
-        axes.bar(edges[:-1], counts, np.diff(edges) * 0.86, below, align="edge", color=colour)
+        style, some = _fill(look), counts > 0
+        width = (edges[1] - edges[0]) * 0.86
+        axes.bar(edges[:-1][some], counts[some], width, below[some], align="edge", **style)
         below = below + counts
-        handles.append(Patch(color=colour, label=f"{outcome}  {len(seconds)}"))
+        handles.append(Patch(label=f"{look.text}  {len(seconds):,}", **style))
     axes.set_ylim(0, max(1.0, below.max()) * 1.08)
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.grid(axis="y", color=HAIR, linewidth=0.6)
@@ -153,12 +165,22 @@ def _draw_ends(axes: Axes, ends: pd.DataFrame, origin: int, span: float) -> None
     _legend(axes, handles)
 
 
+def _fill(look: Look) -> dict[str, Any]:
+    """How a bar of this outcome is filled. Two outcomes may share a colour, but not a filling."""
+    tone = colour(look.word)
+    fillings: dict[str, dict[str, Any]] = {
+        "ring": {"facecolor": PAPER, "edgecolor": tone, "linewidth": 0.8},
+        "cross": {"facecolor": PAPER, "edgecolor": tone, "linewidth": 0.5, "hatch": "xxxxxx"},
+    }
+    return fillings.get(look.shape, {"facecolor": tone, "edgecolor": "none"})
+
+
 def _draw_faults(axes: Axes, faults: pd.DataFrame, sites: list[str], origin: int) -> None:
     place = axes.get_yaxis_transform()
     for y, site in enumerate(sites):
         at = (faults[faults.site == site].at_ms.to_numpy() - origin) / 1000
         axes.plot(at, [y] * len(at), "|", markersize=7, markeredgewidth=1, alpha=0.75,
-                  color=END_COLOURS["refunded"])  # fmt: skip
+                  color=INK)  # fmt: skip
         axes.text(1.02, y, f"{len(at):,}", transform=place, va="center_baseline", fontsize=7.5,
                   **SOFT)  # fmt: skip
     axes.set_yticks(range(len(sites)), sites, fontsize=7.5)
@@ -167,7 +189,12 @@ def _draw_faults(axes: Axes, faults: pd.DataFrame, sites: list[str], origin: int
 
 
 def prices(
-    swaps: pd.DataFrame, market: pd.DataFrame, *, origin_ms: int | None = None, title: str = ""
+    swaps: pd.DataFrame,
+    market: pd.DataFrame,
+    *,
+    origin_ms: int | None = None,
+    since: str = FIRST_FACT,
+    title: str = "",
 ) -> Figure:
     """EUR/USD outside, the reference rate, and at what each settlement was swapped.
 
@@ -184,17 +211,17 @@ def prices(
     above = panel(figure, TOP + 0.15, 2.4, right=1.2)
     lower = panel(figure, TOP + 0.15 + 2.4 + GAP, 1.1, right=1.2)
     at = (swaps.at_ms.to_numpy() - origin) / 1000
-    ends = [*at, *((market.at_ms.to_numpy() - origin) / 1000)]
-    span = max(*ends, 1.0)
-    _draw_rates(above, swaps, market, at, origin, span)
+    times = [*at, *((market.at_ms.to_numpy() - origin) / 1000)]
+    first, last = min(0.0, *times), max(1.0, *times)
+    _draw_rates(above, swaps, market, at, origin, last)
     bps = swaps.cost_pips.astype("float64") / 100
-    lower.plot(at, bps, "o", markersize=3.6, markeredgewidth=0, color=COLOURS["funded"], alpha=0.85)
+    lower.plot(at, bps, "o", markersize=3.6, markeredgewidth=0, color=SWAP, alpha=0.85)
     lower.axhline(0, color="#b8bfc8", linewidth=0.8)
     lower.set_ylim(min(0.0, bps.min()) * 1.1 - 0.1, max(bps.max(), 1.0) * 1.12)
     lower.set_ylabel("basis points", fontsize=8, fontdict=SOFT)
-    lower.set_xlabel("seconds since the first fact", fontsize=8, fontdict=SOFT)
+    lower.set_xlabel(f"seconds since the {since}", fontsize=8, fontdict=SOFT)
     for axes in (above, lower):
-        axes.set_xlim(-0.012 * span, 1.015 * span)
+        axes.set_xlim(*limits(first, last))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.grid(axis="y", color=HAIR, linewidth=0.6)
     above.tick_params(axis="x", labelbottom=False)
@@ -202,24 +229,23 @@ def prices(
 
 
 def _draw_rates(
-    axes: Axes, swaps: pd.DataFrame, market: pd.DataFrame, at: Any, origin: int, span: float
+    axes: Axes, swaps: pd.DataFrame, market: pd.DataFrame, at: Any, origin: int, last: float
 ) -> None:
     paid = swaps.rate_e8.astype("float64") / 1e8
     mid = swaps.reference_rate_e8.astype("float64") / 1e8
     handles: list[Any] = []
     if len(market):
-        times = [*((market.at_ms.to_numpy() - origin) / 1000), span]
+        times = [*((market.at_ms.to_numpy() - origin) / 1000), last]
         rates = [*(market.rate_e8.astype("float64") / 1e8)]
-        axes.step(times, [*rates, rates[-1]], where="post", color="#8b97a8", linewidth=1.2)
-        handles.append(Line2D([], [], color="#8b97a8", linewidth=1.2, label="market"))
-    axes.vlines(at, mid, paid, color=COLOURS["funded"], linewidth=0.8, alpha=0.6)
-    axes.plot(at, mid, "_", markersize=6, markeredgewidth=1.3, color=QUIET)
-    axes.plot(at, paid, "o", markersize=4.2, markerfacecolor=COLOURS["funded"],
+        axes.step(times, [*rates, rates[-1]], where="post", color=QUIET, linewidth=1.2)
+        handles.append(Line2D([], [], color=QUIET, linewidth=1.2, label="market"))
+    axes.vlines(at, mid, paid, color=SWAP, linewidth=0.8, alpha=0.6)
+    axes.plot(at, mid, "_", markersize=6, markeredgewidth=1.3, color=INK)
+    axes.plot(at, paid, "o", markersize=4.2, markerfacecolor=SWAP,
               markeredgecolor=PAPER, markeredgewidth=0.5)  # fmt: skip
-    blue = COLOURS["funded"]
     handles += [
-        Line2D([], [], linestyle="none", marker="_", color=QUIET, label="reference"),
-        Line2D([], [], linestyle="none", marker="o", color=blue, markersize=4.2, label="paid"),
+        Line2D([], [], linestyle="none", marker="_", color=INK, label="reference"),
+        Line2D([], [], linestyle="none", marker="o", color=SWAP, markersize=4.2, label="paid"),
     ]
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.4f}"))
     axes.set_ylabel("USDC / EURC", fontsize=8, fontdict=SOFT)

@@ -17,7 +17,6 @@ import pandas as pd
 
 from workbench.charts.html import Content, Html, el, raw
 from workbench.charts.picture import (
-    ENDINGS,
     UNFINISHED,
     Lane,
     Picture,
@@ -25,8 +24,10 @@ from workbench.charts.picture import (
     short,
     title_of,
 )
-from workbench.charts.svg import draw
+from workbench.charts.sheet import FIRST_FACT
+from workbench.charts.svg import draw, mark
 from workbench.core.events import Event
+from workbench.core.lifecycle import OUTCOMES, PALETTE, STAGES
 from workbench.core.money import EURC, USDC, YPS, Token, format_units
 from workbench.frames import distinct, events_frame, settlements_frame, timeline_frame
 
@@ -36,23 +37,31 @@ MOST_FACTS = 400
 
 
 def timeline_html(
-    facts: Iterable[Event], title: str = "", meta: Mapping[str, Any] | None = None
+    facts: Iterable[Event],
+    title: str = "",
+    meta: Mapping[str, Any] | None = None,
+    *,
+    origin_ms: int | None = None,
+    since: str = FIRST_FACT,
 ) -> str:
     """One self-contained page: the chart, the stages, the balances and the facts.
+
+    `origin_ms`: the time that counts as 0, Unix milliseconds (default: that of the earliest fact),
+    and `since`: what it is called.
 
     `meta` is shown under the title, name by name. Its `balances`, if any, become a table: rows of
     {account, token, before, after, change}, amounts in base units (int) or ready as text.
     """
     told = distinct(facts)
     deals, events = settlements_frame(told), events_frame(told)
-    shown = picture(timeline_frame(told), events)
+    shown = picture(timeline_frame(told), events, origin_ms)
     meta = dict(meta or {})
     balances = meta.pop("balances", None) or []
     heading = title or title_of(shown)
     body: list[Content] = [
         el("h1", heading),
         _meta(meta),
-        _chart(shown),
+        _chart(shown, since),
         _stages(shown, deals) if shown.expanded else _settlements(deals),
         _balances(balances),
         _facts(shown),
@@ -66,6 +75,7 @@ def _document(heading: str, body: list[Content]) -> str:
         resources.files("workbench.charts").joinpath(name).read_text("utf-8")
         for name in ("page.css", "page.js")
     )
+    style = colours_css() + style
     policy = (
         f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
@@ -85,6 +95,19 @@ def _document(heading: str, body: list[Content]) -> str:
     return f"<!doctype html>\n{page}\n"
 
 
+def colours_css() -> str:
+    """The table of states as a style sheet: `--created` and all other keys of the palette.
+
+    Classes: `s-` and a stage, `e-` and an outcome.
+    """
+    light, dark = ("".join(f"--{key}: {pair[n]}; " for key, pair in PALETTE.items())
+                   for n in (0, 1))  # fmt: skip
+    rules = [f".s-{look.word} {{ fill: var(--{look.colour}); }}" for look in STAGES]
+    rules += [f".e-{look.word} {{ fill: var(--{look.colour}); }}" for look in OUTCOMES]
+    grounds = f":root {{ {light}}}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n"
+    return grounds + "\n".join(rules) + "\n"
+
+
 def _digest(text: str) -> str:
     """How a content security policy names an inline text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
@@ -101,7 +124,7 @@ def _meta(meta: Mapping[str, Any]) -> Html | None:
     return el("dl", rows, class_="meta") if rows else None
 
 
-def _chart(shown: Picture) -> Html:
+def _chart(shown: Picture, since: str) -> Html:
     if not shown.count and not shown.marks:
         command = el("code", "workbench buy 100000000000000000000")
         return el("div", "No settlement yet. ", command, " starts one.", class_="empty")
@@ -115,7 +138,7 @@ def _chart(shown: Picture) -> Html:
     return el(
         "figure",
         legend,
-        draw(shown),
+        draw(shown, since),
         el("figcaption", says, el("span", hint, class_="hint")),
         tabindex=0,
         role="group",
@@ -127,17 +150,11 @@ def _legend(shown: Picture) -> Html:
     """Colours for stages, shapes for endings."""
     items = [
         el("li", _square(stage), "under way" if stage == UNFINISHED else stage)
-        for stage in shown.stages
-        if stage not in ("requested", "refunded", "rejected")
+        for stage in shown.coloured
     ]
-    reached = {lane.state for lane in shown.lanes}
-    if reached & {"executed", "delivered"}:
-        dot = el("circle", cx=6, cy=6, r=5, class_="end e-executed")
-        items.append(el("li", el("svg", dot, aria_hidden="true"), "done"))
-    for state, path in (("refunded", "M2 2L10 10M10 2L2 10"), ("rejected", "M2 2H10V10H2Z")):
-        if state in reached:
-            shape = el("path", d=path, class_=f"end e-{state} {ENDINGS[state]}")
-            items.append(el("li", el("svg", shape, aria_hidden="true"), state))
+    for end in shown.ends:
+        shape = el("svg", mark(end, 5), viewBox="-6 -6 12 12", aria_hidden="true")
+        items.append(el("li", shape, end.text))
     return el("ul", items, class_="legend")
 
 

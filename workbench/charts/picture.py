@@ -1,7 +1,7 @@
 """What a timeline shows, before any ink: lanes, bars, marks and blocks, in whole milliseconds.
 
 Both drawings, matplotlib's and the page's, take it from here, so they cannot differ. All times
-are milliseconds since the first fact.
+are milliseconds since the origin of the run; what a slow clock dated before it is below 0.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.core.settlement import OPEN
-from workbench.frames import STAGES
+from workbench.core.lifecycle import OUTCOMES, STAGE, STAGES, Look, outcome_of
 
 OPEN_LANES = 5
 """Up to so many settlements each stage has a row of its own, with its numbers beside it."""
@@ -23,27 +22,6 @@ MOST_LANES, SLOWEST = 250, 100
 
 UNFINISHED = "unfinished"
 """The open end of a settlement that is still under way."""
-
-# Told apart by lightness as well as by hue, for every kind of colour vision; the stages that
-# follow one another are far apart (CIE76 of 19 and more under simulated protanopia,
-# deuteranopia and tritanopia).
-COLOURS = {
-    "requested": "#8b97a8",
-    "authorized": "#c5ccd6",
-    "created": "#8fbbe8",
-    "funded": "#3f6fb3",
-    "swapped": "#55b59f",
-    "final": "#ecd488",
-    "executed": "#c98a3c",
-    "delivered": "#a9d5b5",
-    "refunded": "#c4513c",
-    "rejected": "#85557f",
-    UNFINISHED: "#e9ebee",
-}
-ENDINGS = {"executed": "circle", "delivered": "circle", "refunded": "cross", "rejected": "square"}
-"""States in which a lane ends, and the shape that says so without colour."""
-END_COLOURS = {**COLOURS, "executed": "#1c6b55", "delivered": "#1c6b55"}
-"""Executed or delivered is the same good end; the bar's colour is for the time it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +65,11 @@ class Lane:
     ghosts: tuple[Mark, ...] = ()
 
     @property
+    def end(self) -> Look:
+        """What became of it, `open` before its end: how the end of the lane is marked."""
+        return outcome_of(self.state)
+
+    @property
     def start_ms(self) -> int:
         return self.bars[0].start_ms
 
@@ -97,14 +80,24 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Everything one timeline shows. `lanes` may be fewer than `count`: the slowest ones."""
+    """Everything one timeline shows. `lanes` may be fewer than `count`: the slowest ones.
 
-    span_ms: int
+    The axis runs from `first_ms`, which is 0 unless something is dated before the origin, to
+    `last_ms`.
+    """
+
+    first_ms: int
+    last_ms: int
     count: int
     lanes: tuple[Lane, ...]
     every_bar: tuple[Bar, ...]
     marks: tuple[Mark, ...]
     blocks: tuple[tuple[int, int], ...]
+
+    @property
+    def span_ms(self) -> int:
+        """How long the axis is."""
+        return self.last_ms - self.first_ms
 
     @property
     def expanded(self) -> bool:
@@ -115,7 +108,23 @@ class Picture:
     def stages(self) -> list[str]:
         """The stages that occur, in the order of a life; the unfinished end last."""
         seen = {bar.stage for bar in self.every_bar}
-        return [stage for stage in (*STAGES, UNFINISHED) if stage in seen]
+        known = [look.word for look in STAGES]
+        return [stage for stage in (*known, UNFINISHED) if stage in seen]
+
+    @property
+    def ends(self) -> list[Look]:
+        """The outcomes that occur, in the order of `lifecycle.OUTCOMES`."""
+        reached = {lane.end for lane in self.lanes}
+        return [look for look in OUTCOMES if look in reached]
+
+    @property
+    def coloured(self) -> list[str]:
+        """The stages that a legend must name: their bars have a colour that no end has.
+
+        The first stage is left out; it has no bar.
+        """
+        taken = {look.colour for look in self.ends} | {STAGES[0].colour}
+        return [s for s in self.stages if s == UNFINISHED or STAGE[s].colour not in taken]
 
     @property
     def types(self) -> list[str]:
@@ -123,22 +132,34 @@ class Picture:
         return list(dict.fromkeys(mark.type for mark in self.marks))
 
 
-def picture(frame: pd.DataFrame, facts_frame: pd.DataFrame | None = None) -> Picture:
-    """What to draw, from `frames.timeline_frame` and, for marks, `frames.events_frame`."""
+def picture(
+    frame: pd.DataFrame, facts_frame: pd.DataFrame | None = None, origin_ms: int | None = None
+) -> Picture:
+    """What to draw, from `frames.timeline_frame` and, for marks, `frames.events_frame`.
+
+    `origin_ms`: the time that counts as 0, Unix milliseconds; default: the earliest here.
+    """
     times = [frame["start_ms"]] + ([] if facts_frame is None else [facts_frame["at_ms"]])
     known = pd.concat([column for column in times if len(column)]) if any(map(len, times)) else None
-    origin_ms = 0 if known is None else int(known.min())
-    span_ms = 0 if known is None else int(known.max()) - origin_ms
+    earliest, latest = (0, 0) if known is None else (int(known.min()), int(known.max()))
+    origin_ms = earliest if origin_ms is None else origin_ms
+    first_ms, last_ms = min(0, earliest - origin_ms), max(0, latest - origin_ms)
     marks = _marks(facts_frame, origin_ms)
-    lanes = _lanes(frame, origin_ms, span_ms)
+    lanes = _lanes(frame, origin_ms, last_ms)
     every_bar = tuple(bar for lane in lanes for bar in lane.bars)
     shown = _slowest(lanes)
     return Picture(
-        span_ms, len(lanes), _with_ghosts(shown, marks), every_bar, marks, _blocks(every_bar)
+        first_ms=first_ms,
+        last_ms=last_ms,
+        count=len(lanes),
+        lanes=_with_ghosts(shown, marks),
+        every_bar=every_bar,
+        marks=marks,
+        blocks=_blocks(every_bar),
     )
 
 
-def _lanes(frame: pd.DataFrame, origin_ms: int, span_ms: int) -> list[Lane]:
+def _lanes(frame: pd.DataFrame, origin_ms: int, last_ms: int) -> list[Lane]:
     by_subject: dict[str, list[Bar]] = {}
     for row in _rows(frame):
         end_ms = int(row["start_ms"]) - origin_ms
@@ -148,8 +169,8 @@ def _lanes(frame: pd.DataFrame, origin_ms: int, span_ms: int) -> list[Lane]:
     lanes = []
     for subject, bars in by_subject.items():
         state = bars[-1].stage
-        if state in {each.value for each in OPEN} and bars[-1].end_ms < span_ms:
-            bars.append(Bar(UNFINISHED, bars[-1].end_ms, span_ms))
+        if not outcome_of(state).is_end and bars[-1].end_ms < last_ms:
+            bars.append(Bar(UNFINISHED, bars[-1].end_ms, last_ms))
         lanes.append(Lane(subject, state, tuple(bars)))
     return lanes
 

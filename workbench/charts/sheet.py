@@ -14,12 +14,17 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-INK, QUIET, HAIR, PAPER = "#1f2933", "#66717f", "#e3e6ea", "#ffffff"
+from workbench.core.lifecycle import PALETTE
+
+INK, QUIET = PALETTE["ink"][0], PALETTE["muted"][0]
+HAIR, PAPER = "#e3e6ea", "#ffffff"
 FONT: dict[str, Any] = {"family": "DejaVu Sans", "color": INK}
 SOFT = FONT | {"color": QUIET}
 WIDTH = 10.0
 TOP = 0.95
 """Height of the head: title, and a line below it."""
+FIRST_FACT = "first fact"
+"""What 0 of a time axis is called, unless a run names it."""
 
 
 class Chart(Figure):
@@ -63,6 +68,13 @@ def panel(figure: Figure, top: float, tall: float, left: float = 1.55, right: fl
     axes.grid(axis="x", color=HAIR, linewidth=0.6)
     axes.set_axisbelow(True)
     return axes
+
+
+def limits(first_s: float, last_s: float) -> tuple[float, float]:
+    """The ends of a time axis that shows all from `first_s` to `last_s`, and 0."""
+    first_s, last_s = min(0.0, first_s), max(0.0, last_s)
+    span = max(last_s - first_s, 0.001)
+    return first_s - 0.012 * span, last_s + 0.015 * span
 
 
 def nothing(title: str, why: str) -> Chart:

@@ -1,20 +1,21 @@
 """The timeline as inline SVG whose width is the reader's: places are per cent, heights pixels.
 
 Only the time axis stretches; text and row heights stay as they are, so that the same drawing
-reads well on a phone and on a wide screen. Colours come from the page's style sheet by class.
+reads well on a phone and on a wide screen. Colours come from the page's style sheet by class:
+`s-` and a stage for the time until it, `e-` and an outcome for the mark at the end.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from math import ceil, floor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workbench.charts.html import Content, Html, el
 from workbench.charts.picture import (
-    ENDINGS,
     LABELLED_LANES,
     UNFINISHED,
     Bar,
@@ -25,7 +26,8 @@ from workbench.charts.picture import (
     short,
     spread,
 )
-from workbench.frames import STAGES
+from workbench.charts.sheet import FIRST_FACT
+from workbench.core.lifecycle import STAGE, Look
 
 Steps = NDArray[np.int64]
 NAMES, NUMBERS = 132, 178
@@ -33,7 +35,19 @@ NAMES, NUMBERS = 132, 178
 TOP, ROW, LANE, THIN, FACT_ROW, STACK, AXIS = 24, 24, 20, 6, 17, 96, 40
 MOST_MARKS = 1500
 FIRST, LAST = 1.0, 98.5
-"""Where the first and the last fact stand, per cent of the width."""
+"""Where the axis begins and ends, per cent of the width."""
+CIRCLE = "M-1 0A1 1 0 0 1 1 0A1 1 0 0 1 -1 0Z"
+PATHS = {
+    "disc": CIRCLE,
+    "triangle": "M-1.1 0L.75 -1.05V1.05Z",
+    "diamond": "M0 -1.15L1.15 0L0 1.15L-1.15 0Z",
+    "cross": "M-.95 -.5L-.5 -.95L0 -.45L.5 -.95L.95 -.5L.45 0L.95 .5L.5 .95L0 .45L-.5 .95"
+    "L-.95 .5L-.45 0Z",
+    "ring": f"{CIRCLE}M-.55 0A.55 .55 0 0 0 .55 0A.55 .55 0 0 0 -.55 0Z",
+    "chevron": "M-.75 -1H-.05L.95 0L-.05 1H-.75L.25 0Z",
+    "dot": "M-.4 0A.4 .4 0 0 1 .4 0A.4 .4 0 0 1 -.4 0Z",
+}
+"""The shapes of `lifecycle.SHAPES`, about as far as 1 from their centre."""
 
 
 @dataclass
@@ -50,7 +64,7 @@ class Sheet:
         return f"{self.place(ms):.3f}%"
 
     def place(self, ms: float) -> float:
-        return FIRST + (LAST - FIRST) * ms / max(self.shown.span_ms, 1)
+        return FIRST + (LAST - FIRST) * (ms - self.shown.first_ms) / max(self.shown.span_ms, 1)
 
     def name(self, text: str, y: float, class_: str = "") -> None:
         """Beside the row that begins at `y`."""
@@ -62,8 +76,8 @@ class Sheet:
             self.numbers.append(el("text", text, x=x, y=f"{y + ROW / 2 + 4:g}"))
 
 
-def draw(shown: Picture) -> Html:
-    """Names, SVG and numbers: the three columns of the chart."""
+def draw(shown: Picture, since: str = FIRST_FACT) -> Html:
+    """Names, SVG and numbers: the three columns of the chart. `since`: what 0 is called."""
     sheet = Sheet(shown)
     if shown.expanded:
         _expanded(sheet)
@@ -73,7 +87,7 @@ def draw(shown: Picture) -> Html:
     blocks = _blocks(sheet, sheet.height)
     if shown.marks:
         _facts(sheet)
-    ink = [_axis(sheet), blocks, sheet.ink]
+    ink = [_axis(sheet, since), blocks, sheet.ink]
     text = f"Timeline of {shown.count} settlements over {seconds_text(shown.span_ms / 1000)}"
     tall = f"{sheet.height + AXIS:g}"
     names = el("title", text, id="chart-title"), el("desc", _describe(shown), id="chart-desc")
@@ -117,7 +131,7 @@ def _expanded(sheet: Sheet) -> None:
                 line = el("line", x1=x, x2=x, y1=y - 5, y2=y + 5, class_="thread")
                 sheet.ink.append(line)
             sheet.ink.append(_bar(sheet, bar, lane, y + 5, ROW - 10, f"{n}-{k}"))
-            if bar.stage == lane.state:
+            if bar is lane.bars[-1]:
                 sheet.ink.append(_ending(sheet, lane, y + ROW / 2, 5.5))
             sheet.height += ROW
         if lane.ghosts:
@@ -191,24 +205,20 @@ def _say(lane: Lane, bar: Bar) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _ending(sheet: Sheet, lane: Lane, y: float, radius: float) -> Html | None:
-    """How it ended: round for done, a cross for refunded, a square for rejected."""
-    shape = ENDINGS.get(lane.state)
-    if shape is None:
-        return None
-    x, class_ = sheet.x(lane.end_ms), f"end e-{lane.state}"
-    if shape == "circle":
-        return el("circle", cx=x, cy=f"{y:g}", r=radius, class_=class_)
-    s = radius * 0.8
-    path = f"M{-s} {-s}H{s}V{s}H{-s}Z"
-    if shape == "cross":
-        path = f"M{-s} {-s}L{s} {s}M{s} {-s}L{-s} {s}"
-    nested = [el("path", d=path, class_=f"{class_} {shape}")]
-    return el("svg", nested, x=x, y=f"{y:g}", overflow="visible", width=1, height=1)
+def _ending(sheet: Sheet, lane: Lane, y: float, radius: float) -> Html:
+    """How it ended, or that it is still open."""
+    x = sheet.x(lane.end_ms)
+    return el("svg", mark(lane.end, radius), x=x, y=f"{y:g}", overflow="visible", width=1, height=1)
+
+
+def mark(end: Look, radius: float) -> Html:
+    """The shape of an outcome, `radius` pixels from its centre, which is at 0, 0."""
+    scale = f"scale({radius:g})"
+    return el("path", d=PATHS[end.shape], transform=scale, class_=f"end e-{end.word}")
 
 
 def _class(stage: str) -> str:
-    return f"s-{stage}" if stage in (*STAGES, UNFINISHED) else "s-other"
+    return f"s-{stage}" if stage in STAGE or stage == UNFINISHED else "s-other"
 
 
 # --- In flight, blocks, facts, axis ---------------------------------------------------------------
@@ -237,7 +247,7 @@ def _stack(sheet: Sheet) -> None:
         "y": sheet.height,
         "width": f"{LAST - FIRST}%",
         "height": STACK,
-        "viewBox": f"0 0 {max(sheet.shown.span_ms, 1)} {most}",
+        "viewBox": f"{sheet.shown.first_ms} 0 {max(sheet.shown.span_ms, 1)} {most}",
         "preserveAspectRatio": "none",
     }
     sheet.ink.append(el("svg", paths, **box))
@@ -318,16 +328,17 @@ def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _axis(sheet: Sheet) -> list[Content]:
+def _axis(sheet: Sheet, since: str) -> list[Content]:
     """Seconds below, in steps of 1, 2 or 5 times a power of ten."""
     y, span = sheet.height + 4, max(sheet.shown.span_ms / 1000, 0.001)
     step = next(m * 10.0**e for e in range(-3, 9) for m in (1, 2, 5) if span / (m * 10.0**e) <= 8.5)
     ink: list[Content] = [el("line", x1="0", x2="100%", y1=y, y2=y, class_="axis")]
-    count = int(span / step + 1e-9)
-    for n in range(count + 1):
+    first, last = (round(ms / 1000 / step, 9) for ms in (sheet.shown.first_ms, sheet.shown.last_ms))
+    ticks = range(ceil(first), floor(last) + 1)
+    for n in ticks:
         x = sheet.x(n * step * 1000)
-        class_ = "tick" if count <= 5 or n % 2 == 0 else "tick wide"
+        class_ = "tick" if len(ticks) <= 6 or n % 2 == 0 else "tick wide"
         ink.append(el("text", f"{n * step:g}", x=x, y=y + 15, class_=class_))
         ink.append(el("line", x1=x, x2=x, y1=y, y2=y + 4, class_="axis"))
-    ink.append(el("text", "seconds since the first fact", x="50%", y=y + 32, class_="tick"))
+    ink.append(el("text", f"seconds since the {since}", x="50%", y=y + 32, class_="tick"))
     return ink

@@ -8,7 +8,8 @@ of them is 13.7, and 16.2 between stages that follow each other. Shapes say the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,8 @@ class Look:
 
     `word`: what people and machines read. `is_end`: nothing follows it. `shape`: the mark of a lane
     that has come as far as this, one of `SHAPES`. `colour`: a key of `PALETTE`. `label`: the word
-    as the beginning of a line.
+    as the beginning of a line. `waits_for`: what must happen next, as the end of a line; empty
+    where nothing follows.
     """
 
     word: str
@@ -25,6 +27,12 @@ class Look:
     shape: str
     colour: str
     label: str
+    waits_for: str = ""
+
+    @property
+    def text(self) -> str:
+        """The word inside a line, with spaces: `gave up` for `gave_up`."""
+        return self.label[0].lower() + self.label[1:]
 
 
 SHAPES = ("disc", "triangle", "diamond", "cross", "ring", "chevron", "dot")
@@ -45,14 +53,14 @@ PALETTE: dict[str, tuple[str, str]] = {
 """Colours by key: on a light ground, and on a dark one."""
 
 STAGES: tuple[Look, ...] = (
-    Look("requested", False, "chevron", "requested", "Requested"),
-    Look("authorized", False, "chevron", "authorized", "Authorized"),
+    Look("requested", False, "chevron", "requested", "Requested", "waiting for a signature"),
+    Look("authorized", False, "chevron", "authorized", "Authorized", "on its way to the chain"),
     Look("rejected", True, "diamond", "ink", "Rejected"),
-    Look("created", False, "chevron", "created", "Created"),
-    Look("funded", False, "chevron", "funded", "Funded"),
-    Look("swapped", False, "chevron", "swapped", "Swapped"),
-    Look("final", False, "chevron", "final", "Final"),
-    Look("executed", False, "disc", "executed", "Executed"),
+    Look("created", False, "chevron", "created", "Created", "waiting for both sides' funds"),
+    Look("funded", False, "chevron", "funded", "Funded", "waiting for the swap"),
+    Look("swapped", False, "chevron", "swapped", "Swapped", "waiting for finality"),
+    Look("final", False, "chevron", "final", "Final", "about to be executed"),
+    Look("executed", False, "disc", "executed", "Executed", "waiting for its confirmations"),
     Look("delivered", True, "disc", "executed", "Delivered"),
     Look("refunded", True, "triangle", "refunded", "Refunded"),
 )
@@ -87,3 +95,30 @@ OUTCOME: dict[str, Look] = {look.word: look for look in OUTCOMES}
 def colour(word: str, *, dark: bool = False) -> str:
     """The colour (`#rrggbb`) of a stage or an outcome. Raises KeyError for a word not listed."""
     return PALETTE[(STAGE.get(word) or OUTCOME[word]).colour][dark]
+
+
+def outcome_of(stage: str) -> Look:
+    """The outcome of a settlement that stands in this stage: `open` before its end.
+
+    An outcome has the shape of its stages, and no two outcomes share a shape. Raises KeyError for
+    a word not listed.
+    """
+    return _BY_SHAPE[STAGE[stage].shape]
+
+
+_BY_SHAPE = {look.shape: look for look in OUTCOMES}
+
+
+def to_json() -> dict[str, Any]:
+    """All tables, JSON-ready: `stages`, `payout_stages`, `outcomes`, `palette` and `shapes`.
+
+    A row has the fields of `Look`; a stage also has `outcome`, a word of `outcomes`. A colour of
+    `palette` is a pair: on a light ground, and on a dark one.
+    """
+    return {
+        "stages": [asdict(each) | {"outcome": outcome_of(each.word).word} for each in STAGES],
+        "payout_stages": [asdict(each) for each in PAYOUT_STAGES],
+        "outcomes": [asdict(each) for each in OUTCOMES],
+        "palette": {key: list(pair) for key, pair in PALETTE.items()},
+        "shapes": list(SHAPES),
+    }

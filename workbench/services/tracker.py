@@ -1,6 +1,7 @@
 """The tracker: the chain's logs and every service's facts in one journal, shown live.
 
-`/` the page, `/events/stream` server-sent events, `/api/settlements` the fold, `/events` JSON.
+`/` the page, `/events/stream` server-sent events, `/api/settlements` the fold, `/events` JSON,
+`/api/lifecycle` the words, shapes and colours of states.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from workbench.core import events as ev
+from workbench.core import lifecycle
 from workbench.core.errors import InputError, PeerUnreachable, UnknownSettlement
 from workbench.core.finality import Policy
 from workbench.core.ports import Chain, Clock, Head, Http, Request, Response, Store, Watcher
@@ -54,6 +56,7 @@ class Tracker:
             .add("GET", "/health", self._health)
             .add("GET", "/events", self._events)
             .add("GET", "/events/stream", self._stream)
+            .add("GET", "/api/lifecycle", self._lifecycle)
             .add("GET", "/api/settlements", self._settlements)
             .add("GET", "/api/settlements/<text>", self._settlement)
             .add("GET", "/settlement/<text>", self._settlement_or_page)
@@ -101,6 +104,9 @@ class Tracker:
 
     async def _index(self, request: Request) -> Response:
         return Response(200, self._page, "text/html; charset=utf-8")
+
+    async def _lifecycle(self, request: Request) -> Response:
+        return Response.json(200, lifecycle.to_json())
 
     async def _health(self, request: Request) -> Response:
         head = await self._chain.head()

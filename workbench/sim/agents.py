@@ -61,6 +61,8 @@ class Agent:
     quote_lifetime_s: int
     tell: Callable[[ev.Event], None]
     has_come: bool = field(default=False, init=False)
+    settlement_id: str = field(default="", init=False)
+    """Of the payment that this buyer signed; empty before."""
 
     async def run(self) -> None:
         """Wait for the time, do it, and say how it ended, even where it is cancelled."""
@@ -80,7 +82,9 @@ class Agent:
 
     def give_up(self, code: str, message: str) -> None:
         """No end of the purchase was seen, for this reason."""
-        self.tell(ev.BuyerGaveUp(**self._known(), code=code, message=message))
+        known = self._known() | {"code": code, "message": message}
+        known |= {"settlement_id": self.settlement_id, "address": self.buyer.address}
+        self.tell(ev.BuyerGaveUp(**known))
 
     def _known(self) -> dict[str, Any]:
         by_us = {"at_ms": self.clock.now_ms(), "source": "simulator"}
@@ -98,7 +102,11 @@ class Agent:
             await self.clock.sleep(TRY_AGAIN_S)
 
     async def authorize(self) -> tuple[Payment, Terms]:
-        return await self.patiently(lambda: self.buyer.authorize(self.seller_url, self.visit.units))
+        payment, terms = await self.patiently(
+            lambda: self.buyer.authorize(self.seller_url, self.visit.units)
+        )
+        self.settlement_id = "0x" + self.chain.terms_digest(terms).hex()
+        return payment, terms
 
     async def pay(self, payment: Payment) -> str:
         answer = await self.patiently(lambda: self.buyer.pay(self.seller_url, payment))

@@ -1,0 +1,249 @@
+"""What became of each buyer: also of those who gave up, only asked, or never came.
+
+A scenario orders its buyers, and each of them has exactly one outcome, a word of
+`lifecycle.OUTCOMES`. A rate that is computed over settlements alone leaves out the buyers who gave
+up before they had one; over buyers it does not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from workbench import frames
+from workbench.core import events as ev
+from workbench.core.lifecycle import OUTCOME, OUTCOMES, outcome_of
+
+Saw = ev.BuyerServed | ev.BuyerGaveUp
+"""How a buyer's purchase ended in the buyer's own eyes."""
+
+
+def buyers_frame(
+    facts: Iterable[ev.Event], origin_ms: int, *, now_ms: int | None = None
+) -> pd.DataFrame:
+    """One row for each buyer that the scenario ordered, in the order of coming.
+
+    `comes_ms` counts from `origin_ms`; `planned_ms` is the same moment and `ended_ms` that of the
+    end, both Unix milliseconds. `took_ms`: from the 402 to the delivery, where there is one.
+    `units`: base units of the asset. `code`: the error with which the buyer gave up, or the reason
+    of a refund or a rejection. `settlement_id`: empty where the buyer has no settlement.
+
+    A settlement's own end counts before what its buyer saw: where it was executed after the buyer
+    had given up, the outcome is `executed`, and `code` still says why the buyer gave up. While a
+    settlement has no end, its buyer is `open`.
+
+    `now_ms` (Unix milliseconds) is for a run that is not over: whoever was due by then and has told
+    nothing yet is `open`. In a run that is over, such a buyer has not come.
+
+    Runs without `BuyerPlanned` facts (run folders of format 2) know only the buyers who told an
+    end. Runs without simulated buyers have one row for each settlement, with an empty `name`.
+    """
+    told = list(facts)
+    deals = _deals(told)
+    saw = {f.subject: f for f in told if isinstance(f, Saw)}
+    planned = [f for f in told if isinstance(f, ev.BuyerPlanned)]
+    if planned:
+        by_buyer = {deal.buyer.lower(): deal for deal in deals.values()}
+        rows = []
+        for plan in sorted(planned, key=lambda each: each.comes_ms):
+            mine = saw.get(plan.subject)
+            # The settlement that the buyer named, else the last that its account has.
+            named = deals.get(mine.settlement_id) if mine else None
+            deal = named or by_buyer.get(plan.address.lower())
+            rows.append(_planned(plan, deal, mine, origin_ms, now_ms))
+    elif saw:
+        rows = [_unplanned(fact, deals.get(fact.settlement_id)) for fact in saw.values()]
+    else:
+        rows = [_settlement(deal) for deal in deals.values()]
+    return frames.typed(rows, _COLUMNS)
+
+
+_COLUMNS = {
+    "name": "object",
+    "kind": "object",
+    "address": "object",
+    "units": "object",
+    "comes_ms": "Int64",
+    "planned_ms": "Int64",
+    "came": "bool",
+    "outcome": "object",
+    "settlement_id": "object",
+    "code": "object",
+    "message": "object",
+    "ended_ms": "Int64",
+    "took_ms": "Int64",
+}
+
+
+def outcome_counts(facts: Iterable[ev.Event]) -> dict[str, int]:
+    """How many had each outcome, in the order of `lifecycle.OUTCOMES`; outcomes of none left out.
+
+    Counts all buyers that the scenario ordered. Where none was ordered it counts settlements by
+    their status: `executed`, `refunded`, `rejected` or `pending`.
+    """
+    told = list(facts)
+    if has_plan(told):
+        counts = Counter(buyers_frame(told, 0)["outcome"])
+    else:
+        counts = Counter(frames.settlements_frame(told)["status"])
+    order = [look.word for look in OUTCOMES]
+    known = sorted(counts, key=lambda word: order.index(word) if word in order else len(order))
+    return {word: counts[word] for word in known}
+
+
+def ends_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
+    """One row for each buyer whose purchase has ended: `outcome`, and `at_ms`, Unix milliseconds.
+
+    `subject`: the settlement, or an empty text. Where no buyer was ordered, one row for each
+    settlement that has ended.
+    """
+    told = list(facts)
+    if has_plan(told):
+        every = buyers_frame(told, 0)
+    else:
+        every = frames.typed([_settlement(deal) for deal in _deals(told).values()], _COLUMNS)
+    ended = every[every.ended_ms.notna()]
+    return pd.DataFrame(
+        {
+            "name": ended.name,
+            "subject": ended.settlement_id,
+            "outcome": ended.outcome,
+            "at_ms": ended.ended_ms.astype("int64"),
+        }
+    ).reset_index(drop=True)
+
+
+def has_plan(facts: Iterable[ev.Event]) -> bool:
+    """Whether the facts say which buyers were ordered."""
+    return any(isinstance(fact, ev.BuyerPlanned) for fact in facts)
+
+
+# --- Settlements ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Deal:
+    """A settlement as its buyer cares for it. Times are Unix milliseconds."""
+
+    id: str
+    buyer: str
+    units: int
+    outcome: str
+    reason: str
+    message: str
+    ended_ms: int | None
+    took_ms: int | None
+
+
+def _deals(told: list[ev.Event]) -> dict[str, _Deal]:
+    """All settlements by id, in the order they began, from the facts that stand."""
+    times: dict[str, dict[str, int]] = {}
+    timeline = frames.timeline_frame(told)
+    for subject, stage, at_ms in zip(
+        timeline.subject, timeline.stage, timeline.start_ms, strict=True
+    ):
+        times.setdefault(subject, {})[stage] = int(at_ms)
+    messages = {
+        (f.subject, f.code): f.message
+        for f in ev.canonical(told)
+        if isinstance(f, ev.PaymentRejected | ev.TransactionFailed)
+    }
+    deals = {}
+    for row in frames.settlements_frame(told).to_dict("records"):
+        entered = times[row["id"]]
+        outcome = outcome_of(row["state"])
+        asked, delivered = entered.get(frames.REQUESTED), entered.get("delivered")
+        deals[row["id"]] = _Deal(
+            id=row["id"],
+            buyer=row["buyer"],
+            units=row["asset_amount"],
+            outcome=outcome.word,
+            reason=row["reason"] if outcome.is_end else "",
+            message=messages.get((row["id"], row["reason"]), "") if outcome.is_end else "",
+            ended_ms=entered[row["state"]] if outcome.is_end else None,
+            took_ms=None if asked is None or delivered is None else delivered - asked,
+        )
+    return deals
+
+
+# --- Rows -----------------------------------------------------------------------------------------
+
+
+def _planned(
+    plan: ev.BuyerPlanned, deal: _Deal | None, saw: Saw | None, origin_ms: int, now_ms: int | None
+) -> dict[str, Any]:
+    is_due = now_ms is not None and plan.comes_ms <= now_ms
+    came = deal is not None or saw is not None or is_due
+    return {
+        "name": plan.subject,
+        "kind": plan.kind,
+        "address": plan.address,
+        "units": plan.units,
+        "comes_ms": plan.comes_ms - origin_ms,
+        "planned_ms": plan.comes_ms,
+        "came": came,
+        **_end(deal, saw, came),
+    }
+
+
+def _unplanned(saw: Saw, deal: _Deal | None) -> dict[str, Any]:
+    """A buyer of whom nothing is known but its end."""
+    address = saw.address if isinstance(saw, ev.BuyerGaveUp) else ""
+    return {
+        "name": saw.subject,
+        "kind": saw.kind,
+        "address": deal.buyer if deal else address,
+        "units": deal.units if deal else None,
+        "comes_ms": None,
+        "planned_ms": None,
+        "came": True,
+        **_end(deal, saw, True),
+    }
+
+
+def _settlement(deal: _Deal) -> dict[str, Any]:
+    """A settlement whose buyer no scenario ordered."""
+    return {
+        "name": "",
+        "kind": "",
+        "address": deal.buyer,
+        "units": deal.units,
+        "comes_ms": None,
+        "planned_ms": None,
+        "came": True,
+        **_end(deal, None, True),
+    }
+
+
+def _end(deal: _Deal | None, saw: Saw | None, came: bool) -> dict[str, Any]:
+    """What became of a buyer: the settlement's own end first, then what the buyer saw."""
+    gave_up = saw if isinstance(saw, ev.BuyerGaveUp) else None
+    code, message = (gave_up.code, gave_up.message) if gave_up else ("", "")
+    if deal is not None:
+        return {
+            "outcome": deal.outcome,
+            "settlement_id": deal.id,
+            "code": deal.reason or code,
+            "message": message or deal.message,
+            "ended_ms": deal.ended_ms,
+            "took_ms": deal.took_ms,
+        }
+    outcome = "open" if came else "not_come"
+    if gave_up:
+        outcome = "gave_up"
+    elif isinstance(saw, ev.BuyerServed):
+        # Without a settlement in the facts, the buyer's own word is all there is.
+        outcome = "asked_only" if not saw.status else saw.status
+    ended = saw is not None and outcome in OUTCOME
+    return {
+        "outcome": outcome if outcome in OUTCOME else "open",
+        "settlement_id": "",
+        "code": code,
+        "message": message,
+        "ended_ms": saw.at_ms if saw and ended else None,
+        "took_ms": None,
+    }
