@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 FORMAT = 3
 """Version of the run folder: 3 has buyers who are planned, orders, and what faults hit."""
-READ = (2, 3)
+READ = (FORMAT, 2)
 """Versions that are read; fields that an older one lacks have their defaults."""
 AGAIN = "Run it again, or restore the file."
 
