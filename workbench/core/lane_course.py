@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from workbench.core import events as ev
@@ -150,7 +151,7 @@ def _entries(
 def _joined(entries: Sequence[_Entry]) -> tuple[LaneSegment, ...]:
     """Segments of stages that follow each other; one without length is left out."""
     segments = []
-    for (from_ms, stage), (to_ms, _) in zip(entries, entries[1:], strict=False):
+    for (from_ms, stage), (to_ms, _) in pairwise(entries):
         if to_ms > from_ms:
             segments.append(LaneSegment(stage, from_ms, to_ms, False))
     if entries:

@@ -123,7 +123,9 @@ class LaneRow:
         return tuple(name for name in names if name)
 
 
-def state_of(row: LaneRow, asked: Mapping[str, int], lost: Mapping[str, Sequence[int]]) -> LaneState:
+def state_of(
+    row: LaneRow, asked: Mapping[str, int], lost: Mapping[str, Sequence[int]]
+) -> LaneState:
     """The lane as it is now. `asked`: answers of HTTP 402 by quote. `lost`: by subject."""
     record, plan = row.record, row.plan
     asked_ms = asked.get(record.quote) if record and record.quote else None
