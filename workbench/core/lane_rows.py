@@ -86,10 +86,10 @@ class LaneState:
 class LaneRecord:
     """What is known of one settlement or payout. `gas`: by hash of block and of transaction."""
 
-    __slots__ = ("batch", "birth", "gas", "id", "is_payout", "moves", "quote", "row")
+    __slots__ = ("batch", "birth", "gas", "id", "moves", "quote", "row")
 
-    def __init__(self, subject: str, is_payout: bool) -> None:
-        self.id, self.is_payout = subject, is_payout
+    def __init__(self, subject: str) -> None:
+        self.id = subject
         self.moves: list[LaneMove] = []
         self.birth: ev.PaymentAuthorized | ev.SettlementCreated | ev.PayoutRequested | None = None
         self.quote = self.batch = ""

@@ -242,21 +242,21 @@ class Lanes:
             return
         row.said = fact
         if fact.settlement_id and row.record is None:
-            record = self._record(fact.settlement_id, is_payout=False)
+            record = self._record(fact.settlement_id)
             if record.row is None:
                 row.record, record.row = record, row
         self._touch(row)
 
     # --- Settlements and payouts ---
 
-    def _record(self, subject: str, *, is_payout: bool) -> LaneRecord:
+    def _record(self, subject: str) -> LaneRecord:
         record = self._records.get(subject)
         if record is None:
-            record = self._records[subject] = LaneRecord(subject, is_payout)
+            record = self._records[subject] = LaneRecord(subject)
         return record
 
     def _settlement(self, fact: ev.Event) -> None:
-        record = self._record(fact.subject, is_payout=False)
+        record = self._record(fact.subject)
         if not self._move(record, fact):
             return
         if isinstance(fact, ev.PaymentAuthorized | ev.SettlementCreated):
@@ -280,7 +280,7 @@ class Lanes:
         row.record, record.row = record, row
 
     def _payout(self, fact: ev.Event) -> None:
-        record = self._record(fact.subject, is_payout=True)
+        record = self._record(fact.subject)
         if not self._move(record, fact):
             return
         if isinstance(fact, ev.PayoutRequested) and record.row is None:
@@ -292,7 +292,7 @@ class Lanes:
         self._touch(record.row)
 
     def _batched(self, fact: ev.PayoutBatched) -> None:
-        record = self._record(fact.subject, is_payout=True)
+        record = self._record(fact.subject)
         if not record.batch:
             record.batch = fact.batch
             self._batches.setdefault(fact.batch, []).append(record)
@@ -332,9 +332,9 @@ class Lanes:
             self._hit(fact.subject, fault)
 
     def _mined(self, fact: ev.TransactionMined) -> None:
-        record = self._records.get(fact.subject)
-        if record is None or fact.block is None:
+        if fact.block is None:
             return
+        record = self._record(fact.subject)
         record.gas[fact.block.hash, fact.tx] = fact.gas_used
         self._gas_in.setdefault(fact.block.hash, []).append((record, fact.tx))
         self._touch(record.row)
