@@ -219,7 +219,8 @@ class SessionFeed(Feed):
         with self._news:
             if self._is_whole or (facts and cursor <= self._cursor):
                 return
-            self._cursor = max(cursor, self._cursor)
+            if facts:
+                self._cursor = cursor
             self.push(facts)
 
     def fold(self) -> bool:

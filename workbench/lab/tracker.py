@@ -71,6 +71,7 @@ class Tracker(anywidget.AnyWidget):
     _esm = module_text()
 
     def __init__(self, source: Any = None, **traits: Any) -> None:
+        feed = feed_of(source)  # What is no source makes no widget either.
         super().__init__(**traits)
         self.on_command: OnCommand | None = None
         self._commands: tuple[str, ...] = ()
@@ -88,7 +89,7 @@ class Tracker(anywidget.AnyWidget):
         self._feed: Feed = no_feed()
         self._finalizer = weakref.finalize(self, self._feed.close)
         self.on_msg(_heard)
-        self.show(source)
+        self._show(feed)
 
     # --- For Python ---
 
@@ -123,9 +124,12 @@ class Tracker(anywidget.AnyWidget):
         """Show another source; the one before is let go.
 
         `scenario`, `seed` and `text` are about None: what is going to be run, and what to do.
+        Raises InputError for what is no source; then nothing changes.
         """
         setup = setup_of(scenario, seed) if scenario is not None else None
-        feed = feed_of(source, setup, text)
+        self._show(feed_of(source, setup, text))
+
+    def _show(self, feed: Feed) -> None:
         with self._lock:
             before, self._feed = self._feed, feed
             before.close()
@@ -144,7 +148,9 @@ class Tracker(anywidget.AnyWidget):
 
     def close(self) -> None:
         """End the thread, let go of the source, and take the views away."""
-        self._feed.close()
+        feed = getattr(self, "_feed", None)  # Missing where the source was none, and so in `del`.
+        if feed is not None:
+            feed.close()
         super().close()
 
     def __repr__(self) -> str:
