@@ -116,7 +116,6 @@ class FakeProgress:
     wall_s: float = 1.0
     left_s: float | None = None
     block: int | None = None
-    phase: str = ""
 
 
 class FakeSession:
@@ -257,19 +256,18 @@ def test_nothing_to_show_is_told(sent: Sent) -> None:
 def test_a_session_is_followed_to_its_end(sent: Sent) -> None:
     """Booting, running, done; each fact once, and no thread left."""
     session = FakeSession("booting")
-    session.progress.phase = "Contracts: 6 of 9 deployed."
     widget = tracker(session)
     say(widget, {"kind": "hello"})
     state = sent.last("state")
     assert (state["state"], state["empty"]["title"]) == ("loading", "Booting the chain")
-    assert state["progress_text"] == "Contracts: 6 of 9 deployed."
-    session.progress = FakeProgress(now_s=36.0, wall_s=3.0, left_s=11.2, block=9)
+    assert state["progress_text"] == "The node starts, and the contracts are deployed."
+    session.progress = FakeProgress(now_s=36.0, wall_s=5.0, left_s=7.0, block=9)
     session.become("running")
     session.tell(planned(0, 0), planned("late", 60), *facts.happy(0))
     sent.until(lambda: len(sent.shown()) == 2 and sent.shown()[0].outcome == "executed")
     state = sent.last("state")
     assert (state["state"], state["now_ms"], state["block"]) == ("live", 36_000, 9)
-    assert state["pace"] == "12 × real time, 11 s left"
+    assert state["pace"] == "12 × real time, 7 s left"
     assert state["progress"] == 0.3
     assert sent.shown()[1].outcome == "not_come"
     session.progress = replace(session.progress, now_s=70.0)

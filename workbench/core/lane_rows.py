@@ -42,7 +42,7 @@ NATIVE = "/native"
 class LaneState:
     """One lane as it is shown.
 
-    `number`: its place, from 0. `name`: of the buyer or settlement, counted from 1. `note`: why it
+    `number`: its place, from 0. `name`: counted from 1, payouts by themselves. `note`: why it
     was not executed, in plain words, or "". `who`: the settlement's or payout's id, or "".
     `buyer`: the ordered buyer's name, or "". `outcome`: a word of `lifecycle.OUTCOMES`; whoever has
     not come yet is `open` here (see `outcome_at`). `asked_ms`: when HTTP 402 was answered.
@@ -140,11 +140,10 @@ def state_of(
         segments = (LaneSegment(REQUESTED, plan.comes_ms, end_ms, False),)
     if row.is_payout:
         asked_ms = course.entered.get(PAYOUT_STAGE["requested"])
-    counted = row.counts[row.is_payout]
     usdc, eurc = _money(course)
     return LaneState(
         number=row.number,
-        name=f"payout {counted}" if row.is_payout else str(counted),
+        name=str(row.counts[row.is_payout]),
         amount=_amount(row),
         note=note,
         who=record.id if record else "",

@@ -16,6 +16,7 @@ from workbench.core.events import Event
 from workbench.core.lanes import Lanes
 from workbench.lab.states import (
     BOOTING,
+    BOOTING_TEXT,
     NO_RUN,
     NO_RUN_TEXT,
     OVER,
@@ -174,7 +175,7 @@ class SessionLike(Protocol):
 
     @property
     def progress(self) -> Any:
-        """`now_s`, `duration_s`, `wall_s`, `left_s`, `block`, `phase`."""
+        """`now_s`, `duration_s`, `wall_s`, `left_s`, `block`."""
 
     def subscribe(
         self,
@@ -260,7 +261,6 @@ class SessionFeed(Feed):
         session, now = self.session, self.session.progress
         word = session.state
         state, said = _STATE_OF[word]
-        is_moving = state == "live"
         error = None
         if state == "broken":
             error = text_of(session.failure or WorkbenchError("The run has failed."))
@@ -268,26 +268,26 @@ class SessionFeed(Feed):
         return SourceState(
             state=state,
             word=said,
-            pace=_pace(now) if is_moving else "",
+            pace=_pace(now) if state == "live" else "",
             now_ms=round(1_000 * now.now_s),
             block=now.block,
             trace=session.run.name if session.run else "",
             progress=None if part is None or state == "loading" else min(1.0, part),
-            progress_text=(now.phase or BOOTING) if state == "loading" else "",
-            empty=SourceText(BOOTING, now.phase or "") if state == "loading" else None,
+            progress_text=BOOTING_TEXT if state == "loading" else "",
+            empty=SourceText(BOOTING, BOOTING_TEXT) if state == "loading" else None,
             error=error,
         )
 
 
 def _pace(now: Any) -> str:
-    """`12 × real time, 11 s left`."""
-    said = []
-    if now.wall_s and now.now_s:
-        times = now.now_s / now.wall_s
-        said.append(f"{times:,.0f} × real time" if times >= 10 else f"{times:.1f} × real time")
-    if now.left_s is not None:
-        said.append(f"{now.left_s:.0f} s left")
-    return ", ".join(said)
+    """`12 × real time, 11 s left`: by what is left, where that is known; booting is no part of it."""
+    if now.left_s:
+        times, left = (now.duration_s - now.now_s) / now.left_s, f", {now.left_s:.0f} s left"
+    elif now.wall_s and now.now_s:
+        times, left = now.now_s / now.wall_s, ""
+    else:
+        return ""
+    return f"{times:,.0f} × real time{left}" if times >= 10 else f"{times:.1f} × real time{left}"
 
 
 def is_ended(feed: Feed) -> bool:

@@ -19,6 +19,7 @@ NO_RUN_TEXT = (
     "Show a running scenario, a finished run, its folder, or the address of a served tracker."
 )
 BOOTING = "Booting the chain"
+BOOTING_TEXT = "The node starts, and the contracts are deployed."
 
 
 @dataclass(frozen=True, slots=True)

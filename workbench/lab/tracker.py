@@ -266,7 +266,7 @@ class Tracker(anywidget.AnyWidget):
         told = feed.lanes.facts_of(number)
         lines = [fact_line(fact, struck, feed.origin_ms) for fact, struck in told[:MOST_LINES]]
         left = len(told) - len(lines)
-        title = lane.name.capitalize() if lane.is_payout else f"Buyer {lane.name}"
+        title = f"{'Payout' if lane.is_payout else 'Buyer'} {lane.name}"
         more = f"{left} later facts are not shown." if left else ""
         self.send({"kind": "facts", "lane": number, "title": title, "lines": lines, "more": more})
 
