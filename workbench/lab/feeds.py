@@ -280,7 +280,7 @@ class SessionFeed(Feed):
 
 
 def _pace(now: Any) -> str:
-    """`12 × real time, 11 s left`: by what is left, where that is known; booting is no part of it."""
+    """`12 × real time, 11 s left`: by what is left where that is known, so without the boot."""
     if now.left_s:
         times, left = (now.duration_s - now.now_s) / now.left_s, f", {now.left_s:.0f} s left"
     elif now.wall_s and now.now_s:
