@@ -163,8 +163,8 @@ def test_an_import_only_points_down() -> None:
 # --- A core without I/O, and services without a clock ---
 
 PURE = frozenset(
-    "__future__ abc base64 binascii collections contextlib dataclasses decimal enum fractions "
-    "functools hashlib hmac itertools json math operator re string types typing".split()
+    "__future__ abc base64 binascii bisect collections contextlib dataclasses decimal enum "
+    "fractions functools hashlib hmac itertools json math operator re string types typing".split()
 )
 """The part of the standard library that neither knows the time nor touches the world."""
 SERVICES_TOO = frozenset({"asyncio", "logging", "urllib.parse", "html"})

@@ -150,10 +150,10 @@ def timeline_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
                     "gas": stage.gas,
                 }
             )
-    return typed(rows, _TIMELINE_COLUMNS)
+    return typed(rows, TIMELINE_COLUMNS)
 
 
-_TIMELINE_COLUMNS = {
+TIMELINE_COLUMNS = {
     "subject": "object",
     "stage": "object",
     "start_ms": "int64",
