@@ -1,0 +1,131 @@
+"""Controls made from a scenario's fields: a label, an input, its unit, and what is wrong with it."""
+
+from __future__ import annotations
+
+from html import escape
+
+import ipywidgets as widgets
+
+from workbench.core.errors import ScenarioError
+from workbench.scenario import Field, Scenario, fields, override
+
+CHOSEN = (
+    "chain.block_time",
+    "chain.finality",
+    "seller.quote_lifetime",
+    "seller.swap_window",
+    "market.band",
+)
+"""The settings that a panel shows where nobody says which."""
+LABELS = {
+    "chain.block_time": "Block time",
+    "chain.finality": "Finality",
+    "seller.quote_lifetime": "Time to fund",
+    "seller.swap_window": "Time to swap",
+    "market.band": "Rate band",
+}
+PLAIN = frozenset({"range", "text", "section", "choice", "boolean"})
+"""Types of fields whose words are not one number and a unit."""
+NO_DESCRIPTION = {"description_width": "0px"}
+
+
+def label_of(path: str) -> str:
+    """The name of a setting as people read it: `market.lp_fee` is "Lp fee"."""
+    last = path.rpartition(".")[2].replace("_", " ")
+    return LABELS.get(path) or last[:1].upper() + last[1:]
+
+
+class Setting:
+    """One setting of a scenario. `box` is what is shown; `words` is what was entered."""
+
+    def __init__(self, field: Field, label: str = "") -> None:
+        self.field, self.label = field, label or label_of(field.path)
+        self.input = self._input()
+        self.input.description = self.label
+        self.input.tooltip = self._help()
+        self.input.add_class("wbp-input")
+        self.error = widgets.HTML()
+        self.error.add_class("wbp-error")
+        parts = [self.input]
+        if self._has_unit:
+            unit = widgets.Label(field.unit)
+            unit.add_class("wbp-unit")
+            parts.append(unit)
+        row = widgets.HBox(parts)
+        row.add_class("wbp-field")
+        self.box = widgets.VBox([row, self.error])
+        self.box.add_class("wbp-setting")
+
+    @property
+    def _has_unit(self) -> bool:
+        return bool(self.field.unit) and self.field.type not in PLAIN
+
+    def _input(self) -> widgets.DOMWidget:
+        field = self.field
+        if field.choices:
+            return widgets.Dropdown(options=list(field.choices), value=field.value)
+        if field.type == "boolean":
+            return widgets.Dropdown(options=["true", "false"], value=field.value)
+        value = field.value or ""
+        shown = value.rpartition(" ")[0] if self._has_unit else value
+        return widgets.Text(value=shown, continuous_update=False)
+
+    def _help(self) -> str:
+        field = self.field
+        bounds = f" {field.minimum} to {field.maximum}." if field.minimum and field.maximum else ""
+        default = f" Default: {field.default}." if field.default else ""
+        return f"{field.help[:1].upper()}{field.help[1:]}.{bounds}{default}"
+
+    @property
+    def words(self) -> str:
+        """What was entered, with the unit where none was written."""
+        text = str(self.input.value).strip()
+        is_bare = self._has_unit and text.replace(".", "", 1).replace("-", "", 1).isdigit()
+        return f"{text} {self.field.unit}" if is_bare else text
+
+    def check(self, scenario: Scenario) -> bool:
+        """Whether the scenario can take what was entered; if not, it is said below the input."""
+        try:
+            override(scenario, {self.field.path: self.words})
+        except ScenarioError as why:
+            self.error.value = alert(f"{self.label} {problem_of(why)}")
+            return False
+        self.error.value = ""
+        return True
+
+
+def settings_of(scenario: Scenario, paths: tuple[str, ...]) -> list[Setting]:
+    """A control for each of these fields that the scenario has, in this order."""
+    known = {field.path: field for field in fields(scenario)}
+    return [Setting(known[path]) for path in paths if path in known]
+
+
+def text_input(label: str, value: str, unit: str = "", tooltip: str = "") -> widgets.Text:
+    """A single line. Its unit, if any, is drawn inside the field by `with_unit`."""
+    made = widgets.Text(value=value, description=label, continuous_update=False, tooltip=tooltip)
+    made.add_class("wbp-input")
+    return made
+
+
+def with_unit(made: widgets.DOMWidget, unit: str | widgets.DOMWidget = "") -> widgets.HBox:
+    """An input in its frame, with the unit at the right."""
+    parts = [made]
+    if isinstance(unit, str) and unit:
+        unit = widgets.Label(unit)
+        unit.add_class("wbp-unit")
+    if not isinstance(unit, str):
+        parts.append(unit)
+    row = widgets.HBox(parts)
+    row.add_class("wbp-field")
+    return row
+
+
+def problem_of(why: ScenarioError) -> str:
+    """What is wrong with a value, as the second half of a sentence about it."""
+    problems = why.details.get("problems") or [{"message": why.message}]
+    return str(problems[0]["message"])
+
+
+def alert(text: str) -> str:
+    """A sentence that is read out when it appears."""
+    return f'<div role="alert">{escape(text)}</div>' if text else ""

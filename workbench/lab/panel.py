@@ -1,0 +1,326 @@
+"""`panel(scenario)`: the controls of a run beside its lanes, in a notebook.
+
+Clicks are handled in whatever thread the kernel has for them, beside the cells and beside the
+session's own threads. One lock guards what they share.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+
+from workbench.chain.toolchain import project_root
+from workbench.core.errors import InputError, OrderRefused, ScenarioError, WorkbenchError
+from workbench.experiment import Experiment, again
+from workbench.lab import panel_parts as parts
+from workbench.lab.comms import answer_while_busy
+from workbench.lab.controls import CHOSEN, Setting, alert, settings_of
+from workbench.lab.scenarios import found, names_of
+from workbench.lab.tracker import Tracker
+from workbench.run import Run
+from workbench.scenario import Scenario, override
+from workbench.worlds.session import Session
+
+WATCH_S = 30
+"""The default pace plays a whole run in about so many seconds."""
+GOING = frozenset({"booting", "running", "paused", "quieting"})
+NOTE_LOCKED = "Fixed while the run goes on. Stop it to change them."
+
+_OF_CELL: dict[str, weakref.ref[Panel]] = {}
+"""The panel that each cell made last: running the cell again ends what the first one plays."""
+
+
+class Panel(widgets.VBox):
+    """See `panel`. `session` and `run` are the last ones of this panel, or None."""
+
+    def __init__(
+        self, scenario: str | Path | Scenario | Run, settings: tuple[str, ...], runs: Path
+    ) -> None:
+        self.session: Session | None = None
+        self.run: Run | None = None
+        self._lock = threading.RLock()
+        self._paths, self._runs = settings, runs
+        self._base: Scenario | None = None
+        self._settings: list[Setting] = []
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._shown_state = ""
+        self.tracker = Tracker(None)
+        self.tracker.commands = ("again", "kept")
+        self.tracker.on_command = self._on_command
+        self.parts = parts.make(names_of(scenario))
+        super().__init__([widgets.HTML(parts.style()), self.parts.left, self.tracker])
+        self.add_class("wbp")
+        self._listen()
+        self._choose(scenario)
+        answer_while_busy(self, self.tracker, *parts.inner(self.parts.left))
+
+    def __repr__(self) -> str:
+        name = self._base.name if self._base else "no scenario"
+        return f"Panel({name}, {self.session.state if self.session else 'not started'})"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """The panel; and for saved and exported notebooks, the last picture of its lanes."""
+        data, about = super()._repr_mimebundle_(**kwargs)
+        picture = self.tracker._repr_mimebundle_(**kwargs)[0]["image/png"]
+        return data | {"image/png": picture, "text/plain": repr(self)}, about
+
+    def close(self) -> None:
+        """End the run that goes on, and take the views away."""
+        self._unsubscribe()
+        session = self.session
+        if session is not None and session.state in GOING:
+            session.stop()
+        self.tracker.close()
+        super().close()
+
+    # --- Choosing ---
+
+    def _listen(self) -> None:
+        part = self.parts
+        part.scenario.observe(self._on_scenario, "value")
+        part.site.observe(lambda _: parts.show_site(part), "value")
+        part.seed.observe(lambda _: self._check(), "value")
+        part.pace.observe(self._on_pace, "value")
+        for button, act in (
+            (part.run, self._on_run),
+            (part.step, self._on_step),
+            (part.stop, self._on_stop),
+            (part.order, self._on_order),
+            (part.again, self._on_again),
+            (part.next_seed, self._on_next_seed),
+        ):
+            button.on_click(self._guarded(act))
+        parts.show_site(part)
+
+    def _guarded(self, act: Callable[[], None]) -> Callable[[Any], None]:
+        """A click whose errors appear as a sentence below the buttons."""
+
+        def clicked(_: Any = None) -> None:
+            try:
+                self.parts.error.value = ""
+                act()
+            except WorkbenchError as why:
+                self.parts.error.value = alert(str(why))
+
+        return clicked
+
+    def _on_scenario(self, change: Any) -> None:
+        self._choose(change["new"])
+
+    def _choose(self, chosen: str | Path | Scenario | Run) -> None:
+        """Show this scenario's settings. What cannot be read is said, and nothing can be run."""
+        part = self.parts
+        try:
+            run = chosen if isinstance(chosen, Run) else None
+            self._base = found(chosen)
+        except WorkbenchError as why:
+            self._base, self._settings = None, []
+            part.about.value = ""
+            part.settings.children = []
+            part.error.value = alert(str(why))
+            self.tracker.show(None, text="This scenario cannot be played. The reason is beside it.")
+            self._refresh()
+            return
+        base = self._base
+        part.about.value = escape(base.about)
+        part.error.value = ""
+        part.seed.value = str(run.seed if run else base.seed)
+        part.pace.value = str(max(1, round(base.duration_s / WATCH_S)))
+        self._settings = settings_of(base, self._paths)
+        for setting in self._settings:
+            setting.input.observe(lambda _: self._check(), "value")
+        answer_while_busy(*(setting.input for setting in self._settings))
+        part.settings.children = [setting.box for setting in self._settings]
+        if run is not None:
+            self.run = run
+        self._show(run)
+        self._refresh()
+
+    def _show(self, source: Session | Run | None) -> None:
+        """`source`, or that nothing has been run."""
+        if source is not None:
+            self.tracker.show(source)
+        elif self._base is not None:
+            count = sum(group.count for group in self._base.buyers)
+            text = (
+                f"Run plays {count} purchases in about {WATCH_S} s. You can pause, step block by "
+                "block, and order a fault at any time."
+            )
+            self.tracker.show(None, scenario=self._base, seed=self._base.seed, text=text)
+
+    def _check(self) -> bool:
+        """Whether everything that was entered can be played; what cannot is said in place."""
+        base = self._base
+        if base is None:
+            return False
+        sound = [setting.check(base) for setting in self._settings]
+        self.parts.seed_error.value = ""
+        try:
+            parts.seed_of(self.parts)
+        except InputError as why:
+            self.parts.seed_error.value = alert(str(why))
+            sound.append(False)
+        is_going = self.session is not None and self.session.state in GOING
+        self.parts.run.disabled = not all(sound) and not is_going
+        return all(sound)
+
+    def _chosen(self) -> Scenario:
+        """The scenario with the settings of the panel. Raises ScenarioError, in words for people."""
+        if self._base is None or not self._check():
+            raise InputError("a setting cannot be used; what is wrong stands below it.")
+        changed = {s.field.path: s.words for s in self._settings if s.words != s.field.value}
+        try:
+            return override(self._base, changed) if changed else self._base
+        except ScenarioError as why:  # Each is right by itself, and they contradict each other.
+            raise InputError(why.message) from why
+
+    # --- Acting ---
+
+    def _on_run(self) -> None:
+        session = self.session
+        state = session.state if session else ""
+        if session is None or state not in GOING:
+            self._play(Experiment(self._chosen(), parts.seed_of(self.parts)))
+        elif state == "paused":
+            session.resume()
+        else:
+            session.pause()
+        self._refresh()
+
+    def _play(self, experiment: Experiment) -> None:
+        with self._lock:
+            if self.session is not None and self.session.state in GOING:
+                return  # Somebody clicked twice.
+            self._unsubscribe()
+            self.session = session = experiment.start(pace=parts.pace_of(self.parts))
+            self.run = None
+            self._show(session)
+            self._unsubscribe = session.subscribe(self._on_news, at_most_hz=5)
+        self._refresh()
+
+    def _on_step(self) -> None:
+        if self.session is not None:
+            self.session.step()
+        self._refresh()
+
+    def _on_stop(self) -> None:
+        if self.session is not None:
+            self.session.stop()
+        self._refresh()
+
+    def _on_order(self) -> None:
+        if self.session is None:
+            raise OrderRefused("nothing runs that a fault could hit.", hint="Press Run first.")
+        part = self.parts
+        self.session.order(part.site.value, part.parameter.value.strip(), at_s=parts.when_of(part))
+        self._refresh()
+
+    def _on_again(self) -> None:
+        run = self.run
+        if run is not None:
+            self._play(again(run, without=run.orders))
+
+    def _on_next_seed(self) -> None:
+        self.parts.seed.value = str(parts.seed_of(self.parts) + 1)
+
+    def _on_pace(self, _: Any) -> None:
+        def change() -> None:
+            if self.session is not None:
+                self.session.pace = parts.pace_of(self.parts)
+            else:
+                parts.pace_of(self.parts)
+
+        self._guarded(change)()
+
+    def _on_command(self, name: str, _: dict[str, Any]) -> None:
+        """A key or a button of the lanes."""
+        acts: dict[str, Callable[[], None]] = {
+            **dict.fromkeys(("run", "pause", "resume"), self._on_run),
+            "step": self._on_step,
+            "stop": self._on_stop,
+            "fault": self._on_order,
+            "again": self._on_run,
+            "kept": lambda: self._show(self.run),
+        }
+        if name in acts:
+            self._guarded(acts[name])()
+
+    # --- Showing ---
+
+    def _on_news(self, _: int, __: Any) -> None:
+        """From the session's thread: facts, or another state."""
+        session = self.session
+        if session is None:
+            return
+        if session.state not in GOING and self.run is not session.run:
+            self._keep(session)
+        if session.state != self._shown_state or len(session.orders) != self.parts.orders_shown:
+            self._refresh()
+
+    def _keep(self, session: Session) -> None:
+        """What was run, in a folder that `workbench replay` takes."""
+        run = self.run = session.run
+        if run is None or not run.events:
+            return
+        folder = self._runs / f"{session.scenario.name}-{run.seed}-{run.name}"
+        try:
+            run.save_facts(folder)
+        except OSError as why:
+            told = f"the run cannot be kept in {folder}: {why.strerror}."
+            self.parts.error.value = alert(told)
+            return
+        if run.finished:
+            self.parts.repeat.value = parts.repeat_text(self._runs.name, folder.name)
+
+    def _refresh(self) -> None:
+        """Buttons, locks and orders, as the session stands."""
+        with self._lock:
+            session, part = self.session, self.parts
+            state = self._shown_state = session.state if session else ""
+            parts.show_state(part, state, has_orders=bool(self.run and self.run.orders))
+            for setting in self._settings:
+                setting.input.disabled = state in GOING
+            part.note.value = NOTE_LOCKED if state in GOING else ""
+            if state not in GOING:
+                self._check()
+            parts.show_orders(part, session.orders if session else ())
+
+
+def panel(
+    scenario: str | Path | Scenario | Run = "happy-path",
+    *,
+    settings: tuple[str, ...] = CHOSEN,
+    runs: str | Path | None = None,
+) -> Panel:
+    """A widget that plays a scenario: run, pause, step, stop, order faults, look at the lanes.
+
+    `scenario`: the name of a file in scenarios/, a path, a Scenario, or a Run to be shown first.
+    `settings`: paths of `scenario.fields()` that get a control. `runs`: the folder in which runs
+    are kept (default: runs/ of the project). A scenario that cannot be read is said in the panel.
+
+    Running the cell again ends what the panel before plays.
+    """
+    cell = _cell()
+    before = _OF_CELL[cell]() if cell in _OF_CELL else None
+    if before is not None:
+        before.close()
+    made = Panel(scenario, settings, Path(runs) if runs else project_root() / "runs")
+    _OF_CELL[cell] = weakref.ref(made)
+    return made
+
+
+def _cell() -> str:
+    """What names the cell that runs: its id where the front end tells it, else one for all."""
+    try:
+        from IPython import get_ipython
+
+        parent = get_ipython().get_parent()  # type: ignore[no-untyped-call, union-attr]
+        return str(parent["metadata"]["cellId"])
+    except (AttributeError, KeyError, TypeError):
+        return ""
