@@ -1,5 +1,5 @@
 # Two commands do everything: `make demo` and `make test`. Both set up what is missing first.
-# PYTHON: the Python to build .venv with (3.11 or newer). ARGS: passed on to the command.
+# PYTHON: the Python to build .venv with (3.11 or 3.12). ARGS: passed on to the command.
 # BENCH: which benchmark.
 
 PYTHON ?= python3
@@ -27,7 +27,7 @@ endif
 help: ## This list
 	@echo "Settlement Workbench. Targets:"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
-	@echo "  ARGS=... is passed on, PYTHON=... chooses the Python (3.11 or newer)."
+	@echo "  ARGS=... is passed on, PYTHON=... chooses the Python (3.11 or 3.12)."
 
 setup: $(STAMPS)/project $(NODE_MODULES) compile ## Python, Node, anvil, solc, contracts: all inside this folder
 
@@ -57,8 +57,8 @@ lint: $(STAMPS)/project ## Style and types: ruff, mypy --strict
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
-lab: setup ## JupyterLab on the notebooks
-	@$(PY) -m jupyter lab --notebook-dir=notebooks $(ARGS)
+lab: setup ## JupyterLab on the notebooks, until Ctrl-C (ARGS="--no-browser --port 9000")
+	@$(VENV)/bin/workbench lab $(ARGS)
 
 notebooks: setup ## Run the notebooks again and keep their output
 	@$(PY) -m jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
@@ -86,7 +86,9 @@ $(STAMPS)/venv:
 	@command -v "$(PYTHON)" > /dev/null || { \
 	  echo "setup: there is no '$(PYTHON)'. Install Python 3.11, or name one: make setup PYTHON=python3.11"; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "setup: $(PYTHON) is $$("$(PYTHON)" -V 2>&1 | cut -d' ' -f2); Python 3.11 or newer is needed: make setup PYTHON=python3.11"; exit 1; }
+	  echo "setup: $(PYTHON) is $$("$(PYTHON)" -V 2>&1 | cut -d' ' -f2); Python 3.11 or 3.12 is needed: make setup PYTHON=python3.11"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || { \
+	  echo "setup: $(PYTHON) is $$("$(PYTHON)" -V 2>&1 | cut -d' ' -f2), for which numpy 1.26 has no wheel (Ape needs numpy 1); use Python 3.11 or 3.12: make setup PYTHON=python3.11"; exit 1; }
 	@"$(PYTHON)" -c 'import venv, ensurepip' 2> /dev/null || { \
 	  echo "setup: this Python has no venv module. On Debian: apt-get install python3-venv"; exit 1; }
 	@echo "setup 1/4: virtual environment in $(VENV) ..."

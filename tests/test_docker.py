@@ -346,6 +346,7 @@ def until(condition: Callable[[], Any]) -> None:
         time.sleep(0.05)  # Another process' doing cannot be awaited otherwise.
 
 
+@pytest.mark.check
 @pytest.mark.slow
 def test_the_first_start_makes_a_key_and_the_second_keeps_it(box: Box) -> None:
     """0600, shown once, needed by all but the probes; SIGTERM ends each life within seconds."""
@@ -381,6 +382,7 @@ def test_the_first_start_makes_a_key_and_the_second_keeps_it(box: Box) -> None:
     assert 0 == second.end()[0]
 
 
+@pytest.mark.check
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="not root: there is nothing to leave")
 def test_root_is_left_and_what_was_roots_in_the_volume_is_given_away(box: Box) -> None:
@@ -407,6 +409,7 @@ def test_root_is_left_and_what_was_roots_in_the_volume_is_given_away(box: Box) -
         assert 0 == path.lstat().st_uid, path
 
 
+@pytest.mark.check
 def test_without_a_payers_key_it_does_not_start(box: Box) -> None:
     """And makes no API key, which would be shown in a log that is gone with the container."""
     done = box.run("payouts", PAYOUT_PRIVATE_KEY="")
@@ -418,6 +421,7 @@ def test_without_a_payers_key_it_does_not_start(box: Box) -> None:
     assert "WEB3_PROVIDER_URL is not set" in box.run("payouts", WEB3_PROVIDER_URL=" ").stderr
 
 
+@pytest.mark.check
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can play another user")
 def test_without_root_the_folder_must_be_theirs(box: Box) -> None:
     """`--user`: told what to do, instead of a database that cannot be opened."""
@@ -430,6 +434,7 @@ def test_without_root_the_folder_must_be_theirs(box: Box) -> None:
     assert f"is not writable by user {container.UID}" in done.stderr
 
 
+@pytest.mark.check
 def test_the_image_has_what_only_some_settings_need(box: Box) -> None:
     """PostgreSQL and the encrypted keystore: loaded late, and so not proven by a start."""
     code = """

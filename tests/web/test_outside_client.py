@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.web.test_payout_pages import Site
 
 SCHEMATHESIS = str(Path(sys.executable).with_name("schemathesis"))
@@ -14,6 +16,7 @@ CANNOT_BE_SAID = "positive_data_acceptance"
 """That two keys must be equal, a checksum right, and an address not zero: no schema can say it."""
 
 
+@pytest.mark.check
 def test_what_is_described_is_what_is_done(tmp_path: Path) -> None:
     """No 500, no undescribed answer, nothing accepted that the description forbids."""
     site = Site()

@@ -112,6 +112,7 @@ def test_award_and_pay_with_the_mouse(page: Browser, site: Site) -> None:
     assert {TO: 1} == site.desk.storm.chain.paid()
 
 
+@pytest.mark.check
 def test_a_double_click_is_one_request(page: Browser, site: Site) -> None:
     """The form's hidden key: sent twice, and sent again from the page before, it is done once."""
     page.goto(site.url)
@@ -124,6 +125,7 @@ def test_a_double_click_is_one_request(page: Browser, site: Site) -> None:
     assert "7" == page.eval("document.querySelector('.balance b').innerText")
 
 
+@pytest.mark.check
 def test_what_is_wrong_is_said_in_words(page: Browser, site: Site) -> None:
     """The browser checks first; what gets through is answered by a page, with the way back."""
     page.goto(site.url)
@@ -143,6 +145,7 @@ def test_what_is_wrong_is_said_in_words(page: Browser, site: Site) -> None:
     page.wait_for("location.pathname == '/user/carol'")
 
 
+@pytest.mark.check
 @pytest.mark.parametrize("dark", [False, True])
 def test_nothing_is_wider_than_a_phone(page: Browser, site: Site, dark: bool) -> None:
     """Also a user's name without a gap, and long hashes."""

@@ -58,6 +58,7 @@ def open_page(page: Browser, tracker: FakeTracker) -> None:
     page.wait_for(LIVE)
 
 
+@pytest.mark.check
 def test_an_empty_tracker_says_what_to_do_next(page: Browser, tracker: FakeTracker) -> None:
     """The command is there, ready to be copied."""
     open_page(page, tracker)
@@ -96,6 +97,7 @@ def test_a_settlement_is_followed_live(page: Browser, tracker: FakeTracker) -> N
     assert page.eval("window.stayed")
 
 
+@pytest.mark.check
 def test_a_refund_gives_its_reason_in_plain_words(page: Browser, tracker: FakeTracker) -> None:
     open_page(page, tracker)
     tracker.tell(*told.refunded())
@@ -106,6 +108,7 @@ def test_a_refund_gives_its_reason_in_plain_words(page: Browser, tracker: FakeTr
     assert page.eval(DONE) == ["requested", "authorized", "rejected"]
 
 
+@pytest.mark.check
 @pytest.mark.parametrize("dark", [False, True])
 def test_states_have_the_colours_and_shapes_of_the_table(
     page: Browser, tracker: FakeTracker, dark: bool
@@ -132,6 +135,7 @@ def rgb(hexadecimal: str) -> str:
     return f"rgb({', '.join(str(int(hexadecimal[n : n + 2], 16)) for n in (1, 3, 5))})"
 
 
+@pytest.mark.check
 def test_a_reorg_takes_the_settlement_back(page: Browser, tracker: FakeTracker) -> None:
     """What the chain took back is shown as not reached, until it happens again."""
     facts = told.reorged()
@@ -145,6 +149,7 @@ def test_a_reorg_takes_the_settlement_back(page: Browser, tracker: FakeTracker) 
     page.wait_for(f"({SAYS}).startsWith('Delivered')")
 
 
+@pytest.mark.check
 def test_it_reconnects_and_misses_nothing(page: Browser, tracker: FakeTracker) -> None:
     """While the server is away the page says so; what happened meanwhile is there afterwards."""
     open_page(page, tracker)
@@ -159,6 +164,7 @@ def test_it_reconnects_and_misses_nothing(page: Browser, tracker: FakeTracker) -
     page.wait_for(f"({SAYS}).startsWith('Delivered') && {LIVE}")
 
 
+@pytest.mark.check
 def test_a_rewound_world_is_read_anew(page: Browser, tracker: FakeTracker) -> None:
     open_page(page, tracker)
     tracker.tell(*told.happy(), *told.pending(2))
@@ -169,12 +175,14 @@ def test_a_rewound_world_is_read_anew(page: Browser, tracker: FakeTracker) -> No
     page.wait_for(f"({SAYS}).startsWith('Refunded')")
 
 
+@pytest.mark.check
 def test_the_head_is_shown(page: Browser, tracker: FakeTracker) -> None:
     open_page(page, tracker)
     tracker.move_head(1_234_567, told.GENESIS_MS // 1000 + 60)
     page.wait_for("document.getElementById('head').innerText.startsWith('block 1,234,567')")
 
 
+@pytest.mark.check
 def test_text_from_outside_stays_text(page: Browser, tracker: FakeTracker) -> None:
     """A reason is up to 31 bytes that anybody chose."""
     open_page(page, tracker)
@@ -183,6 +191,7 @@ def test_text_from_outside_stays_text(page: Browser, tracker: FakeTracker) -> No
     assert page.eval("document.querySelectorAll('img').length") == 0
 
 
+@pytest.mark.check
 @pytest.mark.parametrize("dark", [False, True])
 def test_nothing_overflows_on_a_phone(page: Browser, tracker: FakeTracker, dark: bool) -> None:
     """At 360 pixels, in the list and in an open settlement with its log."""
@@ -198,6 +207,7 @@ def test_nothing_overflows_on_a_phone(page: Browser, tracker: FakeTracker, dark:
         assert page.overflow() == 0
 
 
+@pytest.mark.check
 def test_details_open_by_keyboard_and_copy(page: Browser, tracker: FakeTracker) -> None:
     """The whole hash is there, and the log has every fact as it came."""
     open_page(page, tracker)
@@ -220,6 +230,7 @@ def test_details_open_by_keyboard_and_copy(page: Browser, tracker: FakeTracker) 
     assert page.eval("document.querySelectorAll('tbody tr').length") == 8
 
 
+@pytest.mark.check
 def test_five_hundred_settlements_stay_quick(page: Browser) -> None:
     """Fifty are drawn at once; a flood of facts asks the server a few times, not thousands."""
     with FakeTracker(told.journal(HEAPS, gap_ms=200)) as tracker:
@@ -251,6 +262,7 @@ def test_five_hundred_settlements_stay_quick(page: Browser) -> None:
         assert questions <= 2 + 5 * (time.monotonic() - began), tracker.asked[asked:]
 
 
+@pytest.mark.check
 def test_without_javascript_it_says_where_the_data_is(page: Browser, tracker: FakeTracker) -> None:
     page.call("Emulation.setScriptExecutionDisabled", value=True)
     try:

@@ -1,4 +1,4 @@
-"""Controls made from a scenario's fields: a label, an input, its unit, and what is wrong with it."""
+"""Controls made from a scenario's fields: a label, an input, its unit, and what is wrong."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _OF_CELL: dict[str, weakref.ref[Panel]] = {}
 """The panel that each cell made last: running the cell again ends what the first one plays."""
 
 
-class Panel(widgets.VBox):
+class Panel(widgets.VBox):  # type: ignore[misc]
     """See `panel`. `session` and `run` are the last ones of this panel, or None."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Panel(widgets.VBox):
         self._paths, self._runs = settings, runs
         self._base: Scenario | None = None
         self._settings: list[Setting] = []
-        self._unsubscribe: Callable[[], None] = lambda: None
+        self._unsubscribe: Callable[[], None] = _nothing
         self._shown_state = ""
         self.tracker = Tracker(None)
         self.tracker.commands = ("again", "kept")
@@ -171,7 +171,7 @@ class Panel(widgets.VBox):
         return all(sound)
 
     def _chosen(self) -> Scenario:
-        """The scenario with the settings of the panel. Raises ScenarioError, in words for people."""
+        """The scenario with the settings of the panel. Raises InputError."""
         if self._base is None or not self._check():
             raise InputError("a setting cannot be used; what is wrong stands below it.")
         changed = {s.field.path: s.words for s in self._settings if s.words != s.field.value}
@@ -315,12 +315,16 @@ def panel(
     return made
 
 
+def _nothing() -> None:
+    """No subscription to end."""
+
+
 def _cell() -> str:
     """What names the cell that runs: its id where the front end tells it, else one for all."""
     try:
-        from IPython import get_ipython
+        from IPython.core.getipython import get_ipython
 
-        parent = get_ipython().get_parent()  # type: ignore[no-untyped-call, union-attr]
+        parent = get_ipython().get_parent()  # type: ignore[no-untyped-call]
         return str(parent["metadata"]["cellId"])
     except (AttributeError, KeyError, TypeError):
         return ""

@@ -1,0 +1,78 @@
+"""`make setup` refuses a Python that cannot work, at once and in one sentence."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+FAKE = """#!{python}
+# A Python that says it is {version}, and which sees no more than what set-up asks of it.
+import sys
+if sys.argv[1:] == ["-V"]:
+    print("Python {version}")
+    raise SystemExit
+sys.version_info = ({parts}, "final", 0)
+exec(sys.argv[2])
+raise SystemExit("set-up went on")
+"""
+
+
+def setup(folder: Path, version: str) -> subprocess.CompletedProcess[str]:
+    """`make setup` in a copy of what it needs first, by a Python of this version."""
+    (folder / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    for name in ("requirements.lock", "pyproject.toml", "package.json", "package-lock.json",
+                 ".npmrc", "tools/npm.py"):  # fmt: skip
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    fake = folder / "fake-python"
+    parts = ", ".join(version.split("."))
+    fake.write_text(FAKE.format(python=sys.executable, version=version, parts=parts))
+    fake.chmod(0o755)
+    return subprocess.run(
+        ["make", "--no-print-directory", "setup", "PYTHON=./fake-python"],
+        cwd=folder, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        (
+            "3.13.0",
+            "numpy 1.26 has no wheel (Ape needs numpy 1); use Python 3.11 or 3.12:",
+        ),
+        ("3.14.2", "for which numpy 1.26 has no wheel"),
+        ("3.10.9", "Python 3.11 or 3.12 is needed"),
+    ],
+)
+def test_a_python_that_cannot_work_is_refused_in_one_sentence(
+    tmp_path: Path, version: str, told: str
+) -> None:
+    done = setup(tmp_path, version)
+    assert done.returncode != 0
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(f"setup: ./fake-python is {version}")
+    assert told in line
+    assert line.endswith(": make setup PYTHON=python3.11")
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_another_python_is_not_refused_for_its_version(tmp_path: Path) -> None:
+    """It goes on to look for `venv`, which this fake does not have."""
+    done = setup(tmp_path, "3.12.1")
+    assert "set-up went on" not in done.stdout
+    assert "numpy" not in done.stdout
+    assert done.stdout.startswith("setup: this Python has no venv module."), done.stdout
+
+
+def test_the_bound_is_that_of_the_locked_numpy() -> None:
+    """When the lock takes numpy 2, this refusal goes."""
+    assert "\nnumpy==1.26." in (ROOT / "requirements.lock").read_text()
+    assert 'requires-python = ">=3.11,<3.13"' in (ROOT / "pyproject.toml").read_text()
