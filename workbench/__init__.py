@@ -16,6 +16,8 @@ from workbench.results import player
 if TYPE_CHECKING:
     from workbench.app import fork, simulated
     from workbench.experiment import Experiment
+    from workbench.lab.panel import panel
+    from workbench.lab.tracker import tracker
     from workbench.run import Run
     from workbench.scenario import Order
     from workbench.scenario import load as load_scenario
@@ -31,7 +33,9 @@ __all__ = [
     "World",
     "fork",
     "load_scenario",
+    "panel",
     "simulated",
+    "tracker",
 ]
 # A library is quiet unless its user asks: the commands do, a notebook may.
 logging.getLogger("workbench").addHandler(logging.NullHandler())
@@ -40,6 +44,7 @@ _HOME = {"simulated": "workbench.app", "World": "workbench.world", "Run": "workb
 _HOME |= {"Snapshot": "workbench.world", "fork": "workbench.app"}
 _HOME |= {"Experiment": "workbench.experiment", "Session": "workbench.worlds.session"}
 _HOME |= {"Order": "workbench.scenario"}
+_HOME |= {"panel": "workbench.lab.panel", "tracker": "workbench.lab.tracker"}
 
 
 player.found_by(lambda: import_module("workbench.experiment").play_again)

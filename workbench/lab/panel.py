@@ -66,9 +66,9 @@ class Panel(widgets.VBox):  # type: ignore[misc]
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The panel; and for saved and exported notebooks, the last picture of its lanes."""
-        data, about = super()._repr_mimebundle_(**kwargs)
+        data = super()._repr_mimebundle_(**kwargs)
         picture = self.tracker._repr_mimebundle_(**kwargs)[0]["image/png"]
-        return data | {"image/png": picture, "text/plain": repr(self)}, about
+        return data | {"image/png": picture, "text/plain": repr(self)}
 
     def close(self) -> None:
         """End the run that goes on, and take the views away."""
@@ -101,7 +101,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
     def _guarded(self, act: Callable[[], None]) -> Callable[[Any], None]:
         """A click whose errors appear as a sentence below the buttons."""
 
-        def clicked(_: Any = None) -> None:
+        def clicked(_: Any) -> None:
             try:
                 self.parts.error.value = ""
                 act()
@@ -236,7 +236,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
             else:
                 parts.pace_of(self.parts)
 
-        self._guarded(change)()
+        self._guarded(change)(None)
 
     def _on_command(self, name: str, _: dict[str, Any]) -> None:
         """A key or a button of the lanes."""
@@ -249,7 +249,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
             "kept": lambda: self._show(self.run),
         }
         if name in acts:
-            self._guarded(acts[name])()
+            self._guarded(acts[name])(None)
 
     # --- Showing ---
 

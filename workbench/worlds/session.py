@@ -318,7 +318,7 @@ class Session:
 
         `cursor` is the number of facts handed over so far. It is called from a thread of the
         session's, at most `at_most_hz` times a second, and with no facts where only the state has
-        changed. An exception ends the subscription. Returns what ends it.
+        changed, or a step has ended. An exception ends the subscription. Returns what ends it.
         """
         listener = _Subscription(on_facts, after, 1 / at_most_hz)
         with self._changed:
@@ -327,7 +327,7 @@ class Session:
                 self._listeners.append(listener)
                 self._changed.notify_all()
         if is_late:
-            listener.tell(self._events, self.state)
+            listener.tell(self._events, self._moment)
         return listener.end
 
     def facts(self, after: int = 0, limit: int | None = None) -> tuple[int, tuple[ev.Event, ...]]:
@@ -446,6 +446,12 @@ class Session:
             self._is_stopping = True
             self._changed.notify_all()
 
+    @property
+    def _moment(self) -> tuple[str, int]:
+        """The state, and where a pause stands: a step may bring no fact."""
+        state = self.state
+        return state, self.gate.now_ms if state == "paused" else 0
+
     def _tell_all(self) -> None:
         """Hand facts to the listeners until the run is over and they have them all."""
         while True:
@@ -453,10 +459,10 @@ class Session:
             with self._changed:
                 self._listeners = [each for each in self._listeners if not each.is_over]
                 listeners = list(self._listeners)
-            state = self.state
+            moment = self._moment
             for each in listeners:
-                if is_last or each.is_due(self._events, state):
-                    each.tell(self._events, state)
+                if is_last or each.is_due(self._events, moment):
+                    each.tell(self._events, moment)
             if is_last:
                 with self._changed:
                     if len(self._listeners) > len(listeners):
@@ -482,23 +488,23 @@ class _Subscription:
 
     def __init__(self, on_facts: Listener, cursor: int, period_s: float) -> None:
         self._on_facts, self._cursor, self.period_s = on_facts, cursor, period_s
-        self._state, self._thread, self._next = "", 0, 0.0
+        self._moment, self._thread, self._next = ("", 0), 0, 0.0
         self.is_over = False
 
-    def is_due(self, events: list[ev.Event], state: str) -> bool:
-        news = len(events) > self._cursor or state != self._state
+    def is_due(self, events: list[ev.Event], moment: tuple[str, int]) -> bool:
+        news = len(events) > self._cursor or moment != self._moment
         return news and time.monotonic() >= self._next
 
     def is_current(self) -> bool:
         """Whether this listener is what calls."""
         return self._thread == threading.get_ident()
 
-    def tell(self, events: list[ev.Event], state: str) -> None:
+    def tell(self, events: list[ev.Event], moment: tuple[str, int]) -> None:
         fresh = tuple(events[self._cursor :])
-        if self.is_over or not (fresh or state != self._state):
+        if self.is_over or not (fresh or moment != self._moment):
             return
         self._cursor += len(fresh)
-        self._state, self._next = state, time.monotonic() + self.period_s
+        self._moment, self._next = moment, time.monotonic() + self.period_s
         self._thread = threading.get_ident()
         try:
             self._on_facts(self._cursor, fresh)
