@@ -366,6 +366,10 @@ def test_the_origin_is_given_or_the_earliest_fact() -> None:
         assert last <= right < last + 0.5
     assert "seconds since the start" in words(early)
     assert "seconds since the first fact" in words(draw(facts))
+    ends, faults = metrics.ends_frame(facts), metrics.faults_frame([])
+    ended = charts.outcomes(ends, faults, origin_ms=told.GENESIS_MS + 60_000)
+    assert 1 == sum(bar.get_height() for bars in ended.axes[0].containers for bar in bars)
+    assert ended.axes[0].get_xlim()[0] < -52.0, "it ended 52 seconds before the origin"
     page = charts.timeline_html(facts, origin_ms=told.GENESIS_MS + 4_000, since="start")
     assert "at -4.000 s" in page
     assert ">seconds since the start<" in page

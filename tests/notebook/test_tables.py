@@ -46,6 +46,14 @@ def test_balances_take_the_unit_of_their_row() -> None:
     assert "1,234" == table.iloc[1].change
 
 
+def test_buyers_have_times_of_day_and_durations() -> None:
+    """When somebody ended is a time of day, how long it took is not; an empty name is a cell."""
+    row = readable(Run((*happy(),)).buyers()).iloc[0]
+    assert ("00:00:08.000", "8,000", "yes", "executed") == tuple(
+        row[["ended", "took_ms", "came", "outcome"]]
+    )
+
+
 @given(st.integers(-(10**39), 10**39))
 def test_no_digit_is_lost(units: int) -> None:
     """The text is the very number."""

@@ -192,8 +192,8 @@ def _tell_scenarios(found: list[dict[str, Any]], as_json: bool, about: bool = Fa
 
 def _show_run(played: Any) -> None:
     run = played.run
-    outcomes = ", ".join(f"{count} {status}" for status, count in run.outcomes.items())
-    click.echo(f"{outcomes or 'no settlement'}; {len(run.events)} facts; trace {run.trace_hash}")
+    outcomes = ", ".join(f"{n} {word.replace('_', ' ')}" for word, n in run.outcomes.items())
+    click.echo(f"{outcomes or 'no buyer'}; {len(run.events)} facts; trace {run.trace_hash}")
     rare = [f"{name} {count}" for name, count in run.sometimes.items() if count]
     click.echo(f"  paths taken: {', '.join(rare) or 'none'}")
     for fact in run.events:
