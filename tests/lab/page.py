@@ -16,19 +16,23 @@ LANES = "document.querySelector('[aria-label=\"Settlements\"]')"
 HERE = Path(__file__).parent
 
 
+def page_text() -> str:
+    """The page; `start(options)` in it shows the lanes."""
+    # The adapter's export has no place in a page's own script.
+    module = widget_module().replace("export default", "const widget =")
+    text = (HERE / "page.html").read_text("utf-8")
+    text = text.replace("/* FAKE */", (HERE / "fake_model.js").read_text("utf-8"))
+    return text.replace("/* MODULE */", module.replace("export function", "function"))
+
+
 class LanesPage:
     """The lanes in a tab; `tell` is what the kernel would send."""
 
     def __init__(self, browser: Browser, *, compact: bool = False) -> None:
         self.browser = browser
-        # The adapter's export has no place in a page's own script.
-        module = widget_module().replace("export default", "const widget =")
-        text = (HERE / "page.html").read_text("utf-8")
-        text = text.replace("/* FAKE */", (HERE / "fake_model.js").read_text("utf-8"))
-        text = text.replace("/* MODULE */", module.replace("export function", "function"))
         self._folder = tempfile.TemporaryDirectory()
         path = Path(self._folder.name) / "lanes.html"
-        path.write_text(text, "utf-8")
+        path.write_text(page_text(), "utf-8")
         browser.goto(path.as_uri())
         browser.wait_for("window.ready")
         browser.eval(f"start({json.dumps({'compact': compact})})")

@@ -156,6 +156,10 @@ class View extends Actions {
     this.order = [];
     this.hover = this.chosen = -1;
     this.follow = true;
+    this.cursor = NaN;
+    this.selection = this.selected = null;
+    this.scale.fitted = true;
+    this.scale.scrollTo(0);
     if (this.opened >= this.model.count) this.close();
   }
 
@@ -168,8 +172,8 @@ class View extends Actions {
     const filter = /^\d+$/.test(this.filter) ? Number(this.filter) : this.filter;
     this.rows = rowsAt(model, this.order, filter, time);
     this.slowest = slowestAt(model, time);
-    const limit = scale.mode === "time" ? timeLimit(model) : otherLimit(model, scale.mode, time);
-    scale.setLimit(limit);
+    this.span = timeLimit(model);
+    scale.setLimit(scale.mode === "time" ? this.span : otherLimit(model, scale.mode, time));
     const wanted = this.filter === "all" ? this.figures.total : 0;
     scale.setRows(this.rows.length, wanted);
     if (this.follow && model.state.state === "live" && !this.scrubbed) scale.scrollTo(Infinity);
@@ -224,9 +228,8 @@ class View extends Actions {
 
   placeControls() {
     const { parts, scale, model } = this;
-    const most = Math.max(model.setup.duration_ms, model.state.now_ms, 1);
     const { scrub, scroll } = parts;
-    scrub.max = String(most);
+    scrub.max = String(this.span);
     scrub.value = String(this.time);
     scrub.setAttribute("aria-valuetext", `${clockText(this.time)} min`);
     scrub.disabled = !model.count && !this.scrubbed;
@@ -244,9 +247,7 @@ class View extends Actions {
   // --- The end, and pictures ---
 
   picture() {
-    if (fitCanvases(this)) Object.assign(this.frames.dirty, ALL);
-    if (this.frames.dirty.data) this.refresh();
-    drawAll(this, { ...ALL });
+    this.frames.drawNow();
     return mergedCanvas(this).toDataURL("image/png");
   }
 

@@ -54,8 +54,13 @@ class Actions {
     this.later();
   }
 
+  /** Around `x`; without it around the time that is shown, where that is of interest and in view. */
   zoom(factor, x) {
-    this.scale.zoom(factor, x);
+    const { scale, model } = this;
+    const line = scale.x(this.time);
+    const around = scale.mode === "time" && (this.scrubbed || model.state.state === "live");
+    const at = around && line > scale.left && line < scale.right ? line : undefined;
+    scale.zoom(factor, x ?? at);
     this.moved();
   }
 
@@ -139,6 +144,7 @@ class Actions {
   /** Ask for the facts of a lane, and show its drawer. */
   open(lane) {
     const { parts } = this;
+    if (this.scale.compact) return this.send({ kind: "open", lane });
     if (this.opened < 0) this.before = parts.root.contains(document.activeElement) ? document.activeElement : parts.root;
     this.opened = this.chosen = lane;
     this.facts = null;

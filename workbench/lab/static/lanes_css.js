@@ -55,23 +55,22 @@ const CSS = `
 .wbl .wbl-joined > button:hover, .wbl .wbl-joined > button:focus-visible { position: relative; z-index: 1; }
 .wbl .wbl-joined > button[aria-checked=true] { background: var(--wbl-ink); border-color: var(--wbl-ink); color: var(--wbl-ground); }
 .wbl .wbl-select { position: relative; display: block; }
-.wbl .wbl-select select { padding-right: 24px; max-width: 190px; }
+.wbl .wbl-select select { field-sizing: content; padding-right: 23px; max-width: 190px; }
 .wbl .wbl-select::after {
-  content: ""; position: absolute; right: 10px; top: 8px; width: 5px; height: 5px; pointer-events: none;
+  content: ""; position: absolute; right: 10px; top: 9px; width: 4.5px; height: 4.5px; pointer-events: none;
   border: solid var(--wbl-ink); border-width: 0 1.5px 1.5px 0; transform: rotate(45deg);
 }
-.wbl .wbl-legend { display: flex; flex-wrap: wrap; gap: 2px 12px; min-height: 18px; padding: 0 14px 4px; }
+.wbl .wbl-legend { display: flex; flex-wrap: wrap; gap: 2px 12px; min-height: 18px; padding: 0 14px 4px; font-size: 11px; }
 .wbl .wbl-legend > span { display: flex; align-items: center; gap: 6px; white-space: nowrap; }
-.wbl .wbl-legend i { width: 14px; height: 8px; }
+.wbl .wbl-legend i { width: 13px; height: 7px; }
 .wbl .wbl-legend .wbl-space { flex: 1; }
 .wbl .wbl-legend .wbl-struck { background: repeating-linear-gradient(135deg, var(--wbl-swatch) 0 1.4px, transparent 1.4px 3.2px); }
 .wbl .wbl-legend .wbl-lost { position: relative; background: var(--wbl-swatch); }
 .wbl .wbl-legend .wbl-lost::before { content: ""; position: absolute; left: 6px; top: -3px; width: 1px; height: 3px; background: var(--wbl-ink); }
 
-.wbl .wbl-plot { position: relative; flex: 1; min-height: 300px; margin-top: 4px; overflow: hidden; cursor: default; touch-action: pan-y; }
+.wbl .wbl-plot { position: relative; flex: 1; min-height: 300px; margin-top: 7px; overflow: hidden; cursor: default; touch-action: pan-y; }
 .wbl .wbl-plot.wbl-dragging { cursor: grabbing; }
 .wbl .wbl-plot canvas { position: absolute; inset: 0; width: 100%; height: 100%; pointer-events: none; }
-.wbl .wbl-plot.wbl-pale canvas { opacity: 1; }
 .wbl .wbl-scrub {
   appearance: none; position: absolute; bottom: 13px; height: 20px; margin: 0; background: none; cursor: pointer;
 }
@@ -105,7 +104,7 @@ const CSS = `
 .wbl .wbl-row { display: flex; align-items: center; justify-content: space-between; gap: 6px; min-height: 20px; }
 .wbl .wbl-row > svg, .wbl .wbl-row > .wbl-no { flex: none; width: 15px; }
 .wbl .wbl-row > span { flex: 1; }
-.wbl .wbl-outcome { display: grid; grid-template-columns: 15px minmax(0, 1fr) 64px 34px; align-items: center; gap: 6px; min-height: 20.5px; white-space: nowrap; }
+.wbl .wbl-outcome { display: grid; grid-template-columns: 15px minmax(0, 1fr) 57px 34px; align-items: center; gap: 6px; min-height: 20.5px; white-space: nowrap; }
 .wbl .wbl-outcome.wbl-chosen { grid-template-columns: 15px minmax(0, 1fr) 36px 26px 30px; }
 .wbl .wbl-outcome > i { position: relative; height: 3px; background: var(--wbl-hairline); }
 .wbl .wbl-outcome > i > i { position: absolute; inset: 0 auto 0 0; }
@@ -116,6 +115,7 @@ const CSS = `
 .wbl .wbl-figures > :nth-child(3n) { text-align: right; }
 .wbl .wbl-ecdf { width: 100%; max-width: 240px; height: auto; margin-top: 8px; overflow: visible; }
 .wbl .wbl-ecdf text { font: 10px ${FONT}; fill: var(--wbl-muted); }
+.wbl .wbl-alarm { color: var(--wbl-alarm); }
 .wbl .wbl-small { font-size: 11px; color: var(--wbl-muted); }
 .wbl .wbl-facts li { display: grid; grid-template-columns: 46px 1fr auto; gap: 0 6px; padding: 3px 0; border-bottom: 1px solid var(--wbl-hairline); overflow-wrap: anywhere; }
 .wbl .wbl-facts time { color: var(--wbl-muted); }

@@ -40,7 +40,7 @@ function buildView(compact) {
   const part = (name, element) => (parts[name] = element);
   part("root", h("div", {
     class: `wbl${compact ? " wbl-compact" : ""}`, tabindex: "0", role: "application",
-    "aria-label": "Settlements", "aria-roledescription": "settlement lanes",
+    "aria-label": "Settlements", "aria-controls": `${parts.prefix}-list`, "aria-roledescription": "settlement lanes",
     "data-lanes": "0", "data-time-ms": "0", "data-state": "empty", "data-redraws": "0",
     // JupyterLab takes no shortcuts of its own from keys in here.
     "data-lm-suppress-shortcuts": "true",

@@ -144,10 +144,12 @@ function drawLabels(pen, rows, slowest, open) {
   ctx.textAlign = "right";
   ctx.textBaseline = "middle";
   ctx.fillStyle = pen.c("muted");
+  const digits = String(model.count).length;
+  const edge = digits > 3 ? 14 + digits * 6.8 : 29;
   for (let row = first; row <= last && !open; row += 1) {
     const [name, amount] = model.names[rows[row]];
     const y = scale.y(row) + 0.5;
-    ctx.fillText(name, name.length > 4 ? 44 : 29, y);
+    ctx.fillText(name, edge, y);
     ctx.fillText(amount, scale.left - 9, y);
   }
   for (let row = first; row <= last; row += 1) {
@@ -191,8 +193,15 @@ function drawLabel(pen, words, lane, y) {
   if (end < scale.left - 60 || start > scale.right) return;
   const gap = isOpen ? 14 : 11;
   if (end + gap + width <= scale.right + 14 || start - 8 - width < scale.left) {
-    if (end + gap >= scale.left) pen.text(words, end + gap, y);
-  } else pen.text(words, start - 7, y, { align: "right" });
+    if (end + gap >= scale.left) pen.text(words, end + gap, y, { halo: isCrossed(pen, end + gap, width) });
+  } else pen.text(words, start - 7, y, { align: "right", halo: isCrossed(pen, start - 7 - width, width) });
+}
+
+/** Whether a reorg's rule crosses what is that wide: then it needs ground around it. */
+function isCrossed({ scale, model, time }, x, width) {
+  if (scale.mode !== "time") return false;
+  const marks = model.marks[MARK.REORG];
+  return marks.until(Math.min(time, scale.value(x + width))) > marks.until(scale.value(x));
 }
 
 /** The line of now, or of the scrubbed time; in alarm where a run broke. */
@@ -201,7 +210,9 @@ function drawNow(pen, { colour, words }) {
   const x = Math.round(scale.x(pen.time));
   if (x < scale.left || x > scale.right + 1) return;
   ctx.fillStyle = pen.c(colour);
-  ctx.fillRect(x - (words ? 1 : 0), 0, words ? 2 : 1, scale.axisBase);
+  // In the whole view the scrubber's thumb stands below: the line goes down to it.
+  const base = scale.fitted && scale.hasStrips ? scale.height - FOOT.scrub : scale.axisBase;
+  ctx.fillRect(x - (words ? 1 : 0), 0, words ? 2 : 1, base);
   if (words) {
     const fits = x + 8 + pen.widthOf(words) < scale.width;
     const y = scale.compact ? 6 : scale.lanesTop + 12;

@@ -57,6 +57,14 @@ class Frames {
     if (this.dirty.data) this.soon({});
   }
 
+  /** Draw what has changed at once, also where nobody sees it: for a picture. */
+  drawNow() {
+    if (fitCanvases(this.view)) Object.assign(this.dirty, ALL);
+    if (this.dirty.data) this.view.refresh();
+    this.dirty.data = this.dirty.asked = false;
+    drawAll(this.view, this.dirty);
+  }
+
   end() {
     cancelAnimationFrame(this.frame);
     clearTimeout(this.timer);
@@ -114,7 +122,7 @@ function drawGrowing(view) {
       drawStrips(pen);
     }
     drawFlight(pen, view.figures.inFlight);
-    drawTrack(pen, model.state.now_ms);
+    drawTrack(pen, view.span);
   }
   drawLanes(pen, view.rows, true, view.ratio);
   drawLabels(pen, view.rows, view.slowest, true);
@@ -168,7 +176,10 @@ class Pictures {
   take() {
     this.timer = 0;
     this.last = performance.now();
-    if (!this.view.scale.width || !this.view.visible) return;
+    const { scale, visible, model } = this.view;
+    // The last picture is wanted even where the page has been scrolled on meanwhile.
+    if (!scale.width || (!visible && model.state.state === "live")) return;
+    this.view.frames.drawNow();
     const merged = mergedCanvas(this.view);
     // Made beside the page's own work: a large PNG takes longer than a frame.
     merged.toBlob((blob) => {

@@ -32,7 +32,7 @@ const font = (size, weight = 400) => `${weight} ${size}px ${FONT}`;
 
 /**
  * Outlines around 0,0, about 9 wide, for canvas (Path2D) and page (SVG) alike.
- * `fill`: a solid shape. `line`: width of its stroke; such a shape is filled with the ground, unless `bare`.
+ * `fill`: a solid shape. `tip`: a solid part of a line. `line`: width of its stroke; such a shape is filled with the ground, unless `bare`.
  */
 const GLYPHS = {
   disc: { d: "M-4.6,0a4.6,4.6 0 1,0 9.2,0a4.6,4.6 0 1,0 -9.2,0Z", fill: true },
@@ -43,9 +43,10 @@ const GLYPHS = {
   chevron: { d: "M-1.8,-3.2L1.6,0L-1.8,3.2", line: 1.6, bare: true },
   dot: { d: "M-1.7,0a1.7,1.7 0 1,0 3.4,0a1.7,1.7 0 1,0 -3.4,0Z", fill: true },
   killed: { d: "M-4.5,-4.5h9v9h-9ZM-2.2,-2.2L2.2,2.2M2.2,-2.2L-2.2,2.2", killed: true },
-  reorg: { d: "M-2.6,-2.4A3.6,3.6 0 1,0 2.6,-2.4M-4.8,-2.6L-2.2,-2.9L-2,-0.2", line: 1.5, bare: true },
+  reorg: { d: "M0.6,-3.4A3.5,3.5 0 1,1 -2.9,0.8", line: 1.5, bare: true, tip: "M-5.6,0.7L-0.6,0.7L-3.4,-3Z" },
   fee: { d: "M0,-4L4.3,3.6L-4.3,3.6Z", fill: true },
   pool: { d: "M0,4L4.3,-3.6L-4.3,-3.6Z", fill: true },
+  hand: { d: "M0,3L3.2,-2.4L-3.2,-2.4Z", fill: true },
   rule: { d: "M0,-5L5,0L0,5L-5,0Z", fill: true },
   pause: { d: "M-3.4,-4h2.4v8h-2.4ZM1,-4h2.4v8h-2.4Z", fill: true },
   square: { d: "M-3.6,-3.6h7.2v7.2h-7.2Z", fill: true },
@@ -61,7 +62,7 @@ function glyphSvg(shape, colour, size = 12) {
   const d = g.killed ? "M-2.2,-2.2L2.2,2.2M2.2,-2.2L-2.2,2.2" : g.d;
   return (
     `<svg viewBox="-6 -6 12 12" width="${size}" height="${size}" aria-hidden="true">` +
-    `${box}<path d="${d}" ${paint}/></svg>`
+    `${box}<path d="${d}" ${paint}/>${g.tip ? `<path d="${g.tip}" fill="${colour}"/>` : ""}</svg>`
   );
 }
 
@@ -91,6 +92,10 @@ function drawGlyph(ctx, shape, x, y, colour, ground) {
       ctx.fill(pathOf.get(shape));
     }
     ctx.stroke(pathOf.get(shape));
+    if (g.tip) {
+      ctx.fillStyle = colour;
+      ctx.fill(new Path2D(g.tip));
+    }
   }
   ctx.restore();
 }

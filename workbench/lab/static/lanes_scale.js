@@ -147,14 +147,13 @@ class Scale {
   }
 }
 
-/** Where the whole span ends: the plan's end, or a little after now; it grows in steps. */
+/** Where the run's span ends: the plan's end, or a little after now. It grows in steps, not each frame. */
 function timeLimit(model) {
   const { duration_ms: planned } = model.setup;
   const now = Math.max(model.state.now_ms, 1);
   if (now <= planned) return planned;
-  if (planned > 0 && now < planned * 1.25) return now * 1.01;
-  const step = stepFor(now, 8, 1);
-  return Math.max(10_000, Math.ceil((now * 1.01) / step) * step);
+  const step = planned > 0 && now < 2 * planned ? planned / 24 : stepFor(now, 8, 1);
+  return Math.max(10_000, Math.ceil((now * 1.002) / step) * step);
 }
 
 /** The longest lane as of `time`, in the units of the mode. */

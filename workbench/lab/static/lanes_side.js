@@ -8,10 +8,10 @@ function fillSide(parts, model, time, figures, dark) {
   fillDurations(parts, figures);
   const { rules, money } = model.state;
   const asked = rules.asked === null ? "" : ` of ${plural(rules.asked, "rule", "rules")}`;
-  const lines = [["Broken", `<b>${grouped(rules.broken)}</b>${asked}`]];
+  const alarm = rules.broken ? ' class="wbl-alarm"' : "";
+  const lines = [["Broken", `<b${alarm}>${grouped(rules.broken)}</b>${asked}`]];
   if (rules.undone !== null) lines.push(["Delivered, then undone", `<b>${grouped(rules.undone)}</b>`]);
   setHtml(parts.rules, lines.map(([label, value]) => row("", label, value)).join(""));
-  parts.rules.classList.toggle("wbl-alarm", rules.broken > 0);
   parts.money.parentElement.hidden = !money.length;
   setHtml(parts.money, money.map(([label, text]) => row("", escaped(label), escaped(text))).join(""));
   const faults = faultsAt(model, time);

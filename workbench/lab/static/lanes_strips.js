@@ -167,7 +167,7 @@ function drawStrips(pen) {
     drawBlocks(pen);
     drawMessages(pen);
   });
-  pen.clipped(STRIPS.chain - 8, STRIPS.messages - 8, () => {
+  pen.clipped(STRIPS.chain - 8, STRIPS.rule, () => {
     drawChain(pen);
     drawServices(pen);
   }, 6);
@@ -211,6 +211,7 @@ function drawChain(pen) {
   take(MARK.POOL, "pool", (percent) => [`pool −${+percent.toFixed(0)} %`]);
   take(MARK.RULE, "rule", () => ["rule broken"], "alarm");
   found.sort((a, b) => a[0] - b[0]);
+  eachMark(pen, MARK.ORDERED, (x) => drawGlyph(pen.ctx, "hand", x, STRIPS.rule - 3, pen.c("accent"), pen.c("ground")));
   found.forEach(([x, shape, words, colour], n) => {
     drawGlyph(pen.ctx, shape, x, y, pen.c(colour), pen.c("ground"));
     const room = (n + 1 < found.length ? found[n + 1][0] - 8 : scale.right + 6) - x - 9;
@@ -231,10 +232,10 @@ function drawServices(pen) {
     if (to === to) pen.rect("ink", x1 - 0.75, y - 4, 1.5, 8);
     drawGlyph(ctx, "killed", x0, y, pen.c("ink"), pen.c("ground"));
   }
-  all.forEach(({ service, from, to }, n) => {
+  all.forEach(({ service, from, to, byHand }, n) => {
     const end = to === to ? to : time;
     const name = model.setup.services[service] || "service";
-    const words = `${name} away ${spanText(end - from).replace(".0 s", " s")}`;
+    const words = `${name} away ${spanText(end - from).replace(".0 s", " s")}${byHand ? ", by hand" : ""}`;
     const width = pen.widthOf(words);
     const x = Math.max(scale.x(end) + 8, taken);
     const next = n + 1 < all.length ? scale.x(all[n + 1].from) - 8 : scale.right + 6;
@@ -364,7 +365,7 @@ function drawRateTicks(pen) {
   const digits = step < 0.01 ? 3 : 2;
   for (let n = Math.ceil(low / step); step && n * step <= high; n += 1) {
     const at = y(n * step);
-    pen.rect("border", scale.left - 3, Math.round(at), 3, 1);
+    if (at >= 0 && at <= STRIPS.rateBase) pen.rect("border", scale.left - 5, Math.round(at), 5, 1);
     // Only where the words beside it leave room.
     if (at > 10 && at < 42) pen.text((n * step).toFixed(digits), scale.left - 7, at, { align: "right" });
   }
@@ -405,16 +406,16 @@ function drawFlight(pen, now) {
     ctx.fillStyle = pen.c("shade");
     ctx.fill();
   }
-  pen.text(grouped(limit), scale.left - 9, top + 2, { align: "right" });
+  pen.rect("border", scale.left - 5, top, 5, 1);
+  pen.text(grouped(limit), scale.left - 9, top + 1, { align: "right" });
   pen.text("0", scale.left - 9, base - 4, { align: "right" });
   pen.text(plural(now, "settlement", "settlements"), 14, top + 19, { colour: "ink" });
 }
 
 /** The track below the scrubber: what has run, outages in ink, ticks at reorgs. */
-function drawTrack(pen, newest) {
+function drawTrack(pen, span) {
   const { scale, model, time } = pen;
   const y = Math.round(scale.height - FOOT.scrub) - 1;
-  const span = Math.max(model.setup.duration_ms, newest, 1);
   const x = (at) => scale.left + (Math.min(at, span) / span) * (scale.right - scale.left);
   pen.rect("border", scale.left, y, scale.right - scale.left, 3);
   pen.rect("accent", scale.left, y, x(time) - scale.left, 3);
@@ -428,5 +429,4 @@ function drawTrack(pen, newest) {
   pen.text(`${clockText(time)} min`, scale.left - 9, scale.height - FOOT.scrub, {
     colour: "ink", align: "right",
   });
-  return span;
 }
