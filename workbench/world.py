@@ -453,7 +453,10 @@ class World:
             )
         )
         self.faults.order(order)
-        self.http.mortal = self.http.mortal or order.site.startswith("crash.")
+        kind, _, name = order.site.partition(".")
+        if kind == "crash":
+            self.http.mortal = True
+            self.crashes.at_once(name)
 
     async def _buy(self, units: int, buyer: Buyer) -> Run:
         before = await balances(self.chain, self.accounts)

@@ -85,6 +85,7 @@ def test_an_order_while_the_run_goes_on_takes_effect_at_once_and_is_kept() -> No
     assert order.at_s >= 22.0
     (crash,) = by_hand(run)
     (back,) = [fact for fact in run.events if isinstance(fact, ServiceRestarted)]
+    assert ordered(run)[0].at_ms == crash.at_ms, "an idle service does not have to commit first"
     assert ("facilitator", crash.at_ms + 15_000) == (back.target, back.at_ms)
     assert run.trace_hash == run.again().trace_hash
 

@@ -12,6 +12,8 @@ from workbench.sim.faults import Crashed, Faults
 from workbench.store.sql import SqlStore
 
 TRY_AGAIN_S = 1.0
+AT_ONCE = "at once"
+"""The target of a crash that was ordered, and did not wait for a commit."""
 
 
 class Crashes:
@@ -44,9 +46,19 @@ class Crashes:
             raise Crashed
         seconds = self._faults.strike(f"crash.{name}", moment)
         if seconds is not None:
-            self._gone(name)
-            self.down[name] = asyncio.ensure_future(self._bury(name, seconds))
+            self._crash(name, seconds)
             raise Crashed
+
+    def at_once(self, name: str) -> None:
+        """Let a crash that was ordered happen now; an idle service may not commit for long."""
+        if name not in self.down:
+            seconds = self._faults.strike_ordered(f"crash.{name}", AT_ONCE)
+            if seconds is not None:
+                self._crash(name, seconds)
+
+    def _crash(self, name: str, seconds: int) -> None:
+        self._gone(name)
+        self.down[name] = asyncio.ensure_future(self._bury(name, seconds))
 
     async def _bury(self, name: str, seconds: int) -> None:
         await self._kill(name)

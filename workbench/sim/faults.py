@@ -102,26 +102,39 @@ class Faults:
         """
         if self.quiet or not (site in self._sites or site in self._ordered):
             return None
-        now = self._now_ms()
         # Chance is drawn first, so that an order shifts no draw of the scenario's own faults.
-        parameter, source = self._drawn(site, now), "simulator"
-        ordered = self._next_order(site, target)
-        if ordered is not None:
-            parameter, source = ordered.number, "hand"
-        if parameter is not None:
-            subject, tx = hit()
-            self._tell(
-                FaultInjected(
-                    subject=subject,
-                    at_ms=now,
-                    source=source,
-                    site=site,
-                    target=target,
-                    parameter=parameter,
-                    tx=tx,
-                )
+        drawn = self._drawn(site, self._now_ms())
+        ordered = self.strike_ordered(site, target, hit)
+        if ordered is not None or drawn is None:
+            return ordered
+        self._inject(site, target, drawn, "simulator", hit)
+        return drawn
+
+    def strike_ordered(
+        self, site: str, target: str, hit: Callable[[], Hit] = nothing
+    ) -> int | None:
+        """The same without chance: only what a person ordered."""
+        order = None if self.quiet else self._next_order(site, target)
+        if order is None:
+            return None
+        self._inject(site, target, order.number, "hand", hit)
+        return order.number
+
+    def _inject(
+        self, site: str, target: str, parameter: int, source: str, hit: Callable[[], Hit]
+    ) -> None:
+        subject, tx = hit()
+        self._tell(
+            FaultInjected(
+                subject=subject,
+                at_ms=self._now_ms(),
+                source=source,
+                site=site,
+                target=target,
+                parameter=parameter,
+                tx=tx,
             )
-        return parameter
+        )
 
     def _drawn(self, site: str, now_ms: int) -> int | None:
         for each in self._sites.get(site, ()):
