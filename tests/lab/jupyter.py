@@ -32,7 +32,10 @@ __all__ = ["CHROMIUM", "MISSING", "JupyterPage", "code_notebook", "jupyter_lab"]
 OURS = frozenset({"--headless", "--remote-debugging-pipe"})
 """Flags that playwright sets itself."""
 HOSTS = ("127.0.0.1", "localhost")
-ALLOWED: dict[str, str] = {}
+ALLOWED: dict[str, str] = {
+    "net::ERR_UNKNOWN_URL_SCHEME": "JupyterLab puts the picture of a Markdown cell into the page "
+    "as attachment:name, and only then looks for the attachment.",
+}
 """Parts of console errors that are allowed, and why. A test may give `jupyter_lab` more."""
 NOTEBOOK = "jupyterapp.shell.currentWidget"
 CELLS = f"{NOTEBOOK}.content.widgets"
@@ -204,7 +207,7 @@ class JupyterPage:
 
 def _is_local(url: str) -> bool:
     parts = urlsplit(url)
-    return parts.scheme in ("data", "blob", "about") or parts.hostname in HOSTS
+    return parts.scheme in ("data", "blob", "about", "attachment") or parts.hostname in HOSTS
 
 
 @contextmanager

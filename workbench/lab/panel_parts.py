@@ -242,7 +242,7 @@ def show_orders(part: Parts, orders: Sequence[Order]) -> None:
         at_s = int(order.at_s or 0)
         much = f"{order.number} {units[order.site]}" if units[order.site] else ""
         rows.append(
-            f"<tr><td>{at_s // 60}:{at_s % 60:02}</td><td>{escape(order.site)}</td>"
+            f"<tr><td>{at_s // 60}:{at_s % 60:02}</td><td>{escape(SITES[order.site])}</td>"
             f"<td>{escape(much)}</td></tr>"
         )
     part.orders.value = f"<table>{''.join(rows)}</table>" if rows else ""
