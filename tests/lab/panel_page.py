@@ -37,8 +37,8 @@ class PanelPage:
 
     def __init__(self, lab: JupyterPage, cell: int, shots: Path) -> None:
         self.lab, self.cell, self.page = lab, cell, lab.page
-        self._shots = Path(os.environ.get("WORKBENCH_SHOTS") or shots)
-        self._shots.mkdir(parents=True, exist_ok=True)
+        self.shots = Path(os.environ.get("WORKBENCH_SHOTS") or shots)
+        self.shots.mkdir(parents=True, exist_ok=True)
 
     # --- What it shows ---
 
@@ -152,7 +152,7 @@ class PanelPage:
 
     def shoot(self, name: str) -> Path:
         """A PNG of the panel."""
-        path = self._shots / f"{name}.png"
+        path = self.shots / f"{name}.png"
         self.page.locator(".wbp, .wbl").first.screenshot(path=path)
         return path
 

@@ -70,6 +70,12 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         picture = self.tracker._repr_mimebundle_(**kwargs)[0]["image/png"]
         return data | {"image/png": picture, "text/plain": repr(self)}
 
+    def _ipython_display_(self, **kwargs: Any) -> None:
+        """The panel, and below it the picture that the notebook keeps; see `last_picture`."""
+        view = super()._repr_mimebundle_(**kwargs)
+        picture = self.tracker._picture_png()
+        self.tracker.last_picture.display(view, picture, repr(self))
+
     def close(self) -> None:
         """End the run that goes on, and take the views away."""
         self._unsubscribe()
@@ -230,6 +236,8 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         self.parts.seed.value = str(parts.seed_of(self.parts) + 1)
 
     def _on_pace(self, _: Any) -> None:
+        parts.show_pace(self.parts)
+
         def change() -> None:
             if self.session is not None:
                 self.session.pace = parts.pace_of(self.parts)

@@ -59,6 +59,7 @@ class Parts:
     next_seed: widgets.Button
     seed_error: widgets.HTML
     pace: widgets.Text
+    pace_unit: widgets.Label
     run: widgets.Button
     step: widgets.Button
     stop: widgets.Button
@@ -86,8 +87,7 @@ def style() -> str:
 def make(names: tuple[list[str], str]) -> Parts:
     """All of it, for the scenarios of these names."""
     options, chosen = names
-    unit = widgets.Label("")
-    unit.add_class("wbp-unit")
+    unit = _unit("")
     parameter = text_input("By", "")
     made = Parts(
         scenario=_dropdown("Scenario", options, chosen),
@@ -98,6 +98,7 @@ def make(names: tuple[list[str], str]) -> Parts:
         next_seed=_button("next", "wbp-next", "The next seed"),
         seed_error=_html("wbp-error"),
         pace=text_input("Pace", "20", tooltip='Virtual seconds for each second; "max": no limit.'),
+        pace_unit=_unit("× real time"),
         run=_button("Run", "wbp-main"),
         step=_button("Step", "wbp-step", "Play one block, then pause"),
         stop=_button("Stop", "wbp-stop", "End the run; what was run is kept"),
@@ -120,7 +121,7 @@ def make(names: tuple[list[str], str]) -> Parts:
 def _layout(part: Parts) -> list[widgets.DOMWidget]:
     buttons = widgets.HBox([part.run, part.step, part.stop])
     buttons.add_class("wbp-buttons")
-    pace = with_unit(part.pace, "× real time")
+    pace = with_unit(part.pace, part.pace_unit)
     groups = [
         [_title("Scenario"), part.scenario, part.about],
         [_title("Settings"), part.settings, part.note],
@@ -147,6 +148,12 @@ def inner(box: widgets.Box) -> Iterator[widgets.Widget]:
 
 def _title(text: str) -> widgets.HTML:
     return _html("wbp-title", f"<b>{escape(text)}</b>")
+
+
+def _unit(text: str) -> widgets.Label:
+    made = widgets.Label(text)
+    made.add_class("wbp-unit")
+    return made
 
 
 def _html(name: str, value: str = "") -> widgets.HTML:
@@ -192,6 +199,14 @@ def pace_of(part: Parts) -> float | None:
     if not 0 < pace < 1e9:
         raise InputError(f"Pace is {text!r}.", hint='Write a number above 0, or "max".')
     return pace
+
+
+def show_pace(part: Parts) -> None:
+    """The unit of the pace, as far as there is room for it beside the number."""
+    text = part.pace.value.strip()
+    is_number = text.replace(".", "", 1).isdigit()
+    room = "× real time" if len(text) <= 2 else "×"
+    part.pace_unit.value = room if is_number else ""
 
 
 def when_of(part: Parts) -> float | None:
