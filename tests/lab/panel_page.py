@@ -98,6 +98,16 @@ class PanelPage:
         found.first.wait_for(timeout=PATIENCE_S * SECOND_MS)
         return found.first.inner_text()
 
+    def broken(self) -> str:
+        """What stands below lanes that cannot go on."""
+        told = self.page.locator(".wbl-broken")
+        told.wait_for()
+        return told.inner_text()
+
+    def wait_enabled(self, name: str) -> None:
+        """Wait until a button of the left column can be pressed."""
+        until(self.button(name).is_enabled, self.lab)
+
     def wait_no_alert(self) -> None:
         """Wait until nothing is wrong any more."""
         self.lab.wait_for("!document.querySelector('.wbp-left [role=alert]')")
@@ -141,6 +151,17 @@ class PanelPage:
             f"source => {CELLS}[{place}].model.sharedModel.setSource(source)", source
         )
         self.lab.run_cell(place)
+
+    def show(self, expression: str) -> None:
+        """Let the panel's cell show this instead; it is `_shown` from then on."""
+        source = f"_shown = {expression}\n_shown"
+        self.page.evaluate(
+            f"source => {CELLS}[{self.cell}].model.sharedModel.setSource(source)", source
+        )
+        self.lab.run_cell(self.cell)
+        self.lab.wait_idle()
+        if expression != "None":
+            self.wait_shown()
 
     def ask(self, expression: str) -> str:
         """What an expression is in the kernel, as print writes it."""

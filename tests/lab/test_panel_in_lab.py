@@ -72,7 +72,8 @@ def pause_and_step(panel: PanelPage) -> None:
     assert panel.lab.text(PANEL + 1) == "busy\npaused while this cell ran\n"
     before = int(panel.ask("tour.session.progress.block"))
     now_ms = panel.ask("tour.session.gate.now_ms")
-    assert panel.shown == still and panel.ask("tour.session.gate.now_ms") == now_ms
+    assert panel.shown == still
+    assert panel.ask("tour.session.gate.now_ms") == now_ms
     panel.shoot("light-paused")
     panel.press("Step")
     panel.wait_block(before + 1)
@@ -154,11 +155,13 @@ def run_the_cell_again(panel: PanelPage) -> None:
     lab.wait_idle()
     panel.wait_state("empty")
     until(lambda: not lab.node_processes(), lab)
-    assert panel.count == 1 and panel.page.locator(".wbp").count() == 1
+    assert panel.count == 1
+    assert panel.page.locator(".wbp").count() == 1
     panel.press("Run")
     panel.wait_state("live")
     second = [process.pid for process in lab.node_processes()]
-    assert len(second) == 1 and second != first
+    assert len(second) == 1
+    assert second != first
 
 
 def stop_and_restart(panel: PanelPage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -43,6 +44,10 @@ PARAMETERS = {
     "clock": "Off by",
 }
 """What the parameter of a site is called, by the site's first word; else "By"."""
+MOMENT = re.compile(
+    r"([0-9]{1,6}):([0-5]?[0-9](?:\.[0-9]{1,3})?)|([0-9]{1,9}(?:\.[0-9]{1,3})?)(?: *s)?"
+)
+"""Minutes and seconds, or seconds."""
 MOST_SEED = 2**63 - 1
 MOST_ORDERS = 6
 
@@ -214,12 +219,12 @@ def when_of(part: Parts) -> float | None:
     text = part.when.value.strip().lower()
     if text in ("", "now"):
         return None
-    minutes, colon, seconds = text.removesuffix("s").strip().rpartition(":")
-    try:
-        return (float(minutes) * 60 if colon else 0.0) + float(seconds)
-    except ValueError:
+    found = MOMENT.fullmatch(text)
+    if found is None:
         hint = "Write now, seconds such as 150, or minutes such as 2:30."
-        raise InputError(f"When is {text!r}, and no moment of the run.", hint=hint) from None
+        raise InputError(f"When is {text!r}, and no moment of the run.", hint=hint)
+    minutes, in_minute, seconds = found.groups()
+    return float(seconds) if seconds else float(minutes) * 60 + float(in_minute)
 
 
 # --- How it looks ---
