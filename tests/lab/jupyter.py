@@ -242,8 +242,7 @@ def jupyter_lab(
                 sys.stderr.write("\n".join(told))
                 raise
             reasons = {**ALLOWED, **(allowed or {})}
-            told = lab.problems()
-            wrong = [each for each in told if not any(part in each for part in reasons)]
+            wrong = [each for each in lab.problems() if not any(part in each for part in reasons)]
             assert not wrong, "\n".join(wrong)
         finally:
             browser.close()

@@ -108,6 +108,10 @@ class PanelPage:
         """Wait until a button of the left column can be pressed."""
         until(self.button(name).is_enabled, self.lab)
 
+    def wait_disabled(self, name: str) -> None:
+        """Wait until a button of the left column cannot be pressed."""
+        until(self.button(name).is_disabled, self.lab)
+
     def wait_no_alert(self) -> None:
         """Wait until nothing is wrong any more."""
         self.lab.wait_for("!document.querySelector('.wbp-left [role=alert]')")

@@ -220,6 +220,9 @@ def test_a_run_is_kept_and_can_be_repeated(runs: Path) -> None:
     session = made.session
     assert session is not None
     session.pause()
+    made.parts.when.value = "2:00"
+    made.parts.order.click()
+    assert told(made.parts.error) == "When is '2:00', and faults of this run happen until 2:00 min."
     made.parts.when.value = "0:50"
     made.parts.order.click()
     assert made.parts.error.value == ""
@@ -234,8 +237,10 @@ def test_a_run_is_kept_and_can_be_repeated(runs: Path) -> None:
     assert told(made.parts.repeat) == f"Repeat it: workbench replay runs/{folder.name}"
     assert playing.replay(folder, lambda _: None).trace_hash == run.trace_hash
     made.parts.again.click()
-    assert made.session is not session
-    again = made.session.wait(WAIT_S)
+    second = made.session
+    assert second is not None
+    assert second is not session
+    again = second.wait(WAIT_S)
     assert (again.orders, again.finished) == ((), True)
 
 
@@ -264,10 +269,10 @@ def test_settings_are_locked_while_a_run_goes_on(runs: Path) -> None:
 def test_an_order_without_a_run_and_after_its_end_is_answered(runs: Path) -> None:
     made = panel(small(), runs=runs)
     made.parts.order.click()
-    assert told(made.parts.error).startswith("nothing runs that a fault could hit")
+    assert told(made.parts.error).startswith("Nothing runs that a fault could hit")
     played(made)
     made.parts.order.click()
-    assert told(made.parts.error).startswith("this run is over")
+    assert told(made.parts.error).startswith("This run is over")
 
 
 def test_the_panel_of_a_run_shows_it(runs: Path) -> None:

@@ -7,6 +7,7 @@ from html import escape
 import ipywidgets as widgets
 
 from workbench.core.errors import ScenarioError
+from workbench.lab.states import sentence
 from workbench.scenario import Field, Scenario, fields, override
 
 CHOSEN = (
@@ -133,4 +134,4 @@ def problem_of(why: ScenarioError) -> str:
 
 def alert(text: str) -> str:
     """A sentence that is read out when it appears."""
-    return f'<div role="alert">{escape(text)}</div>' if text else ""
+    return f'<div role="alert">{escape(sentence(text))}</div>' if text else ""

@@ -232,7 +232,8 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         if self.session is None:
             raise OrderRefused("nothing runs that a fault could hit.", hint="Press Run first.")
         part = self.parts
-        self.session.order(part.site.value, part.parameter.value.strip(), at_s=parts.when_of(part))
+        at_s = parts.when_of(part, self.session.scenario.duration_s)
+        self.session.order(part.site.value, part.parameter.value.strip(), at_s=at_s)
         self._refresh()
 
     def _on_again(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -214,8 +215,8 @@ def show_pace(part: Parts) -> None:
     part.pace_unit.value = room if is_number else ""
 
 
-def when_of(part: Parts) -> float | None:
-    """Virtual seconds from the start; None for now. Raises InputError."""
+def when_of(part: Parts, end_s: float = math.inf) -> float | None:
+    """Virtual seconds from the start, before `end_s`; None for now. Raises InputError."""
     text = part.when.value.strip().lower()
     if text in ("", "now"):
         return None
@@ -224,7 +225,12 @@ def when_of(part: Parts) -> float | None:
         hint = "Write now, seconds such as 150, or minutes such as 2:30."
         raise InputError(f"When is {text!r}, and no moment of the run.", hint=hint)
     minutes, in_minute, seconds = found.groups()
-    return float(seconds) if seconds else float(minutes) * 60 + float(in_minute)
+    at_s = float(seconds) if seconds else float(minutes) * 60 + float(in_minute)
+    if at_s >= end_s:
+        raise InputError(
+            f"When is {text!r}, and faults of this run happen until {clock(end_s)} min."
+        )
+    return at_s
 
 
 # --- How it looks ---
@@ -259,13 +265,17 @@ def show_orders(part: Parts, orders: Sequence[Order]) -> None:
     units = {each.name: each.unit for each in fault_fields()}
     rows = []
     for order in orders[-MOST_ORDERS:]:
-        at_s = int(order.at_s or 0)
         much = f"{order.number} {units[order.site]}" if units[order.site] else ""
         rows.append(
-            f"<tr><td>{at_s // 60}:{at_s % 60:02}</td><td>{escape(SITES[order.site])}</td>"
+            f"<tr><td>{clock(order.at_s or 0)}</td><td>{escape(SITES[order.site])}</td>"
             f"<td>{escape(much)}</td></tr>"
         )
     part.orders.value = f"<table>{''.join(rows)}</table>" if rows else ""
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds: `2:05`."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
 def repeat_text(runs: str, name: str) -> str:
