@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def nodes() -> set[int]:
 
 def told(html: Any) -> str:
     """What a widget of HTML says, without its marks."""
-    return re.sub("<[^>]*>", "", html.value)
+    return unescape(re.sub("<[^>]*>", "", html.value))
 
 
 def played(made: Panel) -> Run:
