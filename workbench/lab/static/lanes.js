@@ -2,7 +2,8 @@
 
 /**
  * @typedef {{receive(message: object, buffers?: (DataView|ArrayBuffer)[]): void, destroy(): void,
- *   picture(): string, look(): {rows: number[], scale: Scale, state: object}, stats(): {redraws: number, lanes: number, inView: number}}} LanesView
+ *   picture(): string, look(): {rows: number[], scale: Scale, state: object},
+ *   stats(): {redraws: number, lanes: number, inView: number}}} LanesView
  */
 
 /**

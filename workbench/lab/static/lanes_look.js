@@ -32,7 +32,8 @@ const font = (size, weight = 400) => `${weight} ${size}px ${FONT}`;
 
 /**
  * Outlines around 0,0, about 9 wide, for canvas (Path2D) and page (SVG) alike.
- * `fill`: a solid shape. `tip`: a solid part of a line. `line`: width of its stroke; such a shape is filled with the ground, unless `bare`.
+ * `fill`: a solid shape. `tip`: a solid part of a line. `line`: width of its stroke; such a shape is
+ * filled with the ground, unless `bare`.
  */
 const GLYPHS = {
   disc: { d: "M-4.6,0a4.6,4.6 0 1,0 9.2,0a4.6,4.6 0 1,0 -9.2,0Z", fill: true },
