@@ -114,8 +114,8 @@ class Actions {
 
   tip(lane, x, y) {
     const { tip, plot } = this.parts;
-    tip.hidden = lane < 0;
-    if (lane < 0) return;
+    tip.hidden = lane < 0 || lane === this.opened;
+    if (tip.hidden) return;
     fillTip(this.parts, this.model, lane, this.time);
     const [width, height] = [tip.offsetWidth, tip.offsetHeight];
     const left = x + 16 + width > plot.clientWidth ? x - 14 - width : x + 16;
@@ -150,6 +150,7 @@ class Actions {
     if (this.opened < 0) this.before = parts.root.contains(active) ? active : parts.root;
     this.opened = this.chosen = lane;
     this.facts = null;
+    this.tip(-1);
     this.showDrawer();
     this.send({ kind: "open", lane });
     this.frames.now({ pointer: true });

@@ -155,7 +155,9 @@ function fillTip(parts, model, lane, time) {
     lines.push(h("div", {}, `${word} for `, h("b", {}, spanText(time - from)), " so far, in all ", h("b", {}, life)));
   } else {
     const took = model.segs[lane].length ? [", in all ", h("b", {}, life)] : [];
-    lines.push(h("div", {}, `${look.label.toLowerCase()}${note ? `: ${note}` : ""}`, ...took));
+    const why = note ? `: ${note}` : "";
+    // "Asked only" has nothing to add to what its note says.
+    lines.push(h("div", {}, look.word === "asked_only" && note ? note : look.label.toLowerCase() + why, ...took));
   }
   for (const { service, from, to } of outagesAt(model, time)) {
     const until = Math.min(to === to ? to : time, model.end[lane] <= time ? model.end[lane] : time);

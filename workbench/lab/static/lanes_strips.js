@@ -143,7 +143,6 @@ function drawStripNames(pen) {
   name("Messages", STRIPS.messages);
   note("lost, late", STRIPS.messages);
   name("In flight", scale.height - FOOT.flightTop + 3);
-  pen.text("Scrub", 14, scale.height - FOOT.scrub, { colour: "ink", weight: 600 });
   pen.text("USDC for 1", 14, 34);
   pen.text("EURC", 14, 48);
 }
@@ -301,6 +300,7 @@ function drawTrack(pen, span) {
   for (let n = 0; n < model.marks[MARK.REORG].until(time); n += 1) {
     pen.rect("border", Math.round(x(at[n])), y - 3, 1, 9);
   }
+  pen.text("Scrub", 14, scale.height - FOOT.scrub, { colour: "ink", weight: 600 });
   pen.text(`${clockText(time)} min`, scale.left - 9, scale.height - FOOT.scrub, {
     colour: "ink", align: "right",
   });
