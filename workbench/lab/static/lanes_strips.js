@@ -235,14 +235,19 @@ function drawServices(pen) {
     const end = to === to ? to : time;
     const name = model.setup.services[service] || "service";
     const words = `${name} away ${spanText(end - from).replace(".0 s", " s")}${byHand ? ", by hand" : ""}`;
-    const width = pen.widthOf(words);
-    const x = Math.max(scale.x(end) + 8, taken);
     const next = n + 1 < all.length ? scale.x(all[n + 1].from) - 8 : scale.right + 6;
-    if (x + width <= next) pen.text(words, x, y, { colour: "ink", halo: true });
-    else if (scale.x(from) - 8 - width > Math.max(scale.left, taken)) {
-      pen.text(words, scale.x(from) - 8, y, { colour: "ink", align: "right", halo: true });
+    const [before, after] = [scale.x(from) - 8, scale.x(end) + 8];
+    // Beside its own outage or not at all: a label further away would be read as another one's.
+    const fits = after >= taken ? [words, name].find((text) => after + pen.widthOf(text) <= next) : "";
+    if (fits) {
+      pen.text(fits, after, y, { colour: "ink", halo: true });
+      taken = after + pen.widthOf(fits) + 8;
+    } else if (before - pen.widthOf(words) > Math.max(scale.left, taken)) {
+      pen.text(words, before, y, { colour: "ink", align: "right", halo: true });
+      taken = after;
+    } else {
+      taken = Math.max(taken, after);
     }
-    taken = Math.max(taken, x + width + 8);
   });
   eachMark(pen, MARK.SKEW, (x, n) => {
     const seconds = model.marks[MARK.SKEW].a[n];
