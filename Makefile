@@ -46,7 +46,7 @@ test: setup ## The quick tests, notebooks included, on three workers (much of it
 check: setup ## The slower tests: JupyterLab in Chromium, storms (ARGS=tests/lab for some)
 	@$(PY) -m pytest -m check -n 2 --dist loadscope $(if $(ARGS),$(ARGS),tests)
 
-bench: setup ## Services against the node's own rate for the same bytes (BENCH=settlements, simulated or payouts)
+bench: setup ## Services against the node's own rate for the same bytes (BENCH=settlements, simulated, payouts or lab)
 	@$(PY) -m bench.$(BENCH) $(ARGS)
 
 soak: setup ## Many seeds, each audited (ARGS="scenarios/storm.yaml --seeds 200 --first 1000", ARGS="payouts --payouts 1000000")

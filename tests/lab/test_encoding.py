@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tests import facts
-from tests.core.test_lanes import fault, gave_up, lanes_of, payout, planned
 from tests.facts import GENESIS_MS, Story
+from tests.lane_facts import fault, gave_up, lanes_of, payout, planned
 from workbench.core import events as ev
 from workbench.core import lifecycle
 from workbench.core.errors import RunDamaged

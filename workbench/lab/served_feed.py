@@ -145,8 +145,9 @@ class ServedFeed(Feed):
             finally:
                 connection.close()
         except (OSError, http.client.HTTPException, ValueError) as why:
+            said = getattr(why, "strerror", None) or str(why) or type(why).__name__
             raise PeerUnreachable(
-                f"The tracker at {self.url} does not answer: {why or type(why).__name__}.",
+                f"The tracker at {self.url} does not answer: {said}.",
                 hint="Is it running? `workbench up` starts everything.",
             ) from why
         if answer.status != 200:
