@@ -1,5 +1,5 @@
 # Two commands do everything: `make demo` and `make test`. Both set up what is missing first.
-# PYTHON: the Python to build .venv with (3.11 or 3.12). ARGS: passed on to the command.
+# PYTHON: the Python to build .venv with (3.11 to 3.13). ARGS: passed on to the command.
 # BENCH: which benchmark.
 
 PYTHON ?= python3
@@ -27,7 +27,7 @@ endif
 help: ## This list
 	@echo "Settlement Workbench. Targets:"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
-	@echo "  ARGS=... is passed on, PYTHON=... chooses the Python (3.11 or 3.12)."
+	@echo "  ARGS=... is passed on, PYTHON=... chooses the Python (3.11 to 3.13)."
 
 setup: $(STAMPS)/project $(NODE_MODULES) compile ## Python, Node, anvil, solc, contracts: all inside this folder
 
@@ -46,7 +46,7 @@ test: setup ## The quick tests, notebooks included, on three workers (much of it
 check: setup ## The slower tests: JupyterLab in Chromium, storms (ARGS=tests/lab for some)
 	@$(PY) -m pytest -m check -n 2 --dist loadscope $(if $(ARGS),$(ARGS),tests)
 
-bench: setup ## Services against the node's own rate for the same bytes (BENCH=settlements, simulated or payouts)
+bench: setup ## Services against the node's own rate for the same bytes (BENCH=settlements, simulated, payouts or lab)
 	@$(PY) -m bench.$(BENCH) $(ARGS)
 
 soak: setup ## Many seeds, each audited (ARGS="scenarios/storm.yaml --seeds 200 --first 1000", ARGS="payouts --payouts 1000000")
@@ -69,7 +69,7 @@ lock: ## Resolve requirements.in into requirements.lock (asks the package index)
 	@$(LOCK_VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	@$(LOCK_VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --custom-compile-command "make lock" --upgrade \
-	  --output-file requirements.lock requirements.in
+	  --override requirements.override --output-file requirements.lock requirements.in
 	@rm -rf $(LOCK_VENV)
 	@echo "lock: requirements.lock lists $$(grep -c '^[a-zA-Z0-9].*==' requirements.lock) packages"
 
@@ -86,9 +86,9 @@ $(STAMPS)/venv:
 	@command -v "$(PYTHON)" > /dev/null || { \
 	  echo "setup: there is no '$(PYTHON)'. Install Python 3.11, or name one: make setup PYTHON=python3.11"; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "setup: $(PYTHON) is $$("$(PYTHON)" -V 2>&1 | cut -d' ' -f2); Python 3.11 or 3.12 is needed: make setup PYTHON=python3.11"; exit 1; }
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || { \
-	  echo "setup: $(PYTHON) is $$("$(PYTHON)" -V 2>&1 | cut -d' ' -f2), for which numpy 1.26 has no wheel (Ape needs numpy 1); use Python 3.11 or 3.12: make setup PYTHON=python3.11"; exit 1; }
+	  echo "setup: $(PYTHON) is $$("$(PYTHON)" -V 2>&1 | cut -d' ' -f2); Python 3.11, 3.12 or 3.13 is needed: make setup PYTHON=python3.11"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info >= (3, 14))' || { \
+	  echo "setup: $(PYTHON) is $$("$(PYTHON)" -V 2>&1 | cut -d' ' -f2), newer than the locked packages (numpy among them) are known to work with; use Python 3.11, 3.12 or 3.13: make setup PYTHON=python3.11"; exit 1; }
 	@"$(PYTHON)" -c 'import venv, ensurepip' 2> /dev/null || { \
 	  echo "setup: this Python has no venv module. On Debian: apt-get install python3-venv"; exit 1; }
 	@echo "setup 1/4: virtual environment in $(VENV) ..."

@@ -59,7 +59,7 @@ def watched(buyers: int) -> dict[str, Any]:
 
     session = Experiment(scenario(buyers)).start()
     tracker = Tracker(session)
-    tracker.send = pack  # type: ignore[method-assign]
+    tracker.send = pack
     tracker._hear({"kind": "hello"}, [])
     run = session.wait()
     told = _told(run.trace_hash, began, cpu, len(sent), sum(sent))

@@ -86,3 +86,25 @@ def test_the_check_catches_stripped_and_unexecuted_cells(path: Path) -> None:
     )
     leaky.cells[code[0]].outputs = [told]
     assert len([e for e in problems(leaky) if "path" in e or "address" in e]) == 2
+
+
+DURATION = re.compile(r"[Aa]bout (?:\w+ )?(?:\w+ )?(?:second|minute)s?")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_the_first_cell_says_the_question_and_how_long_it_takes(path: Path) -> None:
+    """A reader knows at once whether this is the notebook to run."""
+    first = read(path).cells[0]
+    assert first.cell_type == "markdown"
+    assert "?" in first.source
+    assert DURATION.search(first.source), first.source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_every_picture_is_a_png(path: Path) -> None:
+    """JupyterLab shows nothing else of a notebook that is not trusted."""
+    for cell in read(path).cells:
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            shows = "image/svg+xml" in data or "application/vnd.jupyter.widget-view+json" in data
+            assert not shows or "image/png" in data

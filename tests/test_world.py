@@ -45,3 +45,29 @@ def test_a_script_may_leave_its_world_open() -> None:
     command = [sys.executable, "-c", OPEN]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (0, "executed\n", "") == (done.returncode, done.stdout, done.stderr)
+
+
+def test_after_a_return_to_a_snapshot_its_facts_are_those_that_are_known() -> None:
+    """As often as one likes, and what happens next is told anew."""
+    with simulated(seed=3) as world:
+        world.buy("1")
+        here = world.snapshot()
+        known = world.run.events
+        first = world.buy("2")
+        for _ in range(2):
+            here.restore()
+            assert known == world.run.events
+            assert first.events == world.buy("2").events
+
+
+def test_a_journal_that_is_replaced_by_hand_is_gathered_again() -> None:
+    """Facts of the journal before are not left among those of the new one."""
+    with simulated(seed=3) as world:
+        world.buy("1")
+        known = set(world.run.events)
+        world.kill("tracker")
+        world.stores["tracker"].restore(type(world.stores["tracker"])().dump())
+        assert () == world.run.events
+        world.restart("tracker")
+        world.advance(3)
+        assert known == set(world.run.events)

@@ -70,11 +70,11 @@ def play(scenario: Scenario, seed: int | None, *, runs: Path, notebook: bool, sa
     """
     make_folder(runs, "--runs")  # Nothing is played that cannot be kept.
     experiment = Experiment(scenario, seed, _Teller(say))
-    _services_are_quiet()
     say(f"{scenario.name}, seed {experiment.seed}: {scenario.duration_s} s of virtual time")
     kernel = Kernel() if notebook else None
     try:
-        run = experiment.run()
+        with _quiet_services():
+            run = experiment.run()
         run_dir = _kept(run, runs, say)
         say(f"kept in {run_dir}")
         if experiment.failure is not None:
@@ -104,9 +104,9 @@ def replay(run_dir: Path, say: Say) -> Run:
             hint=f"Play it to its end first: workbench run with --seed {kept.seed}.",
         )
     say(f"{kept.scenario.name}, seed {kept.seed}: once more")
-    _services_are_quiet()
     experiment = Experiment(kept.scenario, kept.seed, _Teller(say), kept.orders)
-    again = experiment.run()
+    with _quiet_services():
+        again = experiment.run()
     if experiment.failure is not None:
         raise experiment.failure
     if experiment.interrupt is not None:
@@ -125,10 +125,17 @@ def _told(say: Say, what: str) -> Iterator[None]:
         say(f"{what}: {why}")
 
 
-def _services_are_quiet() -> None:
+@contextmanager
+def _quiet_services() -> Iterator[None]:
     """What goes wrong in a simulated world was ordered, and is a fact of the run."""
+    services = logging.getLogger("workbench")
+    before = services.level
     if logging.getLogger().level >= logging.WARNING:
-        logging.getLogger("workbench").setLevel(logging.ERROR)
+        services.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        services.setLevel(before)
 
 
 def _kept(run: Run, runs: Path, say: Say) -> Path:

@@ -40,7 +40,7 @@ from workbench.sim.crashes import Crashes
 from workbench.sim.dice import Dice
 from workbench.sim.faults import Crashed, Faults
 from workbench.sim.http import InProcessHttp, ShakyHttp
-from workbench.sim.loop import SkewedClock, VirtualClock, VirtualLoop
+from workbench.sim.loop import SkewedClock, VirtualClock, VirtualLoop, at_once
 from workbench.sim.memory import seldom_searched
 from workbench.sim.miner import Miner
 from workbench.sim.rpc import LINE_SITES, Mempool, ShakyRpc
@@ -100,7 +100,8 @@ class Snapshot:
     seconds: float
     chance: Any = field(repr=False)
     mempool: Any = field(repr=False)
-    events: int
+    events: tuple[Event, ...] = field(repr=False)
+    told: tuple[Event, ...] = field(repr=False)
 
     def restore(self) -> None:
         """Take the world back here. Can be done as often as one likes."""
@@ -150,7 +151,9 @@ class World:
         self.events: list[Event] = []
         """Everything that happened, in the order in which it became known: what the tracker has
         gathered, and the simulator's own facts. It only grows, except by a `restore`."""
+        self._told: list[Event] = []
         self.stores["tracker"].on_recorded = self.events.extend
+        self.stores["tracker"].on_restored = self._gather_again
         self.occupied_by = ""
         """What plays in this world, in words; "" if it is the caller's alone."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -430,6 +433,11 @@ class World:
     def tell(self, fact: Event) -> None:
         """A fact of the simulator's own. It stands behind all that the tracker knows by now."""
         self.events.append(fact)
+        self._told.append(fact)
+
+    def _gather_again(self) -> None:
+        """The tracker's journal was replaced; the simulator's own facts stand behind it."""
+        self.events[:] = [*at_once(self.journal("tracker")), *self._told]
 
     def _tell_restarted(self, name: str) -> None:
         now_ms = self.clock.now_ms()
@@ -525,7 +533,8 @@ class World:
         chain = await self.rpc.call("evm_snapshot")
         stores = {name: store.dump() for name, store in self.stores.items()}
         now, chance = self.loop.time(), self.dice.state
-        return Snapshot(self, chain, stores, now, chance, self.mempool.state, len(self.events))
+        facts = tuple(self.events), tuple(self._told)
+        return Snapshot(self, chain, stores, now, chance, self.mempool.state, *facts)
 
     def _restore(self, snapshot: Snapshot) -> None:
         self._on_thread(self._stop)
@@ -539,7 +548,7 @@ class World:
         for name, image in snapshot.stores.items():
             self.stores[name].restore(image)
         self.dice.state, self.mempool.state = snapshot.chance, snapshot.mempool
-        del self.events[snapshot.events :]
+        self.events[:], self._told[:] = snapshot.events, snapshot.told
         self._start(snapshot.seconds)
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:

@@ -39,7 +39,7 @@ def test_lanes_are_in_the_order_in_which_buyers_come() -> None:
         [planned("b", 7), planned("a", 2), planned("c", 9)], facts.happy("x"), payout(1)
     )
     assert [lane.buyer for lane in lanes] == ["buyer-a", "buyer-b", "buyer-c", "", ""]
-    assert [lane.name for lane in lanes] == ["1", "2", "3", "4", "1"]
+    assert [lane.name for lane in lanes] == ["1", "2", "3", "4", "P1"]
     assert [lane.number for lane in lanes] == list(range(5))
     lanes.add([planned("d", 0)])
     assert [lane.buyer for lane in lanes][-1] == "buyer-d", "no lane with facts is moved"

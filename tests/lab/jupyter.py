@@ -32,11 +32,11 @@ __all__ = ["CHROMIUM", "MISSING", "JupyterPage", "code_notebook", "jupyter_lab"]
 OURS = frozenset({"--headless", "--remote-debugging-pipe"})
 """Flags that playwright sets itself."""
 HOSTS = ("127.0.0.1", "localhost")
-ALLOWED: dict[str, str] = {
-    "net::ERR_UNKNOWN_URL_SCHEME": "JupyterLab puts the picture of a Markdown cell into the page "
-    "as attachment:name, and only then looks for the attachment.",
+ALLOWED = {
+    "attachment:": "JupyterLab shows a cell's own picture to the browser by this name before it "
+    "puts the picture itself in; nothing is asked. See `broken_pictures` for those that stay so.",
 }
-"""Parts of console errors that are allowed, and why. A test may give `jupyter_lab` more."""
+"""Parts of requests and errors that are allowed, and why. A test may give `jupyter_lab` more."""
 NOTEBOOK = "jupyterapp.shell.currentWidget"
 CELLS = f"{NOTEBOOK}.content.widgets"
 KERNEL_IDLE = f"{NOTEBOOK}.sessionContext.session?.kernel?.status === 'idle'"
@@ -51,8 +51,11 @@ class JupyterPage:
     `errors`: what of this is an error.
     """
 
-    def __init__(self, server: LabServer, page: Page) -> None:
+    def __init__(
+        self, server: LabServer, page: Page, allowed: Mapping[str, str] | None = None
+    ) -> None:
         self.server, self.page = server, page
+        self._allowed = (*ALLOWED, *(allowed or {}))
         self.requests: list[str] = []
         self.console: list[str] = []
         self.errors: list[str] = []
@@ -168,18 +171,26 @@ class JupyterPage:
         """What JupyterLab tells in pop-ups, among them the question about news."""
         return self.page.locator(".Toastify__toast").all_inner_texts()
 
+    def broken_pictures(self) -> list[str]:
+        """The names of pictures on the page, now in the DOM, that the browser could not show."""
+        found: list[str] = self.page.evaluate(
+            "[...document.images].filter(image => image.complete && !image.naturalWidth)"
+            ".map(image => image.alt || image.src)"
+        )
+        return found
+
     def node_processes(self) -> list[psutil.Process]:
         """The chain's nodes (anvil) that kernels have started."""
         return self.server.node_processes()
 
     def problems(self) -> list[str]:
         """Requests to anybody but this machine, and errors that are not allowed."""
-        away = [url for url in self.requests if not _is_local(url)]
-        return [
-            *(f"the page asked {url}" for url in away),
+        told = [
+            *(f"the page asked {url}" for url in self.requests if not _is_local(url)),
             *(f"the server did {line}" for line in self.server.asked()),
             *(f"error: {told}" for told in self.errors),
         ]
+        return [each for each in told if not any(part in each for part in self._allowed)]
 
     # --- Underneath ---
 
@@ -199,7 +210,7 @@ class JupyterPage:
         self.requests.append(socket.url)
 
     def _said(self, message: ConsoleMessage) -> None:
-        told = f"{message.type}: {message.text}"
+        told = f"{message.type}: {message.text} {message.location.get('url', '')}".rstrip()
         self.console.append(told)
         if message.type == "error":
             self.errors.append(told)
@@ -207,7 +218,7 @@ class JupyterPage:
 
 def _is_local(url: str) -> bool:
     parts = urlsplit(url)
-    return parts.scheme in ("data", "blob", "about", "attachment") or parts.hostname in HOSTS
+    return parts.scheme in ("data", "blob", "about") or parts.hostname in HOSTS
 
 
 @contextmanager
@@ -222,8 +233,8 @@ def jupyter_lab(
 ) -> Iterator[JupyterPage]:
     """A server in `folder`, and a page of a new Chromium on it; see the module.
 
-    `notebooks`: more than ours, as nbformat nodes by file name. `allowed`: parts of errors that
-    are allowed, each with its reason.
+    `notebooks`: more than ours, as nbformat nodes by file name. `allowed`: parts of
+    requests and errors that are allowed, each with its reason.
     """
     flags = [flag for flag in FLAGS if flag not in OURS]
     with LabServer(folder, notebooks) as server, sync_playwright() as playwright:
@@ -233,7 +244,7 @@ def jupyter_lab(
                 viewport={"width": width, "height": height},
                 color_scheme="dark" if dark else "light",
             )
-            lab = JupyterPage(server, page)
+            lab = JupyterPage(server, page, allowed)
             try:
                 yield lab
             except BaseException:
@@ -241,9 +252,7 @@ def jupyter_lab(
                 told = (f"the page is in {folder / 'failed.png'}", *lab.problems(), server.log())
                 sys.stderr.write("\n".join(told))
                 raise
-            reasons = {**ALLOWED, **(allowed or {})}
-            wrong = [each for each in lab.problems() if not any(part in each for part in reasons)]
-            assert not wrong, "\n".join(wrong)
+            assert not lab.problems(), "\n".join(lab.problems())
         finally:
             browser.close()
 

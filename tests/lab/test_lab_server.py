@@ -24,6 +24,7 @@ def test_the_first_notebook_is_opened_trusted_in_silence(tmp_path: Path) -> None
         assert page.untrusted() == []
         assert page.page.locator('[title^="Notebook trusted"]').count() == 1
         assert page.notifications() == []
+        assert page.broken_pictures() == []
         assert len(page.requests) > 20
         assert page.problems() == []
         family = page.server.family()

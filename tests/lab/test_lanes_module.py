@@ -377,7 +377,10 @@ def test_three_modes(lanes: Open) -> None:
     for at, stage in ((1_000, "authorized"), (30_000, "funded")):
         x = page.browser.eval(f"view.look().scale.x({at})")
         assert PALETTE[stage][0] in colours_at(page, x, row)
-    keys(page, "t")
+    keys(page, "ArrowLeft")
+    assert page.attribute("data-time-ms") == "368000", "scrubbed is in every mode"
+    assert not page.browser.eval("document.querySelector('.wbl-scrub').hidden")
+    keys(page, "Escape", "t")
     pictures.add(page.pixels())
     assert len(pictures) == 3
     page.browser.click("[data-mode=request]")
@@ -403,6 +406,40 @@ def test_filter_and_sort(lanes: Open) -> None:
     assert set_select("Filter", str(refunded)) == [6, 7, 16, 22, 32, 34]
     assert set_select("Sort", "duration")[0] == 22
     assert set_select("Filter", "all")[:3] == [18, 20, 21], "the slowest first"
+
+
+def test_payouts_have_a_filter_and_are_no_buyers(lanes: Open) -> None:
+    """A lane that is told to be a payout leaves the outcomes of buyers, and has its own name."""
+    page = lanes()
+    page.tell_all(s.snapshot("done", 372_000, buyers=0))
+    names = [[0, "1", "5 CRD", "", "", 1]]
+    page.tell({"kind": "lanes", "reset": False, "names": names, "lanes": 35})
+    page.settle()
+    assert sum(page.counts().values()) == 34
+    page.browser.eval(
+        "(() => { const e = document.querySelector('[aria-label=Filter]'); e.value = 'payouts';"
+        " e.dispatchEvent(new Event('change', { bubbles: true })); })()"
+    )
+    page.settle()
+    assert page.browser.eval("view.look().rows") == [0]
+    page.browser.wait_for("document.querySelectorAll('[role=option]').length == 1")
+    assert page.browser.eval("document.querySelector('[role=option]').innerText") == (
+        "Payout 1, 5 CRD, executed, 29.0 s"
+    )
+
+
+def test_another_run_is_shown_from_its_beginning(lanes: Open) -> None:
+    """A reset forgets the scrubbed time, the chosen lane and the zoom of the run before."""
+    page = lanes()
+    page.tell_all(s.snapshot("done", 372_000))
+    focus(page)
+    keys(page, "ArrowLeft", "ArrowDown", "+")
+    assert page.attribute("data-time-ms") == "368000"
+    page.tell_all(s.snapshot("live", 60_000))
+    assert page.attribute("data-time-ms") == "60000"
+    assert page.browser.eval("view.look().scale.fitted")
+    assert page.browser.eval(f"{LANES}.hasAttribute('aria-activedescendant')") is False
+    assert page.counts()["not_come"] == 24
 
 
 @pytest.mark.parametrize(

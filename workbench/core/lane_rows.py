@@ -143,7 +143,7 @@ def state_of(
     usdc, eurc = _money(course)
     return LaneState(
         number=row.number,
-        name=str(row.counts[row.is_payout]),
+        name=f"{'P' if row.is_payout else ''}{row.counts[row.is_payout]}",
         amount=_amount(row),
         note=note,
         who=record.id if record else "",

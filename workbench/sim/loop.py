@@ -12,10 +12,11 @@ import asyncio
 import heapq
 import itertools
 import selectors
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, Protocol, TypeVarTuple
+from typing import Any, Protocol, TypeVar, TypeVarTuple
 
+T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 _Timer = tuple[float, int, int, asyncio.TimerHandle | asyncio.Future[None]]
 """When, the rank, the place among equals, and what is to go on."""
@@ -178,6 +179,16 @@ class VirtualClock:
 
     async def sleep(self, seconds: float) -> None:
         await self._loop.sleep(seconds, self._rank)
+
+
+def at_once(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that waits for nothing, such as a look into a SQLite store."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    work.close()
+    raise AssertionError("something was waited for")
 
 
 def _wake(woken: asyncio.Future[None]) -> None:

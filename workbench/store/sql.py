@@ -58,6 +58,8 @@ class SqlStore:
         self.after_commit: Callable[[], None] = lambda: None
         self.on_recorded: Callable[[list[Event]], None] = lambda facts: None
         """Gets the facts of each commit, in the journal's order; in memory only."""
+        self.on_restored: Callable[[], None] = lambda: None
+        """Called once a `restore` is over: the journal is another one."""
         self._busy = self.begun = False
         self._commits = 0
         # Claims never change. What else is remembered holds while nobody else can write.
@@ -285,6 +287,7 @@ class SqlStore:
         if not self.alone:
             self.with_indices()
         self.tail.start(self._read(statements.last_seq)[0][0] or 0)
+        self.on_restored()
 
 
 def alone(connection: Any) -> None:

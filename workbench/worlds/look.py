@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from workbench.chain.contracts import EvmChain
 from workbench.chain.direct import DirectRpc
+from workbench.sim.loop import at_once
 from workbench.wiring import TOKEN_NAMES
 from workbench.world import World
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +37,9 @@ def view_of(world: World) -> WorldView:
     """
     rpc = DirectRpc(world.node.url)
     try:
-        return _at_once(_view(world, rpc))
+        return at_once(_view(world, rpc))
     finally:
-        _at_once(rpc.close())
+        at_once(rpc.close())
 
 
 async def _view(world: World, rpc: DirectRpc) -> WorldView:
@@ -64,12 +62,3 @@ async def _view(world: World, rpc: DirectRpc) -> WorldView:
         mempool=mempool | {"delayed": world.mempool.waiting},
         heads={"node": (await chain.head()).number} | known,
     )
-
-
-def _at_once(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that waits for nothing: its connection blocks."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
-    raise AssertionError("a blocking connection was waited for")

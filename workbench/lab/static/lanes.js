@@ -2,7 +2,8 @@
 
 /**
  * @typedef {{receive(message: object, buffers?: (DataView|ArrayBuffer)[]): void, destroy(): void,
- *   picture(): string, look(): {rows: number[], scale: Scale, state: object}, stats(): {redraws: number, lanes: number, inView: number}}} LanesView
+ *   picture(): string, look(): {rows: number[], scale: Scale, state: object},
+ *   stats(): {redraws: number, lanes: number, inView: number}}} LanesView
  */
 
 /**
@@ -155,6 +156,8 @@ class View extends Actions {
     this.arrivals = -1;
     this.order = [];
     this.hover = this.chosen = -1;
+    this.tip(-1);
+    this.parts.root.removeAttribute("aria-activedescendant");
     this.follow = true;
     this.cursor = NaN;
     this.selection = this.selected = null;
@@ -233,7 +236,7 @@ class View extends Actions {
     scrub.value = String(this.time);
     scrub.setAttribute("aria-valuetext", `${clockText(this.time)} min`);
     scrub.disabled = !model.count && !this.scrubbed;
-    scrub.hidden = !scale.hasStrips || scrub.disabled;
+    scrub.hidden = scale.compact || scrub.disabled;
     scroll.hidden = scale.overflow <= 0;
     if (scroll.hidden) return;
     scroll.style.top = `${scale.lanesTop + 4}px`;

@@ -114,8 +114,8 @@ class Actions {
 
   tip(lane, x, y) {
     const { tip, plot } = this.parts;
-    tip.hidden = lane < 0;
-    if (lane < 0) return;
+    tip.hidden = lane < 0 || lane === this.opened;
+    if (tip.hidden) return;
     fillTip(this.parts, this.model, lane, this.time);
     const [width, height] = [tip.offsetWidth, tip.offsetHeight];
     const left = x + 16 + width > plot.clientWidth ? x - 14 - width : x + 16;
@@ -136,8 +136,9 @@ class Actions {
     else if (base > scale.lanesBase) this.scrollBy(base - scale.lanesBase);
     this.frames.now({ pointer: true });
     const lane = this.chosen;
-    const x = Math.min(scale.right, Math.max(scale.left, placer(scale, this.model, lane).x(Math.min(this.time, this.model.end[lane] || this.time))));
-    this.tip(lane, x, scale.y(row));
+    const end = Math.min(this.time, this.model.end[lane] || this.time);
+    const x = placer(scale, this.model, lane).x(end);
+    this.tip(lane, Math.min(scale.right, Math.max(scale.left, x)), scale.y(row));
     this.listRows();
   }
 
@@ -145,9 +146,11 @@ class Actions {
   open(lane) {
     const { parts } = this;
     if (this.scale.compact) return this.send({ kind: "open", lane });
-    if (this.opened < 0) this.before = parts.root.contains(document.activeElement) ? document.activeElement : parts.root;
+    const { activeElement: active } = document;
+    if (this.opened < 0) this.before = parts.root.contains(active) ? active : parts.root;
     this.opened = this.chosen = lane;
     this.facts = null;
+    this.tip(-1);
     this.showDrawer();
     this.send({ kind: "open", lane });
     this.frames.now({ pointer: true });
@@ -159,7 +162,8 @@ class Actions {
     parts.side.hidden = true;
     parts.drawer.hidden = false;
     parts.root.classList.toggle("wbl-open", true);
-    fillDrawer(parts, this.model, this.opened, this.facts, () => this.close(), this.dark).focus({ preventScroll: true });
+    const button = fillDrawer(parts, this.model, this.opened, this.facts, () => this.close(), this.dark);
+    button.focus({ preventScroll: true });
   }
 
   showFacts(message) {
@@ -224,7 +228,8 @@ class Actions {
       const lane = rows[row];
       const look = model.setup.outcomes[outcomeAt(model, lane, time)];
       const [, amount, note] = model.names[lane];
-      const words = [model.title(lane), amount, look.label.toLowerCase(), note, model.segs[lane].length ? spanText(lifeAt(model, lane, time)) : ""];
+      const life = model.segs[lane].length ? spanText(lifeAt(model, lane, time)) : "";
+      const words = [model.title(lane), amount, look.label.toLowerCase(), note, life];
       shown.push([lane, row, words.filter(Boolean).join(", ")]);
     }
     const key = JSON.stringify([shown, this.chosen]);

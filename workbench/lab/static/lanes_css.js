@@ -93,7 +93,7 @@ const CSS = `
 .wbl .wbl-bar > i { display: block; height: 100%; border-radius: 2px; background: var(--wbl-accent); }
 .wbl .wbl-broken { margin: 0 14px 14px; padding: 8px 12px 10px; border: 1px solid var(--wbl-alarm); border-left-width: 4px; border-radius: 4px; }
 .wbl .wbl-broken .wbl-buttons { display: flex; gap: 6px; margin-top: 8px; }
-.wbl .wbl-spin { width: 10px; height: 10px; border: 2px solid var(--wbl-border); border-top-color: var(--wbl-accent); border-radius: 50%; animation: wbl-turn 1s linear infinite; }
+.wbl .wbl-spin { display: block; width: 10px; height: 10px; border: 2px solid var(--wbl-border); border-top-color: var(--wbl-accent); border-radius: 50%; animation: wbl-turn 1s linear infinite; }
 @keyframes wbl-turn { to { transform: rotate(1turn); } }
 @media (prefers-reduced-motion: reduce) { .wbl .wbl-spin { animation: none; } }
 
@@ -115,6 +115,8 @@ const CSS = `
 .wbl .wbl-figures > :nth-child(3n) { text-align: right; }
 .wbl .wbl-ecdf { width: 100%; max-width: 240px; height: auto; margin-top: 8px; overflow: visible; }
 .wbl .wbl-ecdf text { font: 10px ${FONT}; fill: var(--wbl-muted); }
+.wbl .wbl-selected { color: var(--wbl-accent); text-align: right; }
+.wbl .wbl-head b { color: var(--wbl-ink); }
 .wbl .wbl-alarm { color: var(--wbl-alarm); }
 .wbl .wbl-small { font-size: 11px; color: var(--wbl-muted); }
 .wbl .wbl-facts li { display: grid; grid-template-columns: 46px 1fr auto; gap: 0 6px; padding: 3px 0; border-bottom: 1px solid var(--wbl-hairline); overflow-wrap: anywhere; }

@@ -50,7 +50,9 @@ function buildView(compact) {
     h("div", { class: "wbl-centre" }, buildTools(part), part("legend", h("div", { class: "wbl-legend" })),
       buildPlot(part, parts.prefix), part("broken", h("div", { class: "wbl-broken", role: "alert", hidden: true }))),
     part("side", h("div", { class: "wbl-side" })),
-    part("drawer", h("div", { class: "wbl-side wbl-drawer", hidden: true, role: "region", "aria-label": "Facts of a lane" })),
+    part("drawer", h("div", {
+      class: "wbl-side wbl-drawer", hidden: true, role: "region", "aria-label": "Facts of a lane",
+    })),
     part("help", buildHelp()),
     part("live", h("div", { class: "wbl-out", "aria-live": "polite" })),
   );
@@ -59,13 +61,17 @@ function buildView(compact) {
 
 function buildHead(part) {
   return h("div", { class: "wbl-head" },
-    part("title", h("h2", { class: "wbl-gives" })), part("subtitle", h("span", { class: "wbl-muted wbl-gives" })), h("span", { class: "wbl-space" }),
+    part("title", h("h2", { class: "wbl-gives" })),
+    part("subtitle", h("span", { class: "wbl-muted wbl-gives" })),
+    h("span", { class: "wbl-space" }),
     part("block", h("span", { class: "wbl-muted wbl-clock" })),
-    h("span", { class: "wbl-muted wbl-clock" }, part("clock", h("b", { style: "color: var(--wbl-ink)" })), part("planned", h("span")), part("virtual", h("span", { class: "wbl-virtual" }, ", virtual time"))),
+    h("span", { class: "wbl-muted wbl-clock" }, part("clock", h("b")), part("planned", h("span")),
+      part("virtual", h("span", { class: "wbl-virtual" }, ", virtual time"))),
     h("span", { class: "wbl-pill" }, part("pillShape", h("span")), part("pillWord", h("span"))),
     part("pace", h("span", { class: "wbl-muted wbl-clock" })),
     part("trace", h("span", { class: "wbl-muted wbl-clock" })),
-    part("keys", h("button", { type: "button", class: "wbl-keys-button", "aria-expanded": "false" }, h("kbd", {}, "?"), "Keys")),
+    part("keys", h("button", { type: "button", class: "wbl-keys-button", "aria-expanded": "false" },
+      h("kbd", {}, "?"), "Keys")),
   );
 }
 
@@ -81,7 +87,8 @@ function buildTools(part) {
       }, text)))),
     select("sort", "Sort"), select("filter", "Filter"),
     part("hint", h("span", { class: "wbl-hint" }, "Ctrl + wheel zooms, drag pans, click opens")),
-    h("div", { class: "wbl-joined" }, button("less", "−", "Zoom out"), button("more", "+", "Zoom in"), button("fit", "Fit", null)),
+    h("div", { class: "wbl-joined" },
+      button("less", "−", "Zoom out"), button("more", "+", "Zoom in"), button("fit", "Fit", null)),
   );
   return tools;
 }
@@ -91,7 +98,9 @@ function buildPlot(part, prefix) {
     part("pointer", h("canvas", { "aria-hidden": "true" })),
     part("still", h("canvas", { "aria-hidden": "true" })),
     part("growing", h("canvas", { "aria-hidden": "true" })),
-    part("scrub", h("input", { type: "range", class: "wbl-scrub", min: "0", max: "1", value: "1", step: "any", "aria-label": "Scrub" })),
+    part("scrub", h("input", {
+      type: "range", class: "wbl-scrub", min: "0", max: "1", value: "1", step: "any", "aria-label": "Scrub",
+    })),
     part("scroll", h("div", { class: "wbl-scroll", hidden: true, "aria-hidden": "true" }, h("i"))),
     part("list", h("ul", { class: "wbl-out", role: "listbox", id: `${prefix}-list`, "aria-label": "Lanes in view" })),
     part("tip", h("div", { class: "wbl-tip", hidden: true, role: "tooltip" })),
@@ -121,7 +130,9 @@ function fillLegend(parts, setup, dark) {
   parts.legend.replaceChildren(
     ...shown.map((look) => swatch(colourOf(setup.palette, look.colour, dark), look.word.replace("_", " "))),
     h("span", { class: "wbl-space" }),
-    ...(shown.length ? [swatch(blue, "taken back by a reorg", "wbl-struck"), swatch(blue, "a message of it was lost", "wbl-lost")] : []),
+    ...(shown.length
+      ? [swatch(blue, "taken back by a reorg", "wbl-struck"), swatch(blue, "a message of it was lost", "wbl-lost")]
+      : []),
   );
 }
 
@@ -154,48 +165,20 @@ function fillHead(parts, model, time, scrubbed) {
   parts.block.hidden = block === null;
   say(parts.clock, state.state === "empty" || state.state === "loading" ? "" : clockText(time));
   const ended = state.now_ms >= planned;
-  const rest = scrubbed ? ` of ${clockText(state.now_ms)} min, as it was` : planned && !ended ? ` of ${clockText(planned)} min` : " min";
-  say(parts.planned, parts.clock.textContent ? rest : "");
+  const rest = planned && !ended ? ` of ${clockText(planned)} min` : " min";
+  const was = ` of ${clockText(state.now_ms)} min, as it was`;
+  say(parts.planned, parts.clock.textContent ? (scrubbed ? was : rest) : "");
   parts.virtual.hidden = scrubbed;
   parts.clock.parentElement.hidden = !parts.clock.textContent;
   say(parts.pillWord, state.word || state.state);
   if (parts.pillShape.dataset.state !== state.state) {
     parts.pillShape.dataset.state = state.state;
     const [shape, colour] = PILLS[state.state] || PILLS.empty;
-    parts.pillShape.innerHTML = state.state === "loading" ? '<i class="wbl-spin" style="display:block"></i>' : glyphSvg(shape, `var(--wbl-${colour})`);
+    const still = glyphSvg(shape, `var(--wbl-${colour})`);
+    parts.pillShape.innerHTML = state.state === "loading" ? '<i class="wbl-spin"></i>' : still;
   }
   say(parts.pace, state.pace);
   parts.pace.hidden = !state.pace;
   say(parts.trace, state.trace ? `trace ${state.trace.slice(0, 12)}` : "");
   parts.trace.hidden = !state.trace;
-}
-
-/** What stands over an empty or loading picture, or below a broken one. `send`: a command's button. */
-function fillOverlay(parts, model, send) {
-  const { setup, state } = model;
-  const able = new Set(setup.commands);
-  const button = (name, text, main) =>
-    able.has(name) ? h("button", { type: "button", class: main ? "wbl-main" : "", onclick: () => send(name) }, text) : null;
-  const buttons = (...all) => (all.some(Boolean) ? h("div", { class: "wbl-buttons" }, ...all) : null);
-  const wanted = JSON.stringify([state.state, state.empty, state.error, state.word, state.progress, state.progress_text, setup.commands]);
-  if (parts.over.dataset.shown === wanted) return;
-  parts.over.dataset.shown = wanted;
-  parts.over.hidden = state.state !== "empty" && state.state !== "loading";
-  parts.broken.hidden = state.state !== "broken";
-  const { title, text } = state.empty || {};
-  if (state.state === "empty") {
-    parts.over.replaceChildren(h("h3", {}, title || "No run yet"),
-      h("p", { class: "wbl-muted" }, text || "Lanes appear here as soon as a run begins."), ...[buttons(button("run", "Run", true))].filter(Boolean));
-  } else if (state.state === "loading") {
-    const bar = h("i");
-    bar.style.width = `${Math.round(100 * Math.min(1, Math.max(0, state.progress ?? 0)))}%`;
-    parts.over.replaceChildren(h("h3", {}, title || "Booting the chain"), h("p", { class: "wbl-muted" }, state.progress_text || text || ""),
-      h("div", { class: "wbl-bar", role: "progressbar", "aria-label": title || "Booting the chain", "aria-valuemin": "0", "aria-valuemax": "100",
-        "aria-valuenow": state.progress === null ? null : String(Math.round(100 * state.progress)) }, bar),
-      ...[buttons(button("stop", "Stop", false))].filter(Boolean));
-  } else if (state.state === "broken") {
-    const error = state.error || { title: "The run broke off.", text: "" };
-    parts.broken.replaceChildren(h("b", {}, error.title), h("p", { class: "wbl-muted" }, error.text),
-      ...[buttons(button("again", "Play again", true), button("kept", "Open what was kept", false))].filter(Boolean));
-  }
 }

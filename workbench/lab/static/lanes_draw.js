@@ -81,15 +81,16 @@ function drawLanes(pen, rows, open, ratio) {
       const isOpen = outcomeAt(model, lane, time) === model.OPEN;
       if (isOpen !== open) continue;
       const end = addBars(pen, lane, scale.y(row), { bars, struck, ratio }, isOpen);
-      if (end) ends.push(end);
+      if (!scale.compact || !isOpen) ends.push(end);
     }
     if (pen.pale) ctx.globalAlpha = 0.55;
     bars.flush(ctx, (key) => pen.c(key));
     struck.flush(ctx, (key) => hatchOf(ctx, pen.c(key), ratio));
     ctx.globalAlpha = 1;
+    const size = Math.min(1, Math.max(0.5, scale.pitch / 11));
     for (const [shape, x, y, colour] of ends) {
       if (x > scale.left - 10 && x < scale.right + 10) {
-        drawGlyph(ctx, shape, x, y, pen.c(colour), pen.c("ground"));
+        drawGlyph(ctx, shape, x, y, pen.c(colour), pen.c("ground"), size);
       }
     }
   }, 7);

@@ -122,8 +122,8 @@ function drawGrowing(view) {
       drawStrips(pen);
     }
     drawFlight(pen, view.figures.inFlight);
-    drawTrack(pen, view.span);
   }
+  if (!scale.compact) drawTrack(pen, view.span);
   drawLanes(pen, view.rows, true, view.ratio);
   drawLabels(pen, view.rows, view.slowest, true);
   if (begun) drawNotCome(pen, view.figures);

@@ -32,7 +32,8 @@ const font = (size, weight = 400) => `${weight} ${size}px ${FONT}`;
 
 /**
  * Outlines around 0,0, about 9 wide, for canvas (Path2D) and page (SVG) alike.
- * `fill`: a solid shape. `tip`: a solid part of a line. `line`: width of its stroke; such a shape is filled with the ground, unless `bare`.
+ * `fill`: a solid shape. `tip`: a solid part of a line. `line`: width of its stroke; such a shape is
+ * filled with the ground, unless `bare`.
  */
 const GLYPHS = {
   disc: { d: "M-4.6,0a4.6,4.6 0 1,0 9.2,0a4.6,4.6 0 1,0 -9.2,0Z", fill: true },
@@ -68,12 +69,13 @@ function glyphSvg(shape, colour, size = 12) {
 
 const pathOf = new Map();
 
-/** The same shape on a canvas, its middle at x, y. */
-function drawGlyph(ctx, shape, x, y, colour, ground) {
+/** The same shape on a canvas, its middle at x, y; `size` 1 is as large as on the page. */
+function drawGlyph(ctx, shape, x, y, colour, ground, size = 1) {
   const g = GLYPHS[shape] || GLYPHS.dot;
   if (!pathOf.has(shape)) pathOf.set(shape, new Path2D(g.killed ? "M-4.5,-4.5h9v9h-9Z" : g.d));
   ctx.save();
   ctx.translate(x, y);
+  if (size !== 1) ctx.scale(size, size);
   ctx.fillStyle = ctx.strokeStyle = colour;
   if (g.killed) {
     ctx.fill(pathOf.get(shape));

@@ -164,5 +164,5 @@ function otherLimit(model, mode, time) {
     if (mode === "order") most = Math.max(most, model.segs[lane].length / SEG);
     else most = Math.max(most, Math.min(time, model.end[lane] || time) - model.start[lane]);
   }
-  return mode === "order" ? most + 2 : most * 1.12;
+  return mode === "order" ? most + 1 : most * 1.12;
 }

@@ -55,12 +55,13 @@ function fillOutcomes(parts, model, figures, dark) {
     const share = figures.total ? (100 * count) / figures.total : 0;
     const icon = glyphSvg(look.shape, look.word === "not_come" ? "var(--wbl-border)" : colour, 14);
     return (
-      `<div class="wbl-outcome${figures.chosen ? " wbl-chosen" : ""}" data-outcome="${escaped(look.word)}" data-count="${count}">${icon}<span>${escaped(look.label)}</span>` +
+      `<div class="wbl-outcome${figures.chosen ? " wbl-chosen" : ""}" data-outcome="${escaped(look.word)}">` +
+      `${icon}<span>${escaped(look.label)}</span>` +
       `<i><i style="width:${share.toFixed(2)}%;background:${bar}"></i></i>` +
       `${figures.chosen ? `<em>${grouped(figures.chosen[n])}</em>` : ""}<b>${grouped(count)}</b></div>`
     );
   });
-  const head = figures.chosen ? `<p class="wbl-small" style="color:var(--wbl-accent);text-align:right">selected, all</p>` : "";
+  const head = figures.chosen ? `<p class="wbl-small wbl-selected">selected, all</p>` : "";
   setHtml(parts.outcomes, head + rows.join(""));
 }
 
@@ -79,33 +80,42 @@ const ECDF = { left: 31, right: 191, top: 6, base: 71, width: 203, height: 88 };
 function ecdfSvg({ durations, p50, p90, n }) {
   const { left, right, top, base, width, height } = ECDF;
   const most = n ? durations[n - 1] : 100_000;
-  const unit = niceAbove(most / 4000);
-  const limit = Math.max(unit, Math.ceil(most / 1000 / unit) * unit) * 1000;
+  const unit = niceAbove(most / 4000); // seconds between ticks
+  const steps = Math.max(1, Math.ceil(most / 1000 / unit));
+  const limit = steps * unit * 1000;
   const x = (ms) => (left + (ms / limit) * (right - left)).toFixed(1);
   const y = (share) => (base - share * (base - top)).toFixed(1);
-  const line = (x0, y0, x1, y1, more) => `<path d="M${x0},${y0}L${x1},${y1}" stroke="${more || "var(--wbl-hairline)"}"/>`;
-  let out = [0, 0.5, 0.9, 1].map((share) => line(left, y(share), right, y(share))).join("");
-  for (const share of [0, 0.5, 1]) out += `<text x="${left - 5}" y="${+y(share) + 3.5}" text-anchor="end">${share * 100} %</text>`;
-  const steps = Math.round(limit / 1000 / unit);
+  const text = (at, down, words, more) => `<text x="${at}" y="${down}" ${more}>${words}</text>`;
+  const parts = [0, 0.5, 0.9, 1].map((share) => `<path d="M${left},${y(share)}H${right}" stroke="var(--wbl-hairline)"/>`);
+  for (const share of [0, 0.5, 1]) {
+    parts.push(text(left - 5, +y(share) + 3.5, `${share * 100} %`, 'text-anchor="end"'));
+  }
   for (let i = 0; i <= steps; i += 1) {
+    const [words, more] = [`${+(i * unit).toFixed(2)}`, 'text-anchor="middle"'];
     const last = i === steps;
-    out += `<text x="${x(i * unit * 1000)}" y="${height - 3}" text-anchor="${last ? "end" : "middle"}"${last ? ' dx="10"' : ""}>${+(i * unit).toFixed(2)}${last ? " s" : ""}</text>`;
+    parts.push(text(x(i * unit * 1000), height - 3, last ? `${words} s` : words, last ? 'text-anchor="end" dx="10"' : more));
   }
-  if (n) {
-    let path = `M${left},${base}`;
-    for (let i = 0; i < n; i += 1) {
-      const here = x(durations[i]);
-      if (i + 1 < n && x(durations[i + 1]) === here) continue;
-      path += `H${here}V${y((i + 1) / n)}`;
-    }
-    out += `<path class="wbl-curve" d="${path}H${right}" fill="none" stroke="var(--wbl-executed)" stroke-width="1.5"/>`;
-    for (const [p, share] of [[p50, 0.5], [p90, 0.9]]) {
-      const at = y(share);
-      out += `<path d="M${x(p)},${at}V${base}" stroke="var(--wbl-ink)" stroke-dasharray="2 2"/><circle cx="${x(p)}" cy="${at}" r="2.8" fill="var(--wbl-executed)"/>`;
-    }
-  }
-  return `<svg class="wbl-ecdf" viewBox="0 0 ${width} ${height}" role="img" aria-label="Share delivered by duration">${out}</svg>`;
+  if (n) parts.push(...ecdfCurve(durations, x, y), ecdfPoint(x(p50), y(0.5)), ecdfPoint(x(p90), y(0.9)));
+  return (
+    `<svg class="wbl-ecdf" viewBox="0 0 ${width} ${height}" role="img" aria-label="Share delivered by duration">` +
+    `${parts.join("")}</svg>`
+  );
 }
+
+function ecdfCurve(durations, x, y) {
+  const n = durations.length;
+  let path = `M${ECDF.left},${ECDF.base}`;
+  for (let i = 0; i < n; i += 1) {
+    const here = x(durations[i]);
+    if (i + 1 < n && x(durations[i + 1]) === here) continue;
+    path += `H${here}V${y((i + 1) / n)}`;
+  }
+  return [`<path d="${path}H${ECDF.right}" fill="none" stroke="var(--wbl-executed)" stroke-width="1.5"/>`];
+}
+
+const ecdfPoint = (x, y) =>
+  `<path d="M${x},${y}V${ECDF.base}" stroke="var(--wbl-ink)" stroke-dasharray="2 2"/>` +
+  `<circle cx="${x}" cy="${y}" r="2.8" fill="var(--wbl-executed)"/>`;
 
 /** The drawer of one lane: its title at once, its facts when they have come. */
 function fillDrawer(parts, model, lane, facts, close, dark) {
@@ -134,7 +144,8 @@ function fillTip(parts, model, lane, time) {
   const [, amount, note, who] = model.names[lane];
   const here = outcomeAt(model, lane, time);
   const look = model.setup.outcomes[here];
-  const lines = [h("div", {}, h("b", {}, model.title(lane)), h("span", { class: "wbl-muted" }, who ? ` ${shortId(who)}` : ""))];
+  const id = h("span", { class: "wbl-muted" }, who ? ` ${shortId(who)}` : "");
+  const lines = [h("div", {}, h("b", {}, model.title(lane)), id)];
   if (amount) lines.push(h("div", {}, amount));
   const life = spanText(lifeAt(model, lane, time));
   const n = model.segmentAt(lane, time);
@@ -144,13 +155,16 @@ function fillTip(parts, model, lane, time) {
     lines.push(h("div", {}, `${word} for `, h("b", {}, spanText(time - from)), " so far, in all ", h("b", {}, life)));
   } else {
     const took = model.segs[lane].length ? [", in all ", h("b", {}, life)] : [];
-    lines.push(h("div", {}, `${look.label.toLowerCase()}${note ? `: ${note}` : ""}`, ...took));
+    const why = note ? `: ${note}` : "";
+    // "Asked only" has nothing to add to what its note says.
+    lines.push(h("div", {}, look.word === "asked_only" && note ? note : look.label.toLowerCase() + why, ...took));
   }
   for (const { service, from, to } of outagesAt(model, time)) {
     const until = Math.min(to === to ? to : time, model.end[lane] <= time ? model.end[lane] : time);
     const shared = until - Math.max(from, model.start[lane]);
     const name = model.setup.services[service] || "service";
-    if (shared > 0) lines.push(h("div", { class: "wbl-muted" }, `${name[0].toUpperCase()}${name.slice(1)} away for ${spanText(shared)} of it.`));
+    const words = `${name[0].toUpperCase()}${name.slice(1)} away for ${spanText(shared)} of it.`;
+    if (shared > 0) lines.push(h("div", { class: "wbl-muted" }, words));
   }
   lines.push(h("div", { class: "wbl-muted" }, "Click or Enter shows its facts."));
   parts.tip.replaceChildren(...lines);
