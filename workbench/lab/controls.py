@@ -7,6 +7,7 @@ from html import escape
 import ipywidgets as widgets
 
 from workbench.core.errors import ScenarioError
+from workbench.lab.states import sentence
 from workbench.scenario import Field, Scenario, fields, override
 
 CHOSEN = (
@@ -40,6 +41,9 @@ class Setting:
 
     def __init__(self, field: Field, label: str = "") -> None:
         self.field, self.label = field, label or label_of(field.path)
+        # The unit of the file: a share may be written in % or in bps.
+        own = (field.value or "").partition(" ")[2]
+        self.unit = (own or field.unit) if field.unit and field.type not in PLAIN else ""
         self.input = self._input()
         self.input.description = self.label
         self.input.tooltip = self._help()
@@ -47,18 +51,14 @@ class Setting:
         self.error = widgets.HTML()
         self.error.add_class("wbp-error")
         parts = [self.input]
-        if self._has_unit:
-            unit = widgets.Label(field.unit)
+        if self.unit:
+            unit = widgets.Label(self.unit)
             unit.add_class("wbp-unit")
             parts.append(unit)
         row = widgets.HBox(parts)
         row.add_class("wbp-field")
         self.box = widgets.VBox([row, self.error])
         self.box.add_class("wbp-setting")
-
-    @property
-    def _has_unit(self) -> bool:
-        return bool(self.field.unit) and self.field.type not in PLAIN
 
     def _input(self) -> widgets.DOMWidget:
         field = self.field
@@ -67,7 +67,7 @@ class Setting:
         if field.type == "boolean":
             return widgets.Dropdown(options=["true", "false"], value=field.value)
         value = field.value or ""
-        shown = value.rpartition(" ")[0] if self._has_unit else value
+        shown = value.removesuffix(self.unit).rstrip() if self.unit else value
         return widgets.Text(value=shown, continuous_update=False)
 
     def _help(self) -> str:
@@ -80,13 +80,19 @@ class Setting:
     def words(self) -> str:
         """What was entered, with the unit where none was written."""
         text = str(self.input.value).strip()
-        is_bare = self._has_unit and text.replace(".", "", 1).replace("-", "", 1).isdigit()
-        return f"{text} {self.field.unit}" if is_bare else text
+        is_bare = text.replace(".", "", 1).replace("-", "", 1).isdigit()
+        return f"{text} {self.unit}" if self.unit and is_bare else text
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether it is another than the scenario's, which may be none at all."""
+        return self.words != (self.field.value or "")
 
     def check(self, scenario: Scenario) -> bool:
         """Whether the scenario can take what was entered; if not, it is said below the input."""
         try:
-            override(scenario, {self.field.path: self.words})
+            if self.is_changed:
+                override(scenario, {self.field.path: self.words})
         except ScenarioError as why:
             self.error.value = alert(f"{self.label} {problem_of(why)}")
             return False
@@ -128,4 +134,4 @@ def problem_of(why: ScenarioError) -> str:
 
 def alert(text: str) -> str:
     """A sentence that is read out when it appears."""
-    return f'<div role="alert">{escape(text)}</div>' if text else ""
+    return f'<div role="alert">{escape(sentence(text))}</div>' if text else ""

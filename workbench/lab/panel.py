@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         self.session: Session | None = None
         self.run: Run | None = None
         self._lock = threading.RLock()
-        self._paths, self._runs = settings, runs
+        self._paths, self._runs, self._given = settings, runs, scenario
         self._base: Scenario | None = None
         self._settings: list[Setting] = []
         self._unsubscribe: Callable[[], None] = _nothing
@@ -53,7 +54,8 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         self.tracker = Tracker(None)
         self.tracker.commands = ("again", "kept")
         self.tracker.on_command = self._on_command
-        self.parts = parts.make(names_of(scenario))
+        names, self._name = names_of(scenario)
+        self.parts = parts.make((names, self._name))
         super().__init__([widgets.HTML(parts.style()), self.parts.left, self.tracker])
         self.add_class("wbp")
         self._listen()
@@ -70,12 +72,19 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         picture = self.tracker._repr_mimebundle_(**kwargs)[0]["image/png"]
         return data | {"image/png": picture, "text/plain": repr(self)}
 
+    def _ipython_display_(self, **kwargs: Any) -> None:
+        """The panel, and below it the picture that the notebook keeps; see `last_picture`."""
+        view = super()._repr_mimebundle_(**kwargs)
+        picture = self.tracker._picture_png()
+        self.tracker.last_picture.display(view, picture, repr(self))
+
     def close(self) -> None:
         """End the run that goes on, and take the views away."""
         self._unsubscribe()
         session = self.session
         if session is not None and session.state in GOING:
-            session.stop()
+            with suppress(WorkbenchError):  # Why it failed is of no interest any more.
+                session.stop()
         self.tracker.close()
         super().close()
 
@@ -111,11 +120,15 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         return clicked
 
     def _on_scenario(self, change: Any) -> None:
-        self._choose(change["new"])
+        name = change["new"]
+        self._choose(self._given if name == self._name else name)
 
     def _choose(self, chosen: str | Path | Scenario | Run) -> None:
         """Show this scenario's settings. What cannot be read is said, and nothing can be run."""
         part = self.parts
+        self._unsubscribe()
+        self.session = self.run = None
+        part.repeat.value = ""
         try:
             run = chosen if isinstance(chosen, Run) else None
             self._base = found(chosen)
@@ -158,6 +171,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         """Whether everything that was entered can be played; what cannot is said in place."""
         base = self._base
         if base is None:
+            self.parts.run.disabled = True
             return False
         sound = [setting.check(base) for setting in self._settings]
         self.parts.seed_error.value = ""
@@ -174,7 +188,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         """The scenario with the settings of the panel. Raises InputError."""
         if self._base is None or not self._check():
             raise InputError("a setting cannot be used; what is wrong stands below it.")
-        changed = {s.field.path: s.words for s in self._settings if s.words != s.field.value}
+        changed = {each.field.path: each.words for each in self._settings if each.is_changed}
         try:
             return override(self._base, changed) if changed else self._base
         except ScenarioError as why:  # Each is right by itself, and they contradict each other.
@@ -218,7 +232,8 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         if self.session is None:
             raise OrderRefused("nothing runs that a fault could hit.", hint="Press Run first.")
         part = self.parts
-        self.session.order(part.site.value, part.parameter.value.strip(), at_s=parts.when_of(part))
+        at_s = parts.when_of(part, self.session.scenario.duration_s)
+        self.session.order(part.site.value, part.parameter.value.strip(), at_s=at_s)
         self._refresh()
 
     def _on_again(self) -> None:
@@ -230,6 +245,8 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         self.parts.seed.value = str(parts.seed_of(self.parts) + 1)
 
     def _on_pace(self, _: Any) -> None:
+        parts.show_pace(self.parts)
+
         def change() -> None:
             if self.session is not None:
                 self.session.pace = parts.pace_of(self.parts)

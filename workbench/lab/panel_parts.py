@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -43,6 +45,10 @@ PARAMETERS = {
     "clock": "Off by",
 }
 """What the parameter of a site is called, by the site's first word; else "By"."""
+MOMENT = re.compile(
+    r"([0-9]{1,6}):([0-5]?[0-9](?:\.[0-9]{1,3})?)|([0-9]{1,9}(?:\.[0-9]{1,3})?)(?: *s)?"
+)
+"""Minutes and seconds, or seconds."""
 MOST_SEED = 2**63 - 1
 MOST_ORDERS = 6
 
@@ -59,6 +65,7 @@ class Parts:
     next_seed: widgets.Button
     seed_error: widgets.HTML
     pace: widgets.Text
+    pace_unit: widgets.Label
     run: widgets.Button
     step: widgets.Button
     stop: widgets.Button
@@ -86,8 +93,7 @@ def style() -> str:
 def make(names: tuple[list[str], str]) -> Parts:
     """All of it, for the scenarios of these names."""
     options, chosen = names
-    unit = widgets.Label("")
-    unit.add_class("wbp-unit")
+    unit = _unit("")
     parameter = text_input("By", "")
     made = Parts(
         scenario=_dropdown("Scenario", options, chosen),
@@ -98,6 +104,7 @@ def make(names: tuple[list[str], str]) -> Parts:
         next_seed=_button("next", "wbp-next", "The next seed"),
         seed_error=_html("wbp-error"),
         pace=text_input("Pace", "20", tooltip='Virtual seconds for each second; "max": no limit.'),
+        pace_unit=_unit("× real time"),
         run=_button("Run", "wbp-main"),
         step=_button("Step", "wbp-step", "Play one block, then pause"),
         stop=_button("Stop", "wbp-stop", "End the run; what was run is kept"),
@@ -120,7 +127,7 @@ def make(names: tuple[list[str], str]) -> Parts:
 def _layout(part: Parts) -> list[widgets.DOMWidget]:
     buttons = widgets.HBox([part.run, part.step, part.stop])
     buttons.add_class("wbp-buttons")
-    pace = with_unit(part.pace, "× real time")
+    pace = with_unit(part.pace, part.pace_unit)
     groups = [
         [_title("Scenario"), part.scenario, part.about],
         [_title("Settings"), part.settings, part.note],
@@ -147,6 +154,12 @@ def inner(box: widgets.Box) -> Iterator[widgets.Widget]:
 
 def _title(text: str) -> widgets.HTML:
     return _html("wbp-title", f"<b>{escape(text)}</b>")
+
+
+def _unit(text: str) -> widgets.Label:
+    made = widgets.Label(text)
+    made.add_class("wbp-unit")
+    return made
 
 
 def _html(name: str, value: str = "") -> widgets.HTML:
@@ -194,17 +207,30 @@ def pace_of(part: Parts) -> float | None:
     return pace
 
 
-def when_of(part: Parts) -> float | None:
-    """Virtual seconds from the start; None for now. Raises InputError."""
+def show_pace(part: Parts) -> None:
+    """The unit of the pace, as far as there is room for it beside the number."""
+    text = part.pace.value.strip()
+    is_number = text.replace(".", "", 1).isdigit()
+    room = "× real time" if len(text) <= 2 else "×"
+    part.pace_unit.value = room if is_number else ""
+
+
+def when_of(part: Parts, end_s: float = math.inf) -> float | None:
+    """Virtual seconds from the start, before `end_s`; None for now. Raises InputError."""
     text = part.when.value.strip().lower()
     if text in ("", "now"):
         return None
-    minutes, colon, seconds = text.removesuffix("s").strip().rpartition(":")
-    try:
-        return (float(minutes) * 60 if colon else 0.0) + float(seconds)
-    except ValueError:
+    found = MOMENT.fullmatch(text)
+    if found is None:
         hint = "Write now, seconds such as 150, or minutes such as 2:30."
-        raise InputError(f"When is {text!r}, and no moment of the run.", hint=hint) from None
+        raise InputError(f"When is {text!r}, and no moment of the run.", hint=hint)
+    minutes, in_minute, seconds = found.groups()
+    at_s = float(seconds) if seconds else float(minutes) * 60 + float(in_minute)
+    if at_s >= end_s:
+        raise InputError(
+            f"When is {text!r}, and faults of this run happen until {clock(end_s)} min."
+        )
+    return at_s
 
 
 # --- How it looks ---
@@ -239,13 +265,17 @@ def show_orders(part: Parts, orders: Sequence[Order]) -> None:
     units = {each.name: each.unit for each in fault_fields()}
     rows = []
     for order in orders[-MOST_ORDERS:]:
-        at_s = int(order.at_s or 0)
         much = f"{order.number} {units[order.site]}" if units[order.site] else ""
         rows.append(
-            f"<tr><td>{at_s // 60}:{at_s % 60:02}</td><td>{escape(order.site)}</td>"
+            f"<tr><td>{clock(order.at_s or 0)}</td><td>{escape(SITES[order.site])}</td>"
             f"<td>{escape(much)}</td></tr>"
         )
     part.orders.value = f"<table>{''.join(rows)}</table>" if rows else ""
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds: `2:05`."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
 def repeat_text(runs: str, name: str) -> str:

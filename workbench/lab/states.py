@@ -94,5 +94,10 @@ def setup_of(scenario: Scenario, seed: int) -> SourceSetup:
 def text_of(why: BaseException) -> SourceText:
     """The sentence of an error, and what to do about it."""
     if isinstance(why, WorkbenchError):
-        return SourceText(why.message, why.hint)
+        return SourceText(sentence(why.message), why.hint)
     return SourceText(f"{type(why).__name__}: {why}", "")
+
+
+def sentence(text: str) -> str:
+    """With a capital letter, unless it begins with the name of a file, a site or a setting."""
+    return text[:1].upper() + text[1:] if re.match(r"[a-z]+ ", text) else text

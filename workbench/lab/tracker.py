@@ -26,6 +26,7 @@ from workbench.lab.feeds import (
     folder_feed,
     no_feed,
 )
+from workbench.lab.last_picture import LastPicture
 from workbench.lab.served_feed import ServedFeed
 from workbench.lab.states import SourceSetup, SourceState, setup_of
 from workbench.run import Run
@@ -85,6 +86,7 @@ class Tracker(anywidget.AnyWidget):
         self._are_figures_old = True
         self._opened: int | None = None
         self._picture: bytes | None = None
+        self.last_picture = LastPicture()
         self._thread: threading.Thread | None = None
         self._feed: Feed = no_feed()
         self._finalizer = weakref.finalize(self, self._feed.close)
@@ -163,6 +165,19 @@ class Tracker(anywidget.AnyWidget):
         data, about = bundle
         picture = base64.b64encode(self._picture_png()).decode()
         return data | {"image/png": picture, "text/plain": repr(self)}, about
+
+    def _ipython_display_(self, **kwargs: Any) -> None:
+        """The view, and below it the picture that the notebook keeps; see `last_picture`."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        assert bundle is not None
+        self.last_picture.display(bundle[0], self._picture_png(), repr(self))
+
+    def _keep_still(self, feed: Feed) -> None:
+        """At the end of a run that no view has drawn, the notebook keeps a chart of it."""
+        with self._lock:
+            is_wanted = feed is self._feed and not self._has_view and self.last_picture.is_shown
+        if is_wanted and isinstance(feed, SessionFeed):
+            self.last_picture.replace(self._picture_png(), is_going=False)
 
     def _picture_png(self) -> bytes:
         """What the view last drew; before it drew anything, a chart of the same lanes."""
@@ -284,10 +299,16 @@ class Tracker(anywidget.AnyWidget):
                 self._send_facts()
             elif kind == "close":
                 self._opened = None
-            elif kind == "picture":
-                self._picture = _png_of(message.get("png"), buffers) or self._picture
+        if kind == "picture":
+            self._take_picture(_png_of(message.get("png"), buffers))
         if kind == "command" and self.on_command is not None:
             self.on_command(str(message.get("name", "")), message)
+
+    def _take_picture(self, png: bytes | None) -> None:
+        """The view has drawn one."""
+        if png is not None:
+            self._picture = png
+            self.last_picture.replace(png, is_going=self.state in ("loading", "live"))
 
 
 def tracker(source: Any = None) -> Tracker:
@@ -330,8 +351,11 @@ def _pump(widget_of: weakref.ref[Tracker], feed: Feed) -> None:
         if widget is None or feed.is_closed:
             break
         widget._frame(feed)
+        if feed.is_over:
+            widget._keep_still(feed)
+            break
         del widget
-        if feed.is_over or feed.pause(1 / FRAMES_HZ):
+        if feed.pause(1 / FRAMES_HZ):
             break
 
 

@@ -1,0 +1,72 @@
+"""The last picture of a widget: what a saved or exported notebook shows, where no kernel is.
+
+JupyterLab shows a widget's output as the widget and nothing else, so a picture in the same output
+is never seen there. It stands in an output of its own, below the widget's. The output between the
+two holds a style: it hides the picture while the widget is there, and hides JupyterLab's line about
+a missing widget where it is not.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from typing import Any
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+EVERY_S = 4.5
+"""While the run goes on, the notebook takes a picture in so many seconds."""
+MARK = "wb-last-picture"
+OUTPUT = ".jp-OutputArea-child"
+STYLE = (
+    f'<style class="{MARK}">'
+    f"{OUTPUT}:has(.wbl) + {OUTPUT}:has(.{MARK}) + {OUTPUT}, {OUTPUT}:has(.{MARK}), "
+    f"{OUTPUT}:has(+ {OUTPUT} .{MARK}) > .jupyter-widgets:not(:has(*))"
+    " { display: none; }</style>"
+)
+"""The output before the one with the mark is the widget, the output after it is the picture. A
+widget that JupyterLab does not find is a line of text, without an element inside."""
+
+
+class LastPicture:
+    """The outputs of one widget, in as many cells as show it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._shown: list[tuple[Any, str]] = []
+        self._next = 0.0
+
+    def display(self, view: Any, png: bytes, text: str) -> None:
+        """Show the widget with this bundle, and below it the picture. Called by a cell."""
+        from IPython.display import display
+
+        display({VIEW: view[VIEW]}, raw=True)  # type: ignore[no-untyped-call]
+        display({"text/html": STYLE, "text/plain": ""}, raw=True)  # type: ignore[no-untyped-call]
+        picture = _picture(png, text)
+        handle = display(picture, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        if handle is not None:
+            with self._lock:
+                self._shown.append((handle, text))
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether any cell shows it."""
+        return bool(self._shown)
+
+    def replace(self, png: bytes, *, is_going: bool) -> None:
+        """Let all cells that show it hold this picture. From any thread.
+
+        `is_going`: another one will come, so this one may be left out.
+        """
+        now = time.monotonic()
+        with self._lock:
+            if is_going and now < self._next:
+                return
+            self._next = now + EVERY_S
+            shown = list(self._shown)
+        for handle, text in shown:
+            handle.update(_picture(png, text), raw=True)
+
+
+def _picture(png: bytes, text: str) -> dict[str, str]:
+    return {"image/png": base64.b64encode(png).decode(), "text/plain": text}
