@@ -7,8 +7,8 @@ from typing import Any
 
 from workbench.core import events as ev
 from workbench.core.lane_course import ALL_STAGES, STAGE_OF
-from workbench.core.lane_words import ETH, why
-from workbench.core.money import EURC, USDC, YPS, Amount
+from workbench.core.lane_words import ETH, grouped, why
+from workbench.core.money import EURC, USDC, YPS, Token
 from workbench.scenario import FAULT_SITES
 
 ACTS = {
@@ -19,6 +19,12 @@ ACTS = {
     "refund": "refund it",
     "pay": "pay it",
 }
+
+
+def _amount(units: int, token: Token) -> str:
+    """Rounded down to six digits after the point: a row of the details is for reading."""
+    number, symbol = grouped(units, token, 6).split()
+    return f"{number.rstrip('0').rstrip('.')} {symbol}"
 
 
 def _act(fact: Any) -> str:
@@ -38,41 +44,41 @@ def _fault(fact: ev.FaultInjected) -> str:
 
 
 def _payout(fact: ev.PayoutRequested) -> str:
-    worth = f", worth {Amount(fact.units, ETH)}" if fact.asset.endswith("/native") else ""
+    worth = f", worth {_amount(fact.units, ETH)}" if fact.asset.endswith("/native") else ""
     return f"{fact.user_id} asked for a payout of {fact.credits} credits{worth}"
 
 
 _WORDS: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.PaymentRequested: lambda f: (
-        f"HTTP 402: {Amount(f.asset_amount, YPS)} for {Amount(f.required_usdc, USDC)}"
+        f"HTTP 402: {_amount(f.asset_amount, YPS)} for {_amount(f.required_usdc, USDC)}"
     ),
     ev.PaymentAuthorized: lambda f: (
-        f"The buyer signed: {Amount(f.asset_amount, YPS)} for {Amount(f.required_usdc, USDC)}, "
-        f"at most {Amount(f.max_eurc, EURC)}"
+        f"The buyer signed: {_amount(f.asset_amount, YPS)} for {_amount(f.required_usdc, USDC)}, "
+        f"at most {_amount(f.max_eurc, EURC)}"
     ),
     ev.PaymentRejected: lambda f: f"The seller rejected the payment: {why(f.code)}",
-    ev.AssetDelivered: lambda f: f"The seller delivered {Amount(f.asset_amount, YPS)}",
+    ev.AssetDelivered: lambda f: f"The seller delivered {_amount(f.asset_amount, YPS)}",
     ev.SettlementCreated: lambda f: (
-        f"The vault created the settlement: {Amount(f.asset_amount, YPS)} for "
-        f"{Amount(f.required_usdc, USDC)}"
+        f"The vault created the settlement: {_amount(f.asset_amount, YPS)} for "
+        f"{_amount(f.required_usdc, USDC)}"
     ),
     ev.SettlementFunded: lambda f: (
-        f"The vault took {Amount(f.eurc_amount, EURC)} and {Amount(f.asset_amount, YPS)}"
+        f"The vault took {_amount(f.eurc_amount, EURC)} and {_amount(f.asset_amount, YPS)}"
     ),
     ev.SettlementSwapped: lambda f: (
-        f"The vault swapped {Amount(f.eurc_spent, EURC)} for {Amount(f.usdc_received, USDC)}"
+        f"The vault swapped {_amount(f.eurc_spent, EURC)} for {_amount(f.usdc_received, USDC)}"
     ),
     ev.SettlementExecuted: lambda f: (
-        f"The vault paid {Amount(f.usdc_to_seller, USDC)} to the seller and "
-        f"{Amount(f.asset_to_buyer, YPS)} and {Amount(f.eurc_returned, EURC)} to the buyer"
+        f"The vault paid {_amount(f.usdc_to_seller, USDC)} to the seller and "
+        f"{_amount(f.asset_to_buyer, YPS)} and {_amount(f.eurc_returned, EURC)} to the buyer"
     ),
     ev.SettlementRefunded: lambda f: (
-        f"The vault gave {Amount(f.eurc_returned, EURC)} back to the buyer and "
-        f"{Amount(f.asset_returned, YPS)} to the seller: {why(f.reason)}"
+        f"The vault gave {_amount(f.eurc_returned, EURC)} back to the buyer and "
+        f"{_amount(f.asset_returned, YPS)} to the seller: {why(f.reason)}"
     ),
     ev.PaymentParked: lambda f: "A token refused a transfer; the amount waits in the vault",
     ev.PoolSwapChecked: lambda f: (
-        f"The pool took {Amount(f.eurc_in, EURC)} for {Amount(f.usdc_out, USDC)}"
+        f"The pool took {_amount(f.eurc_in, EURC)} for {_amount(f.usdc_out, USDC)}"
     ),
     ev.FinalityReached: lambda f: f"The swap in block {f.swap_block} has its confirmations",
     ev.TransactionSigned: lambda f: f"The {f.source} signed the transaction to {_act(f)}",
@@ -85,7 +91,7 @@ _WORDS: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.TransactionFinalized: lambda f: f"The transaction to {_act(f)} is final",
     ev.TransactionFailed: _failed,
     ev.FaultInjected: _fault,
-    ev.BuyerPlanned: lambda f: f"{f.subject} is ordered: {f.kind}, {Amount(f.units, YPS)}",
+    ev.BuyerPlanned: lambda f: f"{f.subject} is ordered: {f.kind}, {_amount(f.units, YPS)}",
     ev.BuyerServed: lambda f: (
         f"{f.subject} is done: {f.status}" if f.status else f"{f.subject} asked the price only"
     ),

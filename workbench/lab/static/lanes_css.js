@@ -11,7 +11,7 @@ const CSS = `
 .wbl[data-theme=dark] { ${cssVariables(1)} color-scheme: dark; }
 .wbl, .wbl * { box-sizing: border-box; }
 .wbl {
-  position: relative; display: grid; grid-template: auto minmax(0, 1fr) / minmax(0, 1fr) 232px;
+  position: relative; display: grid; grid-template: auto minmax(0, 1fr) / minmax(0, 1fr) var(--wbl-side-width, 232px);
   height: var(--wbl-height, 880px); min-height: 420px; overflow: hidden; background: var(--wbl-ground);
   color: var(--wbl-ink); font: 400 12px/16px ${FONT}; font-variant-numeric: tabular-nums; text-align: left;
 }
@@ -119,11 +119,11 @@ const CSS = `
 .wbl .wbl-head b { color: var(--wbl-ink); }
 .wbl .wbl-alarm { color: var(--wbl-alarm); }
 .wbl .wbl-small { font-size: 11px; color: var(--wbl-muted); }
-.wbl .wbl-facts li { display: grid; grid-template-columns: 46px 1fr auto; gap: 0 6px; padding: 3px 0; border-bottom: 1px solid var(--wbl-hairline); overflow-wrap: anywhere; }
+.wbl.wbl-open { --wbl-side-width: 380px; }
+.wbl .wbl-facts li { display: grid; grid-template-columns: 46px minmax(0, 1fr); gap: 0 6px; padding: 3px 0; border-bottom: 1px solid var(--wbl-hairline); overflow-wrap: anywhere; }
 .wbl .wbl-facts time { color: var(--wbl-muted); }
-.wbl .wbl-facts small { grid-column: 2 / -1; font-size: 11px; color: var(--wbl-muted); }
-.wbl .wbl-facts .wbl-undone > span, .wbl .wbl-facts .wbl-undone > b { text-decoration: line-through; color: var(--wbl-muted); }
-.wbl .wbl-facts li > b { font-weight: 400; }
+.wbl .wbl-facts small { grid-column: 2; padding-left: 8px; font-size: 11px; color: var(--wbl-muted); }
+.wbl .wbl-facts .wbl-undone > span { text-decoration: line-through; color: var(--wbl-muted); }
 .wbl .wbl-facts li > span { border-left: 3px solid transparent; padding-left: 5px; }
 .wbl .wbl-drawer-head { display: flex; align-items: center; justify-content: space-between; gap: 8px; margin-bottom: 6px; }
 .wbl .wbl-drawer-head h3 { margin: 0; font-size: 14px; }

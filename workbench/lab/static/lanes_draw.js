@@ -216,7 +216,8 @@ function drawNow(pen, { colour, words }) {
   ctx.fillRect(x - (words ? 1 : 0), 0, words ? 2 : 1, base);
   if (words) {
     const fits = x + 8 + pen.widthOf(words) < scale.width;
-    const y = scale.compact ? 6 : scale.lanesTop + 12;
+    // Nothing of the strips stands behind the newest moment.
+    const y = scale.compact ? 6 : STRIPS.blocks;
     pen.text(words, fits ? x + 7 : x - 7, y, { colour, align: fits ? "left" : "right", halo: true });
   }
 }

@@ -130,9 +130,9 @@ function fillDrawer(parts, model, lane, facts, close, dark) {
   for (const fact of facts.lines) {
     const text = h("span", {}, fact.text);
     if (fact.colour) text.style.borderLeftColor = colourOf(model.setup.palette, fact.colour, dark);
+    const beside = [fact.source, fact.struck ? "taken back" : "", fact.right].filter(Boolean).join(", ");
     list.append(h("li", { class: fact.struck ? "wbl-undone" : "" },
-      h("time", {}, clockText(fact.at_ms, true)), text, h("b", {}, fact.right || ""),
-      fact.source ? h("small", {}, fact.struck ? `${fact.source}, taken back` : fact.source) : null));
+      h("time", {}, clockText(fact.at_ms, true)), text, beside ? h("small", {}, beside) : null));
   }
   parts.drawer.append(list);
   if (facts.more) parts.drawer.append(h("p", { class: "wbl-small" }, facts.more));
