@@ -21,6 +21,17 @@ from tests.lab.jupyter import CELLS, NOTEBOOK, SECOND_MS, JupyterPage
 SETTLEMENTS = '[aria-label="Settlements"]'
 DATA = f"document.querySelector('{SETTLEMENTS}')?.dataset"
 PATIENCE_S = 30
+STANDS_STILL = """async (element) => {
+  let was = "", still = 0;
+  while (still < 20) {
+    await new Promise(requestAnimationFrame);
+    const { x, y, width, height } = element.getBoundingClientRect();
+    const now = `${[x, y, width, height]}`;
+    still = now === was ? still + 1 : 0;
+    was = now;
+  }
+}"""
+"""Ends once an element has kept its place and size for 20 frames."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +189,10 @@ class PanelPage:
     def shoot(self, name: str) -> Path:
         """A PNG of the panel."""
         path = self.shots / f"{name}.png"
-        self.page.locator(".wbp, .wbl").first.screenshot(path=path)
+        panel = self.page.locator(".wbp, .wbl").first
+        panel.scroll_into_view_if_needed()
+        panel.evaluate(STANDS_STILL)
+        panel.screenshot(path=path)
         return path
 
 

@@ -207,6 +207,23 @@ def test_the_panel_has_the_colours_of_the_dark_theme(tmp_path: Path) -> None:
         panel.wait_state("done", timeout_s=120)
         panel.button("Play again without it").wait_for()
         panel.shoot("dark-done")
+        fits_its_place(panel)
+
+
+def fits_its_place(panel: PanelPage) -> None:
+    """Nothing is wider than its place; in a narrow one the left column stands above the lanes."""
+    parts = "[...document.querySelectorAll('.wbp, .wbp-left, .wbl')]"
+    legend = (
+        "[...new Set([...document.querySelectorAll('.wbl-legend > span')].map(e => e.offsetTop))]"
+    )
+    top = "document.querySelector('.wbl').getBoundingClientRect().top"
+    bottom = "document.querySelector('.wbp-left').getBoundingClientRect().bottom"
+    assert panel.page.evaluate(f"{legend}.length") == 1, "the legend is one line"
+    for width, is_above in ((WIDTH, False), (1200, True), (900, True)):
+        panel.page.set_viewport_size({"width": width, "height": HEIGHT})
+        panel.lab.wait_for(f"({bottom} <= {top} + 1) === {str(is_above).lower()}")
+        wider = f"{parts}.filter(part => part.scrollWidth > part.clientWidth).length"
+        panel.lab.wait_for(f"{wider} === 0")
 
 
 def colours(lab: JupyterPage) -> dict[str, str]:
