@@ -108,3 +108,9 @@ def test_every_picture_is_a_png(path: Path) -> None:
             data = output.get("data", {})
             shows = "image/svg+xml" in data or "application/vnd.jupyter.widget-view+json" in data
             assert not shows or "image/png" in data
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_no_state_of_widgets_is_kept(path: Path) -> None:
+    """No kernel stands behind it: JupyterLab would draw broken links in place of the picture."""
+    assert "widgets" not in read(path).metadata
