@@ -4,11 +4,16 @@ JupyterLab shows a widget's output as the widget and nothing else, so a picture 
 is never seen there. It stands in an output of its own, below the widget's. The output between the
 two holds a style: it hides the picture while the widget is there, and hides JupyterLab's line about
 a missing widget where it is not.
+
+The kernel replaces the picture by the display's id, which reaches the page that ran the cell. A
+page that was loaded anew does not know it; there the view replaces it (`static/widget.js`), and
+finds it by the `key` in the output's metadata.
 """
 
 from __future__ import annotations
 
 import base64
+import secrets
 import threading
 import time
 from typing import Any
@@ -32,6 +37,7 @@ class LastPicture:
     """The outputs of one widget, in as many cells as show it."""
 
     def __init__(self) -> None:
+        self.key = secrets.token_hex(8)
         self._lock = threading.Lock()
         self._shown: list[tuple[Any, str]] = []
         self._next = 0.0
@@ -43,10 +49,14 @@ class LastPicture:
         display({VIEW: view[VIEW]}, raw=True)  # type: ignore[no-untyped-call]
         display({"text/html": STYLE, "text/plain": ""}, raw=True)  # type: ignore[no-untyped-call]
         picture = _picture(png, text)
-        handle = display(picture, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        handle = display(picture, metadata=self._about, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         if handle is not None:
             with self._lock:
                 self._shown.append((handle, text))
+
+    @property
+    def _about(self) -> dict[str, str]:
+        return {"picture_key": self.key}
 
     @property
     def is_shown(self) -> bool:
@@ -65,7 +75,7 @@ class LastPicture:
             self._next = now + EVERY_S
             shown = list(self._shown)
         for handle, text in shown:
-            handle.update(_picture(png, text), raw=True)
+            handle.update(_picture(png, text), metadata=self._about, raw=True)
 
 
 def _picture(png: bytes, text: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import traitlets
 
 from workbench.core.errors import InputError, WorkbenchError
 from workbench.core.lanes import Lanes
@@ -70,10 +71,12 @@ class Tracker(anywidget.AnyWidget):
     """
 
     _esm = module_text()
+    picture_key = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, source: Any = None, **traits: Any) -> None:
         feed = feed_of(source)  # What is no source makes no widget either.
-        super().__init__(**traits)
+        self.last_picture = LastPicture()
+        super().__init__(picture_key=self.last_picture.key, **traits)
         self.on_command: OnCommand | None = None
         self._commands: tuple[str, ...] = ()
         self._lock = threading.RLock()
@@ -86,7 +89,6 @@ class Tracker(anywidget.AnyWidget):
         self._are_figures_old = True
         self._opened: int | None = None
         self._picture: bytes | None = None
-        self.last_picture = LastPicture()
         self._thread: threading.Thread | None = None
         self._feed: Feed = no_feed()
         self._finalizer = weakref.finalize(self, self._feed.close)
