@@ -14,9 +14,10 @@ from workbench import Experiment, load_scenario
 from workbench.core.errors import AlreadyPlayed, OrderRefused, RunOver, RunUnderWay
 from workbench.core.events import BuyerGaveUp, Event, FaultInjected
 from workbench.scenario import Scenario
-from workbench.worlds.session import Session, SessionProgress
+from workbench.worlds.progress import SessionProgress
+from workbench.worlds.session import Session
 
-WAIT_S = 60.0
+WAIT_S = 300.0
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted((ROOT / "scenarios").glob("*.yaml"))
 
