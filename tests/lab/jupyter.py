@@ -35,6 +35,8 @@ HOSTS = ("127.0.0.1", "localhost")
 ALLOWED = {
     "attachment:": "JupyterLab shows a cell's own picture to the browser by this name before it "
     "puts the picture itself in; nothing is asked. See `broken_pictures` for those that stay so.",
+    "widget model not found": "JupyterLab says so of each widget in a notebook that is opened "
+    "before its cells have run. The picture below the widget is shown then.",
 }
 """Parts of requests and errors that are allowed, and why. A test may give `jupyter_lab` more."""
 NOTEBOOK = "jupyterapp.shell.currentWidget"
@@ -62,7 +64,7 @@ class JupyterPage:
         page.on("request", self._request)
         page.on("websocket", self._websocket)
         page.on("console", self._said)
-        page.on("pageerror", lambda error: self.errors.append(f"page: {error}"))
+        page.on("pageerror", lambda error: self.errors.append(f"page: {error.stack or error}"))
 
     # --- What tests do ---
 

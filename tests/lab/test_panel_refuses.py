@@ -139,7 +139,8 @@ def test_an_order_that_cannot_be_carried_out(panel: PanelPage) -> None:
         panel.press("Order")
         panel.wait_alert(*words)
         panel.fill(label, right)
-    assert panel.ask("_shown.session.orders") == "()"
+        # Before the kernel has confirmed one value, the widget takes no other.
+        assert panel.ask("_shown.session.orders") == "()"
     panel.fill("Pace", "max")
     panel.wait_state("done", timeout_s=120)
     panel.wait_disabled("Order")

@@ -2,8 +2,8 @@
 
 JupyterLab shows a widget's output as the widget and nothing else, so a picture in the same output
 is never seen there. It stands in an output of its own, below the widget's. The output between the
-two holds a style: it hides the picture while the widget is there, and hides JupyterLab's line about
-a missing widget where it is not.
+two holds a style: it hides the picture while the widget hears a kernel, and hides JupyterLab's line
+about a missing widget where it is not.
 
 The kernel replaces the picture by the display's id, which reaches the page that ran the cell. A
 page that was loaded anew does not know it; there the view replaces it (`static/widget.js`), and
@@ -25,7 +25,7 @@ MARK = "wb-last-picture"
 OUTPUT = ".jp-OutputArea-child"
 STYLE = (
     f'<style class="{MARK}">'
-    f"{OUTPUT}:has(.wbl) + {OUTPUT}:has(.{MARK}) + {OUTPUT}, {OUTPUT}:has(.{MARK}), "
+    f"{OUTPUT}:has(.wb-heard) + {OUTPUT}:has(.{MARK}) + {OUTPUT}, {OUTPUT}:has(.{MARK}), "
     f"{OUTPUT}:has(+ {OUTPUT} .{MARK}) > .jupyter-widgets:not(:has(*))"
     " { display: none; }</style>"
 )
@@ -46,10 +46,10 @@ class LastPicture:
         """Show the widget with this bundle, and below it the picture. Called by a cell."""
         from IPython.display import display
 
-        display({VIEW: view[VIEW]}, raw=True)  # type: ignore[no-untyped-call]
-        display({"text/html": STYLE, "text/plain": ""}, raw=True)  # type: ignore[no-untyped-call]
-        picture = _picture(png, text)
-        handle = display(picture, metadata=self._about, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        show: Any = display
+        show({VIEW: view[VIEW]}, raw=True)
+        show({"text/html": STYLE, "text/plain": ""}, raw=True)
+        handle = show(_picture(png, text), metadata=self._about, raw=True, display_id=True)
         if handle is not None:
             with self._lock:
                 self._shown.append((handle, text))

@@ -154,6 +154,9 @@ class View extends Actions {
   /** Another run: nothing that was chosen in the one before is meant. */
   forget() {
     this.arrivals = -1;
+    // Until the rows are made anew, nothing may be drawn or listed of lanes that are no more.
+    this.rows = [];
+    this.scale.setRows(0, 0);
     this.order = [];
     this.hover = this.chosen = -1;
     this.tip(-1);

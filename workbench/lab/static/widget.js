@@ -22,7 +22,10 @@ export default {
       model.send(message);
       if (message.kind === "picture") keepPicture(model, message.png);
     });
-    const receive = (message, buffers) => view.receive(message, buffers);
+    const receive = (message, buffers) => {
+      el.classList.add("wb-heard"); // There is a kernel: the picture below is not needed.
+      view.receive(message, buffers);
+    };
     model.on("msg:custom", receive);
     return () => {
       model.off("msg:custom", receive);
