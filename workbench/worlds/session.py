@@ -224,7 +224,7 @@ class Session:
             self._changed.notify_all()
 
     def step(self, blocks: int = 1, timeout_s: float = 60.0) -> int:
-        """Play exactly so many blocks, then pause; the number of the newest block.
+        """Play exactly this many blocks, then pause; returns the number of the newest block.
 
         It does not wait for the pace. A run that goes on is paused first. It ends early where the
         run does. Raises RunOver when the run has ended before, RunUnderWay after `timeout_s`.
@@ -367,7 +367,7 @@ class Session:
             )
 
     def _left_s(self, virtual_s: float) -> float | None:
-        """Wall seconds for so many virtual ones, at the pace or at the rate seen so far."""
+        """Wall seconds that these virtual ones take, at the pace or at the rate seen so far."""
         if self._phase == "over":
             return 0.0
         rate = self._pace
