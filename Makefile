@@ -61,8 +61,7 @@ lab: setup ## JupyterLab on the notebooks, until Ctrl-C (ARGS="--no-browser --po
 	@$(VENV)/bin/workbench lab $(ARGS)
 
 notebooks: setup ## Run the notebooks again and keep their output
-	@$(PY) -m jupyter nbconvert --to notebook --execute --inplace \
-	  --ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb
+	@$(PY) tools/notebooks.py $(ARGS)
 
 lock: ## Resolve requirements.in into requirements.lock (asks the package index)
 	@echo "lock: uv in an environment of its own ..."

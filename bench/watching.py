@@ -81,7 +81,7 @@ def _elsewhere(how: str, buyers: int) -> dict[str, Any]:
 
 
 def measure(buyers: int = BUYERS, pairs: int = PAIRS) -> dict[str, Any]:
-    """The figures of so many pairs. Raises WorkbenchError where they mean nothing."""
+    """The figures of this many pairs. Raises WorkbenchError where they mean nothing."""
     shares, seconds, walls = [], [], []
     for n in range(pairs):
         order = ("plain", "watched") if n % 2 == 0 else ("watched", "plain")

@@ -22,7 +22,7 @@ from workbench.lab.scenarios import found, shipped
 from workbench.run import Run
 from workbench.scenario import Scenario, fault_fields, fields, order_for
 
-WAIT_S = 60.0
+WAIT_S = 300.0
 
 
 @pytest.fixture
@@ -285,28 +285,30 @@ def test_the_panel_of_a_run_shows_it(runs: Path) -> None:
 
 
 def test_the_cell_that_runs_again_ends_what_its_first_panel_plays(runs: Path) -> None:
+    others = nodes()
     first = panel("happy-path", runs=runs)
     first.parts.run.click()
     session = first.session
     assert session is not None
     session.pause()
-    assert len(nodes()) == 1
+    assert len(nodes() - others) == 1
     second = panel("happy-path", runs=runs)
     assert session.state == "stopped"
-    assert nodes() == set()
+    assert nodes() == others
     assert first.tracker.comm is None
     assert second.tracker.comm is not None
     assert second.session is None
 
 
 def test_a_panel_that_is_closed_ends_its_run(runs: Path) -> None:
+    others = nodes()
     made = panel("happy-path", runs=runs)
     made.parts.run.click()
     session = made.session
     assert session is not None
     made.close()
     assert session.state == "stopped"
-    assert nodes() == set()
+    assert nodes() == others
     gc.collect()
 
 

@@ -23,7 +23,7 @@ from workbench.playing import replay
 from workbench.scenario import FAULT_SITES, Scenario, order_for
 from workbench.worlds.session import Session
 
-WAIT_S = 60.0
+WAIT_S = 300.0
 
 
 def played(scenario: Scenario, *orders: Order) -> Run:

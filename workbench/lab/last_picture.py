@@ -20,7 +20,7 @@ from typing import Any
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 EVERY_S = 4.5
-"""While the run goes on, the notebook takes a picture in so many seconds."""
+"""Least seconds between two pictures that the notebook takes while the run goes on."""
 MARK = "wb-last-picture"
 OUTPUT = ".jp-OutputArea-child"
 STYLE = (

@@ -29,7 +29,7 @@ from workbench.scenario import Scenario, override
 from workbench.worlds.session import Session
 
 WATCH_S = 30
-"""The default pace plays a whole run in about so many seconds."""
+"""Seconds in which the default pace plays a whole run."""
 GOING = frozenset({"booting", "running", "paused", "quieting"})
 NOTE_LOCKED = "Fixed while the run goes on. Stop it to change them."
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import pandas as pd
 
 from workbench import charts, frames
+from workbench.charts.sheet import nothing
 from workbench.core.lane_course import ALL_STAGES
 from workbench.core.lanes import Lanes
 
 MOST_LANES = 200
+NOTHING = "Nothing has been run yet.\nRun this cell, then press Run."
 
 
 def still_png(stages: pd.DataFrame) -> bytes:
-    """The rows of `stages_frame` as a chart (PNG); a line of text where there are none."""
-    return charts.figure_png(charts.timeline(stages))
+    """The rows of `stages_frame` as a chart (PNG); what to do where there are none."""
+    drawn = nothing("", NOTHING) if stages.empty else charts.timeline(stages)
+    return charts.figure_png(drawn)
 
 
 def stages_frame(lanes: Lanes) -> pd.DataFrame:

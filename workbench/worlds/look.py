@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
 from workbench.chain.contracts import EvmChain
 from workbench.chain.direct import DirectRpc
+from workbench.core.errors import RunOver, RunUnderWay, WorkbenchError
 from workbench.sim.loop import at_once
 from workbench.wiring import TOKEN_NAMES
 from workbench.world import World
@@ -62,3 +64,34 @@ async def _view(world: World, rpc: DirectRpc) -> WorldView:
         mempool=mempool | {"delayed": world.mempool.waiting},
         heads={"node": (await chain.head()).number} | known,
     )
+
+
+class LookRequest:
+    """Somebody in another thread waits for a view; the run gives it between two moments."""
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+        self._view: WorldView | None = None
+        self._why: WorkbenchError | None = None
+
+    def take(self, world: World) -> None:
+        """Read the world now. Called by the run."""
+        try:
+            self._view = view_of(world)
+        except WorkbenchError as why:
+            self._why = why
+        self._done.set()
+
+    def refuse(self) -> None:
+        """The run has ended before."""
+        self._why = RunOver("the run has ended, and its node with it.")
+        self._done.set()
+
+    def result(self, timeout_s: float) -> WorldView:
+        """The view. Raises RunOver, RunUnderWay, and the node's errors."""
+        if not self._done.wait(timeout_s):
+            raise RunUnderWay(f"the run has come to no moment to look at within {timeout_s:g} s.")
+        if self._why is not None:
+            raise self._why
+        assert self._view is not None
+        return self._view

@@ -1,61 +1,34 @@
 """A run in the background: it can be watched, paused, stepped, stopped, and hit by faults.
 
 The run plays in a thread of its own. Before each moment to which virtual time moves it passes a
-gate (`worlds/gate`), where it waits while it is paused or ahead of its pace. Watching reads a list
-of facts that only grows. So neither changes a byte of the trace.
+gate (`worlds/gate`), where it waits while it is paused or ahead of its pace. Who watches reads a
+list that only grows. So neither changes a byte of the trace.
 
 Wall-clock time is read here and nowhere below: it says how fast a run is shown, never what happens.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from weakref import WeakSet
 
 from workbench.core import events as ev
-from workbench.core.errors import OrderRefused, RunOver, RunUnderWay, WorkbenchError
+from workbench.core.errors import OrderRefused, RunOver, RunUnderWay
 from workbench.run import Run
 from workbench.scenario import Order, Scenario, order_for
 from workbench.world import World
 from workbench.worlds.gate import RunGate
-from workbench.worlds.look import WorldView, view_of
+from workbench.worlds.listeners import Listener, Listeners, Moment
+from workbench.worlds.look import LookRequest, WorldView
+from workbench.worlds.progress import FactCounts, SessionProgress
 
-Listener = Callable[[int, tuple[ev.Event, ...]], None]
 PAUSE_S = 5.0
 """`pause()` waits for so long at most."""
 CATCH_UP_S = 0.25
 """A run that is further behind its pace than this does not hurry to make up for it."""
 KILL_S = 5.0
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SessionProgress:
-    """How far a session is.
-
-    `state`: see `Session.state`. `phase`: booting, faults (they may happen), quiet (they have
-    ended), over. `block`: number of the newest block, None before the first. `now_s`: virtual
-    seconds since the scenario's start; `duration_s`: of the phase with faults. `wall_s`: seconds
-    since `start()`; `left_s`: estimate of the rest until `duration_s`, None while there is none.
-    `facts`, `faults`, `gave_up`, `broken`: facts known, faults injected, buyers who gave up, and
-    breaches of invariants so far.
-    """
-
-    state: str
-    phase: str
-    block: int | None
-    now_s: float
-    duration_s: int
-    wall_s: float
-    left_s: float | None
-    facts: int
-    faults: int
-    gave_up: int
-    broken: int
 
 
 class Stopped(KeyboardInterrupt):
@@ -95,14 +68,14 @@ class Session:
         self._is_stopping = self._is_released = False
         self._world: World | None = None
         self._events: list[ev.Event] = []
-        self._views: list[_Look] = []
-        self._listeners: list[_Subscription] = []
-        self._counted, self._counts = 0, {"faults": 0, "gave_up": 0, "broken": 0}
-        self._over, self._told_all = threading.Event(), threading.Event()
+        self._views: list[LookRequest] = []
+        self._counts = FactCounts()
+        self._over = threading.Event()
+        self._listeners = Listeners(lambda: self._events, lambda: self._moment, self._over)
         self._began, self._ended = time.monotonic(), 0.0
         self._set_pace(pace)
         self._anchor: tuple[float, int] | None = None
-        self._played_from: tuple[float, int] | None = None
+        self._played_from: float | None = None
 
     def __repr__(self) -> str:
         return f"Session({self.scenario.name}, seed {self.seed}, {self.state})"
@@ -125,7 +98,7 @@ class Session:
                 self._end()
 
         threading.Thread(target=work, name="session", daemon=True).start()
-        threading.Thread(target=self._tell_all, name="session-facts", daemon=True).start()
+        threading.Thread(target=self._listeners.run, name="session-facts", daemon=True).start()
 
     def boots(self, world: World) -> None:
         """The world is there: its facts can be watched from now on."""
@@ -137,7 +110,7 @@ class Session:
     def begins(self, world: World) -> None:
         """The scenario's clock has started."""
         self.origin_ms = world.clock.now_ms() - self.gate.now_ms
-        self._phase, self._played_from = "faults", (time.monotonic(), 0)
+        self._phase, self._played_from = "faults", time.monotonic()
         self._notify()
 
     def quiets(self) -> None:
@@ -153,6 +126,7 @@ class Session:
                 look.refuse()
             self._over.set()
             self._changed.notify_all()
+        self._listeners.wake()
         _OPEN.discard(self)
 
     def _hold(self, at_ms: int) -> None:
@@ -177,8 +151,7 @@ class Session:
             self._set_held(False)
 
     def _has_stepped(self) -> bool:
-        block = self._block
-        return self._until_block is not None and block is not None and block >= self._until_block
+        return self._until_block is not None and (self._block or 0) >= self._until_block
 
     def _set_held(self, held: bool) -> None:
         if held != self._is_held:
@@ -251,7 +224,7 @@ class Session:
             self._changed.notify_all()
 
     def step(self, blocks: int = 1, timeout_s: float = 60.0) -> int:
-        """Play exactly so many blocks, then pause; the number of the newest block.
+        """Play exactly this many blocks, then pause; returns the number of the newest block.
 
         It does not wait for the pace. A run that goes on is paused first. It ends early where the
         run does. Raises RunOver when the run has ended before, RunUnderWay after `timeout_s`.
@@ -278,14 +251,12 @@ class Session:
             )
 
     def stop(self, timeout_s: float = 5.0) -> Run:
-        """End the run now, and return what was run (`finished` is False).
+        """End the run now, and return what was run (`finished` is False), or had been.
 
-        A node that does not answer for `timeout_s` is ended. Once the run is over, it is returned
-        as it is. Raises what the run failed with where there is nothing to return.
+        A node that does not answer for `timeout_s` is ended. Raises what the run failed with where
+        there is nothing to return.
         """
-        with self._changed:
-            self._is_stopping = True
-            self._changed.notify_all()
+        self._release()
         if not self._over.wait(timeout_s):
             if self._world is not None:
                 self._world.node.stop()
@@ -298,9 +269,8 @@ class Session:
         All listeners have all facts by then. Raises RunUnderWay after `timeout_s`, and what the
         session failed with where nothing was run at all.
         """
-        done = self._told_all
-        if any(each.is_current() for each in self._listeners):
-            done = self._over  # Called by a listener, for which the others would wait.
+        # A listener that waits here must not wait for itself.
+        done = self._over if self._listeners.is_calling() else self._listeners.told_all
         if not done.wait(timeout_s):
             raise RunUnderWay(
                 f"the run goes on after {timeout_s:g} s.",
@@ -320,20 +290,11 @@ class Session:
         session's, at most `at_most_hz` times a second, and with no facts where only the state has
         changed, or a step has ended. An exception ends the subscription. Returns what ends it.
         """
-        listener = _Subscription(on_facts, after, 1 / at_most_hz)
-        with self._changed:
-            is_late = self._told_all.is_set()
-            if not is_late:
-                self._listeners.append(listener)
-                self._changed.notify_all()
-        if is_late:
-            listener.tell(self._events, self._moment)
-        return listener.end
+        return self._listeners.add(on_facts, after, at_most_hz)
 
     def facts(self, after: int = 0, limit: int | None = None) -> tuple[int, tuple[ev.Event, ...]]:
         """Facts after the first `after`, at most `limit`; and the number to ask after next."""
-        last = len(self._events) if limit is None else min(after + limit, len(self._events))
-        found = tuple(self._events[after:last])
+        found = tuple(self._events[after : None if limit is None else after + limit])
         return after + len(found), found
 
     def order(
@@ -365,7 +326,6 @@ class Session:
     @property
     def progress(self) -> SessionProgress:
         """How far it is, now."""
-        self._count()
         now_s, duration_s = self.gate.now_ms / 1000, self.scenario.duration_s
         end = self._ended or time.monotonic()
         return SessionProgress(
@@ -377,7 +337,7 @@ class Session:
             wall_s=end - self._began,
             left_s=self._left_s(duration_s - now_s),
             facts=len(self._events),
-            **self._counts,
+            **self._counts.of(self._events),
         )
 
     def look(self, timeout_s: float = 10.0) -> WorldView:
@@ -386,7 +346,7 @@ class Session:
         It is read between two moments of the run, over a connection of its own. Raises RunOver once
         the node is gone, RunUnderWay where the run comes to no such moment within `timeout_s`.
         """
-        look = _Look()
+        look = LookRequest()
         with self._changed:
             self._require_going()
             self._views.append(look)
@@ -407,25 +367,13 @@ class Session:
             )
 
     def _left_s(self, virtual_s: float) -> float | None:
-        """Wall seconds for so many virtual ones, at the pace or at the rate seen so far."""
+        """Wall seconds that these virtual ones take, at the pace or at the rate seen so far."""
         if self._phase == "over":
             return 0.0
-        if self._played_from is None:
-            return None
-        passed_s = self.gate.now_ms / 1000
-        wall_s = time.monotonic() - self._played_from[0]
-        paced_s = virtual_s / self._pace if self._pace else 0.0
-        seen_s = virtual_s * wall_s / passed_s if passed_s and not self._pace else 0.0
-        return max(paced_s, seen_s, 0.0) if self._pace or passed_s else None
-
-    def _count(self) -> None:
-        with self._changed:
-            fresh = self._events[self._counted :]
-            self._counted += len(fresh)
-            for fact in fresh:
-                name = _COUNTED.get(type(fact))
-                if name is not None:
-                    self._counts[name] += 1
+        rate = self._pace
+        if rate is None and self._played_from is not None:
+            rate = self.gate.now_ms / 1000 / max(time.monotonic() - self._played_from, 1e-9)
+        return max(virtual_s, 0.0) / rate if rate else None
 
     def _serve(self) -> None:
         """Answer those who look, at this moment. Called by the gate."""
@@ -441,107 +389,12 @@ class Session:
             self._changed.notify_all()
 
     def _release(self) -> None:
-        """Let the run end: the interpreter does."""
-        with self._changed:
-            self._is_stopping = True
-            self._changed.notify_all()
+        """Let the run end at its next moment."""
+        self._is_stopping = True
+        self._notify()
 
     @property
-    def _moment(self) -> tuple[str, int]:
+    def _moment(self) -> Moment:
         """The state, and where a pause stands: a step may bring no fact."""
         state = self.state
         return state, self.gate.now_ms if state == "paused" else 0
-
-    def _tell_all(self) -> None:
-        """Hand facts to the listeners until the run is over and they have them all."""
-        while True:
-            is_last = self._over.is_set()
-            with self._changed:
-                self._listeners = [each for each in self._listeners if not each.is_over]
-                listeners = list(self._listeners)
-            moment = self._moment
-            for each in listeners:
-                if is_last or each.is_due(self._events, moment):
-                    each.tell(self._events, moment)
-            if is_last:
-                with self._changed:
-                    if len(self._listeners) > len(listeners):
-                        continue  # One came meanwhile.
-                    self._told_all.set()
-                return
-            if listeners:
-                self._over.wait(min(each.period_s for each in listeners))
-            else:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._listeners or self._over.is_set())
-
-
-_COUNTED: dict[type[ev.Event], str] = {
-    ev.FaultInjected: "faults",
-    ev.BuyerGaveUp: "gave_up",
-    ev.InvariantBroken: "broken",
-}
-
-
-class _Subscription:
-    """One who is told facts, and how many it knows."""
-
-    def __init__(self, on_facts: Listener, cursor: int, period_s: float) -> None:
-        self._on_facts, self._cursor, self.period_s = on_facts, cursor, period_s
-        self._moment, self._thread, self._next = ("", 0), 0, 0.0
-        self.is_over = False
-
-    def is_due(self, events: list[ev.Event], moment: tuple[str, int]) -> bool:
-        news = len(events) > self._cursor or moment != self._moment
-        return news and time.monotonic() >= self._next
-
-    def is_current(self) -> bool:
-        """Whether this listener is what calls."""
-        return self._thread == threading.get_ident()
-
-    def tell(self, events: list[ev.Event], moment: tuple[str, int]) -> None:
-        fresh = tuple(events[self._cursor :])
-        if self.is_over or not (fresh or moment != self._moment):
-            return
-        self._cursor += len(fresh)
-        self._moment, self._next = moment, time.monotonic() + self.period_s
-        self._thread = threading.get_ident()
-        try:
-            self._on_facts(self._cursor, fresh)
-        except Exception:
-            log.exception("a listener of a session failed; it is told nothing more")
-            self.is_over = True
-        finally:
-            self._thread = 0
-
-    def end(self) -> None:
-        """Be told nothing more."""
-        self.is_over = True
-
-
-class _Look:
-    """One who waits for a view of the world."""
-
-    def __init__(self) -> None:
-        self._done = threading.Event()
-        self._view: WorldView | None = None
-        self._why: WorkbenchError | None = None
-
-    def take(self, world: World) -> None:
-        try:
-            self._view = view_of(world)
-        except WorkbenchError as why:
-            self._why = why
-        self._done.set()
-
-    def refuse(self) -> None:
-        self._why = RunOver("the run has ended, and its node with it.")
-        self._done.set()
-
-    def result(self, timeout_s: float) -> WorldView:
-        if not self._done.wait(timeout_s):
-            raise RunUnderWay(f"the run has come to no moment to look at within {timeout_s:g} s.")
-        if self._why is not None:
-            raise self._why
-        assert self._view is not None
-        return self._view

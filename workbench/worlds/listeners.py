@@ -1,0 +1,112 @@
+"""Who is told the facts of a run: each fact once, in order, from a thread beside the run."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from workbench.core.events import Event
+
+Listener = Callable[[int, tuple[Event, ...]], None]
+"""Gets the number of facts handed over so far, and those that are new."""
+Moment = tuple[str, int]
+"""The state of a run, and where a pause stands: a step may bring no fact."""
+log = logging.getLogger(__name__)
+
+
+class Listeners:
+    """`events`: the facts known so far, a list that only grows. `over`: set once it grows no more.
+
+    `run` is the body of the thread that tells. `told_all` is set once it has told everything.
+    """
+
+    def __init__(
+        self,
+        events: Callable[[], list[Event]],
+        moment: Callable[[], Moment],
+        over: threading.Event,
+    ) -> None:
+        self._events, self._moment, self._over = events, moment, over
+        self._changed = threading.Condition()
+        self._subscriptions: list[_Subscription] = []
+        self.told_all = threading.Event()
+
+    def add(self, on_facts: Listener, after: int, at_most_hz: float) -> Callable[[], None]:
+        """From now on tell this listener; returns what ends that."""
+        added = _Subscription(on_facts, after, 1 / at_most_hz)
+        with self._changed:
+            is_late = self.told_all.is_set()
+            if not is_late:
+                self._subscriptions.append(added)
+                self._changed.notify_all()
+        if is_late:
+            added.tell(self._events(), self._moment())
+        return added.end
+
+    def is_calling(self) -> bool:
+        """Whether the thread that asks is a listener's, in the middle of being told."""
+        return any(each.thread == threading.get_ident() for each in self._subscriptions)
+
+    def wake(self) -> None:
+        """The run is over: tell the rest, and end."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def run(self) -> None:
+        """Tell facts until the run is over and everybody has them all."""
+        while True:
+            is_last = self._over.is_set()
+            with self._changed:
+                self._subscriptions = [each for each in self._subscriptions if not each.is_over]
+                told = list(self._subscriptions)
+            moment = self._moment()
+            for each in told:
+                if is_last or each.is_due(self._events(), moment):
+                    each.tell(self._events(), moment)
+            if is_last:
+                with self._changed:
+                    if len(self._subscriptions) > len(told):
+                        continue  # One came meanwhile.
+                    self.told_all.set()
+                return
+            if told:
+                self._over.wait(min(each.period_s for each in told))
+            else:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._subscriptions or self._over.is_set())
+
+
+class _Subscription:
+    """One who is told facts, and how many it knows."""
+
+    def __init__(self, on_facts: Listener, cursor: int, period_s: float) -> None:
+        self._on_facts, self._cursor, self.period_s = on_facts, cursor, period_s
+        self._moment: Moment = ("", 0)
+        self._next = 0.0
+        self.thread = 0
+        self.is_over = False
+
+    def is_due(self, events: list[Event], moment: Moment) -> bool:
+        news = len(events) > self._cursor or moment != self._moment
+        return news and time.monotonic() >= self._next
+
+    def tell(self, events: list[Event], moment: Moment) -> None:
+        fresh = tuple(events[self._cursor :])
+        if self.is_over or not (fresh or moment != self._moment):
+            return
+        self._cursor += len(fresh)
+        self._moment, self._next = moment, time.monotonic() + self.period_s
+        self.thread = threading.get_ident()
+        try:
+            self._on_facts(self._cursor, fresh)
+        except Exception:
+            log.exception("a listener of a session failed; it is told nothing more")
+            self.is_over = True
+        finally:
+            self.thread = 0
+
+    def end(self) -> None:
+        """Be told nothing more."""
+        self.is_over = True

@@ -1,0 +1,61 @@
+"""How far a run in the background is."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from workbench.core import events as ev
+
+
+@dataclass(frozen=True, slots=True)
+class SessionProgress:
+    """How far a session is.
+
+    `state`: see `Session.state`. `phase`: booting, faults (they may happen), quiet (they have
+    ended), over. `block`: number of the newest block, None before the first. `now_s`: virtual
+    seconds since the scenario's start; `duration_s`: of the phase with faults. `wall_s`: seconds
+    since `start()`; `left_s`: estimate of the rest until `duration_s`, None while there is none.
+    `facts`, `faults`, `gave_up`, `broken`: facts known, faults injected, buyers who gave up, and
+    breaches of invariants so far.
+    """
+
+    state: str
+    phase: str
+    block: int | None
+    now_s: float
+    duration_s: int
+    wall_s: float
+    left_s: float | None
+    facts: int
+    faults: int
+    gave_up: int
+    broken: int
+
+
+class FactCounts:
+    """Counts a list of facts that only grows; each fact is looked at once. From any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen = 0
+        self._counts = dict.fromkeys(COUNTED.values(), 0)
+
+    def of(self, events: list[ev.Event]) -> dict[str, int]:
+        """`faults`, `gave_up` and `broken` among the facts so far."""
+        with self._lock:
+            fresh = events[self._seen :]
+            self._seen += len(fresh)
+            for fact in fresh:
+                name = COUNTED.get(type(fact))
+                if name is not None:
+                    self._counts[name] += 1
+            return dict(self._counts)
+
+
+COUNTED: dict[type[ev.Event], str] = {
+    ev.FaultInjected: "faults",
+    ev.BuyerGaveUp: "gave_up",
+    ev.InvariantBroken: "broken",
+}
+"""What is counted, by the name of its figure."""
