@@ -64,7 +64,7 @@ class Frame:
 
 
 def fact_times(lane: synthetic.Lane) -> Iterator[float]:
-    """When something of a lane is told: it comes, each stage, its end."""
+    """The times of a lane's facts: its arrival, each stage, its end."""
     at = lane.start
     yield at
     for _, took, _ in lane.stages:

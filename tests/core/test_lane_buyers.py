@@ -34,7 +34,7 @@ from workbench.scenario import parse
 
 
 def test_lanes_are_in_the_order_in_which_buyers_come() -> None:
-    """However they are told; then settlements that nobody ordered, and payouts."""
+    """In any order of facts; settlements that nobody ordered and payouts come after them."""
     lanes = lanes_of(
         [planned("b", 7), planned("a", 2), planned("c", 9)], facts.happy("x"), payout(1)
     )
@@ -78,7 +78,7 @@ def test_who_only_asked_is_told_as_such() -> None:
 
 
 def test_the_settlement_decides_where_its_buyer_gave_up() -> None:
-    """Money on its way is open, whoever has stopped waiting; and it may still be executed."""
+    """A settlement without an end is open, also where its buyer gave up: it may yet execute."""
     gone = gave_up(1, 60, "transaction_timeout", Story(1).id)
     (lane,) = lanes_of(planned(1, 0), facts.pending(1), gone)
     assert (lane.outcome, lane.note, lane.end_ms) == ("open", "not mined in time", None)
@@ -96,7 +96,7 @@ def test_what_a_buyer_says_links_a_settlement_whose_birth_is_not_known() -> None
 
 
 def test_who_comes_later_has_not_come() -> None:
-    """Until the time is there; `coming` names who comes meanwhile."""
+    """Until their planned time; `coming` names the lanes whose time is in an interval."""
     lanes = lanes_of(planned(1, 5), planned(2, 50))
     now = GENESIS_MS + 20 * SECOND
     assert lanes.outcomes(now) == {"open": 1, "not_come": 1}

@@ -79,7 +79,7 @@ class PanelPage:
         return self.shown
 
     def wait_lanes(self, count: int, timeout_s: float = PATIENCE_S) -> Shown:
-        """Wait until the element has so many lanes."""
+        """Wait until the element has this many lanes."""
         self.lab.wait_for(f"Number({DATA}?.lanes) === {count}", timeout_s)
         return self.shown
 

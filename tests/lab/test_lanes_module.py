@@ -98,7 +98,7 @@ def focus(page: LanesPage) -> None:
 
 
 def test_it_exists_from_the_start_and_says_hello(lanes: Open) -> None:
-    """Before anything is told, there is one element, without lanes, in the state "empty"."""
+    """Before the first message there is one element, without lanes, in the state "empty"."""
     page = lanes()
     attributes = [page.attribute(n) for n in ("data-lanes", "data-time-ms", "data-state")]
     assert attributes == ["0", "0", "empty"]
