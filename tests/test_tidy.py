@@ -51,7 +51,7 @@ def read(root: Path) -> dict[str, Module]:
     for path in sorted(root.rglob("*.py")):
         parts = list(path.relative_to(root.parent).with_suffix("").parts)
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        found[path.relative_to(root).as_posix()] = Module(name, path.read_text())
+        found[path.relative_to(root).as_posix()] = Module(name, path.read_text(encoding="utf-8"))
     return found
 
 
@@ -297,14 +297,18 @@ def test_a_function_fits_a_screen() -> None:
 
 def test_a_contracts_function_fits_a_screen() -> None:
     """The same for Solidity."""
-    contracts = {path.name: path.read_text() for path in (ROOT / "contracts").rglob("*.sol")}
+    contracts = {
+        path.name: path.read_text(encoding="utf-8") for path in (ROOT / "contracts").rglob("*.sol")
+    }
     assert "SettlementVault.sol" in contracts
     assert [] == [p for name, text in contracts.items() for p in long_solidity(name, text)]
 
 
 def test_the_count_of_solidity_functions_is_that_of_the_compiler() -> None:
     """The simple reader sees every function that has a body."""
-    vault = SOLIDITY_NOISE.sub("", (ROOT / "contracts" / "SettlementVault.sol").read_text())
+    vault = SOLIDITY_NOISE.sub(
+        "", (ROOT / "contracts" / "SettlementVault.sol").read_text(encoding="utf-8")
+    )
     named = set(re.findall(r"\bfunction\s+(\w+)", vault))
     assert named == {found[1] for found in SOLIDITY_FUNCTION.finditer(vault) if found[1]}
     assert {"createSettlement", "fund", "executeSwap", "executeSettlement", "refund"} <= named
@@ -355,7 +359,7 @@ def command_problems(group: click.Group, readme: str) -> list[str]:
 
 def test_every_command_is_in_the_readme_and_has_help() -> None:
     """By the words that one types: `workbench NAME`."""
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [] == command_problems(main, readme)
     assert {"demo", "up", "buy", "env"} <= set(main.commands)
 
@@ -472,7 +476,7 @@ def test_a_planted_violation_is_caught(
     """Written to a copy of the house's own file, and read back as the house is."""
     copy = tmp_path / "workbench" / path
     copy.parent.mkdir(parents=True)
-    copy.write_text(f"{PACKAGE[path].text}\n\n{line}\n")
+    copy.write_text(f"{PACKAGE[path].text}\n\n{line}\n", encoding="utf-8")
     (module,) = read(tmp_path / "workbench").values()
     assert PACKAGE[path].name == module.name
     (problem,) = [p for p in rule(module) if p not in rule(PACKAGE[path])]

@@ -54,4 +54,6 @@ def needed(lock: str, roots: tuple[str, ...]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(needed(Path(sys.argv[1]).read_text(), tuple(sys.argv[2:]) or PAYOUTS))
+    sys.stdout.write(
+        needed(Path(sys.argv[1]).read_text(encoding="utf-8"), tuple(sys.argv[2:]) or PAYOUTS)
+    )
