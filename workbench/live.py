@@ -19,6 +19,7 @@ from workbench.core.ports import Addresses
 from workbench.core.x402 import ZERO_ADDRESS
 from workbench.served import Place, Served, WallClock, rules_of
 from workbench.services.buyer import Buyer
+from workbench.services.common.loop import OnFault
 from workbench.services.rates import FixedRate, HookRate
 from workbench.services.reconciler import Report
 from workbench.services.webhooks import HookRules, Webhooks
@@ -26,7 +27,7 @@ from workbench.settings import Settings, make_folder
 from workbench.store.ledger import LedgerStore
 from workbench.store.sql import sqlite_url
 from workbench.web.client import SocketHttp
-from workbench.wiring import Keys, SystemRandomness, buyer_rules
+from workbench.wiring import Keys, SystemRandomness, buyer_rules, loop_of
 
 SEPOLIA = 11155111
 """The chain of payouts, unless CHAIN_ID says another."""
@@ -112,6 +113,7 @@ async def webhooks_told(settings: Settings) -> list[dict[str, Any]]:
             store=store,
             http=SocketHttp(),
             clock=WallClock(),
+            loop=loop_of("payouts", WallClock(), OnFault.RAISE),
             random=SystemRandomness(),
             rules=HookRules(settings["WEBHOOK_URLS"] or ()),
         )

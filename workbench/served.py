@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
 from workbench.chain.rpc import HttpRpc
-from workbench.core.errors import InvalidSetting, Starting, WorkbenchError, WorldRuns
+from workbench.core.errors import InvalidSetting, Starting, WorldRuns
 from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Request, Response, Service
+from workbench.services.common.health import Health, brief
+from workbench.services.common.loop import BACKOFF_MOST_S, OnFault
 from workbench.services.routes import log
 from workbench.settings import WORLD_FILE, Settings, make_folder
 from workbench.store.sql import SqlStore, sqlite_url
@@ -117,12 +119,18 @@ class Place:
     finality: Policy
 
 
+class Supervised(Service, Protocol):
+    """A service that knows its own state."""
+
+    health: Health
+
+
 class _Seat:
     """A service's place at its port, taken before the others' URLs, and so the service, exist."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.service: Service | None = None
+        self.service: Supervised | None = None
 
     async def handle(self, request: Request) -> Response:
         if self.service is not None:
@@ -152,7 +160,7 @@ class Served:
         self.names, self._auto_ports = names, auto_ports
         self.servers: dict[str, Server] = {}
         self.stores: dict[str, SqlStore] = {}
-        self.failures: dict[str, WorkbenchError] = {}
+        self._seats: dict[str, _Seat] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._open: list[HttpRpc | SocketHttp] = []
 
@@ -168,24 +176,24 @@ class Served:
         await self.close()
 
     async def _start(self) -> None:
-        seats = {name: _Seat(name) for name in self.names}
-        for name, seat in seats.items():
+        self._seats = {name: _Seat(name) for name in self.names}
+        for name, seat in self._seats.items():
             port = 0 if self._auto_ports else self.settings[PORTS[name]]
             self.servers[name] = Server(
                 seat, host=self.settings["HOST"], port=port, name=name, setting=PORTS[name]
             )
         self.wiring = self.wire()
         await self._check()
-        for name, seat in seats.items():
+        for name, seat in self._seats.items():
             seat.service = await self._make(name)
-        for seat in seats.values():
+        for seat in self._seats.values():
             self._tasks.append(asyncio.ensure_future(self._supervise(seat)))
 
     async def _check(self) -> None:
         """The place is what it should be, before any service is made."""
         await self.wiring.chain("check").check()
 
-    async def _make(self, name: str) -> Service:
+    async def _make(self, name: str) -> Supervised:
         if name == "seller":
             return self.wiring.seller()
         if name == "payouts":
@@ -213,6 +221,7 @@ class Served:
             random=SystemRandomness(),
             seller_url=self.url("seller"),
             facilitator_url=self.url("facilitator"),
+            on_fault=OnFault.RETRY,
             credits=credits_of(self.settings),
         )
 
@@ -236,21 +245,23 @@ class Served:
         return rpc
 
     async def _supervise(self, seat: _Seat) -> None:
-        """A service whose world is gone stops, by name; the others go on (agreement 9)."""
+        """Rounds take care of their own faults. Should one escape them, the service is red with
+        its reason and is run again: it never ends by itself, and the others go on."""
         assert seat.service is not None
-        try:
-            await seat.service.run()
-        except WorkbenchError as why:
-            log.error("the %s stopped: %s", seat.name, why)
-            await self._stopped(seat.name, why)
-        except Exception as why:  # noqa: BLE001 - a defect: without rounds it must not look alive
-            log.exception("the %s stopped", seat.name)
-            text = f"the {seat.name} stopped by a defect: {type(why).__name__}; see the log."
-            await self._stopped(seat.name, WorkbenchError(text))
+        health = seat.service.health
+        while True:
+            try:
+                await seat.service.run()
+            except Exception as why:  # noqa: BLE001 - whatever it is, the process goes on
+                log.exception("the %s stopped", seat.name)
+                health.count(why)
+                health.fails("rounds", brief(why))
+            await asyncio.sleep(BACKOFF_MOST_S)
 
-    async def _stopped(self, name: str, why: WorkbenchError) -> None:
-        self.failures[name] = why
-        await self.servers[name].close()
+    def alarms(self) -> dict[str, dict[str, str]]:
+        """What is red, by service, name of check and text; empty where all is well."""
+        found = {name: s.service.health.alarms() for name, s in self._seats.items() if s.service}
+        return {name: alarms for name, alarms in found.items() if alarms}
 
     async def close(self) -> None:
         """End the services. The chain belongs to whoever booted it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random as _random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any
@@ -23,6 +23,9 @@ from workbench.core.ports import Addresses, Clock, Http, Randomness
 from workbench.core.pricing import Price
 from workbench.core.settlement import RETRIES, Settlement
 from workbench.services.buyer import Buyer, BuyerRules
+from workbench.services.common.checks import SERVICES
+from workbench.services.common.health import Health
+from workbench.services.common.loop import Loop, OnFault
 from workbench.services.facilitator import Facilitator, FacilitatorRules
 from workbench.services.payout_http import PayoutsService
 from workbench.services.payouts import PayoutRules, Payouts
@@ -141,6 +144,8 @@ class Wiring:
     random: Randomness
     seller_url: str
     facilitator_url: str
+    on_fault: OnFault
+    """Whether a service goes on after a fault of its rounds that is not known to pass."""
     market: RateSource | None = None
     """EUR/USD outside the pool, where there is such a market: the keeper follows it."""
     prices: PriceSource | None = None
@@ -167,6 +172,10 @@ class Wiring:
         at = (self.addresses.vault, self.addresses.hook)
         return LogWatcher(self.rpc(name), store, self.clock(name), at, self.start_block)
 
+    def loop(self, name: str, ages: Mapping[str, float] = {}) -> Loop:
+        """The rounds of a service, and its health, which begins anew."""
+        return loop_of(name, self.clock(name), self.on_fault, ages)
+
     def seller(self) -> Seller:
         store, rules = self.store("seller"), self.rules
         return Seller(
@@ -176,6 +185,7 @@ class Wiring:
             watcher=self._watcher("seller", store),
             store=store,
             clock=self.clock("seller"),
+            loop=self.loop("seller"),
             http=self.http("seller"),
             random=self.random,
             facilitator_url=self.facilitator_url,
@@ -200,6 +210,7 @@ class Wiring:
             watcher=self._watcher("facilitator", store),
             store=store,
             clock=self.clock("facilitator"),
+            loop=self.loop("facilitator"),
             rules=FacilitatorRules(
                 finality=finality,
                 poll_s=self.rules.facilitator_poll_s or self.rules.poll_s,
@@ -218,6 +229,7 @@ class Wiring:
             watcher=self._watcher("tracker", store),
             store=store,
             clock=self.clock("tracker"),
+            loop=self.loop("tracker"),
             http=self.http("tracker"),
             peers=self._peers(),
             finality=self.rules.finality,
@@ -249,7 +261,7 @@ class Wiring:
             most=credits_.batch,
         )
         known: dict[str, Any] = {"chain_id": self.chain_id, "source": "payouts"}
-        clock = self.clock("payouts")
+        clock, loop = self.clock("payouts"), self.loop("payouts")
         nonces = Quarantine(clock, address=signer.address, **known)
         known |= {"finality": finality, "nonces": nonces, "bump_after_s": credits_.bump_after_s}
         sender = SlotSender(rpc, signer, store, clock, is_thrifty=True, **known)
@@ -258,12 +270,13 @@ class Wiring:
             sender=sender,
             payments=payments,
             clock=clock,
+            loop=loop,
             random=self.random,
             rules=payout_rules(credits_, self.chain_id, self.rules.poll_s),
         )
-        return PayoutsService(payouts, self.webhooks() if credits_.webhook_urls else None)
+        return PayoutsService(payouts, self.webhooks(loop) if credits_.webhook_urls else None)
 
-    def webhooks(self) -> Webhooks:
+    def webhooks(self, loop: Loop) -> Webhooks:
         """Who is told of payouts, from the payout service's database."""
         store, credits_ = self.store("payouts"), self.credits
         assert isinstance(store, LedgerStore)
@@ -271,6 +284,7 @@ class Wiring:
             store=store,
             http=self.http("payouts"),
             clock=self.clock("payouts"),
+            loop=loop,
             random=self.random,
             rules=HookRules(credits_.webhook_urls, credits_.webhook_secrets, self.rules.poll_s),
         )
@@ -289,6 +303,11 @@ class Wiring:
             rates=rates,
             rules=rules or buyer_rules(self.rules),
         )
+
+
+def loop_of(name: str, clock: Clock, on_fault: OnFault, ages: Mapping[str, float] = {}) -> Loop:
+    """`ages`: maximum ages of checks in seconds, where they are not those of the table."""
+    return Loop(clock, Health(clock, name, SERVICES[name], ages), on_fault)
 
 
 def payout_rules(credits_: Credits, chain_id: int, poll_s: float) -> PayoutRules:

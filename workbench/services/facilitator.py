@@ -45,8 +45,8 @@ from workbench.core.settlement import (
 )
 from workbench.core.x402 import Authorization, Terms, settlement_id
 from workbench.services.book import Book
+from workbench.services.common.loop import Loop
 from workbench.services.rates import RateSource
-from workbench.services.rounds import rounds
 from workbench.services.routes import Routes, events_page, log
 
 ACTS = (Step.FUND, Step.SWAP, Step.EXECUTE, Step.REFUND)
@@ -84,12 +84,14 @@ class Facilitator:
         watcher: Watcher,
         store: Store,
         clock: Clock,
+        loop: Loop,
         rules: FacilitatorRules,
         keeper: Sender | None = None,
         market: RateSource | None = None,
     ) -> None:
         self._chain, self._sender, self._watcher = chain, sender, watcher
         self._store, self._clock, self._rules = store, clock, rules
+        self._loop, self.health = loop, loop.health
         self._keeper, self._market = keeper, market
         self.book = Book(store)
         self.alarms: dict[str, FinalityTimeout] = {}
@@ -97,7 +99,7 @@ class Facilitator:
         self._looked: tuple[str, int, int] | None = None
         self._told: dict[tuple[str, str], tuple[str, Entered | None]] = {}
         self._routes = (
-            Routes()
+            Routes(self.health)
             .add("POST", "/settle", self._settle)
             .add("GET", "/settlement/<text>", self._settlement)
             .add("GET", "/health", self._health)
@@ -196,7 +198,7 @@ class Facilitator:
 
     async def run(self) -> None:
         """Round after round, until cancelled. A node that is away is waited for."""
-        await rounds(self.name, self.tick, self._clock, self._rules.poll_s)
+        await self._loop.rounds(self.name, self.tick, self._rules.poll_s)
 
     async def tick(self) -> None:
         """One round: watch, ask what is owed, do it, look after transactions."""

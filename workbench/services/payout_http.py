@@ -23,6 +23,7 @@ from workbench.core.ledger import Account, Transfer
 from workbench.core.payout import Payout, State
 from workbench.core.ports import Request, Response
 from workbench.services import accounts, payout_pages
+from workbench.services.common.loop import together
 from workbench.services.payout_api import BATCH, PAGE, openapi
 from workbench.services.payout_input import (
     KEY_HEADER,
@@ -33,7 +34,6 @@ from workbench.services.payout_input import (
     user_id,
 )
 from workbench.services.payouts import Given, Payouts
-from workbench.services.rounds import together
 from workbench.services.routes import Routes, events_page, one, wants_page
 from workbench.services.webhooks import Webhooks
 
@@ -49,10 +49,10 @@ class PayoutsService:
     name = "payouts"
 
     def __init__(self, payouts: Payouts, webhooks: Webhooks | None = None) -> None:
-        self.payouts, self.webhooks = payouts, webhooks
+        self.payouts, self.webhooks, self.health = payouts, webhooks, payouts.health
         self._api_key = _digest(payouts.rules.api_key)
         self._routes = (
-            Routes()
+            Routes(self.health)
             .add("GET", "/", self._home)
             .add("GET", "/user/<text>", self._user)
             .add("GET", "/health", self._health)

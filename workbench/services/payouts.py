@@ -57,10 +57,10 @@ from workbench.core.ports import (
 from workbench.core.records import replace
 from workbench.services import accounts
 from workbench.services.batches import Batches, Group
+from workbench.services.common.loop import Loop
 from workbench.services.payout_input import Asked
 from workbench.services.reconciler import Reconciler
 from workbench.services.returned import Returned
-from workbench.services.rounds import rounds
 from workbench.services.routes import log
 
 DAY_MS = 86_400_000
@@ -164,11 +164,13 @@ class Payouts:
         sender: PayoutSender,
         payments: Payments,
         clock: Clock,
+        loop: Loop,
         random: Randomness,
         rules: PayoutRules,
     ) -> None:
         self.store, self.payments, self.rules, self.clock = store, payments, rules, clock
         self._sender, self._random = sender, random
+        self.loop, self.health = loop, loop.health
         self.batches = Batches(store, sender, payments, clock, rules.chain_id, self.name)
         self.reconciler = Reconciler(store, sender, payments, clock, rules.chain_id, self.batches)
         self.returned = Returned(store, sender, payments, clock, rules.chain_id, self.name)
@@ -413,7 +415,7 @@ class Payouts:
 
     async def run(self) -> None:
         """Pay what was accepted. Until cancelled."""
-        await rounds(self.name, self.tick, self.clock, self.rules.poll_s)
+        await self.loop.rounds(self.name, self.tick, self.rules.poll_s)
 
     async def tick(self) -> None:
         """One round: look after slots, judge what is final, sign what is next, reconcile.

@@ -54,9 +54,9 @@ from workbench.core.x402 import (
     settlement_id,
 )
 from workbench.services.book import Book
+from workbench.services.common.loop import Loop
 from workbench.services.offers import OFFERED, Offers, requested
 from workbench.services.rates import PriceSource
-from workbench.services.rounds import rounds
 from workbench.services.routes import Routes, events_page, log, one
 
 
@@ -86,6 +86,7 @@ class Seller:
         watcher: Watcher,
         store: Store,
         clock: Clock,
+        loop: Loop,
         http: Http,
         random: Randomness,
         facilitator_url: str,
@@ -94,13 +95,14 @@ class Seller:
     ) -> None:
         self._chain, self._signer, self._sender, self._watcher = chain, signer, sender, watcher
         self._store, self._clock, self._http, self._random = store, clock, http, random
+        self._loop, self.health = loop, loop.health
         self._facilitator_url, self._rules = facilitator_url.rstrip("/"), rules
         self._prices = prices
         self.book = Book(store)
         self._offers = Offers(signer, chain.domain)
         self._at_work: dict[str, asyncio.Task[None]] = {}
         self._routes = (
-            Routes()
+            Routes(self.health)
             .add("GET", "/buy-asset", self._buy_asset)
             .add("GET", "/settlement/<text>", self._settlement)
             .add("GET", "/health", self._health)
@@ -433,7 +435,7 @@ class Seller:
 
     async def run(self) -> None:
         """Go on with what was claimed, and note what was delivered. Until cancelled."""
-        await rounds(self.name, self.tick, self._clock, self._rules.poll_s)
+        await self._loop.rounds(self.name, self.tick, self._rules.poll_s)
 
     async def tick(self) -> None:
         """One round: watch, go on with claims, note deliveries, look after transactions."""

@@ -19,7 +19,7 @@ from workbench.core.ports import Chain, Clock, Head, Http, Request, Response, St
 from workbench.core.settlement import Settlement, State
 from workbench.core.x402 import settlement_id
 from workbench.services.book import Book
-from workbench.services.rounds import rounds
+from workbench.services.common.loop import Loop
 from workbench.services.routes import EVENTS_PAGE, Page, Routes, numbered, one, told, wants_page
 
 HEARTBEAT_S = 15.0
@@ -37,6 +37,7 @@ class Tracker:
         watcher: Watcher,
         store: Store,
         clock: Clock,
+        loop: Loop,
         http: Http,
         peers: dict[str, str],
         finality: Policy,
@@ -44,6 +45,7 @@ class Tracker:
         poll_s: float = 0.5,
     ) -> None:
         self._chain, self._watcher, self._store, self._clock = chain, watcher, store, clock
+        self._loop, self.health = loop, loop.health
         self._http, self._peers, self._finality = http, peers, finality
         self._page, self._poll_s = page, poll_s
         self.book = Book(store, merged=True)
@@ -51,7 +53,7 @@ class Tracker:
         self._head: Head | None = None
         self._news = asyncio.Event()
         self._routes = (
-            Routes()
+            Routes(self.health)
             .add("GET", "/", self._index)
             .add("GET", "/health", self._health)
             .add("GET", "/events", self._events)
@@ -69,7 +71,7 @@ class Tracker:
 
     async def run(self) -> None:
         """Gather, round after round, until cancelled."""
-        await rounds(self.name, self.tick, self._clock, self._poll_s)
+        await self._loop.rounds(self.name, self.tick, self._poll_s)
 
     async def tick(self) -> None:
         """One round: the peers' facts, then the chain's; wake those who listen."""
