@@ -88,10 +88,12 @@ def load(
 ) -> Settings:
     """Settings of a folder with this `.env` and this world file, under this environment alone."""
     if env:
-        (folder / ".env").write_text(env)
+        (folder / ".env").write_text(env, encoding="utf-8")
     if world is not None:
         (folder / WORLD_FILE).parent.mkdir(exist_ok=True)
-        (folder / WORLD_FILE).write_text(world if isinstance(world, str) else json.dumps(world))
+        (folder / WORLD_FILE).write_text(
+            world if isinstance(world, str) else json.dumps(world), encoding="utf-8"
+        )
     return Settings.load(environ or {}, folder)
 
 
@@ -144,7 +146,7 @@ def test_the_process_environment_is_read_unless_another_is_given(
     """And the current folder, unless another is given."""
     monkeypatch.setenv("CHAIN_ID", "4242")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / ".env").write_text("SELLER_PORT=9001\n")
+    (tmp_path / ".env").write_text("SELLER_PORT=9001\n", encoding="utf-8")
     assert (4242, 9001) == (Settings.load()["CHAIN_ID"], Settings.load()["SELLER_PORT"])
     assert 80002 == Settings.load({}, tmp_path)["CHAIN_ID"]
 
@@ -486,7 +488,7 @@ def test_a_dotenv_of_windows_and_with_quotes_is_read(tmp_path: Path) -> None:
 
 def test_the_example_is_printed_from_the_table() -> None:
     """The tracked file, the function and the command are one text."""
-    tracked = (ROOT / ".env.example").read_text()
+    tracked = (ROOT / ".env.example").read_text(encoding="utf-8")
     assert env_example() == tracked
     assert env_example() == CliRunner().invoke(main, ["env"], catch_exceptions=False).output
 

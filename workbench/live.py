@@ -158,7 +158,7 @@ def payout_key(settings: Settings) -> str:
     if not (path := settings["PAYOUT_KEYSTORE"]):
         return str(settings.need("PAYOUT_PRIVATE_KEY"))
     try:
-        text = Path(path).read_text()
+        text = Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as why:
         raise InvalidSetting(
             "PAYOUT_KEYSTORE cannot be read.", hint="Name an encrypted keystore file (JSON)."

@@ -279,7 +279,7 @@ class Served:
 def refuse_second_world(folder: Path) -> None:
     """Raise WorldRuns where another process serves a world in this folder."""
     try:
-        world = json.loads((folder / WORLD_FILE).read_text())
+        world = json.loads((folder / WORLD_FILE).read_text(encoding="utf-8"))
         pid, port = int(world["pid"]), urlsplit(world["rpc_url"]).port
         os.kill(pid, 0)
         socket.create_connection(("127.0.0.1", port), 1).close()  # Numbers of processes come again.
@@ -296,13 +296,15 @@ def write_world_file(description: dict[str, Any], folder: Path) -> Callable[[], 
     path = folder / WORLD_FILE
     make_folder(path.parent, "the folder of the world file")
     draft = path.with_suffix(f".{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    with os.fdopen(
+        os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+    ) as file:
         json.dump(description, file, indent=2)
     draft.replace(path)
 
     def remove() -> None:
         try:
-            if json.loads(path.read_text()).get("pid") == description["pid"]:
+            if json.loads(path.read_text(encoding="utf-8")).get("pid") == description["pid"]:
                 path.unlink()
         except (OSError, ValueError):
             pass  # Somebody else's by now, or gone.

@@ -387,7 +387,7 @@ def read_world(folder: Path | None = None) -> dict[str, Any]:
     """The world file of `workbench up`. Raises UnknownWorld when it is missing or damaged."""
     path = (folder or Path.cwd()) / WORLD_FILE
     try:
-        world = json.loads(path.read_text())
+        world = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UnknownWorld("no world runs in this folder.", hint="Run `workbench up`.") from None
     except OSError as why:

@@ -96,7 +96,9 @@ def unkind(world: World, name: str) -> Till:
     """A token from contracts/test, of which the payer has a thousand."""
     if not MANIFEST.exists():
         pytest.fail("compile the contracts first: make compile", pytrace=False)
-    code = json.loads(MANIFEST.read_text())["contractTypes"][name]["deploymentBytecode"]["bytecode"]
+    code = json.loads(MANIFEST.read_text(encoding="utf-8"))["contractTypes"][name][
+        "deploymentBytecode"
+    ]["bytecode"]
     token = act(world, None, bytes.fromhex(code.removeprefix("0x")))
     act(world, token, call("mint(address,uint256)", PAYER, 1_000 * UNITS))
     return Till(world, token)
