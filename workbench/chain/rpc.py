@@ -20,7 +20,7 @@ from workbench.chain.pipe import Pipe
 from workbench.core.errors import RpcFault, RpcLimited, RpcUnanswered, WorkbenchError
 from workbench.evm import codec
 from workbench.evm.answers import result_or_error
-from workbench.evm.codec import NodeRevert
+from workbench.evm.codec import NodeRevert as NodeRevert
 from workbench.evm.http_parser import MAX_BODY_BYTES, Answer, NotHttp, retry_after
 from workbench.evm.methods import REPEATABLE
 from workbench.evm.place import place_of, unreachable
