@@ -259,6 +259,12 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
             ),
             Setting("RECONCILE_EVERY_S", "60", "ledger against chain", _integer(1, 86_400)),
             Setting(
+                "OLDEST_PAYOUT_S",
+                "1800",
+                "an open payout that waits for longer is an alarm",
+                _integer(10, 10**9),
+            ),
+            Setting(
                 "PAYOUTS_IN_FLIGHT",
                 "16",
                 "open nonces; public nodes keep 16 of an account",
