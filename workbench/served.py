@@ -203,6 +203,7 @@ class Served:
         if name == "payouts":
             service = self.wiring.payouts()
             await service.check()
+            await refuse_no_eip1559(self.wiring.rpc(name))
             return service
         return await self.wiring.facilitator() if name == "facilitator" else self.wiring.tracker()
 

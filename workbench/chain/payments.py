@@ -28,7 +28,6 @@ from workbench.chain.guard import (
     fields_of,
 )
 from workbench.chain.log_ranges import LogRanges
-from workbench.chain.node import refuse_no_eip1559
 from workbench.chain.rpc import NodeRevert, Rpc, receipts_in
 from workbench.core.errors import (
     ContractNotFound,
@@ -136,7 +135,6 @@ class EvmPayments:
                 f"the node is on chain {chain_id}, CHAIN_ID says {self._chain_id}.",
                 hint="Correct CHAIN_ID or WEB3_PROVIDER_URL.",
             )
-        await refuse_no_eip1559(self._rpc)
         if await self._rpc.call("eth_getCode", self.address, "latest") not in ("0x", None):
             raise InvalidSetting(
                 f"the paying account {self.address} has code: it is delegated (EIP-7702).",
