@@ -234,6 +234,7 @@ WRONG: dict[str, list[str]] = {
         ),
         BAD_NUMBER,
     ),
+    "OLDEST_PAYOUT_S": ["9", "1.5", "-1", "soon"],
     "RECONCILE_EVERY_S": [*BAD_NUMBER, "0", "86401"],
     "PAYOUTS_IN_FLIGHT": [*BAD_NUMBER, "0", "1001"],
     "PAYOUT_BATCHER": BAD_ADDRESS,
@@ -477,7 +478,7 @@ def test_a_dotenv_that_cannot_be_read_is_named(content: bytes, tmp_path: Path) -
 
 def test_a_dotenv_of_windows_and_with_quotes_is_read(tmp_path: Path) -> None:
     """A byte order mark, carriage returns, quotes, `export` and comments."""
-    text = "\ufeffCHAIN_ID=5\r\nexport SELLER_PORT='9000' # mine\r\nHOST=\"::1\"\r\nNOTHING\r\n"
+    text = "\ufeffCHAIN_ID=5\r\nexport SELLER_PORT='9000' # mine\r\nHOST=\"::1\"\r\nNOTHING=\r\n"
     (tmp_path / ".env").write_bytes(text.encode())
     found = Settings.load({}, tmp_path)
     assert (5, 9000, "::1") == (found["CHAIN_ID"], found["SELLER_PORT"], found["HOST"])

@@ -86,6 +86,7 @@ HOUSE: tuple[tuple[str, ...], ...] = (
     ("services",),
     ("results", "chain", "store", "charts", "metrics", "frames"),
     ("settings", "scenario"),
+    ("env_file",),
     ("core",),
 )
 """The rooms from top to bottom; those of one row do not know each other. (DESIGN's picture, with
@@ -209,7 +210,7 @@ def test_core_and_services_neither_look_at_a_clock_nor_touch_the_world() -> None
 
 REACHED = ("core", "services", "sim", "scenario", "world", "experiment", "store")
 REACHED_TOO = re.compile(
-    r"workbench\.chain\.(abi|contracts|guard|payments|quarantine|rpc|sender|signer|watcher)"
+    r"workbench\.chain\.(abi|contracts|guard|log_ranges|node|payments|quarantine|rpc|sender|signer|watcher)"
 )
 """Rooms, and modules of the chain's room, in which a simulated run happens."""
 OUTSIDE = frozenset({"time", "datetime", "uuid", "secrets"})

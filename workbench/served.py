@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
+from workbench.chain.node import refuse_no_eip1559
 from workbench.chain.rpc import HttpRpc
 from workbench.core.errors import InvalidSetting, Starting, WorldRuns
 from workbench.core.finality import Policy
@@ -98,6 +99,7 @@ def credits_of(settings: Settings) -> Credits:
         daily_wallet=settings["DAILY_CREDITS"],
         approve_above=settings["APPROVE_ABOVE_CREDITS"],
         reconcile_s=settings["RECONCILE_EVERY_S"],
+        oldest_s=settings["OLDEST_PAYOUT_S"],
         in_flight=settings["PAYOUTS_IN_FLIGHT"],
         batcher=settings["PAYOUT_BATCHER"],
         batch=settings["PAYOUT_BATCH"],
@@ -192,6 +194,8 @@ class Served:
     async def _check(self) -> None:
         """The place is what it should be, before any service is made."""
         await self.wiring.chain("check").check()
+        if not {"seller", "facilitator"}.isdisjoint(self.names):
+            await refuse_no_eip1559(self.wiring.rpc("check"))
 
     async def _make(self, name: str) -> Supervised:
         if name == "seller":
@@ -199,6 +203,7 @@ class Served:
         if name == "payouts":
             service = self.wiring.payouts()
             await service.check()
+            await refuse_no_eip1559(self.wiring.rpc(name))
             return service
         return await self.wiring.facilitator() if name == "facilitator" else self.wiring.tracker()
 
@@ -222,6 +227,7 @@ class Served:
             seller_url=self.url("seller"),
             facilitator_url=self.url("facilitator"),
             on_fault=OnFault.RETRY,
+            is_public=self.settings["HOST"] not in LOOPBACK,
             credits=credits_of(self.settings),
         )
 
