@@ -335,7 +335,8 @@ class EvmPayments:
         identity = batch.payment_id(payout.id)
         owed = batch.Item(identity, payout.address, payout.units)
         if owed not in together.items or together.token != self.token:
-            return _said(receipt, Outcome.WRONG, "the batch that was mined does not pay this")
+            verdict = _said(receipt, Outcome.WRONG, "the batch that was mined does not pay this")
+            return replace(verdict, gas_wei=0, moved=0)  # Its cost and payments are the others'.
         outcome, reason = outcomes[identity]
         verdict = _said(receipt, outcome, reason)
         return replace(verdict, gas_wei=together.share(identity, verdict.gas_wei))
@@ -361,18 +362,29 @@ class EvmPayments:
         def says(outcome: Outcome, reason: str = "") -> Verdict:
             return _said(receipt, outcome, reason)
 
+        def wrong(reason: str) -> Verdict:
+            return replace(says(Outcome.WRONG, reason), moved=self._left(sent, receipt))
+
         owed = (payout.address, payout.units)
         if sent == Decoded(None, self.address, 0):
             return says(Outcome.CANCELLED, "cancelled")
         if (sent.receiver.lower(), sent.amount, sent.token) != (*owed, self.token):
-            return says(Outcome.WRONG, "the bytes that were mined are not this payment")
+            return wrong("the bytes that were mined are not this payment")
         if int(receipt["status"], 16) != 1:
             return says(Outcome.REFUSED, "the transaction reverted")
         if self.token is None or self._is_owed(payout, receipt["logs"]):
             return says(Outcome.PAID)
         if self._transfers(receipt["logs"]):
-            return says(Outcome.WRONG, "the token moved something else than what was owed")
+            return wrong("the token moved something else than what was owed")
         return says(Outcome.REFUSED, "the token did not pay, and did not revert")
+
+    def _left(self, sent: Decoded, receipt: dict[str, Any]) -> int:
+        """Base units of the asset that a mined transaction took from the wallet."""
+        if self.token is None:
+            return sent.amount if int(receipt["status"], 16) == 1 else 0
+        moved = self._transfers(receipt["logs"])
+        out = sum(amount for sender, _, amount in moved if sender == self.address)
+        return max(0, out - sum(amount for _, to, amount in moved if to == self.address))
 
     def _is_owed(self, payout: Payout, logs: Sequence[dict[str, Any]]) -> bool:
         """Whether exactly this left us, and exactly this stayed with the receiver."""

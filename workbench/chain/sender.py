@@ -276,11 +276,11 @@ class SlotSender:
         async with self._store.unit() as unit:
             await self._nonces.stop(unit, nonce, reason)
 
-    async def release(self) -> None:
+    async def release(self, by: str, why: str) -> None:
         """See `core.ports.PayoutSender.release`."""
         on_chain = await self._outcomes.nonce("latest")
         async with self._store.unit() as unit:
-            await self._nonces.release(unit, on_chain)
+            await self._nonces.release(unit, on_chain, by, why)
 
     def capped(self) -> list[str]:
         """See `core.ports.PayoutSender.capped`."""
@@ -598,9 +598,9 @@ def _by_within(acts: Sequence[Act]) -> dict[Within, list[Act]]:
     return found
 
 
-async def _refused(unit: Unit, acts: Sequence[Act]) -> dict[tuple[str, str, int], StateMoved]:
+async def _refused(unit: Unit, acts: Sequence[Act]) -> dict[tuple[str, str, int], WorkbenchError]:
     """Acts that those who asked for them have taken back by now."""
-    refused: dict[tuple[str, str, int], StateMoved] = {}
+    refused: dict[tuple[str, str, int], WorkbenchError] = {}
     for within, some in _by_within(acts).items():
         refused |= await within.refused(unit, some)
     return refused
