@@ -86,7 +86,7 @@ HOUSE: tuple[tuple[str, ...], ...] = (
     ("services",),
     ("results", "chain", "store", "charts", "metrics", "frames"),
     ("settings", "scenario"),
-    ("env_file",),
+    ("env_file", "evm"),
     ("core",),
 )
 """The rooms from top to bottom; those of one row do not know each other. (DESIGN's picture, with
