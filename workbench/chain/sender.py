@@ -424,17 +424,19 @@ class SlotSender:
         landings = await self._outcomes.news(slots, view)
         there: list[Slot] = []
         moves: list[Move] = []
+        faults: list[Exception] = []
         for slot, landing in zip(slots, landings, strict=True):
-            if landing is None:
-                await self._missing(slot, view)
+            try:
+                move = await self._look_at(slot, landing, view)
+            except Exception as why:
+                if isinstance(why, WorkbenchError) and why.transient:
+                    raise
+                faults.append(why)  # Of this slot alone: the others are looked after first.
                 continue
-            at_ms = await self._outcomes.time_of(landing, view)
-            if at_ms is None:
-                continue  # Two nodes behind one URL, or a reorg at this moment: ask again.
-            if slot.state is SlotState.MINED and slot.block == landing.block:
-                there.append(slot)
-            else:
-                moves.append(await self._mined_move(slot, landing, at_ms))
+            if isinstance(move, Slot):
+                there.append(move)
+            elif move is not None:
+                moves.append(move)
         there += [slot for slot in await self._book.move_all(moves) if slot is not None]
         final: list[Move] = []
         for slot in there:
@@ -442,6 +444,20 @@ class SlotSender:
                 fact = self._book.about(slot, ev.TransactionFinalized, block=slot.block)
                 final.append((slot, replace(slot, state=SlotState.FINAL), [fact]))
         await self._book.move_all(final)
+        if faults:
+            raise faults[0]
+
+    async def _look_at(self, slot: Slot, landing: Landing | None, view: View) -> Slot | Move | None:
+        """The slot where it stands as it did, how it moves, or None where nothing can be said."""
+        if landing is None:
+            await self._missing(slot, view)
+            return None
+        at_ms = await self._outcomes.time_of(landing, view)
+        if at_ms is None:
+            return None  # Two nodes behind one URL, or a reorg at this moment: ask again.
+        if slot.state is SlotState.MINED and slot.block == landing.block:
+            return slot
+        return await self._mined_move(slot, landing, at_ms)
 
     async def _look_again(self, slot: Slot) -> None:
         """An act that was done is asked for again: the chain, or the journal, has it no more.

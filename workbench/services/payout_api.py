@@ -203,6 +203,7 @@ SCHEMAS: dict[str, Schema] = {
             "units_per_credit": UNITS,
             "one_credit": TEXT,
             "alarms": ALARMS,
+            "checks": {"type": "object", "additionalProperties": _object({"ok": FLAG})},
         }
     ),
     "Alive": _object({"status": TEXT}),

@@ -467,8 +467,7 @@ class Payouts:
         if not self._is_checked:
             await self.check()
         if self.has_lease:
-            with self.loop.part("transactions"):
-                await self._look_after()
+            await self._look_after()
         with self.loop.part("signing"):
             await self._sign_next()
         if self.has_lease:
@@ -490,11 +489,15 @@ class Payouts:
             self.payments.expect(payout)
         self._is_announced = True
         if count or self.returned.open or unbooked:
-            await self._sender.pump()
-            await self._judge()
-            await self.returned.settle()
+            with self.loop.part("transactions"):
+                await self._sender.pump()
+            with self.loop.part("verdicts"):
+                await self._judge()
+            with self.loop.part("returned payouts"):
+                await self.returned.settle()
         if unbooked:
-            await self.batches.book(unbooked)
+            with self.loop.part("allowance"):
+                await self.batches.book(unbooked)
         self.health.set("fees", "; ".join(self._sender.capped()[:TOLD]) if count else "")
 
     async def _judge(self) -> None:
