@@ -83,7 +83,7 @@ HOUSE: tuple[tuple[str, ...], ...] = (
     ("web", "sim"),
     ("services",),
     ("results", "chain", "store", "charts", "metrics", "frames"),
-    ("settings", "scenario"),
+    ("settings", "scenario", "evm"),
     ("core",),
 )
 """The rooms from top to bottom; those of one row do not know each other. (DESIGN's picture, with

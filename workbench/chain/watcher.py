@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from workbench.chain.abi import decode_log
-from workbench.chain.rpc import Rpc
-from workbench.core.errors import ChainRewound, RpcFault
+from workbench.chain.abi import UNREADABLE, decode_log
+from workbench.chain.rpc import LOGS, Rpc
+from workbench.core.errors import ChainRewound, RpcFault, RpcUnanswered
 from workbench.core.events import BlockOrphaned, Event
 from workbench.core.ports import Clock, Store, Unit
+from workbench.evm.codec import invalid
 
 NEAR = 64
 """Blocks nearer to the head than this are taken one by one; older ones in ranges."""
@@ -146,6 +147,8 @@ class LogWatcher:
         """None where the node refuses so many blocks at once: then half as many are asked for."""
         try:
             return await self._logs(fromBlock=hex(first), toBlock=hex(last))
+        except RpcUnanswered:
+            raise
         except RpcFault:
             if first == last:
                 raise
@@ -194,4 +197,8 @@ class LogWatcher:
 
 
 def _fact(log: dict[str, Any], timestamp: int) -> Event | None:
-    return decode_log(log, timestamp * 1000)
+    """None for an event that nobody here knows. Raises RpcAnswerInvalid."""
+    try:
+        return decode_log(log, timestamp * 1000)
+    except (*UNREADABLE, StopIteration, LookupError) as why:
+        raise invalid(LOGS, "a log is not of the form of its event", "data") from why
