@@ -38,6 +38,17 @@ def _require_same(field: str, said: str, asked: str) -> None:
         raise Mismatch(field, "it is another one than was asked for")
 
 
+def _data(call: Call, data: str | None) -> None:
+    if data is not None:
+        _require_hex("", [data])
+        _require_bytes("", data)
+
+
+def _require_bytes(field: str, data: str) -> None:
+    if len(data) & 1:
+        raise Mismatch(field, "it has half a byte at its end")
+
+
 # --- Blocks ---
 
 
@@ -67,8 +78,7 @@ def _texts(logs: Iterable[dict[str, Any]]) -> list[str]:
     texts: list[str] = []
     for log in logs:
         texts += (log["address"], log["data"], *log["topics"])
-        if len(log["data"]) & 1:
-            raise Mismatch("data", "it has half a byte at its end")
+        _require_bytes("data", log["data"])
     return texts
 
 
@@ -178,8 +188,7 @@ def _simulated(call: Call, blocks: list[dict[str, Any]]) -> None:
             raise Mismatch("calls", "another number of calls than was asked for is answered")
         _require_hex("calls.returnData", [each["returnData"] for each in calls])
         for each in calls:
-            if len(each["returnData"]) & 1:
-                raise Mismatch("calls.returnData", "it has half a byte at its end")
+            _require_bytes("calls.returnData", each["returnData"])
         _require_hex("calls.logs", _texts(log for each in calls for log in each.get("logs", ())))
 
 
@@ -188,6 +197,10 @@ def _traces(call: Call, traces: list[dict[str, Any]]) -> None:
 
 
 CHECKS: dict[str, Callable[[Call, Any], None]] = {
+    "anvil_dumpState": _data,
+    "eth_call": _data,
+    "eth_getCode": _data,
+    "eth_getRawTransactionByHash": _data,
     "debug_traceBlockByNumber": _traces,
     "eth_getBlockByHash": _block,
     "eth_getBlockByNumber": _block,
