@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.chain.contracts import EvmChain
-from workbench.chain.guard import key_of_keystore
 from workbench.chain.keys import is_test_key
+from workbench.chain.keystore import key_of_keystore
 from workbench.chain.marker import is_local
 from workbench.chain.rpc import HttpRpc
 from workbench.chain.signer import KeySigner
@@ -19,6 +19,7 @@ from workbench.core.ports import Addresses
 from workbench.core.x402 import ZERO_ADDRESS
 from workbench.served import Place, Served, WallClock, rules_of
 from workbench.services.buyer import Buyer
+from workbench.services.common.loop import OnFault
 from workbench.services.rates import FixedRate, HookRate
 from workbench.services.reconciler import Report
 from workbench.services.webhooks import HookRules, Webhooks
@@ -26,11 +27,12 @@ from workbench.settings import Settings, make_folder
 from workbench.store.ledger import LedgerStore
 from workbench.store.sql import sqlite_url
 from workbench.web.client import SocketHttp
-from workbench.wiring import Keys, SystemRandomness, buyer_rules
+from workbench.wiring import Keys, SystemRandomness, buyer_rules, loop_of
 
 SEPOLIA = 11155111
 """The chain of payouts, unless CHAIN_ID says another."""
 TRIES, TRY_S = 20, 0.5
+KEYSTORE_BYTES = 65_536
 KEY_OF = {"seller": "SELLER_PRIVATE_KEY", "facilitator": "PRIVATE_KEY"}
 UNUSED = "0x" + "00" * 31 + "01"
 """A part is wired with the keys it needs; this one stands where another's would."""
@@ -112,6 +114,7 @@ async def webhooks_told(settings: Settings) -> list[dict[str, Any]]:
             store=store,
             http=SocketHttp(),
             clock=WallClock(),
+            loop=loop_of("payouts", WallClock(), OnFault.RAISE),
             random=SystemRandomness(),
             rules=HookRules(settings["WEBHOOK_URLS"] or ()),
         )
@@ -156,7 +159,8 @@ def payout_key(settings: Settings) -> str:
     if not (path := settings["PAYOUT_KEYSTORE"]):
         return str(settings.need("PAYOUT_PRIVATE_KEY"))
     try:
-        text = Path(path).read_text()
+        with Path(path).open("rb") as file:
+            text = file.read(KEYSTORE_BYTES).decode()
     except (OSError, ValueError) as why:
         raise InvalidSetting(
             "PAYOUT_KEYSTORE cannot be read.", hint="Name an encrypted keystore file (JSON)."

@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
+from workbench.chain.node import refuse_no_eip1559
 from workbench.chain.rpc import HttpRpc
-from workbench.core.errors import InvalidSetting, Starting, WorkbenchError, WorldRuns
+from workbench.core.errors import InvalidSetting, Starting, WorldRuns
 from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Request, Response, Service
+from workbench.services.common.health import Health, brief
+from workbench.services.common.loop import BACKOFF_MOST_S, OnFault
 from workbench.services.routes import log
 from workbench.settings import WORLD_FILE, Settings, make_folder
 from workbench.store.sql import SqlStore, sqlite_url
@@ -96,6 +99,7 @@ def credits_of(settings: Settings) -> Credits:
         daily_wallet=settings["DAILY_CREDITS"],
         approve_above=settings["APPROVE_ABOVE_CREDITS"],
         reconcile_s=settings["RECONCILE_EVERY_S"],
+        oldest_s=settings["OLDEST_PAYOUT_S"],
         in_flight=settings["PAYOUTS_IN_FLIGHT"],
         batcher=settings["PAYOUT_BATCHER"],
         batch=settings["PAYOUT_BATCH"],
@@ -117,12 +121,18 @@ class Place:
     finality: Policy
 
 
+class Supervised(Service, Protocol):
+    """A service that knows its own state."""
+
+    health: Health
+
+
 class _Seat:
     """A service's place at its port, taken before the others' URLs, and so the service, exist."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.service: Service | None = None
+        self.service: Supervised | None = None
 
     async def handle(self, request: Request) -> Response:
         if self.service is not None:
@@ -152,7 +162,7 @@ class Served:
         self.names, self._auto_ports = names, auto_ports
         self.servers: dict[str, Server] = {}
         self.stores: dict[str, SqlStore] = {}
-        self.failures: dict[str, WorkbenchError] = {}
+        self._seats: dict[str, _Seat] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._open: list[HttpRpc | SocketHttp] = []
 
@@ -168,29 +178,32 @@ class Served:
         await self.close()
 
     async def _start(self) -> None:
-        seats = {name: _Seat(name) for name in self.names}
-        for name, seat in seats.items():
+        self._seats = {name: _Seat(name) for name in self.names}
+        for name, seat in self._seats.items():
             port = 0 if self._auto_ports else self.settings[PORTS[name]]
             self.servers[name] = Server(
                 seat, host=self.settings["HOST"], port=port, name=name, setting=PORTS[name]
             )
         self.wiring = self.wire()
         await self._check()
-        for name, seat in seats.items():
+        for name, seat in self._seats.items():
             seat.service = await self._make(name)
-        for seat in seats.values():
+        for seat in self._seats.values():
             self._tasks.append(asyncio.ensure_future(self._supervise(seat)))
 
     async def _check(self) -> None:
         """The place is what it should be, before any service is made."""
         await self.wiring.chain("check").check()
+        if not {"seller", "facilitator"}.isdisjoint(self.names):
+            await refuse_no_eip1559(self.wiring.rpc("check"))
 
-    async def _make(self, name: str) -> Service:
+    async def _make(self, name: str) -> Supervised:
         if name == "seller":
             return self.wiring.seller()
         if name == "payouts":
             service = self.wiring.payouts()
             await service.check()
+            await refuse_no_eip1559(self.wiring.rpc(name))
             return service
         return await self.wiring.facilitator() if name == "facilitator" else self.wiring.tracker()
 
@@ -213,6 +226,8 @@ class Served:
             random=SystemRandomness(),
             seller_url=self.url("seller"),
             facilitator_url=self.url("facilitator"),
+            on_fault=OnFault.RETRY,
+            is_public=self.settings["HOST"] not in LOOPBACK,
             credits=credits_of(self.settings),
         )
 
@@ -236,21 +251,23 @@ class Served:
         return rpc
 
     async def _supervise(self, seat: _Seat) -> None:
-        """A service whose world is gone stops, by name; the others go on (agreement 9)."""
+        """Rounds take care of their own faults. Should one escape them, the service is red with
+        its reason and is run again: it never ends by itself, and the others go on."""
         assert seat.service is not None
-        try:
-            await seat.service.run()
-        except WorkbenchError as why:
-            log.error("the %s stopped: %s", seat.name, why)
-            await self._stopped(seat.name, why)
-        except Exception as why:  # noqa: BLE001 - a defect: without rounds it must not look alive
-            log.exception("the %s stopped", seat.name)
-            text = f"the {seat.name} stopped by a defect: {type(why).__name__}; see the log."
-            await self._stopped(seat.name, WorkbenchError(text))
+        health = seat.service.health
+        while True:
+            try:
+                await seat.service.run()
+            except Exception as why:  # noqa: BLE001 - whatever it is, the process goes on
+                log.exception("the %s stopped", seat.name)
+                health.count(why)
+                health.fails("rounds", brief(why))
+            await asyncio.sleep(BACKOFF_MOST_S)
 
-    async def _stopped(self, name: str, why: WorkbenchError) -> None:
-        self.failures[name] = why
-        await self.servers[name].close()
+    def alarms(self) -> dict[str, dict[str, str]]:
+        """What is red, by service, name of check and text; empty where all is well."""
+        found = {name: s.service.health.alarms() for name, s in self._seats.items() if s.service}
+        return {name: alarms for name, alarms in found.items() if alarms}
 
     async def close(self) -> None:
         """End the services. The chain belongs to whoever booted it."""
@@ -268,7 +285,7 @@ class Served:
 def refuse_second_world(folder: Path) -> None:
     """Raise WorldRuns where another process serves a world in this folder."""
     try:
-        world = json.loads((folder / WORLD_FILE).read_text())
+        world = json.loads((folder / WORLD_FILE).read_text(encoding="utf-8"))
         pid, port = int(world["pid"]), urlsplit(world["rpc_url"]).port
         os.kill(pid, 0)
         socket.create_connection(("127.0.0.1", port), 1).close()  # Numbers of processes come again.
@@ -285,13 +302,15 @@ def write_world_file(description: dict[str, Any], folder: Path) -> Callable[[], 
     path = folder / WORLD_FILE
     make_folder(path.parent, "the folder of the world file")
     draft = path.with_suffix(f".{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    with os.fdopen(
+        os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+    ) as file:
         json.dump(description, file, indent=2)
     draft.replace(path)
 
     def remove() -> None:
         try:
-            if json.loads(path.read_text()).get("pid") == description["pid"]:
+            if json.loads(path.read_text(encoding="utf-8")).get("pid") == description["pid"]:
                 path.unlink()
         except (OSError, ValueError):
             pass  # Somebody else's by now, or gone.

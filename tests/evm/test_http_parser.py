@@ -127,8 +127,8 @@ def test_heads_and_bodies_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_parser, "MAX_BODY_BYTES", 1 << 20)
     with pytest.raises(NotHttp, match="its answer is too large"):
         endless(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", b"x" * 65_536)
+    chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
     with pytest.raises(NotHttp, match="its answer is too large"):
-        chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
         endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", chunk)
 
 

@@ -26,11 +26,12 @@ from workbench.core.events import Event
 from workbench.core.finality import Policy
 from workbench.core.payout import ENDED, Payout, State, fold
 from workbench.core.ports import SlotState
+from workbench.services.common.loop import OnFault
 from workbench.services.payout_input import Asked
 from workbench.services.payouts import PayoutRules, Payouts
 from workbench.sim.loop import VirtualClock, VirtualLoop
 from workbench.store.ledger import LedgerStore
-from workbench.wiring import SeededRandomness
+from workbench.wiring import SeededRandomness, loop_of
 
 DEPTH = 6
 EACH = 100
@@ -110,7 +111,7 @@ class Storm:
         every_s = self.rules.reconcile_s
         self.payouts = self.rules.payouts(
             store=self.store, sender=sender, payments=payments, clock=self.clock,
-            random=self.tokens,
+            loop=loop_of("payouts", self.clock, OnFault.RAISE), random=self.tokens,
             rules=PayoutRules(chain_id=31337, units_per_credit=10**15, reconcile_s=every_s),
         )  # fmt: skip
 

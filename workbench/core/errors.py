@@ -378,6 +378,12 @@ class DeployFailed(ChainError):
     code = "deploy_failed"
 
 
+class NoBaseFee(ChainError):
+    """A chain without EIP-1559: our transactions are of type 2."""
+
+    code = "no_eip1559"
+
+
 class SignerShort(ChainError):
     """The signer cannot pay for gas."""
 

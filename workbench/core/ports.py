@@ -324,6 +324,44 @@ class PayoutSender(Sender, Protocol):
         """A person has looked: the signer goes on at the chain's next nonce."""
 
 
+class Reports(Protocol):
+    """Where the state of a check is reported, by its name; see `services.common.checks`."""
+
+    def ok(self, name: str, key: str = "") -> None:
+        """The check has succeeded; with `key`, for that one of several things."""
+
+    def fails(self, name: str, reason: str, key: str = "") -> None:
+        """The check has failed, or could not run, because of `reason` (one sentence)."""
+
+
+class Unreported:
+    """Reports that nobody reads: of a part that is used outside a service."""
+
+    def ok(self, name: str, key: str = "") -> None: ...
+    def fails(self, name: str, reason: str, key: str = "") -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """The newest block and what accounts hold in it.
+
+    `timestamp`: Unix seconds. `base_fee`: wei of a gas, None on a chain without EIP-1559.
+    `balances`: wei by account.
+    """
+
+    number: int
+    timestamp: int
+    base_fee: int | None
+    balances: dict[str, int]
+
+
+class Node(Protocol):
+    """What can be asked of any node, about itself. Raises RpcUnreachable or RpcFault."""
+
+    async def chain_id(self) -> int: ...
+    async def state(self, accounts: Sequence[str]) -> NodeState: ...
+
+
 class Watcher(Protocol):
     async def poll(self) -> None:
         """Bring the journal up to the chain's head: new facts, and orphaned blocks."""
@@ -464,6 +502,19 @@ class Standing:
     quarantine: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Payouts in some states: how many, their credits, and since when the oldest was asked for."""
+
+    count: int = 0
+    credits: int = 0
+    oldest_ms: int | None = None
+
+    def age_s(self, now_ms: int) -> int:
+        """How long the oldest has waited, in seconds."""
+        return 0 if self.oldest_ms is None else max(0, now_ms - self.oldest_ms) // 1000
+
+
 class Ledger(Unit, Protocol):
     """A transaction of a store that also keeps accounts, transfers and payouts."""
 
@@ -524,6 +575,7 @@ class Ledger(Unit, Protocol):
         """Payouts that somebody is about to sign: taken until after that time."""
 
     async def count_payouts(self) -> dict[State, int]: ...
+    async def backlog(self, *states: State) -> Backlog: ...
     async def credits_since(
         self, at_ms: int, *, user_id: str | None = None, address: str | None = None
     ) -> int:

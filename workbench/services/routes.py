@@ -17,6 +17,7 @@ from workbench.core.errors import (
 )
 from workbench.core.events import Event, from_dict, to_dict, to_json
 from workbench.core.ports import Request, Response, Store
+from workbench.services.common.health import Health, brief
 
 MAX_BODY_BYTES = 65_536
 EVENTS_PAGE = 1_000
@@ -30,7 +31,8 @@ class Routes:
     An `<id>` has no colon: what follows one is a verb, as in `/v1/payouts/<id>:cancel`.
     """
 
-    def __init__(self, **handlers: Handler) -> None:
+    def __init__(self, health: Health) -> None:
+        self._health = health
         self._routes: list[tuple[str, re.Pattern[str], Handler]] = []
         self._plain: dict[tuple[str, str], Handler] = {}
 
@@ -51,8 +53,10 @@ class Routes:
             return replace(answer, headers=(*answer.headers, ("Allow", ", ".join(allowed))))
         except WorkbenchError as why:
             return Response.json(why.status, why.to_json())
-        except Exception:
+        except Exception as why:
             log.exception("%s %s failed", request.method, request.url)
+            self._health.count(why)
+            self._health.fails("requests", brief(why))
             message = "something went wrong on our side; it is in the log."
             return Response.json(500, {"error": "internal", "message": message})
 

@@ -54,9 +54,11 @@ from workbench.core.x402 import (
     settlement_id,
 )
 from workbench.services.book import Book
+from workbench.services.common.health_http import add_probes, condition
+from workbench.services.common.loop import Loop
+from workbench.services.common.vitals import GLANCE_S, glance
 from workbench.services.offers import OFFERED, Offers, requested
 from workbench.services.rates import PriceSource
-from workbench.services.rounds import rounds
 from workbench.services.routes import Routes, events_page, log, one
 
 
@@ -86,6 +88,7 @@ class Seller:
         watcher: Watcher,
         store: Store,
         clock: Clock,
+        loop: Loop,
         http: Http,
         random: Randomness,
         facilitator_url: str,
@@ -94,18 +97,20 @@ class Seller:
     ) -> None:
         self._chain, self._signer, self._sender, self._watcher = chain, signer, sender, watcher
         self._store, self._clock, self._http, self._random = store, clock, http, random
+        self._loop, self.health = loop, loop.health
         self._facilitator_url, self._rules = facilitator_url.rstrip("/"), rules
         self._prices = prices
         self.book = Book(store)
         self._offers = Offers(signer, chain.domain)
         self._at_work: dict[str, asyncio.Task[None]] = {}
         self._routes = (
-            Routes()
+            Routes(self.health)
             .add("GET", "/buy-asset", self._buy_asset)
             .add("GET", "/settlement/<text>", self._settlement)
             .add("GET", "/health", self._health)
             .add("GET", "/events", self._events)
         )
+        add_probes(self._routes, self.health)
 
     async def handle(self, request: Request) -> Response:
         return await self._routes.handle(request)
@@ -410,19 +415,20 @@ class Seller:
         return view
 
     async def _health(self, request: Request) -> Response:
-        head = await self._chain.head()
+        head = await glance(self._chain.head())
         addresses, show = self._chain.addresses, self._chain.checksum
+        held = self._chain.balance(addresses.asset, self._signer.address)
         health = {
-            "status": "ok",
+            **condition(self.health, to_all=self.health.is_public),
             "service": self.name,
             "seller": show(self._signer.address),
             "chain_id": self._chain.domain.chain_id,
-            "block": head.number,
+            "block": head and head.number,
             "asset_token": show(addresses.asset),
             "settlement_token": show(addresses.usdc),
             "settlement_vault": show(addresses.vault),
             "price_per_unit_usdc": (await self._prices.price()).usdc_per_asset,
-            "inventory": await self._chain.balance(addresses.asset, self._signer.address),
+            "inventory": await glance(held),
         }
         return Response.json(200, health)
 
@@ -431,9 +437,25 @@ class Seller:
 
     # --- The seller's own work ---
 
+    async def look_at_facilitator(self) -> None:
+        """Report whether it answers: without it a purchase goes no further than its offer."""
+        url = f"{self._facilitator_url}/livez"
+        try:
+            async with asyncio.timeout(GLANCE_S):
+                answer = await self._http.send(Request("GET", url))
+        except PeerUnreachable as why:
+            self.health.fails("facilitator", why.message)
+            return
+        except TimeoutError:
+            told = f"the facilitator at {self._facilitator_url} did not answer in {GLANCE_S:g} s."
+            self.health.fails("facilitator", told)
+            return
+        said = f"the facilitator answered {answer.status}." if answer.status >= 500 else ""
+        self.health.set("facilitator", said)
+
     async def run(self) -> None:
         """Go on with what was claimed, and note what was delivered. Until cancelled."""
-        await rounds(self.name, self.tick, self._clock, self._rules.poll_s)
+        await self._loop.rounds(self.name, self.tick, self._rules.poll_s)
 
     async def tick(self) -> None:
         """One round: watch, go on with claims, note deliveries, look after transactions."""
@@ -442,8 +464,10 @@ class Seller:
         head = await self._chain.head()
         for settlement in self.book.of(State.AUTHORIZED):
             if settlement.id not in self._at_work:
-                await self._go_on(settlement.id)
-        await self._note_deliveries(head)
+                with self._loop.part(settlement.id):
+                    await self._go_on(settlement.id)
+        with self._loop.part("deliveries"):
+            await self._note_deliveries(head)
         await self._sender.pump()
 
     async def _go_on(self, identity: str) -> None:

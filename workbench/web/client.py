@@ -53,7 +53,7 @@ class SocketHttp:
             raise _untrusted(request.url, why.certificate_error) from why
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as why:
             raise PeerUnreachable(
-                f"nobody answers at {_place(request.url)}: {plain_words(why)}.",
+                f"nobody answers at {_place(request.url)}: {_reason(why)}.",
                 hint="Is it running? `workbench up` starts everything.",
             ) from why
 
@@ -72,6 +72,13 @@ class SocketHttp:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _reason(why: Exception) -> str:
+    """Why nobody answered: a time-out has no text of its own."""
+    if isinstance(why, TimeoutError):
+        return f"no answer within {TIMEOUT_S:.0f} s"
+    return plain_words(why)
 
 
 def _place(url: str) -> str:
