@@ -12,6 +12,7 @@ from workbench.chain.rpc import LOGS, Rpc
 from workbench.core.errors import ChainRewound
 from workbench.core.events import BlockOrphaned, Event
 from workbench.core.ports import Clock, Reports, Store, Unit
+from workbench.evm.bloom import may_hold
 from workbench.evm.codec import invalid
 
 NEAR = 64
@@ -63,6 +64,9 @@ class LogWatcher:
             if block is None or block["parentHash"] != (known or block["parentHash"]):
                 return
             logs = await self._ranges.of_block(self._query, block["hash"])
+            if not logs and may_hold(block.get("logsBloom"), self._query["address"]):
+                # The block's header says that there may be some: they are not missed by one answer.
+                logs = await self._ranges.of_block(self._query, block["hash"])
             await self._take(number + 1, block, logs)
             number, known = number + 1, block["hash"]
 
@@ -133,6 +137,8 @@ class LogWatcher:
         """
         newest = await self._block(last)
         logs = await self._ranges.once(self._query, first, last) if newest else None
+        if logs == []:  # Many blocks are not passed over by one answer.
+            logs = await self._ranges.once(self._query, first, last)
         if newest is None or logs is None:
             return None
         times: dict[str, int] = {}

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from workbench.evm.bloom import bloom_of
+
 Call = tuple[Any, ...]
 HEX_DIGITS = b"0123456789abcdefABCDEF"
 TAGS = frozenset({"latest", "safe", "finalized", "earliest"})
@@ -158,7 +160,7 @@ def _receipts(call: Call, receipts: list[dict[str, Any]] | None) -> None:
 
 
 def _require_whole(receipt: dict[str, Any]) -> None:
-    """Its logs are of its transaction, in its block."""
+    """Its logs are of its transaction, in its block, and none is missing."""
     logs = receipt["logs"]
     _require_hex("logs", _texts(logs))
     for log in logs:
@@ -167,6 +169,9 @@ def _require_whole(receipt: dict[str, Any]) -> None:
         _require_hex("logs.logIndex", [log["logIndex"]])
         if log.get("removed"):
             raise Mismatch("logs.removed", "a log of a block that is no more is among them")
+    said = int(receipt.get("logsBloom") or "0x0", 16)
+    if said and said != bloom_of(logs):  # Some chains fill no filters.
+        raise Mismatch("logs", "they are not those that its bloom filter says")
 
 
 def _transaction(call: Call, transaction: dict[str, Any] | None) -> None:

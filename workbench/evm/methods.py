@@ -27,6 +27,7 @@ Small = Annotated[str, Meta(pattern=r"^0x[0-7]?[0-9a-fA-F]{1,15}\Z")]
 """Below 2**63: block numbers, times, counts, amounts of gas."""
 Bit = Annotated[str, Meta(pattern=r"^0x[01]\Z")]
 Hash = Annotated[str, Meta(pattern=r"^0x[0-9a-fA-F]{64}\Z")]
+Bloom = Annotated[str, Meta(pattern=r"^0x[0-9a-fA-F]{512}\Z")]
 Address = Annotated[str, Meta(pattern=r"^0x[0-9a-fA-F]{40}\Z")]
 Data = Annotated[str, Meta(pattern=r"^0x(?:[0-9a-fA-F]{2})*+\Z", max_length=MAX_DATA)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
@@ -74,6 +75,7 @@ class _Header(TypedDict):
     baseFeePerGas: NotRequired[Quantity | None]
     stateRoot: NotRequired[Hash]
     receiptsRoot: NotRequired[Hash]
+    logsBloom: NotRequired[Bloom | None]
 
 
 class Block(_Header):
@@ -111,6 +113,7 @@ _RECEIPT = {
     "gasUsed": Small,
     "effectiveGasPrice": Quantity,
     "logs": Logs,
+    "logsBloom": NotRequired[Bloom | None],
     "from": NotRequired[Address],
     "to": NotRequired[Address | None],
     "contractAddress": NotRequired[Address | None],
@@ -190,7 +193,7 @@ RESULTS: dict[str, Any] = {
     "eth_getCode": LongData,
     "eth_getLogs": Logs,
     "eth_getRawTransactionByHash": LongData | None,
-    "eth_getStorageAt": Quantity,
+    "eth_getStorageAt": Hash,
     "eth_getTransactionByHash": Transaction | None,
     "eth_getTransactionCount": Small,
     "eth_getTransactionReceipt": Receipt | None,
