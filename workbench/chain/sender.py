@@ -24,6 +24,7 @@ from workbench.core.errors import (
     NonceTaken,
     Quarantined,
     RpcFault,
+    RpcUnanswered,
     RpcUnreachable,
     StateMoved,
     StoreError,
@@ -321,8 +322,10 @@ class SlotSender:
         moves: list[Move] = []
         for slot, answer in zip(slots, answers, strict=True):
             sent = replace(slot, state=SlotState.SENT, sent_ms=now)
-            if isinstance(answer, RpcUnreachable):
+            if isinstance(answer, RpcUnreachable | RpcUnanswered):
                 continue
+            if isinstance(answer, str) and answer.lower() != slot.attempts[-1].tx:
+                continue  # That is another transaction: nobody knows what became of ours.
             if isinstance(answer, WorkbenchError):
                 if await self._raised(slot, answer):
                     continue
@@ -358,7 +361,8 @@ class SlotSender:
         self._unheard = [each for each in self._unheard if not each[1].known]
         for slots, asked in heard:
             for slot, answer in zip(slots, asked.results, strict=True):
-                if not isinstance(answer, WorkbenchError) or isinstance(answer, RpcUnreachable):
+                unknown = isinstance(answer, RpcUnreachable | RpcUnanswered)
+                if unknown or not isinstance(answer, WorkbenchError):
                     continue  # It is there; or nobody knows, and it is sent again in time.
                 async with self._store.unit() as unit:
                     key = (slot.subject, slot.act, slot.attempt)
