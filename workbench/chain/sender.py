@@ -268,8 +268,9 @@ class SlotSender:
 
     def _still(self) -> Quarantined:
         return Quarantined(
-            f"the signer {self.address} stands still: its nonces were used by somebody else.",
-            hint="See SignerQuarantined among the events; nothing is signed until it is released.",
+            f"the signer {self.address} stands still: the chain has used nonces of it that our "
+            "database does not know, or a person must look at it.",
+            hint="See SignerQuarantined among the events. Without one a second reading follows.",
         )
 
     async def stop(self, nonce: int, reason: str) -> None:

@@ -58,6 +58,7 @@ from workbench.core.ports import (
     Slot,
     SlotState,
 )
+from workbench.core.readings import SecondReading
 from workbench.core.records import replace
 from workbench.services import accounts
 from workbench.services.batches import Batches, Group
@@ -201,6 +202,7 @@ class Payouts:
         self.returned = Returned(
             store, sender, payments, clock, rules.chain_id, self.name, loop.health
         )
+        self._readings = SecondReading()
         self.stuck: dict[str, str] = {}
         """Payouts that the chain would refuse now, and why."""
         self.oldest_s = 0
@@ -509,7 +511,8 @@ class Payouts:
         self.health.keep("payout_mismatched", {payout.id for payout, _ in final})
 
     async def _judge_some(self, cases: Sequence[tuple[Payout, Slot]]) -> None:
-        verdicts = await self._verdicts(cases)
+        told = await self._verdicts(cases)
+        verdicts = [self._read_twice(*case, each) for case, each in zip(cases, told, strict=True)]
         async with self.store.unit() as unit:
             ends = []
             for (payout, _), verdict in zip(cases, verdicts, strict=True):
@@ -523,6 +526,27 @@ class Payouts:
                 await self._stop_for(payout, slot, verdict)
             elif verdict.outcome in DECIDED:
                 self.payments.forget(payout)
+                self._readings.forget(payout.id)
+
+    def _read_twice(self, payout: Payout, slot: Slot, verdict: Verdict) -> Verdict:
+        """The verdict, once two readings say so; WAIT before.
+
+        That it was mined without a revert, in which block, was read when it was mined. So a payment
+        has its first reading; that nothing, or something else, was paid needs a second one.
+        """
+        if verdict.outcome is Outcome.WAIT:
+            return verdict
+        seen = (
+            slot.block is not None
+            and verdict.block is not None
+            and ((slot.block.hash, slot.block.tx) == (verdict.block.hash, verdict.block.tx))
+        )
+        if verdict.outcome is Outcome.PAID and slot.ok and seen:
+            return verdict
+        reading = (verdict.outcome, verdict.tx, verdict.block)
+        if self._readings.confirms(payout.id, reading, self.clock.now_ms()):
+            return verdict
+        return Verdict(Outcome.WAIT)
 
     async def _stop_for(self, payout: Payout, slot: Slot, verdict: Verdict) -> None:
         """A payout whose transaction moved something else stops the signer, once: what a person
@@ -601,7 +625,7 @@ class Payouts:
             return
         if not self.stuck:
             self.health.clear("wallet_short")
-        for name in ("token_refused", "payout_stuck"):
+        for name in ("token_refused", "payout_stuck", Quarantined.code):
             self.health.keep(name, self.stuck)
         if waiting:
             await self._sign(waiting, free)
@@ -689,7 +713,7 @@ class Payouts:
         if isinstance(why, SignerShort | InsufficientFunds | InsufficientAllowance):
             self.health.fails("wallet_short", f"the wallet cannot pay: {why}")
         elif isinstance(why, Quarantined | SigningRefused):
-            self.health.fails(Quarantined.code, str(why))
+            self.health.fails(Quarantined.code, str(why), payout.id)
         else:
             name = "token_refused" if isinstance(why, TokenRefused) else "payout_stuck"
             self.health.fails(name, f"{payout.id} waits: {why}", payout.id)
