@@ -22,6 +22,7 @@ from workbench.core.errors import (
     OverLimit,
     PayoutEnded,
     Quarantined,
+    Reverted,
     RpcFault,
     RpcUnreachable,
     SignerShort,
@@ -513,9 +514,10 @@ class Payouts:
         try:
             return await self.payments.judge(cases)
         except Exception as why:
-            if not self.loop.contains(cases[0][0].id, why):
+            is_one = len(cases) == 1
+            if not self.loop.contains(cases[0][0].id if is_one else "verdicts", why):
                 raise
-            if len(cases) == 1:
+            if is_one:
                 return [Verdict(Outcome.WAIT)]
         return [verdict for case in cases for verdict in await self._verdicts([case])]
 
@@ -653,7 +655,7 @@ class Payouts:
         elif isinstance(why, Quarantined):
             self.health.fails(why.code, str(why))
         else:
-            name = "token_refused" if isinstance(why, TokenRefused) else "payout_stuck"
+            name = "token_refused" if isinstance(why, TokenRefused | Reverted) else "payout_stuck"
             self.health.fails(name, f"{payout.id} waits: {why}", payout.id)
         self.stuck[payout.id] = str(why)
 

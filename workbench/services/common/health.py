@@ -143,7 +143,7 @@ class Health:
     def report(self) -> dict[str, dict[str, Any]]:
         """Each check: `ok`, and for periodic ones `age_s`, seconds since the last success (None
         if there was none)."""
-        found = {}
+        found: dict[str, dict[str, Any]] = {}
         for name, state in sorted(self._states.items()):
             found[name] = {"ok": not self._text(state)}
             if state.max_age_s is not None:

@@ -61,7 +61,7 @@ class Loop:
         while True:
             wait_s = poll_s
             try:
-                await (self._main(tick) if name == self.health.service else tick())
+                await (self.once(tick) if name == self.health.service else tick())
             except Exception as why:
                 if not self._goes_on(why):
                     raise
@@ -73,7 +73,8 @@ class Loop:
                 self.clear(name)
             await self.clock.sleep(wait_s)
 
-    async def _main(self, tick: Callable[[], Awaitable[None]]) -> None:
+    async def once(self, tick: Callable[[], Awaitable[None]]) -> None:
+        """One round of the main loop. Raises what ends it before its end."""
         self.failed.clear()
         if self.before is not None:
             await self.before()
