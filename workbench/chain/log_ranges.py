@@ -34,7 +34,7 @@ class LogRanges:
         try:
             found = await self._ask({**query, "fromBlock": hex(first), "toBlock": hex(last)})
         except RpcFault as why:
-            # One that limits how often it is asked would be asked more often in shorter ranges.
+            # A node that limits how often it is asked would be asked more often yet.
             if first == last or isinstance(why, RpcUnanswered):
                 raise
             self.span, self._good = max(1, min(self.span, last - first + 1) // 2), 0

@@ -14,7 +14,14 @@ from eth_abi.abi import decode, encode
 from eth_hash.auto import keccak
 
 from workbench.chain import batch
-from workbench.chain.abi import UNREADABLE, explain_revert, hex_bytes, to_hex, typed_digest
+from workbench.chain.abi import (
+    UNREADABLE,
+    explain_revert,
+    hex_bytes,
+    number_of,
+    to_hex,
+    typed_digest,
+)
 from workbench.chain.batch import Batch
 from workbench.chain.contracts import checksum
 from workbench.chain.guard import (
@@ -27,13 +34,16 @@ from workbench.chain.guard import (
     decoded,
     fields_of,
 )
+from workbench.chain.landing import landing_of, require_within
 from workbench.chain.log_ranges import LogRanges
 from workbench.chain.rpc import NodeRevert, Rpc, receipts_in
+from workbench.chain.words import WORD
 from workbench.core.errors import (
     ContractNotFound,
     InvalidAddress,
     InvalidSetting,
     RpcFault,
+    RpcUnanswered,
     TokenRefused,
     WorkbenchError,
     WrongChain,
@@ -225,9 +235,9 @@ class EvmPayments:
         try:
             blocks = await self._rpc.call("eth_simulateV1", asked, "latest")
             done: dict[str, Any] = blocks[0]["calls"][0]
-        except NodeRevert:
+        except (NodeRevert, RpcUnanswered):
             raise
-        except (RpcFault, LookupError, TypeError):  # Not every node can simulate.
+        except RpcFault:  # Not every node can simulate.
             return {"returnData": await self._rpc.call("eth_call", request, "latest")}
         if int(done["status"], 16) != 1:
             raise NodeRevert("simulated", done["returnData"])
@@ -285,6 +295,9 @@ class EvmPayments:
         mined = {}
         for slot in slots:
             found = [(each, receipts[each.tx]) for each in slot.attempts if each.tx in standing]
+            for attempt, receipt in found:
+                landing = landing_of(receipt)
+                require_within(attempt.raw, landing.gas_used, landing.gas_price)
             if slot.nonce < used and len(found) == 1:
                 mined[slot.nonce] = found[0]
         return mined
@@ -307,7 +320,8 @@ class EvmPayments:
         identity = batch.payment_id(payout.id)
         owed = batch.Item(identity, payout.address, payout.units)
         if owed not in together.items or together.token != self.token:
-            return _said(receipt, Outcome.WRONG, "the batch that was mined does not pay this")
+            verdict = _said(receipt, Outcome.WRONG, "the batch that was mined does not pay this")
+            return replace(verdict, gas_wei=0, moved=0)  # Its cost and payments are the others'.
         outcome, reason = outcomes[identity]
         verdict = _said(receipt, outcome, reason)
         return replace(verdict, gas_wei=together.share(identity, verdict.gas_wei))
@@ -333,18 +347,29 @@ class EvmPayments:
         def says(outcome: Outcome, reason: str = "") -> Verdict:
             return _said(receipt, outcome, reason)
 
+        def wrong(reason: str) -> Verdict:
+            return replace(says(Outcome.WRONG, reason), moved=self._left(sent, receipt))
+
         owed = (payout.address, payout.units)
         if sent == Decoded(None, self.address, 0):
             return says(Outcome.CANCELLED, "cancelled")
         if (sent.receiver.lower(), sent.amount, sent.token) != (*owed, self.token):
-            return says(Outcome.WRONG, "the bytes that were mined are not this payment")
+            return wrong("the bytes that were mined are not this payment")
         if int(receipt["status"], 16) != 1:
             return says(Outcome.REFUSED, "the transaction reverted")
         if self.token is None or self._is_owed(payout, receipt["logs"]):
             return says(Outcome.PAID)
         if self._transfers(receipt["logs"]):
-            return says(Outcome.WRONG, "the token moved something else than what was owed")
+            return wrong("the token moved something else than what was owed")
         return says(Outcome.REFUSED, "the token did not pay, and did not revert")
+
+    def _left(self, sent: Decoded, receipt: dict[str, Any]) -> int:
+        """Base units of the asset that a mined transaction took from the wallet."""
+        if self.token is None:
+            return sent.amount if int(receipt["status"], 16) == 1 else 0
+        moved = self._transfers(receipt["logs"])
+        out = sum(amount for sender, _, amount in moved if sender == self.address)
+        return max(0, out - sum(amount for _, to, amount in moved if to == self.address))
 
     def _is_owed(self, payout: Payout, logs: Sequence[dict[str, Any]]) -> bool:
         """Whether exactly this left us, and exactly this stayed with the receiver."""
@@ -357,7 +382,7 @@ class EvmPayments:
     def _transfers(self, logs: Sequence[dict[str, Any]]) -> list[tuple[str, str, int]]:
         """The token's own Transfer events: from, to, amount."""
         return [
-            ("0x" + topics[1][-40:].lower(), "0x" + topics[2][-40:].lower(), int(log["data"], 16))
+            ("0x" + topics[1][-40:].lower(), "0x" + topics[2][-40:].lower(), _amount(log))
             for log in logs
             if log["address"].lower() == self.token
             and (topics := log["topics"])[:1] == [TRANSFERRED]
@@ -398,7 +423,9 @@ class EvmPayments:
             data = keccak(b"balanceOf(address)")[:4] + encode(["address"], [self.address])
             request = {"to": self.token, "data": to_hex(data)}
             said = await self._rpc.call("eth_call", request, block)
-            asset = int.from_bytes(hex_bytes(said), "big")  # Nothing, before the token was there.
+            if said == "0x" and await self._rpc.call("eth_getCode", self.token, block) == "0x":
+                said = to_hex(bytes(WORD))  # The token was not there yet.
+            asset = number_of(said)
         return Wallet(number, asset, native, await self._used(block))
 
     async def movements(self, after: int, upto: int) -> Sequence[Movement]:
@@ -468,8 +495,13 @@ def _movement(log: dict[str, Any], incoming: bool) -> Movement:
         log_index=int(log["logIndex"], 16),
         block=int(log["blockNumber"], 16),
         incoming=incoming,
-        amount=int(log["data"], 16),
+        amount=_amount(log),
     )
+
+
+def _amount(log: dict[str, Any]) -> int:
+    """Of an ERC-20 transfer. Raises RpcAnswerInvalid."""
+    return number_of(log["data"], "eth_getLogs")
 
 
 def _text(said: bytes) -> str:

@@ -24,6 +24,7 @@ from workbench.core.errors import (
     NonceTaken,
     Quarantined,
     RpcFault,
+    RpcUnanswered,
     RpcUnreachable,
     StateMoved,
     StoreError,
@@ -276,11 +277,11 @@ class SlotSender:
         async with self._store.unit() as unit:
             await self._nonces.stop(unit, nonce, reason)
 
-    async def release(self) -> None:
+    async def release(self, by: str, why: str) -> None:
         """See `core.ports.PayoutSender.release`."""
         on_chain = await self._outcomes.nonce("latest")
         async with self._store.unit() as unit:
-            await self._nonces.release(unit, on_chain)
+            await self._nonces.release(unit, on_chain, by, why)
 
     def capped(self) -> list[str]:
         """See `core.ports.PayoutSender.capped`."""
@@ -321,8 +322,10 @@ class SlotSender:
         moves: list[Move] = []
         for slot, answer in zip(slots, answers, strict=True):
             sent = replace(slot, state=SlotState.SENT, sent_ms=now)
-            if isinstance(answer, RpcUnreachable):
+            if isinstance(answer, RpcUnreachable | RpcUnanswered):
                 continue
+            if isinstance(answer, str) and answer.lower() != slot.attempts[-1].tx:
+                continue  # That is another transaction: nobody knows what became of ours.
             if isinstance(answer, WorkbenchError):
                 if await self._raised(slot, answer):
                     continue
@@ -358,7 +361,8 @@ class SlotSender:
         self._unheard = [each for each in self._unheard if not each[1].known]
         for slots, asked in heard:
             for slot, answer in zip(slots, asked.results, strict=True):
-                if not isinstance(answer, WorkbenchError) or isinstance(answer, RpcUnreachable):
+                unknown = isinstance(answer, RpcUnreachable | RpcUnanswered)
+                if unknown or not isinstance(answer, WorkbenchError):
                     continue  # It is there; or nobody knows, and it is sent again in time.
                 async with self._store.unit() as unit:
                     key = (slot.subject, slot.act, slot.attempt)
@@ -614,9 +618,9 @@ def _by_within(acts: Sequence[Act]) -> dict[Within, list[Act]]:
     return found
 
 
-async def _refused(unit: Unit, acts: Sequence[Act]) -> dict[tuple[str, str, int], StateMoved]:
+async def _refused(unit: Unit, acts: Sequence[Act]) -> dict[tuple[str, str, int], WorkbenchError]:
     """Acts that those who asked for them have taken back by now."""
-    refused: dict[tuple[str, str, int], StateMoved] = {}
+    refused: dict[tuple[str, str, int], WorkbenchError] = {}
     for within, some in _by_within(acts).items():
         refused |= await within.refused(unit, some)
     return refused

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from workbench.chain.abi import decode_log
+from workbench.chain.abi import UNREADABLE, decode_log
 from workbench.chain.log_ranges import LogRanges
-from workbench.chain.rpc import Rpc
+from workbench.chain.rpc import LOGS, Rpc
 from workbench.core.errors import ChainRewound
 from workbench.core.events import BlockOrphaned, Event
 from workbench.core.ports import Clock, Reports, Store, Unit
+from workbench.evm.bloom import may_hold
+from workbench.evm.codec import invalid
 
 NEAR = 64
 """Blocks nearer to the head than this are taken one by one; older ones in ranges."""
@@ -62,6 +64,9 @@ class LogWatcher:
             if block is None or block["parentHash"] != (known or block["parentHash"]):
                 return
             logs = await self._ranges.of_block(self._query, block["hash"])
+            if not logs and may_hold(block.get("logsBloom"), self._query["address"]):
+                # The block's header says that there may be some: they are not missed by one answer.
+                logs = await self._ranges.of_block(self._query, block["hash"])
             await self._take(number + 1, block, logs)
             number, known = number + 1, block["hash"]
 
@@ -132,6 +137,8 @@ class LogWatcher:
         """
         newest = await self._block(last)
         logs = await self._ranges.once(self._query, first, last) if newest else None
+        if logs == []:  # Many blocks are not passed over by one answer.
+            logs = await self._ranges.once(self._query, first, last)
         if newest is None or logs is None:
             return None
         times: dict[str, int] = {}
@@ -186,4 +193,8 @@ class LogWatcher:
 
 
 def _fact(log: dict[str, Any], timestamp: int) -> Event | None:
-    return decode_log(log, timestamp * 1000)
+    """None for an event that nobody here knows. Raises RpcAnswerInvalid."""
+    try:
+        return decode_log(log, timestamp * 1000)
+    except (*UNREADABLE, StopIteration, LookupError) as why:
+        raise invalid(LOGS, "a log is not of the form of its event", "data") from why
