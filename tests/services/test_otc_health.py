@@ -123,6 +123,19 @@ def test_a_defect_in_a_handler_is_an_alarm_and_a_count(world: World) -> None:
     assert 1 == world.seller.health.errors["KeyError"]
 
 
+@pytest.mark.parametrize("name", OTC)
+def test_a_defect_of_a_round_fails_a_simulated_run(world: World, name: str) -> None:
+    """No fault of a scenario can hide one."""
+    world.advance()
+
+    async def defective() -> None:
+        raise KeyError("timestamp")
+
+    getattr(world, name)._chain.head = defective
+    with pytest.raises(KeyError):
+        world.advance(2)
+
+
 def test_a_swap_that_does_not_become_final_is_an_alarm(world: World) -> None:
     """By the name of the check, and never a refund."""
     world.facilitator.health.fails("finality", "Finality timeout: the swap of 0x12 …", "0x12")

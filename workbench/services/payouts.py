@@ -24,6 +24,7 @@ from workbench.core.errors import (
     Quarantined,
     Reverted,
     RpcFault,
+    RpcLimited,
     RpcUnreachable,
     SignerShort,
     SigningRefused,
@@ -669,7 +670,7 @@ class Payouts:
         for payout in alone[: max(0, free - len(groups))]:
             try:
                 call = await self.payments.call(payout)
-            except (RpcUnreachable, StoreError):
+            except (RpcUnreachable, RpcLimited, StoreError):
                 raise
             except WorkbenchError as why:
                 yield payout, why
