@@ -176,8 +176,6 @@ COMMON = [RpcUnreachable("away."), RpcLimited("later."), StoreBusy("locked.")]
 
 
 @pytest.mark.parametrize("why", COMMON)
-    "why", [RpcUnreachable("away."), RpcLimited("later."), StoreBusy("locked.")]
-)
 def test_what_all_parts_would_meet_ends_the_round(served: Stage, why: Exception) -> None:
     with pytest.raises(type(why)), served.loop.part("settlement 1"):
         raise why
