@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from workbench import served
 from workbench.chain.anvil import DEFAULT_CHAIN_ID
 from workbench.core.errors import NoBaseFee, WorkbenchError
 from workbench.core.ports import Request
 from workbench.live import live_payouts
 from workbench.local import LocalWorld, boot_served
+from workbench.served import Served, WallClock
+from workbench.services.common.loop import OnFault
 from workbench.settings import Settings
+from workbench.wiring import loop_of
 
 WITHIN_S = 40.0
 ALL = ("seller", "facilitator", "tracker", "payouts")
@@ -72,6 +76,30 @@ async def story(folder: Path) -> None:
 def test_a_node_that_becomes_another_chain_and_then_goes_away(tmp_path: Path) -> None:
     """Nothing is done on another chain; /health answers without a node."""
     asyncio.run(story(tmp_path))
+
+
+def test_a_service_whose_work_ends_by_a_fault_is_run_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rounds take care of their own faults; should one escape, the process goes on all the same."""
+    monkeypatch.setattr(served, "BACKOFF_MOST_S", 0.01)
+    runs: list[dict[str, str]] = []
+
+    class Defective:
+        health = loop_of("seller", WallClock(), OnFault.RETRY).health
+
+        async def run(self) -> None:
+            runs.append(self.health.alarms())
+            if len(runs) < 3:
+                raise KeyError("status")
+            raise asyncio.CancelledError
+
+    seat: Any = served._Seat("seller")
+    seat.service = Defective()
+    nobody: Any = None
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(Served._supervise(nobody, seat))
+    assert [[], ["rounds"], ["rounds"]] == [list(alarms) for alarms in runs]
 
 
 # --- What refuses a start ---

@@ -6,9 +6,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from workbench import World
+from tests.payments import offer, pay, payment
+from workbench import World, simulated
 from workbench.core.errors import PeerUnreachable, RpcUnreachable
+from workbench.core.finality import Policy
 from workbench.core.ports import Request, Response
+from workbench.core.pricing import Price
+from workbench.wiring import Rules
 
 OTC = ("seller", "facilitator", "tracker")
 
@@ -136,9 +140,17 @@ def test_a_defect_of_a_round_fails_a_simulated_run(world: World, name: str) -> N
         world.advance(2)
 
 
-def test_a_swap_that_does_not_become_final_is_an_alarm(world: World) -> None:
-    """By the name of the check, and never a refund."""
-    world.facilitator.health.fails("finality", "Finality timeout: the swap of 0x12 …", "0x12")
-    status, alarms = ready(world, "facilitator")
-    assert (503, ["finality"]) == (status, list(alarms))
-    assert alarms["finality"].startswith("Finality timeout")
+def test_a_swap_that_does_not_become_final_is_an_alarm() -> None:
+    """By the name of the check, never a refund; and it is gone when the swap is final."""
+    rules = Rules(price=Price.parse("1.10"), finality=Policy(30), finality_timeout_s=10)
+    with simulated(rules=rules) as world:
+        answer = pay(world, payment(world, offer(world)))
+        identity = answer.data()["settlement_id"]
+        world.advance(20)
+        status, alarms = ready(world, "facilitator")
+        assert (503, ["finality"]) == (status, list(alarms))
+        assert alarms["finality"].startswith(f"Finality timeout: the swap of {identity} has")
+        assert "degraded" == world.get("http://facilitator/health").data()["status"]
+        world.advance(30)
+        assert (200, {}) == ready(world, "facilitator")
+        assert "executed" == world.get(f"http://seller/settlement/{identity}").data()["status"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -85,8 +86,8 @@ def test_a_node_that_refuses_every_send_is_an_alarm(desk: Desk) -> None:
 def look(desk: Desk, **state: Any) -> dict[str, str]:
     """What a look at the node leads to."""
     payer = desk.storm.payouts.payments.address
-    known = {"number": 5, "timestamp": 0, "base_fee": GWEI, "balances": {payer: 10**18}}
-    work = desk.storm.payouts.look_at_node(NodeState(**known | state))
+    node = replace(NodeState(5, 0, GWEI, {payer: 10**18}), **state)
+    work = desk.storm.payouts.look_at_node(node)
     desk.storm.loop.run_until_complete(work)
     return alarms(desk)
 
@@ -165,7 +166,7 @@ def test_a_defect_fails_a_simulated_run(desk: Desk) -> None:
     async def defective(asked: Any) -> Any:
         raise KeyError("effectiveGasPrice")
 
-    desk.storm.payouts.payments.call = defective  # type: ignore[method-assign]
+    desk.storm.payouts.payments.call = defective  # type: ignore[method-assign,assignment]
     desk.post("/payout", ask())
     with pytest.raises(KeyError):
         pass_by(desk, 5)

@@ -215,8 +215,8 @@ def _span(seconds: int) -> str:
 
 
 def brief(why: Exception) -> str:
-    """A fault in one sentence: ours by its message; a foreign one by its type, since its text may
-    hold anything."""
+    """A fault in short: ours by its message, and its hint where waiting does not heal it; a foreign
+    one by its type, since its text may hold anything."""
     if isinstance(why, WorkbenchError):
-        return why.message
+        return why.message if why.transient else str(why)
     return f"a defect: {type(why).__name__}; its trace is in the log."
