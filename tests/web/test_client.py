@@ -10,6 +10,7 @@ import pytest
 
 from workbench.core.errors import PeerUnreachable
 from workbench.core.ports import Request, Response
+from workbench.web import client
 from workbench.web.client import SocketHttp
 from workbench.web.server import Server
 
@@ -116,3 +117,22 @@ def test_what_is_not_http_is_nobody() -> None:
         server.close()
 
     asyncio.run(asyncio.wait_for(play(), 20))
+
+
+def test_a_time_out_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as "nobody answers at …: ." """
+    monkeypatch.setattr(client, "TIMEOUT_S", 0.2)
+
+    async def work(stranger: Stranger, post: Callable[[], Awaitable[Response]]) -> None:
+        never = asyncio.Event()
+
+        async def hang(request: Request) -> Response:
+            await never.wait()
+            return Response(200)
+
+        stranger.handle = hang  # type: ignore[method-assign]
+        with pytest.raises(PeerUnreachable, match="no answer within 0.2 s"):
+            await post()
+        never.set()
+
+    ask(work)

@@ -22,7 +22,9 @@ from workbench.core.errors import (
     OverLimit,
     PayoutEnded,
     Quarantined,
+    Reverted,
     RpcFault,
+    RpcLimited,
     RpcUnreachable,
     SignerShort,
     SigningRefused,
@@ -568,9 +570,10 @@ class Payouts:
         try:
             return await self.payments.judge(cases)
         except Exception as why:
-            if not self.loop.contains(cases[0][0].id, why):
+            is_one = len(cases) == 1
+            if not self.loop.contains(cases[0][0].id if is_one else "verdicts", why):
                 raise
-            if len(cases) == 1:
+            if is_one:
                 return [Verdict(Outcome.WAIT)]
         return [verdict for case in cases for verdict in await self._verdicts([case])]
 
@@ -691,7 +694,7 @@ class Payouts:
         for payout in alone[: max(0, free - len(groups))]:
             try:
                 call = await self.payments.call(payout)
-            except (RpcUnreachable, StoreError):
+            except (RpcUnreachable, RpcLimited, StoreError):
                 raise
             except WorkbenchError as why:
                 yield payout, why
@@ -715,7 +718,7 @@ class Payouts:
         elif isinstance(why, Quarantined | SigningRefused):
             self.health.fails(Quarantined.code, str(why), payout.id)
         else:
-            name = "token_refused" if isinstance(why, TokenRefused) else "payout_stuck"
+            name = "token_refused" if isinstance(why, TokenRefused | Reverted) else "payout_stuck"
             self.health.fails(name, f"{payout.id} waits: {why}", payout.id)
         self.stuck[payout.id] = str(why)
 
