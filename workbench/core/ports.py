@@ -402,7 +402,10 @@ class Unit(Protocol):
 
     async def authorization(self, settlement_id: str) -> Authorization | None: ...
     async def authorize(self, authorization: Authorization) -> bool:
-        """Claim the settlement id for ever. False if it was claimed before."""
+        """Claim the settlement id and its offer for ever. False if either was claimed before."""
+
+    async def sold(self, offer: str) -> str | None:
+        """The settlement id that has claimed an offer (`Authorization.offer`)."""
 
     async def slot(self, chain_id: int, signer: str, key: tuple[str, str, int]) -> Slot | None:
         """The slot of (subject, act, attempt), if it was ever signed."""

@@ -34,7 +34,9 @@ class Book:
         self._furthest: dict[str, int] = {}
         self._open: dict[str, Settlement] = {}
         self._by_state: dict[State, dict[str, Settlement]] = {state: {} for state in State}
-        self._assets = dict.fromkeys(State, 0)
+        self._assets: dict[tuple[str, str], dict[State, int]] = {}
+        self._of_buyer: dict[tuple[str, str], dict[str, Settlement]] = {}
+        self._sold: dict[tuple[str, str], str] = {}
         self._early: set[str] = set()
         self._refreshing = asyncio.Lock()
         self.folds = 0
@@ -109,7 +111,7 @@ class Book:
         before = self.settlements.get(subject)
         if before is not None:
             self._by_state[before.state].pop(subject)
-            self._assets[before.state] -= before.asset_amount
+            self._count(before, -1)
         if settlement is None:
             self._early.add(subject)
             self.settlements.pop(subject, None)
@@ -118,11 +120,24 @@ class Book:
         self._early.discard(subject)
         self.settlements[subject] = settlement
         self._by_state[settlement.state][subject] = settlement
-        self._assets[settlement.state] += settlement.asset_amount
+        self._count(settlement, 1)
         if settlement.state in OPEN:
             self._open[subject] = settlement
         else:
             self._open.pop(subject, None)
+
+    def _count(self, settlement: Settlement, sign: int) -> None:
+        """Add it to, or take it out of, what its two parties have in hand."""
+        of_seller = self._assets.setdefault((settlement.seller, settlement.asset), {})
+        counted = of_seller.get(settlement.state, 0)
+        of_seller[settlement.state] = counted + sign * settlement.asset_amount
+        pair = (settlement.seller, settlement.buyer)
+        if sign < 0:
+            self._of_buyer.get(pair, {}).pop(settlement.id, None)
+        elif settlement.state in OPEN:
+            self._of_buyer.setdefault(pair, {})[settlement.id] = settlement
+        if sign > 0:
+            self._sold.setdefault((settlement.seller, settlement.quote), settlement.id)
 
     def get(self, settlement_id: str) -> Settlement | None:
         return self.settlements.get(settlement_id)
@@ -135,6 +150,15 @@ class Book:
         """Those in these states, state after state. Costs nothing for those in other ones."""
         return [each for state in states for each in self._by_state[state].values()]
 
-    def assets(self, *states: State) -> int:
-        """Base units of asset in all that are in these states, of whatever asset."""
-        return sum(self._assets[state] for state in states)
+    def assets(self, seller: str, asset: str, *states: State) -> int:
+        """Base units of one asset in one seller's settlements that are in these states."""
+        counted = self._assets.get((seller, asset), {})
+        return sum(counted.get(state, 0) for state in states)
+
+    def open_between(self, seller: str, buyer: str) -> list[Settlement]:
+        """The open settlements of one seller with one buyer, oldest first."""
+        return list(self._of_buyer.get((seller, buyer), {}).values())
+
+    def sold(self, seller: str, salt: str) -> str | None:
+        """The first settlement that is known under an offer."""
+        return self._sold.get((seller, salt))
