@@ -738,7 +738,7 @@ def test_reverts_are_explained_where_nothing_is_compiled(monkeypatch: pytest.Mon
     def missing(name: str) -> Any:
         raise errors.NotCompiled(f"No compiled contract {name}.")
 
-    monkeypatch.setattr(abi, "load", missing)
+    monkeypatch.setattr(abi, "interface", missing)
     abi._error_table.cache_clear()
     try:
         short = keccak(b"ERC20InsufficientBalance(address,uint256,uint256)")[:4]
