@@ -9,7 +9,7 @@ from typing import Any
 
 from eth_abi.abi import encode
 
-from workbench.chain import abi
+from workbench.chain import abi, funding
 from workbench.chain.abi import hex_bytes, to_hex
 from workbench.chain.rpc import NodeRevert, Rpc
 from workbench.chain.signer import recover
@@ -22,6 +22,7 @@ from workbench.core.x402 import (
     DOMAIN_VERSION,
     TERMS_TYPE,
     Domain,
+    Payment,
     Permit,
     Terms,
     TransferAuthorization,
@@ -224,6 +225,17 @@ class EvmChain:
         except NodeRevert:
             return False
         return hex_bytes(told)[:32] == ERC1271_MAGIC.ljust(32, b"\0")
+
+    async def payment_refusal(self, payment: Payment) -> WorkbenchError | None:
+        """See `core.ports.Chain.payment_refusal`."""
+        terms = payment.terms
+        create = self.create_settlement(terms, payment.terms_signature, "0x")
+        asked = (
+            funding.creation(create, terms.seller),
+            funding.pull(self.addresses, payment, self.terms_digest(terms)),
+        )
+        answers = await self.rpc.many([("eth_call", each, "latest") for each in asked])
+        return await funding.refusal(self, payment, answers)
 
     def checksum(self, address: str) -> str:
         return checksum(address)

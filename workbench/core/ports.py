@@ -19,7 +19,14 @@ from workbench.core.ledger import Account, Transfer
 from workbench.core.payout import Payout, State, Verdict
 from workbench.core.records import quick
 from workbench.core.webhooks import Delivery
-from workbench.core.x402 import Authorization, Domain, Permit, Terms, TransferAuthorization
+from workbench.core.x402 import (
+    Authorization,
+    Domain,
+    Payment,
+    Permit,
+    Terms,
+    TransferAuthorization,
+)
 
 
 class Clock(Protocol):
@@ -240,6 +247,17 @@ class Chain(Protocol):
 
     async def valid_signature(self, signer: str, digest: bytes, signature: str) -> bool:
         """ECDSA of an account, or ERC-1271 of a contract."""
+
+    async def payment_refusal(self, payment: Payment) -> WorkbenchError | None:
+        """Why this payment could not be taken now, by a simulation of what would be sent.
+
+        None: `createSettlement` and the transfer of the budget would pass. Else InsufficientFunds,
+        AuthorizationUsed, BadSignature, TokenRefused, or what the vault says. Raises RpcUnreachable
+        and RpcFault.
+        """
+
+    async def status(self, identity: str) -> int:
+        """Where the vault says a settlement is: 0 none, 1 created, … 5 refunded."""
 
     def checksum(self, address: str) -> str:
         """The address as EIP-55 writes it: outside clients take no other form."""

@@ -15,7 +15,9 @@ from workbench.core.errors import (
     BadSignature,
     DeadlinePassed,
     FinalityTimeout,
+    InsufficientFunds,
     InvalidPayment,
+    OfferTaken,
     TermsMismatch,
     UnknownSettlement,
     WorkbenchError,
@@ -119,10 +121,21 @@ class Facilitator:
             known = await unit.authorization(asked.settlement_id)
         if known is None:
             await self._check(asked)
-            async with self._store.unit() as unit:
-                self._claims += await unit.authorize(asked)
+            await self._claim(asked)
         answer = {"settlement_id": asked.settlement_id, "accepted": True, "status": "pending"}
         return Response.json(200, answer)
+
+    async def _claim(self, asked: Authorization) -> None:
+        """An offer is brought to its end once, whatever its seller signs: see `otc.intake`."""
+        async with self._store.unit() as unit:
+            self._claims += await unit.authorize(asked)
+            first = await unit.sold(asked.offer)
+        if first is not None and first != asked.settlement_id:
+            raise OfferTaken(
+                f"this offer was handed over as settlement {first}.",
+                hint="Let the seller make a new offer.",
+                settlement_id=first,
+            )
 
     def _check_place(self, requirements: Any) -> None:
         if requirements is None:
@@ -138,7 +151,7 @@ class Facilitator:
             )
 
     async def _check(self, asked: Authorization) -> None:
-        """Both consents, before we pay gas for anybody."""
+        """Both consents, and what they promise, before we pay gas for anybody."""
         terms = asked.terms
         digest = self._chain.terms_digest(terms)
         if "0x" + digest.hex() != asked.settlement_id:
@@ -153,6 +166,11 @@ class Facilitator:
         head = await self._chain.head()
         if head.timestamp > terms.fund_deadline:
             raise DeadlinePassed(f"the terms ended at {terms.fund_deadline}.")
+        why = await self._chain.payment_refusal(asked.payment)
+        if why is not None:
+            raise why
+        if await self._chain.balance(terms.asset, terms.seller) < terms.asset_amount:
+            raise InsufficientFunds("the seller does not hold the asset that it sells.")
 
     # --- What others may ask ---
 
