@@ -226,16 +226,20 @@ class EvmChain:
             return False
         return hex_bytes(told)[:32] == ERC1271_MAGIC.ljust(32, b"\0")
 
+    async def refusal(self, call: Call, sender: str) -> WorkbenchError | None:
+        """See `core.ports.Chain.refusal`."""
+        request = {"from": sender, "to": call.to, "data": to_hex(call.data)}
+        try:
+            await self.rpc.call("eth_call", request, "latest")
+        except NodeRevert as why:
+            return abi.explain_revert(hex_bytes(why.data))
+        return None
+
     async def payment_refusal(self, payment: Payment) -> WorkbenchError | None:
         """See `core.ports.Chain.payment_refusal`."""
-        terms = payment.terms
-        create = self.create_settlement(terms, payment.terms_signature, "0x")
-        asked = (
-            funding.creation(create, terms.seller),
-            funding.pull(self.addresses, payment, self.terms_digest(terms)),
-        )
-        answers = await self.rpc.many([("eth_call", each, "latest") for each in asked])
-        return await funding.refusal(self, payment, answers)
+        digest = self.terms_digest(payment.terms)
+        request = funding.pull(self.addresses.eurc, self.addresses.vault, payment, digest)
+        return await funding.refusal(self, payment, request)
 
     def checksum(self, address: str) -> str:
         return checksum(address)

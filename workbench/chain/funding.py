@@ -1,12 +1,12 @@
-"""Whether a payment could be taken now: asked of the contracts before anything is reserved or sent.
+"""Whether the token would move a budget now: asked before anything is reserved or sent.
 
-Two calls are simulated on the newest block: `createSettlement` as its seller would send it, and the
-token's own transfer of the budget as the vault would cause it. The second one covers balance, pause
-and blocklist; with an ERC-3009 authorization also its signature, window and state.
+The transfer to the vault is simulated on the newest block as the vault would cause it. That covers
+balance, pause and blocklist; with an ERC-3009 authorization also its signature, window and state.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from eth_abi.abi import encode
@@ -19,12 +19,10 @@ from workbench.core.errors import (
     AuthorizationUsed,
     BadSignature,
     InsufficientFunds,
-    StateMoved,
     TokenRefused,
     WorkbenchError,
 )
 from workbench.core.money import EURC, Amount
-from workbench.core.ports import Addresses, Call
 from workbench.core.x402 import Payment
 
 TAKES = ("address", "address", "uint256", "uint256", "uint256", "bytes32", "bytes")
@@ -35,53 +33,39 @@ STATE = keccak(b"authorizationState(address,bytes32)")[:4]
 ERC20 = "MockUSDC"
 
 
-def creation(call: Call, seller: str) -> dict[str, Any]:
-    """`createSettlement` as its seller sends it."""
-    return {"from": seller, "to": call.to, "data": to_hex(call.data)}
-
-
-def pull(addresses: Addresses, payment: Payment, digest: bytes) -> dict[str, Any]:
+@lru_cache(1_024)
+def pull(eurc: str, vault: str, payment: Payment, digest: bytes) -> dict[str, Any]:
     """The transfer of the budget to the vault. `digest`: the settlement id, which is the nonce.
 
     With a permit the buyer itself is the sender: its allowance comes only with the permit.
     """
     terms, given = payment.terms, payment.authorization
     if given is None:
-        data = abi.encode_call(ERC20, "transfer", addresses.vault, terms.max_eurc)
-        return {"from": terms.buyer, "to": addresses.eurc, "data": to_hex(data)}
+        data = abi.encode_call(ERC20, "transfer", vault, terms.max_eurc)
+        return {"from": terms.buyer, "to": eurc, "data": to_hex(data)}
     window = (given.valid_after, given.valid_before)
     signed = hex_bytes(given.signature)
-    values = (terms.buyer, addresses.vault, terms.max_eurc, *window, digest, signed)
+    values = (terms.buyer, vault, terms.max_eurc, *window, digest, signed)
     try:
         data = encode_plain(TAKES, values)
     except NotPlain:
         data = encode(TAKES, values)
-    return {"from": addresses.vault, "to": addresses.eurc, "data": to_hex(SELECTOR + data)}
+    return {"from": vault, "to": eurc, "data": to_hex(SELECTOR + data)}
 
 
-def refused(answer: Any) -> WorkbenchError | None:
-    """What a simulated call was refused with. Raises the node's own faults."""
-    if isinstance(answer, NodeRevert):
-        return abi.explain_revert(hex_bytes(answer.data))
-    if isinstance(answer, WorkbenchError):
-        raise answer
-    return None
+async def refusal(chain: Any, payment: Payment, request: dict[str, Any]) -> WorkbenchError | None:
+    """Why the token refuses the `pull` of this payment, by cause; None if it does not.
 
-
-async def refusal(chain: Any, payment: Payment, answers: list[Any]) -> WorkbenchError | None:
-    """Why the payment cannot be taken, by the answers to `creation` and `pull`; None if it can.
-
-    `chain`: the EvmChain that was asked. Raises RpcUnreachable and RpcFault.
+    `chain`: the EvmChain to ask. Raises RpcUnreachable and RpcFault.
     """
-    created, pulled = answers
-    why = refused(created)
-    if why is not None and not isinstance(why, StateMoved):  # It may be there already.
-        return why
-    why = refused(pulled)
-    is_false = why is None and isinstance(pulled, str) and pulled[2:] and not int(pulled, 16)
-    if why is None and not is_false:
-        return None
-    return await _named(chain, payment, why.message if why else "it answered false.")
+    try:
+        answer = await chain.rpc.call("eth_call", request, "latest")
+    except NodeRevert as why:
+        told = abi.explain_revert(hex_bytes(why.data))
+        return await _named(chain, payment, told.message)
+    if isinstance(answer, str) and answer[2:] and not int(answer, 16):
+        return await _named(chain, payment, "transfer answered false.")
+    return None
 
 
 async def _named(chain: Any, payment: Payment, said: str) -> WorkbenchError:

@@ -248,12 +248,17 @@ class Chain(Protocol):
     async def valid_signature(self, signer: str, digest: bytes, signature: str) -> bool:
         """ECDSA of an account, or ERC-1271 of a contract."""
 
-    async def payment_refusal(self, payment: Payment) -> WorkbenchError | None:
-        """Why this payment could not be taken now, by a simulation of what would be sent.
+    async def refusal(self, call: Call, sender: str) -> WorkbenchError | None:
+        """Why a contract would refuse this call now, by a simulation; None if it would not.
 
-        None: `createSettlement` and the transfer of the budget would pass. Else InsufficientFunds,
-        AuthorizationUsed, BadSignature, TokenRefused, or what the vault says. Raises RpcUnreachable
-        and RpcFault.
+        Raises RpcUnreachable and RpcFault.
+        """
+
+    async def payment_refusal(self, payment: Payment) -> WorkbenchError | None:
+        """Why EURC would not move this payment's budget to the vault now, by a simulation.
+
+        None if it would. Else InsufficientFunds, AuthorizationUsed, BadSignature or TokenRefused.
+        Raises RpcUnreachable and RpcFault.
         """
 
     async def status(self, identity: str) -> int:

@@ -97,7 +97,7 @@ class Seller:
         self._loop, self.health = loop, loop.health
         self._facilitator_url, self._rules = facilitator_url.rstrip("/"), rules
         self._prices = prices
-        self.book = Book(store)
+        self.book = Book(store, seller=signer.address)
         self._offers = Offers(signer, chain.domain)
         self._intake = Intake(
             chain=chain,

@@ -16,6 +16,7 @@ from workbench.core.errors import (
     InsufficientFunds,
     InsufficientInventory,
     OfferTaken,
+    StateMoved,
     TermsMismatch,
     TooManyOpen,
 )
@@ -72,13 +73,16 @@ class Intake:
         await self._check_time(terms)
         await self._check_consent(payment, digest)
         await self._check_funding(payment)
+        signed = self._signer.sign_digest(digest)
+        await self._check_creation(payment, signed)
         permit = await self._permit(terms)
         async with self._claiming:  # What is counted below must not change before the claim.
             await self._book.refresh()
             if self._book.get(identity) is None:
                 await self.check_inventory(amount)
                 await self._check_buyer(terms)
-            await self._claim(identity, payment, digest, permit, offer)
+            claimed = Authorization(identity, payment, signed, permit)
+            await self._claim(claimed, offer)
 
     # --- The offer ---
 
@@ -110,7 +114,7 @@ class Intake:
         async with self._store.unit() as unit:
             first = await unit.sold(offer_key(terms))
         await self._book.refresh()
-        first = first or self._book.sold(terms.seller, terms.salt)
+        first = first or self._book.sold(terms.salt)
         if first is not None and first != identity:
             raise self._taken(first)
 
@@ -154,6 +158,13 @@ class Intake:
         if why is not None:
             raise why
 
+    async def _check_creation(self, payment: Payment, signed: str) -> None:
+        """The vault is asked whether it would create the settlement, signed by both, now."""
+        call = self._chain.create_settlement(payment.terms, payment.terms_signature, signed)
+        why = await self._chain.refusal(call, self._signer.address)
+        if why is not None and not isinstance(why, StateMoved):  # It may be there already.
+            raise why
+
     async def _check_window(self, terms: Terms, given: TransferAuthorization) -> None:
         """Its signature is the token's to judge, in the simulation."""
         head = await self._chain.head()
@@ -189,7 +200,7 @@ class Intake:
         await self._book.refresh()
         seller, asset = self._signer.address, self._chain.addresses.asset
         # What is owed first: stock that leaves meanwhile counts twice rather than not at all.
-        owed = self._book.assets(seller, asset, *UNFUNDED)
+        owed = self._book.assets(asset, *UNFUNDED)
         held = await self._chain.balance(asset, seller)
         if amount <= held - owed:
             return
@@ -206,7 +217,7 @@ class Intake:
 
     async def _check_buyer(self, terms: Terms) -> None:
         """The buyer has not too many open settlements, and money for all of them together."""
-        known = self._book.open_between(terms.seller, terms.buyer)
+        known = self._book.open_of(terms.buyer)
         if not known:
             return  # As mostly: the simulation has seen its balance.
         now = (await self._chain.head()).timestamp
@@ -257,22 +268,9 @@ class Intake:
         )
         return self._signer.sign_permit(digest, UINT256_MAX, terms.fund_deadline)
 
-    async def _claim(
-        self,
-        identity: str,
-        payment: Payment,
-        digest: bytes,
-        permit: Permit,
-        offer: ev.PaymentRequested,
-    ) -> None:
+    async def _claim(self, claimed: Authorization, offer: ev.PaymentRequested) -> None:
         """Row, offer and facts together. The database decides who comes first."""
-        terms = payment.terms
-        claimed = Authorization(
-            settlement_id=identity,
-            payment=payment,
-            seller_signature=self._signer.sign_digest(digest),
-            seller_permit=permit,
-        )
+        terms, identity = claimed.terms, claimed.settlement_id
         fact = ev.PaymentAuthorized(
             subject=identity,
             at_ms=self._clock.now_ms(),
