@@ -126,7 +126,7 @@ def floor() -> float:
 def processor_ticks() -> tuple[int, int]:
     """What a machine's processors worked, and what their host gave to others meanwhile (Linux)."""
     try:
-        all_of_them = Path("/proc/stat").read_text().split("\n")[0]
+        all_of_them = Path("/proc/stat").read_text(encoding="utf-8").split("\n")[0]
         user, nice, system, _, _, _, _, stolen, *_ = map(int, all_of_them.split()[1:])
     except (OSError, ValueError):
         return 0, 0

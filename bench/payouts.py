@@ -126,7 +126,8 @@ def accepted(node_url: str, where: Any, folder: Path, count: int, connections: i
         "DB_PATH": str(folder / "app.db"),
     }
     sender = LedgerStore(f"sqlite:///{folder / 'app.db'}")
-    assert sender.lease()
+    is_held = sender.lease()
+    assert is_held
     command = [sys.executable, "-m", "tests.services.mortal_payouts", "after", "0"]
     with subprocess.Popen(
         command, env={**os.environ, **own}, stdout=subprocess.PIPE, text=True

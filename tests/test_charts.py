@@ -247,7 +247,7 @@ def test_the_page_is_one_file_of_sensible_size() -> None:
 def test_the_page_in_a_browser(tmp_path: Path) -> None:
     """Opens from a file, fits a phone, shows details by mouse and by keyboard, asks nobody."""
     path = tmp_path / "timeline.html"
-    path.write_text(charts.timeline_html(THREE, meta={"balances": BALANCES}))
+    path.write_text(charts.timeline_html(THREE, meta={"balances": BALANCES}), encoding="utf-8")
     with Browser(width=360, height=740, dark=True) as page:
         page.goto(path.as_uri())
         assert page.overflow() == 0

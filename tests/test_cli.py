@@ -79,13 +79,13 @@ def start(folder: Path, *more: str, env: dict[str, str] | None = None) -> Runnin
         cwd=folder,
         env=CLEAN | (env or {}),
         stdout=subprocess.PIPE,
-        stderr=(folder / "stderr.txt").open("w"),
+        stderr=(folder / "stderr.txt").open("w", encoding="utf-8"),
         text=True,
         start_new_session=True,
     )
     assert process.stdout is not None
     line = process.stdout.readline()
-    assert line, (folder / "stderr.txt").read_text()
+    assert line, (folder / "stderr.txt").read_text(encoding="utf-8")
     return Running(process, folder, json.loads(line))
 
 
@@ -114,10 +114,13 @@ def test_demo_settles_and_keeps_the_run(tmp_path: Path) -> None:
     assert {"name", "block", "tx", "gas", "seconds"} == set(told["stages"][0])
     assert told["gas_total"] == sum(stage["gas"] or 0 for stage in told["stages"])
     folder = tmp_path / told["run_dir"]
-    journal = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    journal = [
+        json.loads(line)
+        for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     kinds = {fact["type"] for fact in journal}
     assert {"PaymentRequested", "SettlementExecuted", "AssetDelivered"} <= kinds
-    page = (folder / "timeline.html").read_text()
+    page = (folder / "timeline.html").read_text(encoding="utf-8")
     assert told["settlement_id"] in page
     assert 'src="http' not in page
     paper = nbformat.read(tmp_path / told["notebook"], 4)  # type: ignore[no-untyped-call]
@@ -179,7 +182,7 @@ def test_up_describes_a_world_that_can_be_used(up: Running) -> None:
     assert all(key.startswith("0x") and len(key) == 66 for key in world["keys"].values())
     file = up.folder / ".workbench" / "world.json"
     assert file.stat().st_mode & 0o777 == 0o600
-    assert world == json.loads(file.read_text())
+    assert world == json.loads(file.read_text(encoding="utf-8"))
     from web3 import HTTPProvider, Web3
 
     web3 = Web3(HTTPProvider(world["rpc_url"]))
@@ -252,11 +255,11 @@ def test_an_interrupted_purchase_goes_on(up: Running) -> None:
 def test_a_second_world_in_a_folder_is_refused(up: Running) -> None:
     """Commands and notebooks there could not tell which one they were in."""
     file = up.folder / ".workbench" / "world.json"
-    before = file.read_text()
+    before = file.read_text(encoding="utf-8")
     done = run("up", "--ports", "auto", "--json", cwd=up.folder)
     assert (done.returncode, json.loads(done.stdout)["error"]) == (1, "world_runs")
     assert f"process {up.process.pid}" in done.stderr
-    assert before == file.read_text()
+    assert before == file.read_text(encoding="utf-8")
 
 
 def test_a_settlement_in_a_browser_is_a_page(up: Running) -> None:

@@ -81,7 +81,7 @@ class Amoy:
 
     def deployed(self) -> dict[str, str]:
         """The settings with what the deployment wrote."""
-        lines = (self.folder / ".env.amoy").read_text().splitlines()
+        lines = (self.folder / ".env.amoy").read_text(encoding="utf-8").splitlines()
         return self.env | dict(line.split("=", 1) for line in lines if "=" in line)
 
     def start(self, *more: str) -> subprocess.Popen[str]:
@@ -182,7 +182,9 @@ def runs(amoy: Amoy) -> list[dict[str, Any]]:
     amoy.node.call("evm_setAutomine", False)
     until(lambda: int(amoy.node.call("txpool_status")["pending"], 16))
     told.append(amoy.kill_ape(process))
-    (amoy.folder / ".env.amoy").write_text("# mine\nSELLER_PORT=9000\nCHAIN_ID=1\n")
+    (amoy.folder / ".env.amoy").write_text(
+        "# mine\nSELLER_PORT=9000\nCHAIN_ID=1\n", encoding="utf-8"
+    )
     process = amoy.start("--env-out", ".env.amoy")
     amoy.until_said(process, "waiting for 1 earlier transaction")
     amoy.node.call("evm_setAutomine", True)
@@ -231,7 +233,7 @@ def test_the_settings_are_written_and_nothing_else_is_touched(
     amoy: Amoy, runs: list[dict[str, Any]]
 ) -> None:
     """The person's own lines stay; the values are those that the settings read."""
-    written = (amoy.folder / ".env.amoy").read_text().splitlines()
+    written = (amoy.folder / ".env.amoy").read_text(encoding="utf-8").splitlines()
     assert written[:3] == ["# mine", "SELLER_PORT=9000", f"CHAIN_ID={AMOY}"]
     found = Settings.load(amoy.deployed(), amoy.folder, world={})
     assert found.addresses.vault == runs[-1]["addresses"]["SettlementVault"].lower()
@@ -241,7 +243,7 @@ def test_the_settings_are_written_and_nothing_else_is_touched(
 
 def test_no_key_is_shown_or_kept(amoy: Amoy, runs: list[dict[str, Any]]) -> None:
     """Not in what runs say, in arguments of processes, in the file, or in Ape's folder."""
-    texts = [*amoy.said, (amoy.folder / ".env.amoy").read_text(), json.dumps(runs)]
+    texts = [*amoy.said, (amoy.folder / ".env.amoy").read_text(encoding="utf-8"), json.dumps(runs)]
     assert any("workbench.chain.deploy --job" in text for text in texts)
     kept = [path for path in cache_dir("ape").rglob("*") if path.is_file()]
     texts += [path.read_bytes().decode("latin-1") for path in kept]
@@ -286,7 +288,7 @@ def test_a_settlement_on_it_by_the_commands(amoy: Amoy, runs: list[dict[str, Any
 
     def serve(name: str) -> str:
         command = [WORKBENCH, name]
-        out, err = subprocess.PIPE, (amoy.folder / f"{name}.txt").open("w")
+        out, err = subprocess.PIPE, (amoy.folder / f"{name}.txt").open("w", encoding="utf-8")
         services.append(
             subprocess.Popen(command, cwd=amoy.folder, env=env, stdout=out, stderr=err, text=True)
         )
@@ -379,7 +381,9 @@ def test_public_test_keys_are_refused(amoy: Amoy, deploy: Callable[..., Result])
     public = amoy.env | {"DEPLOYER_PRIVATE_KEY": key_of("deployer").secret}
     told = refusal(deploy("--network", "amoy", env=public), "test_key_refused")
     assert "DEPLOYER_PRIVATE_KEY" in told
-    Path("plan.json").write_text(json.dumps({"facilitator": key_of("spare1").address.lower()}))
+    Path("plan.json").write_text(
+        json.dumps({"facilitator": key_of("spare1").address.lower()}), encoding="utf-8"
+    )
     keys = {name: key for name, key in amoy.env.items() if name != "PRIVATE_KEY"}
     told = refusal(deploy("--plan", "plan.json", env=keys), "test_key_refused")
     assert f"the plan's facilitator {key_of('spare1').address}" in told
@@ -412,7 +416,7 @@ def test_a_pool_at_another_price_is_not_built_upon(
     amoy: Amoy, deploy: Callable[..., Result], runs: list[dict[str, Any]]
 ) -> None:
     """A plan with another rate would leave hook and pool apart, and every swap refused."""
-    Path("plan.json").write_text('{"rate_e8": 120000000}')
+    Path("plan.json").write_text('{"rate_e8": 120000000}', encoding="utf-8")
     told = refusal(deploy("--plan", "plan.json"), "deploy_failed")
     assert "the pool stands at 1.1000 USDC per EURC" in told
     assert "band of 100 bps around 1.2000" in told
@@ -439,7 +443,7 @@ PLANS = {
 @pytest.mark.parametrize(("text", "says"), PLANS.values(), ids=PLANS)
 def test_a_wrong_plan_is_named(deploy: Callable[..., Result], text: str | None, says: str) -> None:
     if text is not None:
-        Path("plan.json").write_text(text)
+        Path("plan.json").write_text(text, encoding="utf-8")
     code = "deploy_failed" if "PoolManager at" in says else "invalid_setting"
     assert says in refusal(deploy("--plan", "plan.json"), code)
 
@@ -483,7 +487,7 @@ def test_the_local_network_is_the_world_of_up(
     world = {"rpc_url": node.url, "chain_id": 31337, "addresses": where.addresses}
     world["keys"] = {key.role: key.secret for key in TEST_KEYS}
     WORLD_FILE.parent.mkdir()
-    WORLD_FILE.write_text(json.dumps(world))
+    WORLD_FILE.write_text(json.dumps(world), encoding="utf-8")
     result = deploy("--network", "local")
     found = last_json(result)
     assert (result.exit_code, found["transactions"]) == (0, 0)
@@ -534,11 +538,15 @@ def test_an_admin_who_gave_its_rights_away_can_add_nothing(
 def test_an_env_file_keeps_its_lines_and_its_meaning(tmp_path: Path) -> None:
     """Values are replaced where they stand; a second line of the same name would win, and goes."""
     path = tmp_path / ".env"
-    path.write_text("A=1\nexport CHAIN_ID='5' # old\n\n CHAIN_ID = 6\nPRIVATE_KEY=0x1")
+    path.write_text(
+        "A=1\nexport CHAIN_ID='5' # old\n\n CHAIN_ID = 6\nPRIVATE_KEY=0x1", encoding="utf-8"
+    )
     link = tmp_path / "link"
     link.symlink_to(path)
     deploying.EnvFile(link).write({"CHAIN_ID": "7", "DEPLOY_BLOCK": "9"})
-    assert path.read_text() == "A=1\nCHAIN_ID=7\n\nPRIVATE_KEY=0x1\nDEPLOY_BLOCK=9\n"
+    assert (
+        path.read_text(encoding="utf-8") == "A=1\nCHAIN_ID=7\n\nPRIVATE_KEY=0x1\nDEPLOY_BLOCK=9\n"
+    )
     assert link.is_symlink()
 
 

@@ -47,7 +47,7 @@ PATIENCE_S = 30.0
 
 @pytest.fixture(scope="module")
 def stages() -> list[Stage]:
-    return read_dockerfile((ROOT / "Dockerfile").read_text())
+    return read_dockerfile((ROOT / "Dockerfile").read_text(encoding="utf-8"))
 
 
 def sent() -> list[str]:
@@ -57,7 +57,7 @@ def sent() -> list[str]:
 def test_the_base_is_slim_debian_by_its_name_and_never_the_latest(stages: list[Stage]) -> None:
     """One base for both stages, so that the venv's Python is there; no image besides."""
     assert ["python:3.11-slim-bookworm"] * 2 == [stage.base for stage in stages]
-    assert "latest" not in (ROOT / "Dockerfile").read_text()
+    assert "latest" not in (ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert not [s for stage in stages for s in stage.steps if s.name == "ADD"], "COPY is enough"
 
 
@@ -93,7 +93,7 @@ def test_nothing_is_sent_that_is_not_copied(tmp_path: Path) -> None:
 
 def test_no_secret_is_in_the_image(stages: list[Stage]) -> None:
     """Neither as a variable nor as a build argument: they are given at `docker run`."""
-    text = (ROOT / "Dockerfile").read_text()
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     secret = [name for name, setting in BY_NAME.items() if setting.secret]
     assert "PAYOUT_PRIVATE_KEY" in secret
     assert not [name for name in secret if re.search(rf"\b{name}\b", text)]
@@ -135,15 +135,15 @@ def test_packages_are_installed_by_hash(stages: list[Stage]) -> None:
 
 def test_the_readme_has_the_seeds_run_lines() -> None:
     """As the seed wrote them, with our image's name."""
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "docker build -t credits-payout ." in readme
     assert RUN in readme
-    assert RUN in (ROOT / "Dockerfile").read_text()
+    assert RUN in (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 
 def test_the_part_of_the_lock_is_whole_and_a_part() -> None:
     """Every package it holds brings what it needs along, line for line as in the lock."""
-    lock = (ROOT / "requirements.lock").read_text()
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     part = packages(needed(lock, PAYOUTS))
     assert set(PAYOUTS) < set(part) < set(packages(lock))
     assert not {"pandas", "jupyterlab", "web3", "eth-ape", "pytest"} & set(part)
@@ -222,7 +222,7 @@ class Life:
 
     @property
     def stderr(self) -> str:
-        return self.said.read_text()
+        return self.said.read_text(encoding="utf-8")
 
     def status(self, path: str, key: str | None = None) -> int:
         """0 if nobody answers."""
@@ -259,7 +259,7 @@ class Box:
 
     def environment(self, **other: str) -> dict[str, str]:
         """That of `--env-file .env`: a filled-in .env.example, blanks as blanks, not unset."""
-        lines = (ROOT / ".env.example").read_text().splitlines()
+        lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
         blank = {line.partition("=")[0]: "" for line in lines if line and line[0] != "#"}
         assert {"HOST", "PAYOUTS_API_KEY", "DATA_DIR"} <= set(blank)
         image = {
@@ -336,7 +336,7 @@ def test_the_first_start_makes_a_key_and_the_second_keeps_it(box: Box) -> None:
     first = box.start()
     until(first.is_up)
     path = box.folder / "data" / "api_key"
-    key = path.read_text().strip()
+    key = path.read_text(encoding="utf-8").strip()
     assert 0o600 == path.stat().st_mode & 0o777
     assert len(key) >= 40
     assert 1 == first.stderr.count(key)
@@ -354,7 +354,7 @@ def test_the_first_start_makes_a_key_and_the_second_keeps_it(box: Box) -> None:
     assert (box.folder / "data" / "app.db").exists()
     second = box.start()
     until(second.is_up)
-    assert key == path.read_text().strip()
+    assert key == path.read_text(encoding="utf-8").strip()
     assert SHOWN not in second.stderr
     assert key not in second.stderr
     assert [401, 200] == [second.status("/", given) for given in (None, key)]
@@ -378,7 +378,7 @@ def test_root_is_left_and_what_was_roots_in_the_volume_is_given_away(box: Box) -
     (data / "app.db").touch()
     life = box.start()
     until(life.is_up)
-    status = Path(f"/proc/{life.process.pid}/status").read_text()
+    status = Path(f"/proc/{life.process.pid}/status").read_text(encoding="utf-8")
     ours = "\t".join([str(container.UID)] * 4)
     assert f"Uid:\t{ours}\n" in status
     assert f"Gid:\t{ours}\n" in status
@@ -423,7 +423,7 @@ def test_the_image_has_what_only_some_settings_need(box: Box) -> None:
     code = """
 import psycopg, psycopg_binary, sqlalchemy, workbench.live
 from eth_account import Account
-from workbench.chain.guard import key_of_keystore
+from workbench.chain.keystore import key_of_keystore
 import json
 kept = json.dumps(Account.encrypt("0x" + "11" * 32, "password", iterations=2))
 assert int(key_of_keystore(kept, "password"), 16) == int("11" * 32, 16)
@@ -460,7 +460,7 @@ def test_a_key_that_is_given_is_used_and_none_is_made(app: Path) -> None:
 
 def test_a_key_file_that_others_could_read_is_closed(app: Path) -> None:
     path = app / "data" / "api_key"
-    path.write_text("k" * 30 + "\n")
+    path.write_text("k" * 30 + "\n", encoding="utf-8")
     path.chmod(0o644)
     assert "k" * 30 == container.api_key()
     assert 0o600 == path.stat().st_mode & 0o777
@@ -470,14 +470,14 @@ def test_a_key_file_that_others_could_read_is_closed(app: Path) -> None:
 def test_a_damaged_key_file_is_told_and_not_replaced(app: Path, text: str) -> None:
     """A new key would lock out everybody who has the old one."""
     path = app / "data" / "api_key"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(InvalidSetting, match="holds no API key"):
         container.api_key()
-    assert text == path.read_text()
+    assert text == path.read_text(encoding="utf-8")
 
 
 def test_a_folder_that_cannot_be_made_is_told(app: Path) -> None:
     (app / "data").rmdir()
-    (app / "data").write_text("a file")
+    (app / "data").write_text("a file", encoding="utf-8")
     with pytest.raises(InvalidSetting, match="could not be taken over"):
         container.settle_in()

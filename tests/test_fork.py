@@ -156,12 +156,16 @@ def test_up_on_a_fork_of_an_earlier_block(foreign: Foreign, tmp_path: Path) -> N
         arguments = ("--fork", url, "--fork-block", str(height), "--chain-id", "80002")
         running = start(tmp_path, *arguments)
         try:
-            file = (tmp_path / ".workbench" / "world.json").read_text()
+            file = (tmp_path / ".workbench" / "world.json").read_text(encoding="utf-8")
             world = running.world
             assert world == json.loads(file)
             assert world["fork"] == {"url": upstream.url, "block": height, "chain_id": 31337}
             assert (world["chain_id"], world["addresses"]) == (80002, where.addresses)
-            shown = file + (tmp_path / "stderr.txt").read_text() + _arguments(running.process.pid)
+            shown = (
+                file
+                + (tmp_path / "stderr.txt").read_text(encoding="utf-8")
+                + _arguments(running.process.pid)
+            )
             assert "secretword" not in shown
             assert "apikey0123456789" not in shown
             with mining(world["rpc_url"]):

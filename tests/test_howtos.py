@@ -21,7 +21,7 @@ BIN = str(Path(sys.executable).parent)
 
 def block(title: str) -> str:
     """The code under a how-to's heading."""
-    section = README.read_text().split(f"\n### {title}\n", 1)[1].split("\n### ")[0]
+    section = README.read_text(encoding="utf-8").split(f"\n### {title}\n", 1)[1].split("\n### ")[0]
     found = re.search(r"```\w+\n(.*?)```", section, re.DOTALL)
     assert found, f"{title} has no code"
     return found[1]
@@ -56,7 +56,7 @@ def test_pay_many_in_one_transaction(tmp_path: Path) -> None:
     """Everything ends, and some are paid together."""
     (tmp_path / "scenarios").symlink_to(README.parent / "scenarios")
     played = told(shell(block("Pay many in one transaction"), tmp_path))
-    facts = (tmp_path / played["run_dir"] / "events.jsonl").read_text()
+    facts = (tmp_path / played["run_dir"] / "events.jsonl").read_text(encoding="utf-8")
     assert '"PayoutBatched"' in facts
     assert {} == played["invariants_broken"]
 
@@ -70,7 +70,7 @@ def test_adjust_finality(tmp_path: Path) -> None:
 def test_add_an_event_type(tmp_path: Path) -> None:
     """The class alone: decoded from the hook's log, in the frame, and in the chart."""
     script = tmp_path / "howto.py"
-    script.write_text(block("Add an event type"))
+    script.write_text(block("Add an event type"), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
@@ -110,7 +110,7 @@ def test_be_told_of_payouts(tmp_path: Path) -> None:
     """The receiver, and a world that tells it: each fact of a payout, once; no secret is shown."""
     secret = "whsec_" + "QUJD" * 8
     script, out = tmp_path / "receiver.py", tmp_path / "receiver.log"
-    script.write_text(block("Be told of payouts"))
+    script.write_text(block("Be told of payouts"), encoding="utf-8")
     receiver = subprocess.Popen(
         [sys.executable, str(script)],
         cwd=tmp_path, env=CLEAN | {"WEBHOOK_SECRET": secret}, stdout=out.open("wb"),
@@ -132,11 +132,15 @@ def test_be_told_of_payouts(tmp_path: Path) -> None:
             process.terminate()
             process.wait(20)
     names = ("Requested", "Held", "Approved", "Sent", "Paid")
-    lines = [line for line in out.read_text().splitlines() if not line.startswith("CreditsEarned")]
+    lines = [
+        line
+        for line in out.read_text(encoding="utf-8").splitlines()
+        if not line.startswith("CreditsEarned")
+    ]
     assert [f"Payout{name} k1" for name in names] == lines
-    assert "CreditsEarned None" in out.read_text()
+    assert "CreditsEarned None" in out.read_text(encoding="utf-8")
     assert ["ok"] == [each["state"] for each in told["webhooks"]]
-    shown = json.dumps([told, world.world]) + (tmp_path / "stderr.txt").read_text()
+    shown = json.dumps([told, world.world]) + (tmp_path / "stderr.txt").read_text(encoding="utf-8")
     assert "t0ken" not in shown
     assert secret not in shown
 
@@ -159,7 +163,7 @@ def settled_in(folder: Path, world: Running) -> Path:
     values |= {f"{name}_PORT": port for name, port in ports.items()}
     values |= {f"{name}_URL": f"http://127.0.0.1:{port}" for name, port in ports.items()}
     del values["TRACKER_URL"]
-    (folder / ".env").write_text("".join(f"{k}={v}\n" for k, v in values.items()))
+    (folder / ".env").write_text("".join(f"{k}={v}\n" for k, v in values.items()), encoding="utf-8")
     return folder
 
 
@@ -174,5 +178,5 @@ def terminal(line: str, folder: Path) -> subprocess.Popen[Any]:
         stderr=subprocess.STDOUT,
     )
     until(lambda: b"http://127.0.0.1" in out.read_bytes() or process.poll() is not None)
-    assert process.poll() is None, out.read_text()
+    assert process.poll() is None, out.read_text(encoding="utf-8")
     return process

@@ -34,7 +34,9 @@ def setup(folder: Path, version: str) -> subprocess.CompletedProcess[str]:
         (folder / name).write_bytes((ROOT / name).read_bytes())
     fake = folder / "fake-python"
     parts = ", ".join(version.split("."))
-    fake.write_text(FAKE.format(python=sys.executable, version=version, parts=parts))
+    fake.write_text(
+        FAKE.format(python=sys.executable, version=version, parts=parts), encoding="utf-8"
+    )
     fake.chmod(0o755)
     return subprocess.run(
         ["make", "--no-print-directory", "setup", "PYTHON=./fake-python"],
@@ -72,8 +74,10 @@ def test_another_python_is_not_refused_for_its_version(tmp_path: Path, version: 
 
 def test_the_lock_has_a_numpy_for_each_of_these_pythons() -> None:
     """Numpy 1 has no wheel for 3.13; what the override says is what the lock holds."""
-    lock = (ROOT / "requirements.lock").read_text()
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     assert "\nnumpy==1.26.4 ; python_full_version < '3.13' " in lock
     assert re.search(r"\nnumpy==2\.3\.\d+ ; python_full_version >= '3\.13' ", lock)
-    assert "--override requirements.override" in (ROOT / "Makefile").read_text()
-    assert 'requires-python = ">=3.11,<3.14"' in (ROOT / "pyproject.toml").read_text()
+    assert "--override requirements.override" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert 'requires-python = ">=3.11,<3.14"' in (ROOT / "pyproject.toml").read_text(
+        encoding="utf-8"
+    )

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def requirements_in() -> dict[str, str]:
     """Package name -> version specifier."""
-    lines = (ROOT / "requirements.in").read_text().splitlines()
+    lines = (ROOT / "requirements.in").read_text(encoding="utf-8").splitlines()
     wanted = [line.split("#")[0].strip() for line in lines]
     return dict(_split(line) for line in wanted if line)
 
@@ -28,7 +28,7 @@ def _split(requirement: str) -> tuple[str, str]:
 
 
 def locked() -> dict[str, str]:
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     found = [re.match(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", line) for line in lines]
     return {match[1]: match[2] for match in found if match}
 
@@ -52,13 +52,13 @@ def test_these_do_not(text: str) -> None:
 
 
 def test_pyproject_and_requirements_say_the_same() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     assert dict(map(_split, declared)) == requirements_in()
 
 
 def test_every_direct_dependency_gives_its_reason() -> None:
-    for line in (ROOT / "requirements.in").read_text().splitlines():
+    for line in (ROOT / "requirements.in").read_text(encoding="utf-8").splitlines():
         if line.strip() and not line.startswith("#"):
             assert re.search(r"# .+\. \S", line), line
 
@@ -71,16 +71,18 @@ def test_every_direct_dependency_is_locked() -> None:
 
 
 def test_every_locked_package_has_hashes() -> None:
-    blocks = re.split(r"\n(?=[A-Za-z0-9])", (ROOT / "requirements.lock").read_text())
+    blocks = re.split(
+        r"\n(?=[A-Za-z0-9])", (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    )
     pinned = [block for block in blocks if re.match(r"[A-Za-z0-9._-]+==", block)]
     assert len(pinned) >= len(locked())
     assert all("--hash=sha256:" in block for block in pinned)
-    packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+    packages = json.loads((ROOT / "package-lock.json").read_text(encoding="utf-8"))["packages"]
     assert all("integrity" in data for path, data in packages.items() if path)
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "package-lock.json"])
 def test_lock_files_name_no_registry(name: str) -> None:
-    text = (ROOT / name).read_text()
+    text = (ROOT / name).read_text(encoding="utf-8")
     assert '"resolved"' not in text
     assert not re.search(r"index-url|find-links|file:", text)

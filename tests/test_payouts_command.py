@@ -138,7 +138,7 @@ def test_the_seeds_chain_is_sepolia(tmp_path: Path) -> None:
 
 def test_places_that_cannot_be_had_are_named(tmp_path: Path) -> None:
     """A folder below a file, a host that is another machine's or none: no stack trace."""
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     cases = {
         "the folder of DB_PATH": {"DB_PATH": str(tmp_path / "file" / "app.db")},
         "DATA_DIR": {"DATA_DIR": str(tmp_path / "file" / "data")},
@@ -169,7 +169,9 @@ def test_who_comes_before_it_is_ready_is_asked_to_come_again(tmp_path: Path) -> 
 def test_a_key_in_an_encrypted_file(tmp_path: Path) -> None:
     kept = tmp_path / "key.json"
     secret = bytes.fromhex(KEY[2:])
-    kept.write_text(json.dumps(Account.encrypt(secret, "pw", kdf="pbkdf2", iterations=2)))
+    kept.write_text(
+        json.dumps(Account.encrypt(secret, "pw", kdf="pbkdf2", iterations=2)), encoding="utf-8"
+    )
     named = {"PAYOUT_KEYSTORE": str(kept)}
     assert KEY == payout_key(load(tmp_path, **named, PAYOUT_KEYSTORE_PASSWORD="pw"))
     for more in ({}, {"PAYOUT_KEYSTORE_PASSWORD": "no"}):

@@ -45,7 +45,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "small.yaml"
-    path.write_text(SMALL)
+    path.write_text(SMALL, encoding="utf-8")
     return path
 
 
@@ -99,17 +99,17 @@ def test_bad_input_is_named_before_anything_is_booted(
 def test_another_fact_is_named_by_its_line(kept: Path, tmp_path: Path) -> None:
     run = Run.load(kept)
     folder = run.save(tmp_path / "edited")
-    lines = (folder / "events.jsonl").read_text().splitlines()
+    lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
     fact = json.loads(lines[6])
     lines[6] = json.dumps(fact | {"at_ms": fact["at_ms"] + 1})
     text = "\n".join(lines) + "\n"
-    (folder / "events.jsonl").write_text(text)
+    (folder / "events.jsonl").write_text(text, encoding="utf-8")
     with pytest.raises(RunDamaged, match="events.jsonl is not as it was saved"):
         replay(folder, quiet)
     # As another version of the workbench would have saved it.
-    about = json.loads((folder / "run.json").read_text())
+    about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     about["trace_hash"] = hashlib.sha256(text.encode()).hexdigest()
-    (folder / "run.json").write_text(json.dumps(about))
+    (folder / "run.json").write_text(json.dumps(about), encoding="utf-8")
     with pytest.raises(TraceDiffers, match="from line 7 of events.jsonl"):
         replay(folder, quiet)
 
@@ -124,9 +124,9 @@ def test_folders_that_cannot_be_replayed_say_why(kept: Path, tmp_path: Path) -> 
         "is of format 1": run.save(tmp_path / "older"),
         "run.json is missing or damaged": run.save(tmp_path / "damaged"),
     }
-    about = json.loads((tmp_path / "older/run.json").read_text())
-    (tmp_path / "older/run.json").write_text(json.dumps(about | {"format": 1}))
-    (tmp_path / "damaged/run.json").write_text("{")
+    about = json.loads((tmp_path / "older/run.json").read_text(encoding="utf-8"))
+    (tmp_path / "older/run.json").write_text(json.dumps(about | {"format": 1}), encoding="utf-8")
+    (tmp_path / "damaged/run.json").write_text("{", encoding="utf-8")
     for told, folder in cases.items():
         with pytest.raises(StoreError, match=told):
             replay(folder, quiet)
@@ -151,7 +151,7 @@ def below(pid: int) -> list[int]:
     """The processes that a process has started, and theirs, by Linux's /proc."""
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, task.read_text().split()):
+        for child in map(int, task.read_text(encoding="utf-8").split()):
             found += [child, *below(child)]
     return found
 
@@ -207,7 +207,7 @@ def killing_the_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             super()._report(now_s)
             if len(self.auditor.settlements) >= 2 and self.world.node.alive:
                 leash = self.world.node.pid
-                child = Path(f"/proc/{leash}/task/{leash}/children").read_text()
+                child = Path(f"/proc/{leash}/task/{leash}/children").read_text(encoding="utf-8")
                 os.kill(int(child), signal.SIGKILL)
 
     with monkeypatch.context() as patched:

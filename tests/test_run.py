@@ -77,8 +77,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("other", [FORMAT - 2, FORMAT + 1, None])
 def test_another_format_is_refused_by_name(folder: Path, other: int | None) -> None:
     """Older, newer, and none at all."""
-    about = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps({**about, "format": other}))
+    about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    (folder / "run.json").write_text(json.dumps({**about, "format": other}), encoding="utf-8")
     with pytest.raises(StoreError, match=f"is of format {other}; this version reads {FORMAT}"):
         Run.load(folder)
 
@@ -98,8 +98,10 @@ def test_what_is_damaged_is_named(folder: Path, name: str, content: bytes) -> No
 
 def test_a_damaged_line_is_named_by_its_number(folder: Path) -> None:
     """And a missing file by its name."""
-    lines = (folder / "events.jsonl").read_text().splitlines()
-    (folder / "events.jsonl").write_text("\n".join([*lines[:4], lines[4][:-9], *lines[5:]]))
+    lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    (folder / "events.jsonl").write_text(
+        "\n".join([*lines[:4], lines[4][:-9], *lines[5:]]), encoding="utf-8"
+    )
     with pytest.raises(StoreError, match=r"events.jsonl, line 5, is missing or damaged"):
         Run.load(folder)
     (folder / "run.json").unlink()
@@ -110,16 +112,18 @@ def test_a_damaged_line_is_named_by_its_number(folder: Path) -> None:
 @pytest.mark.parametrize("edit", ["a line less", "another number", "a space", "another hash"])
 def test_facts_that_were_edited_are_not_taken_for_the_run(folder: Path, edit: str) -> None:
     """However sound each line may be: `trace_hash` says what was saved."""
-    text = (folder / "events.jsonl").read_text()
-    about = json.loads((folder / "run.json").read_text())
+    text = (folder / "events.jsonl").read_text(encoding="utf-8")
+    about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     edited = {
         "a line less": text[: text.rindex("\n", 0, -1) + 1],
         "another number": text.replace('"at_ms":', '"at_ms":1', 1),
         "a space": text.replace(":", ": ", 1),
     }
-    (folder / "events.jsonl").write_text(edited.get(edit, text))
+    (folder / "events.jsonl").write_text(edited.get(edit, text), encoding="utf-8")
     if edit == "another hash":
-        (folder / "run.json").write_text(json.dumps(about | {"trace_hash": "00" * 32}))
+        (folder / "run.json").write_text(
+            json.dumps(about | {"trace_hash": "00" * 32}), encoding="utf-8"
+        )
     with pytest.raises(RunDamaged, match=r"events\.jsonl is not as it was saved") as told:
         Run.load(folder)
     assert "run_damaged" == told.value.code
@@ -197,7 +201,7 @@ def test_all_charts_of_a_run_share_one_origin(tmp_path: Path) -> None:
     (bar,) = ended.axes[0].containers[0]
     assert abs(delivery - bar.get_x()) < 0.25, "in its bin"
     run.save_views(tmp_path)
-    page = (tmp_path / "timeline.html").read_text()
+    page = (tmp_path / "timeline.html").read_text(encoding="utf-8")
     assert "FaultInjected\nat 7.500 s" in page
     assert "seconds since the start" in page
 

@@ -552,8 +552,10 @@ CSV = LEAST + "market:\n  path:\n    model: csv\n    file: rates.csv\n"
 def test_a_csv_is_read_from_the_folder_of_its_file(tmp_path: Path) -> None:
     """Header, comments and empty lines are passed over; time begins with the first line."""
     text = "\ufefftime,rate\n# noted\n\n1000,1.10\n1060 , 1.10000001\n1700,0.9\n"
-    (tmp_path / "rates.csv").write_text(text)
-    (tmp_path / "x.yaml").write_text(CSV.replace("rates.csv", "rates.csv\n    gaps: hold"))
+    (tmp_path / "rates.csv").write_text(text, encoding="utf-8")
+    (tmp_path / "x.yaml").write_text(
+        CSV.replace("rates.csv", "rates.csv\n    gaps: hold"), encoding="utf-8"
+    )
     path = load(tmp_path / "x.yaml").market.path
     assert path.points == ((0, 110_000_000), (60, 110_000_001), (700, 90_000_000))
     assert path.start_e8 == 110_000_000
@@ -580,7 +582,7 @@ LINES: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize(("text", "told"), LINES.values(), ids=LINES)
 def test_a_bad_line_of_a_csv_is_named(text: str, told: str, tmp_path: Path) -> None:
-    (tmp_path / "rates.csv").write_text(text)
+    (tmp_path / "rates.csv").write_text(text, encoding="utf-8")
     (problem,) = problems(CSV, tmp_path)
     assert problem.startswith(f"{tmp_path}/rates.csv:{told}")
 
@@ -604,7 +606,7 @@ def test_a_file_that_is_not_there_not_text_or_too_large_is_told(tmp_path: Path) 
     assert "there is no such file" in told(tmp_path)
     (tmp_path / "x.yaml").write_bytes(b"\xff")
     assert "UTF-8" in told(tmp_path / "x.yaml")
-    (tmp_path / "x.yaml").write_text("#" * 1_000_001)
+    (tmp_path / "x.yaml").write_text("#" * 1_000_001, encoding="utf-8")
     assert "is larger than 1,000,000 bytes" in told(tmp_path / "x.yaml")
     assert problems("#" * 1_000_001) == ["x.yaml: is larger than 1,000,000 bytes."]
 
@@ -614,7 +616,7 @@ OURS = sorted(FOLDER.glob("*.yaml"))
 
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.stem)
 def test_our_scenarios_are_sound_and_say_what_they_ask(path: Path) -> None:
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert text.startswith("# yaml-language-server: $schema=schema.json\n# ")
     assert "?" in text.split("about:")[0]
     assert load(path).name == path.stem
@@ -627,14 +629,16 @@ def test_the_scenarios_that_are_spoken_of_are_here() -> None:
 
 
 def test_the_example_of_the_readme_is_sound() -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", (FOLDER.parent / "README.md").read_text(), re.S)
+    (example,) = re.findall(
+        r"```yaml\n(.*?)```", (FOLDER.parent / "README.md").read_text(encoding="utf-8"), re.S
+    )
     assert parse(example).faults
     SCHEMA.validate(yaml.safe_load(example))
 
 
 def test_the_kept_schema_is_current() -> None:
     """Else: workbench scenario schema > scenarios/schema.json"""
-    assert schema_text() == (FOLDER / "schema.json").read_text()
+    assert schema_text() == (FOLDER / "schema.json").read_text(encoding="utf-8")
     SCHEMA.check_schema(schema_json())
 
 
@@ -706,7 +710,7 @@ def test_a_csv_keeps_its_points_under_another_setting(tmp_path: Path) -> None:
     base = load(FOLDER / "csv-market.yaml")
     assert override(base, {"seed": "5"}) == replace(base, seed=5)
     other = "0,1.2\n100,1.2\n200,1.2\n300,1.2\n400,1.2\n500,1.2\n600,1.2\n"
-    (tmp_path / "o.csv").write_text(other)
+    (tmp_path / "o.csv").write_text(other, encoding="utf-8")
     changed = load(FOLDER / "csv-market.yaml", {"market.path.file": str(tmp_path / "o.csv")})
     assert changed.market.path.start_e8 == 120_000_000
     with pytest.raises(ScenarioError, match="the scenario lasts 660 s"):
@@ -970,8 +974,8 @@ def run(*arguments: str, cwd: Path = FOLDER.parent) -> subprocess.CompletedProce
 
 
 def test_check_reads_every_file_and_tells_everything(tmp_path: Path) -> None:
-    (tmp_path / "good.yaml").write_text(LEAST)
-    (tmp_path / "bad.yaml").write_text(LEAST + "sed: 1\nplant: x\n")
+    (tmp_path / "good.yaml").write_text(LEAST, encoding="utf-8")
+    (tmp_path / "bad.yaml").write_text(LEAST + "sed: 1\nplant: x\n", encoding="utf-8")
     done = run("check", "bad.yaml", "good.yaml", "none.yaml", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout == "good.yaml: ok, 2 buyers, 10 min\n"
@@ -1016,4 +1020,4 @@ def test_list_names_the_questions_and_schema_prints_the_kept_one(tmp_path: Path)
     empty = run("list", cwd=tmp_path)
     assert empty.returncode == 1
     assert "scenarios holds no scenario file." in empty.stderr
-    assert run("schema").stdout == (FOLDER / "schema.json").read_text()
+    assert run("schema").stdout == (FOLDER / "schema.json").read_text(encoding="utf-8")

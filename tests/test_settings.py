@@ -88,10 +88,12 @@ def load(
 ) -> Settings:
     """Settings of a folder with this `.env` and this world file, under this environment alone."""
     if env:
-        (folder / ".env").write_text(env)
+        (folder / ".env").write_text(env, encoding="utf-8")
     if world is not None:
         (folder / WORLD_FILE).parent.mkdir(exist_ok=True)
-        (folder / WORLD_FILE).write_text(world if isinstance(world, str) else json.dumps(world))
+        (folder / WORLD_FILE).write_text(
+            world if isinstance(world, str) else json.dumps(world), encoding="utf-8"
+        )
     return Settings.load(environ or {}, folder)
 
 
@@ -144,7 +146,7 @@ def test_the_process_environment_is_read_unless_another_is_given(
     """And the current folder, unless another is given."""
     monkeypatch.setenv("CHAIN_ID", "4242")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / ".env").write_text("SELLER_PORT=9001\n")
+    (tmp_path / ".env").write_text("SELLER_PORT=9001\n", encoding="utf-8")
     assert (4242, 9001) == (Settings.load()["CHAIN_ID"], Settings.load()["SELLER_PORT"])
     assert 80002 == Settings.load({}, tmp_path)["CHAIN_ID"]
 
@@ -232,6 +234,7 @@ WRONG: dict[str, list[str]] = {
         ),
         BAD_NUMBER,
     ),
+    "OLDEST_PAYOUT_S": ["9", "1.5", "-1", "soon"],
     "RECONCILE_EVERY_S": [*BAD_NUMBER, "0", "86401"],
     "PAYOUTS_IN_FLIGHT": [*BAD_NUMBER, "0", "1001"],
     "PAYOUT_BATCHER": BAD_ADDRESS,
@@ -475,7 +478,7 @@ def test_a_dotenv_that_cannot_be_read_is_named(content: bytes, tmp_path: Path) -
 
 def test_a_dotenv_of_windows_and_with_quotes_is_read(tmp_path: Path) -> None:
     """A byte order mark, carriage returns, quotes, `export` and comments."""
-    text = "\ufeffCHAIN_ID=5\r\nexport SELLER_PORT='9000' # mine\r\nHOST=\"::1\"\r\nNOTHING\r\n"
+    text = "\ufeffCHAIN_ID=5\r\nexport SELLER_PORT='9000' # mine\r\nHOST=\"::1\"\r\nNOTHING=\r\n"
     (tmp_path / ".env").write_bytes(text.encode())
     found = Settings.load({}, tmp_path)
     assert (5, 9000, "::1") == (found["CHAIN_ID"], found["SELLER_PORT"], found["HOST"])
@@ -486,7 +489,7 @@ def test_a_dotenv_of_windows_and_with_quotes_is_read(tmp_path: Path) -> None:
 
 def test_the_example_is_printed_from_the_table() -> None:
     """The tracked file, the function and the command are one text."""
-    tracked = (ROOT / ".env.example").read_text()
+    tracked = (ROOT / ".env.example").read_text(encoding="utf-8")
     assert env_example() == tracked
     assert env_example() == CliRunner().invoke(main, ["env"], catch_exceptions=False).output
 

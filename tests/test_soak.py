@@ -51,7 +51,7 @@ def rest_of(process: subprocess.Popen[str]) -> tuple[str, str]:
 def test_a_stopped_soak_of_a_scenario(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """After a first seed, while two others are played: their nodes go with it."""
     file = tmp_path / "small.yaml"
-    file.write_text(SMALL)
+    file.write_text(SMALL, encoding="utf-8")
     process = soak(file, "--seeds", "50")
     assert process.stdout is not None
     said: list[str] = []

@@ -51,7 +51,7 @@ def read(root: Path) -> dict[str, Module]:
     for path in sorted(root.rglob("*.py")):
         parts = list(path.relative_to(root.parent).with_suffix("").parts)
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        found[path.relative_to(root).as_posix()] = Module(name, path.read_text())
+        found[path.relative_to(root).as_posix()] = Module(name, path.read_text(encoding="utf-8"))
     return found
 
 
@@ -60,6 +60,8 @@ OURS = {
     **{f"workbench/{path}": module for path, module in PACKAGE.items()},
     **{f"tests/{path}": module for path, module in read(ROOT / "tests").items()},
     **{f"tools/{path}": module for path, module in read(ROOT / "tools").items()},
+    **{f"bench/{path}": module for path, module in read(ROOT / "bench").items()},
+    **{f"app/{path}": module for path, module in read(ROOT / "app").items()},
 }
 
 
@@ -84,6 +86,7 @@ HOUSE: tuple[tuple[str, ...], ...] = (
     ("services",),
     ("results", "chain", "store", "charts", "metrics", "frames"),
     ("settings", "scenario"),
+    ("env_file", "evm"),
     ("core",),
 )
 """The rooms from top to bottom; those of one row do not know each other. (DESIGN's picture, with
@@ -207,7 +210,7 @@ def test_core_and_services_neither_look_at_a_clock_nor_touch_the_world() -> None
 
 REACHED = ("core", "services", "sim", "scenario", "world", "experiment", "store")
 REACHED_TOO = re.compile(
-    r"workbench\.chain\.(abi|contracts|guard|payments|quarantine|rpc|sender|signer|watcher)"
+    r"workbench\.chain\.(abi|contracts|guard|log_ranges|node|payments|quarantine|rpc|sender|signer|watcher)"
 )
 """Rooms, and modules of the chain's room, in which a simulated run happens."""
 OUTSIDE = frozenset({"time", "datetime", "uuid", "secrets"})
@@ -297,17 +300,82 @@ def test_a_function_fits_a_screen() -> None:
 
 def test_a_contracts_function_fits_a_screen() -> None:
     """The same for Solidity."""
-    contracts = {path.name: path.read_text() for path in (ROOT / "contracts").rglob("*.sol")}
+    contracts = {
+        path.name: path.read_text(encoding="utf-8") for path in (ROOT / "contracts").rglob("*.sol")
+    }
     assert "SettlementVault.sol" in contracts
     assert [] == [p for name, text in contracts.items() for p in long_solidity(name, text)]
 
 
 def test_the_count_of_solidity_functions_is_that_of_the_compiler() -> None:
     """The simple reader sees every function that has a body."""
-    vault = SOLIDITY_NOISE.sub("", (ROOT / "contracts" / "SettlementVault.sol").read_text())
+    vault = SOLIDITY_NOISE.sub(
+        "", (ROOT / "contracts" / "SettlementVault.sol").read_text(encoding="utf-8")
+    )
     named = set(re.findall(r"\bfunction\s+(\w+)", vault))
     assert named == {found[1] for found in SOLIDITY_FUNCTION.finditer(vault) if found[1]}
     assert {"createSettlement", "fund", "executeSwap", "executeSettlement", "refund"} <= named
+
+
+# --- The same under `python -O`, and in every locale ---
+
+PURE_CALLS = frozenset(
+    "abs all any bool callable isinstance len list map max min set sorted sum tuple type".split()
+)
+"""What an assertion may call: `python -O` leaves assertions out, and with them what they do."""
+
+
+def working_assertions(module: Module) -> list[str]:
+    """Assertions of a product module that do something: they call, await, or assign."""
+    problems = []
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.Assert):
+            continue
+        inside = [*ast.walk(node.test), *(ast.walk(node.msg) if node.msg else ())]
+        calls = {ast.unparse(n.func) for n in inside if isinstance(n, ast.Call)}
+        works = sorted(calls - PURE_CALLS)
+        works += [ast.unparse(n) for n in inside if isinstance(n, ast.Await | ast.NamedExpr)]
+        if works:
+            problems.append(f"{module.name}:{node.lineno} asserts by {works[0]}")
+    return problems
+
+
+def unnamed_encodings(module: Module) -> list[str]:
+    """Texts that are read or written in whatever encoding the locale has."""
+    problems = []
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.Call) or {k.arg for k in node.keywords} & {"encoding", None}:
+            continue
+        full = ast.unparse(node.func)
+        name = full.rpartition(".")[2]
+        at = {"open": 1 if full == "open" else 0, "fdopen": 1, "NamedTemporaryFile": 0}.get(name)
+        if name in ("read_text", "write_text"):
+            is_text = len(node.args) <= ("read_text", "write_text").index(name)
+        elif at is None or full in ("os.open", "webbrowser.open"):
+            continue
+        else:
+            mode = _argument(node, at, "mode", "b" if name == "NamedTemporaryFile" else "r")
+            # A path's `open` has a mode, where it is not a browser's or a ledger's `open`.
+            is_mode = re.fullmatch(r"['\"][rwaxbt+]+['\"]", mode) is not None
+            is_text = "b" not in mode and (is_mode or full == "open")
+        if is_text:
+            problems.append(f"{module.name}:{node.lineno} calls {name} without an encoding")
+    return problems
+
+
+def _argument(call: ast.Call, at: int, name: str, default: str) -> str:
+    given = call.args[at] if at < len(call.args) else None
+    given = given or next((k.value for k in call.keywords if k.arg == name), None)
+    return ast.unparse(given) if given is not None else default
+
+
+def test_assertions_do_no_work() -> None:
+    product = [m for path, m in OURS.items() if not path.startswith("tests/")]
+    assert [] == all_of(working_assertions, product)
+
+
+def test_files_are_read_and_written_with_an_encoding() -> None:
+    assert [] == all_of(unnamed_encodings, OURS.values())
 
 
 # --- Every module says what it is ---
@@ -355,7 +423,7 @@ def command_problems(group: click.Group, readme: str) -> list[str]:
 
 def test_every_command_is_in_the_readme_and_has_help() -> None:
     """By the words that one types: `workbench NAME`."""
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [] == command_problems(main, readme)
     assert {"demo", "up", "buy", "env"} <= set(main.commands)
 
@@ -457,6 +525,14 @@ PLANTED: list[tuple[str, str, Rule, str]] = [
     ("services/seller.py", "self.loop.run_in_executor(f)", purity_problems, "run_in_executor()"),
     ("services/seller.py", "asyncio.get_running_loop().time()", purity_problems, "loop().time()"),
     ("services/seller.py", "asyncio.wait([f])", purity_problems, "calls asyncio.wait()"),
+    ("sim/users.py", "async def f():\n    assert await g(), 'x'", working_assertions, "by g"),
+    ("sim/users.py", "assert (x := 1)", working_assertions, "asserts by (x := 1)"),
+    ("sim/users.py", "assert x == 1, told.pop()", working_assertions, "asserts by told.pop"),
+    ("run.py", "path.write_text('x')", unnamed_encodings, "write_text without an encoding"),
+    ("run.py", "path.read_text()", unnamed_encodings, "read_text without an encoding"),
+    ("run.py", "open('x', 'w')", unnamed_encodings, "calls open without an encoding"),
+    ("run.py", "path.open('a')", unnamed_encodings, "calls open without an encoding"),
+    ("run.py", "os.fdopen(1, 'w')", unnamed_encodings, "calls fdopen without an encoding"),
     ("app.py", "def f():\n" + "    x = 1\n" * 70, long_functions, "workbench.app.f has 71 lines"),
     ("app.py", "class A:\n    async def f(self):\n" + "        x = 1\n" * 70, long_functions,
      "has 71 lines"),
@@ -472,7 +548,7 @@ def test_a_planted_violation_is_caught(
     """Written to a copy of the house's own file, and read back as the house is."""
     copy = tmp_path / "workbench" / path
     copy.parent.mkdir(parents=True)
-    copy.write_text(f"{PACKAGE[path].text}\n\n{line}\n")
+    copy.write_text(f"{PACKAGE[path].text}\n\n{line}\n", encoding="utf-8")
     (module,) = read(tmp_path / "workbench").values()
     assert PACKAGE[path].name == module.name
     (problem,) = [p for p in rule(module) if p not in rule(PACKAGE[path])]
@@ -490,6 +566,9 @@ ALLOWED: list[tuple[str, str, Rule]] = [
         layer_problems,
     ),
     ("app.py", "def f():\n" + "    x = 1\n" * 69, long_functions),
+    ("app.py", "assert all(isinstance(x, int) for x in found), f'{found}'", working_assertions),
+    ("run.py", "open('x', 'rb')\npath.open('wb')\nbook.open()", unnamed_encodings),
+    ("run.py", "path.write_text('x', encoding='utf-8')", unnamed_encodings),
 ]
 
 

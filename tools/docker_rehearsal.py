@@ -83,7 +83,7 @@ def build(folder: Path, base: Path) -> Path:
     stage_context(ROOT, sent)
     fetch(wheels)
     roots: dict[str, Path] = {}
-    for stage in read_dockerfile((ROOT / "Dockerfile").read_text()):
+    for stage in read_dockerfile((ROOT / "Dockerfile").read_text(encoding="utf-8")):
         say(f"FROM {stage.base} AS {stage.name}")
         root = roots[stage.name] = folder / f"root-{stage.name}"
         run(["cp", "-a", "--reflink=auto", str(base), str(root)])
@@ -94,10 +94,10 @@ def build(folder: Path, base: Path) -> Path:
 
 def fetch(wheels: Path) -> None:
     """The locked packages of both venvs, by hash: the rooms below have no network."""
-    lock = (ROOT / "requirements.lock").read_text()
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     wheels.mkdir()
     part = wheels / "part.lock"
-    part.write_text(needed(lock, (*PAYOUTS, "hatchling")))
+    part.write_text(needed(lock, (*PAYOUTS, "hatchling")), encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
     run([*pip, "--only-binary", ":all:", "-d", str(wheels), "-r", str(part)])
 
@@ -152,7 +152,7 @@ def copy(step: Step, sent: Path, root: Path, here: Path, roots: dict[str, Path])
 
 def serve(folder: Path, image: Path, node: Anvil) -> None:
     """Two lives on one volume, as `docker run -v` and `docker stop` would give them."""
-    stage = read_dockerfile((ROOT / "Dockerfile").read_text())[-1]
+    stage = read_dockerfile((ROOT / "Dockerfile").read_text(encoding="utf-8"))[-1]
     volume = folder / "volume"
     volume.mkdir()
     variables = {"PATH": IN_PATH, "HOME": "/root", "HOST": "", "PORT": str(PORT)}
@@ -167,12 +167,13 @@ def serve(folder: Path, image: Path, node: Anvil) -> None:
     assert "shown this once" in first, first
     second = live(stage, image, volume, variables)
     assert "shown this once" not in second, second
-    key = (volume / "api_key").read_text().strip()
+    key = (volume / "api_key").read_text(encoding="utf-8").strip()
     assert key in first
     assert key not in second
     modes = {path.name: (path.stat().st_uid, oct(path.stat().st_mode)) for path in volume.iterdir()}
     assert (UID, "0o100600") == modes["api_key"]
-    assert {UID} == {uid for uid, _ in modes.values()}
+    owners = {uid for uid, _ in modes.values()}
+    assert {UID} == owners
     say(f"  the volume: {modes}")
 
 
@@ -192,7 +193,7 @@ def live(stage: Stage, image: Path, volume: Path, variables: dict[str, str]) -> 
         f"exec chroot {image} /bin/sh -c 'cd {here} && exec \"$@\"' sh {shlex.join(words)}",
     ]
     unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec"]
-    with tempfile.TemporaryFile("w+") as told:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as told:
         start = time.monotonic()
         process = subprocess.Popen([*unshare, " && ".join(mounts)], env=variables, stderr=told)
         try:
@@ -207,8 +208,9 @@ def live(stage: Stage, image: Path, volume: Path, variables: dict[str, str]) -> 
                     ).returncode
                 )
             )
-            assert {UID} == set(one.uids()), one.uids()
-            assert {UID} == set(one.gids()), one.gids()
+            users, groups = one.uids(), one.gids()
+            assert {UID} == set(users), users
+            assert {UID} == set(groups), groups
             said = f"healthy after {time.monotonic() - start:.1f} s as {one.username()}"
             stop = time.monotonic()
             one.send_signal(signal.SIGTERM)

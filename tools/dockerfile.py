@@ -74,7 +74,7 @@ def filled(text: str, given: Mapping[str, str]) -> str:
 
 def context(root: Path) -> list[Path]:
     """The files that .dockerignore lets through, from the root; its last line that fits decides."""
-    lines = (root / ".dockerignore").read_text().splitlines()
+    lines = (root / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     assert rules[0] == "*", "all that is not named stays outside"
     paths = [path.relative_to(root) for path in _below(root, rules) if path.is_file()]

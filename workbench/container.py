@@ -110,12 +110,12 @@ def api_key() -> str:
             KEY_FILE.chmod(0o600)
         else:
             made = secrets.token_urlsafe(32)
-            with os.fdopen(descriptor, "w") as file:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(f"{made}\n")
                 file.flush()
                 os.fsync(descriptor)
             _tell(made)
-        return str(BY_NAME["PAYOUTS_API_KEY"].read(KEY_FILE.read_text().strip()))
+        return str(BY_NAME["PAYOUTS_API_KEY"].read(KEY_FILE.read_text(encoding="utf-8").strip()))
     except (OSError, ValueError, InvalidSetting) as why:
         raise InvalidSetting(
             f"{KEY_FILE} holds no API key that can be read.",

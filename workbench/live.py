@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.chain.contracts import EvmChain
-from workbench.chain.guard import key_of_keystore
 from workbench.chain.keys import is_test_key
+from workbench.chain.keystore import key_of_keystore
 from workbench.chain.marker import is_local
 from workbench.chain.rpc import HttpRpc
 from workbench.chain.signer import KeySigner
@@ -32,6 +32,7 @@ from workbench.wiring import Keys, SystemRandomness, buyer_rules, loop_of
 SEPOLIA = 11155111
 """The chain of payouts, unless CHAIN_ID says another."""
 TRIES, TRY_S = 20, 0.5
+KEYSTORE_BYTES = 65_536
 KEY_OF = {"seller": "SELLER_PRIVATE_KEY", "facilitator": "PRIVATE_KEY"}
 UNUSED = "0x" + "00" * 31 + "01"
 """A part is wired with the keys it needs; this one stands where another's would."""
@@ -158,7 +159,8 @@ def payout_key(settings: Settings) -> str:
     if not (path := settings["PAYOUT_KEYSTORE"]):
         return str(settings.need("PAYOUT_PRIVATE_KEY"))
     try:
-        text = Path(path).read_text()
+        with Path(path).open("rb") as file:
+            text = file.read(KEYSTORE_BYTES).decode()
     except (OSError, ValueError) as why:
         raise InvalidSetting(
             "PAYOUT_KEYSTORE cannot be read.", hint="Name an encrypted keystore file (JSON)."

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
+from workbench.chain.node import refuse_no_eip1559
 from workbench.chain.rpc import HttpRpc
 from workbench.core.errors import InvalidSetting, Starting, WorldRuns
 from workbench.core.finality import Policy
@@ -98,6 +99,7 @@ def credits_of(settings: Settings) -> Credits:
         daily_wallet=settings["DAILY_CREDITS"],
         approve_above=settings["APPROVE_ABOVE_CREDITS"],
         reconcile_s=settings["RECONCILE_EVERY_S"],
+        oldest_s=settings["OLDEST_PAYOUT_S"],
         in_flight=settings["PAYOUTS_IN_FLIGHT"],
         batcher=settings["PAYOUT_BATCHER"],
         batch=settings["PAYOUT_BATCH"],
@@ -192,6 +194,8 @@ class Served:
     async def _check(self) -> None:
         """The place is what it should be, before any service is made."""
         await self.wiring.chain("check").check()
+        if not {"seller", "facilitator"}.isdisjoint(self.names):
+            await refuse_no_eip1559(self.wiring.rpc("check"))
 
     async def _make(self, name: str) -> Supervised:
         if name == "seller":
@@ -199,6 +203,7 @@ class Served:
         if name == "payouts":
             service = self.wiring.payouts()
             await service.check()
+            await refuse_no_eip1559(self.wiring.rpc(name))
             return service
         return await self.wiring.facilitator() if name == "facilitator" else self.wiring.tracker()
 
@@ -222,6 +227,7 @@ class Served:
             seller_url=self.url("seller"),
             facilitator_url=self.url("facilitator"),
             on_fault=OnFault.RETRY,
+            is_public=self.settings["HOST"] not in LOOPBACK,
             credits=credits_of(self.settings),
         )
 
@@ -279,7 +285,7 @@ class Served:
 def refuse_second_world(folder: Path) -> None:
     """Raise WorldRuns where another process serves a world in this folder."""
     try:
-        world = json.loads((folder / WORLD_FILE).read_text())
+        world = json.loads((folder / WORLD_FILE).read_text(encoding="utf-8"))
         pid, port = int(world["pid"]), urlsplit(world["rpc_url"]).port
         os.kill(pid, 0)
         socket.create_connection(("127.0.0.1", port), 1).close()  # Numbers of processes come again.
@@ -296,13 +302,15 @@ def write_world_file(description: dict[str, Any], folder: Path) -> Callable[[], 
     path = folder / WORLD_FILE
     make_folder(path.parent, "the folder of the world file")
     draft = path.with_suffix(f".{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    with os.fdopen(
+        os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+    ) as file:
         json.dump(description, file, indent=2)
     draft.replace(path)
 
     def remove() -> None:
         try:
-            if json.loads(path.read_text()).get("pid") == description["pid"]:
+            if json.loads(path.read_text(encoding="utf-8")).get("pid") == description["pid"]:
                 path.unlink()
         except (OSError, ValueError):
             pass  # Somebody else's by now, or gone.

@@ -23,6 +23,7 @@ from workbench.core.money import EURC, parse_decimal
 from workbench.core.ports import Addresses
 from workbench.core.pricing import MAX_SLIPPAGE_BPS, Price, parse_rate
 from workbench.core.webhooks import key_of_secret
+from workbench.env_file import read_env_file
 
 WORLD_FILE = Path(".workbench") / "world.json"
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
@@ -259,6 +260,12 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
             ),
             Setting("RECONCILE_EVERY_S", "60", "ledger against chain", _integer(1, 86_400)),
             Setting(
+                "OLDEST_PAYOUT_S",
+                "1800",
+                "an open payout that waits for longer is an alarm",
+                _integer(10, 10**9),
+            ),
+            Setting(
                 "PAYOUTS_IN_FLIGHT",
                 "16",
                 "open nonces; public nodes keep 16 of an account",
@@ -338,7 +345,8 @@ class Settings:
         folder: Path | None = None,
         world: Mapping[str, Any] | None = None,
     ) -> Settings:
-        """Read environment, `.env` and world file. Raises InvalidSetting naming the variable.
+        """Read environment, `.env` and world file. Raises InvalidSetting naming the variable, or
+        the line of `.env`.
 
         `world`: take this one instead of the folder's (a world that is just being booted).
         """
@@ -347,7 +355,10 @@ class Settings:
             world = read_world(folder) if (folder / WORLD_FILE).exists() else {}
         world = world_variables(world)
         merged: dict[str, str] = {}
-        for layer in (world, _dotenv(folder / ".env"), os.environ if environ is None else environ):
+        environ = os.environ if environ is None else environ
+        file = folder / ".env"
+        dotenv = read_env_file(file, BY_NAME, environ) if file.exists() else {}
+        for layer in (world, dotenv, environ):
             # A blank value says nothing: a `.env` that was copied and not filled in.
             merged |= {name: text for name, text in layer.items() if text.strip()}
         values = {name: _value(setting, merged.get(name)) for name, setting in BY_NAME.items()}
@@ -371,23 +382,11 @@ def _value(setting: Setting, text: str | None) -> Any:
         ) from None
 
 
-def _dotenv(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    from dotenv import dotenv_values
-
-    try:
-        found = dotenv_values(path)
-    except (OSError, ValueError) as why:
-        raise InvalidSetting(f"{path.name} cannot be read.", hint="Save it as UTF-8 text.") from why
-    return {name: value for name, value in found.items() if value is not None}
-
-
 def read_world(folder: Path | None = None) -> dict[str, Any]:
     """The world file of `workbench up`. Raises UnknownWorld when it is missing or damaged."""
     path = (folder or Path.cwd()) / WORLD_FILE
     try:
-        world = json.loads(path.read_text())
+        world = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UnknownWorld("no world runs in this folder.", hint="Run `workbench up`.") from None
     except OSError as why:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random as _random
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
 from workbench.chain.contracts import EvmChain
 from workbench.chain.guard import PaymentSigner
+from workbench.chain.node import EvmNode
 from workbench.chain.payments import EvmPayments
 from workbench.chain.quarantine import Quarantine
 from workbench.chain.rpc import Rpc
@@ -19,13 +20,14 @@ from workbench.chain.signer import KeySigner
 from workbench.chain.watcher import LogWatcher
 from workbench.core import audit
 from workbench.core.finality import Policy
-from workbench.core.ports import Addresses, Clock, Http, Randomness
+from workbench.core.ports import Addresses, Clock, Http, NodeState, Randomness, Reports
 from workbench.core.pricing import Price
 from workbench.core.settlement import RETRIES, Settlement
 from workbench.services.buyer import Buyer, BuyerRules
 from workbench.services.common.checks import SERVICES
 from workbench.services.common.health import Health
 from workbench.services.common.loop import Loop, OnFault
+from workbench.services.common.vitals import GAS_EACH, Vitals
 from workbench.services.facilitator import Facilitator, FacilitatorRules
 from workbench.services.payout_http import PayoutsService
 from workbench.services.payouts import PayoutRules, Payouts
@@ -85,6 +87,7 @@ class Rules:
     sign_permits: bool = True
 
 
+More = Callable[[NodeState], Awaitable[None]] | None
 WEI_PER_CREDIT = 10**15
 """The seed's default: 0.001 of the native currency. It is meant for wei, and for nothing else."""
 
@@ -105,6 +108,7 @@ class Credits:
     daily_wallet: int | None = None
     approve_above: int | None = None
     reconcile_s: float = 3_600.0
+    oldest_s: int = 1_800
     in_flight: int = 16
     batcher: str | None = None
     batch: int = 1
@@ -150,13 +154,17 @@ class Wiring:
     """EUR/USD outside the pool, where there is such a market: the keeper follows it."""
     prices: PriceSource | None = None
     credits: Credits = field(default_factory=Credits)
+    is_public: bool = False
+    """Whether others than this machine reach the services: reasons of alarms are not for them."""
     payouts_url: str = ""
     """Where the payout service is, if its facts are to be in the tracker's journal."""
 
     def chain(self, name: str) -> EvmChain:
         return EvmChain(self.rpc(name), self.chain_id, self.addresses)
 
-    def _sender(self, name: str, key: str, store: SqlStore, gather_s: float = 0.0) -> SlotSender:
+    def _sender(
+        self, name: str, key: str, store: SqlStore, reports: Reports, gather_s: float = 0.0
+    ) -> SlotSender:
         return SlotSender(
             self.rpc(name),
             KeySigner(key),
@@ -166,26 +174,45 @@ class Wiring:
             source=name,
             finality=self.rules.finality,
             gather_s=gather_s,
+            reports=reports,
         )
 
-    def _watcher(self, name: str, store: SqlStore) -> LogWatcher:
+    def _watcher(self, name: str, store: SqlStore, reports: Reports) -> LogWatcher:
         at = (self.addresses.vault, self.addresses.hook)
-        return LogWatcher(self.rpc(name), store, self.clock(name), at, self.start_block)
+        return LogWatcher(self.rpc(name), store, self.clock(name), at, self.start_block, reports)
 
     def loop(self, name: str, ages: Mapping[str, float] = {}) -> Loop:
         """The rounds of a service, and its health, which begins anew."""
-        return loop_of(name, self.clock(name), self.on_fault, ages)
+        return loop_of(name, self.clock(name), self.on_fault, ages, is_public=self.is_public)
+
+    def _watch_node(
+        self, loop: Loop, accounts: Sequence[str] = (), more: More = None, gas: int | None = None
+    ) -> None:
+        """A served service looks at its node before each round. A simulated one cannot find itself
+        on another chain, and its trace would have these questions in it."""
+        if self.on_fault is OnFault.RETRY:
+            loop.before = Vitals(
+                EvmNode(self.rpc(loop.health.service)),
+                loop.health,
+                loop.clock,
+                chain_id=self.chain_id,
+                accounts=accounts,
+                gas=gas,
+                more=more,
+            ).before_round
 
     def seller(self) -> Seller:
-        store, rules = self.store("seller"), self.rules
-        return Seller(
+        store, rules, loop = self.store("seller"), self.rules, self.loop("seller")
+        seller = Seller(
             chain=self.chain("seller"),
             signer=KeySigner(self.keys.seller),
-            sender=self._sender("seller", self.keys.seller, store, GATHER * self.rules.poll_s),
-            watcher=self._watcher("seller", store),
+            sender=self._sender(
+                "seller", self.keys.seller, store, loop.health, GATHER * self.rules.poll_s
+            ),
+            watcher=self._watcher("seller", store, loop.health),
             store=store,
             clock=self.clock("seller"),
-            loop=self.loop("seller"),
+            loop=loop,
             http=self.http("seller"),
             random=self.random,
             facilitator_url=self.facilitator_url,
@@ -199,18 +226,24 @@ class Wiring:
             ),
         )
 
+        async def more(state: NodeState) -> None:
+            await seller.look_at_facilitator()
+
+        self._watch_node(loop, [address_of_key(self.keys.seller)], more, GAS_EACH)
+        return seller
+
     async def facilitator(self) -> Facilitator:
         """Asks the vault for its gate first: the larger of gate and setting rules (agreement 5)."""
         store, chain = self.store("facilitator"), self.chain("facilitator")
         finality = replace(self.rules.finality, gate=await chain.finality_gate())
-        keeper = self.keys.keeper
-        return Facilitator(
+        keeper, loop = self.keys.keeper, self.loop("facilitator")
+        service = Facilitator(
             chain=chain,
-            sender=self._sender("facilitator", self.keys.facilitator, store),
-            watcher=self._watcher("facilitator", store),
+            sender=self._sender("facilitator", self.keys.facilitator, store, loop.health),
+            watcher=self._watcher("facilitator", store, loop.health),
             store=store,
             clock=self.clock("facilitator"),
-            loop=self.loop("facilitator"),
+            loop=loop,
             rules=FacilitatorRules(
                 finality=finality,
                 poll_s=self.rules.facilitator_poll_s or self.rules.poll_s,
@@ -219,17 +252,25 @@ class Wiring:
                 retries=self.rules.retries,
             ),
             market=self.market,
-            keeper=self._sender("facilitator", keeper, store) if keeper else None,
+            keeper=self._sender("facilitator", keeper, store, loop.health) if keeper else None,
         )
 
+        async def more(state: NodeState) -> None:
+            await service.look_at_rate(state.timestamp)
+
+        accounts = [address_of_key(key) for key in (self.keys.facilitator, keeper) if key]
+        self._watch_node(loop, accounts, more, GAS_EACH)
+        return service
+
     def tracker(self) -> Tracker:
-        store = self.store("tracker")
+        store, loop = self.store("tracker"), self.loop("tracker")
+        self._watch_node(loop)
         return Tracker(
             chain=self.chain("tracker"),
-            watcher=self._watcher("tracker", store),
+            watcher=self._watcher("tracker", store, loop.health),
             store=store,
             clock=self.clock("tracker"),
-            loop=self.loop("tracker"),
+            loop=loop,
             http=self.http("tracker"),
             peers=self._peers(),
             finality=self.rules.finality,
@@ -246,6 +287,10 @@ class Wiring:
         store, key = self.store("payouts"), self.keys.payer
         assert isinstance(store, LedgerStore)
         assert key is not None
+        ages = dict.fromkeys(
+            ("reconciliation", "orphans"), max(600.0, 3 * self.credits.reconcile_s)
+        )
+        loop = self.loop("payouts", ages)
         rpc, credits_, finality = self.rpc("payouts"), self.credits, self.rules.finality
         # Also where nothing is paid together any more: what was signed may need a higher fee.
         batcher = credits_.batcher
@@ -259,12 +304,15 @@ class Wiring:
             finality=finality,
             batcher=batcher,
             most=credits_.batch,
+            reports=loop.health,
         )
         known: dict[str, Any] = {"chain_id": self.chain_id, "source": "payouts"}
-        clock, loop = self.clock("payouts"), self.loop("payouts")
+        clock = self.clock("payouts")
         nonces = Quarantine(clock, address=signer.address, **known)
         known |= {"finality": finality, "nonces": nonces, "bump_after_s": credits_.bump_after_s}
-        sender = SlotSender(rpc, signer, store, clock, is_thrifty=True, **known)
+        sender = SlotSender(
+            rpc, signer, store, clock, is_thrifty=True, reports=loop.health, **known
+        )
         payouts = Payouts(
             store=store,
             sender=sender,
@@ -274,6 +322,7 @@ class Wiring:
             random=self.random,
             rules=payout_rules(credits_, self.chain_id, self.rules.poll_s),
         )
+        self._watch_node(loop, [signer.address], payouts.look_at_node)
         return PayoutsService(payouts, self.webhooks(loop) if credits_.webhook_urls else None)
 
     def webhooks(self, loop: Loop) -> Webhooks:
@@ -305,9 +354,17 @@ class Wiring:
         )
 
 
-def loop_of(name: str, clock: Clock, on_fault: OnFault, ages: Mapping[str, float] = {}) -> Loop:
+def loop_of(
+    name: str,
+    clock: Clock,
+    on_fault: OnFault,
+    ages: Mapping[str, float] = {},
+    *,
+    is_public: bool = False,
+) -> Loop:
     """`ages`: maximum ages of checks in seconds, where they are not those of the table."""
-    return Loop(clock, Health(clock, name, SERVICES[name], ages), on_fault)
+    health = Health(clock, name, SERVICES[name], ages, is_public=is_public)
+    return Loop(clock, health, on_fault)
 
 
 def payout_rules(credits_: Credits, chain_id: int, poll_s: float) -> PayoutRules:
@@ -323,6 +380,7 @@ def payout_rules(credits_: Credits, chain_id: int, poll_s: float) -> PayoutRules
         daily_wallet=credits_.daily_wallet,
         approve_above=credits_.approve_above,
         reconcile_s=credits_.reconcile_s,
+        oldest_s=credits_.oldest_s,
         in_flight=credits_.in_flight,
     )
 

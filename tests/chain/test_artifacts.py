@@ -36,7 +36,9 @@ def solc(input_json: dict[str, Any], base_path: Path) -> dict[str, Any]:
 def input_of(name: str, base: Path) -> dict[str, Any]:
     return {
         "language": "Solidity",
-        "sources": {f"contracts/{name}.sol": {"content": (base / f"{name}.sol").read_text()}},
+        "sources": {
+            f"contracts/{name}.sol": {"content": (base / f"{name}.sol").read_text(encoding="utf-8")}
+        },
         "settings": {
             "evmVersion": "cancun",
             "optimizer": {"enabled": True, "runs": 200},
@@ -95,7 +97,7 @@ def test_a_broken_artifact_is_not_taken_for_a_contract(
 ) -> None:
     folder = tmp_path / ".cache" / "artifacts"
     folder.mkdir(parents=True)
-    (folder / "Broken.json").write_text('{"abi": []')
+    (folder / "Broken.json").write_text('{"abi": []', encoding="utf-8")
     monkeypatch.setattr(artifacts, "project_root", lambda: tmp_path)
     with pytest.raises(NotCompiled, match="Broken"):
         load("Broken")
@@ -103,7 +105,7 @@ def test_a_broken_artifact_is_not_taken_for_a_contract(
 
 def test_the_pool_manager_is_the_packages_own() -> None:
     path = ROOT / "node_modules/@uniswap/v4-core/out/PoolManager.sol/PoolManager.json"
-    code = json.loads(path.read_text())["bytecode"]["object"]
+    code = json.loads(path.read_text(encoding="utf-8"))["bytecode"]["object"]
     assert load("PoolManager").bytecode == bytes.fromhex(code[2:])
 
 
@@ -175,7 +177,7 @@ def test_what_changes_the_code_changes_the_fingerprint(
     assert compile.fingerprint() == expected
     for name in ("contracts/MockUSDC.sol", "ape-config.yaml", "tools/solc.js"):
         before = compile.fingerprint()
-        with (tmp_path / name).open("a") as file:
+        with (tmp_path / name).open("a", encoding="utf-8") as file:
             file.write("\n")
         assert compile.fingerprint() != before, name
 
@@ -196,9 +198,11 @@ def test_a_wrong_root_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_one_compiler_version_everywhere() -> None:
-    wanted = json.loads((ROOT / "package.json").read_text())["dependencies"]["solc"]
+    wanted = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))["dependencies"]["solc"]
     assert re.search(
-        rf"^  version: {re.escape(wanted)}$", (ROOT / "ape-config.yaml").read_text(), re.M
+        rf"^  version: {re.escape(wanted)}$",
+        (ROOT / "ape-config.yaml").read_text(encoding="utf-8"),
+        re.M,
     )
     assert toolchain.npm_version("solc") == wanted
 

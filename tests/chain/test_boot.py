@@ -142,7 +142,7 @@ def _copy_world(folder: Path, plan: DeploymentPlan) -> tuple[str, boot_module._K
     world = boot_module._World(folder / f"{key}.json", folder / f"{key}.facts.json")
     kept = world.read()
     assert kept is not None
-    return world.state.read_text(), kept
+    return world.state.read_text(encoding="utf-8"), kept
 
 
 def test_a_file_that_anvil_refuses_is_made_again_once(
@@ -191,7 +191,7 @@ def test_old_worlds_are_forgotten(own_cache: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(boot_module, "WORLDS_KEPT", 2)
     for number in range(4):
         for end in (".json", ".facts.json", ".lock"):
-            (own_cache / f"old{number}{end}").write_text("{}")
+            (own_cache / f"old{number}{end}").write_text("{}", encoding="utf-8")
     kept = boot_module._World(own_cache / "old3.json", own_cache / "old3.facts.json")
     boot_module._forget_old(kept)
     assert len(list(own_cache.glob("*.facts.json"))) == 2

@@ -11,104 +11,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.strategies import json_values
 from workbench.chain import direct
 from workbench.chain import rpc as rpc_module
 from workbench.chain.anvil import Anvil
 from workbench.chain.direct import DirectRpc
-from workbench.chain.rpc import HttpRpc, NodeRevert, Rpc, request_body, result_of
-from workbench.core.errors import RpcFault, RpcUnreachable, WorkbenchError
+from workbench.chain.rpc import HttpRpc, NodeRevert, Rpc
+from workbench.core.errors import RpcFault, RpcUnreachable
 
-URL = "https://user:secret@rpc.example.org/v2/key?apikey=secret"
 Answer = Callable[[socket.socket, bytes], None]
 
 
 def told(data: Any) -> bytes:
     return json.dumps(data).encode()
-
-
-def refused(error: Any) -> WorkbenchError:
-    """What an answer with this error is to us."""
-    with pytest.raises(WorkbenchError) as caught:
-        result_of(URL, "eth_call", told({"jsonrpc": "2.0", "id": 1, "error": error}))
-    return caught.value
-
-
-# --- Answers --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("result", ["0x1", None, False, [], {"number": "0x1"}])
-def test_a_result_is_passed_on(result: Any) -> None:
-    """Null is a result like any other: "no such receipt"."""
-    assert result == result_of(URL, "m", told({"jsonrpc": "2.0", "id": 1, "result": result}))
-    with_error = {"jsonrpc": "2.0", "id": 1, "result": result, "error": None}
-    assert result == result_of(URL, "m", told(with_error))
-
-
-@pytest.mark.parametrize(
-    ("error", "data"),
-    [
-        ({"code": 3, "message": "execution reverted", "data": "0x08c379a0"}, "0x08c379a0"),
-        ({"code": 3, "message": "execution reverted"}, "0x"),
-        ({"code": -32000, "message": "VM Exception: Revert"}, "0x"),
-        ({"code": -32015, "message": "error", "data": {"data": "0xabcd"}}, "0xabcd"),
-        ({"code": 3, "message": "execution reverted", "data": "0xnonsense"}, "0x"),
-        ({"code": 3, "message": "execution reverted", "data": "0x123"}, "0x"),
-    ],
-)
-def test_a_revert_is_told_with_its_data(error: dict[str, Any], data: str) -> None:
-    """However a node words it: a revert, and data that can be decoded."""
-    why = refused(error)
-    assert isinstance(why, NodeRevert)
-    assert data == why.data
-    bytes.fromhex(why.data[2:])
-
-
-@pytest.mark.parametrize(
-    "error", [{"code": -32005, "message": "limit exceeded"}, "forbidden", ["odd"], {"code": 1}]
-)
-def test_an_error_of_the_node_is_a_fault(error: Any) -> None:
-    """The node's own words are in the message, and the method that it refused."""
-    why = refused(error)
-    assert type(why) is RpcFault
-    assert why.transient
-    assert "eth_call" in why.message
-
-
-@pytest.mark.parametrize(
-    "raw", [b"", b"<html>502</html>", b"[]", b'"x"', b"null", b"{}", b'{"message":"slow down"}']
-)
-def test_what_is_no_answer_is_never_a_result(raw: bytes) -> None:
-    """A gateway's page or rate limit must not read as null: "no such receipt"."""
-    with pytest.raises(RpcUnreachable) as caught:
-        result_of(URL, "m", raw)
-    assert caught.value.transient
-
-
-@given(st.one_of(st.binary(max_size=60), json_values.map(told)))
-def test_any_bytes_are_a_result_or_our_error(raw: bytes) -> None:
-    """Nothing that a server may send leaves as a foreign exception."""
-    with contextlib.suppress(WorkbenchError):
-        result_of(URL, "m", raw)
-
-
-def test_the_urls_secrets_are_not_told() -> None:
-    """User, path and query of a URL may hold keys: errors name scheme, host and port only."""
-    with pytest.raises(RpcUnreachable) as caught:
-        result_of(URL, "m", b"")
-    told_to_people = f"{caught.value} {caught.value.to_json()}"
-    assert "https://rpc.example.org:" in told_to_people
-    assert "secret" not in told_to_people
-    assert "/v2/key" not in told_to_people
-
-
-def test_a_request_is_json_rpc() -> None:
-    """Version, id, method and parameters in order."""
-    wanted = {"jsonrpc": "2.0", "id": 7, "method": "m", "params": ["0x1", True]}
-    assert wanted == json.loads(request_body(7, "m", ("0x1", True)))
 
 
 # --- Both transports on a real node ---------------------------------------------------------------
@@ -233,7 +148,8 @@ def whole(connection: socket.socket) -> bytes:
 
 
 def good(connection: socket.socket, request: bytes) -> None:
-    body = told({"jsonrpc": "2.0", "id": 1, "result": "0x1"})
+    number = json.loads(request.split(b"\r\n\r\n", 1)[1])["id"]
+    body = told({"jsonrpc": "2.0", "id": number, "result": "0x1"})
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     connection.sendall(head + body)
 

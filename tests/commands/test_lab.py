@@ -65,9 +65,9 @@ def test_options_of_the_user_are_not_said_otherwise(user: Path) -> None:
     assert "--LabApp.news_url=None" in plain
     assert "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate" in plain
     assert "--LabApp.default_url=/lab/tree/a%20b.ipynb" in plain
-    (user / "jupyter_server_config.py").write_text("c.ServerApp.ip = '::1'\n")
+    (user / "jupyter_server_config.py").write_text("c.ServerApp.ip = '::1'\n", encoding="utf-8")
     told = {"LabApp": {"news_url": "http://127.0.0.1/feed"}, "ServerApp": {"log_level": "DEBUG"}}
-    (user / "jupyter_lab_config.json").write_text(json.dumps(told))
+    (user / "jupyter_lab_config.json").write_text(json.dumps(told), encoding="utf-8")
     chosen = options(lab.user_config())
     assert not [each for each in chosen if "ServerApp.ip" in each or "news_url" in each]
     assert not [each for each in chosen if "log_level" in each]
@@ -89,7 +89,9 @@ def test_the_users_folders_of_configuration_stay_in_front(monkeypatch: pytest.Mo
     assert lab.environment()["JUPYTER_CONFIG_PATH"] == os.pathsep.join(("theirs", str(lab.LAYER)))
     monkeypatch.delenv("JUPYTER_CONFIG_PATH")
     assert lab.environment()["JUPYTER_CONFIG_PATH"] == str(lab.LAYER)
-    kept = json.loads((lab.LAYER / "labconfig" / "default_setting_overrides.json").read_text())
+    kept = json.loads(
+        (lab.LAYER / "labconfig" / "default_setting_overrides.json").read_text(encoding="utf-8")
+    )
     assert kept == {
         "@jupyterlab/apputils-extension:notification": {
             "checkForUpdates": False,
@@ -105,7 +107,7 @@ def test_our_notebooks_are_signed_and_no_others(user: Path, tmp_path: Path) -> N
     notebooks = {name: code_notebook(name) for name in ("01_x.ipynb", "02_y.ipynb", "mine.ipynb")}
     for name, notebook in notebooks.items():
         nbformat.write(notebook, folder / name)  # type: ignore[no-untyped-call]
-    (folder / "03_z.ipynb").write_text("{")
+    (folder / "03_z.ipynb").write_text("{", encoding="utf-8")
     told: list[str] = []
     for _ in range(2):
         lab.trust(folder, lab.user_config(), told.append)
@@ -195,4 +197,6 @@ def test_the_log_of_the_network_sees_who_is_asked(tmp_path: Path) -> None:
         "    except OSError: pass\n"
     )
     subprocess.run([sys.executable, "-c", script], env=environment(tmp_path), check=True)
-    assert (tmp_path / "network.log").read_text() == "socket.getaddrinfo example.invalid\n"
+    assert (tmp_path / "network.log").read_text(
+        encoding="utf-8"
+    ) == "socket.getaddrinfo example.invalid\n"

@@ -21,7 +21,7 @@ def load_artifacts() -> dict[str, Artifact]:
     manifest = Path(os.environ.get("CONTRACTS_MANIFEST", REPO / ".build" / "__local__.json"))
     if not manifest.exists():
         pytest.fail("compile the contracts first: make compile", pytrace=False)
-    types = json.loads(manifest.read_text())["contractTypes"]
+    types = json.loads(manifest.read_text(encoding="utf-8"))["contractTypes"]
     artifacts = {
         name: Artifact(t["abi"], t.get("deploymentBytecode", {}).get("bytecode", "0x"))
         for name, t in types.items()

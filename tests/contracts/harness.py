@@ -164,7 +164,7 @@ class Artifact:
 def pool_manager_artifact() -> Artifact:
     """The official PoolManager, as its package ships it (BUSL-1.1: load, never commit)."""
     path = NODE_MODULES / "@uniswap/v4-core/out/PoolManager.sol/PoolManager.json"
-    data = json.loads(path.read_text())
+    data = json.loads(path.read_text(encoding="utf-8"))
     return Artifact(data["abi"], data["bytecode"]["object"])
 
 

@@ -110,8 +110,8 @@ def test_gas_is_what_it_was(world: World) -> None:
     world.assert_conserved()
 
     if os.environ.get("UPDATE_GAS") == "1":
-        SNAPSHOT.write_text(json.dumps(measured, indent=2) + "\n")
-    recorded = json.loads(SNAPSHOT.read_text())
+        SNAPSHOT.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    recorded = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
     changes = [
         f"{group} {step}: {recorded.get(group, {}).get(step)} -> {gas}"
         for group, costs in measured.items()

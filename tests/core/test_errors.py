@@ -22,7 +22,7 @@ def written() -> dict[str, ast.ClassDef]:
     classes = [
         node
         for path in sorted(PACKAGE.rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ClassDef)
     ]
     tree: dict[str, ast.ClassDef] = {}

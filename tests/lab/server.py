@@ -78,7 +78,7 @@ class LabServer:
         self.folder = folder
         self.root = checkout(folder, notebooks)
         self.port = free_port()
-        self._log = (folder / "lab.log").open("w")
+        self._log = (folder / "lab.log").open("w", encoding="utf-8")
         self.process = subprocess.Popen(
             [
                 *(COMMAND, "lab", "--no-browser", "--port", str(self.port)),
@@ -117,12 +117,12 @@ class LabServer:
 
     def log(self) -> str:
         """What the command and JupyterLab have said on stderr."""
-        return (self.folder / "lab.log").read_text()
+        return (self.folder / "lab.log").read_text(encoding="utf-8")
 
     def asked(self) -> list[str]:
         """Whom the server, its kernels and all they started asked, other than this machine."""
         log = self.folder / "network.log"
-        return log.read_text().splitlines() if log.exists() else []
+        return log.read_text(encoding="utf-8").splitlines() if log.exists() else []
 
     def family(self) -> list[psutil.Process]:
         """All processes that the command has started, and which are still there."""

@@ -171,7 +171,7 @@ def test_a_scenario_that_cannot_be_read_is_said_and_another_can_be_chosen(
     runs: Path, tmp_path: Path
 ) -> None:
     wrong = tmp_path / "wrong.yaml"
-    wrong.write_text("duration: soon\n")
+    wrong.write_text("duration: soon\n", encoding="utf-8")
     for scenario in ("no-such", wrong, tmp_path / "none.yaml"):
         made = panel(scenario, runs=runs)
         assert 'role="alert"' in made.parts.error.value

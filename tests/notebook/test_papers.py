@@ -52,7 +52,7 @@ def test_a_run_gets_its_notebook(folder: Path) -> None:
     assert "delivered" in str(paper.cells)
     assert any("image/png" in o.get("data", {}) for c in paper.cells for o in c.get("outputs", ()))
     for place in (folder, Path.cwd(), Path.home()):
-        assert str(place) not in path.read_text()
+        assert str(place) not in path.read_text(encoding="utf-8")
 
 
 def test_a_run_of_many_gets_its_notebook(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_what_kept_a_kernel_from_starting_is_told(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether it was found out before the order came, or after."""
-    (tmp_path / "papermill.py").write_text('raise ImportError("no such luck")')
+    (tmp_path / "papermill.py").write_text('raise ImportError("no such luck")', encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     with Kernel() as kernel:
         kernel._process.wait(60)

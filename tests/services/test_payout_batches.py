@@ -93,7 +93,9 @@ def payee(number: int) -> str:
 
 def picky(world: World) -> Till:
     """A token that pays some and not others, of which the payer has a thousand."""
-    code = json.loads(MANIFEST.read_text())["contractTypes"]["PickyToken"]["deploymentBytecode"]
+    code = json.loads(MANIFEST.read_text(encoding="utf-8"))["contractTypes"]["PickyToken"][
+        "deploymentBytecode"
+    ]
     token = act(world, None, hex_bytes(code["bytecode"]))
     act(world, token, call("mint(address,uint256)", PAYER, MINTED))
     return Till(world, token)

@@ -488,7 +488,7 @@ def test_a_wallet_without_funds(desk: Desk) -> None:
     assert (503, "approved") == (
         desk.get("/readyz").status, desk.user()["payouts"][0]["state"],
     )  # fmt: skip
-    assert "wallet" in desk.get("/readyz").data()["alarms"]
+    assert "wallet_short" in desk.get("/readyz").data()["alarms"]
     desk.storm.chain.funds = 10**20
     desk.storm.loop.jump(60)
     desk.settle()

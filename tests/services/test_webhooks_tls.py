@@ -48,7 +48,9 @@ def certificate(path: Path, name: str) -> Path:
          "-keyout", str(key), "-out", str(path)],
         check=True, capture_output=True, timeout=30,
     )  # fmt: skip
-    path.write_text(path.read_text() + key.read_text())
+    path.write_text(
+        path.read_text(encoding="utf-8") + key.read_text(encoding="utf-8"), encoding="utf-8"
+    )
     return path
 
 
@@ -76,7 +78,9 @@ def test_only_a_receiver_that_proves_its_name_is_told(node: Anvil, tmp_path: Pat
     good = certificate(tmp_path / "good.pem", "localhost")
     other = certificate(tmp_path / "other.pem", "other.example")
     authorities = tmp_path / "authorities.pem"
-    authorities.write_text(good.read_text() + other.read_text())
+    authorities.write_text(
+        good.read_text(encoding="utf-8") + other.read_text(encoding="utf-8"), encoding="utf-8"
+    )
     with ear(good) as ours, ear(other) as misnamed, ear(None) as plain:
         urls = " ".join(url for url, _ in (ours, misnamed, plain))
         hooks = {"WEBHOOK_URLS": urls, "WEBHOOK_SECRET": SECRET}

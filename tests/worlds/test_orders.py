@@ -274,8 +274,8 @@ def as_format_2(run: Run, folder: Path) -> Path:
     run.save_facts(folder)
     text = "".join(lines).encode()
     (folder / "events.jsonl").write_bytes(text)
-    about = json.loads((folder / "run.json").read_text())
+    about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     del about["orders"]
     about |= {"format": 2, "trace_hash": hashlib.sha256(text).hexdigest()}
-    (folder / "run.json").write_text(json.dumps(about))
+    (folder / "run.json").write_text(json.dumps(about), encoding="utf-8")
     return folder

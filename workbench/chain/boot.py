@@ -168,7 +168,7 @@ def _start_on_nothing(start: Callable[..., Anvil], blocks: Sequence[Block]) -> A
 @contextmanager
 def _only_one(world: _World) -> Iterator[None]:
     """One process builds a world, the others wait for it; a dead builder's lock is gone."""
-    with world.state.with_suffix(".lock").open("w") as lock:
+    with world.state.with_suffix(".lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -70,7 +70,7 @@ def is_current() -> bool:
 @contextmanager
 def _only_one() -> Iterator[None]:
     """One compilation at a time in a checkout; the lock ends with the process, however it ends."""
-    with (cache_dir() / "compile.lock").open("w") as lock:
+    with (cache_dir() / "compile.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

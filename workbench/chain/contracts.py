@@ -15,7 +15,8 @@ from workbench.chain.rpc import NodeRevert, Rpc
 from workbench.chain.signer import recover
 from workbench.chain.words import Words, keccak
 from workbench.core.errors import ContractNotFound, WorkbenchError, WrongChain
-from workbench.core.ports import Addresses, Call, Head, Rate
+from workbench.core.ports import Addresses, Beside, Call, Head, Rate
+from workbench.core.records import replace
 from workbench.core.settlement import FACILITATOR_REASONS
 from workbench.core.x402 import (
     DOMAIN_NAME,
@@ -226,20 +227,13 @@ class EvmChain:
             return False
         return hex_bytes(told)[:32] == ERC1271_MAGIC.ljust(32, b"\0")
 
-    async def refusal(self, call: Call, sender: str) -> WorkbenchError | None:
-        """See `core.ports.Chain.refusal`."""
-        request = {"from": sender, "to": call.to, "data": to_hex(call.data)}
-        try:
-            await self.rpc.call("eth_call", request, "latest")
-        except NodeRevert as why:
-            return abi.explain_revert(hex_bytes(why.data))
-        return None
-
     async def payment_refusal(self, payment: Payment) -> WorkbenchError | None:
         """See `core.ports.Chain.payment_refusal`."""
+        return await funding.refusal(self, payment, self._pull(payment))
+
+    def _pull(self, payment: Payment) -> Beside:
         digest = self.terms_digest(payment.terms)
-        request = funding.pull(self.addresses.eurc, self.addresses.vault, payment, digest)
-        return await funding.refusal(self, payment, request)
+        return funding.pull(self.addresses.eurc, self.addresses.vault, payment, digest)
 
     def checksum(self, address: str) -> str:
         return checksum(address)
@@ -252,6 +246,10 @@ class EvmChain:
     def create_settlement(self, terms: Terms, buyer_sig: str, seller_sig: str) -> Call:
         signatures = (hex_bytes(buyer_sig), hex_bytes(seller_sig))
         return self._vault("create", "createSettlement", _abi_terms(terms), *signatures)
+
+    def if_paid(self, call: Call, payment: Payment) -> Call:
+        """See `core.ports.Chain.if_paid`."""
+        return replace(call, also=self._pull(payment))
 
     def fund(self, terms: Terms, buyer: Permit, seller: Permit) -> Call:
         return self._vault(

@@ -6,7 +6,6 @@ balance, pause and blocklist; with an ERC-3009 authorization also its signature,
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from eth_abi.abi import encode
@@ -23,6 +22,7 @@ from workbench.core.errors import (
     WorkbenchError,
 )
 from workbench.core.money import EURC, Amount
+from workbench.core.ports import Beside
 from workbench.core.x402 import Payment
 
 TAKES = ("address", "address", "uint256", "uint256", "uint256", "bytes32", "bytes")
@@ -33,8 +33,7 @@ STATE = keccak(b"authorizationState(address,bytes32)")[:4]
 ERC20 = "MockUSDC"
 
 
-@lru_cache(1_024)
-def pull(eurc: str, vault: str, payment: Payment, digest: bytes) -> dict[str, Any]:
+def pull(eurc: str, vault: str, payment: Payment, digest: bytes) -> Beside:
     """The transfer of the budget to the vault. `digest`: the settlement id, which is the nonce.
 
     With a permit the buyer itself is the sender: its allowance comes only with the permit.
@@ -42,7 +41,7 @@ def pull(eurc: str, vault: str, payment: Payment, digest: bytes) -> dict[str, An
     terms, given = payment.terms, payment.authorization
     if given is None:
         data = abi.encode_call(ERC20, "transfer", vault, terms.max_eurc)
-        return {"from": terms.buyer, "to": eurc, "data": to_hex(data)}
+        return Beside(terms.buyer, eurc, data)
     window = (given.valid_after, given.valid_before)
     signed = hex_bytes(given.signature)
     values = (terms.buyer, vault, terms.max_eurc, *window, digest, signed)
@@ -50,14 +49,15 @@ def pull(eurc: str, vault: str, payment: Payment, digest: bytes) -> dict[str, An
         data = encode_plain(TAKES, values)
     except NotPlain:
         data = encode(TAKES, values)
-    return {"from": vault, "to": eurc, "data": to_hex(SELECTOR + data)}
+    return Beside(vault, eurc, SELECTOR + data)
 
 
-async def refusal(chain: Any, payment: Payment, request: dict[str, Any]) -> WorkbenchError | None:
+async def refusal(chain: Any, payment: Payment, pulled: Beside) -> WorkbenchError | None:
     """Why the token refuses the `pull` of this payment, by cause; None if it does not.
 
     `chain`: the EvmChain to ask. Raises RpcUnreachable and RpcFault.
     """
+    request = {"from": pulled.sender, "to": pulled.to, "data": to_hex(pulled.data)}
     try:
         answer = await chain.rpc.call("eth_call", request, "latest")
     except NodeRevert as why:

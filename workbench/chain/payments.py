@@ -27,6 +27,7 @@ from workbench.chain.guard import (
     decoded,
     fields_of,
 )
+from workbench.chain.log_ranges import LogRanges
 from workbench.chain.rpc import NodeRevert, Rpc, receipts_in
 from workbench.core.errors import (
     ContractNotFound,
@@ -40,7 +41,7 @@ from workbench.core.errors import (
 from workbench.core.events import BlockRef
 from workbench.core.finality import Policy
 from workbench.core.payout import ACT, Outcome, Payout, Verdict
-from workbench.core.ports import Attempt, Batcher, Call, Movement, Slot, Wallet
+from workbench.core.ports import Attempt, Batcher, Call, Movement, Reports, Slot, Wallet
 from workbench.core.records import replace
 from workbench.core.x402 import ZERO_ADDRESS
 
@@ -53,7 +54,6 @@ STRUCT = (
     "uint256 validBefore,bytes32 nonce)"
 )
 TRANSFERRED = to_hex(keccak(b"Transfer(address,address,uint256)"))
-LOG_RANGE = 500
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 EXPLORERS = {
     1: "https://etherscan.io",
@@ -81,6 +81,7 @@ class EvmPayments:
         finality: Policy,
         batcher: str | None = None,
         most: int = 1,
+        reports: Reports | None = None,
     ) -> None:
         self._rpc, self._signer, self._finality = rpc, signer, finality
         self._chain_id, self._given_decimals = chain_id, decimals
@@ -92,6 +93,7 @@ class EvmPayments:
         if batcher is not None and most > 1:
             payer = self.address
             self.batcher = batch.Batcher(rpc, payer=payer, token=token, address=batcher, most=most)
+        self._ranges = LogRanges(rpc, reports)
         self._separator: bytes | None = None
         """The token's EIP-712 domain, where it knows ERC-3009."""
 
@@ -149,15 +151,29 @@ class EvmPayments:
                 f"Contract not found: no code at {token} (TOKEN_ADDRESS).",
                 hint="Correct TOKEN_ADDRESS, or leave it empty to pay native currency.",
             )
-        if self._given_decimals is None:
-            said = await self._ask(token, "decimals()")
-            if len(said) != 32 or int.from_bytes(said, "big") > 36:
-                raise InvalidSetting(
-                    "the token does not say its decimals.", hint="Set TOKEN_DECIMALS."
-                )
-            self.decimals = int.from_bytes(said, "big")
+        await self._check_decimals(token)
         self.symbol = _text(await self._ask(token, "symbol()")) or "tokens"
         self._separator = await self._find_separator(token)
+
+    async def _check_decimals(self, token: str) -> None:
+        said = await self._ask(token, "decimals()")
+        known = int.from_bytes(said, "big") if len(said) == 32 else None
+        if known is None or known > 36:
+            if self._given_decimals is None:
+                raise InvalidSetting(
+                    "the token does not say its decimals.",
+                    hint="Set TOKEN_DECIMALS.",
+                    setting="TOKEN_DECIMALS",
+                )
+        elif self._given_decimals not in (None, known):
+            raise InvalidSetting(
+                f"TOKEN_DECIMALS is {self._given_decimals}, and the token says {known}: amounts "
+                "would be shown wrongly.",
+                hint="Leave TOKEN_DECIMALS empty, or correct TOKEN_ADDRESS.",
+                setting="TOKEN_DECIMALS",
+            )
+        else:
+            self.decimals = known
 
     async def _find_separator(self, token: str) -> bytes | None:
         """The EIP-712 domain of a token that knows ERC-3009, else None.
@@ -418,18 +434,11 @@ class EvmPayments:
             return []
         own = "0x" + self.address[2:].rjust(64, "0")
         found = []
-        for low in range(after + 1, upto + 1, LOG_RANGE):
-            where = {"fromBlock": hex(low), "toBlock": hex(min(low + LOG_RANGE - 1, upto))}
-            for incoming, topics in (
-                (False, [TRANSFERRED, own]),
-                (True, [TRANSFERRED, None, own]),
-            ):
-                query = {"address": self.token, "topics": topics, **where}
-                found += [_movement(log, incoming) for log in await self._logs(query)]
+        for incoming, topics in ((False, [TRANSFERRED, own]), (True, [TRANSFERRED, None, own])):
+            query = {"address": self.token, "topics": topics}
+            logs = await self._ranges.between(query, after + 1, upto)
+            found += [_movement(log, incoming) for log in logs]
         return found
-
-    async def _logs(self, query: dict[str, Any]) -> list[dict[str, Any]]:
-        return list(await self._rpc.call("eth_getLogs", query))
 
 
 def _said(receipt: dict[str, Any], outcome: Outcome, reason: str = "") -> Verdict:

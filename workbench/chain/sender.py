@@ -7,7 +7,6 @@ taking another nonce. What was mined is watched until it is final.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,11 +37,13 @@ from workbench.core.ports import (
     Attempt,
     Call,
     Clock,
+    Reports,
     Signer,
     Slot,
     SlotState,
     Store,
     Unit,
+    Unreported,
     Within,
 )
 from workbench.core.records import replace
@@ -70,8 +71,6 @@ Slots = dict[tuple[str, str, int], Slot | WorkbenchError]
 """What became of acts, by their keys."""
 
 T = TypeVar("T")
-
-log = logging.getLogger("workbench")
 
 
 @dataclass(slots=True, eq=False)
@@ -103,8 +102,9 @@ class SlotSender:
         gather_s: float = 0.0,
         bump_after_s: float | None = None,
         is_thrifty: bool = False,
+        reports: Reports | None = None,
     ) -> None:
-        self._nonces = nonces or CountOn()
+        self._nonces, self._reports = nonces or CountOn(), reports or Unreported()
         self._rpc, self._signer, self._store, self._clock = rpc, signer, store, clock
         self._chain_id, self._source, self._finality = chain_id, source, finality
         self._gather_s = gather_s
@@ -329,6 +329,8 @@ class SlotSender:
                 if not self._is_there(slot, answer):
                     sent = replace(sent, state=slot.state)
             is_new = sent.state is not slot.state
+            if is_new:
+                self._reports.ok("sends_refused")
             facts = [self._book.about(slot, ev.TransactionSent)] if is_new else []
             moves.append((slot, sent, facts))
         await self._book.move_all(moves)
@@ -346,7 +348,8 @@ class SlotSender:
         """Whether it was refused because the node has it; else it waits, and is sent again."""
         if any(known in refusal.message.lower() for known in ALREADY_THERE):
             return True
-        log.warning("%s: %s of %s waits: %s", self._source, slot.act, slot.subject, refusal)
+        text = f"{slot.act} of {slot.subject} waits: {refusal.message}"
+        self._reports.fails("sends_refused", text)
         return False
 
     async def _hear(self) -> None:

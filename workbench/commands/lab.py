@@ -226,7 +226,7 @@ def _address(process: subprocess.Popen[bytes], config: Any, notebook: str) -> st
     until = time.monotonic() + START_S
     while process.poll() is None:
         try:
-            told = json.loads(file.read_text())
+            told = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # It is not there yet, or half written.
             if time.monotonic() > until:
                 raise SetupError(

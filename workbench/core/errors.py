@@ -367,6 +367,27 @@ class RpcFault(ChainError):
     code, transient = "rpc_fault", True
 
 
+class RpcUnanswered(RpcFault):
+    """The node said nothing that can be used: it proves nothing about what was asked or sent."""
+
+    code = "rpc_unanswered"
+
+
+class RpcAnswerInvalid(RpcUnanswered):
+    """An answer of another form than the method's, or to another question.
+
+    `details`: `method`, `field` (where in the answer) and `reason`.
+    """
+
+    code = "rpc_answer_invalid"
+
+
+class RpcLimited(RpcUnanswered):
+    """The node limits how much it is asked. `details`: `method`; `retry_after_s` where it says."""
+
+    code = "rpc_limited"
+
+
 class BlockMissing(ChainError):
     """The block is still to come, or its state has been forgotten by this node."""
 
@@ -391,6 +412,12 @@ class ChainRewound(ChainError):
 
 class DeployFailed(ChainError):
     code = "deploy_failed"
+
+
+class NoBaseFee(ChainError):
+    """A chain without EIP-1559: our transactions are of type 2."""
+
+    code = "no_eip1559"
 
 
 class SignerShort(ChainError):

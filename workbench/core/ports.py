@@ -147,7 +147,8 @@ class Head:
 class Call:
     """A transaction's content, before it has a nonce: `act` is its name in facts.
 
-    `gas`: what it is given at least, where an estimate could be too low.
+    `gas`: what it is given at least, where an estimate could be too low. `also`: what is simulated
+    with it.
     """
 
     act: str
@@ -155,6 +156,20 @@ class Call:
     data: bytes
     value: int = 0
     gas: int = 0
+    also: Beside | None = None
+
+
+@quick
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A call of `sender` that must pass as well, or its transaction is not worth its gas.
+
+    It is simulated beside the transaction, and never sent.
+    """
+
+    sender: str
+    to: str
+    data: bytes
 
 
 class Within(Protocol):
@@ -248,12 +263,6 @@ class Chain(Protocol):
     async def valid_signature(self, signer: str, digest: bytes, signature: str) -> bool:
         """ECDSA of an account, or ERC-1271 of a contract."""
 
-    async def refusal(self, call: Call, sender: str) -> WorkbenchError | None:
-        """Why a contract would refuse this call now, by a simulation; None if it would not.
-
-        Raises RpcUnreachable and RpcFault.
-        """
-
     async def payment_refusal(self, payment: Payment) -> WorkbenchError | None:
         """Why EURC would not move this payment's budget to the vault now, by a simulation.
 
@@ -271,6 +280,9 @@ class Chain(Protocol):
         """keccak256 of the resource's text, as 0x hex."""
 
     def create_settlement(self, terms: Terms, buyer_sig: str, seller_sig: str) -> Call: ...
+    def if_paid(self, call: Call, payment: Payment) -> Call:
+        """The call, refused before it is sent where EURC would not move the payment's budget."""
+
     def fund(self, terms: Terms, buyer: Permit, seller: Permit) -> Call: ...
     def fund_with_authorization(
         self, terms: Terms, buyer: TransferAuthorization, seller: Permit
@@ -345,6 +357,44 @@ class PayoutSender(Sender, Protocol):
 
     async def release(self) -> None:
         """A person has looked: the signer goes on at the chain's next nonce."""
+
+
+class Reports(Protocol):
+    """Where the state of a check is reported, by its name; see `services.common.checks`."""
+
+    def ok(self, name: str, key: str = "") -> None:
+        """The check has succeeded; with `key`, for that one of several things."""
+
+    def fails(self, name: str, reason: str, key: str = "") -> None:
+        """The check has failed, or could not run, because of `reason` (one sentence)."""
+
+
+class Unreported:
+    """Reports that nobody reads: of a part that is used outside a service."""
+
+    def ok(self, name: str, key: str = "") -> None: ...
+    def fails(self, name: str, reason: str, key: str = "") -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """The newest block and what accounts hold in it.
+
+    `timestamp`: Unix seconds. `base_fee`: wei of a gas, None on a chain without EIP-1559.
+    `balances`: wei by account.
+    """
+
+    number: int
+    timestamp: int
+    base_fee: int | None
+    balances: dict[str, int]
+
+
+class Node(Protocol):
+    """What can be asked of any node, about itself. Raises RpcUnreachable or RpcFault."""
+
+    async def chain_id(self) -> int: ...
+    async def state(self, accounts: Sequence[str]) -> NodeState: ...
 
 
 class Watcher(Protocol):
@@ -490,6 +540,19 @@ class Standing:
     quarantine: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Payouts in some states: how many, their credits, and since when the oldest was asked for."""
+
+    count: int = 0
+    credits: int = 0
+    oldest_ms: int | None = None
+
+    def age_s(self, now_ms: int) -> int:
+        """How long the oldest has waited, in seconds."""
+        return 0 if self.oldest_ms is None else max(0, now_ms - self.oldest_ms) // 1000
+
+
 class Ledger(Unit, Protocol):
     """A transaction of a store that also keeps accounts, transfers and payouts."""
 
@@ -550,6 +613,7 @@ class Ledger(Unit, Protocol):
         """Payouts that somebody is about to sign: taken until after that time."""
 
     async def count_payouts(self) -> dict[State, int]: ...
+    async def backlog(self, *states: State) -> Backlog: ...
     async def credits_since(
         self, at_ms: int, *, user_id: str | None = None, address: str | None = None
     ) -> int:

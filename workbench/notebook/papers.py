@@ -253,11 +253,11 @@ def _forget_places(target: Path) -> None:
     """A run's folder is given to others: papermill's record names files, not where they were."""
     if not target.exists():
         return
-    paper = json.loads(target.read_text())
+    paper = json.loads(target.read_text(encoding="utf-8"))
     record = paper["metadata"].get("papermill", {})
     for name in ("input_path", "output_path"):
         record[name] = Path(record.get(name) or "").name
-    target.write_text(json.dumps(paper, indent=1, ensure_ascii=False) + "\n")
+    target.write_text(json.dumps(paper, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _for_papermill(kernel: Any) -> Any:

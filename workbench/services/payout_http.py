@@ -23,6 +23,7 @@ from workbench.core.ledger import Account, Transfer
 from workbench.core.payout import Payout, State
 from workbench.core.ports import Request, Response
 from workbench.services import accounts, payout_pages
+from workbench.services.common.health_http import add_probes, condition, ready
 from workbench.services.common.loop import together
 from workbench.services.payout_api import BATCH, PAGE, openapi
 from workbench.services.payout_input import (
@@ -74,10 +75,9 @@ class PayoutsService:
             .add("POST", "/v1/webhooks/<id>:resume", self._v1_resume)
             .add("GET", "/v1/openapi.json", self._v1_openapi)
             .add("GET", "/events", self._events)
-            .add("GET", "/livez", self._livez)
-            .add("GET", "/readyz", self._readyz)
             .add("GET", "/metrics", self._metrics)
         )
+        add_probes(self._routes, self.health, self._readyz)
 
     async def check(self) -> None:
         """Raise what must be put right before anything is promised."""
@@ -127,8 +127,12 @@ class PayoutsService:
         return _page(200, payout_pages.home(self._facts(), *keys))
 
     async def _health(self, request: Request) -> Response:
-        alarms = sorted(self.payouts.alarms)
-        return Response.json(200, {"status": "degraded" if alarms else "ok", **self._facts()})
+        to_all = not self._may_see(request)
+        return Response.json(200, {**self._facts(), **condition(self.health, to_all=to_all)})
+
+    def _may_see(self, request: Request) -> bool:
+        """Whether reasons are for this caller: who has the key; all, where none is needed."""
+        return self._api_key is None or _digest(_key_given(request)) == self._api_key
 
     def _facts(self) -> dict[str, Any]:
         payouts, payments = self.payouts, self.payouts.payments
@@ -142,7 +146,7 @@ class PayoutsService:
             "decimals": payments.decimals,
             "units_per_credit": str(payouts.rules.units_per_credit),
             "one_credit": payouts.worth(1),
-            "alarms": dict(sorted(payouts.alarms.items())),
+            "alarms": self.health.shown(to_all=False),
         }
 
     async def _earn(self, request: Request) -> Response:
@@ -312,24 +316,19 @@ class PayoutsService:
 
     # --- For those who run it ---
 
-    async def _livez(self, request: Request) -> Response:
-        return Response.json(200, {"status": "ok"})
-
     async def _readyz(self, request: Request) -> Response:
         async with self.payouts.store.unit() as unit:
             await unit.last_seq()  # A database that does not answer is told by its own error.
-        alarms = dict(sorted(self.payouts.alarms.items()))
         role = "sender" if self.payouts.is_sender else "standby"
-        told: dict[str, Any] = {"status": "not ready" if alarms else "ready", "role": role}
-        told |= {"has_lease": self.payouts.has_lease, "alarms": alarms}
-        return Response.json(503 if alarms else 200, told)
+        more = {"role": role, "has_lease": self.payouts.has_lease}
+        return ready(self.health, to_all=not self._may_see(request), **more)
 
     async def _metrics(self, request: Request) -> Response:
         async with self.payouts.store.unit() as unit:
             counted = await unit.count_payouts()
             issued, redeemed = await unit.account("issuance"), await unit.account("redeemed")
             reconciled = await unit.reconciled()
-        alarms = self.payouts.alarms
+        alarms = self.health.alarms()
         lines = ["# TYPE payouts gauge"]
         lines += [f'payouts{{state="{state.value}"}} {count}' for state, count in counted.items()]
         for name, value in (
@@ -340,10 +339,12 @@ class PayoutsService:
             ("payouts_waiting_for_the_chain", len(self.payouts.stuck)),
             ("reconciled_block", reconciled[0] if reconciled else 0),
             ("signer_quarantined", int(Quarantined.code in alarms)),
-            ("ready", int(not alarms)),
+            ("ready", int(self.health.is_ready())),
+            ("oldest_open_seconds", self.payouts.oldest_s),
         ):
             kind = "counter" if name.endswith("_total") else "gauge"
             lines += [f"# TYPE payouts_{name} {kind}", f"payouts_{name} {value}"]
+        lines += self.health.metrics()
         lines += await self.webhooks.metrics() if self.webhooks else []
         text = "\n".join(lines) + "\n"
         return Response(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8", (NO_STORE,))

@@ -27,6 +27,7 @@ from workbench.core.errors import (
     SignerShort,
     StateMoved,
     StoreError,
+    TokenRefused,
     UnknownPayout,
     WorkbenchError,
 )
@@ -48,6 +49,7 @@ from workbench.core.ports import (
     Clock,
     Ledger,
     LedgerBook,
+    NodeState,
     Payments,
     PayoutSender,
     Randomness,
@@ -57,20 +59,27 @@ from workbench.core.ports import (
 from workbench.core.records import replace
 from workbench.services import accounts
 from workbench.services.batches import Batches, Group
+from workbench.services.common.health import brief
 from workbench.services.common.loop import Loop
+from workbench.services.common.vitals import reserve_wei, shortfall
 from workbench.services.payout_input import Asked
 from workbench.services.reconciler import Reconciler
 from workbench.services.returned import Returned
-from workbench.services.routes import log
 
 DAY_MS = 86_400_000
 DECIDED = (Outcome.PAID, Outcome.REFUSED, Outcome.CANCELLED)
 RETRY_MS = 15_000
 """How long a payout that the chain would refuse now lets others go first."""
+OF_THE_LEASE = ("reconciliation", "orphans", "fees", "reorg")
+"""The checks of the one process that looks after what all have sent."""
 JUDGED = 256
 """So many payouts come to their end in one transaction: others wait for it."""
 TOLD = 3
 """So many of a kind are named in an alarm."""
+SPARE = 20
+"""The wallet should hold the gas of so many transactions more than wait."""
+GAS_EACH = {False: 30_000, True: 150_000}
+"""Of a payout in a transaction of its own, by whether it is a token's."""
 TAKEN_MS = 15_000
 """How long a process may prepare a payout before another takes it up. Only one can sign it."""
 
@@ -82,6 +91,7 @@ class PayoutRules:
     Limits are credits in 24 hours, None for none.
     `api_key`: needed by everybody, None on loopback. `in_flight`: open nonces at a time.
     `approve_above`: credits of one payout from which on a second person must approve.
+    `oldest_s`: an open payout that waits for longer is an alarm.
     """
 
     chain_id: int
@@ -95,6 +105,7 @@ class PayoutRules:
     approve_above: int | None = None
     in_flight: int = 16
     reconcile_s: float = 60.0
+    oldest_s: int = 1_800
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +183,16 @@ class Payouts:
         self._sender, self._random = sender, random
         self.loop, self.health = loop, loop.health
         self.batches = Batches(store, sender, payments, clock, rules.chain_id, self.name)
-        self.reconciler = Reconciler(store, sender, payments, clock, rules.chain_id, self.batches)
-        self.returned = Returned(store, sender, payments, clock, rules.chain_id, self.name)
-        self.alarms: dict[str, str] = {}
+        self.reconciler = Reconciler(
+            store, sender, payments, clock, rules.chain_id, self.batches, loop.health
+        )
+        self.returned = Returned(
+            store, sender, payments, clock, rules.chain_id, self.name, loop.health
+        )
         self.stuck: dict[str, str] = {}
         """Payouts that the chain would refuse now, and why."""
+        self.oldest_s = 0
+        """How long the oldest open payout has waited, when last looked at."""
         self.is_sender = self.has_lease = False
         self.signed = 0
         """Payouts that this process has given a nonce."""
@@ -208,7 +224,7 @@ class Payouts:
         try:
             await self._sender.check()
         except Quarantined as why:  # What was accepted is still shown, and can be taken back.
-            self.alarms[why.code] = str(why)
+            self.health.fails(why.code, str(why))
         self._is_checked = True
 
     # --- Accepting ---
@@ -394,7 +410,7 @@ class Payouts:
     async def release(self) -> None:
         """A person has looked at a quarantined signer."""
         await self._sender.release()
-        self.alarms.pop(Quarantined.code, None)
+        self.health.ok(Quarantined.code)
 
     async def _payout(self, unit: Ledger, payout_id: str) -> Payout:
         payout = await unit.payout(payout_id)
@@ -424,34 +440,28 @@ class Payouts:
         that believe to be this one do no harm: slots move from where they were, holds end once.
         """
         self.has_lease = self.store.lease()
+        self.health.ok("lease")
         self.is_sender = self.has_lease or self.store.is_shared
+        if not self.has_lease:
+            self.returned.rest()
+            for name in OF_THE_LEASE:
+                self.health.rest(name)
         if not self.is_sender:
             return
-        try:
-            if not self._is_checked:
-                await self.check()
-            await self._round()
-        except (RpcUnreachable, RpcFault) as why:
-            self.alarms["chain"] = str(why)
-            raise
-        except StoreError as why:
-            self.alarms["store"] = str(why)
-            raise
-        self.alarms.pop("chain", None)
-        self.alarms.pop("store", None)
-
-    async def _round(self) -> None:
+        if not self._is_checked:
+            await self.check()
         if self.has_lease:
-            await self._look_after()
-        else:
-            self.returned.rest()
-            self._alarm("fees", "")
-        await self._sign_next()
+            with self.loop.part("transactions"):
+                await self._look_after()
+        with self.loop.part("signing"):
+            await self._sign_next()
         if self.has_lease:
-            await self.returned.on_timer(self.rules.reconcile_s)
+            with self.loop.part("orphans"):
+                await self.returned.on_timer(self.rules.reconcile_s)
             if not self.returned.open:
-                await self.reconciler.on_timer(self.rules.reconcile_s)
-        self._alarm("reorg", self.returned.told())
+                with self.loop.part("reconciliation"):
+                    await self.reconciler.on_timer(self.rules.reconcile_s)
+            self.health.set("reorg", self.returned.told())
 
     async def _look_after(self) -> None:
         async with self.store.unit() as unit:
@@ -469,15 +479,7 @@ class Payouts:
             await self.returned.settle()
         if unbooked:
             await self.batches.book(unbooked)
-        self._alarm("fees", "; ".join(self._sender.capped()[:TOLD]) if count else "")
-
-    def _alarm(self, name: str, text: str) -> None:
-        """Told until there is nothing to tell."""
-        if not text:
-            self.alarms.pop(name, None)
-        elif self.alarms.get(name) != text:
-            log.warning("payouts: %s", text)
-            self.alarms[name] = text
+        self.health.set("fees", "; ".join(self._sender.capped()[:TOLD]) if count else "")
 
     async def _judge(self) -> None:
         """Those whose nonce is used in a final block come to their end."""
@@ -487,7 +489,7 @@ class Payouts:
             await self._judge_some(final[first : first + JUDGED])
 
     async def _judge_some(self, cases: Sequence[tuple[Payout, Slot]]) -> None:
-        verdicts = await self.payments.judge(cases)
+        verdicts = await self._verdicts(cases)
         async with self.store.unit() as unit:
             ends = []
             for (payout, _), verdict in zip(cases, verdicts, strict=True):
@@ -502,6 +504,17 @@ class Payouts:
                 await self._sender.stop(slot.nonce, text)
             elif verdict.outcome in DECIDED:
                 self.payments.forget(payout)
+
+    async def _verdicts(self, cases: Sequence[tuple[Payout, Slot]]) -> Sequence[Verdict]:
+        """One for each; what cannot be judged waits, and keeps nobody else from it."""
+        try:
+            return await self.payments.judge(cases)
+        except Exception as why:
+            if not self.loop.contains(cases[0][0].id, why):
+                raise
+            if len(cases) == 1:
+                return [Verdict(Outcome.WAIT)]
+        return [verdict for case in cases for verdict in await self._verdicts([case])]
 
     async def _end(self, unit: Ledger, payout: Payout, verdict: Verdict) -> Payout:
         """The payout's last fact, with all that it moves, in one transaction."""
@@ -549,12 +562,13 @@ class Payouts:
             for payout_id in list(self.stuck):
                 if (await self._payout(unit, payout_id)).state is not State.APPROVED:
                     self.stuck.pop(payout_id)
+        self.health.set(Quarantined.code, reason)
         if reason:
-            self.alarms[Quarantined.code] = reason
             return
-        self.alarms.pop(Quarantined.code, None)
         if not self.stuck:
-            self.alarms.pop("wallet", None)
+            self.health.clear("wallet_short")
+        for name in ("token_refused", "payout_stuck"):
+            self.health.keep(name, self.stuck)
         if waiting:
             await self._sign(waiting, free)
 
@@ -569,11 +583,12 @@ class Payouts:
                 if why is None:
                     self.signed += 1
                     self.stuck.pop(payout.id, None)
-                    self.alarms.pop("wallet", None)
+                    self.health.clear("wallet_short")
+                    self.health.clear_all("token_refused")
                 else:
                     self._not_signed(payout, why)
                     later.add(payout.id)
-        except WorkbenchError:
+        except Exception:
             await self._give_back(soon, later)
             raise
         await self._give_back(soon, later)
@@ -615,6 +630,10 @@ class Payouts:
                 raise
             except WorkbenchError as why:
                 yield payout, why
+            except Exception as why:
+                if not self.loop.contains(payout.id, why):
+                    raise
+                yield payout, WorkbenchError(brief(why))
             else:
                 groups.append(Group((payout,), call))
         turn = _Turn(self, groups)
@@ -627,11 +646,12 @@ class Payouts:
     def _not_signed(self, payout: Payout, why: WorkbenchError) -> None:
         """It waits, and holds up nobody else; the wallet's and the signer's troubles are alarms."""
         if isinstance(why, SignerShort | InsufficientFunds | InsufficientAllowance):
-            self.alarms["wallet"] = f"the wallet cannot pay: {why}"
+            self.health.fails("wallet_short", f"the wallet cannot pay: {why}")
         elif isinstance(why, Quarantined):
-            self.alarms[why.code] = str(why)
-        elif payout.id not in self.stuck:
-            log.warning("payouts: %s waits: %s", payout.id, why)
+            self.health.fails(why.code, str(why))
+        else:
+            name = "token_refused" if isinstance(why, TokenRefused) else "payout_stuck"
+            self.health.fails(name, f"{payout.id} waits: {why}", payout.id)
         self.stuck[payout.id] = str(why)
 
     def sent_facts(self, group: Group, place: int, slot: Slot) -> list[ev.Event]:
@@ -644,6 +664,29 @@ class Payouts:
             if group.batch
             else [sent]
         )
+
+    # --- For those who run it ---
+
+    async def look_at_node(self, state: NodeState) -> None:
+        """Report whether the wallet will last, and how long the oldest open payout has waited."""
+        async with self.store.unit() as unit:
+            waiting = await unit.backlog(State.APPROVED)
+            open_ = await unit.backlog(State.APPROVED, State.SENT)
+        self.oldest_s = open_.age_s(self.clock.now_ms())
+        limit = self.rules.oldest_s
+        told = f"an open payout has waited for {self.oldest_s} s (OLDEST_PAYOUT_S is {limit})."
+        self.health.set("oldest_payout", told if self.oldest_s > limit else "")
+        wallet = await self.payments.wallet(final=False)
+        units = waiting.credits * self.rules.units_per_credit
+        is_token = self.payments.token is not None
+        gas = reserve_wei(state.base_fee or 0, waiting.count + SPARE, GAS_EACH[is_token])
+        told = shortfall(self.payments.address, state, gas + (0 if is_token else units))
+        if not told and is_token and wallet.asset < units:
+            told = (
+                f"{self.payments.address} holds {self._shown(wallet.asset)}, and the payouts that "
+                f"wait come to {self._shown(units)}."
+            )
+        self.health.set("wallet_short", told, "reserve")
 
     # --- Showing ---
 

@@ -23,10 +23,13 @@ from workbench.core.ports import (
     Movement,
     Payments,
     PayoutSender,
+    Reports,
     Wallet,
 )
 from workbench.services import accounts
 from workbench.services.batches import Batches
+
+UNSETTLED = "the signer stands still, or what the final block holds is not judged to its end."
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +78,29 @@ class Reconciler:
         clock: Clock,
         chain_id: int,
         batches: Batches,
+        reports: Reports,
     ) -> None:
         self._store, self._sender, self._payments = store, sender, payments
         self._clock, self._chain_id, self._batches = clock, chain_id, batches
-        self._next_ms = 0
+        self._reports = reports
+        self._done_ms: int | None = None
 
     async def on_timer(self, every_s: float) -> None:
-        """`run`, if it is time, and there was anything since."""
-        now = self._clock.now_ms()
-        if now < self._next_ms:
+        """`run`, if it is time. What keeps it from a result is reported, and it is tried again."""
+        now, done = self._clock.now_ms(), self._done_ms
+        if done is not None and done <= now < done + int(every_s * 1000):
             return
         try:
             report = await self.run()
-        except RpcFault:
-            return  # A node that has forgotten that block, or does not have it yet: next round.
+        except RpcFault as why:
+            # A node that has forgotten that block, or does not have it yet: next round.
+            self._reports.fails("reconciliation", why.message)
+            return
         if report.is_settled:
-            self._next_ms = now + int(every_s * 1000)
+            self._done_ms = now
+            self._reports.ok("reconciliation")
+        else:
+            self._reports.fails("reconciliation", UNSETTLED)
 
     async def run(self) -> Report:
         """Compare, and book the difference. Raises RpcUnreachable or RpcFault."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from workbench.core import events as ev
+from workbench.core.errors import WorkbenchError
 from workbench.core.payout import ENDED, Outcome, Payout, State, Verdict
 from workbench.core.ports import (
     OPEN_SLOTS,
@@ -19,6 +20,7 @@ from workbench.core.ports import (
     LedgerBook,
     Payments,
     PayoutSender,
+    Reports,
     Slot,
     SlotState,
 )
@@ -46,29 +48,36 @@ class Returned:
         clock: Clock,
         chain_id: int,
         source: str,
+        reports: Reports,
     ) -> None:
         self._store, self._sender, self._payments = store, sender, payments
         self._clock, self._chain_id, self._source = clock, chain_id, source
         self.open: dict[str, Payout] = {}
         self._wrong: dict[str, str] = {}
         self._anchor: Slot | None = None
-        self._next_ms = 0
+        self._reports = reports
+        self._done_ms: int | None = None
 
     async def on_timer(self, every_s: float) -> None:
-        """Look again, if it is time. Raises RpcUnreachable or RpcFault."""
-        now = self._clock.now_ms()
-        if now < self._next_ms:
+        """Look again, if it is time. Raises RpcUnreachable or RpcFault, which are reported, too."""
+        now, done = self._clock.now_ms(), self._done_ms
+        if done is not None and done <= now < done + int(every_s * 1000):
             return
-        if not self._next_ms:
-            await self._resume()
-        await self.look()
-        self._next_ms = now + int(every_s * 1000)
+        try:
+            if done is None:
+                await self._resume()
+            await self.look()
+        except WorkbenchError as why:
+            self._reports.fails("orphans", why.message)
+            raise
+        self._done_ms = now
+        self._reports.ok("orphans")
 
     def rest(self) -> None:
         """Another process looks after it all; if it is this one's turn again, it starts anew."""
         self.open.clear()
         self._wrong.clear()
-        self._anchor, self._next_ms = None, 0
+        self._anchor = self._done_ms = None
 
     async def _resume(self) -> None:
         """What an earlier process found, and did not see to its end."""

@@ -17,6 +17,9 @@ from workbench.core.errors import (
     DeadlinePassed,
     InvalidAmount,
     PeerRefused,
+    PeerUnreachable,
+    Reverted,
+    SettlementError,
     UnknownSettlement,
     WorkbenchError,
 )
@@ -47,7 +50,9 @@ from workbench.core.x402 import (
     settlement_id,
 )
 from workbench.services.book import Book
+from workbench.services.common.health_http import add_probes, condition
 from workbench.services.common.loop import Loop
+from workbench.services.common.vitals import GLANCE_S, glance
 from workbench.services.offers import Offers, requested
 from workbench.services.otc.facilitator_answer import check_acceptance
 from workbench.services.otc.intake import MAX_OPEN_PER_BUYER, Intake
@@ -118,6 +123,7 @@ class Seller:
             .add("GET", "/health", self._health)
             .add("GET", "/events", self._events)
         )
+        add_probes(self._routes, self.health)
 
     async def handle(self, request: Request) -> Response:
         return await self._routes.handle(request)
@@ -217,12 +223,21 @@ class Seller:
             await self._hand_over(claimed)
             terms, signed = claimed.terms, claimed.payment.terms_signature
             call = self._chain.create_settlement(terms, signed, claimed.seller_signature)
+            call = self._chain.if_paid(call, claimed.payment)
             await self._sender.submit(identity, call, attempt)
             await self._sender.mined(identity, "create", attempt, self._rules.create_timeout_s)
         except WorkbenchError as why:
-            if not why.transient:
-                await self._reject(identity, why)
-            raise
+            if why.transient:
+                raise
+            cause = await self._cause(claimed.payment, why)
+            await self._reject(identity, cause)
+            raise cause from why
+
+    async def _cause(self, payment: Payment, why: WorkbenchError) -> WorkbenchError:
+        """What a contract refused, by its cause: tokens have words of their own."""
+        if not isinstance(why, SettlementError | Reverted):
+            return why
+        return await self._chain.payment_refusal(payment) or why
 
     async def _hand_over(self, claimed: Authorization) -> None:
         domain = self._chain.domain
@@ -279,19 +294,20 @@ class Seller:
         return view
 
     async def _health(self, request: Request) -> Response:
-        head = await self._chain.head()
+        head = await glance(self._chain.head())
         addresses, show = self._chain.addresses, self._chain.checksum
+        held = self._chain.balance(addresses.asset, self._signer.address)
         health = {
-            "status": "ok",
+            **condition(self.health, to_all=self.health.is_public),
             "service": self.name,
             "seller": show(self._signer.address),
             "chain_id": self._chain.domain.chain_id,
-            "block": head.number,
+            "block": head and head.number,
             "asset_token": show(addresses.asset),
             "settlement_token": show(addresses.usdc),
             "settlement_vault": show(addresses.vault),
             "price_per_unit_usdc": (await self._prices.price()).usdc_per_asset,
-            "inventory": await self._chain.balance(addresses.asset, self._signer.address),
+            "inventory": await glance(held),
         }
         return Response.json(200, health)
 
@@ -299,6 +315,22 @@ class Seller:
         return await events_page(self._store, self.name, request)
 
     # --- The seller's own work ---
+
+    async def look_at_facilitator(self) -> None:
+        """Report whether it answers: without it a purchase goes no further than its offer."""
+        url = f"{self._facilitator_url}/livez"
+        try:
+            async with asyncio.timeout(GLANCE_S):
+                answer = await self._http.send(Request("GET", url))
+        except PeerUnreachable as why:
+            self.health.fails("facilitator", why.message)
+            return
+        except TimeoutError:
+            told = f"the facilitator at {self._facilitator_url} did not answer in {GLANCE_S:g} s."
+            self.health.fails("facilitator", told)
+            return
+        said = f"the facilitator answered {answer.status}." if answer.status >= 500 else ""
+        self.health.set("facilitator", said)
 
     async def run(self) -> None:
         """Go on with what was claimed, and note what was delivered. Until cancelled."""
@@ -311,8 +343,10 @@ class Seller:
         head = await self._chain.head()
         for settlement in self.book.of(State.AUTHORIZED):
             if settlement.id not in self._at_work:
-                await self._go_on(settlement.id, head)
-        await self._note_deliveries(head)
+                with self._loop.part(settlement.id):
+                    await self._go_on(settlement.id, head)
+        with self._loop.part("deliveries"):
+            await self._note_deliveries(head)
         await self._sender.pump()
 
     async def _go_on(self, identity: str, head: Head) -> None:

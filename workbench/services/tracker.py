@@ -19,7 +19,9 @@ from workbench.core.ports import Chain, Clock, Head, Http, Request, Response, St
 from workbench.core.settlement import Settlement, State
 from workbench.core.x402 import settlement_id
 from workbench.services.book import Book
+from workbench.services.common.health_http import add_probes, condition
 from workbench.services.common.loop import Loop
+from workbench.services.common.vitals import glance
 from workbench.services.routes import EVENTS_PAGE, Page, Routes, numbered, one, told, wants_page
 
 HEARTBEAT_S = 15.0
@@ -63,6 +65,7 @@ class Tracker:
             .add("GET", "/api/settlements/<text>", self._settlement)
             .add("GET", "/settlement/<text>", self._settlement_or_page)
         )
+        add_probes(self._routes, self.health)
 
     async def handle(self, request: Request) -> Response:
         return await self._routes.handle(request)
@@ -76,9 +79,11 @@ class Tracker:
     async def tick(self) -> None:
         """One round: the peers' facts, then the chain's; wake those who listen."""
         for name, url in self._peers.items():
-            await self._gather(name, url)
+            with self._loop.part(f"facts of the {name}"):
+                await self._gather(name, url)
         await self._watcher.poll()
         head = await self._chain.head()
+        self._tell_torn()
         if await self.book.refresh() or head != self._head:
             self._head = head
             self._news.set()
@@ -90,10 +95,14 @@ class Tracker:
             asked = self._asked.get(name, 0)
             try:
                 answer = await self._http.send(Request("GET", f"{url}/events?after={asked}"))
-            except PeerUnreachable:
-                return  # It may not be up yet; its facts wait in its journal.
-            if answer.status != 200:
+            except PeerUnreachable as why:
+                # It may not be up yet; its facts wait in its journal.
+                self.health.fails("peers", f"the {name}: {why.message}", name)
                 return
+            if answer.status != 200:
+                self.health.fails("peers", f"the {name} answered {answer.status}.", name)
+                return
+            self.health.ok("peers", name)
             page = Page.of(answer)
             if page.facts:
                 async with self._store.unit() as unit:
@@ -101,6 +110,9 @@ class Tracker:
             self._asked[name] = page.next
             if page.next >= page.last:
                 return
+
+    def _tell_torn(self) -> None:
+        self.health.set("torn", "; ".join(self.book.torn.values()))
 
     # --- Showing ---
 
@@ -111,16 +123,15 @@ class Tracker:
         return Response.json(200, lifecycle.to_json())
 
     async def _health(self, request: Request) -> Response:
-        head = await self._chain.head()
-        chain_id = self._chain.domain.chain_id
+        head = await glance(self._chain.head())
         await self.book.refresh()
-        torn = self.book.torn
+        self._tell_torn()
         health = {
-            "status": "alarm" if torn else "ok",
+            **condition(self.health, to_all=self.health.is_public),
             "service": self.name,
-            "chain_id": chain_id,
-            "block": head.number,
-            "torn": torn,
+            "chain_id": self._chain.domain.chain_id,
+            "block": head and head.number,
+            "torn": self.book.torn,
         }
         return Response.json(200, health)
 

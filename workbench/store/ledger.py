@@ -36,7 +36,7 @@ from workbench.core.errors import InsufficientCredits, LedgerRefused, StateMoved
 from workbench.core.events import Event
 from workbench.core.ledger import GENESIS, Account, Kind, Transfer, link
 from workbench.core.payout import ACT, Payout, State
-from workbench.core.ports import Answered, Slot, SlotState, Standing
+from workbench.core.ports import Answered, Backlog, Slot, SlotState, Standing
 from workbench.core.webhooks import TOLD, Delivery
 from workbench.store.rows import read, slots_of
 from workbench.store.schema import attempt, fact, slot
@@ -285,6 +285,11 @@ class LedgerUnit(SqlUnit):
         counted = dict(self._do(_count_payouts).fetchall())
         return {state: counted.get(state.value, 0) for state in State}
 
+    async def backlog(self, *states: State) -> Backlog:
+        row = self._do(_backlog, tuple(state.value for state in states)).fetchone()
+        count, high, low, oldest = row
+        return Backlog(count, int(high or 0) * 10**9 + int(low or 0), oldest)
+
     async def credits_since(
         self, at_ms: int, *, user_id: str | None = None, address: str | None = None
     ) -> int:
@@ -482,6 +487,13 @@ def _count_taken(dialect: str) -> Any:
 
 def _count_payouts(dialect: str) -> Any:
     return select(payout.c.state, func.count()).group_by(payout.c.state)
+
+
+def _backlog(dialect: str, states: tuple[str, ...]) -> Any:
+    """Credits in two parts: SQLite's sum stops at 2^63."""
+    parts = (func.sum(payout.c.credits // 10**9), func.sum(payout.c.credits % 10**9))
+    sums = select(func.count(), *parts, func.min(payout.c.at_ms))
+    return sums.where(or_(*(payout.c.state == state for state in states)))
 
 
 def _credits_since(dialect: str, of_user: bool, of_address: bool) -> Any:

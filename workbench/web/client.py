@@ -49,7 +49,7 @@ class SocketHttp:
             raise _untrusted(request.url, why.certificate_error) from why
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as why:
             raise PeerUnreachable(
-                f"nobody answers at {_place(request.url)}: {why or type(why).__name__}.",
+                f"nobody answers at {_place(request.url)}: {_reason(why)}.",
                 hint="Is it running? `workbench up` starts everything.",
             ) from why
 
@@ -68,6 +68,13 @@ class SocketHttp:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _reason(why: Exception) -> str:
+    """Why nobody answered: a time-out has no text of its own."""
+    if isinstance(why, TimeoutError):
+        return f"no answer within {TIMEOUT_S:.0f} s"
+    return str(why) or type(why).__name__
 
 
 def _place(url: str) -> str:

@@ -19,7 +19,7 @@ def _note(event: str, arguments: tuple[object, ...]) -> None:
         return
     name = host.decode() if isinstance(host, bytes) else str(host)
     if name not in LOCAL and not name.startswith("127."):
-        with open(os.environ["LAB_NETWORK_LOG"], "a") as log:  # noqa: PTH123 - nothing is imported
+        with open(os.environ["LAB_NETWORK_LOG"], "a", encoding="utf-8") as log:  # noqa: PTH123 - nothing is imported
             log.write(f"{event} {name}\n")
 
 

@@ -155,14 +155,20 @@ def test_a_defect_is_logged_with_its_trace_once(
 
 
 def test_a_part_fails_by_itself(served: Stage) -> None:
-    """What follows it is done; its alarm is gone once it has succeeded."""
-    done = []
-    for why in (KeyError("status"), RpcFault("refused."), None):
+    """What follows it is done, at the usual pace; its alarm is gone after a round without it."""
+    whys = [KeyError("status"), RpcFault("refused."), None]
+    red = []
+
+    def tick() -> None:
+        why = whys.pop(0) if whys else None
         with served.loop.part("settlement 1"):
             if why:
                 raise why
-        done.append(list(served.loop.health.alarms()))
-    assert [["rounds"], ["chain"], []] == done
+        red.append(list(served.loop.health.alarms()))
+
+    served.run(tick, 1.7)
+    assert [["rounds"], ["chain"], ["chain"], []] == red
+    assert [0, 0.5, 1, 1.5] == served.at_s
 
 
 @pytest.mark.parametrize("why", [RpcUnreachable("away."), StoreBusy("locked.")])

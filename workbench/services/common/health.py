@@ -1,15 +1,16 @@
 """What a service knows of its own state: one registry of checks, and the alarms that follow.
 
-A prompt check is red as soon as it is told a reason. A check with a maximum age is red when its
-last success is older than that, whatever the reason, also where it never ran. So a check that
-cannot run is an alarm with its name, never silence.
+A check is red when a reason has stood for longer than its grace, or when its last success is older
+than its maximum age, whatever the reason, also where it never ran. So a check that cannot run is an
+alarm with its name, never silence.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +19,16 @@ from workbench.core.ports import Clock
 from workbench.services.common.checks import CHECKS, Check
 
 log = logging.getLogger("workbench")
-
+_NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9]+")
 SHOWN = 3
 """At most this many reasons of one check are named in its alarm."""
+
+
+@dataclass(slots=True)
+class _Reason:
+    text: str
+    since_ms: int
+    told_ms: int
 
 
 @dataclass(slots=True)
@@ -30,19 +38,27 @@ class _State:
     check: Check
     max_age_s: float | None
     last_ok_ms: int
-    failed_ms: int = 0
     has_run: bool = False
     is_resting: bool = False
-    reasons: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, _Reason] = field(default_factory=dict)
 
 
 class Health:
-    """The checks of one service. `ages`: maximum ages in seconds, by name of periodic checks."""
+    """The checks of one service. `ages`: maximum ages in seconds, by name of check.
+
+    `is_public`: others than this machine reach the service, so reasons are not for everybody.
+    """
 
     def __init__(
-        self, clock: Clock, service: str, names: Iterable[str], ages: Mapping[str, float] = {}
+        self,
+        clock: Clock,
+        service: str,
+        names: Iterable[str],
+        ages: Mapping[str, float] = {},
+        *,
+        is_public: bool = False,
     ) -> None:
-        self._clock, self.service = clock, service
+        self._clock, self.service, self.is_public = clock, service, is_public
         now = clock.now_ms()
         self._states = {
             name: _State(CHECKS[name], ages.get(name, CHECKS[name].max_age_s), now)
@@ -50,29 +66,46 @@ class Health:
         }
         self.errors = Counter[str]()
         """Faults of rounds and requests by error code, since the start."""
+        self.newest_block: int | None = None
+        self.balances: dict[str, int] = {}
+        """What was last seen of the chain: the newest block, and wei by account."""
 
-    # --- What checks report ---
+    # --- What checks report (`core.ports.Reports`) ---
 
     def ok(self, name: str, key: str = "") -> None:
         """The check has succeeded. `key`: for that one thing, where it looks at several; the
         success of the whole check, which sets its age to 0, has none."""
         state = self._states[name]
-        if state.reasons and state.reasons.pop(key, None) is not None:
-            log.warning("%s: %s: well again", self.service, name)
+        if state.reasons:
+            self.clear(name, key)
         if not key:
             state.last_ok_ms, state.has_run, state.is_resting = self._clock.now_ms(), True, False
 
     def fails(self, name: str, reason: str, key: str = "") -> None:
         """The check has failed, or could not run, because of `reason` (one sentence)."""
-        state = self._states[name]
-        state.failed_ms, state.is_resting = self._clock.now_ms(), False
-        if state.reasons.get(key) != reason:
+        state, now = self._states[name], self._clock.now_ms()
+        state.is_resting = False
+        known = state.reasons.get(key)
+        if known is None or _shape(known.text) != _shape(reason):
             log.warning("%s: %s: %s", self.service, name, reason)
-            state.reasons[key] = reason
+        state.reasons[key] = _Reason(reason, known.since_ms if known else now, now)
 
     def clear(self, name: str, key: str = "") -> None:
         """The reason is gone; whether the check succeeds is not known, so its age goes on."""
-        self._states[name].reasons.pop(key, None)
+        state = self._states[name]
+        if state.reasons.pop(key, None) is not None and not state.reasons:
+            log.warning("%s: %s: well again", self.service, name)
+
+    def clear_all(self, name: str) -> None:
+        """`clear` for every key."""
+        for key in list(self._states[name].reasons):
+            self.clear(name, key)
+
+    def keep(self, name: str, keys: Container[str]) -> None:
+        """`clear` for every other key: of things that are gone."""
+        for key in list(self._states[name].reasons):
+            if key not in keys:
+                self.clear(name, key)
 
     def set(self, name: str, reason: str, key: str = "") -> None:
         """`fails` with this reason; `ok` where it is empty."""
@@ -83,8 +116,8 @@ class Health:
 
     def rest(self, name: str) -> None:
         """Another process does this check: here it neither ages nor fails."""
+        self.clear_all(name)
         state = self._states[name]
-        state.reasons.clear()
         state.last_ok_ms, state.is_resting = self._clock.now_ms(), True
 
     def count(self, why: Exception) -> None:
@@ -93,32 +126,45 @@ class Health:
 
     # --- What follows ---
 
-    def watches(self, name: str) -> bool:
-        """Whether this service has a check of that name."""
-        return name in self._states
-
-    def failing(self, name: str) -> bool:
-        """Whether a check is red."""
-        return bool(self._text(self._states[name]))
-
     def alarms(self) -> dict[str, str]:
         """The red checks in alphabetical order, each with its reason and what to do."""
         texts = {name: self._text(self._states[name]) for name in sorted(self._states)}
         return {name: text for name, text in texts.items() if text}
+
+    def shown(self, *, to_all: bool) -> dict[str, str]:
+        """The alarms; `to_all`: without reasons, which name payouts, accounts and nodes."""
+        alarms = self.alarms()
+        return {name: CHECKS[name].meaning for name in alarms} if to_all else alarms
 
     def is_ready(self) -> bool:
         """Whether nothing is red but warnings."""
         return all(CHECKS[name].is_warning for name in self.alarms())
 
     def report(self) -> dict[str, dict[str, Any]]:
-        """Each check: `ok`, and `age_s` since its last success (None if it never ran)."""
-        return {
-            name: {
-                "ok": not self._text(state),
-                "age_s": self._age_s(state) if state.has_run else None,
-            }
-            for name, state in sorted(self._states.items())
-        }
+        """Each check: `ok`, and for periodic ones `age_s`, seconds since the last success (None
+        if there was none)."""
+        found = {}
+        for name, state in sorted(self._states.items()):
+            found[name] = {"ok": not self._text(state)}
+            if state.max_age_s is not None:
+                found[name]["age_s"] = self._age_s(state) if state.has_run else None
+        return found
+
+    def metrics(self) -> list[str]:
+        """Lines of Prometheus: alarms by name, faults by code."""
+        prefix, alarms = self.service, self.alarms()
+        lines = [f"# TYPE {prefix}_alarm gauge"]
+        lines += [f'{prefix}_alarm{{name="{n}"}} {int(n in alarms)}' for n in sorted(self._states)]
+        lines += [f"# TYPE {prefix}_errors_total counter"]
+        lines += [
+            f'{prefix}_errors_total{{code="{c}"}} {n}' for c, n in sorted(self.errors.items())
+        ]
+        if self.newest_block is not None:
+            lines += [f"# TYPE {prefix}_newest_block gauge"]
+            lines += [f"{prefix}_newest_block {self.newest_block}"]
+        lines += [f"# TYPE {prefix}_balance_wei gauge"] if self.balances else []
+        lines += [f'{prefix}_balance_wei{{account="{a}"}} {n}' for a, n in self.balances.items()]
+        return lines
 
     def _age_s(self, state: _State) -> int:
         now = self._clock.now_ms()
@@ -126,22 +172,40 @@ class Health:
         state.last_ok_ms = min(state.last_ok_ms, now)
         return (now - state.last_ok_ms) // 1000
 
+    def _standing(self, state: _State) -> list[str]:
+        """The reasons that are not forgotten and have stood for long enough."""
+        now, check, found = self._clock.now_ms(), state.check, []
+        for reason in state.reasons.values():
+            reason.since_ms = min(reason.since_ms, now)
+            stood_ms, silent_ms = now - reason.since_ms, now - reason.told_ms
+            is_forgotten = check.lasts_s is not None and silent_ms >= check.lasts_s * 1000
+            if check.grace_s is not None and stood_ms >= check.grace_s * 1000 and not is_forgotten:
+                found.append(reason.text)
+        return found
+
     def _text(self, state: _State) -> str:
-        reason = "; ".join(list(state.reasons.values())[:SHOWN])
-        more = len(state.reasons) - SHOWN
-        reason += f"; and {more} more" if more > 0 else ""
-        check, now = state.check, self._clock.now_ms()
-        if check.lasts_s is not None and not 0 <= now - state.failed_ms < check.lasts_s * 1000:
-            return ""
-        if reason and check.is_prompt:
-            return f"{reason} {check.remedy}"
+        check, reasons = state.check, self._standing(state)
+        if reasons:
+            return f"{_joined(reasons)} {check.remedy}"
         if state.max_age_s is None or state.is_resting:
             return ""
         age = self._age_s(state)
         if age <= state.max_age_s:
             return ""
-        cause = reason or "it did not come to its end."
+        cause = _joined([each.text for each in state.reasons.values()])
+        cause = cause or "it did not come to its end."
         return f"{check.subject} has not succeeded for {_span(age)}: {cause} {check.remedy}"
+
+
+def _joined(reasons: list[str]) -> str:
+    text = "; ".join(reason.rstrip(".") for reason in reasons[:SHOWN])
+    more = f"; and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
+    return f"{text}{more}." if text else ""
+
+
+def _shape(text: str) -> str:
+    """A reason without its numbers, which may be others each time: it is logged once."""
+    return _NUMBER.sub("#", text)
 
 
 def _span(seconds: int) -> str:
@@ -151,7 +215,7 @@ def _span(seconds: int) -> str:
 
 
 def brief(why: Exception) -> str:
-    """A fault in one sentence: ours by its message; a foreign one by its type, as its text may
+    """A fault in one sentence: ours by its message; a foreign one by its type, since its text may
     hold anything."""
     if isinstance(why, WorkbenchError):
         return why.message

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
-from workbench.core.errors import ChainError, RpcUnreachable, StoreError, WorkbenchError
+from workbench.core.errors import ChainError, RpcUnreachable, StoreError, WorkbenchError, WrongChain
 from workbench.core.ports import Clock
 from workbench.services.common.health import Health, brief, log
 
 BACKOFF_MOST_S = 15.0
 """Longest wait between two tries of a round that fails, in seconds."""
-FAULTS = ("chain", "store", "rounds")
+FAULTS = ("chain", "chain_id", "store", "rounds")
 """The checks that faults of rounds belong to; see `_check_of`."""
 RETRY_AFTER_MOST_S = 300.0
 """A node that limits us is believed up to this many seconds."""
@@ -33,10 +33,23 @@ class OnFault(Enum):
 
 
 class Loop:
-    """Rounds of one service, and where their faults are reported."""
+    """Rounds of one service, and where their faults are reported.
 
-    def __init__(self, clock: Clock, health: Health, on_fault: OnFault) -> None:
+    `before`: called before each round of the main loop, the one of the service's own name; where it
+    raises, there is no round.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        health: Health,
+        on_fault: OnFault,
+    ) -> None:
         self.clock, self.health, self.on_fault = clock, health, on_fault
+        self.before: Callable[[], Awaitable[None]] | None = None
+        self.failed: set[str] = set()
+        """The parts that failed in the round that goes on."""
+        self._failing: set[str] = set()
         self._traced: dict[str, str] = {}
 
     async def rounds(self, name: str, tick: Callable[[], Awaitable[None]], poll_s: float) -> None:
@@ -48,7 +61,7 @@ class Loop:
         while True:
             wait_s = poll_s
             try:
-                await tick()
+                await (self._main(tick) if name == self.health.service else tick())
             except Exception as why:
                 if not self._goes_on(why):
                     raise
@@ -60,6 +73,14 @@ class Loop:
                 self.clear(name)
             await self.clock.sleep(wait_s)
 
+    async def _main(self, tick: Callable[[], Awaitable[None]]) -> None:
+        self.failed.clear()
+        if self.before is not None:
+            await self.before()
+        await tick()
+        for name in self._failing - self.failed - {self.health.service}:
+            self.clear(name)  # It succeeded, or there is nothing more to do for it.
+
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """A part of a round that fails by itself: what follows it in the round is still done.
@@ -69,18 +90,24 @@ class Loop:
         try:
             yield
         except Exception as why:
-            is_common = isinstance(why, RpcUnreachable | StoreError)
-            if is_common or self.on_fault is OnFault.RAISE:
+            if not self.contains(name, why):
                 raise
-            self.note(name, why)
-        else:
-            self.clear(name)
+
+    def contains(self, name: str, why: Exception) -> bool:
+        """Whether a fault of a part was noted, and the round goes on; else it must be raised."""
+        is_common = isinstance(why, RpcUnreachable | StoreError)
+        if is_common or self.on_fault is OnFault.RAISE:
+            return False
+        self.failed.add(name)
+        self.note(name, why)
+        return True
 
     def note(self, name: str, why: Exception) -> None:
         """Report and count a fault of `name` (a loop, or a part of its round). The trace of a
         defect is logged, once for each reason."""
         check, reason, key = _check_of(why), brief(why), self._key(name)
         self.health.count(why)
+        self._failing.add(name)
         if not isinstance(why, WorkbenchError) and self._traced.get(name) != repr(why):
             self._traced[name] = repr(why)
             log.error("%s: a defect: %r", name, why, exc_info=why)
@@ -91,9 +118,13 @@ class Loop:
 
     def clear(self, name: str) -> None:
         """`name` has succeeded."""
-        self._traced.pop(name, None)
-        for check in FAULTS:
-            self.health.ok(check, self._key(name))
+        if name in self._failing:
+            self._failing.discard(name)
+            self._traced.pop(name, None)
+            for check in FAULTS:
+                self.health.clear(check, self._key(name))
+        if name == self.health.service:
+            self.health.ok("rounds")
 
     def _key(self, name: str) -> str:
         return "" if name == self.health.service else name
@@ -113,6 +144,8 @@ class Loop:
 
 def _check_of(why: Exception) -> str:
     """The check that a fault of a round belongs to."""
+    if isinstance(why, WrongChain):
+        return "chain_id"
     if isinstance(why, StoreError):
         return "store"
     return "chain" if isinstance(why, ChainError) else "rounds"

@@ -1,8 +1,9 @@
 """What a seller checks before it claims a payment, and so before stock is reserved or gas is spent.
 
-The order is by cost: the offer and the signatures need no chain; then the contracts are asked
-whether the payment would pass; then, one payment at a time, stock and the buyer's other open
-settlements are counted, and the claim is stored.
+The order is by cost: the offer and the signatures need no chain; then, one payment at a time,
+stock, the buyer's balance and its other open settlements are counted, and the claim is stored.
+Creation and transfer are simulated before the claim goes on chain (see `Chain.if_paid`): what they
+refuse ends the claim at once.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from workbench.core.errors import (
     InsufficientFunds,
     InsufficientInventory,
     OfferTaken,
-    StateMoved,
     TermsMismatch,
     TooManyOpen,
 )
@@ -73,14 +73,13 @@ class Intake:
         await self._check_time(terms)
         await self._check_consent(payment, digest)
         await self._check_funding(payment)
-        signed = self._signer.sign_digest(digest)
-        await self._check_creation(payment, signed)
         permit = await self._permit(terms)
         async with self._claiming:  # What is counted below must not change before the claim.
             await self._book.refresh()
             if self._book.get(identity) is None:
                 await self.check_inventory(amount)
                 await self._check_buyer(terms)
+            signed = self._signer.sign_digest(digest)
             claimed = Authorization(identity, payment, signed, permit)
             await self._claim(claimed, offer)
 
@@ -148,30 +147,29 @@ class Intake:
         check_budget(terms.max_eurc, terms.required_usdc, rate.usdc_per_eurc_e8)
 
     async def _check_funding(self, payment: Payment) -> None:
-        """The token and the vault are asked whether they would take the payment now."""
+        """The buyer has the money, and lets the vault have it. What only the token knows (pause,
+        blocklist, a cancelled authorization) is simulated before anything is sent."""
         terms = payment.terms
         if payment.authorization is not None:
-            await self._check_window(terms, payment.authorization)
+            await self._check_authorization(terms, payment.authorization)
         elif payment.permit is not None:
             await self._check_permit(terms, payment.permit)
-        why = await self._chain.payment_refusal(payment)
-        if why is not None:
-            raise why
 
-    async def _check_creation(self, payment: Payment, signed: str) -> None:
-        """The vault is asked whether it would create the settlement, signed by both, now."""
-        call = self._chain.create_settlement(payment.terms, payment.terms_signature, signed)
-        why = await self._chain.refusal(call, self._signer.address)
-        if why is not None and not isinstance(why, StateMoved):  # It may be there already.
-            raise why
-
-    async def _check_window(self, terms: Terms, given: TransferAuthorization) -> None:
-        """Its signature is the token's to judge, in the simulation."""
+    async def _check_authorization(self, terms: Terms, given: TransferAuthorization) -> None:
         head = await self._chain.head()
         if given.valid_after >= head.timestamp or given.valid_before <= terms.fund_deadline:
             raise BadSignature(
                 "the authorization is not valid from now until the offer ends.",
                 hint="Sign validAfter 0, and validBefore above fundDeadline.",
+            )
+        digest = await self._chain.authorization_digest(
+            terms, given.valid_after, given.valid_before
+        )
+        if not await self._chain.valid_signature(terms.buyer, digest, given.signature):
+            raise BadSignature(
+                "authorization is not the client's ERC-3009 signature of its budget to the vault.",
+                hint="ReceiveWithAuthorization of maxEurc to the vault; the nonce is the "
+                "settlement id, the EIP-712 digest of the terms.",
             )
 
     async def _check_permit(self, terms: Terms, permit: Permit) -> None:
@@ -218,8 +216,8 @@ class Intake:
     async def _check_buyer(self, terms: Terms) -> None:
         """The buyer has not too many open settlements, and money for all of them together."""
         known = self._book.open_of(terms.buyer)
-        if not known:
-            return  # As mostly: the simulation has seen its balance.
+        if not known and await self._covers(terms, []):
+            return  # As mostly.
         now = (await self._chain.head()).timestamp
         known = [each for each in known if not _is_expired(each, now)]
         limit = self._max_open
@@ -239,10 +237,10 @@ class Intake:
         unfunded = [each for each, code in pairs if code in ON_CHAIN_UNFUNDED]
         if not await self._covers(terms, unfunded):
             promised = sum(each.max_eurc for each in unfunded)
+            beside = f" beside {Amount(promised, EURC)} for its others" if promised else ""
             raise InsufficientFunds(
-                f"{terms.buyer} does not hold {Amount(terms.max_eurc, EURC)} beside the "
-                f"{Amount(promised, EURC)} of its settlements that are not funded yet.",
-                hint="Wait until they are funded, or get more EURC.",
+                f"{terms.buyer} does not hold its budget, {Amount(terms.max_eurc, EURC)}{beside}.",
+                hint="The buyer needs its whole EURC budget, for all its open purchases together.",
                 promised_eurc=promised,
             )
 
