@@ -170,7 +170,7 @@ PURE = frozenset(
     "fractions functools hashlib hmac itertools json math operator re string types typing".split()
 )
 """The part of the standard library that neither knows the time nor touches the world."""
-SERVICES_TOO = frozenset({"asyncio", "logging", "urllib.parse", "html"})
+SERVICES_TOO = frozenset({"asyncio", "logging", "urllib.parse", "html", "msgspec"})
 TOUCHING = {"open", "print", "input", "exec", "eval", "compile", "breakpoint", "hash", "id"}
 """Builtins that touch the world, or differ from one process to the next."""
 COMPILING = {"workbench.core.records": {"exec", "eval"}}
@@ -200,7 +200,7 @@ def purity_problems(module: Module) -> list[str]:
 
 
 def test_core_and_services_neither_look_at_a_clock_nor_touch_the_world() -> None:
-    """The core is standard library, and the pure part of it; services add asyncio and logging."""
+    """The core is the pure standard library; services add asyncio, logging and msgspec."""
     pure = [module for module in PACKAGE.values() if module.place in ("core", "services")]
     assert {"workbench.core.settlement", "workbench.services.seller"} <= {m.name for m in pure}
     assert [] == all_of(purity_problems, pure)

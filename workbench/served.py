@@ -51,12 +51,17 @@ class WallClock:
 
 def rules_of(settings: Settings, finality: Policy) -> Rules:
     """The services' rules, as the settings have them."""
+    price = settings["PRICE_PER_UNIT_USDC"]
     return Rules(
-        price=settings["PRICE_PER_UNIT_USDC"],
+        price=price,
         finality=finality,
         slippage_bps=settings["SLIPPAGE_BPS"],
         fund_by=settings["FUND_BY"],
         ceiling_eurc=settings["MAX_EURC_PER_PURCHASE"],
+        expected_price=price if "PRICE_PER_UNIT_USDC" in settings.given else None,
+        price_tolerance_bps=settings["PRICE_TOLERANCE_BPS"],
+        max_deadline_s=settings["MAX_DEADLINE_S"],
+        max_open_per_buyer=settings["MAX_OPEN_PER_BUYER"],
         own_rate_e8=settings["EUR_USD_RATE"],
         quote_lifetime_s=settings["QUOTE_LIFETIME_S"],
         swap_window_s=settings["QUOTE_LIFETIME_S"],

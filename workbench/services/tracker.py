@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench.core import events as ev
 from workbench.core import lifecycle
-from workbench.core.errors import InputError, PeerUnreachable, UnknownSettlement
+from workbench.core.errors import InputError, PeerRefused, PeerUnreachable, UnknownSettlement
 from workbench.core.finality import Policy
 from workbench.core.ports import Chain, Clock, Head, Http, Request, Response, Store, Watcher
 from workbench.core.settlement import Settlement, State
@@ -102,8 +102,12 @@ class Tracker:
             if answer.status != 200:
                 self.health.fails("peers", f"the {name} answered {answer.status}.", name)
                 return
+            try:
+                page = Page.of(answer, name, asked)
+            except (PeerUnreachable, PeerRefused) as why:
+                self.health.fails("peers", why.message, name)
+                return
             self.health.ok("peers", name)
-            page = Page.of(answer)
             if page.facts:
                 async with self._store.unit() as unit:
                     await unit.record_all([fact for _, fact in page.facts])
