@@ -94,7 +94,7 @@ def test_half_an_answer_is_none(said: bytes) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\nPRI",
         b"\x16\x03\x01\x02\x00",
-        gzip.compress(b"HTTP/1.1 200 OK\r\n\r\n"),
+        gzip.compress(b"HTTP/1.1 200 OK\r\n\r\n", mtime=0),
     ],
 )
 def test_what_is_no_http_is_named(said: bytes) -> None:

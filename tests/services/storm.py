@@ -179,7 +179,7 @@ class Storm:
         for payout, slot in zip(sent, slots, strict=True):
             if slot is not None and slot.state is SlotState.LOST:
                 await self.payouts.refund(payout.id, "the person on call")
-        await self.payouts.release()
+        await self.payouts.release("the person on call", "looked at the chain")
 
     def play(self, steps: int = 110) -> None:
         """The storm, and then calm until everything has ended."""

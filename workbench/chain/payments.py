@@ -98,7 +98,7 @@ class EvmPayments:
         self.token, self.address = token, signer.address
         self.native = f"eip155:{chain_id}/native"
         self.asset = f"eip155:{chain_id}/erc20:{token}" if token else self.native
-        self.symbol, self.decimals = "ETH", 18 if decimals is None else decimals
+        self.symbol, self.decimals = "ETH", 18
         self.batcher: Batcher | None = None
         if batcher is not None and most > 1:
             payer = self.address
@@ -161,36 +161,16 @@ class EvmPayments:
                 f"Contract not found: no code at {token} (TOKEN_ADDRESS).",
                 hint="Correct TOKEN_ADDRESS, or leave it empty to pay native currency.",
             )
-        await self._check_decimals(token)
-        self.symbol = _text(await self._ask(token, "symbol()")) or "tokens"
+        self.decimals = await token_decimals(self._rpc, token, self._given_decimals)
+        self.symbol = _text(await ask_token(self._rpc, token, "symbol()")) or "tokens"
         self._separator = await self._find_separator(token)
-
-    async def _check_decimals(self, token: str) -> None:
-        said = await self._ask(token, "decimals()")
-        known = int.from_bytes(said, "big") if len(said) == 32 else None
-        if known is None or known > 36:
-            if self._given_decimals is None:
-                raise InvalidSetting(
-                    "the token does not say its decimals.",
-                    hint="Set TOKEN_DECIMALS.",
-                    setting="TOKEN_DECIMALS",
-                )
-        elif self._given_decimals not in (None, known):
-            raise InvalidSetting(
-                f"TOKEN_DECIMALS is {self._given_decimals}, and the token says {known}: amounts "
-                "would be shown wrongly.",
-                hint="Leave TOKEN_DECIMALS empty, or correct TOKEN_ADDRESS.",
-                setting="TOKEN_DECIMALS",
-            )
-        else:
-            self.decimals = known
 
     async def _find_separator(self, token: str) -> bytes | None:
         """The EIP-712 domain of a token that knows ERC-3009, else None.
 
         An unknown function reverts without a word; this one with its reason (it has expired).
         """
-        separator = await self._ask(token, "DOMAIN_SEPARATOR()")
+        separator = await ask_token(self._rpc, token, "DOMAIN_SEPARATOR()")
         state = await self._state_of(b"\0" * 32, "latest")
         arguments = [self.address, self.address, 0, 0, 0, b"\0" * 32, 27, b"\0" * 32, b"\0" * 32]
         data = to_hex(AUTHORIZED + encode(AUTHORIZED_TYPES, arguments))
@@ -201,14 +181,6 @@ class EvmPayments:
         else:
             knows = False
         return separator if len(separator) == 32 and state is not None and knows else None
-
-    async def _ask(self, token: str, function: str) -> bytes:
-        data = to_hex(keccak(function.encode())[:4])
-        try:
-            said = await self._rpc.call("eth_call", {"to": token, "data": data}, "latest")
-        except NodeRevert:
-            return b""
-        return hex_bytes(said)
 
     # --- Paying ---
 
@@ -348,7 +320,8 @@ class EvmPayments:
         identity = batch.payment_id(payout.id)
         owed = batch.Item(identity, payout.address, payout.units)
         if owed not in together.items or together.token != self.token:
-            return _said(receipt, Outcome.WRONG, "the batch that was mined does not pay this")
+            verdict = _said(receipt, Outcome.WRONG, "the batch that was mined does not pay this")
+            return replace(verdict, gas_wei=0, moved=0)  # Its cost and payments are the others'.
         outcome, reason = outcomes[identity]
         verdict = _said(receipt, outcome, reason)
         return replace(verdict, gas_wei=together.share(identity, verdict.gas_wei))
@@ -374,18 +347,29 @@ class EvmPayments:
         def says(outcome: Outcome, reason: str = "") -> Verdict:
             return _said(receipt, outcome, reason)
 
+        def wrong(reason: str) -> Verdict:
+            return replace(says(Outcome.WRONG, reason), moved=self._left(sent, receipt))
+
         owed = (payout.address, payout.units)
         if sent == Decoded(None, self.address, 0):
             return says(Outcome.CANCELLED, "cancelled")
         if (sent.receiver.lower(), sent.amount, sent.token) != (*owed, self.token):
-            return says(Outcome.WRONG, "the bytes that were mined are not this payment")
+            return wrong("the bytes that were mined are not this payment")
         if int(receipt["status"], 16) != 1:
             return says(Outcome.REFUSED, "the transaction reverted")
         if self.token is None or self._is_owed(payout, receipt["logs"]):
             return says(Outcome.PAID)
         if self._transfers(receipt["logs"]):
-            return says(Outcome.WRONG, "the token moved something else than what was owed")
+            return wrong("the token moved something else than what was owed")
         return says(Outcome.REFUSED, "the token did not pay, and did not revert")
+
+    def _left(self, sent: Decoded, receipt: dict[str, Any]) -> int:
+        """Base units of the asset that a mined transaction took from the wallet."""
+        if self.token is None:
+            return sent.amount if int(receipt["status"], 16) == 1 else 0
+        moved = self._transfers(receipt["logs"])
+        out = sum(amount for sender, _, amount in moved if sender == self.address)
+        return max(0, out - sum(amount for _, to, amount in moved if to == self.address))
 
     def _is_owed(self, payout: Payout, logs: Sequence[dict[str, Any]]) -> bool:
         """Whether exactly this left us, and exactly this stayed with the receiver."""
@@ -454,6 +438,41 @@ class EvmPayments:
             logs = await self._ranges.between(query, after + 1, upto)
             found += [_movement(log, incoming) for log in logs]
         return found
+
+
+async def ask_token(rpc: Rpc, token: str, function: str) -> bytes:
+    """What a token answers to a function without arguments; nothing where it does not know it."""
+    data = to_hex(keccak(function.encode())[:4])
+    try:
+        return hex_bytes(await rpc.call("eth_call", {"to": token, "data": data}, "latest"))
+    except NodeRevert:
+        return b""
+
+
+async def token_decimals(rpc: Rpc, token: str, given: int | None) -> int:
+    """A token's decimals. `given`: what TOKEN_DECIMALS says, None if nothing.
+
+    Raises InvalidSetting where the token does not say them and nobody else does, or where the two
+    differ: amounts would be shown wrongly to those who approve them.
+    """
+    said = await ask_token(rpc, token, "decimals()")
+    known = int.from_bytes(said, "big") if len(said) == 32 else None
+    if known is None or known > 36:
+        if given is None:
+            raise InvalidSetting(
+                "the token does not say its decimals.",
+                hint="Set TOKEN_DECIMALS.",
+                setting="TOKEN_DECIMALS",
+            )
+        return given
+    if given not in (None, known):
+        raise InvalidSetting(
+            f"TOKEN_DECIMALS is {given}, and the token says {known}: amounts would be shown "
+            "wrongly.",
+            hint="Leave TOKEN_DECIMALS empty, or correct TOKEN_ADDRESS.",
+            setting="TOKEN_DECIMALS",
+        )
+    return known
 
 
 def _said(receipt: dict[str, Any], outcome: Outcome, reason: str = "") -> Verdict:

@@ -44,10 +44,23 @@ class Quarantine(CountOn):
     async def stop(self, unit: Any, nonce: int, reason: str) -> None:
         await self._stop(unit, await self._standing(unit, nonce), nonce, reason)
 
-    async def release(self, unit: Any, on_chain: int) -> None:
+    async def release(self, unit: Any, on_chain: int, by: str, why: str) -> None:
         standing = await self._standing(unit, on_chain)
+        if not standing.quarantine:
+            return
         first = max(standing.first_nonce, on_chain)
         await unit.put_signer(self._chain_id, self._address, Standing(first))
+        await unit.record(
+            ev.SignerReleased(
+                subject="",
+                at_ms=self._clock.now_ms(),
+                source=self._source,
+                signer=self._address,
+                reason=standing.quarantine,
+                by=by,
+                why=why,
+            )
+        )
 
     async def _standing(self, unit: Ledger, on_chain: int) -> Standing:
         """A key that this database never saw begins at the chain's own nonce.

@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from workbench.core import events as ev
 from workbench.core.errors import Quarantined, RpcFault
 from workbench.core.ledger import Kind, Transfer
 from workbench.core.payout import State
@@ -185,9 +186,20 @@ class Reconciler:
             paid = await unit.payouts(State.PAID, tx=movement.tx)
             fits = sum(payout.units == movement.amount for payout in paid)
             explained[movement.tx, movement.amount] += 1
-            if explained[movement.tx, movement.amount] > fits:
+            if explained[movement.tx, movement.amount] > fits and not await _is_resolved(
+                unit, movement
+            ):
                 strange.append(f"{movement.amount} in {movement.tx}")
         return strange
+
+
+async def _is_resolved(unit: Ledger, movement: Movement) -> bool:
+    """Whether a person has decided what a payout of this transaction counts as."""
+    for payout in await unit.payouts(State.PAID, State.REFUNDED, tx=movement.tx):
+        facts = await unit.standing(payout.id)
+        if any(isinstance(fact, ev.PayoutResolved) for fact in facts):
+            return True
+    return False
 
 
 def _wrong(report: Report) -> str:
