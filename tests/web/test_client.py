@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from tests.chain.gateway import ForwardProxy
 from workbench.core.errors import PeerUnreachable
 from workbench.core.ports import Request, Response
 from workbench.web import client
@@ -136,3 +137,28 @@ def test_a_time_out_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> 
         never.set()
 
     ask(work)
+
+
+def test_distant_peers_are_asked_through_the_environments_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those on this machine never."""
+    for name in ("http_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def play() -> None:
+        stranger = Stranger()
+        server, http = Server(stranger, host="127.0.0.1", port=0), SocketHttp(MOST)
+        try:
+            port = int(server.url.rpartition(":")[2])
+            with ForwardProxy(("127.0.0.1", port), "Basic dTpw") as proxy:
+                monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("//", "//u:p@"))
+                for url in ("http://peer.invalid/h", f"{server.url}/h"):
+                    answer = await http.send(Request("POST", url, body=b"{}"))
+                    assert 200 == answer.status
+                assert ["POST http://peer.invalid/h HTTP/1.1"] == [line for line, _ in proxy.heads]
+        finally:
+            await http.close()
+            await server.close()
+
+    asyncio.run(asyncio.wait_for(play(), 20))
