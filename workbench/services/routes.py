@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, overload
+from urllib.parse import quote
 
 import msgspec
 
@@ -96,6 +97,15 @@ class Routes:
         paths = sorted(pattern.pattern for _, pattern, _ in self._routes)
         known = dict.fromkeys(re.sub(r"\(\?P(<\w+>).*?\)", r"\1", path) for path in paths)
         raise NotFound(f"nothing is at {request.url[:200]}.", paths=list(known))
+
+
+def see_other(*segments: str, fragment: str = "") -> Response:
+    """303 to the path of these segments, each encoded (RFC 3986): a header is ASCII, and a segment
+    may hold any text."""
+    path = "/" + "/".join(quote(segment, safe="") for segment in segments)
+    path += f"#{quote(fragment, safe='')}" if fragment else ""
+    headers = (("Location", path), ("Cache-Control", "no-store"))
+    return Response(303, b"", "text/html; charset=utf-8", headers)
 
 
 def wants_page(request: Request) -> bool:
