@@ -188,8 +188,8 @@ class _Events(msgspec.Struct):
     """The body of `GET /events`."""
 
     events: list[dict[str, Any]]
-    next: Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
-    last: Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+    next: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    last: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 _PLAIN = {"str": str, "int": int, "bool": bool}
@@ -199,7 +199,7 @@ _PLAIN = {"str": str, "int": int, "bool": bool}
 def _numbered_fact(data: dict[str, Any], peer: str) -> tuple[int, Event]:
     """A fact of a peer's own, each field of its type. Raises as `from_dict`, and ValueError."""
     data = dict(data)
-    seq = msgspec.convert(data.pop("seq"), Annotated[int, msgspec.Meta(ge=1, lt=2**63)])
+    seq = msgspec.convert(data.pop("seq"), Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)])
     fact = from_dict(data)
     for owner in (fact, fact.block):
         for member in fields(owner) if owner is not None else ():
