@@ -125,11 +125,12 @@ class Trial:
             refused = isinstance(answer, WorkbenchError)
             asked.needed[n] = await self._estimated(asked.calls[n], asked.fee) if refused else gas
         for n, answer in zip(asked.beside, answers[first:], strict=True):
-            if isinstance(answer, RpcUnreachable):
+            if isinstance(answer, RpcUnreachable | RpcUnanswered):
                 raise answer
-            if isinstance(answer, WorkbenchError) and isinstance(asked.needed[n], int):
-                is_revert = isinstance(answer, NodeRevert)
-                asked.needed[n] = explain_revert(hex_bytes(answer.data)) if is_revert else answer
+            if isinstance(answer, NodeRevert) and isinstance(asked.needed[n], int):
+                asked.needed[n] = explain_revert(hex_bytes(answer.data))
+            elif isinstance(answer, WorkbenchError) and isinstance(asked.needed[n], int):
+                asked.needed[n] = answer
         return [asked.needed[n] for n in range(len(asked.calls))]
 
     async def _estimated(self, call: Call, fee: int) -> int | WorkbenchError:
