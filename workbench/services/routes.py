@@ -166,8 +166,8 @@ class _Events(msgspec.Struct):
     """The body of `GET /events`."""
 
     events: list[dict[str, Any]]
-    next: Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
-    last: Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+    next: Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+    last: Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 
 
 _PLAIN = {"str": str, "int": int, "bool": bool}
@@ -177,7 +177,9 @@ _PLAIN = {"str": str, "int": int, "bool": bool}
 def _numbered_fact(data: dict[str, Any], peer: str) -> tuple[int, Event]:
     """A fact of a peer's own, each field of its type. Raises as `from_dict`, and ValueError."""
     data = dict(data)
-    seq = msgspec.convert(data.pop("seq"), Annotated[int, msgspec.Meta(ge=1, lt=2**63)])
+    seq = data.pop("seq")
+    if type(seq) is not int or not 0 < seq < 2**63:
+        raise ValueError("seq is no sequence number")
     fact = from_dict(data)
     for owner in (fact, fact.block):
         for member in fields(owner) if owner is not None else ():
@@ -186,7 +188,7 @@ def _numbered_fact(data: dict[str, Any], peer: str) -> tuple[int, Event]:
                 raise ValueError(f"{fact.type}.{member.name} is not of its type")
     if fact.source != peer or fact.contract or isinstance(fact, BlockOrphaned):
         raise ValueError(f"{fact.type} is no fact of its own")
-    return int(seq), fact
+    return seq, fact
 
 
 def told(page: Sequence[tuple[int, Event]], upto: int, last: int) -> Response:
