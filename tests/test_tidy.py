@@ -200,7 +200,7 @@ def purity_problems(module: Module) -> list[str]:
 
 
 def test_core_and_services_neither_look_at_a_clock_nor_touch_the_world() -> None:
-    """The core is the pure part of the standard library; services add asyncio, logging, msgspec."""
+    """The core is the pure standard library; services add asyncio, logging and msgspec."""
     pure = [module for module in PACKAGE.values() if module.place in ("core", "services")]
     assert {"workbench.core.settlement", "workbench.services.seller"} <= {m.name for m in pure}
     assert [] == all_of(purity_problems, pure)

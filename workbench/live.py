@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from workbench.chain.abi import hex_bytes, to_hex
 from workbench.chain.contracts import EvmChain
 from workbench.chain.keys import is_test_key
 from workbench.chain.keystore import key_of_keystore
 from workbench.chain.marker import is_local
 from workbench.chain.rpc import HttpRpc
 from workbench.chain.signer import KeySigner
+from workbench.chain.words import keccak
 from workbench.core.errors import InvalidSetting, TestKeyRefused
 from workbench.core.ledger import check
 from workbench.core.ports import Addresses
@@ -20,6 +22,7 @@ from workbench.core.x402 import ZERO_ADDRESS
 from workbench.served import Place, Served, WallClock, rules_of
 from workbench.services.buyer import Buyer, unknown_seller
 from workbench.services.common.loop import OnFault
+from workbench.services.payout_audit import check_answer, check_attempts, check_payouts
 from workbench.services.rates import FixedRate, HookRate
 from workbench.services.reconciler import Report
 from workbench.services.webhooks import HookRules, Webhooks
@@ -97,11 +100,20 @@ async def live_payouts(settings: Settings) -> Served:
 
 
 async def ledger_verified(settings: Settings) -> tuple[int, str]:
-    """How many lines the ledger has, and the hash of the last. Raises LedgerBroken."""
+    """How many lines the ledger has, and the hash of the last. Raises LedgerBroken naming the first
+    line, account or payout that is not what was written."""
     store = LedgerStore(_existing(settings))
     try:
         async with store.unit() as unit:
-            return check(await unit.accounts(), await unit.transfers())
+            lines = await unit.transfers()
+            proved = check(await unit.accounts(), lines)
+            payouts = await unit.payouts()
+            facts = [fact for _, fact in await unit.facts()]
+            check_payouts(payouts, facts, [line for _, _, line in lines])
+            for payout in payouts:
+                check_answer(payout, await unit.answered("payout", payout.key))
+            check_attempts(await unit.attempts(), lambda raw: to_hex(keccak(hex_bytes(raw))))
+            return proved
     finally:
         store.close()
 

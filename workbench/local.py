@@ -16,9 +16,8 @@ from workbench.chain.fork import Upstream, boot_fork
 from workbench.chain.keys import TEST_KEYS
 from workbench.core.finality import Policy
 from workbench.core.money import USDC
-from workbench.core.ports import Service
 from workbench.core.pricing import Price
-from workbench.served import Place, Served
+from workbench.served import Place, Served, Supervised
 from workbench.services.payout_http import PayoutsService
 from workbench.services.payout_input import Asked
 from workbench.settings import Settings
@@ -55,7 +54,7 @@ class LocalWorld(Served):
         settings = replace(settings, values=settings.values | own)
         super().__init__(place, data, settings, auto_ports=auto_ports)
 
-    async def _make(self, name: str) -> Service:
+    async def _make(self, name: str) -> Supervised:
         service = await super()._make(name)
         if isinstance(service, PayoutsService):
             await service.payouts.earn(Asked(FIRST_USER, FIRST_CREDITS, key="first-credits"))

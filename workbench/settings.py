@@ -294,7 +294,7 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
             Setting(
                 "PAYOUTS_IN_FLIGHT",
                 "16",
-                "open nonces; public nodes keep 16 of an account",
+                "most unmined transactions; public nodes keep 16 of an account",
                 _integer(1, 1_000),
             ),
             Setting("PAYOUT_BATCHER", "", "PayoutBatcher, for PAYOUT_BATCH above 1", _address),

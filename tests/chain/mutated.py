@@ -39,7 +39,7 @@ ODD: tuple[Any, ...] = (
     "latest",
     "text",
     "0x" + "f" * 65,
-    "0x" + "0" * 63,
+    "0x" + "0" * 65,
     "0x" + "f" * 200_000,
     "\u0000",
     "\ud7ff\u2028",
@@ -52,7 +52,7 @@ ODD: tuple[Any, ...] = (
     {"result": "0x1"},
 )
 """Values that are no answer in the place where they are put, or are by chance."""
-TEXT_OF_HASH = 66
+TEXT_OF_HASH, TEXT_OF_ADDRESS = 66, 42
 
 
 def mutate(
@@ -144,9 +144,10 @@ def _many(result: Any, chance: random.Random) -> Any:
 
 
 def _odd_text(result: Any, chance: random.Random) -> Any:
-    return chance.choice(
-        (result.removeprefix("0x"), result + "g", result * 2, result[:-1], result + "0" * 70)
-    )
+    ways = [result.removeprefix("0x"), result + "g", result * 2, result + "0" * 70]
+    if len(result) >= TEXT_OF_ADDRESS:  # A shorter quantity is a quantity.
+        ways.append(result[:-1])
+    return chance.choice(ways)
 
 
 def _envelope(answer: bytes, chance: random.Random) -> bytes:
@@ -209,7 +210,7 @@ def _another(text: str, chance: random.Random) -> str:
     """A quantity or a digest of the same form, and another one."""
     if not text.startswith("0x"):
         return text + "0"
-    if len(text) in (TEXT_OF_HASH, 42):
+    if len(text) in (TEXT_OF_HASH, TEXT_OF_ADDRESS):
         return "0x" + "".join(chance.choice("0123456789abcdef") for _ in range(len(text) - 2))
     return hex(max(0, int(text, 16) + chance.choice((-2, -1, 1, 2, 1_000))) or 3)
 

@@ -193,7 +193,7 @@ class Marks:
         self.asked: list[int] = []
         self.marked: list[str] = []
 
-    async def refused(self, unit: Any, acts: Sequence[Act]) -> dict[Any, StateMoved]:
+    async def refused(self, unit: Any, acts: Sequence[Act]) -> dict[Any, WorkbenchError]:
         self.asked.append(len(acts))
         return {a.key: StateMoved("taken back.") for a in acts if a.subject in self.back}
 

@@ -32,6 +32,7 @@ from workbench.core import errors
 from workbench.core.errors import WorkbenchError
 from workbench.core.events import BlockRef, Event
 from workbench.core.x402 import snake
+from workbench.evm.codec import invalid
 
 OURS = ("SettlementVault", "FacilitatorHook", "PermitPuller", "MockUSDC", "YieldPoolShare")
 ERROR_SOURCES = (*OURS, "PayoutBatcher", "PoolManager")
@@ -47,6 +48,16 @@ SHOWN = 200
 
 def hex_bytes(text: str) -> bytes:
     return bytes.fromhex(text.removeprefix("0x"))
+
+
+def number_of(text: str, method: str = "eth_call") -> int:
+    """A uint256: exactly one word of 0x hex. Raises RpcAnswerInvalid.
+
+    A node that says less (an empty answer, say) would else be taken for one that says 0.
+    """
+    if len(text) != 2 + 2 * WORD:
+        raise invalid(method, "it is not one word of 32 bytes, as a number is")
+    return int(text, 16)
 
 
 def to_hex(data: bytes) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from eth_abi.abi import encode
 
 from workbench.chain import abi, funding
-from workbench.chain.abi import hex_bytes, to_hex
+from workbench.chain.abi import hex_bytes, number_of, to_hex
 from workbench.chain.rpc import NodeRevert, Rpc
 from workbench.chain.signer import recover
 from workbench.chain.words import Words, keccak
@@ -28,6 +28,7 @@ from workbench.core.x402 import (
     Terms,
     TransferAuthorization,
 )
+from workbench.evm.codec import invalid
 
 TERMS_STRUCT = f"Settlement({','.join(f'{kind} {name}' for kind, name in TERMS_TYPE)})"
 RECEIVE_STRUCT = (
@@ -53,6 +54,7 @@ class EvmChain:
         self.domain = Domain(chain_id, addresses.vault)
         self._separators: dict[str, bytes] = {}
         self._gate: int | None = None
+        self._read_before: set[tuple[str, str]] = set()
 
     async def check(self) -> None:
         """Raise WrongChain or ContractNotFound before anything is promised to anybody."""
@@ -126,6 +128,11 @@ class EvmChain:
     async def pool_price(self) -> int:
         """The pool's USDC for one EURC, times 10**8, rounded down: as FacilitatorHook has it."""
         sqrt_x96 = await self._pool_word(0) & (2**160 - 1)
+        if not sqrt_x96:
+            raise ContractNotFound(
+                "the EURC/USDC pool has no price: it is not initialised.",
+                hint="`workbench deploy` initialises it; or correct the addresses of this chain.",
+            )
         if self.addresses.eurc < self.addresses.usdc:
             return sqrt_x96 * sqrt_x96 * RATE_SCALE >> 192
         return (RATE_SCALE << 192) // (sqrt_x96 * sqrt_x96)
@@ -168,7 +175,7 @@ class EvmChain:
         for answer in answers:
             if isinstance(answer, WorkbenchError):
                 raise answer
-        return [int(answer, 16) for answer in answers]
+        return [number_of(answer) for answer in answers]
 
     async def _read(self, contract: str, at: str, function: str, *args: Any) -> tuple[Any, ...]:
         data = _asked(contract, function, *args)
@@ -176,9 +183,13 @@ class EvmChain:
             raw = await self.rpc.call("eth_call", {"to": at, "data": data}, "latest")
         except NodeRevert as why:
             raise abi.explain_revert(hex_bytes(why.data)) from why
-        if raw not in ("0x", None):
-            with suppress(*abi.UNREADABLE):  # Some other contract's answer.
-                return abi.decode_result(contract, function, hex_bytes(raw))
+        with suppress(*abi.UNREADABLE):
+            if raw != "0x":
+                told = abi.decode_result(contract, function, hex_bytes(raw))
+                self._read_before.add((at, function))
+                return told
+        if (at, function) in self._read_before:  # The contract is there: the node is at fault.
+            raise invalid("eth_call", f"it is nothing that {function}() returns")
         raise ContractNotFound(
             f"Contract not found: {at} has no {function}().",
             hint="Set all contract addresses in .env, and deploy to this chain.",

@@ -9,15 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from workbench.chain.rpc import LOGS, Rpc
-from workbench.core.errors import RpcFault
+from workbench.core.errors import RpcFault, RpcUnanswered
 from workbench.core.ports import Reports, Unreported
 
 MOST = 500
 """Blocks in one range, at first and at most."""
 GROWS_AFTER = 8
 """After so many whole ranges in a row that were answered, the next is twice as long."""
-LIMITED = "rpc_limited"
-"""The code of a node that limits how often it is asked: shorter ranges would ask more often."""
 
 
 class LogRanges:
@@ -36,7 +34,8 @@ class LogRanges:
         try:
             found = await self._ask({**query, "fromBlock": hex(first), "toBlock": hex(last)})
         except RpcFault as why:
-            if first == last or why.code == LIMITED:
+            # A node that limits how often it is asked would be asked more often yet.
+            if first == last or isinstance(why, RpcUnanswered):
                 raise
             self.span, self._good = max(1, min(self.span, last - first + 1) // 2), 0
             return None
@@ -66,7 +65,7 @@ class LogRanges:
         try:
             found = list(await self._rpc.call(LOGS, query))
         except RpcFault as why:
-            if is_one and why.code != LIMITED:
+            if is_one and not isinstance(why, RpcUnanswered):
                 self._reports.fails("logs_refused", why.message)
             raise
         self._reports.ok("logs_refused")

@@ -13,6 +13,10 @@ from typing import Any
 from workbench.chain.slots import CountOn
 from workbench.core import events as ev
 from workbench.core.ports import Clock, Ledger, Slot, Standing
+from workbench.core.readings import SecondReading
+
+AHEAD = "ahead"
+"""The reading that the chain has used nonces which our database does not know."""
 
 
 class Quarantine(CountOn):
@@ -20,20 +24,27 @@ class Quarantine(CountOn):
 
     def __init__(self, clock: Clock, *, chain_id: int, address: str, source: str) -> None:
         self._clock, self._source = clock, source
+        self._readings = SecondReading()
         self._chain_id, self._address = chain_id, address
 
     async def choose(self, unit: Any, on_chain: int, counted: int) -> int | None:
         standing = await self._standing(unit, on_chain)
         nonce = max(counted, standing.first_nonce)
-        if on_chain > nonce and not standing.quarantine:
+        if standing.quarantine:
+            return None
+        if on_chain <= nonce:
+            self._readings.forget(AHEAD)
+            return nonce
+        # Nothing is signed meanwhile. Others may use further nonces until the second reading.
+        if self._readings.confirms(AHEAD, nonce, self._clock.now_ms()):
             text = f"the chain has used nonce {on_chain - 1}, and our database ends below {nonce}"
             await self._stop(unit, standing, on_chain - 1, text)
-            return None
-        return None if standing.quarantine else nonce
+        return None
 
     async def fills(self, unit: Any, nonce: int) -> bool:
         standing = await self._standing(unit, nonce)
-        await self._stop(unit, standing, nonce, f"our database has lost nonce {nonce}")
+        if self._readings.confirms("gap", nonce, self._clock.now_ms()):
+            await self._stop(unit, standing, nonce, f"our database has lost nonce {nonce}")
         return False
 
     async def lost(self, unit: Any, slot: Slot) -> None:
@@ -44,10 +55,23 @@ class Quarantine(CountOn):
     async def stop(self, unit: Any, nonce: int, reason: str) -> None:
         await self._stop(unit, await self._standing(unit, nonce), nonce, reason)
 
-    async def release(self, unit: Any, on_chain: int) -> None:
+    async def release(self, unit: Any, on_chain: int, by: str, why: str) -> None:
         standing = await self._standing(unit, on_chain)
+        if not standing.quarantine:
+            return
         first = max(standing.first_nonce, on_chain)
         await unit.put_signer(self._chain_id, self._address, Standing(first))
+        await unit.record(
+            ev.SignerReleased(
+                subject="",
+                at_ms=self._clock.now_ms(),
+                source=self._source,
+                signer=self._address,
+                reason=standing.quarantine,
+                by=by,
+                why=why,
+            )
+        )
 
     async def _standing(self, unit: Ledger, on_chain: int) -> Standing:
         """A key that this database never saw begins at the chain's own nonce.

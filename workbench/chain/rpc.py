@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Protocol
@@ -220,7 +221,10 @@ class HttpRpc(Rpc):
 
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-            self._session = aiohttp.ClientSession(timeout=timeout)
+            # Made now, and not when aiohttp is imported: SSL_CERT_FILE may name authorities.
+            trust = ssl.create_default_context() if self._shown.startswith("https:") else True
+            connector = aiohttp.TCPConnector(ssl=trust)
+            self._session = aiohttp.ClientSession(timeout=timeout, connector=connector)
         number = next(self._ids)
         try:
             async with self._session.post(
@@ -231,10 +235,10 @@ class HttpRpc(Rpc):
                 allow_redirects=False,
             ) as said:
                 result = result_or_error(self._shown, number, call, await _answer(said))
-                if codec.is_torn(result):
-                    said.close()
         except (TimeoutError, aiohttp.ClientError, OSError, NotHttp) as why:
             raise unreachable(self._shown, why) from why
+        if codec.is_torn(result):
+            await self._hang_up()
         if isinstance(result, WorkbenchError):
             raise result
         return result
@@ -302,9 +306,13 @@ class HttpRpc(Rpc):
             task.cancel()
         await asyncio.gather(*self._early, return_exceptions=True)
         await self._pipe.close()
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        """End all connections; the next call makes new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
 
 async def _answer(said: Any) -> Answer:

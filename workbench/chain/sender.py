@@ -24,6 +24,7 @@ from workbench.core.errors import (
     NonceTaken,
     Quarantined,
     RpcFault,
+    RpcUnanswered,
     RpcUnreachable,
     StateMoved,
     StoreError,
@@ -267,8 +268,9 @@ class SlotSender:
 
     def _still(self) -> Quarantined:
         return Quarantined(
-            f"the signer {self.address} stands still: its nonces were used by somebody else.",
-            hint="See SignerQuarantined among the events; nothing is signed until it is released.",
+            f"the signer {self.address} stands still: the chain has used nonces of it that our "
+            "database does not know, or a person must look at it.",
+            hint="See SignerQuarantined among the events. Without one a second reading follows.",
         )
 
     async def stop(self, nonce: int, reason: str) -> None:
@@ -276,11 +278,11 @@ class SlotSender:
         async with self._store.unit() as unit:
             await self._nonces.stop(unit, nonce, reason)
 
-    async def release(self) -> None:
+    async def release(self, by: str, why: str) -> None:
         """See `core.ports.PayoutSender.release`."""
         on_chain = await self._outcomes.nonce("latest")
         async with self._store.unit() as unit:
-            await self._nonces.release(unit, on_chain)
+            await self._nonces.release(unit, on_chain, by, why)
 
     def capped(self) -> list[str]:
         """See `core.ports.PayoutSender.capped`."""
@@ -321,8 +323,10 @@ class SlotSender:
         moves: list[Move] = []
         for slot, answer in zip(slots, answers, strict=True):
             sent = replace(slot, state=SlotState.SENT, sent_ms=now)
-            if isinstance(answer, RpcUnreachable):
+            if isinstance(answer, RpcUnreachable | RpcUnanswered):
                 continue
+            if isinstance(answer, str) and answer.lower() != slot.attempts[-1].tx:
+                continue  # That is another transaction: nobody knows what became of ours.
             if isinstance(answer, WorkbenchError):
                 if await self._raised(slot, answer):
                     continue
@@ -358,7 +362,8 @@ class SlotSender:
         self._unheard = [each for each in self._unheard if not each[1].known]
         for slots, asked in heard:
             for slot, answer in zip(slots, asked.results, strict=True):
-                if not isinstance(answer, WorkbenchError) or isinstance(answer, RpcUnreachable):
+                unknown = isinstance(answer, RpcUnreachable | RpcUnanswered)
+                if unknown or not isinstance(answer, WorkbenchError):
                     continue  # It is there; or nobody knows, and it is sent again in time.
                 async with self._store.unit() as unit:
                     key = (slot.subject, slot.act, slot.attempt)
@@ -424,17 +429,19 @@ class SlotSender:
         landings = await self._outcomes.news(slots, view)
         there: list[Slot] = []
         moves: list[Move] = []
+        faults: list[Exception] = []
         for slot, landing in zip(slots, landings, strict=True):
-            if landing is None:
-                await self._missing(slot, view)
+            try:
+                move = await self._look_at(slot, landing, view)
+            except Exception as why:
+                if isinstance(why, WorkbenchError) and why.transient:
+                    raise
+                faults.append(why)  # Of this slot alone: the others are looked after first.
                 continue
-            at_ms = await self._outcomes.time_of(landing, view)
-            if at_ms is None:
-                continue  # Two nodes behind one URL, or a reorg at this moment: ask again.
-            if slot.state is SlotState.MINED and slot.block == landing.block:
-                there.append(slot)
-            else:
-                moves.append(await self._mined_move(slot, landing, at_ms))
+            if isinstance(move, Slot):
+                there.append(move)
+            elif move is not None:
+                moves.append(move)
         there += [slot for slot in await self._book.move_all(moves) if slot is not None]
         final: list[Move] = []
         for slot in there:
@@ -442,6 +449,20 @@ class SlotSender:
                 fact = self._book.about(slot, ev.TransactionFinalized, block=slot.block)
                 final.append((slot, replace(slot, state=SlotState.FINAL), [fact]))
         await self._book.move_all(final)
+        if faults:
+            raise faults[0]
+
+    async def _look_at(self, slot: Slot, landing: Landing | None, view: View) -> Slot | Move | None:
+        """The slot where it stands as it did, how it moves, or None where nothing can be said."""
+        if landing is None:
+            await self._missing(slot, view)
+            return None
+        at_ms = await self._outcomes.time_of(landing, view)
+        if at_ms is None:
+            return None  # Two nodes behind one URL, or a reorg at this moment: ask again.
+        if slot.state is SlotState.MINED and slot.block == landing.block:
+            return slot
+        return await self._mined_move(slot, landing, at_ms)
 
     async def _look_again(self, slot: Slot) -> None:
         """An act that was done is asked for again: the chain, or the journal, has it no more.
@@ -598,9 +619,9 @@ def _by_within(acts: Sequence[Act]) -> dict[Within, list[Act]]:
     return found
 
 
-async def _refused(unit: Unit, acts: Sequence[Act]) -> dict[tuple[str, str, int], StateMoved]:
+async def _refused(unit: Unit, acts: Sequence[Act]) -> dict[tuple[str, str, int], WorkbenchError]:
     """Acts that those who asked for them have taken back by now."""
-    refused: dict[tuple[str, str, int], StateMoved] = {}
+    refused: dict[tuple[str, str, int], WorkbenchError] = {}
     for within, some in _by_within(acts).items():
         refused |= await within.refused(unit, some)
     return refused

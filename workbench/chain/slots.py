@@ -33,7 +33,7 @@ class CountOn:
     async def stop(self, unit: Any, nonce: int, reason: str) -> None:
         """Something was found that a person must look at."""
 
-    async def release(self, unit: Any, on_chain: int) -> None:
+    async def release(self, unit: Any, on_chain: int, by: str, why: str) -> None:
         """A person has looked."""
 
 

@@ -9,7 +9,13 @@ from typing import Any
 
 from workbench.chain.abi import explain_revert, hex_bytes
 from workbench.chain.rpc import Answers, NodeRevert, Rpc
-from workbench.core.errors import RpcFault, RpcUnreachable, SignerShort, WorkbenchError
+from workbench.core.errors import (
+    RpcFault,
+    RpcUnanswered,
+    RpcUnreachable,
+    SignerShort,
+    WorkbenchError,
+)
 from workbench.core.ports import Beside, Call, Clock
 
 TIP_WEI = 10**9
@@ -70,7 +76,7 @@ class Trial:
         return [await self._simulated(Asked(calls, fee, min(tip, fee), held)) for calls in parts]
 
     async def judged(self, asked: Asked) -> list[dict[str, Any] | WorkbenchError]:
-        """See `priced`. Raises RpcUnreachable."""
+        """See `priced`. Raises RpcUnreachable or RpcUnanswered."""
         priced: list[dict[str, Any] | WorkbenchError] = []
         for call, needed in zip(asked.calls, await self._needed(asked), strict=True):
             if isinstance(needed, WorkbenchError):
@@ -114,7 +120,7 @@ class Trial:
         answers = await asked.answers if asked.answers else []
         first = len(asked.tried)
         for (n, gas), answer in zip(asked.tried.items(), answers[:first], strict=True):
-            if isinstance(answer, RpcUnreachable):
+            if isinstance(answer, RpcUnreachable | RpcUnanswered):
                 raise answer
             refused = isinstance(answer, WorkbenchError)
             asked.needed[n] = await self._estimated(asked.calls[n], asked.fee) if refused else gas
@@ -134,6 +140,8 @@ class Trial:
             gas = int(await self._rpc.call("eth_estimateGas", request, "latest"), 16)
         except NodeRevert as why:
             return explain_revert(hex_bytes(why.data))
+        except RpcUnanswered:
+            raise
         except RpcFault as why:
             text = why.message.lower()
             if "insufficient funds" in text or "gas required exceeds allowance" in text:
@@ -178,4 +186,5 @@ def _kind_of(call: Call) -> tuple[str, str, bytes, int]:
 
 
 def base_fee(block: dict[str, Any]) -> int:
-    return int(block.get("baseFeePerGas", "0x0"), 16)
+    """In wei; 0 where the chain has none."""
+    return int(block.get("baseFeePerGas") or "0x0", 16)

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from workbench.chain.abi import decode_log
+from workbench.chain.abi import UNREADABLE, decode_log
 from workbench.chain.log_ranges import LogRanges
-from workbench.chain.rpc import Rpc
+from workbench.chain.rpc import LOGS, Rpc
 from workbench.core.errors import ChainRewound
 from workbench.core.events import BlockOrphaned, Event
 from workbench.core.ports import Clock, Reports, Store, Unit
+from workbench.evm.bloom import may_hold
+from workbench.evm.codec import invalid
 
 NEAR = 64
 """Blocks nearer to the head than this are taken one by one; older ones in ranges."""
@@ -62,6 +64,9 @@ class LogWatcher:
             if block is None or block["parentHash"] != (known or block["parentHash"]):
                 return
             logs = await self._ranges.of_block(self._query, block["hash"])
+            if not logs and may_hold(block.get("logsBloom"), self._query["address"]):
+                # The block's header says that there may be some: they are not missed by one answer.
+                logs = await self._ranges.of_block(self._query, block["hash"])
             await self._take(number + 1, block, logs)
             number, known = number + 1, block["hash"]
 
@@ -132,25 +137,26 @@ class LogWatcher:
         """
         newest = await self._block(last)
         logs = await self._ranges.once(self._query, first, last) if newest else None
+        if logs == []:  # Many blocks are not passed over by one answer.
+            logs = await self._ranges.once(self._query, first, last)
         if newest is None or logs is None:
             return None
-        times: dict[str, int] = {}
+        blocks: dict[str, dict[str, Any]] = {}
         for log in logs:
-            if log["blockHash"] not in times:
+            if log["blockHash"] not in blocks:
                 block = await self._block(int(log["blockNumber"], 16))
                 if block is None or block["hash"] != log["blockHash"]:
                     return None
-                times[log["blockHash"]] = int(block["timestamp"], 16)
+                blocks[log["blockHash"]] = block
         again = await self._block(last)
         if again is None or again["hash"] != newest["hash"]:
             return None
-        facts = [_fact(log, times[log["blockHash"]]) for log in logs]
+        facts = [_fact(log, blocks[log["blockHash"]]) for log in logs]
         await self._store_block(last, newest["hash"], facts)
         return str(newest["hash"])
 
     async def _take(self, number: int, block: dict[str, Any], logs: list[Any]) -> None:
-        timestamp = int(block["timestamp"], 16)
-        await self._store_block(number, block["hash"], [_fact(log, timestamp) for log in logs])
+        await self._store_block(number, block["hash"], [_fact(log, block) for log in logs])
 
     async def _store_block(self, number: int, known: str, facts: list[Event | None]) -> None:
         async with self._store.unit() as unit:
@@ -185,5 +191,12 @@ class LogWatcher:
         self._judged, self._doubtful = newest, later
 
 
-def _fact(log: dict[str, Any], timestamp: int) -> Event | None:
-    return decode_log(log, timestamp * 1000)
+def _fact(log: dict[str, Any], block: dict[str, Any]) -> Event | None:
+    """What a log of this block tells; None for an event that nobody here knows. Raises
+    RpcAnswerInvalid."""
+    if int(log["blockNumber"], 16) != int(block["number"], 16):
+        raise invalid(LOGS, "a log's block has another number", "blockNumber")
+    try:
+        return decode_log(log, int(block["timestamp"], 16) * 1000)
+    except (*UNREADABLE, StopIteration, LookupError) as why:
+        raise invalid(LOGS, "a log is not of the form of its event", "data") from why

@@ -249,12 +249,6 @@ class NotFinal(SettlementError):
     code, transient = "not_final", True
 
 
-class FinalityTimeout(SettlementError):
-    """An alarm, never a reason to refund (agreement 5)."""
-
-    code, transient = "finality_timeout", True
-
-
 class IllegalTransition(SettlementError):
     code = "illegal_transition"
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
-from workbench.core.errors import InputError, StateMoved, WorkbenchError
-from workbench.core.events import BlockRef, Event
+from workbench.core.errors import InputError, WorkbenchError
+from workbench.core.events import BlockRef, Event, PayoutRequested
 from workbench.core.ledger import Account, Transfer
 from workbench.core.payout import Payout, State, Verdict
 from workbench.core.records import quick
@@ -177,7 +177,7 @@ class Within(Protocol):
 
     async def refused(
         self, unit: Any, acts: Sequence[Act]
-    ) -> dict[tuple[str, str, int], StateMoved]:
+    ) -> dict[tuple[str, str, int], WorkbenchError]:
         """By key, those that may not be done any more, and why. They are not signed."""
 
     async def mark(self, unit: Any, slots: Sequence[Slot]) -> None:
@@ -355,8 +355,8 @@ class PayoutSender(Sender, Protocol):
     async def stop(self, nonce: int, reason: str) -> None:
         """Quarantine the signer: something was found that a person must look at."""
 
-    async def release(self) -> None:
-        """A person has looked: the signer goes on at the chain's next nonce."""
+    async def release(self, by: str, why: str) -> None:
+        """A person has looked: the signer goes on at the chain's next nonce. A fact says so."""
 
 
 class Reports(Protocol):
@@ -608,6 +608,12 @@ class Ledger(Unit, Protocol):
 
     async def count_nonces(self) -> int:
         """Nonces of payouts without an end; those of a batch have one."""
+
+    async def count_unmined(self, chain_id: int, signer_address: str) -> int:
+        """Nonces that are signed and in no block, also those that a reorg put back."""
+
+    async def requests_of(self, payout_ids: Sequence[str]) -> dict[str, PayoutRequested]:
+        """What was requested, by payout, as the journal has it."""
 
     async def count_taken(self, at_ms: int) -> int:
         """Payouts that somebody is about to sign: taken until after that time."""

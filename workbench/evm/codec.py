@@ -35,6 +35,9 @@ LIMITED_TOO = re.compile(r"(?!.*(gas|fee|size|nonce|stack|account)).*limit excee
 _PLACE = re.compile(r"(https?://)(?:[^\s/@]*@)?([^\s/?#)]*)[^\s)]*")
 """A URL in a node's message, and the part of it that may be shown: a fork names its upstream's."""
 _PATH = re.compile(r"(.*?)(?: - at `(.*)`)?", re.DOTALL)
+_INDEX = re.compile(r"\[[^\]]*\]")
+_MISSING = re.compile(r"Object missing required field `(.*)`")
+"""How msgspec words what it found, and where."""
 
 
 class NodeRevert(RpcFault):
@@ -160,9 +163,12 @@ def _misformed(host: str, number: int, call: Call, raw: bytes, why: Exception) -
     reason, path = _PATH.fullmatch(str(why)).groups()  # type: ignore[union-attr]
     if "matching regex" in reason:
         reason = "it has another form than its type"
-    field = (path or "").removeprefix("$").removeprefix(".result").removeprefix(".")
+    field = _INDEX.sub("", path or "").removeprefix("$").removeprefix(".result")
+    missing = _MISSING.fullmatch(reason)
+    if missing:
+        field, reason = f"{field}.{missing[1]}", "it is missing"
     reason = reason.replace("`", "")
-    return invalid(method, reason[:1].lower() + reason[1:], field)
+    return invalid(method, reason[:1].lower() + reason[1:], field.removeprefix("."))
 
 
 def _no_result(host: str, number: int, call: Call, told: Any) -> Any:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from workbench.evm.bloom import bloom_of
+
 Call = tuple[Any, ...]
 HEX_DIGITS = b"0123456789abcdefABCDEF"
 TAGS = frozenset({"latest", "safe", "finalized", "earliest"})
@@ -36,6 +38,17 @@ def _require_hex(field: str, texts: Sequence[str]) -> None:
 def _require_same(field: str, said: str, asked: str) -> None:
     if said != asked and said.lower() != asked.lower():
         raise Mismatch(field, "it is another one than was asked for")
+
+
+def _data(call: Call, data: str | None) -> None:
+    if data is not None:
+        _require_hex("", [data])
+        _require_bytes("", data)
+
+
+def _require_bytes(field: str, data: str) -> None:
+    if len(data) & 1:
+        raise Mismatch(field, "it has half a byte at its end")
 
 
 # --- Blocks ---
@@ -67,8 +80,7 @@ def _texts(logs: Iterable[dict[str, Any]]) -> list[str]:
     texts: list[str] = []
     for log in logs:
         texts += (log["address"], log["data"], *log["topics"])
-        if len(log["data"]) & 1:
-            raise Mismatch("data", "it has half a byte at its end")
+        _require_bytes("data", log["data"])
     return texts
 
 
@@ -148,7 +160,7 @@ def _receipts(call: Call, receipts: list[dict[str, Any]] | None) -> None:
 
 
 def _require_whole(receipt: dict[str, Any]) -> None:
-    """Its logs are of its transaction, in its block."""
+    """Its logs are of its transaction, in its block, and none is missing."""
     logs = receipt["logs"]
     _require_hex("logs", _texts(logs))
     for log in logs:
@@ -157,6 +169,9 @@ def _require_whole(receipt: dict[str, Any]) -> None:
         _require_hex("logs.logIndex", [log["logIndex"]])
         if log.get("removed"):
             raise Mismatch("logs.removed", "a log of a block that is no more is among them")
+    said = int(receipt.get("logsBloom") or "0x0", 16)
+    if said and said != bloom_of(logs):  # Some chains fill no filters.
+        raise Mismatch("logs", "they are not those that its bloom filter says")
 
 
 def _transaction(call: Call, transaction: dict[str, Any] | None) -> None:
@@ -178,8 +193,7 @@ def _simulated(call: Call, blocks: list[dict[str, Any]]) -> None:
             raise Mismatch("calls", "another number of calls than was asked for is answered")
         _require_hex("calls.returnData", [each["returnData"] for each in calls])
         for each in calls:
-            if len(each["returnData"]) & 1:
-                raise Mismatch("calls.returnData", "it has half a byte at its end")
+            _require_bytes("calls.returnData", each["returnData"])
         _require_hex("calls.logs", _texts(log for each in calls for log in each.get("logs", ())))
 
 
@@ -188,6 +202,10 @@ def _traces(call: Call, traces: list[dict[str, Any]]) -> None:
 
 
 CHECKS: dict[str, Callable[[Call, Any], None]] = {
+    "anvil_dumpState": _data,
+    "eth_call": _data,
+    "eth_getCode": _data,
+    "eth_getRawTransactionByHash": _data,
     "debug_traceBlockByNumber": _traces,
     "eth_getBlockByHash": _block,
     "eth_getBlockByNumber": _block,

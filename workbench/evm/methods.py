@@ -27,15 +27,16 @@ Small = Annotated[str, Meta(pattern=r"^0x[0-7]?[0-9a-fA-F]{1,15}\Z")]
 """Below 2**63: block numbers, times, counts, amounts of gas."""
 Bit = Annotated[str, Meta(pattern=r"^0x[01]\Z")]
 Hash = Annotated[str, Meta(pattern=r"^0x[0-9a-fA-F]{64}\Z")]
+Bloom = Annotated[str, Meta(pattern=r"^0x[0-9a-fA-F]{512}\Z")]
 Address = Annotated[str, Meta(pattern=r"^0x[0-9a-fA-F]{40}\Z")]
 Data = Annotated[str, Meta(pattern=r"^0x(?:[0-9a-fA-F]{2})*+\Z", max_length=MAX_DATA)]
-Dump = Annotated[str, Meta(pattern=r"^0x(?:[0-9a-fA-F]{2})*+\Z", max_length=MAX_DUMP)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 
 # Their digits are looked at by `consistency`.
 LongHash = Annotated[str, Meta(min_length=66, max_length=66)]
 LongAddress = Annotated[str, Meta(min_length=42, max_length=42)]
 LongData = Annotated[str, Meta(min_length=2, max_length=MAX_DATA)]
+LongDump = Annotated[str, Meta(min_length=2, max_length=MAX_DUMP)]
 LongSmall = Annotated[str, Meta(min_length=3, max_length=17)]
 """Below 2**60."""
 Hashes = Annotated[list[LongHash], Meta(max_length=MAX_ITEMS)]
@@ -74,6 +75,7 @@ class _Header(TypedDict):
     baseFeePerGas: NotRequired[Quantity | None]
     stateRoot: NotRequired[Hash]
     receiptsRoot: NotRequired[Hash]
+    logsBloom: NotRequired[Bloom | None]
 
 
 class Block(_Header):
@@ -111,6 +113,7 @@ _RECEIPT = {
     "gasUsed": Small,
     "effectiveGasPrice": Quantity,
     "logs": Logs,
+    "logsBloom": NotRequired[Bloom | None],
     "from": NotRequired[Address],
     "to": NotRequired[Address | None],
     "contractAddress": NotRequired[Address | None],
@@ -179,7 +182,7 @@ class Waiting(TypedDict):
 RESULTS: dict[str, Any] = {
     # The chain, as every node tells it.
     "eth_blockNumber": Small,
-    "eth_call": Data,
+    "eth_call": LongData,
     "eth_chainId": Small,
     "eth_estimateGas": Small,
     "eth_gasPrice": Quantity,
@@ -187,10 +190,10 @@ RESULTS: dict[str, Any] = {
     "eth_getBlockByHash": Block | None,
     "eth_getBlockByNumber": Block | None,
     "eth_getBlockReceipts": Annotated[list[Receipt], Meta(max_length=MAX_ITEMS)] | None,  # type: ignore[valid-type]
-    "eth_getCode": Data,
+    "eth_getCode": LongData,
     "eth_getLogs": Logs,
-    "eth_getRawTransactionByHash": Data | None,
-    "eth_getStorageAt": Quantity,
+    "eth_getRawTransactionByHash": LongData | None,
+    "eth_getStorageAt": Hash,
     "eth_getTransactionByHash": Transaction | None,
     "eth_getTransactionCount": Small,
     "eth_getTransactionReceipt": Receipt | None,
@@ -200,7 +203,7 @@ RESULTS: dict[str, Any] = {
     # What nodes of our own are asked besides.
     "anvil_dropAllTransactions": None,
     "anvil_dropTransaction": Hash | None,
-    "anvil_dumpState": Dump,
+    "anvil_dumpState": LongDump,
     "anvil_impersonateAccount": None,
     "anvil_loadState": bool,
     "anvil_mine": None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 from base64 import b64encode
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from workbench.core.errors import InvalidSetting, RpcUnreachable
+
+_ERRNO = re.compile(r"\[Errno -?\d+\] ?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +102,4 @@ def plain_words(why: BaseException) -> str:
     text = why.strerror if isinstance(why, OSError) and why.strerror else str(why)
     if "Connect call failed" in text and "Errno 111" in text:  # asyncio: several addresses.
         return "connection refused"
-    return text.rstrip(".").strip() or type(why).__name__
+    return _ERRNO.sub("", text).rstrip(".").strip() or type(why).__name__

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment
 
 from workbench.core.errors import InvalidSetting
-from workbench.evm.place import Place, basic, place_of
+from workbench.evm.place import basic
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +47,14 @@ def is_loopback(host: str) -> bool:
 
 def proxy_for(url: str) -> Proxy | None:
     """The proxy for a URL's host, None for none. Raises InvalidSetting for one we cannot use."""
-    place: Place = place_of(url)
+    parts = urlsplit(url)
     found = getproxies_environment()
-    address = found.get(place.scheme, "")
-    if not address or is_loopback(place.host):
+    address, host = found.get(parts.scheme, ""), parts.hostname or ""
+    if not address or not host or is_loopback(host):
         return None
-    if proxy_bypass_environment(place.authority, found):  # type: ignore[no-untyped-call]
+    if proxy_bypass_environment(parts.netloc.rpartition("@")[2], found):  # type: ignore[no-untyped-call]
         return None
-    return _parsed(address, f"{place.scheme.upper()}_PROXY")
+    return _parsed(address, f"{parts.scheme.upper()}_PROXY")
 
 
 def _parsed(address: str, name: str) -> Proxy:

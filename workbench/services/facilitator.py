@@ -232,6 +232,8 @@ class Facilitator:
         if looked != self._looked:  # Else what is owed was done, or refused, as it would be again.
             for settlement in self.book.open():
                 self._watch_for_delay(settlement, head)
+            waiting = {settlement.id for settlement in self.book.of(State.SWAPPED)}
+            self.health.keep("finality", waiting)
             await self._confirm(head)
             await self._act(head)
             self._looked = None if self._loop.failed else looked
@@ -346,9 +348,7 @@ class Facilitator:
         waiting = settlement.state is State.SWAPPED
         since = settlement.entered[-1].at_ms // 1000
         limit = self._rules.finality_timeout_s
-        if not waiting:
-            self.health.clear("finality", settlement.id)
-        elif head.timestamp - since > limit:
+        if waiting and head.timestamp - since > limit:
             self.health.fails(
                 "finality",
                 f"Finality timeout: the swap of {settlement.id} has waited longer than {limit} s "

@@ -8,7 +8,8 @@ from typing import Any
 from workbench.core.ledger import Kind
 from workbench.core.payout import State
 from workbench.core.webhooks import ID, SIGNATURE, TIMESTAMP, TOLD
-from workbench.services.payout_input import KEY, MAX_CREDITS, USER
+from workbench.services.payout_input import KEY, MAX_CREDITS, MAX_REASON, USER
+from workbench.services.payout_resolve import OUTCOMES
 
 BATCH = 100
 """Payouts in one request."""
@@ -52,6 +53,7 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+REASON: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_REASON}
 EARN = {"user_id": USER_ID, "credits": CREDITS}
 ASK = {**EARN, "address": ADDRESS}
 ALARMS: Schema = {"type": "object", "additionalProperties": TEXT}
@@ -72,6 +74,14 @@ SCHEMAS: dict[str, Schema] = {
         }
     ),
     "By": _object({"by": {**USER_ID, "description": "The person who says so."}}),
+    "Resolve": _object(
+        {
+            "as": {"type": "string", "enum": list(OUTCOMES)},
+            "by": {**USER_ID, "description": "The person who says so."},
+            "why": REASON,
+        }
+    ),
+    "Release": _object({}, by={**USER_ID, "description": "The person who says so."}, why=REASON),
     "Earned": _object(
         {**EARN, "earned": CREDITS, "credits": COUNT, "idempotency_key": TEXT}, replayed=FLAG
     ),
@@ -193,6 +203,7 @@ SCHEMAS: dict[str, Schema] = {
             "units_per_credit": UNITS,
             "one_credit": TEXT,
             "alarms": ALARMS,
+            "checks": {"type": "object", "additionalProperties": _object({"ok": FLAG})},
         }
     ),
     "Alive": _object({"status": TEXT}),
@@ -241,10 +252,13 @@ OPERATIONS: tuple[_Operation, ...] = (
     _O("post", "/v1/payouts/{id}:cancel", "Take it back, if it is not too late", "Payout"),
     _O("post", "/v1/payouts/{id}:approve", "Approve a held payout", "Payout", "By"),
     _O("post", "/v1/payouts/{id}:refund", "Give back what lost its nonce", "Payout", "By"),
+    _O("post", "/v1/payouts/{id}:resolve", "A person decides what no program can", "Payout",
+       "Resolve"),
     _O("get", "/v1/balances/{user_id}", "Earned, held, paid and free credits", "Balance"),
     _O("get", "/v1/transfers", "The ledger's lines", "Transfers", query=LINES),
     _O("get", "/v1/reconciliation", "The newest comparison with the chain", "Reconciliation"),
-    _O("post", "/v1/signer:release", "A person has looked at a quarantined signer", "Released"),
+    _O("post", "/v1/signer:release", "A person has looked at a quarantined signer", "Released",
+       "Release"),
     _O("get", "/v1/webhooks", "Who is told of facts: how far, and what is wrong", "Webhooks"),
     _O("post", "/v1/webhooks/{id}:resume", "Go on at once, or once more", "Webhooks", "After"),
     _O("post", "/earn", "As /v1/credits", "Earned", "Earn", forms=True),

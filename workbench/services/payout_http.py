@@ -31,9 +31,11 @@ from workbench.services.payout_input import (
     Asked,
     asked,
     fields_of,
+    reason_of,
     text_of,
     user_id,
 )
+from workbench.services.payout_resolve import OUTCOMES
 from workbench.services.payouts import Given, Payouts
 from workbench.services.routes import Routes, events_page, one, wants_page
 from workbench.services.webhooks import Webhooks
@@ -66,6 +68,7 @@ class PayoutsService:
             .add("POST", "/v1/payouts/<id>:cancel", self._v1_cancel)
             .add("POST", "/v1/payouts/<id>:approve", self._v1_approve)
             .add("POST", "/v1/payouts/<id>:refund", self._v1_refund)
+            .add("POST", "/v1/payouts/<id>:resolve", self._v1_resolve)
             .add("GET", "/v1/payouts/<id>", self._v1_one)
             .add("GET", "/v1/balances/<text>", self._v1_balance)
             .add("GET", "/v1/transfers", self._v1_transfers)
@@ -263,6 +266,16 @@ class PayoutsService:
         by = text_of(fields_of(request), "by")
         return Response.json(200, self.payouts.view(await self.payouts.refund(id, user_id(by))))
 
+    async def _v1_resolve(self, request: Request, id: str) -> Response:
+        fields = fields_of(request)
+        outcome = text_of(fields, "as")
+        if outcome not in OUTCOMES:
+            known = " or ".join(f'"{word}"' for word in OUTCOMES)
+            raise InputError(f"as must be {known}.", field="as")
+        by, why = user_id(text_of(fields, "by")), reason_of(fields)
+        resolved = await self.payouts.resolve(id, outcome, by, why)
+        return Response.json(200, self.payouts.view(resolved))
+
     async def _v1_balance(self, request: Request, text: str) -> Response:
         name = user_id(text)
         async with self.payouts.store.unit() as unit:
@@ -292,7 +305,9 @@ class PayoutsService:
         return Response.json(200, json.loads(known[1]) if known else {"block": None})
 
     async def _v1_release(self, request: Request) -> Response:
-        await self.payouts.release()
+        fields = fields_of(request) if request.body.strip() else {}
+        by = user_id(text_of(fields, "by")) if "by" in fields else "unknown"
+        await self.payouts.release(by, reason_of(fields) if "why" in fields else "")
         return Response.json(200, {"released": True})
 
     async def _v1_webhooks(self, request: Request) -> Response:

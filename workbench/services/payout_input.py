@@ -17,6 +17,7 @@ from workbench.core.ports import Request
 
 MAX_CREDITS = 2**53 - 1
 """In one request: every JSON reader knows it exactly. Balances may grow beyond."""
+MAX_REASON = 500
 USER = re.compile(r"[\w.@:+~=-]{1,128}")
 KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 KEY_HEADER = "Idempotency-Key"
@@ -107,6 +108,14 @@ def text_of(fields: dict[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{name} must be text, in quotes.", field=name)
     return value
+
+
+def reason_of(fields: dict[str, Any], name: str = "why") -> str:
+    """A person's reason, in one line. Raises InputError."""
+    reason = text_of(fields, name).strip()
+    if not 0 < len(reason) <= MAX_REASON or not reason.isprintable():
+        raise InputError(f"{name} must be one line of 1 to {MAX_REASON} characters.", field=name)
+    return reason
 
 
 def user_id(value: Any) -> str:

@@ -22,9 +22,12 @@ from workbench.core.errors import (
     OverLimit,
     PayoutEnded,
     Quarantined,
+    Reverted,
     RpcFault,
+    RpcLimited,
     RpcUnreachable,
     SignerShort,
+    SigningRefused,
     StateMoved,
     StoreError,
     TokenRefused,
@@ -40,6 +43,7 @@ from workbench.core.payout import (
     State,
     Step,
     Verdict,
+    altered,
     apply,
     next_step,
 )
@@ -56,6 +60,7 @@ from workbench.core.ports import (
     Slot,
     SlotState,
 )
+from workbench.core.readings import SecondReading
 from workbench.core.records import replace
 from workbench.services import accounts
 from workbench.services.batches import Batches, Group
@@ -63,6 +68,7 @@ from workbench.services.common.health import brief
 from workbench.services.common.loop import Loop
 from workbench.services.common.vitals import reserve_wei, shortfall
 from workbench.services.payout_input import Asked
+from workbench.services.payout_resolve import resolve
 from workbench.services.reconciler import Reconciler
 from workbench.services.returned import Returned
 
@@ -89,7 +95,7 @@ class PayoutRules:
     """`units_per_credit`: base units of the asset; `are_units_meant`: somebody chose them.
 
     Limits are credits in 24 hours, None for none.
-    `api_key`: needed by everybody, None on loopback. `in_flight`: open nonces at a time.
+    `api_key`: needed by everybody, None on loopback. `in_flight`: most unmined transactions.
     `approve_above`: credits of one payout from which on a second person must approve.
     `oldest_s`: an open payout that waits for longer is an alarm.
     """
@@ -128,20 +134,29 @@ class _Turn:
 
     async def refused(
         self, unit: Ledger, acts: Sequence[Act]
-    ) -> dict[tuple[str, str, int], StateMoved]:
-        """Those of which a payout has moved, or for which others have taken the last nonce.
+    ) -> dict[tuple[str, str, int], WorkbenchError]:
+        """Those of which a payout has moved, or is not what was requested; or for which others have
+        taken the last nonce.
 
-        How many nonces may be open counts over all processes.
+        How many transactions may be unmined counts over all processes.
         """
-        left = self._payouts.rules.in_flight - await unit.count_nonces()
+        left = await self._payouts.free_nonces(unit)
         groups = {act.key: self._groups[act.subject].payouts for act in acts}
-        self._now = await unit.payouts_of([each.id for some in groups.values() for each in some])
-        refused = {}
+        ids = [each.id for some in groups.values() for each in some]
+        self._now, asked = await unit.payouts_of(ids), await unit.requests_of(ids)
+        refused: dict[tuple[str, str, int], WorkbenchError] = {}
         for key, some in groups.items():
             now = [self._now[payout.id] for payout in some]
             moved = next((each for each in now if each.state is not State.APPROVED), None)
-            if left <= 0:
-                refused[key] = StateMoved("as many nonces as may be are open by now.")
+            wrong = next((e for e in (*some, *now) if altered(e, asked.get(e.id))), None)
+            if wrong is not None:
+                fields = ", ".join(altered(wrong, asked.get(wrong.id)))
+                refused[key] = SigningRefused(
+                    f"payout {wrong.id} differs from its request in the journal in {fields}.",
+                    hint="The database was changed. Run `workbench ledger verify`.",
+                )
+            elif left <= 0:
+                refused[key] = StateMoved("as many transactions as may be are unmined by now.")
             elif moved is not None:
                 refused[key] = StateMoved(f"payout {moved.id} is {moved.state.value} by now.")
             else:
@@ -189,6 +204,7 @@ class Payouts:
         self.returned = Returned(
             store, sender, payments, clock, rules.chain_id, self.name, loop.health
         )
+        self._readings = SecondReading()
         self.stuck: dict[str, str] = {}
         """Payouts that the chain would refuse now, and why."""
         self.oldest_s = 0
@@ -249,7 +265,7 @@ class Payouts:
                 at_ms=now,
             )
             await unit.transfer(transfer)
-            known = self._known(transfer.id)
+            known = self.known(transfer.id)
             fact = ev.CreditsEarned(user_id=asked.user_id, credits=asked.credits, **known)
             await unit.record(fact)
             account = await accounts.open_user(unit, asked.user_id)
@@ -330,7 +346,7 @@ class Payouts:
         return None
 
     async def _accept(self, unit: Ledger, payout_id: str, asked: Asked) -> Payout:
-        known = self._known(payout_id)
+        known = self.known(payout_id)
         facts: list[ev.Event] = [
             ev.PayoutRequested(
                 **known,
@@ -360,11 +376,11 @@ class Payouts:
     async def cancel(self, payout_id: str) -> Payout:
         """Before it is signed: at once. After: by a no-op of the same nonce, if that one wins."""
         async with self.store.unit() as unit:
-            payout = await self._payout(unit, payout_id)
+            payout = await self.payout(unit, payout_id)
             if payout.state in ENDED:
                 raise PayoutEnded(f"the payout is {payout.state.value}.", state=payout.state.value)
             if payout.state is not State.SENT:
-                return await self._end(unit, payout, Verdict(Outcome.CANCELLED, reason="cancelled"))
+                return await self.end(unit, payout, Verdict(Outcome.CANCELLED, reason="cancelled"))
         if payout.batch:
             raise PayoutEnded(
                 "it is too late: the payout is signed, together with others.",
@@ -384,10 +400,10 @@ class Payouts:
     async def approve(self, payout_id: str, by: str) -> Payout:
         """A second person lets a held payout go."""
         async with self.store.unit() as unit:
-            payout = await self._payout(unit, payout_id)
+            payout = await self.payout(unit, payout_id)
             if payout.state is not State.HELD:
                 raise PayoutEnded(f"the payout is {payout.state.value}: nothing to approve.")
-            fact = ev.PayoutApproved(**self._known(payout.id), by=by)
+            fact = ev.PayoutApproved(**self.known(payout.id), by=by)
             return await self._tell(unit, payout, fact)
 
     async def refund(self, payout_id: str, by: str) -> Payout:
@@ -397,7 +413,7 @@ class Payouts:
         database that was lost, say), no program here can know.
         """
         async with self.store.unit() as unit:
-            payout = await self._payout(unit, payout_id)
+            payout = await self.payout(unit, payout_id)
             slot = await unit.slot(self.rules.chain_id, self.payments.address, payout.act_key)
             if payout.state is not State.SENT or slot is None or slot.state is not SlotState.LOST:
                 raise PayoutEnded(
@@ -405,20 +421,24 @@ class Payouts:
                     hint="Only what lost its nonce for good is given back by hand.",
                 )
             reason = f"given back by {by}: its nonce went to a foreign transaction"
-            return await self._end(unit, payout, Verdict(Outcome.REFUSED, reason=reason))
+            return await self.end(unit, payout, Verdict(Outcome.REFUSED, reason=reason))
 
-    async def release(self) -> None:
+    async def resolve(self, payout_id: str, outcome: str, by: str, why: str) -> Payout:
+        """See `services.payout_resolve`."""
+        return await resolve(self, payout_id, outcome, by, why)
+
+    async def release(self, by: str, why: str) -> None:
         """A person has looked at a quarantined signer."""
-        await self._sender.release()
+        await self._sender.release(by, why)
         self.health.ok(Quarantined.code)
 
-    async def _payout(self, unit: Ledger, payout_id: str) -> Payout:
+    async def payout(self, unit: Ledger, payout_id: str) -> Payout:
         payout = await unit.payout(payout_id)
         if payout is None:
             raise UnknownPayout(f"there is no payout {payout_id[:80]}.")
         return payout
 
-    def _known(self, subject: str) -> dict[str, Any]:
+    def known(self, subject: str) -> dict[str, Any]:
         return {"subject": subject, "at_ms": self.clock.now_ms(), "source": self.name}
 
     async def _tell(self, unit: Ledger, payout: Payout, fact: ev.Event) -> Payout:
@@ -451,8 +471,7 @@ class Payouts:
         if not self._is_checked:
             await self.check()
         if self.has_lease:
-            with self.loop.part("transactions"):
-                await self._look_after()
+            await self._look_after()
         with self.loop.part("signing"):
             await self._sign_next()
         if self.has_lease:
@@ -474,11 +493,15 @@ class Payouts:
             self.payments.expect(payout)
         self._is_announced = True
         if count or self.returned.open or unbooked:
-            await self._sender.pump()
-            await self._judge()
-            await self.returned.settle()
+            with self.loop.part("transactions"):
+                await self._sender.pump()
+            with self.loop.part("verdicts"):
+                await self._judge()
+            with self.loop.part("returned payouts"):
+                await self.returned.settle()
         if unbooked:
-            await self.batches.book(unbooked)
+            with self.loop.part("allowance"):
+                await self.batches.book(unbooked)
         self.health.set("fees", "; ".join(self._sender.capped()[:TOLD]) if count else "")
 
     async def _judge(self) -> None:
@@ -487,36 +510,74 @@ class Payouts:
             final = await unit.final_payouts(self.rules.chain_id, self.payments.address)
         for first in range(0, len(final), JUDGED):
             await self._judge_some(final[first : first + JUDGED])
+        self.health.keep("payout_mismatched", {payout.id for payout, _ in final})
 
     async def _judge_some(self, cases: Sequence[tuple[Payout, Slot]]) -> None:
-        verdicts = await self._verdicts(cases)
+        told = await self._verdicts(cases)
+        verdicts = [self._read_twice(*case, each) for case, each in zip(cases, told, strict=True)]
         async with self.store.unit() as unit:
             ends = []
             for (payout, _), verdict in zip(cases, verdicts, strict=True):
-                now = await self._payout(unit, payout.id)
+                now = await self.payout(unit, payout.id)
                 step = next_step(now, may_sign=False, slot_is_final=True)
                 if step is Step.JUDGE and verdict.outcome in DECIDED:
                     ends.append((now, verdict))
             await self._end_all(unit, ends)
         for (payout, slot), verdict in zip(cases, verdicts, strict=True):
             if verdict.outcome is Outcome.WRONG:
-                text = f"payout {payout.id}: {verdict.reason} ({verdict.tx})"
-                await self._sender.stop(slot.nonce, text)
+                await self._stop_for(payout, slot, verdict)
             elif verdict.outcome in DECIDED:
                 self.payments.forget(payout)
+                self._readings.forget(payout.id)
+
+    def _read_twice(self, payout: Payout, slot: Slot, verdict: Verdict) -> Verdict:
+        """The verdict, once two readings say so; WAIT before.
+
+        That it was mined without a revert, in which block, was read when it was mined. So a payment
+        has its first reading; that nothing, or something else, was paid needs a second one.
+        """
+        if verdict.outcome is Outcome.WAIT:
+            return verdict
+        seen = (
+            slot.block is not None
+            and verdict.block is not None
+            and ((slot.block.hash, slot.block.tx) == (verdict.block.hash, verdict.block.tx))
+        )
+        if verdict.outcome is Outcome.PAID and slot.ok and seen:
+            return verdict
+        reading = (verdict.outcome, verdict.tx, verdict.block)
+        if self._readings.confirms(payout.id, reading, self.clock.now_ms()):
+            return verdict
+        return Verdict(Outcome.WAIT)
+
+    async def _stop_for(self, payout: Payout, slot: Slot, verdict: Verdict) -> None:
+        """A payout whose transaction moved something else stops the signer, once: what a person
+        has released stays released."""
+        text = f"payout {payout.id}: {verdict.reason} ({verdict.tx})"
+        self.health.fails("payout_mismatched", text, payout.id)
+        async with self.store.unit() as unit:
+            standing = await unit.standing(payout.id)
+            if any(isinstance(fact, ev.PayoutMismatched) for fact in standing):
+                return
+        await self._sender.stop(slot.nonce, text)
+        known = self.known(payout.id) | {"block": verdict.block, "tx": verdict.tx}
+        async with self.store.unit() as unit:
+            moved = verdict.moved or 0
+            await unit.record(ev.PayoutMismatched(**known, reason=verdict.reason, moved=moved))
 
     async def _verdicts(self, cases: Sequence[tuple[Payout, Slot]]) -> Sequence[Verdict]:
         """One for each; what cannot be judged waits, and keeps nobody else from it."""
         try:
             return await self.payments.judge(cases)
         except Exception as why:
-            if not self.loop.contains(cases[0][0].id, why):
+            is_one = len(cases) == 1
+            if not self.loop.contains(cases[0][0].id if is_one else "verdicts", why):
                 raise
-            if len(cases) == 1:
+            if is_one:
                 return [Verdict(Outcome.WAIT)]
         return [verdict for case in cases for verdict in await self._verdicts([case])]
 
-    async def _end(self, unit: Ledger, payout: Payout, verdict: Verdict) -> Payout:
+    async def end(self, unit: Ledger, payout: Payout, verdict: Verdict) -> Payout:
         """The payout's last fact, with all that it moves, in one transaction."""
         (ended,) = await self._end_all(unit, [(payout, verdict)])
         return ended
@@ -539,7 +600,7 @@ class Payouts:
         return ended
 
     def _last_fact(self, payout: Payout, verdict: Verdict) -> ev.Event:
-        known = self._known(payout.id) | {"block": verdict.block}
+        known = self.known(payout.id) | {"block": verdict.block}
         known |= {"tx": verdict.tx, "gas_wei": verdict.gas_wei}
         if verdict.outcome is Outcome.PAID:
             return ev.PayoutPaid(**known, units=payout.units)
@@ -555,22 +616,27 @@ class Payouts:
             standing = await unit.signer(self.rules.chain_id, self.payments.address)
             reason = standing.quarantine if standing else ""
             taken = -(-await unit.count_taken(now) // self.batches.most)
-            free = self.rules.in_flight - await unit.count_nonces() - taken
+            free = await self.free_nonces(unit) - taken
             if free > 0 and not reason:
                 most = free * self.batches.most
                 waiting = await unit.take_payouts(now, now + TAKEN_MS, most)
             for payout_id in list(self.stuck):
-                if (await self._payout(unit, payout_id)).state is not State.APPROVED:
+                if (await self.payout(unit, payout_id)).state is not State.APPROVED:
                     self.stuck.pop(payout_id)
         self.health.set(Quarantined.code, reason)
         if reason:
             return
         if not self.stuck:
             self.health.clear("wallet_short")
-        for name in ("token_refused", "payout_stuck"):
+        for name in ("token_refused", "payout_stuck", Quarantined.code):
             self.health.keep(name, self.stuck)
         if waiting:
             await self._sign(waiting, free)
+
+    async def free_nonces(self, unit: Ledger) -> int:
+        """How many transactions more may be unmined: public nodes keep 16 of an account."""
+        unmined = await unit.count_unmined(self.rules.chain_id, self.payments.address)
+        return self.rules.in_flight - unmined
 
     async def _sign(self, waiting: Sequence[Payout], free: int) -> None:
         """What cannot be signed now is given back: soon to all, or later if the chain says no."""
@@ -586,6 +652,8 @@ class Payouts:
                     self.health.clear("wallet_short")
                     self.health.clear_all("token_refused")
                 else:
+                    if isinstance(why, SigningRefused):
+                        await self._sender.stop(0, str(why))
                     self._not_signed(payout, why)
                     later.add(payout.id)
         except Exception:
@@ -626,7 +694,7 @@ class Payouts:
         for payout in alone[: max(0, free - len(groups))]:
             try:
                 call = await self.payments.call(payout)
-            except (RpcUnreachable, StoreError):
+            except (RpcUnreachable, RpcLimited, StoreError):
                 raise
             except WorkbenchError as why:
                 yield payout, why
@@ -647,16 +715,16 @@ class Payouts:
         """It waits, and holds up nobody else; the wallet's and the signer's troubles are alarms."""
         if isinstance(why, SignerShort | InsufficientFunds | InsufficientAllowance):
             self.health.fails("wallet_short", f"the wallet cannot pay: {why}")
-        elif isinstance(why, Quarantined):
-            self.health.fails(why.code, str(why))
+        elif isinstance(why, Quarantined | SigningRefused):
+            self.health.fails(Quarantined.code, str(why), payout.id)
         else:
-            name = "token_refused" if isinstance(why, TokenRefused) else "payout_stuck"
+            name = "token_refused" if isinstance(why, TokenRefused | Reverted) else "payout_stuck"
             self.health.fails(name, f"{payout.id} waits: {why}", payout.id)
         self.stuck[payout.id] = str(why)
 
     def sent_facts(self, group: Group, place: int, slot: Slot) -> list[ev.Event]:
         """Of the group's payout at that place, which the slot is to pay."""
-        known = self._known(group.payouts[place].id)
+        known = self.known(group.payouts[place].id)
         own: dict[str, Any] = {"signer": slot.signer, "nonce": slot.nonce, "tx": slot.tx}
         sent = ev.PayoutSent(**known, **own)
         return (

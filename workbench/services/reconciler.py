@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from workbench.core import events as ev
 from workbench.core.errors import Quarantined, RpcFault
 from workbench.core.ledger import Kind, Transfer
 from workbench.core.payout import State
@@ -26,10 +27,14 @@ from workbench.core.ports import (
     Reports,
     Wallet,
 )
+from workbench.core.readings import SecondReading
 from workbench.services import accounts
 from workbench.services.batches import Batches
 
 UNSETTLED = "the signer stands still, or what the final block holds is not judged to its end."
+
+
+NAME = "reconciliation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,8 @@ class Report:
     """`is_settled`: everything up to `block` was judged; only then ledger and chain compare.
 
     `chain` and `ledger`: base units by asset. `booked`: funding (above 0) or suspense (below).
-    `strange`: transfers out of the wallet that are no payout's.
+    `strange`: transfers out of the wallet that are no payout's. `doubt`: what one reading has
+    found, and a second one has still to confirm; nothing is booked until then.
     """
 
     block: int
@@ -46,6 +52,7 @@ class Report:
     ledger: dict[str, int] = field(default_factory=dict)
     booked: dict[str, int] = field(default_factory=dict)
     strange: tuple[str, ...] = ()
+    doubt: str = ""
 
     @property
     def is_right(self) -> bool:
@@ -84,6 +91,7 @@ class Reconciler:
         self._clock, self._chain_id, self._batches = clock, chain_id, batches
         self._reports = reports
         self._done_ms: int | None = None
+        self._readings = SecondReading()
 
     async def on_timer(self, every_s: float) -> None:
         """`run`, if it is time. What keeps it from a result is reported, and it is tried again."""
@@ -100,10 +108,13 @@ class Reconciler:
             self._done_ms = now
             self._reports.ok("reconciliation")
         else:
-            self._reports.fails("reconciliation", UNSETTLED)
+            self._reports.fails("reconciliation", report.doubt or UNSETTLED)
 
     async def run(self) -> Report:
-        """Compare, and book the difference. Raises RpcUnreachable or RpcFault."""
+        """Compare, and book the difference once two readings have shown it.
+
+        Raises RpcUnreachable or RpcFault.
+        """
         wallet = await self._payments.wallet()
         try:
             await self._sender.check()
@@ -120,6 +131,15 @@ class Reconciler:
             if await self._judged(unit) != wallet.nonce:
                 return Report(wallet.block, is_settled=False)
             report = await self._compare(unit, wallet, moved)
+            found = (report.booked, report.strange)
+            if any(found) and not self._readings.confirms(NAME, found, self._clock.now_ms()):
+                doubt = (
+                    f"one reading at block {report.block} says: {_found(report)}. A second follows."
+                )
+                return replace(report, is_settled=False, doubt=doubt)
+            self._readings.forget(NAME)
+            for asset, difference in report.booked.items():
+                await self._book(unit, asset, difference, wallet.block)
             await unit.reconcile(report.block, self._clock.now_ms(), json.dumps(report.to_json()))
         if not report.is_right:
             text = f"reconciliation at block {report.block}: {_wrong(report)}"
@@ -153,7 +173,6 @@ class Reconciler:
             ledger[asset] = account.balance if account else 0
             if difference := held - ledger[asset]:
                 booked[asset] = difference
-                await self._book(unit, asset, difference, wallet.block)
         strange = tuple(await self._strange(unit, moved))
         return Report(wallet.block, True, chain, ledger, booked, strange)
 
@@ -185,9 +204,25 @@ class Reconciler:
             paid = await unit.payouts(State.PAID, tx=movement.tx)
             fits = sum(payout.units == movement.amount for payout in paid)
             explained[movement.tx, movement.amount] += 1
-            if explained[movement.tx, movement.amount] > fits:
+            if explained[movement.tx, movement.amount] > fits and not await _is_resolved(
+                unit, movement
+            ):
                 strange.append(f"{movement.amount} in {movement.tx}")
         return strange
+
+
+async def _is_resolved(unit: Ledger, movement: Movement) -> bool:
+    """Whether a person has decided what a payout of this transaction counts as."""
+    for payout in await unit.payouts(State.PAID, State.REFUNDED, tx=movement.tx):
+        facts = await unit.standing(payout.id)
+        if any(isinstance(fact, ev.PayoutResolved) for fact in facts):
+            return True
+    return False
+
+
+def _found(report: Report) -> str:
+    changes = [f"{n:+d} of {asset}" for asset, n in report.booked.items()]
+    return "; ".join([*changes, *(f"{told} is no payout of ours" for told in report.strange)])
 
 
 def _wrong(report: Report) -> str:

@@ -15,6 +15,9 @@ from workbench.core.errors import (
     InputError,
     MethodNotAllowed,
     NotFound,
+    PeerUnreachable,
+    RpcFault,
+    RpcUnreachable,
     StoreError,
     WorkbenchError,
 )
@@ -25,6 +28,8 @@ from workbench.services.common.health import Health, brief
 
 MAX_BODY_BYTES = 65_536
 EVENTS_PAGE = 1_000
+BEHIND = (RpcUnreachable, RpcFault, StoreError, PeerUnreachable)
+"""Errors of what is behind a service."""
 Handler = Callable[..., Awaitable[Response]]
 log = logging.getLogger("workbench")
 
@@ -56,13 +61,20 @@ class Routes:
             answer, allowed = Response.json(why.status, why.to_json()), why.details["allowed"]
             return replace(answer, headers=(*answer.headers, ("Allow", ", ".join(allowed))))
         except WorkbenchError as why:
-            return Response.json(why.status, why.to_json())
+            return Response.json(why.status, self._told(why))
         except Exception as why:
             log.exception("%s %s failed", request.method, request.url)
             self._health.count(why)
             self._health.fails("requests", brief(why))
             message = "something went wrong on our side; it is in the log."
             return Response.json(500, {"error": "internal", "message": message})
+
+    def _told(self, why: WorkbenchError) -> dict[str, Any]:
+        """The error as JSON. Where others than this machine ask, what is behind us (node, database,
+        peers) is named by its code alone: its message may hold a host and a port."""
+        if self._health.is_public and isinstance(why, BEHIND):
+            return {"error": why.code, "message": "something that this service needs is away."}
+        return why.to_json()
 
     async def _dispatch(self, request: Request) -> Response:
         if len(request.body) > MAX_BODY_BYTES:

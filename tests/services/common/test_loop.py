@@ -13,6 +13,7 @@ from workbench.core.errors import (
     BlockMissing,
     ChainRewound,
     RpcFault,
+    RpcLimited,
     RpcUnreachable,
     StoreBusy,
     WorkbenchError,
@@ -171,7 +172,10 @@ def test_a_part_fails_by_itself(served: Stage) -> None:
     assert [0, 0.5, 1, 1.5] == served.at_s
 
 
-@pytest.mark.parametrize("why", [RpcUnreachable("away."), StoreBusy("locked.")])
+COMMON = [RpcUnreachable("away."), RpcLimited("later."), StoreBusy("locked.")]
+
+
+@pytest.mark.parametrize("why", COMMON)
 def test_what_all_parts_would_meet_ends_the_round(served: Stage, why: Exception) -> None:
     with pytest.raises(type(why)), served.loop.part("settlement 1"):
         raise why

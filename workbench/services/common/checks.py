@@ -160,6 +160,11 @@ _LIST = (
         grace_s=60,
     ),
     Check(
+        "payout_mismatched",
+        "a payout's transaction moved something else than what was owed",
+        "Look at it, then POST /v1/payouts/<id>:resolve as paid or as refunded.",
+    ),
+    Check(
         "oldest_payout",
         "the oldest open payout waits for longer than OLDEST_PAYOUT_S",
         "Look at the other alarms and at /v1/payouts?state=approved,sent.",
@@ -184,6 +189,7 @@ SERVICES: dict[str, tuple[str, ...]] = {
         "fees",
         "token_refused",
         "payout_stuck",
+        "payout_mismatched",
         "oldest_payout",
     ),
 }

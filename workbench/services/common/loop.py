@@ -13,7 +13,14 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
-from workbench.core.errors import ChainError, RpcUnreachable, StoreError, WorkbenchError, WrongChain
+from workbench.core.errors import (
+    ChainError,
+    RpcLimited,
+    RpcUnreachable,
+    StoreError,
+    WorkbenchError,
+    WrongChain,
+)
 from workbench.core.ports import Clock
 from workbench.services.common.health import Health, brief, log
 
@@ -61,7 +68,7 @@ class Loop:
         while True:
             wait_s = poll_s
             try:
-                await (self._main(tick) if name == self.health.service else tick())
+                await (self.once(tick) if name == self.health.service else tick())
             except Exception as why:
                 if not self._goes_on(why):
                     raise
@@ -73,7 +80,8 @@ class Loop:
                 self.clear(name)
             await self.clock.sleep(wait_s)
 
-    async def _main(self, tick: Callable[[], Awaitable[None]]) -> None:
+    async def once(self, tick: Callable[[], Awaitable[None]]) -> None:
+        """One round of the main loop. Raises what ends it before its end."""
         self.failed.clear()
         if self.before is not None:
             await self.before()
@@ -85,7 +93,8 @@ class Loop:
     def part(self, name: str) -> Iterator[None]:
         """A part of a round that fails by itself: what follows it in the round is still done.
 
-        A fault of the node or the database that other parts would meet as well ends the round.
+        A fault that other parts would meet as well (no node, a node that limits us, no database)
+        ends the round.
         """
         try:
             yield
@@ -95,7 +104,7 @@ class Loop:
 
     def contains(self, name: str, why: Exception) -> bool:
         """Whether a fault of a part was noted, and the round goes on; else it must be raised."""
-        is_common = isinstance(why, RpcUnreachable | StoreError)
+        is_common = isinstance(why, RpcUnreachable | RpcLimited | StoreError)
         if is_common or self.on_fault is OnFault.RAISE:
             return False
         self.failed.add(name)
