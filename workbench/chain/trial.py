@@ -128,8 +128,7 @@ class Trial:
             if isinstance(answer, RpcUnreachable):
                 raise answer
             if isinstance(answer, WorkbenchError) and isinstance(asked.needed[n], int):
-                is_revert = isinstance(answer, NodeRevert)
-                asked.needed[n] = explain_revert(hex_bytes(answer.data)) if is_revert else answer
+                asked.needed[n] = _meaning(answer)
         return [asked.needed[n] for n in range(len(asked.calls))]
 
     async def _estimated(self, call: Call, fee: int) -> int | WorkbenchError:
@@ -172,6 +171,11 @@ class Trial:
             f"the {self._source}'s account {self._payer} cannot pay for gas.",
             hint="Send it some of the chain's native currency.",
         )
+
+
+def _meaning(answer: WorkbenchError) -> WorkbenchError:
+    """What a contract's refusal means; a node's own is told as it is."""
+    return explain_revert(hex_bytes(answer.data)) if isinstance(answer, NodeRevert) else answer
 
 
 def _beside(also: Beside | None) -> dict[str, Any]:

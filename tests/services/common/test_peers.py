@@ -209,7 +209,7 @@ def test_a_fact_that_is_no_fact_of_the_peer_is_refused(changes: dict[str, Any]) 
 
 def test_a_peer_tells_nothing_of_the_chain_and_takes_nothing_back() -> None:
     """Blocks and their logs are the watcher's to tell."""
-    orphaned = ev.BlockOrphaned(subject="0x1", at_ms=1, source="seller", block=None, number=1)  # type: ignore[call-arg]
+    orphaned = ev.BlockOrphaned(subject="0x1", at_ms=1, source="seller", block=None, number=1)
     with pytest.raises(PeerAnswerInvalid):
         Page.of(page_of(to_dict(orphaned)), "seller", 0)
 
