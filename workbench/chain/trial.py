@@ -125,7 +125,7 @@ class Trial:
             refused = isinstance(answer, WorkbenchError)
             asked.needed[n] = await self._estimated(asked.calls[n], asked.fee) if refused else gas
         for n, answer in zip(asked.beside, answers[first:], strict=True):
-            if isinstance(answer, RpcUnreachable):
+            if isinstance(answer, RpcUnreachable | RpcUnanswered):
                 raise answer
             if isinstance(answer, WorkbenchError) and isinstance(asked.needed[n], int):
                 asked.needed[n] = _meaning(answer)
