@@ -60,7 +60,7 @@ def is_in_order(desk: Desk) -> bool:
     """Nothing is told, and ledger and chain are one, without any suspense."""
     desk.settle()
     a_pass(desk)
-    report = desk.storm.loop.run_until_complete(desk.storm.payouts.reconciler.run())
+    report = desk.storm.loop.run_until_complete(desk.storm.payouts.reconciler.conclude())
     suspense = read(desk, "account", "suspense:eip155:31337/native").balance
     assert {} == desk.get("/readyz").data()["alarms"]
     return report.is_right and not suspense

@@ -68,12 +68,13 @@ from workbench.services.payout_input import Asked
 from workbench.services.payout_resolve import resolve
 from workbench.services.reconciler import Reconciler
 from workbench.services.returned import Returned
+from workbench.services.verdicts import Verdicts
 
 DAY_MS = 86_400_000
 DECIDED = (Outcome.PAID, Outcome.REFUSED, Outcome.CANCELLED)
 RETRY_MS = 15_000
 """How long a payout that the chain would refuse now lets others go first."""
-OF_THE_LEASE = ("reconciliation", "orphans", "fees", "reorg")
+OF_THE_LEASE = ("reconciliation", "wallet_differs", "orphans", "fees", "reorg")
 """The checks of the one process that looks after what all have sent."""
 JUDGED = 256
 """So many payouts come to their end in one transaction: others wait for it."""
@@ -198,8 +199,9 @@ class Payouts:
         self.reconciler = Reconciler(
             store, sender, payments, clock, rules.chain_id, self.batches, loop.health
         )
+        self.sure = Verdicts(clock)
         self.returned = Returned(
-            store, sender, payments, clock, rules.chain_id, self.name, loop.health
+            store, sender, payments, clock, rules.chain_id, self.name, loop.health, self.sure
         )
         self.stuck: dict[str, str] = {}
         """Payouts that the chain would refuse now, and why."""
@@ -509,7 +511,7 @@ class Payouts:
         self.health.keep("payout_mismatched", {payout.id for payout, _ in final})
 
     async def _judge_some(self, cases: Sequence[tuple[Payout, Slot]]) -> None:
-        verdicts = await self._verdicts(cases)
+        verdicts = self.sure.sure(cases, await self._verdicts(cases))
         async with self.store.unit() as unit:
             ends = []
             for (payout, _), verdict in zip(cases, verdicts, strict=True):
