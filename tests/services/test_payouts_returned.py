@@ -51,9 +51,10 @@ def states(desk: Desk) -> list[str]:
 
 
 def a_pass(desk: Desk) -> None:
-    """A round after the reconciler's time has come."""
-    desk.storm.loop.jump(60)
-    desk.storm.loop.run_until_complete(desk.storm.payouts.tick())
+    """Rounds after the reconciler's time has come: a first reading, and the second one."""
+    for seconds in (60, 3):
+        desk.storm.loop.jump(seconds)
+        desk.storm.loop.run_until_complete(desk.storm.payouts.tick())
 
 
 def is_in_order(desk: Desk) -> bool:

@@ -38,7 +38,7 @@ class Quarantine(CountOn):
         if self._readings.confirms("ahead", (on_chain, nonce), self._clock.now_ms()):
             await self._stop(unit, standing, on_chain - 1, text)
         else:
-            self._suspicion = text
+            self._suspicion = f"first reading: {text}; a second reading follows."
         return None
 
     def suspicion(self) -> str:

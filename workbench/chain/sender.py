@@ -274,12 +274,13 @@ class SlotSender:
         counted = await unit.next_nonce(self._chain_id, self.address)
         return await self._nonces.choose(unit, on_chain, counted)
 
+    def suspicion(self) -> str:
+        """See `core.ports.PayoutSender.suspicion`."""
+        return self._nonces.suspicion()
+
     def _still(self) -> Quarantined:
-        if suspicion := self._nonces.suspicion():
-            return Quarantined(
-                f"the signer {self.address} waits: {suspicion}. This is a first reading.",
-                hint="A second reading follows, and decides.",
-            )
+        if suspicion := self.suspicion():
+            return Quarantined(suspicion)
         return Quarantined(
             f"the signer {self.address} stands still: its nonces were used by somebody else.",
             hint="See SignerQuarantined among the events; nothing is signed until it is released.",

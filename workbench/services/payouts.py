@@ -598,7 +598,7 @@ class Payouts:
             for payout_id in list(self.stuck):
                 if (await self.payout(unit, payout_id)).state is not State.APPROVED:
                     self.stuck.pop(payout_id)
-        self.health.set(Quarantined.code, reason)
+        self.health.set(Quarantined.code, reason or self._sender.suspicion())
         if reason:
             return
         if not self.stuck:
@@ -630,7 +630,8 @@ class Payouts:
                     if isinstance(why, SigningRefused):
                         await self._sender.stop(0, str(why))
                     self._not_signed(payout, why)
-                    later.add(payout.id)
+                    # A first reading is soon confirmed or refuted; then the signer goes on, or not.
+                    (soon if isinstance(why, Quarantined) else later).add(payout.id)
         except Exception:
             await self._give_back(soon, later)
             raise
