@@ -277,6 +277,11 @@ class KillStorm:
             return len(states) >= self.count and not any(s in OPEN for s in states.values())
 
         self._until(is_over, "not every payout came to its end")
+        # Ledger and chain agree, twice read.
+        self._until(
+            lambda: (self._ask("/v1/reconciliation") or {}).get("right") is True,
+            "ledger and chain were not found equal",
+        )
 
     # --- What is true ---
 
@@ -336,7 +341,7 @@ class KillStorm:
             {**fields, **fees, "chainId": self.node.chain_id}, key_of(ROLE).secret
         )
         self.node.call("eth_sendRawTransaction", "0x" + bytes(signed.raw_transaction).hex())
-        self._stands_still_until_released("foreign nonce", self.count + 3)
+        self._stands_still_until_released("foreign nonce", self.count + 4)
 
     def _pay(self, first: int, end: int) -> None:
         def is_paid() -> bool:
@@ -359,14 +364,19 @@ class KillStorm:
         if self.payments() != before:
             self.problems.append(f"{why}: something was paid before a person released the signer")
 
-        def is_paid() -> bool:
+        def has_ended() -> bool:
             if "signer_quarantined" in self._alarms():  # Again, when what is missing was booked.
                 self._release()
-            return self._states().get(f"key-{number}") == "paid"
+            self.request(number + 1)
+            ended = [self._states().get(f"key-{each}") for each in (number, number + 1)]
+            return ended[0] in ("paid", "refunded") and ended[1] == "paid"
 
-        self._until(is_paid, f"{why}: not paid after the release")
-        if (times := self.payments()[self.payee(number)]) != 1:
-            self.problems.append(f"{why}: the payout was paid {times} times")
+        self._until(has_ended, f"{why}: it does not go on after the release")
+        paid, states = self.payments(), self._states()
+        for each in (number, number + 1):
+            times = paid[self.payee(each)]
+            if times != (states[f"key-{each}"] == "paid"):
+                self.problems.append(f"{why}: {states[f'key-{each}']}, and paid {times} times")
 
     def _release(self) -> None:
         """A person: what lost its nonce is given back, then the signer goes on."""
