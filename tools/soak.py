@@ -7,8 +7,8 @@
 Of a scenario, every tenth seed is played twice, and must give the same bytes. `payouts` plays the
 storm of tests/services/storm.py: each seed is a world of 100 payouts, foreign nonces included.
 `kills` plays that of tests/services/kill_storm.py, with real processes: so many `kill -9` and
-payouts for each seed. What is not sound is told with the command that plays it again. Ctrl-C and SIGTERM tell what was found
-so far, and leave nothing running.
+payouts for each seed. What is not sound is told with the command that plays it again. Ctrl-C and
+SIGTERM tell what was found so far, and leave nothing running.
 """
 
 from __future__ import annotations
@@ -245,9 +245,9 @@ def soak_kills(kills: int, payouts: int, seeds: range, stop: Stop) -> int:
     sys.path.insert(0, str(ROOT))
     from tests.services.kill_storm import KillStorm
 
-    bad, done = list[int](), 0
+    bad = list[int]()
     print(f"kills: seeds {seeds[0]} to {seeds[-1]}, {kills} kills, {payouts} payouts", flush=True)
-    for seed in seeds:
+    for done, seed in enumerate(seeds):
         with tempfile.TemporaryDirectory(prefix="workbench-soak-") as folder:
             began = time.monotonic()
             played = KillStorm(
@@ -257,7 +257,6 @@ def soak_kills(kills: int, payouts: int, seeds: range, stop: Stop) -> int:
         if stop.code:
             print(f"interrupted after {done} of {len(seeds)} seeds.")
             break
-        done += 1
         figures = f"{dict(played.seen)}, answers {dict(played.liar.told)}"
         print(f"seed {seed}: {figures} in {time.monotonic() - began:.0f} s", flush=True)
         if problems:

@@ -278,10 +278,13 @@ class KillStorm:
 
         self._until(is_over, "not every payout came to its end")
         # Ledger and chain agree, twice read.
-        self._until(
-            lambda: (self._ask("/v1/reconciliation") or {}).get("right") is True,
-            "ledger and chain were not found equal",
-        )
+        head = int(self.node.call("eth_blockNumber"), 16)
+
+        def is_equal() -> bool:
+            told = self._ask("/v1/reconciliation") or {}
+            return told.get("right") is True and told["block"] >= head
+
+        self._until(is_equal, "ledger and chain were not found equal")
 
     # --- What is true ---
 
