@@ -49,7 +49,7 @@ check: setup ## The slower tests: JupyterLab in Chromium, storms (ARGS=tests/lab
 bench: setup ## Services against the node's own rate for the same bytes (BENCH=settlements, simulated, payouts or lab)
 	@$(PY) -m bench.$(BENCH) $(ARGS)
 
-soak: setup ## Many seeds, each audited (ARGS="scenarios/storm.yaml --seeds 200 --first 1000", ARGS="payouts --payouts 1000000")
+soak: setup ## Many seeds, each audited (ARGS="scenarios/storm.yaml --seeds 200 --first 1000", ARGS="payouts --payouts 1000000", ARGS="kills")
 	@$(PY) tools/soak.py $(ARGS)
 
 lint: $(STAMPS)/project ## Style and types: ruff, mypy --strict

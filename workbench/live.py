@@ -142,12 +142,12 @@ async def ledger_reconciled(settings: Settings) -> Report:
     try:
         payouts = served.wire().payouts().payouts
         await payouts.check()
-        report = await payouts.reconciler.run()
+        report = await payouts.reconciler.conclude()
         for _ in range(TRIES):  # A service at work may have a verdict still to give.
             if report.is_settled:
                 break
             await payouts.clock.sleep(TRY_S)
-            report = await payouts.reconciler.run()
+            report = await payouts.reconciler.conclude()
         return report
     finally:
         await served.close()

@@ -114,7 +114,7 @@ class Teller:
 
     def reconcile(self) -> dict[str, Any]:
         """The ledger against the chain, at the final block."""
-        report: dict[str, Any] = self._do(self._service().reconciler.run()).to_json()
+        report: dict[str, Any] = self._do(self._service().reconciler.conclude()).to_json()
         return report
 
     def _get(self, path: str) -> Any:

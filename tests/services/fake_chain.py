@@ -279,6 +279,13 @@ class Line(Rpc):
     def _number(self, tag: str) -> int:
         return self._head() if tag in ("latest", "pending") else int(tag, 16)
 
+    def _known(self, tag: str) -> int:
+        """The state of a block that is not there is an error, as real nodes have it."""
+        number = self._number(tag)
+        if number > self.chain.head:
+            raise RpcFault(f"block {number} is not known")
+        return number
+
     # --- JSON-RPC, by its own names ---
 
     def eth_chainId(self) -> str:
@@ -326,10 +333,10 @@ class Line(Rpc):
         return {"hash": tx, "from": self.chain.payer, "to": sent["to"], "input": "0x", **numbers}
 
     def eth_getTransactionCount(self, _: str, tag: str) -> str:
-        return hex(self.chain.count(self._number(tag)))
+        return hex(self.chain.count(self._known(tag)))
 
     def eth_getBalance(self, _: str, tag: str) -> str:
-        return hex(self.chain.balance(self._number(tag)))
+        return hex(self.chain.balance(self._known(tag)))
 
     def eth_sendRawTransaction(self, raw: str) -> str:
         return self.chain.accept(raw)

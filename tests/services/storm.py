@@ -266,7 +266,7 @@ class Storm:
                 found.append("credits were lost or made")
             if fold(facts) != {payout.id: payout for payout in payouts}:
                 found.append("the rows are not the fold of the facts")
-            report = await self.payouts.reconciler.run()
+            report = await self.payouts.reconciler.conclude()
             if not report.is_right or set(report.booked.values()) - {FUNDS - others}:
                 found.append(f"the ledger is not the chain: {report}")
             return found

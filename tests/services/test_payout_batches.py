@@ -75,7 +75,7 @@ class Till:
 
     def reconciles(self) -> bool:
         """The ledger is the chain, gas and allowances included."""
-        report = self.world.do(self.world.payouts.payouts.reconciler.run())
+        report = self.world.do(self.world.payouts.payouts.reconciler.conclude())
         return report.is_right and not [n for n in report.booked.values() if n < 0]
 
     def facts(self, kind: type[Any]) -> list[Any]:

@@ -46,7 +46,7 @@ def test_a_mismatched_payout_is_resolved_and_the_others_go_on(world: World, outc
 
     assert till.post("/v1/signer:release", **BY) == {"released": True}
     second = till.ask(key="second")
-    world.advance(90)  # Longer than a reconciliation takes to come.
+    world.advance(150)  # Longer than two reconciliations take to come.
     assert {} == till.alarms()
     assert till.see(second)["state"] == "paid"
     assert till.balance() == held + 5 * UNITS

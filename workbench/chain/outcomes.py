@@ -14,6 +14,7 @@ from workbench.core import events as ev
 from workbench.core.errors import Reverted, RpcFault, RpcUnanswered, WorkbenchError
 from workbench.core.finality import Policy
 from workbench.core.ports import Clock, Slot
+from workbench.core.readings import Readings
 
 RECENT = 16
 """So many of the newest blocks are read whole, where much of ours was mined since we looked."""
@@ -48,6 +49,7 @@ class Outcomes:
         self._mined: dict[str, Landing] = {}
         self._head = -1
         self._unproven: dict[int, int] = {}
+        self._takers = Readings()
 
     async def look(self) -> View:
         """The newest block."""
@@ -143,10 +145,11 @@ class Outcomes:
         """Whether somebody else's transaction with our nonce is final, not merely mined.
 
         A missing receipt proves nothing: the node that says so may lag. The foreign transaction
-        itself does, and only where its block is too old to be searched, time must do.
+        itself does, read twice, and only where its block is too old to be searched, time must do.
         """
         final = view.head - self._finality.depth
         if final < 0 or await self.nonce(hex(final)) <= slot.nonce:
+            self._unproven.pop(slot.nonce, None)
             return False
         try:
             taker = await self._taker(slot.nonce, final)
@@ -155,7 +158,10 @@ class Outcomes:
         except RpcFault:
             since = self._unproven.setdefault(slot.nonce, self._clock.now_ms())
             return self._clock.now_ms() - since >= SEARCH_MS
-        return taker not in (None, *(attempt.tx for attempt in slot.attempts))
+        if taker in (None, *(attempt.tx for attempt in slot.attempts)):
+            self._takers.forget(slot.nonce)
+            return False
+        return self._takers.confirms(slot.nonce, taker, self._clock.now_ms())
 
     async def _taker(self, nonce: int, final: int) -> str | None:
         """Our account's transaction with that nonce, in a block not above `final`."""

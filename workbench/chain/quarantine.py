@@ -13,10 +13,7 @@ from typing import Any
 from workbench.chain.slots import CountOn
 from workbench.core import events as ev
 from workbench.core.ports import Clock, Ledger, Slot, Standing
-from workbench.core.readings import SecondReading
-
-AHEAD = "ahead"
-"""The reading that the chain has used nonces which our database does not know."""
+from workbench.core.readings import Readings
 
 
 class Quarantine(CountOn):
@@ -24,27 +21,32 @@ class Quarantine(CountOn):
 
     def __init__(self, clock: Clock, *, chain_id: int, address: str, source: str) -> None:
         self._clock, self._source = clock, source
-        self._readings = SecondReading()
         self._chain_id, self._address = chain_id, address
+        self._readings, self._suspicion = Readings(), ""
+        self.is_new = True
 
     async def choose(self, unit: Any, on_chain: int, counted: int) -> int | None:
         standing = await self._standing(unit, on_chain)
         nonce = max(counted, standing.first_nonce)
+        self._suspicion = ""
         if standing.quarantine:
             return None
         if on_chain <= nonce:
-            self._readings.forget(AHEAD)
+            self._readings.forget("ahead")
             return nonce
-        # Nothing is signed meanwhile. Others may use further nonces until the second reading.
-        if self._readings.confirms(AHEAD, nonce, self._clock.now_ms()):
-            text = f"the chain has used nonce {on_chain - 1}, and our database ends below {nonce}"
+        text = f"the chain has used nonce {on_chain - 1}, and our database ends below {nonce}"
+        if self._readings.confirms("ahead", (on_chain, nonce), self._clock.now_ms()):
             await self._stop(unit, standing, on_chain - 1, text)
+        else:
+            self._suspicion = f"first reading: {text}; a second reading follows."
         return None
+
+    def suspicion(self) -> str:
+        return self._suspicion
 
     async def fills(self, unit: Any, nonce: int) -> bool:
         standing = await self._standing(unit, nonce)
-        if self._readings.confirms("gap", nonce, self._clock.now_ms()):
-            await self._stop(unit, standing, nonce, f"our database has lost nonce {nonce}")
+        await self._stop(unit, standing, nonce, f"our database has lost nonce {nonce}")
         return False
 
     async def lost(self, unit: Any, slot: Slot) -> None:
@@ -79,6 +81,7 @@ class Quarantine(CountOn):
         Its row is locked: nonces are taken one process after the other.
         """
         standing = await unit.signer(self._chain_id, self._address, locked=True)
+        self.is_new = False
         if standing is None:
             standing = Standing(on_chain)
             await unit.put_signer(self._chain_id, self._address, standing)

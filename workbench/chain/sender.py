@@ -47,6 +47,7 @@ from workbench.core.ports import (
     Unreported,
     Within,
 )
+from workbench.core.readings import Readings
 from workbench.core.records import replace
 
 RESEND_MS = 5_000
@@ -113,7 +114,7 @@ class SlotSender:
         self._trial = Trial(rpc, clock, chain_id=chain_id, payer=signer.address, source=source)
         known: dict[str, Any] = {"address": signer.address, "finality": finality}
         self._outcomes = Outcomes(rpc, clock, is_thrifty=is_thrifty, **known)
-        self._waits = Waits(clock, bump_after_s)
+        self._waits, self._readings = Waits(clock, bump_after_s), Readings()
         self._submitting, self._pumping = asyncio.Lock(), asyncio.Lock()
         self._waiting: list[_Asked] = []
         self._unheard: list[tuple[Sequence[Slot], Answers]] = []
@@ -205,7 +206,7 @@ class SlotSender:
         found: Slots = {}
         if all(isinstance(fields, WorkbenchError) for fields in priced):
             return {a.key: f for a, f in zip(acts, priced, strict=True) if not isinstance(f, dict)}
-        on_chain = await self._outcomes.nonce("latest")
+        on_chain = await self._on_chain()
         try:
             async with self._store.unit() as unit:
                 nonce = await self._choose(unit, on_chain)
@@ -256,17 +257,30 @@ class SlotSender:
 
     async def check(self) -> None:
         """Raise Quarantined if the chain and our database do not agree whose nonces were used."""
-        on_chain = await self._outcomes.nonce("latest")
+        on_chain = await self._on_chain()
         async with self._store.unit() as unit:
             nonce = await self._choose(unit, on_chain)
         if nonce is None:
             raise self._still()
 
+    async def _on_chain(self) -> int:
+        """The chain's next nonce. Read twice where a new key's first nonce follows from it."""
+        told = await self._outcomes.nonce("latest")
+        if self._nonces.is_new and await self._outcomes.nonce("latest") != told:
+            raise RpcFault("the node has told two counts of our transactions, one after the other.")
+        return told
+
     async def _choose(self, unit: Unit, on_chain: int) -> int | None:
         counted = await unit.next_nonce(self._chain_id, self.address)
         return await self._nonces.choose(unit, on_chain, counted)
 
+    def suspicion(self) -> str:
+        """See `core.ports.PayoutSender.suspicion`."""
+        return self._nonces.suspicion()
+
     def _still(self) -> Quarantined:
+        if suspicion := self.suspicion():
+            return Quarantined(suspicion)
         return Quarantined(
             f"the signer {self.address} stands still: the chain has used nonces of it that our "
             "database does not know, or a person must look at it.",
@@ -281,6 +295,8 @@ class SlotSender:
     async def release(self, by: str, why: str) -> None:
         """See `core.ports.PayoutSender.release`."""
         on_chain = await self._outcomes.nonce("latest")
+        if await self._outcomes.nonce("latest") != on_chain:
+            raise RpcFault("the node has told two counts of our transactions, one after the other.")
         async with self._store.unit() as unit:
             await self._nonces.release(unit, on_chain, by, why)
 
@@ -414,7 +430,9 @@ class SlotSender:
             unheard = {slot.nonce for some, _ in self._unheard for slot in some}
             await self._look_after([slot for slot in slots if slot.nonce not in unheard], view)
             self._seen, self._seen_ms = None if view.is_torn else view.hash, self._pumped_ms
-            if view.nonce is not None and view.nonce < slots[0].nonce:
+            if view.nonce is None or view.nonce >= slots[0].nonce:
+                self._readings.forget("gap")
+            else:
                 await self._close_gap(view, slots[0])
 
     async def _pump_at_news(self) -> None:
@@ -538,6 +556,9 @@ class SlotSender:
         """
         assert view.nonce is not None
         if self._clock.now_ms() - lowest.sent_ms < RESEND_MS or not lowest.sent_ms:
+            return
+        gap = (view.nonce, lowest.nonce)
+        if not self._readings.confirms("gap", gap, self._clock.now_ms()):
             return
         async with self._store.unit() as unit:  # All: one may have been opened again by others.
             slots = await unit.slots_from(self._chain_id, self.address, view.nonce)

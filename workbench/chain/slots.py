@@ -19,6 +19,13 @@ class CountOn:
     See `chain.quarantine` for a key that is nobody else's.
     """
 
+    is_new = False
+    """Whether the chain's own nonce may be where this key begins: then it is read twice."""
+
+    def suspicion(self) -> str:
+        """Why the last `choose` gave no nonce, where only a first reading speaks against it."""
+        return ""
+
     async def choose(self, unit: Any, on_chain: int, counted: int) -> int | None:
         """The nonce of a new slot; None if the signer stands still. `counted`: our next one."""
         return max(on_chain, counted)

@@ -337,6 +337,9 @@ class PayoutSender(Sender, Protocol):
     async def check(self) -> None:
         """Raise Quarantined if the chain has used nonces that our database does not know."""
 
+    def suspicion(self) -> str:
+        """What a first reading says against going on, "" for nothing: a second one decides."""
+
     async def cancel(self, subject: str, act: str, attempt: int = 1) -> str:
         """Put a transfer of nothing into the slot. Raises StateMoved where it is too late."""
 

@@ -60,7 +60,6 @@ from workbench.core.ports import (
     Slot,
     SlotState,
 )
-from workbench.core.readings import SecondReading
 from workbench.core.records import replace
 from workbench.services import accounts
 from workbench.services.batches import Batches, Group
@@ -71,12 +70,13 @@ from workbench.services.payout_input import Asked
 from workbench.services.payout_resolve import resolve
 from workbench.services.reconciler import Reconciler
 from workbench.services.returned import Returned
+from workbench.services.verdicts import Verdicts
 
 DAY_MS = 86_400_000
 DECIDED = (Outcome.PAID, Outcome.REFUSED, Outcome.CANCELLED)
 RETRY_MS = 15_000
 """How long a payout that the chain would refuse now lets others go first."""
-OF_THE_LEASE = ("reconciliation", "orphans", "fees", "reorg")
+OF_THE_LEASE = ("reconciliation", "wallet_differs", "orphans", "fees", "reorg")
 """The checks of the one process that looks after what all have sent."""
 JUDGED = 256
 """So many payouts come to their end in one transaction: others wait for it."""
@@ -203,10 +203,10 @@ class Payouts:
         self.reconciler = Reconciler(
             store, sender, payments, clock, rules.chain_id, self.batches, loop.health
         )
+        self.sure = Verdicts(clock)
         self.returned = Returned(
-            store, sender, payments, clock, rules.chain_id, self.name, loop.health
+            store, sender, payments, clock, rules.chain_id, self.name, loop.health, self.sure
         )
-        self._readings = SecondReading()
         self.stuck: dict[str, str] = {}
         """Payouts that the chain would refuse now, and why."""
         self.oldest_s = 0
@@ -520,8 +520,7 @@ class Payouts:
         self.health.keep("payout_mismatched", {payout.id for payout, _ in final})
 
     async def _judge_some(self, cases: Sequence[tuple[Payout, Slot]]) -> None:
-        told = await self._verdicts(cases)
-        verdicts = [self._read_twice(*case, each) for case, each in zip(cases, told, strict=True)]
+        verdicts = self.sure.sure(cases, await self._verdicts(cases))
         async with self.store.unit() as unit:
             ends = []
             for (payout, _), verdict in zip(cases, verdicts, strict=True):
@@ -535,27 +534,6 @@ class Payouts:
                 await self._stop_for(payout, slot, verdict)
             elif verdict.outcome in DECIDED:
                 self.payments.forget(payout)
-                self._readings.forget(payout.id)
-
-    def _read_twice(self, payout: Payout, slot: Slot, verdict: Verdict) -> Verdict:
-        """The verdict, once two readings say so; WAIT before.
-
-        That it was mined without a revert, in which block, was read when it was mined. So a payment
-        has its first reading; that nothing, or something else, was paid needs a second one.
-        """
-        if verdict.outcome is Outcome.WAIT:
-            return verdict
-        seen = (
-            slot.block is not None
-            and verdict.block is not None
-            and ((slot.block.hash, slot.block.tx) == (verdict.block.hash, verdict.block.tx))
-        )
-        if verdict.outcome is Outcome.PAID and slot.ok and seen:
-            return verdict
-        reading = (verdict.outcome, verdict.tx, verdict.block)
-        if self._readings.confirms(payout.id, reading, self.clock.now_ms()):
-            return verdict
-        return Verdict(Outcome.WAIT)
 
     async def _stop_for(self, payout: Payout, slot: Slot, verdict: Verdict) -> None:
         """A payout whose transaction moved something else stops the signer, once: what a person
@@ -630,7 +608,7 @@ class Payouts:
             for payout_id in list(self.stuck):
                 if (await self.payout(unit, payout_id)).state is not State.APPROVED:
                     self.stuck.pop(payout_id)
-        self.health.set(Quarantined.code, reason)
+        self.health.set(Quarantined.code, reason or self._sender.suspicion())
         if reason:
             return
         if not self.stuck:
@@ -662,7 +640,8 @@ class Payouts:
                     if isinstance(why, SigningRefused):
                         await self._sender.stop(0, str(why))
                     self._not_signed(payout, why)
-                    later.add(payout.id)
+                    # A first reading is soon confirmed or refuted; then the signer goes on, or not.
+                    (soon if isinstance(why, Quarantined) else later).add(payout.id)
         except Exception:
             await self._give_back(soon, later)
             raise

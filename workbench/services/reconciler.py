@@ -1,5 +1,7 @@
 """The ledger against the chain at a final block: what came in is booked, what is missing stops.
 
+Neither is concluded from one reading: a difference must be read twice, some seconds apart.
+
 The treasury accounts must be the wallet's balances, and each transfer out of the wallet one
 payout's. More than we know of is funding; less than we know of goes to `suspense`, and the signer
 stands still until a person has looked.
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.core import events as ev
@@ -27,14 +29,13 @@ from workbench.core.ports import (
     Reports,
     Wallet,
 )
-from workbench.core.readings import SecondReading
+from workbench.core.readings import AGAIN_MS, Readings
 from workbench.services import accounts
 from workbench.services.batches import Batches
 
+READINGS = 3
+"""So often at most one who waits for it reads again."""
 UNSETTLED = "the signer stands still, or what the final block holds is not judged to its end."
-
-
-NAME = "reconciliation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,8 @@ class Report:
     """`is_settled`: everything up to `block` was judged; only then ledger and chain compare.
 
     `chain` and `ledger`: base units by asset. `booked`: funding (above 0) or suspense (below).
-    `strange`: transfers out of the wallet that are no payout's. `doubt`: what one reading has
-    found, and a second one has still to confirm; nothing is booked until then.
+    `unsure`: what only a first reading has found, in words; then nothing is booked or settled.
+    `strange`: transfers out of the wallet that are no payout's.
     """
 
     block: int
@@ -52,7 +53,7 @@ class Report:
     ledger: dict[str, int] = field(default_factory=dict)
     booked: dict[str, int] = field(default_factory=dict)
     strange: tuple[str, ...] = ()
-    doubt: str = ""
+    unsure: str = ""
 
     @property
     def is_right(self) -> bool:
@@ -91,12 +92,14 @@ class Reconciler:
         self._clock, self._chain_id, self._batches = clock, chain_id, batches
         self._reports = reports
         self._done_ms: int | None = None
-        self._readings = SecondReading()
+        self._readings, self._unsure_ms = Readings(), -AGAIN_MS
 
     async def on_timer(self, every_s: float) -> None:
         """`run`, if it is time. What keeps it from a result is reported, and it is tried again."""
         now, done = self._clock.now_ms(), self._done_ms
         if done is not None and done <= now < done + int(every_s * 1000):
+            return
+        if self._unsure_ms <= now < self._unsure_ms + AGAIN_MS:
             return
         try:
             report = await self.run()
@@ -107,14 +110,25 @@ class Reconciler:
         if report.is_settled:
             self._done_ms = now
             self._reports.ok("reconciliation")
+            self._reports.ok("wallet_differs")
+        elif report.unsure:
+            self._unsure_ms = now
+            self._reports.fails("reconciliation", report.unsure)
         else:
-            self._reports.fails("reconciliation", report.doubt or UNSETTLED)
+            self._reports.fails("reconciliation", UNSETTLED)
+
+    async def conclude(self) -> Report:
+        """`run`, and again where a second reading is needed."""
+        report = await self.run()
+        for _ in range(READINGS):
+            if not report.unsure:
+                break
+            await self._clock.sleep(AGAIN_MS / 1000)
+            report = await self.run()
+        return report
 
     async def run(self) -> Report:
-        """Compare, and book the difference once two readings have shown it.
-
-        Raises RpcUnreachable or RpcFault.
-        """
+        """Compare, and book the difference. Raises RpcUnreachable or RpcFault."""
         wallet = await self._payments.wallet()
         try:
             await self._sender.check()
@@ -131,15 +145,10 @@ class Reconciler:
             if await self._judged(unit) != wallet.nonce:
                 return Report(wallet.block, is_settled=False)
             report = await self._compare(unit, wallet, moved)
-            found = (report.booked, report.strange)
-            if any(found) and not self._readings.confirms(NAME, found, self._clock.now_ms()):
-                doubt = (
-                    f"one reading at block {report.block} says: {_found(report)}. A second follows."
-                )
-                return replace(report, is_settled=False, doubt=doubt)
-            self._readings.forget(NAME)
+            if not self._is_sure(report):
+                return self._first_reading(report)
             for asset, difference in report.booked.items():
-                await self._book(unit, asset, difference, wallet.block)
+                await self._book(unit, asset, difference, report.block)
             await unit.reconcile(report.block, self._clock.now_ms(), json.dumps(report.to_json()))
         if not report.is_right:
             text = f"reconciliation at block {report.block}: {_wrong(report)}"
@@ -163,6 +172,26 @@ class Reconciler:
         for slot in await unit.slots(self._chain_id, address, *OPEN_SLOTS):
             nonce = min(nonce, slot.nonce)  # Of an ended payout that a reorg took back, too.
         return nonce
+
+    def _is_sure(self, report: Report) -> bool:
+        """Whether it says what an earlier reading said."""
+        found = (tuple(sorted(report.booked.items())), report.strange)
+        if found == ((), ()):
+            self._readings.forget(())
+            return True
+        if not self._readings.confirms((), found, self._clock.now_ms()):
+            return False
+        self._readings.forget(())
+        return True
+
+    def _first_reading(self, report: Report) -> Report:
+        """A report of nothing but what a second reading must confirm."""
+        came = [f"{n} of {asset} came in" for asset, n in report.booked.items() if n > 0]
+        found = "; ".join(filter(None, [_wrong(report), *came]))
+        text = f"first reading at block {report.block}: {found}; a second reading follows."
+        if not report.is_right:
+            self._reports.fails("wallet_differs", text)
+        return Report(report.block, False, report.chain, report.ledger, unsure=text)
 
     async def _compare(self, unit: Ledger, wallet: Wallet, moved: Any) -> Report:
         await accounts.open_house(unit, self._payments)
@@ -218,11 +247,6 @@ async def _is_resolved(unit: Ledger, movement: Movement) -> bool:
         if any(isinstance(fact, ev.PayoutResolved) for fact in facts):
             return True
     return False
-
-
-def _found(report: Report) -> str:
-    changes = [f"{n:+d} of {asset}" for asset, n in report.booked.items()]
-    return "; ".join([*changes, *(f"{told} is no payout of ours" for told in report.strange)])
 
 
 def _wrong(report: Report) -> str:

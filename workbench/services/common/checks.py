@@ -123,6 +123,11 @@ _LIST = (
         max_age_s=600,
     ),
     Check(
+        "wallet_differs",
+        "the wallet does not hold what the ledger says, or something left it that is no payout",
+        "This is one reading. If the next one agrees, it is booked and the signer stops.",
+    ),
+    Check(
         "orphans",
         "what was final was not looked at again for too long",
         "Until then a reorg deeper than finality would not be noticed.",
@@ -183,6 +188,7 @@ SERVICES: dict[str, tuple[str, ...]] = {
         "logs_refused",
         "signer_quarantined",
         "reconciliation",
+        "wallet_differs",
         "orphans",
         "lease",
         "reorg",

@@ -1,0 +1,64 @@
+"""`workbench payouts` as a process of the kill storm, right or with a planted defect.
+
+    KILL_STORM_PLANT=ends_at_null python -m tests.services.kill_child
+
+The settings are those of the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from workbench.chain.rpc import SEND
+from workbench.chain.sender import SlotSender, _fields_of
+from workbench.core.errors import RpcAnswerInvalid, WorkbenchError
+from workbench.core.ports import Slot
+from workbench.services.common.loop import Loop
+
+
+def another_nonce() -> None:
+    """Where the outcome of sending is not known, the payment is sent under the next nonce, too."""
+
+    async def send_all(self: Any, slots: Sequence[Slot]) -> None:
+        await right(self, slots)
+        for slot in slots:
+            try:
+                await self._rpc.call(SEND, slot.attempts[-1].raw)
+            except WorkbenchError as why:
+                if "known" in str(why) or "nonce" in str(why):
+                    continue
+                fields = _fields_of(slot.attempts[-1].raw)
+                raw, _ = self._signer.sign_transaction({**fields, "nonce": slot.nonce + 1})
+                await self._rpc.call(SEND, raw)
+
+    right = SlotSender._send_all
+    SlotSender._send_all = send_all  # type: ignore[method-assign]
+
+
+def ends_at_null() -> None:
+    """An answer that cannot be read ends the process, as a defect of a round once did."""
+
+    def note(self: Loop, name: str, why: Exception) -> None:
+        if isinstance(why, RpcAnswerInvalid):
+            os._exit(1)
+        right(self, name, why)
+
+    right = Loop.note
+    Loop.note = note  # type: ignore[method-assign]
+
+
+PLANTS: dict[str, Callable[[], None]] = {
+    "another_nonce": another_nonce,
+    "ends_at_null": ends_at_null,
+}
+
+if __name__ == "__main__":
+    from workbench.cli import main
+
+    if plant := os.environ.get("KILL_STORM_PLANT", ""):
+        PLANTS[plant]()
+    sys.argv = ["workbench", "payouts"]
+    main()
