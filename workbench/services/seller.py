@@ -235,7 +235,7 @@ class Seller:
             raise cause from why
 
     async def _end_late(self, claimed: Authorization) -> None:
-        """Reject a claim whose offer has ended: its stock is free, and its transaction would revert.
+        """Reject a claim whose offer has ended: its transaction would revert, so its stock is free.
 
         Raises DeadlinePassed then.
         """
