@@ -35,6 +35,8 @@ PORTS = {
 }
 NAMES = tuple(PORTS)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PAYOUT_WAIT_S = 5.0
+"""The seed's `/payout` waits so long for a transaction: its clients look for the hash at once."""
 ANSWER_BYTES = 16_384
 """Of a subscriber's answer: nothing in it matters but the status."""
 
@@ -106,6 +108,7 @@ def credits_of(settings: Settings) -> Credits:
         reconcile_s=settings["RECONCILE_EVERY_S"],
         oldest_s=settings["OLDEST_PAYOUT_S"],
         in_flight=settings["PAYOUTS_IN_FLIGHT"],
+        wait_s=PAYOUT_WAIT_S,
         batcher=settings["PAYOUT_BATCHER"],
         batch=settings["PAYOUT_BATCH"],
         webhook_urls=urls,

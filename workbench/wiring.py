@@ -116,6 +116,7 @@ class Credits:
     reconcile_s: float = 3_600.0
     oldest_s: int = 1_800
     in_flight: int = 16
+    wait_s: float = 0.0
     batcher: str | None = None
     batch: int = 1
     webhook_urls: tuple[str, ...] = field(default=(), repr=False)
@@ -390,6 +391,7 @@ def payout_rules(credits_: Credits, chain_id: int, poll_s: float) -> PayoutRules
         reconcile_s=credits_.reconcile_s,
         oldest_s=credits_.oldest_s,
         in_flight=credits_.in_flight,
+        wait_s=credits_.wait_s,
     )
 
 

@@ -647,7 +647,12 @@ class Ledger(Unit, Protocol):
 
 
 class LedgerBook(Protocol):
-    """The payout service's database."""
+    """The payout service's database.
+
+    `aliases`: the ids of users that are not in Unicode's form NFC, by their names that are.
+    """
+
+    aliases: dict[str, str]
 
     @property
     def is_shared(self) -> bool:

@@ -97,7 +97,8 @@ class PayoutRules:
     Limits are credits in 24 hours, None for none.
     `api_key`: needed by everybody, None on loopback. `in_flight`: most unmined transactions.
     `approve_above`: credits of one payout from which on a second person must approve.
-    `oldest_s`: an open payout that waits for longer is an alarm.
+    `oldest_s`: an open payout that waits for longer is an alarm. `wait_s`: how long the seed's
+    `/payout` waits for a transaction, unless its client says otherwise.
     """
 
     chain_id: int
@@ -112,6 +113,7 @@ class PayoutRules:
     in_flight: int = 16
     reconcile_s: float = 60.0
     oldest_s: int = 1_800
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +294,12 @@ class Payouts:
             return await self._answer(unit, "payout", asked, 202, self.view(payout))
 
     def _keyed(self, asked: Asked) -> Asked:
+        asked = replace(asked, user_id=self.user_named(asked.user_id))
         return asked if asked.key else replace(asked, key=self.new_key())
+
+    def user_named(self, name: str) -> str:
+        """The id under which a user's account is kept: it may be older than the rule of NFC."""
+        return self.store.aliases.get(name, name)
 
     def new_key(self) -> str:
         """An idempotency key that nobody has: for a form, and for who gave none."""

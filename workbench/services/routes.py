@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, overload
+from urllib.parse import quote
 
 import msgspec
 
@@ -98,6 +99,15 @@ class Routes:
         raise NotFound(f"nothing is at {request.url[:200]}.", paths=list(known))
 
 
+def see_other(*segments: str, fragment: str = "") -> Response:
+    """303 to the path of these segments, each encoded (RFC 3986): a header is ASCII, and a segment
+    may hold any text."""
+    path = "/" + "/".join(quote(segment, safe="") for segment in segments)
+    path += f"#{quote(fragment, safe='')}" if fragment else ""
+    headers = (("Location", path), ("Cache-Control", "no-store"))
+    return Response(303, b"", "text/html; charset=utf-8", headers)
+
+
 def wants_page(request: Request) -> bool:
     """Browsers name HTML; programs name JSON, or nothing in particular."""
     accept = request.header("Accept") or ""
@@ -178,8 +188,8 @@ class _Events(msgspec.Struct):
     """The body of `GET /events`."""
 
     events: list[dict[str, Any]]
-    next: Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
-    last: Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+    next: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    last: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 _PLAIN = {"str": str, "int": int, "bool": bool}
@@ -189,7 +199,7 @@ _PLAIN = {"str": str, "int": int, "bool": bool}
 def _numbered_fact(data: dict[str, Any], peer: str) -> tuple[int, Event]:
     """A fact of a peer's own, each field of its type. Raises as `from_dict`, and ValueError."""
     data = dict(data)
-    seq = msgspec.convert(data.pop("seq"), Annotated[int, msgspec.Meta(ge=1, lt=2**63)])
+    seq = msgspec.convert(data.pop("seq"), Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)])
     fact = from_dict(data)
     for owner in (fact, fact.block):
         for member in fields(owner) if owner is not None else ():

@@ -22,7 +22,16 @@ from workbench.services.book import Book
 from workbench.services.common.health_http import add_probes, condition
 from workbench.services.common.loop import Loop
 from workbench.services.common.vitals import glance
-from workbench.services.routes import EVENTS_PAGE, Page, Routes, numbered, one, told, wants_page
+from workbench.services.routes import (
+    EVENTS_PAGE,
+    Page,
+    Routes,
+    numbered,
+    one,
+    see_other,
+    told,
+    wants_page,
+)
 
 HEARTBEAT_S = 15.0
 
@@ -190,7 +199,7 @@ class Tracker:
     async def _settlement_or_page(self, request: Request, text: str) -> Response:
         """As the seller's and the facilitator's; but people get the page, opened there."""
         if wants_page(request):
-            return Response(303, headers=(("Location", f"/#{settlement_id(text)}"),))
+            return see_other(fragment=settlement_id(text))
         return await self._settlement(request, text)
 
     async def _settlement(self, request: Request, text: str) -> Response:

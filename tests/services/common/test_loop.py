@@ -172,6 +172,27 @@ def test_a_part_fails_by_itself(served: Stage) -> None:
     assert [0, 0.5, 1, 1.5] == served.at_s
 
 
+def test_another_loop_of_the_service_keeps_its_alarm(served: Stage) -> None:
+    """A good round of the main loop says nothing about a receiver's own loop."""
+
+    async def defective() -> None:
+        raise KeyError("seq")
+
+    async def play() -> None:
+        other = asyncio.ensure_future(served.loop.rounds("webhook 1", defective, POLL_S))
+        main = asyncio.ensure_future(served.loop.rounds("seller", good, POLL_S))
+        await served.clock.sleep(20)
+        assert ["rounds"] == list(served.loop.health.alarms())
+        for task in (other, main):
+            task.cancel()
+
+    async def good() -> None:
+        served.at_s.append(0)
+
+    served.do(play())
+    assert 40 <= len(served.at_s)
+
+
 COMMON = [RpcUnreachable("away."), RpcLimited("later."), StoreBusy("locked.")]
 
 

@@ -56,6 +56,8 @@ class Loop:
         self.before: Callable[[], Awaitable[None]] | None = None
         self.failed: set[str] = set()
         """The parts that failed in the round that goes on."""
+        self._parts: set[str] = set()
+        """The parts that failed when they were last tried."""
         self._failing: set[str] = set()
         self._traced: dict[str, str] = {}
 
@@ -86,8 +88,9 @@ class Loop:
         if self.before is not None:
             await self.before()
         await tick()
-        for name in self._failing - self.failed - {self.health.service}:
+        for name in self._parts - self.failed:
             self.clear(name)  # It succeeded, or there is nothing more to do for it.
+        self._parts &= self.failed
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -108,6 +111,7 @@ class Loop:
         if is_common or self.on_fault is OnFault.RAISE:
             return False
         self.failed.add(name)
+        self._parts.add(name)
         self.note(name, why)
         return True
 
