@@ -254,6 +254,35 @@ def test_where_the_simulator_reaches_no_clock_and_no_chance_but_its_own() -> Non
         assert problems == len(determinism_problems(Module("workbench.sim.new", text))), text
 
 
+# --- What a peer answers is read at one place ---
+
+READERS = {
+    "workbench.services.common.peers": "the place",
+    "workbench.core.ports": "the method itself",
+    "workbench.services.payout_http": "an answer of its own, as a page",
+}
+
+
+def unread_answers(module: Module) -> list[str]:
+    """Bodies of answers that are taken as they come: `peers.decoded` holds them against a schema."""
+    if module.name in READERS or module.name.startswith("tests"):
+        return []
+    return [
+        f"{module.name}:{node.lineno} reads an answer without a schema"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "data"
+        and not node.args
+    ]
+
+
+def test_what_a_peer_answers_is_read_at_one_place() -> None:
+    """Whatever it is: a typed value, or an error of our own tree."""
+    assert [] == all_of(unread_answers, PACKAGE.values())
+    assert set(READERS) <= NAMES
+
+
 # --- Functions fit a screen ---
 
 LONGEST = 70
@@ -554,6 +583,8 @@ PLANTED: list[tuple[str, str, Rule, str]] = [
     ("run.py", "open('x', 'w')", unnamed_encodings, "calls open without an encoding"),
     ("run.py", "path.open('a')", unnamed_encodings, "calls open without an encoding"),
     ("run.py", "os.fdopen(1, 'w')", unnamed_encodings, "calls fdopen without an encoding"),
+    ("services/seller.py", "answer.data()['ok']", unread_answers, "without a schema"),
+    ("demo.py", "async def f():\n    (await g()).data()", unread_answers, "without a schema"),
     ("app.py", "def f():\n" + "    x = 1\n" * 70, long_functions, "workbench.app.f has 71 lines"),
     ("app.py", "class A:\n    async def f(self):\n" + "        x = 1\n" * 70, long_functions,
      "has 71 lines"),

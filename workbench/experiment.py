@@ -32,6 +32,7 @@ from workbench.run import Run
 from workbench.scenario import Arbitrageur as ArbitrageurRules
 from workbench.scenario import Order, Scenario
 from workbench.services.buyer import BuyerRules
+from workbench.services.common import peers
 from workbench.services.otc.offer_check import DAY_S
 from workbench.services.rates import EuroPrice
 from workbench.sim.agents import Agent, Visit, visits
@@ -496,7 +497,8 @@ class Experiment:
         for identity in self.auditor.settlements:
             request = Request("GET", f"http://{name}/settlement/{identity}")
             try:
-                answer = (await self.world.http.send(request)).data()
+                given = await self.world.http.send(request)
+                answer = peers.decoded(given, dict[str, Any], name)
             except PeerUnreachable as why:
                 answer = why.to_json()
             word = str(answer.get("state", answer.get("error")))

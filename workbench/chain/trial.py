@@ -127,10 +127,8 @@ class Trial:
         for n, answer in zip(asked.beside, answers[first:], strict=True):
             if isinstance(answer, RpcUnreachable | RpcUnanswered):
                 raise answer
-            if isinstance(answer, NodeRevert) and isinstance(asked.needed[n], int):
-                asked.needed[n] = explain_revert(hex_bytes(answer.data))
-            elif isinstance(answer, WorkbenchError) and isinstance(asked.needed[n], int):
-                asked.needed[n] = answer
+            if isinstance(answer, WorkbenchError) and isinstance(asked.needed[n], int):
+                asked.needed[n] = _meaning(answer)
         return [asked.needed[n] for n in range(len(asked.calls))]
 
     async def _estimated(self, call: Call, fee: int) -> int | WorkbenchError:
@@ -173,6 +171,11 @@ class Trial:
             f"the {self._source}'s account {self._payer} cannot pay for gas.",
             hint="Send it some of the chain's native currency.",
         )
+
+
+def _meaning(answer: WorkbenchError) -> WorkbenchError:
+    """What a contract's refusal means; a node's own is told as it is."""
+    return explain_revert(hex_bytes(answer.data)) if isinstance(answer, NodeRevert) else answer
 
 
 def _beside(also: Beside | None) -> dict[str, Any]:

@@ -208,7 +208,7 @@ def _numbered_fact(data: dict[str, Any], peer: str) -> tuple[int, Event]:
                 raise ValueError(f"{fact.type}.{member.name} is not of its type")
     if fact.source != peer or fact.contract or isinstance(fact, BlockOrphaned):
         raise ValueError(f"{fact.type} is no fact of its own")
-    return int(seq), fact
+    return seq, fact
 
 
 def told(page: Sequence[tuple[int, Event]], upto: int, last: int) -> Response:

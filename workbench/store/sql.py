@@ -312,7 +312,7 @@ def _name_offers(connection: Any) -> None:
         return
     lines = connection.execute(select(authorization.c.data)).scalars()
     claims = [Authorization.from_wire(json.loads(line)) for line in lines]
-    named = dict(offer_row(claimed) for claimed in reversed(claims))
+    named: dict[str, str] = dict(offer_row(claimed) for claimed in reversed(claims))
     if named:
         rows = [{"offer": own, "settlement_id": first} for own, first in named.items()]
         connection.execute(insert(offer), rows)

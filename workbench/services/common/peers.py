@@ -70,10 +70,10 @@ def refused(answer: Response, peer: str) -> WorkbenchError:
         return why
     except PeerAnswerInvalid:
         return PeerRefused(f"the {peer} answered {answer.status}: {_shown(answer)}.")
-    message, hint = told.message[:LONGEST], told.hint[:LONGEST]
+    message, hint = _plain(told.message), _plain(told.hint)
     kind = WorkbenchError.kinds.get(told.error)
     if kind is None or kind.__init__ is not WorkbenchError.__init__:
-        code = f"{answer.status} {told.error[:SHOWN]}"
+        code = f"{answer.status} {_plain(told.error)[:SHOWN]}"
         return PeerRefused(f"the {peer} answered {code}: {message}", hint=hint)
     return kind(message, hint=hint)
 
@@ -85,7 +85,7 @@ def told(answer: Response) -> Refusal:
     except (PeerUnreachable, PeerRefused):
         return Refusal(message=f"HTTP {answer.status}: {_shown(answer)}")
     message = read.message or f"HTTP {answer.status}"
-    return Refusal(read.error[:SHOWN], message[:LONGEST], read.hint[:LONGEST])
+    return Refusal(_plain(read.error)[:SHOWN], _plain(message), _plain(read.hint))
 
 
 def _json(answer: Response, peer: str) -> Any:
@@ -96,6 +96,12 @@ def _json(answer: Response, peer: str) -> Any:
             f"the {peer}'s answer ({answer.status}) is not JSON: {_shown(answer)}.",
             hint=f"Check the URL of the {peer}, and what stands between.",
         ) from why
+
+
+def _plain(text: str) -> str:
+    """A peer's text, bounded, and one that any terminal and log can take."""
+    text = text[:LONGEST].encode("utf-8", "replace").decode()
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def _shown(answer: Response) -> str:
