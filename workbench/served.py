@@ -23,6 +23,7 @@ from workbench.services.common.loop import BACKOFF_MOST_S, OnFault
 from workbench.services.routes import log
 from workbench.settings import WORLD_FILE, Settings, make_folder
 from workbench.store.sql import SqlStore, sqlite_url
+from workbench.web.borders import Borders
 from workbench.web.client import SocketHttp
 from workbench.web.server import Server
 from workbench.wiring import Credits, Keys, Rules, SystemRandomness, Wiring, store_for
@@ -190,7 +191,12 @@ class Served:
         for name, seat in self._seats.items():
             port = 0 if self._auto_ports else self.settings[PORTS[name]]
             self.servers[name] = Server(
-                seat, host=self.settings["HOST"], port=port, name=name, setting=PORTS[name]
+                seat,
+                host=self.settings["HOST"],
+                port=port,
+                name=name,
+                setting=PORTS[name],
+                borders=self._borders(name),
             )
         self.wiring = self.wire()
         await self._check()
@@ -198,6 +204,15 @@ class Served:
             seat.service = await self._make(name)
         for seat in self._seats.values():
             self._tasks.append(asyncio.ensure_future(self._supervise(seat)))
+
+    def _borders(self, name: str) -> Borders:
+        """Payouts are not for other sites' pages; whoever has their key may use any name."""
+        is_payouts = name == "payouts"
+        if is_payouts and self.settings["PAYOUTS_API_KEY"]:
+            return Borders(hosts=None)
+        hosts = frozenset((*(self.settings["ALLOWED_HOSTS"] or ()), self.settings["HOST"].lower()))
+        origins = () if is_payouts else self.settings["CORS_ORIGINS"] or ()
+        return Borders(hosts, frozenset(origins))
 
     async def _check(self) -> None:
         """The place is what it should be, before any service is made."""

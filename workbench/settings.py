@@ -108,6 +108,24 @@ def _database(text: str) -> str:
     return text
 
 
+def _host_names(text: str) -> tuple[str, ...]:
+    """Names without ports, in lower case."""
+    names = tuple(re.split(r"[\s,]+", text.strip(" ,").lower()))
+    for name in names:
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9.:-]{0,252}[a-z0-9])?", name):
+            raise InvalidSetting("is not a host's name", hint="Such as desk.example, no port.")
+    return names
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    """As browsers send them: scheme, host and port, and nothing behind; or `*`."""
+    origins = tuple(re.split(r"[\s,]+", text.strip(" ,")))
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"https?://[a-z0-9.:\[\]-]{1,253}", origin):
+            raise InvalidSetting("is not an origin", hint="Such as https://shop.example, or *.")
+    return origins
+
+
 MOST_SUBSCRIBERS = 20
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -206,6 +224,18 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
         "Where the services listen",
         (
             Setting("HOST", "127.0.0.1", "loopback unless you know why not"),
+            Setting(
+                "ALLOWED_HOSTS",
+                "",
+                "names besides localhost under which the services are asked, spaces between them",
+                _host_names,
+            ),
+            Setting(
+                "CORS_ORIGINS",
+                "",
+                "web pages that may read seller, facilitator and tracker: origins, or *",
+                _origins,
+            ),
             Setting("SELLER_PORT", "8402", "seller", _integer(0, 65535)),
             Setting("FACILITATOR_PORT", "8403", "facilitator", _integer(0, 65535)),
             Setting("TRACKER_PORT", "5000", "tracker", _integer(0, 65535)),
@@ -472,7 +502,10 @@ def world_variables(world: Mapping[str, Any]) -> dict[str, str]:
 def make_folder(path: Path, name: str) -> None:
     """See to it that a folder is there. `name`: what asks for it. Raises StoreError."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        for folder in (*reversed(path.parents), path):
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(exist_ok=True)  # Says so if it is a file.
     except OSError as why:
         raise StoreError(
             f"{path} ({name}) cannot be made: {why.strerror}.", hint="Name another folder."

@@ -132,6 +132,22 @@ class DeadlineRefused(TermsMismatch):
     code = "deadline_refused"
 
 
+class HeadersTooLarge(InputError):
+    code, status = "headers_too_large", 431
+
+
+class DuplicateHeader(InputError):
+    """A header that decides something is given twice: which one counts would be chance."""
+
+    code = "duplicate_header"
+
+
+class HostNotServed(InputError):
+    """The request is for a host name that this service does not have (RFC 9110, 421)."""
+
+    code, status = "host_not_served", 421
+
+
 class UnknownSettlement(InputError):
     code, status = "unknown_settlement", 404
 
@@ -312,6 +328,12 @@ class KeyNeeded(InputError):
     """Off loopback, whoever has no API key may not do this."""
 
     code, status = "api_key_needed", 401
+
+
+class TooManyWrongKeys(InputError):
+    """Wrong API keys came from this address: it must wait."""
+
+    code, status, transient = "too_many_wrong_keys", 429, True
 
 
 class CrossSite(InputError):

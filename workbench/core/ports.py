@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
+from workbench.core import strict_json
 from workbench.core.errors import InputError, WorkbenchError
 from workbench.core.events import BlockRef, Event, PayoutRequested
 from workbench.core.ledger import Account, Transfer
@@ -46,22 +47,26 @@ class Randomness(Protocol):
 @quick
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request. `url` is absolute for clients, a path for services."""
+    """One HTTP request. `url` is absolute for clients, a path for services. `client`: the address
+    that asks, "" within this process."""
 
     method: str
     url: str
     query: tuple[tuple[str, str], ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    client: str = ""
 
     def header(self, name: str) -> str | None:
         """The first header of that name, whatever its case."""
         return next((v for k, v in self.headers if k.lower() == name.lower()), None)
 
     def json(self) -> Any:
-        """The body as JSON. Raises InputError."""
+        """The body as JSON, each name once. Raises InputError."""
         try:
-            return json.loads(self.body)
+            return strict_json.loads(self.body)
+        except strict_json.Refused as why:
+            raise InputError(str(why), hint="Give each field once.") from why
         except (ValueError, RecursionError) as why:
             raise InputError("the body is not JSON.") from why
 

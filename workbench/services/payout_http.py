@@ -7,6 +7,7 @@ import json
 import re
 from base64 import b64decode
 from dataclasses import replace
+from hmac import compare_digest
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -16,6 +17,7 @@ from workbench.core.errors import (
     KeyNeeded,
     NotFound,
     Quarantined,
+    TooManyWrongKeys,
     UnknownPayout,
     WorkbenchError,
 )
@@ -38,8 +40,16 @@ from workbench.services.payout_input import (
 from workbench.services.payout_resolve import OUTCOMES
 from workbench.services.payout_wait import wait_of, waited
 from workbench.services.payouts import Given, Payouts
-from workbench.services.routes import Routes, events_page, one, see_other, wants_page
+from workbench.services.routes import (
+    Routes,
+    events_page,
+    one,
+    refuse_duplicates,
+    see_other,
+    wants_page,
+)
 from workbench.services.webhooks import Webhooks
+from workbench.services.wrong_keys import WrongKeys
 
 HISTORY = 200
 """Payouts on a user's page, newest first."""
@@ -55,6 +65,7 @@ class PayoutsService:
     def __init__(self, payouts: Payouts, webhooks: Webhooks | None = None) -> None:
         self.payouts, self.webhooks, self.health = payouts, webhooks, payouts.health
         self._api_key = _digest(payouts.rules.api_key)
+        self._wrong_keys = WrongKeys()
         self._routes = (
             Routes(self.health)
             .add("GET", "/", self._home)
@@ -101,6 +112,9 @@ class PayoutsService:
             self._admit(request)
         except WorkbenchError as why:
             answer = Response.json(why.status, why.to_json())
+            if isinstance(why, TooManyWrongKeys):
+                wait = ("Retry-After", str(why.details["retry_after_s"]))
+                answer = replace(answer, headers=(*answer.headers, wait))
             if isinstance(why, KeyNeeded):
                 asks = ("WWW-Authenticate", 'Basic realm="credits payouts", charset="UTF-8"')
                 answer = replace(answer, headers=(*answer.headers, asks))
@@ -129,15 +143,28 @@ class PayoutsService:
     # --- Who may ask ---
 
     def _admit(self, request: Request) -> None:
+        refuse_duplicates(request)
         if request.method == "POST":
             _refuse_cross_site(request)
         if self._api_key is None:
             _refuse_foreign_host(request)
-        elif request.url not in OPEN_TO_ALL and _digest(_key_given(request)) != self._api_key:
+        elif request.url not in OPEN_TO_ALL:
+            self._check_key(request)
+
+    def _check_key(self, request: Request) -> None:
+        given, now = _key_given(request), self.payouts.clock.now_ms()
+        self._wrong_keys.check(request.client, now)
+        if not self._is_key(given):
+            if given is not None:
+                self._wrong_keys.note(request.client, now)
             raise KeyNeeded(
                 "an API key is needed here.",
                 hint="Authorization: Bearer <key>; in a browser, the key as password.",
             )
+
+    def _is_key(self, given: str | None) -> bool:
+        """In constant time: how long it takes says nothing about the key."""
+        return compare_digest(_digest(given) or "", self._api_key or "")
 
     # --- The seed's endpoints ---
 
@@ -151,7 +178,13 @@ class PayoutsService:
 
     def _may_see(self, request: Request) -> bool:
         """Whether reasons are for this caller: who has the key; all, where none is needed."""
-        return self._api_key is None or _digest(_key_given(request)) == self._api_key
+        if self._api_key is None:
+            return True
+        try:
+            self._check_key(request)
+        except (KeyNeeded, TooManyWrongKeys):
+            return False
+        return True
 
     def _facts(self) -> dict[str, Any]:
         payouts, payments = self.payouts, self.payouts.payments
@@ -418,7 +451,10 @@ def _page(status: int, html: str, *more: tuple[str, str]) -> Response:
 
 def _back(request: Request) -> str:
     """The page of ours whose form this is, as browsers name it; else that of all forms."""
-    path = urlsplit(request.header("Referer") or "").path
+    try:
+        path = urlsplit(request.header("Referer") or "").path
+    except ValueError:
+        path = ""
     return path if path.startswith("/user/") else "/"
 
 
@@ -457,8 +493,7 @@ def _refuse_cross_site(request: Request) -> None:
     site, origin = request.header("Sec-Fetch-Site"), request.header("Origin")
     foreign = site is not None and site not in ("same-origin", "none")
     if site is None and origin is not None:
-        host = request.header("Host") or ""
-        foreign = urlsplit(origin).netloc != host
+        foreign = _netloc(origin) != (request.header("Host") or "")
     if foreign:
         raise CrossSite(
             "this came from a page of another site, and was not done.",
@@ -466,10 +501,19 @@ def _refuse_cross_site(request: Request) -> None:
         )
 
 
+def _netloc(url: str) -> str | None:
+    """Host and port of a URL; None where it has none, or is none."""
+    try:
+        return urlsplit(url).netloc or None
+    except ValueError:
+        return None
+
+
 def _refuse_foreign_host(request: Request) -> None:
     """On loopback, a name that points here is somebody's trick to look like our own page."""
     host = request.header("Host")
-    name = urlsplit(f"//{host}").hostname if host else None
+    name = (_netloc(f"//{host}") or "?").rpartition("@")[2] if host else None
+    name = re.sub(r":[0-9]*$", "", name).strip("[]") if name else None
     if name and name not in LOOPBACK and (request.header("Origin") or request.method == "POST"):
         raise CrossSite(f"this service is not {name[:80]}.", hint="Use http://127.0.0.1 instead.")
 
@@ -489,5 +533,5 @@ def _key_given(request: Request) -> str | None:
 
 
 def _digest(key: str | None) -> str | None:
-    """Digests are compared, so that the time it takes says nothing about the key."""
+    """Keys are compared by their digests, which are equally long."""
     return hashlib.sha256(key.encode()).hexdigest() if key else None

@@ -13,6 +13,7 @@ from typing import Any
 from unicodedata import normalize
 from urllib.parse import parse_qsl
 
+from workbench.core import strict_json
 from workbench.core.errors import InputError, InvalidCredits, InvalidKey, InvalidUser
 from workbench.core.ports import Request
 
@@ -70,7 +71,9 @@ def _form(body: bytes) -> dict[str, Any]:
 def json_object(body: bytes) -> dict[str, Any]:
     """A JSON object without anything a strict reader would not know. Raises InputError."""
     try:
-        data = json.loads(body, object_pairs_hook=_once, parse_constant=_refuse_constant)
+        data = strict_json.loads(body)
+    except strict_json.Refused as why:
+        raise InputError(str(why), hint="Give each field once.") from why
     except (ValueError, RecursionError) as why:
         raise InputError("the body is not JSON.", hint="Check quotes and commas.") from why
     if not isinstance(data, dict):
@@ -83,10 +86,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise InputError("a field is given twice.", hint="Give each field once.")
     return found
-
-
-def _refuse_constant(name: str) -> Any:
-    raise InputError(f"{name} is no number that JSON knows.")
 
 
 def asked(fields: dict[str, Any], header_key: str | None = None) -> Asked:

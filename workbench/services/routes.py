@@ -13,6 +13,7 @@ import msgspec
 
 from workbench.core.errors import (
     BodyTooLarge,
+    DuplicateHeader,
     InputError,
     MethodNotAllowed,
     NotFound,
@@ -29,6 +30,16 @@ from workbench.services.common.health import Health, brief
 
 MAX_BODY_BYTES = 65_536
 EVENTS_PAGE = 1_000
+DECIDING = (
+    "authorization",
+    "content-type",
+    "host",
+    "idempotency-key",
+    "prefer",
+    "x-api-key",
+    "x-payment",
+)
+"""Headers of which two would leave it to chance what is done."""
 BEHIND = (RpcUnreachable, RpcFault, StoreError, PeerUnreachable)
 """Errors of what is behind a service."""
 Handler = Callable[..., Awaitable[Response]]
@@ -57,6 +68,7 @@ class Routes:
     async def handle(self, request: Request) -> Response:
         """Always answers: with JSON `{error, message, …}` where something is wrong."""
         try:
+            refuse_duplicates(request)
             return await self._dispatch(request)
         except MethodNotAllowed as why:
             answer, allowed = Response.json(why.status, why.to_json()), why.details["allowed"]
@@ -97,6 +109,16 @@ class Routes:
         paths = sorted(pattern.pattern for _, pattern, _ in self._routes)
         known = dict.fromkeys(re.sub(r"\(\?P(<\w+>).*?\)", r"\1", path) for path in paths)
         raise NotFound(f"nothing is at {request.url[:200]}.", paths=list(known))
+
+
+def refuse_duplicates(request: Request) -> None:
+    """Raise DuplicateHeader where a header that decides something is given more than once."""
+    names = [name.lower() for name, _ in request.headers]
+    for name in DECIDING:
+        if names.count(name) > 1:
+            raise DuplicateHeader(
+                f"the header {name} is given {names.count(name)} times.", hint="Give it once."
+            )
 
 
 def see_other(*segments: str, fragment: str = "") -> Response:

@@ -133,6 +133,8 @@ class Seller:
     async def _buy_asset(self, request: Request) -> Response:
         amount = self._amount(request)
         header = request.header(PAYMENT_HEADER)
+        if request.method == "HEAD":  # Safe by RFC 9110: it neither buys nor makes an offer.
+            return Response(402, headers=(("Cache-Control", "no-store"),))
         if header is None:
             return await self._offer(amount)
         payment = Payment.from_header(header)

@@ -7,6 +7,8 @@ Building a statement anew costs a hundred times what SQLite needs to execute it.
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +36,7 @@ from workbench.store.rows import offer_row, slots_of
 from workbench.store.schema import authorization, fact, metadata, offer
 from workbench.store.unit import SqlUnit
 
+log = logging.getLogger("workbench")
 CLAIMS_KEPT = 8_192
 WRITERS = 0x5E771E
 """PostgreSQL's advisory lock that stands for the one writer."""
@@ -323,7 +326,25 @@ def sqlite_url(path: Path) -> str:
     return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
 
 
+def _make_private(path: Path) -> None:
+    """A database file, and those that SQLite puts beside it, are for their owner alone (0600).
+
+    SQLite gives its journals the mode of the database, so that is made first. What cannot be done
+    here, opening the database says in its own words.
+    """
+    with suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
+        with suppress(OSError):
+            if each.stat().st_mode & 0o077:
+                each.chmod(0o600)
+                log.warning("%s was open to others; now it is its owner's alone", each.name)
+
+
 def _engine(url: str) -> Any:
+    database = make_url(url).database
+    if make_url(url).get_backend_name() == "sqlite" and database not in (None, "", ":memory:"):
+        _make_private(Path(str(database)))
     if make_url(url).get_backend_name() == "postgresql":
         # A process that is stopped in the middle of a unit must not stop all the others.
         patience = "-c lock_timeout=5000 -c idle_in_transaction_session_timeout=10000"
