@@ -98,7 +98,7 @@ def test_the_environment_is_not_searched_for_names(tmp_path: Path) -> None:
 
 
 LINES = st.one_of(
-    st.text(st.characters(exclude_characters="\r\n", exclude_categories=("Cs",)), max_size=60),
+    st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=60),
     st.builds(
         "{}{}{}{}".format,
         st.sampled_from([*BY_NAME, "export PORT", "'PORT'", "PORTS", "TITLE", "#PORT", "port"]),
@@ -119,7 +119,7 @@ def test_any_line_is_in_force_or_an_error_that_names_it(
     try:
         after = load(folder, f"{GOOD}{line}\n")
     except InvalidSetting as wrong:
-        named = wrong.details.get("line") == 6 or wrong.details.get("setting") in line
+        named = wrong.details.get("line") == 6 or wrong.details.get("setting", "?") in line
         assert named, (line, wrong)
         return
     changed = {name for name in BY_NAME if before[name] != after[name]}

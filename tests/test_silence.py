@@ -17,6 +17,7 @@ FAULTS = {
 TELLING = {"fails", "set", "note", "contains", "count", "log", "warning", "error", "exception"}
 EXCUSED = {
     "workbench.chain.payments._simulated": "asks in another way where a node cannot simulate",
+    "workbench.services.common.peers.told": "an answer that cannot be read is told by its status",
     "workbench.services.common.vitals.glance": "a field of /health; rounds report the node",
 }
 """What catches such a fault, does not tell it, and may."""
@@ -32,14 +33,16 @@ def silent(module: Module) -> list[str]:
             continue
         name = f"{module.name}.{function.name}"
         for node in ast.walk(function):
-            is_silent = (isinstance(node, ast.ExceptHandler) and _is_silent(node)) or (
-                isinstance(node, ast.Call)
-                and ast.unparse(node.func).endswith("suppress")
-                and FAULTS & {ast.unparse(each) for each in node.args}
-            )
-            if is_silent and name not in EXCUSED:
+            if not isinstance(node, ast.ExceptHandler | ast.Call) or name in EXCUSED:
+                continue
+            if _is_silent(node) if isinstance(node, ast.ExceptHandler) else _suppresses(node):
                 problems.append(f"{name} catches a fault in line {node.lineno}, and tells nobody")
     return problems
+
+
+def _suppresses(call: ast.Call) -> bool:
+    caught = {ast.unparse(each) for each in call.args}
+    return ast.unparse(call.func).endswith("suppress") and bool(caught & FAULTS)
 
 
 def _is_silent(handler: ast.ExceptHandler) -> bool:

@@ -170,7 +170,7 @@ PURE = frozenset(
     "fractions functools hashlib hmac itertools json math operator re string types typing".split()
 )
 """The part of the standard library that neither knows the time nor touches the world."""
-SERVICES_TOO = frozenset({"asyncio", "logging", "urllib.parse", "html"})
+SERVICES_TOO = frozenset({"asyncio", "logging", "unicodedata", "urllib.parse", "html", "msgspec"})
 TOUCHING = {"open", "print", "input", "exec", "eval", "compile", "breakpoint", "hash", "id"}
 """Builtins that touch the world, or differ from one process to the next."""
 COMPILING = {"workbench.core.records": {"exec", "eval"}}
@@ -200,7 +200,7 @@ def purity_problems(module: Module) -> list[str]:
 
 
 def test_core_and_services_neither_look_at_a_clock_nor_touch_the_world() -> None:
-    """The core is standard library, and the pure part of it; services add asyncio and logging."""
+    """The core is the pure standard library; services add asyncio, logging and msgspec."""
     pure = [module for module in PACKAGE.values() if module.place in ("core", "services")]
     assert {"workbench.core.settlement", "workbench.services.seller"} <= {m.name for m in pure}
     assert [] == all_of(purity_problems, pure)
@@ -252,6 +252,35 @@ def test_where_the_simulator_reaches_no_clock_and_no_chance_but_its_own() -> Non
     }
     for text, problems in caught.items():
         assert problems == len(determinism_problems(Module("workbench.sim.new", text))), text
+
+
+# --- What a peer answers is read at one place ---
+
+READERS = {
+    "workbench.services.common.peers": "the place",
+    "workbench.core.ports": "the method itself",
+    "workbench.services.payout_http": "an answer of its own, as a page",
+}
+
+
+def unread_answers(module: Module) -> list[str]:
+    """Bodies of answers that are taken as they come: `peers.decoded` holds them against a schema."""
+    if module.name in READERS or module.name.startswith("tests"):
+        return []
+    return [
+        f"{module.name}:{node.lineno} reads an answer without a schema"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "data"
+        and not node.args
+    ]
+
+
+def test_what_a_peer_answers_is_read_at_one_place() -> None:
+    """Whatever it is: a typed value, or an error of our own tree."""
+    assert [] == all_of(unread_answers, PACKAGE.values())
+    assert set(READERS) <= NAMES
 
 
 # --- Functions fit a screen ---
@@ -376,6 +405,25 @@ def test_assertions_do_no_work() -> None:
 
 def test_files_are_read_and_written_with_an_encoding() -> None:
     assert [] == all_of(unnamed_encodings, OURS.values())
+
+
+# --- Text in headers is encoded ---
+
+
+def raw_locations(module: Module) -> list[str]:
+    """Headers that lead elsewhere, made by hand: `services.routes.see_other` encodes the path."""
+    if module.name == "workbench.services.routes":
+        return []
+    return [
+        f"{module.name}:{node.lineno} writes a Location by hand"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Constant) and str(node.value).lower() in ("location", "refresh")
+    ]
+
+
+def test_locations_are_made_in_one_place() -> None:
+    """A user's id goes into one: in another encoding it would be an error after the commit."""
+    assert [] == all_of(raw_locations, PACKAGE.values())
 
 
 # --- Every module says what it is ---
@@ -525,6 +573,8 @@ PLANTED: list[tuple[str, str, Rule, str]] = [
     ("services/seller.py", "self.loop.run_in_executor(f)", purity_problems, "run_in_executor()"),
     ("services/seller.py", "asyncio.get_running_loop().time()", purity_problems, "loop().time()"),
     ("services/seller.py", "asyncio.wait([f])", purity_problems, "calls asyncio.wait()"),
+    ("services/seller.py", "headers = (('Location', f'/user/{name}'),)", raw_locations,
+     "writes a Location by hand"),
     ("sim/users.py", "async def f():\n    assert await g(), 'x'", working_assertions, "by g"),
     ("sim/users.py", "assert (x := 1)", working_assertions, "asserts by (x := 1)"),
     ("sim/users.py", "assert x == 1, told.pop()", working_assertions, "asserts by told.pop"),
@@ -533,6 +583,8 @@ PLANTED: list[tuple[str, str, Rule, str]] = [
     ("run.py", "open('x', 'w')", unnamed_encodings, "calls open without an encoding"),
     ("run.py", "path.open('a')", unnamed_encodings, "calls open without an encoding"),
     ("run.py", "os.fdopen(1, 'w')", unnamed_encodings, "calls fdopen without an encoding"),
+    ("services/seller.py", "answer.data()['ok']", unread_answers, "without a schema"),
+    ("demo.py", "async def f():\n    (await g()).data()", unread_answers, "without a schema"),
     ("app.py", "def f():\n" + "    x = 1\n" * 70, long_functions, "workbench.app.f has 71 lines"),
     ("app.py", "class A:\n    async def f(self):\n" + "        x = 1\n" * 70, long_functions,
      "has 71 lines"),

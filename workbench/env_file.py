@@ -156,7 +156,11 @@ def nearest(name: str, known: Collection[str]) -> str:
         if plain == _plain(each) or words == sorted(_words(each)):
             return each
     upper = name.upper()
-    near = [(distance(upper, each), each) for each in known]
+    near = [
+        (distance(upper, each), each)
+        for each in known
+        if abs(len(each) - len(upper)) <= _limit(each)
+    ]
     return next((each for far, each in sorted(near) if far <= _limit(each)), "")
 
 

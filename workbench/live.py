@@ -20,7 +20,7 @@ from workbench.core.ledger import check
 from workbench.core.ports import Addresses
 from workbench.core.x402 import ZERO_ADDRESS
 from workbench.served import Place, Served, WallClock, rules_of
-from workbench.services.buyer import Buyer
+from workbench.services.buyer import Buyer, unknown_seller
 from workbench.services.common.loop import OnFault
 from workbench.services.payout_audit import check_answer, check_attempts, check_payouts
 from workbench.services.rates import FixedRate, HookRate
@@ -30,7 +30,7 @@ from workbench.settings import Settings, make_folder
 from workbench.store.ledger import LedgerStore
 from workbench.store.sql import sqlite_url
 from workbench.web.client import SocketHttp
-from workbench.wiring import Keys, SystemRandomness, buyer_rules, loop_of
+from workbench.wiring import Keys, SystemRandomness, address_of_key, buyer_rules, loop_of
 
 SEPOLIA = 11155111
 """The chain of payouts, unless CHAIN_ID says another."""
@@ -200,9 +200,22 @@ async def refuse_test_keys(
     )
 
 
+def seller_address(settings: Settings) -> str:
+    """Whom the buyer pays. Raises SellerMismatch where no setting says so."""
+    if address := settings["SELLER_ADDRESS"]:
+        return str(address)
+    if key := settings["SELLER_PRIVATE_KEY"]:
+        return address_of_key(key)
+    raise unknown_seller()
+
+
 @asynccontextmanager
-async def live_buyer(settings: Settings) -> AsyncIterator[Buyer]:
-    """A buyer with the settings' key, chain and limits; checks chain id and contracts first."""
+async def live_buyer(settings: Settings, seller: str | None = None) -> AsyncIterator[Buyer]:
+    """A buyer with the settings' key, chain and limits; checks chain id and contracts first.
+
+    `seller`: the address that it pays, if not the settings'. Raises SellerMismatch without any.
+    """
+    seller = seller or seller_address(settings)
     await refuse_test_keys(settings, ["BUYER_PRIVATE_KEY"])
     rpc, http = HttpRpc(settings.need("POLYGON_AMOY_RPC_URL")), SocketHttp()
     try:
@@ -217,6 +230,7 @@ async def live_buyer(settings: Settings) -> AsyncIterator[Buyer]:
             clock=WallClock(),
             rates=FixedRate(own) if own is not None else HookRate(chain),
             rules=buyer_rules(rules),
+            seller=seller,
         )
     finally:
         await rpc.close()

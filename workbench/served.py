@@ -35,6 +35,8 @@ PORTS = {
 }
 NAMES = tuple(PORTS)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PAYOUT_WAIT_S = 5.0
+"""The seed's `/payout` waits so long for a transaction: its clients look for the hash at once."""
 ANSWER_BYTES = 16_384
 """Of a subscriber's answer: nothing in it matters but the status."""
 
@@ -51,12 +53,17 @@ class WallClock:
 
 def rules_of(settings: Settings, finality: Policy) -> Rules:
     """The services' rules, as the settings have them."""
+    price = settings["PRICE_PER_UNIT_USDC"]
     return Rules(
-        price=settings["PRICE_PER_UNIT_USDC"],
+        price=price,
         finality=finality,
         slippage_bps=settings["SLIPPAGE_BPS"],
         fund_by=settings["FUND_BY"],
         ceiling_eurc=settings["MAX_EURC_PER_PURCHASE"],
+        expected_price=price if "PRICE_PER_UNIT_USDC" in settings.given else None,
+        price_tolerance_bps=settings["PRICE_TOLERANCE_BPS"],
+        max_deadline_s=settings["MAX_DEADLINE_S"],
+        max_open_per_buyer=settings["MAX_OPEN_PER_BUYER"],
         own_rate_e8=settings["EUR_USD_RATE"],
         quote_lifetime_s=settings["QUOTE_LIFETIME_S"],
         swap_window_s=settings["QUOTE_LIFETIME_S"],
@@ -101,6 +108,7 @@ def credits_of(settings: Settings) -> Credits:
         reconcile_s=settings["RECONCILE_EVERY_S"],
         oldest_s=settings["OLDEST_PAYOUT_S"],
         in_flight=settings["PAYOUTS_IN_FLIGHT"],
+        wait_s=PAYOUT_WAIT_S,
         batcher=settings["PAYOUT_BATCHER"],
         batch=settings["PAYOUT_BATCH"],
         webhook_urls=urls,

@@ -159,8 +159,15 @@ def _hook_secrets(text: str) -> tuple[str, ...]:
     return secrets
 
 
-def _ceiling(text: str) -> int:
-    return parse_decimal(text, EURC.decimals)
+NO_LIMIT = "none"
+
+
+def _ceiling(text: str) -> int | None:
+    return None if text.lower() == NO_LIMIT else parse_decimal(text, EURC.decimals)
+
+
+def _limit(text: str) -> int | None:
+    return None if text.lower() == NO_LIMIT else _integer(1, 1_000_000)(text)
 
 
 SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
@@ -203,6 +210,7 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
             Setting("FACILITATOR_PORT", "8403", "facilitator", _integer(0, 65535)),
             Setting("TRACKER_PORT", "5000", "tracker", _integer(0, 65535)),
             Setting("SELLER_URL", "http://127.0.0.1:8402", "how others reach the seller", _url),
+            Setting("SELLER_ADDRESS", "", "whom the buyer pays; a world's file says it", _address),
             Setting("FACILITATOR_URL", "http://127.0.0.1:8403", "… the facilitator", _url),
             Setting("DATA_DIR", ".workbench/data", "one SQLite file for each service"),
         ),
@@ -224,7 +232,25 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 "how the buyer lets its budget be pulled: authorization (ERC-3009) or permit",
                 _choice("authorization", "permit"),
             ),
-            Setting("MAX_EURC_PER_PURCHASE", "", "buyer's ceiling; empty: none", _ceiling),
+            Setting(
+                "PRICE_TOLERANCE_BPS",
+                "100",
+                "how far above PRICE_PER_UNIT_USDC, where that is set, a buyer pays, in 1/100 %",
+                _integer(0, MAX_SLIPPAGE_BPS),
+            ),
+            Setting("MAX_EURC_PER_PURCHASE", "1000", "buyer's ceiling in EURC, or none", _ceiling),
+            Setting(
+                "MAX_DEADLINE_S",
+                "86400",
+                "a buyer refuses offers with a deadline further away",
+                _integer(10, 31_536_000),
+            ),
+            Setting(
+                "MAX_OPEN_PER_BUYER",
+                "5",
+                "open settlements that a seller allows one buyer, or none",
+                _limit,
+            ),
             Setting("QUOTE_LIFETIME_S", "600", "how long an offer holds", _integer(10, 86_400)),
             Setting(
                 "FINALITY_CONFIRMATIONS", "10", "blocks on top of the swap", _integer(0, 10_000)
@@ -431,6 +457,8 @@ def world_variables(world: Mapping[str, Any]) -> dict[str, str]:
         "WEB3_PROVIDER_URL": "rpc_url",
         "CHAIN_ID": "chain_id",
         "SELLER_URL": "seller_url",
+        "SELLER_ADDRESS": "seller_address",
+        "PRICE_PER_UNIT_USDC": "price_per_unit_usdc",
         "FACILITATOR_URL": "facilitator_url",
         "FINALITY_CONFIRMATIONS": "finality_confirmations",
         "DEPLOY_BLOCK": "deploy_block",

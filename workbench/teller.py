@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from workbench.core.errors import PeerRefused
 from workbench.core.ports import Request, Response
 from workbench.frames import typed
+from workbench.services.common import peers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +128,8 @@ class Teller:
         return answer
 
     def _read(self, answer: Response) -> Any:
-        told = answer.data()
+        told: Any = peers.decoded(answer, dict[str, Any] | list[Any], "payout service")
         if answer.status >= 400:
-            raise PeerRefused(str(told.get("message")), hint=told.get("hint", ""), payouts=told)
+            refused = peers.told(answer)
+            raise PeerRefused(refused.message, hint=refused.hint, payouts=told)
         return told

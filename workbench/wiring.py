@@ -21,7 +21,7 @@ from workbench.chain.watcher import LogWatcher
 from workbench.core import audit
 from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Clock, Http, NodeState, Randomness, Reports
-from workbench.core.pricing import Price
+from workbench.core.pricing import DEFAULT_CEILING_EURC, Price
 from workbench.core.settlement import RETRIES, Settlement
 from workbench.services.buyer import Buyer, BuyerRules
 from workbench.services.common.checks import SERVICES
@@ -29,6 +29,8 @@ from workbench.services.common.health import Health
 from workbench.services.common.loop import Loop, OnFault
 from workbench.services.common.vitals import GAS_EACH, Vitals
 from workbench.services.facilitator import Facilitator, FacilitatorRules
+from workbench.services.otc.intake import MAX_OPEN_PER_BUYER
+from workbench.services.otc.offer_check import DAY_S
 from workbench.services.payout_http import PayoutsService
 from workbench.services.payouts import PayoutRules, Payouts
 from workbench.services.rates import FixedPrice, FixedRate, HookRate, PriceSource, RateSource
@@ -75,7 +77,11 @@ class Rules:
     finality: Policy
     slippage_bps: int = 100
     fund_by: str = "authorization"
-    ceiling_eurc: int | None = None
+    ceiling_eurc: int | None = DEFAULT_CEILING_EURC
+    expected_price: Price | None = None
+    price_tolerance_bps: int = 100
+    max_deadline_s: int = DAY_S
+    max_open_per_buyer: int | None = MAX_OPEN_PER_BUYER
     own_rate_e8: int | None = None
     quote_lifetime_s: int = 600
     swap_window_s: int = 600
@@ -110,6 +116,7 @@ class Credits:
     reconcile_s: float = 3_600.0
     oldest_s: int = 1_800
     in_flight: int = 16
+    wait_s: float = 0.0
     batcher: str | None = None
     batch: int = 1
     webhook_urls: tuple[str, ...] = field(default=(), repr=False)
@@ -223,6 +230,7 @@ class Wiring:
                 swap_window_s=rules.swap_window_s,
                 poll_s=rules.poll_s,
                 sign_permits=rules.sign_permits,
+                max_open_per_buyer=rules.max_open_per_buyer,
             ),
         )
 
@@ -351,6 +359,7 @@ class Wiring:
             clock=self.clock("buyer"),
             rates=rates,
             rules=rules or buyer_rules(self.rules),
+            seller=address_of_key(self.keys.seller),
         )
 
 
@@ -382,6 +391,7 @@ def payout_rules(credits_: Credits, chain_id: int, poll_s: float) -> PayoutRules
         reconcile_s=credits_.reconcile_s,
         oldest_s=credits_.oldest_s,
         in_flight=credits_.in_flight,
+        wait_s=credits_.wait_s,
     )
 
 
@@ -390,6 +400,9 @@ def buyer_rules(rules: Rules) -> BuyerRules:
     return BuyerRules(
         slippage_bps=rules.slippage_bps,
         ceiling_eurc=rules.ceiling_eurc,
+        price=rules.expected_price,
+        price_tolerance_bps=rules.price_tolerance_bps,
+        max_deadline_s=rules.max_deadline_s,
         fund_by=rules.fund_by,
         poll_s=rules.poll_s,
     )

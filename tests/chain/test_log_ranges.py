@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.test_tidy import PACKAGE
 from workbench.chain.log_ranges import LogRanges
 from workbench.chain.rpc import Rpc
 from workbench.core.errors import RpcFault, RpcLimited, WorkbenchError
@@ -91,6 +93,21 @@ def test_a_node_that_serves_no_logs_is_reported() -> None:
     node.most = 5
     asyncio.run(ranges.between({}, 3, 4))
     assert "" == reports.reason
+
+
+def test_every_reader_of_logs_asks_in_ranges() -> None:
+    """Elsewhere only the simulator asks, of one block, and the search for the first of all logs."""
+    asks = {
+        module.name
+        for module in PACKAGE.values()
+        if re.search(r"""call\(\s*(["']eth_getLogs["']|LOGS)|now\(["']eth_getLogs""", module.text)
+    }
+    assert {
+        "workbench.chain.log_ranges",
+        "workbench.chain.site",
+        "workbench.sim.auditor",
+        "workbench.sim.bookkeeper",
+    } == asks
 
 
 def test_a_node_that_limits_requests_is_not_asked_more_often() -> None:

@@ -99,10 +99,11 @@ class Storm:
         signer = PaymentSigner(KEY, chain_id=31337, token=None, batcher=batcher)
         known: dict[str, Any] = {"chain_id": 31337, "source": "payouts"}
         policy = Policy(DEPTH)
+        loop = loop_of("payouts", self.clock, OnFault.RAISE)
         sender = self.rules.sender(
             self.line, signer, self.store, self.clock, finality=policy,
             nonces=Quarantine(self.clock, address=signer.address, **known),
-            bump_after_s=self.rules.bump_after_s, is_thrifty=True, **known,
+            bump_after_s=self.rules.bump_after_s, is_thrifty=True, reports=loop.health, **known,
         )  # fmt: skip
         payments = self.rules.payments(
             self.line, signer, chain_id=31337, token=None, decimals=None, finality=policy,
@@ -111,7 +112,7 @@ class Storm:
         every_s = self.rules.reconcile_s
         self.payouts = self.rules.payouts(
             store=self.store, sender=sender, payments=payments, clock=self.clock,
-            loop=loop_of("payouts", self.clock, OnFault.RAISE), random=self.tokens,
+            loop=loop, random=self.tokens,
             rules=PayoutRules(chain_id=31337, units_per_credit=10**15, reconcile_s=every_s),
         )  # fmt: skip
 

@@ -9,19 +9,21 @@ from typing import Any
 
 from eth_abi.abi import encode
 
-from workbench.chain import abi
+from workbench.chain import abi, funding
 from workbench.chain.abi import hex_bytes, number_of, to_hex
 from workbench.chain.rpc import NodeRevert, Rpc
 from workbench.chain.signer import recover
 from workbench.chain.words import Words, keccak
 from workbench.core.errors import ContractNotFound, WorkbenchError, WrongChain
-from workbench.core.ports import Addresses, Call, Head, Rate
+from workbench.core.ports import Addresses, Beside, Call, Head, Rate
+from workbench.core.records import replace
 from workbench.core.settlement import FACILITATOR_REASONS
 from workbench.core.x402 import (
     DOMAIN_NAME,
     DOMAIN_VERSION,
     TERMS_TYPE,
     Domain,
+    Payment,
     Permit,
     Terms,
     TransferAuthorization,
@@ -236,6 +238,14 @@ class EvmChain:
             return False
         return hex_bytes(told)[:32] == ERC1271_MAGIC.ljust(32, b"\0")
 
+    async def payment_refusal(self, payment: Payment) -> WorkbenchError | None:
+        """See `core.ports.Chain.payment_refusal`."""
+        return await funding.refusal(self, payment, self._pull(payment))
+
+    def _pull(self, payment: Payment) -> Beside:
+        digest = self.terms_digest(payment.terms)
+        return funding.pull(self.addresses.eurc, self.addresses.vault, payment, digest)
+
     def checksum(self, address: str) -> str:
         return checksum(address)
 
@@ -247,6 +257,10 @@ class EvmChain:
     def create_settlement(self, terms: Terms, buyer_sig: str, seller_sig: str) -> Call:
         signatures = (hex_bytes(buyer_sig), hex_bytes(seller_sig))
         return self._vault("create", "createSettlement", _abi_terms(terms), *signatures)
+
+    def if_paid(self, call: Call, payment: Payment) -> Call:
+        """See `core.ports.Chain.if_paid`."""
+        return replace(call, also=self._pull(payment))
 
     def fund(self, terms: Terms, buyer: Permit, seller: Permit) -> Call:
         return self._vault(

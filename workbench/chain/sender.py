@@ -47,7 +47,7 @@ from workbench.core.ports import (
     Unreported,
     Within,
 )
-from workbench.core.readings import Readings
+from workbench.core.readings import SecondReading
 from workbench.core.records import replace
 
 RESEND_MS = 5_000
@@ -114,7 +114,7 @@ class SlotSender:
         self._trial = Trial(rpc, clock, chain_id=chain_id, payer=signer.address, source=source)
         known: dict[str, Any] = {"address": signer.address, "finality": finality}
         self._outcomes = Outcomes(rpc, clock, is_thrifty=is_thrifty, **known)
-        self._waits, self._readings = Waits(clock, bump_after_s), Readings()
+        self._waits, self._readings = Waits(clock, bump_after_s), SecondReading()
         self._submitting, self._pumping = asyncio.Lock(), asyncio.Lock()
         self._waiting: list[_Asked] = []
         self._unheard: list[tuple[Sequence[Slot], Answers]] = []
@@ -282,8 +282,9 @@ class SlotSender:
         if suspicion := self.suspicion():
             return Quarantined(suspicion)
         return Quarantined(
-            f"the signer {self.address} stands still: its nonces were used by somebody else.",
-            hint="See SignerQuarantined among the events; nothing is signed until it is released.",
+            f"the signer {self.address} stands still: the chain has used nonces of it that our "
+            "database does not know, or a person must look at it.",
+            hint="See SignerQuarantined among the events. Without one a second reading follows.",
         )
 
     async def stop(self, nonce: int, reason: str) -> None:

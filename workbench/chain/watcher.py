@@ -141,23 +141,22 @@ class LogWatcher:
             logs = await self._ranges.once(self._query, first, last)
         if newest is None or logs is None:
             return None
-        times: dict[str, int] = {}
+        blocks: dict[str, dict[str, Any]] = {}
         for log in logs:
-            if log["blockHash"] not in times:
+            if log["blockHash"] not in blocks:
                 block = await self._block(int(log["blockNumber"], 16))
                 if block is None or block["hash"] != log["blockHash"]:
                     return None
-                times[log["blockHash"]] = int(block["timestamp"], 16)
+                blocks[log["blockHash"]] = block
         again = await self._block(last)
         if again is None or again["hash"] != newest["hash"]:
             return None
-        facts = [_fact(log, times[log["blockHash"]]) for log in logs]
+        facts = [_fact(log, blocks[log["blockHash"]]) for log in logs]
         await self._store_block(last, newest["hash"], facts)
         return str(newest["hash"])
 
     async def _take(self, number: int, block: dict[str, Any], logs: list[Any]) -> None:
-        timestamp = int(block["timestamp"], 16)
-        await self._store_block(number, block["hash"], [_fact(log, timestamp) for log in logs])
+        await self._store_block(number, block["hash"], [_fact(log, block) for log in logs])
 
     async def _store_block(self, number: int, known: str, facts: list[Event | None]) -> None:
         async with self._store.unit() as unit:
@@ -192,9 +191,12 @@ class LogWatcher:
         self._judged, self._doubtful = newest, later
 
 
-def _fact(log: dict[str, Any], timestamp: int) -> Event | None:
-    """None for an event that nobody here knows. Raises RpcAnswerInvalid."""
+def _fact(log: dict[str, Any], block: dict[str, Any]) -> Event | None:
+    """What a log of this block tells; None for an event that nobody here knows. Raises
+    RpcAnswerInvalid."""
+    if int(log["blockNumber"], 16) != int(block["number"], 16):
+        raise invalid(LOGS, "a log's block has another number", "blockNumber")
     try:
-        return decode_log(log, timestamp * 1000)
+        return decode_log(log, int(block["timestamp"], 16) * 1000)
     except (*UNREADABLE, StopIteration, LookupError) as why:
         raise invalid(LOGS, "a log is not of the form of its event", "data") from why

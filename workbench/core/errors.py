@@ -102,6 +102,36 @@ class InsufficientInventory(InputError):
     code, status = "insufficient_inventory", 409
 
 
+class OfferTaken(InputError):
+    """The offer was sold: `settlement_id` in the details is the one settlement of it."""
+
+    code, status = "offer_taken", 409
+
+
+class TooManyOpen(InputError):
+    """The buyer has as many open settlements as the seller allows."""
+
+    code, status, transient = "too_many_open", 429, True
+
+
+class SellerMismatch(TermsMismatch):
+    """The offer pays another seller than the one that was asked for, or nobody said which."""
+
+    code = "seller_mismatch"
+
+
+class PriceRefused(TermsMismatch):
+    """The offer asks for more than the price that the buyer expects."""
+
+    code = "price_refused"
+
+
+class DeadlineRefused(TermsMismatch):
+    """A deadline of the offer has passed, or would lock the buyer's money for too long."""
+
+    code = "deadline_refused"
+
+
 class UnknownSettlement(InputError):
     code, status = "unknown_settlement", 404
 
@@ -145,6 +175,12 @@ class InsufficientAllowance(SettlementError):
 
 class InsufficientFunds(SettlementError):
     code = "insufficient_funds"
+
+
+class AuthorizationUsed(SettlementError):
+    """The buyer's ERC-3009 authorization was used or cancelled before."""
+
+    code = "authorization_used"
 
 
 class InsufficientOutput(SettlementError):
@@ -500,3 +536,15 @@ class PeerRefused(WorkbenchError):
     """Another service answered with an error; its code and message are in `details`."""
 
     code, status = "peer_refused", 502
+
+
+class PeerAnswerInvalid(PeerRefused):
+    """Another service answered something that does not fit the schema of its answer."""
+
+    code = "peer_answer_invalid"
+
+
+class PeerUnreadable(PeerUnreachable):
+    """What answered in another service's place is no JSON object: a proxy's page, perhaps."""
+
+    code = "peer_unreadable"

@@ -19,7 +19,14 @@ from workbench.core.ledger import Account, Transfer
 from workbench.core.payout import Payout, State, Verdict
 from workbench.core.records import quick
 from workbench.core.webhooks import Delivery
-from workbench.core.x402 import Authorization, Domain, Permit, Terms, TransferAuthorization
+from workbench.core.x402 import (
+    Authorization,
+    Domain,
+    Payment,
+    Permit,
+    Terms,
+    TransferAuthorization,
+)
 
 
 class Clock(Protocol):
@@ -140,7 +147,8 @@ class Head:
 class Call:
     """A transaction's content, before it has a nonce: `act` is its name in facts.
 
-    `gas`: what it is given at least, where an estimate could be too low.
+    `gas`: what it is given at least, where an estimate could be too low. `also`: what is simulated
+    with it.
     """
 
     act: str
@@ -148,6 +156,20 @@ class Call:
     data: bytes
     value: int = 0
     gas: int = 0
+    also: Beside | None = None
+
+
+@quick
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A call of `sender` that must pass as well, or its transaction is not worth its gas.
+
+    It is simulated beside the transaction, and never sent.
+    """
+
+    sender: str
+    to: str
+    data: bytes
 
 
 class Within(Protocol):
@@ -241,6 +263,16 @@ class Chain(Protocol):
     async def valid_signature(self, signer: str, digest: bytes, signature: str) -> bool:
         """ECDSA of an account, or ERC-1271 of a contract."""
 
+    async def payment_refusal(self, payment: Payment) -> WorkbenchError | None:
+        """Why EURC would not move this payment's budget to the vault now, by a simulation.
+
+        None if it would. Else InsufficientFunds, AuthorizationUsed, BadSignature or TokenRefused.
+        Raises RpcUnreachable and RpcFault.
+        """
+
+    async def status(self, identity: str) -> int:
+        """Where the vault says a settlement is: 0 none, 1 created, … 5 refunded."""
+
     def checksum(self, address: str) -> str:
         """The address as EIP-55 writes it: outside clients take no other form."""
 
@@ -248,6 +280,9 @@ class Chain(Protocol):
         """keccak256 of the resource's text, as 0x hex."""
 
     def create_settlement(self, terms: Terms, buyer_sig: str, seller_sig: str) -> Call: ...
+    def if_paid(self, call: Call, payment: Payment) -> Call:
+        """The call, refused before it is sent where EURC would not move the payment's budget."""
+
     def fund(self, terms: Terms, buyer: Permit, seller: Permit) -> Call: ...
     def fund_with_authorization(
         self, terms: Terms, buyer: TransferAuthorization, seller: Permit
@@ -443,7 +478,10 @@ class Unit(Protocol):
 
     async def authorization(self, settlement_id: str) -> Authorization | None: ...
     async def authorize(self, authorization: Authorization) -> bool:
-        """Claim the settlement id for ever. False if it was claimed before."""
+        """Claim the settlement id and its offer for ever. False if either was claimed before."""
+
+    async def sold(self, offer: str) -> str | None:
+        """The settlement id that has claimed an offer (`Authorization.offer`)."""
 
     async def slot(self, chain_id: int, signer: str, key: tuple[str, str, int]) -> Slot | None:
         """The slot of (subject, act, attempt), if it was ever signed."""
@@ -612,7 +650,12 @@ class Ledger(Unit, Protocol):
 
 
 class LedgerBook(Protocol):
-    """The payout service's database."""
+    """The payout service's database.
+
+    `aliases`: the ids of users that are not in Unicode's form NFC, by their names that are.
+    """
+
+    aliases: dict[str, str]
 
     @property
     def is_shared(self) -> bool:

@@ -239,6 +239,11 @@ class Authorization:
     def terms(self) -> Terms:
         return self.payment.terms
 
+    @property
+    def offer(self) -> str:
+        """The offer that is sold: it has one settlement, whatever buyer and budget."""
+        return offer_key(self.terms)
+
     def to_wire(self) -> dict[str, Any]:
         return {
             "settlement_id": self.settlement_id,
@@ -316,6 +321,11 @@ def payment_required(
             "terms": offered,
         },
     }
+
+
+def offer_key(terms: Terms) -> str:
+    """What names an offer for ever: its seller, and the salt that the seller gave it."""
+    return f"{terms.seller} {terms.salt}"
 
 
 def complete_terms(offered: Any, buyer: str, max_eurc: int) -> Terms:

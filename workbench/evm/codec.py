@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, json
 
-from workbench.core.errors import RpcAnswerInvalid, RpcFault, RpcLimited, RpcUnanswered
+from workbench.core.errors import RpcAnswerInvalid, RpcFault, RpcLimited
 from workbench.evm.consistency import CHECKS, Call, Mismatch
 from workbench.evm.methods import RESULTS, WITH_TRANSACTIONS
 
@@ -147,7 +147,7 @@ class _Loose(msgspec.Struct):
 _LOOSE = json.Decoder(_Loose)
 
 
-def _misformed(host: str, number: int, call: Call, raw: bytes, why: Exception) -> RpcUnanswered:
+def _misformed(host: str, number: int, call: Call, raw: bytes, why: Exception) -> RpcFault:
     """Why an answer is not of the method's form; or what its error says, or whose answer it is."""
     method = call[0]
     if not raw:
@@ -171,7 +171,7 @@ def _misformed(host: str, number: int, call: Call, raw: bytes, why: Exception) -
     return invalid(method, reason[:1].lower() + reason[1:], field.removeprefix("."))
 
 
-def _no_result(host: str, number: int, call: Call, told: Any) -> Any:
+def _no_result(host: str, number: int, call: Call, told: Any) -> RpcFault:
     method, error = call[0], told.error
     is_ours = type(told.id) is int and told.id == number
     if error:

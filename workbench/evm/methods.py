@@ -102,7 +102,7 @@ Transaction = TypedDict("Transaction", _TRANSACTION)  # type: ignore[misc]
 
 
 class FullBlock(_Header):
-    transactions: Annotated[list[Transaction], Meta(max_length=MAX_ITEMS)]  # type: ignore[valid-type]
+    transactions: Annotated[list[Transaction], Meta(max_length=MAX_ITEMS)]
 
 
 _RECEIPT = {
@@ -189,7 +189,7 @@ RESULTS: dict[str, Any] = {
     "eth_getBalance": Quantity,
     "eth_getBlockByHash": Block | None,
     "eth_getBlockByNumber": Block | None,
-    "eth_getBlockReceipts": Annotated[list[Receipt], Meta(max_length=MAX_ITEMS)] | None,  # type: ignore[valid-type]
+    "eth_getBlockReceipts": Annotated[list[Receipt], Meta(max_length=MAX_ITEMS)] | None,
     "eth_getCode": LongData,
     "eth_getLogs": Logs,
     "eth_getRawTransactionByHash": LongData | None,

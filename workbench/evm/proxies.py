@@ -9,7 +9,10 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import (  # type: ignore[attr-defined]
+    getproxies_environment,
+    proxy_bypass_environment,
+)
 
 from workbench.core.errors import InvalidSetting
 from workbench.evm.place import basic
@@ -52,7 +55,7 @@ def proxy_for(url: str) -> Proxy | None:
     address, host = found.get(parts.scheme, ""), parts.hostname or ""
     if not address or not host or is_loopback(host):
         return None
-    if proxy_bypass_environment(parts.netloc.rpartition("@")[2], found):  # type: ignore[no-untyped-call]
+    if proxy_bypass_environment(parts.netloc.rpartition("@")[2], found):
         return None
     return _parsed(address, f"{parts.scheme.upper()}_PROXY")
 

@@ -14,7 +14,9 @@ from workbench.core import events as ev
 from workbench.core.errors import (
     BadSignature,
     DeadlinePassed,
+    InsufficientFunds,
     InvalidPayment,
+    OfferTaken,
     TermsMismatch,
     UnknownSettlement,
     WorkbenchError,
@@ -120,10 +122,21 @@ class Facilitator:
             known = await unit.authorization(asked.settlement_id)
         if known is None:
             await self._check(asked)
-            async with self._store.unit() as unit:
-                self._claims += await unit.authorize(asked)
+            await self._claim(asked)
         answer = {"settlement_id": asked.settlement_id, "accepted": True, "status": "pending"}
         return Response.json(200, answer)
+
+    async def _claim(self, asked: Authorization) -> None:
+        """An offer is brought to its end once, whatever its seller signs: see `otc.intake`."""
+        async with self._store.unit() as unit:
+            self._claims += await unit.authorize(asked)
+            first = await unit.sold(asked.offer)
+        if first is not None and first != asked.settlement_id:
+            raise OfferTaken(
+                f"this offer was handed over as settlement {first}.",
+                hint="Let the seller make a new offer.",
+                settlement_id=first,
+            )
 
     def _check_place(self, requirements: Any) -> None:
         if requirements is None:
@@ -139,7 +152,7 @@ class Facilitator:
             )
 
     async def _check(self, asked: Authorization) -> None:
-        """Both consents, before we pay gas for anybody."""
+        """Both consents, and what they promise, before we pay gas for anybody."""
         terms = asked.terms
         digest = self._chain.terms_digest(terms)
         if "0x" + digest.hex() != asked.settlement_id:
@@ -154,6 +167,16 @@ class Facilitator:
         head = await self._chain.head()
         if head.timestamp > terms.fund_deadline:
             raise DeadlinePassed(f"the terms ended at {terms.fund_deadline}.")
+        legs = (
+            (self._chain.addresses.eurc, terms.buyer, terms.max_eurc, "the buyer"),
+            (terms.asset, terms.seller, terms.asset_amount, "the seller"),
+        )
+        for token, owner, amount, role in legs:
+            if await self._chain.balance(token, owner) < amount:
+                raise InsufficientFunds(
+                    f"{role} does not hold what it promises.",
+                    hint="The buyer needs its whole EURC budget, the seller the asset.",
+                )
 
     # --- What others may ask ---
 
@@ -209,6 +232,8 @@ class Facilitator:
         if looked != self._looked:  # Else what is owed was done, or refused, as it would be again.
             for settlement in self.book.open():
                 self._watch_for_delay(settlement, head)
+            waiting = {settlement.id for settlement in self.book.of(State.SWAPPED)}
+            self.health.keep("finality", waiting)
             await self._confirm(head)
             await self._act(head)
             self._looked = None if self._loop.failed else looked
@@ -323,9 +348,7 @@ class Facilitator:
         waiting = settlement.state is State.SWAPPED
         since = settlement.entered[-1].at_ms // 1000
         limit = self._rules.finality_timeout_s
-        if not waiting:
-            self.health.clear("finality", settlement.id)
-        elif head.timestamp - since > limit:
+        if waiting and head.timestamp - since > limit:
             self.health.fails(
                 "finality",
                 f"Finality timeout: the swap of {settlement.id} has waited longer than {limit} s "

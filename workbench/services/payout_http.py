@@ -8,7 +8,7 @@ import re
 from base64 import b64decode
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from workbench.core.errors import (
     CrossSite,
@@ -36,8 +36,9 @@ from workbench.services.payout_input import (
     user_id,
 )
 from workbench.services.payout_resolve import OUTCOMES
+from workbench.services.payout_wait import wait_of, waited
 from workbench.services.payouts import Given, Payouts
-from workbench.services.routes import Routes, events_page, one, wants_page
+from workbench.services.routes import Routes, events_page, one, see_other, wants_page
 from workbench.services.webhooks import Webhooks
 
 HISTORY = 200
@@ -106,9 +107,24 @@ class PayoutsService:
         else:
             answer = await self._routes.handle(request)
         if answer.status >= 400 and wants_page(request):
-            page = payout_pages.problem(answer.status, answer.data(), _back(request))
+            page = self._problem(request, answer.status, answer.data())
             answer = _page(answer.status, page, *answer.headers)
         return answer
+
+    def _problem(self, request: Request, status: int, told: dict[str, Any]) -> str:
+        """The error as a page; of a form, with the form as it was filled in.
+
+        A refusal is for ever under its key, so a corrected form has a new one. After an error of
+        ours nobody knows what was done: the same key makes the request the same.
+        """
+        form = ""
+        if request.method == "POST" and request.url in ("/earn", "/payout") and status != 401:
+            typed = dict(parse_qsl(request.body.decode("utf-8", "replace")))
+            if status < 500:
+                typed["idempotency_key"] = self.payouts.new_key()
+            make = payout_pages.earn_form if request.url == "/earn" else payout_pages.payout_form
+            form = make(typed.get("idempotency_key", ""), "", typed)
+        return payout_pages.problem(status, told, _back(request), form)
 
     # --- Who may ask ---
 
@@ -159,7 +175,27 @@ class PayoutsService:
         return await self.payouts.earn(asked(fields_of(request), request.header(KEY_HEADER)))
 
     async def _payout(self, request: Request) -> Response:
-        return self._tell(request, 200, await self._do_payout(request))
+        """As the seed has it: its clients expect the transaction's hash in the answer."""
+        return await self._tell_payout(request, 200, self.payouts.rules.wait_s)
+
+    async def _tell_payout(self, request: Request, success: int, default_s: float) -> Response:
+        """What became of a request for a payout, after a wait if the client is ready for one."""
+        seconds, applied = wait_of(request, default_s)
+        given = await self._do_payout(request)
+        if given.status < 400 and not wants_page(request):
+            given = await self._after(given, seconds)
+        answer = self._tell(request, success, given)
+        return replace(answer, headers=(*answer.headers, *applied))
+
+    async def _after(self, given: Given, seconds: float) -> Given:
+        """The answer with the payout as it is by now; of a replay, beside the first answer."""
+        try:
+            payout = await waited(self.payouts, str(given.body["id"]), seconds, to_end=False)
+        except WorkbenchError:  # It is accepted, and that is the answer, whatever happens now.
+            return given
+        now = self.payouts.view(payout)
+        body = {**given.body, "now": now} if given.is_replay else {**given.body, **now}
+        return replace(given, body=body)
 
     async def _do_payout(self, request: Request) -> Given:
         return await self.payouts.request(
@@ -174,8 +210,7 @@ class PayoutsService:
         """A browser's form leads to the user's page; programs get JSON. A replay is marked."""
         status = given.status if given.status >= 400 else success
         if status < 400 and wants_page(request):
-            place = ("Location", f"/user/{given.body['user_id']}")
-            return Response(303, b"", "text/html; charset=utf-8", (place, NO_STORE))
+            return see_other("user", str(given.body["user_id"]))
         body = {**given.body, **({"replayed": True} if given.is_replay else {})}
         answer = Response.json(status, body)
         marks = [(KEY_HEADER, str(given.body["idempotency_key"]))]
@@ -184,17 +219,20 @@ class PayoutsService:
         return replace(answer, headers=(*answer.headers, *marks))
 
     async def _user(self, request: Request, text: str) -> Response:
-        name = user_id(text)
+        name = self.payouts.user_named(user_id(text))
         async with self.payouts.store.unit() as unit:
             account = await unit.account(accounts.user_account(name))
             history = await unit.payouts(user_id=name, limit=HISTORY)
+        is_known = account is not None
         account = account or Account(accounts.user_account(name), accounts.CREDIT)
         views = [self.payouts.view(payout) for payout in history]
         if not _wants_json(request):
             keys = self.payouts.new_key(), self.payouts.new_key()
-            page = payout_pages.user(self._facts(), name, account, views, *keys)
+            facts = self._facts()
+            page = payout_pages.user(facts, name, account if is_known else None, views, *keys)
             return _page(200, page)
-        told = {"user_id": name, "credits": account.available, "held": account.debits_pending}
+        told = {"user_id": name, "known": is_known, "credits": account.available}
+        told |= {"held": account.debits_pending}
         return Response.json(200, {**told, "payouts": views})
 
     # --- /v1/ ---
@@ -203,7 +241,7 @@ class PayoutsService:
         return self._tell(request, 201, await self._do_earn(request))
 
     async def _v1_payout(self, request: Request) -> Response:
-        return self._tell(request, 202, await self._do_payout(request))
+        return await self._tell_payout(request, 202, 0)
 
     async def _v1_batch(self, request: Request) -> Response:
         """Each payout is accepted or refused by itself, under its own key."""
@@ -228,12 +266,15 @@ class PayoutsService:
         except ValueError:
             known = ", ".join(state.value for state in State)
             raise InputError(f"state must be of {known}.") from None
-        name = user_id(who) if who is not None else None
+        name = self.payouts.user_named(user_id(who)) if who is not None else None
         async with self.payouts.store.unit() as unit:
             found = await unit.payouts(*wanted, user_id=name, limit=limit)
         return Response.json(200, {"payouts": [self.payouts.view(payout) for payout in found]})
 
     async def _v1_one(self, request: Request, id: str) -> Response:
+        seconds, applied = wait_of(request, 0)
+        if seconds:
+            await waited(self.payouts, id, seconds, to_end=True)
         async with self.payouts.store.unit() as unit:
             payout = await unit.payout(id)
             if payout is None:
@@ -250,7 +291,8 @@ class PayoutsService:
                 "attempts": [attempt.tx for attempt in slot.attempts],
             }
         view["history"] = [{"type": fact.type, "at_ms": fact.at_ms} for fact in facts]
-        return Response.json(200, view)
+        answer = Response.json(200, view)
+        return replace(answer, headers=(*answer.headers, *applied))
 
     async def _v1_cancel(self, request: Request, id: str) -> Response:
         payout = await self.payouts.cancel(id)
@@ -277,7 +319,7 @@ class PayoutsService:
         return Response.json(200, self.payouts.view(resolved))
 
     async def _v1_balance(self, request: Request, text: str) -> Response:
-        name = user_id(text)
+        name = self.payouts.user_named(user_id(text))
         async with self.payouts.store.unit() as unit:
             account = await unit.account(accounts.user_account(name))
         account = account or Account(accounts.user_account(name), accounts.CREDIT)

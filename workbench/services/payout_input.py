@@ -10,6 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import normalize
 from urllib.parse import parse_qsl
 
 from workbench.core.errors import InputError, InvalidCredits, InvalidKey, InvalidUser
@@ -18,6 +19,8 @@ from workbench.core.ports import Request
 MAX_CREDITS = 2**53 - 1
 """In one request: every JSON reader knows it exactly. Balances may grow beyond."""
 MAX_REASON = 500
+MAX_USER = 128
+"""Characters of a user's id, in form NFC."""
 USER = re.compile(r"[\w.@:+~=-]{1,128}")
 KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 KEY_HEADER = "Idempotency-Key"
@@ -119,9 +122,15 @@ def reason_of(fields: dict[str, Any], name: str = "why") -> str:
 
 
 def user_id(value: Any) -> str:
-    """A user's id: what a site calls its user. Raises InvalidUser."""
+    """A user's id, in Unicode's form NFC: what a site calls its user. Raises InvalidUser.
+
+    So an accented letter is one id, however a keyboard composes it. Nothing else is unified: upper
+    and lower case, compatibility forms (NFKC: full-width letters, ligatures, superscripts) and
+    letters of other scripts that look alike are different users.
+    """
     if not isinstance(value, str):
         raise InvalidUser("user_id must be text, in quotes.", field="user_id")
+    value = normalize("NFC", value[: 4 * MAX_USER])
     if not USER.fullmatch(value):
         raise InvalidUser(
             "user_id is not one that can be kept." if value else "user_id is empty.",

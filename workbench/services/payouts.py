@@ -22,7 +22,9 @@ from workbench.core.errors import (
     OverLimit,
     PayoutEnded,
     Quarantined,
+    Reverted,
     RpcFault,
+    RpcLimited,
     RpcUnreachable,
     SignerShort,
     SigningRefused,
@@ -95,7 +97,8 @@ class PayoutRules:
     Limits are credits in 24 hours, None for none.
     `api_key`: needed by everybody, None on loopback. `in_flight`: most unmined transactions.
     `approve_above`: credits of one payout from which on a second person must approve.
-    `oldest_s`: an open payout that waits for longer is an alarm.
+    `oldest_s`: an open payout that waits for longer is an alarm. `wait_s`: how long the seed's
+    `/payout` waits for a transaction, unless its client says otherwise.
     """
 
     chain_id: int
@@ -110,6 +113,7 @@ class PayoutRules:
     in_flight: int = 16
     reconcile_s: float = 60.0
     oldest_s: int = 1_800
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +294,12 @@ class Payouts:
             return await self._answer(unit, "payout", asked, 202, self.view(payout))
 
     def _keyed(self, asked: Asked) -> Asked:
+        asked = replace(asked, user_id=self.user_named(asked.user_id))
         return asked if asked.key else replace(asked, key=self.new_key())
+
+    def user_named(self, name: str) -> str:
+        """The id under which a user's account is kept: it may be older than the rule of NFC."""
+        return self.store.aliases.get(name, name)
 
     def new_key(self) -> str:
         """An idempotency key that nobody has: for a form, and for who gave none."""
@@ -546,9 +555,10 @@ class Payouts:
         try:
             return await self.payments.judge(cases)
         except Exception as why:
-            if not self.loop.contains(cases[0][0].id, why):
+            is_one = len(cases) == 1
+            if not self.loop.contains(cases[0][0].id if is_one else "verdicts", why):
                 raise
-            if len(cases) == 1:
+            if is_one:
                 return [Verdict(Outcome.WAIT)]
         return [verdict for case in cases for verdict in await self._verdicts([case])]
 
@@ -603,7 +613,7 @@ class Payouts:
             return
         if not self.stuck:
             self.health.clear("wallet_short")
-        for name in ("token_refused", "payout_stuck"):
+        for name in ("token_refused", "payout_stuck", Quarantined.code):
             self.health.keep(name, self.stuck)
         if waiting:
             await self._sign(waiting, free)
@@ -670,7 +680,7 @@ class Payouts:
         for payout in alone[: max(0, free - len(groups))]:
             try:
                 call = await self.payments.call(payout)
-            except (RpcUnreachable, StoreError):
+            except (RpcUnreachable, RpcLimited, StoreError):
                 raise
             except WorkbenchError as why:
                 yield payout, why
@@ -692,9 +702,9 @@ class Payouts:
         if isinstance(why, SignerShort | InsufficientFunds | InsufficientAllowance):
             self.health.fails("wallet_short", f"the wallet cannot pay: {why}")
         elif isinstance(why, Quarantined | SigningRefused):
-            self.health.fails(Quarantined.code, str(why))
+            self.health.fails(Quarantined.code, str(why), payout.id)
         else:
-            name = "token_refused" if isinstance(why, TokenRefused) else "payout_stuck"
+            name = "token_refused" if isinstance(why, TokenRefused | Reverted) else "payout_stuck"
             self.health.fails(name, f"{payout.id} waits: {why}", payout.id)
         self.stuck[payout.id] = str(why)
 

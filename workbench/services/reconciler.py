@@ -30,7 +30,7 @@ from workbench.core.ports import (
     Reports,
     Wallet,
 )
-from workbench.core.readings import AGAIN_MS, Readings
+from workbench.core.readings import GAP_MS, SecondReading
 from workbench.services import accounts
 from workbench.services.batches import Batches
 
@@ -39,12 +39,15 @@ READINGS = 3
 UNSETTLED = "the signer stands still, or what the final block holds is not judged to its end."
 
 
+NAME = "reconciliation"
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """`is_settled`: everything up to `block` was judged; only then ledger and chain compare.
 
     `chain` and `ledger`: base units by asset. `booked`: funding (above 0) or suspense (below).
-    `unsure`: what only a first reading has found, in words; then nothing is booked or settled.
+    `doubt`: what only a first reading has found, in words; then nothing is booked or settled.
     `strange`: transfers out of the wallet that are no payout's.
     """
 
@@ -54,7 +57,7 @@ class Report:
     ledger: dict[str, int] = field(default_factory=dict)
     booked: dict[str, int] = field(default_factory=dict)
     strange: tuple[str, ...] = ()
-    unsure: str = ""
+    doubt: str = ""
 
     @property
     def is_right(self) -> bool:
@@ -93,7 +96,7 @@ class Reconciler:
         self._clock, self._chain_id, self._batches = clock, chain_id, batches
         self._reports = reports
         self._done_ms: int | None = None
-        self._readings, self._unsure_ms = Readings(), -AGAIN_MS
+        self._readings, self._doubt_ms = SecondReading(), -GAP_MS
         self._block = -1
         """The final block of the first reading of a difference."""
 
@@ -102,7 +105,7 @@ class Reconciler:
         now, done = self._clock.now_ms(), self._done_ms
         if done is not None and done <= now < done + int(every_s * 1000):
             return
-        if self._unsure_ms <= now < self._unsure_ms + AGAIN_MS:
+        if self._doubt_ms <= now < self._doubt_ms + GAP_MS:
             return
         try:
             report = await self.run()
@@ -114,9 +117,9 @@ class Reconciler:
             self._done_ms = now
             self._reports.ok("reconciliation")
             self._reports.ok("wallet_differs")
-        elif report.unsure:
-            self._unsure_ms = now
-            self._reports.fails("reconciliation", report.unsure)
+        elif report.doubt:
+            self._doubt_ms = now
+            self._reports.fails("reconciliation", report.doubt)
         else:
             self._reports.fails("reconciliation", UNSETTLED)
 
@@ -124,14 +127,17 @@ class Reconciler:
         """`run`, and again where a second reading is needed."""
         report = await self.run()
         for _ in range(READINGS):
-            if not report.unsure:
+            if not report.doubt:
                 break
-            await self._clock.sleep(AGAIN_MS / 1000)
+            await self._clock.sleep(GAP_MS / 1000)
             report = await self.run()
         return report
 
     async def run(self) -> Report:
-        """Compare, and book the difference. Raises RpcUnreachable or RpcFault."""
+        """Compare, and book the difference once two readings have shown it.
+
+        Raises RpcUnreachable or RpcFault.
+        """
         wallet = await self._payments.wallet()
         try:
             await self._sender.check()
@@ -180,15 +186,15 @@ class Reconciler:
         """Whether it says what it said before; of a loss, at a later final block."""
         found = (tuple(sorted(report.booked.items())), report.strange)
         if found == ((), ()):
-            self._readings.forget(())
+            self._readings.forget(NAME)
             return True
-        if self._readings.first(()) != found:
+        if self._readings.first(NAME) != found:
             self._block = report.block
         is_loss = not report.is_right
-        is_sure = self._readings.confirms((), found, self._clock.now_ms())
+        is_sure = self._readings.confirms(NAME, found, self._clock.now_ms())
         if not is_sure or (is_loss and report.block <= self._block):
             return False
-        self._readings.forget(())
+        self._readings.forget(NAME)
         return True
 
     def _first_reading(self, report: Report) -> Report:
@@ -198,7 +204,7 @@ class Reconciler:
         text = f"first reading at block {report.block}: {found}; a second reading follows."
         if not report.is_right:
             self._reports.fails("wallet_differs", text)
-        return Report(report.block, False, report.chain, report.ledger, unsure=text)
+        return Report(report.block, False, report.chain, report.ledger, doubt=text)
 
     async def _compare(self, unit: Ledger, wallet: Wallet, moved: Any) -> Report:
         await accounts.open_house(unit, self._payments)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, overload
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, overload
+from urllib.parse import quote
+
+import msgspec
 
 from workbench.core.errors import (
     BodyTooLarge,
@@ -19,8 +22,9 @@ from workbench.core.errors import (
     StoreError,
     WorkbenchError,
 )
-from workbench.core.events import Event, from_dict, to_dict, to_json
+from workbench.core.events import BlockOrphaned, Event, from_dict, to_dict, to_json
 from workbench.core.ports import Request, Response, Store
+from workbench.services.common import peers
 from workbench.services.common.health import Health, brief
 
 MAX_BODY_BYTES = 65_536
@@ -95,6 +99,15 @@ class Routes:
         raise NotFound(f"nothing is at {request.url[:200]}.", paths=list(known))
 
 
+def see_other(*segments: str, fragment: str = "") -> Response:
+    """303 to the path of these segments, each encoded (RFC 3986): a header is ASCII, and a segment
+    may hold any text."""
+    path = "/" + "/".join(quote(segment, safe="") for segment in segments)
+    path += f"#{quote(fragment, safe='')}" if fragment else ""
+    headers = (("Location", path), ("Cache-Control", "no-store"))
+    return Response(303, b"", "text/html; charset=utf-8", headers)
+
+
 def wants_page(request: Request) -> bool:
     """Browsers name HTML; programs name JSON, or nothing in particular."""
     accept = request.header("Accept") or ""
@@ -151,13 +164,51 @@ class Page:
         return {"events": events, "next": self.next, "last": self.last}
 
     @classmethod
-    def of(cls, answer: Response) -> Page:
-        """The page that a service answered with."""
+    def of(cls, answer: Response, peer: str, after: int) -> Page:
+        """The page of its own facts that a service answered with, to `?after=`.
+
+        Raises PeerUnreadable, or PeerAnswerInvalid: also for a fact of somebody else, which a peer
+        could only have made up, and for a page that leads nowhere.
+        """
         if isinstance(answer.content, Page):
             return answer.content
-        data = answer.data()
-        facts = [(each.pop("seq"), from_dict(each)) for each in data["events"]]
-        return cls(facts, data["next"], data["last"])
+        read = peers.decoded(answer, _Events, peer)
+        try:
+            facts = [_numbered_fact(each, peer) for each in read.events]
+        except (StoreError, TypeError, ValueError, KeyError, RecursionError) as why:
+            raise peers.invalid(answer, peer, str(why)) from why
+        if read.next < max([after, *(seq for seq, _ in facts)]):
+            raise peers.invalid(answer, peer, "its next page is before this one")
+        if read.next == after and read.last > after:
+            raise peers.invalid(answer, peer, "its next page is this one again")
+        return cls(facts, read.next, read.last)
+
+
+class _Events(msgspec.Struct):
+    """The body of `GET /events`."""
+
+    events: list[dict[str, Any]]
+    next: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    last: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+_PLAIN = {"str": str, "int": int, "bool": bool}
+"""What facts are made of, beside their block."""
+
+
+def _numbered_fact(data: dict[str, Any], peer: str) -> tuple[int, Event]:
+    """A fact of a peer's own, each field of its type. Raises as `from_dict`, and ValueError."""
+    data = dict(data)
+    seq = msgspec.convert(data.pop("seq"), Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)])
+    fact = from_dict(data)
+    for owner in (fact, fact.block):
+        for member in fields(owner) if owner is not None else ():
+            kind = _PLAIN.get(str(member.type))
+            if kind is not None and type(getattr(owner, member.name)) is not kind:
+                raise ValueError(f"{fact.type}.{member.name} is not of its type")
+    if fact.source != peer or fact.contract or isinstance(fact, BlockOrphaned):
+        raise ValueError(f"{fact.type} is no fact of its own")
+    return seq, fact
 
 
 def told(page: Sequence[tuple[int, Event]], upto: int, last: int) -> Response:

@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench.core import events as ev
 from workbench.core import lifecycle
-from workbench.core.errors import InputError, PeerUnreachable, UnknownSettlement
+from workbench.core.errors import InputError, PeerRefused, PeerUnreachable, UnknownSettlement
 from workbench.core.finality import Policy
 from workbench.core.ports import Chain, Clock, Head, Http, Request, Response, Store, Watcher
 from workbench.core.settlement import Settlement, State
@@ -22,7 +22,16 @@ from workbench.services.book import Book
 from workbench.services.common.health_http import add_probes, condition
 from workbench.services.common.loop import Loop
 from workbench.services.common.vitals import glance
-from workbench.services.routes import EVENTS_PAGE, Page, Routes, numbered, one, told, wants_page
+from workbench.services.routes import (
+    EVENTS_PAGE,
+    Page,
+    Routes,
+    numbered,
+    one,
+    see_other,
+    told,
+    wants_page,
+)
 
 HEARTBEAT_S = 15.0
 
@@ -102,8 +111,12 @@ class Tracker:
             if answer.status != 200:
                 self.health.fails("peers", f"the {name} answered {answer.status}.", name)
                 return
+            try:
+                page = Page.of(answer, name, asked)
+            except (PeerUnreachable, PeerRefused) as why:
+                self.health.fails("peers", why.message, name)
+                return
             self.health.ok("peers", name)
-            page = Page.of(answer)
             if page.facts:
                 async with self._store.unit() as unit:
                     await unit.record_all([fact for _, fact in page.facts])
@@ -186,7 +199,7 @@ class Tracker:
     async def _settlement_or_page(self, request: Request, text: str) -> Response:
         """As the seller's and the facilitator's; but people get the page, opened there."""
         if wants_page(request):
-            return Response(303, headers=(("Location", f"/#{settlement_id(text)}"),))
+            return see_other(fragment=settlement_id(text))
         return await self._settlement(request, text)
 
     async def _settlement(self, request: Request, text: str) -> Response:

@@ -613,6 +613,7 @@ class LedgerStore(SqlStore):
         super().__init__(url)
         self._leased: Any = None
         self._migrate()
+        self.aliases = self._read_aliases()
 
     @property
     def is_shared(self) -> bool:
@@ -641,6 +642,11 @@ class LedgerStore(SqlStore):
                 f"the database {self.url} is of a newer workbench: {why}.",
                 hint="Update workbench; a ledger is never taken back to an older schema.",
             ) from why
+
+    def _read_aliases(self) -> dict[str, str]:
+        with self._mapped(), self._engine.begin() as connection:
+            rows = connection.exec_driver_sql("SELECT name, user_id FROM user_alias").fetchall()
+        return {row[0]: row[1] for row in rows}
 
     def lease(self) -> bool:
         path = make_url(self.url).database

@@ -6,6 +6,7 @@ Building a statement anew costs a hundred times what SQLite needs to execute it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,9 @@ from sqlalchemy import (
     create_engine,
     event,
     exc,
+    insert,
     make_url,
+    select,
 )
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.schema import CreateIndex
@@ -27,8 +30,8 @@ from workbench.core.x402 import Authorization
 from workbench.store import statements
 from workbench.store.later import BLOCKS_KEPT, Later
 from workbench.store.memory import Slots, Tail
-from workbench.store.rows import slots_of
-from workbench.store.schema import fact, metadata
+from workbench.store.rows import offer_row, slots_of
+from workbench.store.schema import authorization, fact, metadata, offer
 from workbench.store.unit import SqlUnit
 
 CLAIMS_KEPT = 8_192
@@ -64,6 +67,7 @@ class SqlStore:
         self._commits = 0
         # Claims never change. What else is remembered holds while nobody else can write.
         self.claims: dict[str, Authorization] = {}
+        self.offers: dict[str, str] = {}
         self.orphaned: dict[str, int] = {}
         self.alone = url == "sqlite://"
         """Nobody else can write: what was read or written once is so until we change it."""
@@ -82,6 +86,7 @@ class SqlStore:
             with self._engine.begin() as connection:
                 alone(connection)
                 metadata.create_all(connection)
+                _name_offers(connection)
                 if self.alone:
                     for each in fact.indexes:
                         each.drop(connection)
@@ -243,7 +248,9 @@ class SqlStore:
         if len(self.claims) >= CLAIMS_KEPT:
             self.has_all_claims = False
             self.claims.clear()
+            self.offers.clear()
         self.claims[known.settlement_id] = known
+        self.offers[known.offer] = known.settlement_id
 
     def catch_up(self) -> None:
         """Whatever was committed is in the database, even if nobody asks."""
@@ -279,6 +286,7 @@ class SqlStore:
         self.has_all_claims = False
         self._ids, self._has_indices = None, False
         self.claims.clear()
+        self.offers.clear()
         self.orphaned.clear()
         self.connection.driver_connection.deserialize(image)
         self._reload_slots()
@@ -296,6 +304,18 @@ def alone(connection: Any) -> None:
         connection.exec_driver_sql(BEGIN["sqlite"])
     else:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS})")
+
+
+def _name_offers(connection: Any) -> None:
+    """Rows for the offers of claims that an older version made, where there are none yet."""
+    if connection.execute(select(offer.c.offer).limit(1)).first() is not None:
+        return
+    lines = connection.execute(select(authorization.c.data)).scalars()
+    claims = [Authorization.from_wire(json.loads(line)) for line in lines]
+    named: dict[str, str] = dict(offer_row(claimed) for claimed in reversed(claims))
+    if named:
+        rows = [{"offer": own, "settlement_id": first} for own, first in named.items()]
+        connection.execute(insert(offer), rows)
 
 
 def sqlite_url(path: Path) -> str:

@@ -77,7 +77,7 @@ class SocketHttp:
 def _reason(why: Exception) -> str:
     """Why nobody answered: a time-out has no text of its own."""
     if isinstance(why, TimeoutError):
-        return f"no answer within {TIMEOUT_S:.0f} s"
+        return f"no answer within {TIMEOUT_S:g} s"
     return plain_words(why)
 
 

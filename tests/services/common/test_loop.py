@@ -13,6 +13,7 @@ from workbench.core.errors import (
     BlockMissing,
     ChainRewound,
     RpcFault,
+    RpcLimited,
     RpcUnreachable,
     StoreBusy,
     WorkbenchError,
@@ -171,7 +172,31 @@ def test_a_part_fails_by_itself(served: Stage) -> None:
     assert [0, 0.5, 1, 1.5] == served.at_s
 
 
-@pytest.mark.parametrize("why", [RpcUnreachable("away."), StoreBusy("locked.")])
+def test_another_loop_of_the_service_keeps_its_alarm(served: Stage) -> None:
+    """A good round of the main loop says nothing about a receiver's own loop."""
+
+    async def defective() -> None:
+        raise KeyError("seq")
+
+    async def play() -> None:
+        other = asyncio.ensure_future(served.loop.rounds("webhook 1", defective, POLL_S))
+        main = asyncio.ensure_future(served.loop.rounds("seller", good, POLL_S))
+        await served.clock.sleep(20)
+        assert ["rounds"] == list(served.loop.health.alarms())
+        for task in (other, main):
+            task.cancel()
+
+    async def good() -> None:
+        served.at_s.append(0)
+
+    served.do(play())
+    assert 40 <= len(served.at_s)
+
+
+COMMON = [RpcUnreachable("away."), RpcLimited("later."), StoreBusy("locked.")]
+
+
+@pytest.mark.parametrize("why", COMMON)
 def test_what_all_parts_would_meet_ends_the_round(served: Stage, why: Exception) -> None:
     with pytest.raises(type(why)), served.loop.part("settlement 1"):
         raise why

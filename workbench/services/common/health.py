@@ -143,7 +143,7 @@ class Health:
     def report(self) -> dict[str, dict[str, Any]]:
         """Each check: `ok`, and for periodic ones `age_s`, seconds since the last success (None
         if there was none)."""
-        found = {}
+        found: dict[str, dict[str, Any]] = {}
         for name, state in sorted(self._states.items()):
             found[name] = {"ok": not self._text(state)}
             if state.max_age_s is not None:
@@ -215,8 +215,8 @@ def _span(seconds: int) -> str:
 
 
 def brief(why: Exception) -> str:
-    """A fault in one sentence: ours by its message; a foreign one by its type, since its text may
-    hold anything."""
+    """A fault in short: ours by its message, and its hint where waiting does not heal it; a foreign
+    one by its type, since its text may hold anything."""
     if isinstance(why, WorkbenchError):
-        return why.message
+        return why.message if why.transient else str(why)
     return f"a defect: {type(why).__name__}; its trace is in the log."

@@ -13,7 +13,14 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
-from workbench.core.errors import ChainError, RpcUnreachable, StoreError, WorkbenchError, WrongChain
+from workbench.core.errors import (
+    ChainError,
+    RpcLimited,
+    RpcUnreachable,
+    StoreError,
+    WorkbenchError,
+    WrongChain,
+)
 from workbench.core.ports import Clock
 from workbench.services.common.health import Health, brief, log
 
@@ -49,6 +56,8 @@ class Loop:
         self.before: Callable[[], Awaitable[None]] | None = None
         self.failed: set[str] = set()
         """The parts that failed in the round that goes on."""
+        self._parts: set[str] = set()
+        """The parts that failed when they were last tried."""
         self._failing: set[str] = set()
         self._traced: dict[str, str] = {}
 
@@ -61,7 +70,7 @@ class Loop:
         while True:
             wait_s = poll_s
             try:
-                await (self._main(tick) if name == self.health.service else tick())
+                await (self.once(tick) if name == self.health.service else tick())
             except Exception as why:
                 if not self._goes_on(why):
                     raise
@@ -73,19 +82,22 @@ class Loop:
                 self.clear(name)
             await self.clock.sleep(wait_s)
 
-    async def _main(self, tick: Callable[[], Awaitable[None]]) -> None:
+    async def once(self, tick: Callable[[], Awaitable[None]]) -> None:
+        """One round of the main loop. Raises what ends it before its end."""
         self.failed.clear()
         if self.before is not None:
             await self.before()
         await tick()
-        for name in self._failing - self.failed - {self.health.service}:
+        for name in self._parts - self.failed:
             self.clear(name)  # It succeeded, or there is nothing more to do for it.
+        self._parts &= self.failed
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """A part of a round that fails by itself: what follows it in the round is still done.
 
-        A fault of the node or the database that other parts would meet as well ends the round.
+        A fault that other parts would meet as well (no node, a node that limits us, no database)
+        ends the round.
         """
         try:
             yield
@@ -95,10 +107,11 @@ class Loop:
 
     def contains(self, name: str, why: Exception) -> bool:
         """Whether a fault of a part was noted, and the round goes on; else it must be raised."""
-        is_common = isinstance(why, RpcUnreachable | StoreError)
+        is_common = isinstance(why, RpcUnreachable | RpcLimited | StoreError)
         if is_common or self.on_fault is OnFault.RAISE:
             return False
         self.failed.add(name)
+        self._parts.add(name)
         self.note(name, why)
         return True
 
