@@ -264,7 +264,7 @@ READERS = {
 
 
 def unread_answers(module: Module) -> list[str]:
-    """Bodies of answers that are taken as they come: `peers.decoded` holds them against a schema."""
+    """Bodies of answers that are taken as they come, and not by `peers.decoded`."""
     if module.name in READERS or module.name.startswith("tests"):
         return []
     return [

@@ -128,7 +128,8 @@ class Teller:
         return answer
 
     def _read(self, answer: Response) -> Any:
-        told: Any = peers.decoded(answer, dict[str, Any] | list[Any], "payout service")
+        kind: Any = dict[str, Any] | list[Any]
+        told: Any = peers.decoded(answer, kind, "payout service")
         if answer.status >= 400:
             refused = peers.told(answer)
             raise PeerRefused(refused.message, hint=refused.hint, payouts=told)

@@ -638,7 +638,7 @@ def test_a_nonce_taken_while_ours_is_open(ground: Ground) -> None:
     ground.mine(2)
     ground.pump()
     assert SlotState.LOST is not ground.slot(1).state, "one reading proves no loss"
-    ground.wait(5)
+    ground.wait(3)
     ground.pump()
     assert SlotState.LOST is ground.slot(1).state
     (failed,) = ground.facts(TransactionFailed)

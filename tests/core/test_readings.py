@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.core.readings import GAP_MS, SecondReading
+from workbench.core.readings import AGAIN_MS, Readings
 
 
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.sampled_from("abc")), max_size=30))
@@ -13,23 +13,23 @@ def test_a_reading_is_confirmed_by_an_equal_one_that_is_late_enough(
     steps: list[tuple[int, str]],
 ) -> None:
     """Against the history itself: the run of equal readings that ends now is old enough."""
-    readings, now, history = SecondReading(), 0, list[tuple[int, str]]()
+    readings, now, history = Readings(), 0, list[tuple[int, str]]()
     for wait, said in steps:
         now += wait
         history.append((now, said))
         begin = len(history)
         while begin and history[begin - 1][1] == said:
             begin -= 1
-        assert readings.confirms("x", said, now) == (now - history[begin][0] >= GAP_MS)
+        assert readings.confirms("x", said, now) == (now - history[begin][0] >= AGAIN_MS)
 
 
 def test_what_is_forgotten_or_of_a_clock_set_back_begins_anew() -> None:
-    readings = SecondReading()
+    readings = Readings()
     assert not readings.confirms("x", 1, 0)
-    assert "x" in readings
+    assert readings.first("x") == 1
     readings.forget("x")
-    assert "x" not in readings
-    assert not readings.confirms("x", 1, GAP_MS)
+    assert readings.first("x") is None
+    assert not readings.confirms("x", 1, AGAIN_MS)
     assert not readings.confirms("x", 1, 0), "the clock was set back"
-    assert not readings.confirms("y", 1, GAP_MS), "another name"
-    assert readings.confirms("x", 1, GAP_MS)
+    assert not readings.confirms("y", 1, AGAIN_MS), "another name"
+    assert readings.confirms("x", 1, AGAIN_MS)

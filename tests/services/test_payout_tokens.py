@@ -236,12 +236,12 @@ def test_a_token_taken_from_the_wallet_stops_the_signer(world: World) -> None:
     world.node.call("anvil_impersonateAccount", PAYER)
     data = to_hex(call("transfer(address,uint256)", OWNER, 7))
     world.node.call("eth_sendTransaction", {"from": PAYER, "to": till.token, "data": data})
+    world.advance(6)
+    service = world.payouts.payouts
+    service.reconciler._done_ms = None
     world.advance(2)
-    told = till.alarms().get("signer_quarantined", "first reading")
-    assert "first reading" in told, "one reading proves no loss"
-    world.payouts.payouts.reconciler._done_ms = None
     world.advance(12)
-    assert "first reading" not in till.alarms()["signer_quarantined"]
+    assert "signer_quarantined" in till.alarms()
     world.node.call("anvil_stopImpersonatingAccount", PAYER)
 
 

@@ -52,7 +52,7 @@ def states(desk: Desk) -> list[str]:
 
 def a_pass(desk: Desk) -> None:
     """Rounds after the reconciler's time has come: a first reading, and the second one."""
-    for seconds in (60, 4):
+    for seconds in (60, 3):
         desk.storm.loop.jump(seconds)
         desk.storm.loop.run_until_complete(desk.storm.payouts.tick())
 

@@ -23,6 +23,7 @@ from workbench.chain import leash
 from workbench.chain.toolchain import anvil_binary, cache_dir, write_atomically
 from workbench.core.errors import ChainError, PortTaken, RpcUnreachable
 from workbench.evm import codec
+from workbench.evm.place import plain_words
 
 # 2026-01-01T00:00:00Z. Every local world begins here, so that its blocks are the same everywhere.
 GENESIS_TIME = 1_767_225_600
@@ -136,7 +137,9 @@ class Anvil:
             said = connection.getresponse().read()
         except (OSError, http.client.HTTPException) as error:
             state = "is running" if self.alive else f"has ended: {self._tail()}"
-            raise RpcUnreachable(f"anvil on port {self.port} {state} ({error}).") from error
+            raise RpcUnreachable(
+                f"anvil on port {self.port} {state} ({plain_words(error)})."
+            ) from error
         finally:
             connection.close()
         return codec.answer(f"port {self.port}", number, (method, *params), said)

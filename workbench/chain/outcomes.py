@@ -14,7 +14,7 @@ from workbench.core import events as ev
 from workbench.core.errors import Reverted, RpcFault, RpcUnanswered, WorkbenchError
 from workbench.core.finality import Policy
 from workbench.core.ports import Clock, Slot
-from workbench.core.readings import SecondReading
+from workbench.core.readings import Readings
 
 RECENT = 16
 """So many of the newest blocks are read whole, where much of ours was mined since we looked."""
@@ -49,7 +49,7 @@ class Outcomes:
         self._mined: dict[str, Landing] = {}
         self._head = -1
         self._unproven: dict[int, int] = {}
-        self._takers = SecondReading()
+        self._takers = Readings()
 
     async def look(self) -> View:
         """The newest block."""

@@ -13,7 +13,7 @@ from typing import Any
 from workbench.chain.slots import CountOn
 from workbench.core import events as ev
 from workbench.core.ports import Clock, Ledger, Slot, Standing
-from workbench.core.readings import SecondReading
+from workbench.core.readings import Readings
 
 
 class Quarantine(CountOn):
@@ -22,7 +22,7 @@ class Quarantine(CountOn):
     def __init__(self, clock: Clock, *, chain_id: int, address: str, source: str) -> None:
         self._clock, self._source = clock, source
         self._chain_id, self._address = chain_id, address
-        self._readings, self._suspicion = SecondReading(), ""
+        self._readings, self._suspicion = Readings(), ""
         self.is_new = True
 
     async def choose(self, unit: Any, on_chain: int, counted: int) -> int | None:
@@ -35,7 +35,7 @@ class Quarantine(CountOn):
             self._readings.forget("ahead")
             return nonce
         text = f"the chain has used nonce {on_chain - 1}, and our database ends below {nonce}"
-        if self._readings.confirms("ahead", nonce, self._clock.now_ms()):
+        if self._readings.confirms("ahead", (on_chain, nonce), self._clock.now_ms()):
             await self._stop(unit, standing, on_chain - 1, text)
         else:
             self._suspicion = f"first reading: {text}; a second reading follows."
@@ -46,8 +46,7 @@ class Quarantine(CountOn):
 
     async def fills(self, unit: Any, nonce: int) -> bool:
         standing = await self._standing(unit, nonce)
-        if self._readings.confirms("gap", nonce, self._clock.now_ms()):
-            await self._stop(unit, standing, nonce, f"our database has lost nonce {nonce}")
+        await self._stop(unit, standing, nonce, f"our database has lost nonce {nonce}")
         return False
 
     async def lost(self, unit: Any, slot: Slot) -> None:

@@ -47,7 +47,7 @@ from workbench.core.ports import (
     Unreported,
     Within,
 )
-from workbench.core.readings import SecondReading
+from workbench.core.readings import Readings
 from workbench.core.records import replace
 
 RESEND_MS = 5_000
@@ -114,7 +114,7 @@ class SlotSender:
         self._trial = Trial(rpc, clock, chain_id=chain_id, payer=signer.address, source=source)
         known: dict[str, Any] = {"address": signer.address, "finality": finality}
         self._outcomes = Outcomes(rpc, clock, is_thrifty=is_thrifty, **known)
-        self._waits, self._readings = Waits(clock, bump_after_s), SecondReading()
+        self._waits, self._readings = Waits(clock, bump_after_s), Readings()
         self._submitting, self._pumping = asyncio.Lock(), asyncio.Lock()
         self._waiting: list[_Asked] = []
         self._unheard: list[tuple[Sequence[Slot], Answers]] = []

@@ -69,6 +69,7 @@ def ledger_reconcile(as_json: bool) -> None:
                 click.echo(f"  no payout of ours: {line}")
         if not report.is_right:
             why = "something is missing" if report.is_settled else "payouts are not judged yet"
+            why = report.unsure.rstrip(".") or why
             fail(WorkbenchError(f"not reconciled: {why}."), False, 1)
         if not as_json:
             click.echo("reconciled: everything is explained")

@@ -1,39 +1,41 @@
-"""A loss is not concluded from one answer of a node: a second, later reading must say the same."""
+"""What is concluded from a node's answers only after a second, equal one.
+
+One answer may be wrong in its content alone (a node that lags, a proxy that mixes answers up): no
+check of its form finds that. Where a conclusion cannot be taken back, it needs two equal readings,
+the second at a later time. Readings are held in memory: a new process reads twice again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Any
 
-GAP_MS = 4_000
-"""How much later the second reading must be, in milliseconds: longer than one answer is cached."""
+AGAIN_MS = 3_000
+"""Milliseconds of the clock between two readings at least."""
 
 
-class SecondReading:
-    """The first readings of what would be a loss, by name. They are kept in memory alone: after a
-    restart, both are taken again."""
+class Readings:
+    """First readings by what they are of."""
 
-    def __init__(self, gap_ms: int = GAP_MS) -> None:
-        self._gap_ms = gap_ms
-        self._first: dict[Hashable, tuple[int, object]] = {}
+    def __init__(self) -> None:
+        self._first: dict[Hashable, tuple[Any, int]] = {}
 
-    def confirms(self, name: Hashable, reading: object, now_ms: int) -> bool:
-        """Whether an earlier reading of this name, at least the gap before, was equal to this one.
-        One that differs takes its place, and begins anew."""
-        known = self._first.get(name)
-        if known is None or known[1] != reading or now_ms < known[0]:
-            self._first[name] = (now_ms, reading)
+    def confirms(self, of: Hashable, value: Any, now_ms: int) -> bool:
+        """Whether `value` was read before, `AGAIN_MS` ago or longer, and nothing else since.
+
+        Another value, or a clock that was set back, makes this the first reading.
+        """
+        known = self._first.get(of)
+        if known is None or known[0] != value or now_ms < known[1]:
+            self._first[of] = (value, now_ms)
             return False
-        return now_ms - known[0] >= self._gap_ms
+        return now_ms - known[1] >= AGAIN_MS
 
-    def forget(self, name: Hashable) -> None:
-        """There is no loss after all, or it was acted upon."""
-        self._first.pop(name, None)
+    def forget(self, of: Hashable) -> None:
+        """It was read as it should be, or the conclusion was drawn."""
+        self._first.pop(of, None)
 
-    def __contains__(self, name: Hashable) -> bool:
-        """Whether a first reading waits for its second."""
-        return name in self._first
-
-    def first(self, name: Hashable) -> object:
+    def first(self, of: Hashable) -> Any:
         """The first reading, None where there is none."""
-        known = self._first.get(name)
-        return known[1] if known else None
+        known = self._first.get(of)
+        return known[0] if known else None

@@ -1,7 +1,6 @@
 """The ledger against the chain at a final block: what came in is booked, what is missing stops.
 
-Neither is concluded from one reading: a difference must be read twice, at a later time, and a loss
-at another final block, too.
+Neither is concluded from one reading: a difference must be read twice, some seconds apart.
 
 The treasury accounts must be the wallet's balances, and each transfer out of the wallet one
 payout's. More than we know of is funding; less than we know of goes to `suspense`, and the signer
@@ -30,7 +29,7 @@ from workbench.core.ports import (
     Reports,
     Wallet,
 )
-from workbench.core.readings import GAP_MS, SecondReading
+from workbench.core.readings import AGAIN_MS, Readings
 from workbench.services import accounts
 from workbench.services.batches import Batches
 
@@ -39,15 +38,12 @@ READINGS = 3
 UNSETTLED = "the signer stands still, or what the final block holds is not judged to its end."
 
 
-NAME = "reconciliation"
-
-
 @dataclass(frozen=True, slots=True)
 class Report:
     """`is_settled`: everything up to `block` was judged; only then ledger and chain compare.
 
     `chain` and `ledger`: base units by asset. `booked`: funding (above 0) or suspense (below).
-    `doubt`: what only a first reading has found, in words; then nothing is booked or settled.
+    `unsure`: what only a first reading has found, in words; then nothing is booked or settled.
     `strange`: transfers out of the wallet that are no payout's.
     """
 
@@ -57,7 +53,7 @@ class Report:
     ledger: dict[str, int] = field(default_factory=dict)
     booked: dict[str, int] = field(default_factory=dict)
     strange: tuple[str, ...] = ()
-    doubt: str = ""
+    unsure: str = ""
 
     @property
     def is_right(self) -> bool:
@@ -96,16 +92,14 @@ class Reconciler:
         self._clock, self._chain_id, self._batches = clock, chain_id, batches
         self._reports = reports
         self._done_ms: int | None = None
-        self._readings, self._doubt_ms = SecondReading(), -GAP_MS
-        self._block = -1
-        """The final block of the first reading of a difference."""
+        self._readings, self._unsure_ms = Readings(), -AGAIN_MS
 
     async def on_timer(self, every_s: float) -> None:
         """`run`, if it is time. What keeps it from a result is reported, and it is tried again."""
         now, done = self._clock.now_ms(), self._done_ms
         if done is not None and done <= now < done + int(every_s * 1000):
             return
-        if self._doubt_ms <= now < self._doubt_ms + GAP_MS:
+        if self._unsure_ms <= now < self._unsure_ms + AGAIN_MS:
             return
         try:
             report = await self.run()
@@ -117,9 +111,9 @@ class Reconciler:
             self._done_ms = now
             self._reports.ok("reconciliation")
             self._reports.ok("wallet_differs")
-        elif report.doubt:
-            self._doubt_ms = now
-            self._reports.fails("reconciliation", report.doubt)
+        elif report.unsure:
+            self._unsure_ms = now
+            self._reports.fails("reconciliation", report.unsure)
         else:
             self._reports.fails("reconciliation", UNSETTLED)
 
@@ -127,17 +121,14 @@ class Reconciler:
         """`run`, and again where a second reading is needed."""
         report = await self.run()
         for _ in range(READINGS):
-            if not report.doubt:
+            if not report.unsure:
                 break
-            await self._clock.sleep(GAP_MS / 1000)
+            await self._clock.sleep(AGAIN_MS / 1000)
             report = await self.run()
         return report
 
     async def run(self) -> Report:
-        """Compare, and book the difference once two readings have shown it.
-
-        Raises RpcUnreachable or RpcFault.
-        """
+        """Compare, and book the difference. Raises RpcUnreachable or RpcFault."""
         wallet = await self._payments.wallet()
         try:
             await self._sender.check()
@@ -183,18 +174,14 @@ class Reconciler:
         return nonce
 
     def _is_sure(self, report: Report) -> bool:
-        """Whether it says what it said before; of a loss, at a later final block."""
+        """Whether it says what an earlier reading said."""
         found = (tuple(sorted(report.booked.items())), report.strange)
         if found == ((), ()):
-            self._readings.forget(NAME)
+            self._readings.forget(())
             return True
-        if self._readings.first(NAME) != found:
-            self._block = report.block
-        is_loss = not report.is_right
-        is_sure = self._readings.confirms(NAME, found, self._clock.now_ms())
-        if not is_sure or (is_loss and report.block <= self._block):
+        if not self._readings.confirms((), found, self._clock.now_ms()):
             return False
-        self._readings.forget(NAME)
+        self._readings.forget(())
         return True
 
     def _first_reading(self, report: Report) -> Report:
@@ -204,7 +191,7 @@ class Reconciler:
         text = f"first reading at block {report.block}: {found}; a second reading follows."
         if not report.is_right:
             self._reports.fails("wallet_differs", text)
-        return Report(report.block, False, report.chain, report.ledger, doubt=text)
+        return Report(report.block, False, report.chain, report.ledger, unsure=text)
 
     async def _compare(self, unit: Ledger, wallet: Wallet, moved: Any) -> Report:
         await accounts.open_house(unit, self._payments)

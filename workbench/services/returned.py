@@ -24,7 +24,7 @@ from workbench.core.ports import (
     Slot,
     SlotState,
 )
-from workbench.core.readings import GAP_MS, SecondReading
+from workbench.core.readings import AGAIN_MS, Readings
 from workbench.services import accounts
 from workbench.services.verdicts import Verdicts
 
@@ -58,14 +58,14 @@ class Returned:
         self.open: dict[str, Payout] = {}
         self._wrong: dict[str, str] = {}
         self._anchor: Slot | None = None
-        self._reports, self._verdicts, self._readings = reports, verdicts, SecondReading()
+        self._reports, self._verdicts, self._readings = reports, verdicts, Readings()
         self._suspected: set[int] = set()
         self._done_ms: int | None = None
 
     async def on_timer(self, every_s: float) -> None:
         """Look again, if it is time. Raises RpcUnreachable or RpcFault, which are reported, too."""
         now, done = self._clock.now_ms(), self._done_ms
-        pause_ms = min(GAP_MS, int(every_s * 1000)) if self._suspected else int(every_s * 1000)
+        pause_ms = min(AGAIN_MS, int(every_s * 1000)) if self._suspected else int(every_s * 1000)
         if done is not None and done <= now < done + pause_ms:
             return
         try:

@@ -228,10 +228,25 @@ class Seller:
             await self._sender.mined(identity, "create", attempt, self._rules.create_timeout_s)
         except WorkbenchError as why:
             if why.transient:
+                await self._end_late(claimed)
                 raise
             cause = await self._cause(claimed.payment, why)
             await self._reject(identity, cause)
             raise cause from why
+
+    async def _end_late(self, claimed: Authorization) -> None:
+        """Reject a claim whose offer has ended: its transaction would revert, so its stock is free.
+
+        Raises DeadlinePassed then.
+        """
+        head, deadline = await self._chain.head(), claimed.terms.fund_deadline
+        if head.timestamp > deadline:
+            why = DeadlinePassed(
+                f"the offer ended at {deadline}, before it was on chain.",
+                hint="Ask for a new offer.",
+            )
+            await self._reject(claimed.settlement_id, why)
+            raise why
 
     async def _cause(self, payment: Payment, why: WorkbenchError) -> WorkbenchError:
         """What a contract refused, by its cause: tokens have words of their own."""
@@ -344,32 +359,16 @@ class Seller:
         for settlement in self.book.of(State.AUTHORIZED):
             if settlement.id not in self._at_work:
                 with self._loop.part(settlement.id):
-                    await self._go_on(settlement.id, head)
+                    await self._go_on(settlement.id)
         with self._loop.part("deliveries"):
             await self._note_deliveries(head)
         await self._sender.pump()
 
-    async def _go_on(self, identity: str, head: Head) -> None:
+    async def _go_on(self, identity: str) -> None:
         try:
-            await self._end_late(identity, head)
             await self._bring_on_chain(identity)
         except WorkbenchError as why:
             log.warning("seller: %s: %s", identity, why)
-
-    async def _end_late(self, identity: str, head: Head) -> None:
-        """Reject a claim that cannot be created any more, so that its stock is free at once.
-
-        Raises DeadlinePassed then. A transaction that is under way would revert.
-        """
-        async with self._store.unit() as unit:
-            claimed = await unit.authorization(identity)
-        if claimed is not None and head.timestamp > claimed.terms.fund_deadline:
-            why = DeadlinePassed(
-                f"the offer ended at {claimed.terms.fund_deadline}, before it was on chain.",
-                hint="Ask for a new offer.",
-            )
-            await self._reject(identity, why)
-            raise why
 
     async def _note_deliveries(self, head: Head) -> None:
         """Of our own settlements, those whose execution has all its confirmations."""

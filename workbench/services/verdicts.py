@@ -11,14 +11,14 @@ from collections.abc import Sequence
 
 from workbench.core.payout import Outcome, Payout, Verdict
 from workbench.core.ports import Clock, Slot
-from workbench.core.readings import SecondReading
+from workbench.core.readings import Readings
 
 
 class Verdicts:
     """What was judged once of each payout, until it is judged again."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock, self._readings = clock, SecondReading()
+        self._clock, self._readings = clock, Readings()
 
     def sure(
         self, cases: Sequence[tuple[Payout, Slot]], verdicts: Sequence[Verdict]
