@@ -10,13 +10,23 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from workbench.chain.rpc import SEND
 from workbench.chain.sender import SlotSender, _fields_of
-from workbench.core.errors import RpcAnswerInvalid, WorkbenchError
+from workbench.core.errors import (
+    RpcAnswerInvalid,
+    RpcFault,
+    RpcUnanswered,
+    RpcUnreachable,
+    WorkbenchError,
+)
 from workbench.core.ports import Slot
 from workbench.services.common.loop import Loop
+
+TRIES = 3
+"""So often a transaction is sent, so that a time-out is met soon."""
 
 
 def another_nonce() -> None:
@@ -25,14 +35,21 @@ def another_nonce() -> None:
     async def send_all(self: Any, slots: Sequence[Slot]) -> None:
         await right(self, slots)
         for slot in slots:
-            try:
-                await self._rpc.call(SEND, slot.attempts[-1].raw)
-            except WorkbenchError as why:
-                if "known" in str(why) or "nonce" in str(why):
-                    continue
-                fields = _fields_of(slot.attempts[-1].raw)
-                raw, _ = self._signer.sign_transaction({**fields, "nonce": slot.nonce + 1})
-                await self._rpc.call(SEND, raw)
+            for _ in range(TRIES):
+                try:
+                    await self._rpc.call(SEND, slot.attempts[-1].raw)
+                except (RpcUnreachable, RpcUnanswered):
+                    await send_again(self, slot)
+                    break
+                except RpcFault:
+                    continue  # It is known already.
+
+    async def send_again(self: Any, slot: Slot) -> None:
+        with suppress(WorkbenchError):
+            nonce = await self._outcomes.nonce("pending")
+            fields = _fields_of(slot.attempts[-1].raw) | {"nonce": nonce}
+            raw, _ = self._signer.sign_transaction(fields)
+            await self._rpc.call(SEND, raw)
 
     right = SlotSender._send_all
     SlotSender._send_all = send_all  # type: ignore[method-assign]

@@ -102,7 +102,7 @@ class KillStorm:
                     self._restored()
                     self._foreign()
             except NotInTime as why:
-                self.problems.append(str(why))
+                self.problems += [*self._doubles(), str(why)]
             finally:
                 self._is_over.set()
                 self._kill()
@@ -298,13 +298,16 @@ class KillStorm:
                     paid[tx["to"].lower()] += 1
         return paid
 
+    def _doubles(self) -> list[str]:
+        paid = self.payments().items()
+        return [f"{receiver} was paid {times} times" for receiver, times in paid if times > 1]
+
     def _check_books(self) -> None:
+        self.problems += self._doubles()
         paid, states = self.payments(), self._states()
         self.seen.update(f"payouts {state}" for state in states.values())
         for number in range(self.count):
             times, state = paid[self.payee(number)], states.get(f"key-{number}", "never accepted")
-            if times > 1:
-                self.problems.append(f"key-{number} was paid {times} times")
             if (times > 0) != (state == "paid"):
                 self.problems.append(f"key-{number} is {state}, and was paid {times} times")
         told = self._ask("/v1/balances/u") or {}

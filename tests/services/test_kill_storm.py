@@ -26,9 +26,13 @@ def test_killed_under_load(tmp_path: Path, kills: int, payouts: int) -> None:
 @pytest.mark.check
 @pytest.mark.parametrize(
     ("plant", "symptom"),
-    [("another_nonce", "times"), ("ends_at_null", "ended by itself with code 1")],
+    [("another_nonce", " 2 times"), ("ends_at_null", "ended by itself with code 1")],
 )
 def test_a_wrong_service_is_caught(tmp_path: Path, plant: str, symptom: str) -> None:
-    """One that takes another nonce after a time-out; one that ends at a null."""
-    storm = KillStorm(tmp_path, SEED, kills=4, payouts=40, plant=plant, patience_s=30)
-    assert any(symptom in problem for problem in storm.play())
+    """One that takes another nonce after a time-out; one that ends at a null: within some seeds."""
+    for seed in range(SEED, SEED + 3):
+        (folder := tmp_path / str(seed)).mkdir()
+        storm = KillStorm(folder, seed, kills=4, payouts=40, plant=plant, patience_s=15)
+        if any(symptom in problem for problem in storm.play()):
+            return
+    raise AssertionError(f"{plant}: never caught")
