@@ -36,7 +36,7 @@ class Liar(_Server):
                     self.close_connection = True  # The process was killed, or the node is gone.
 
         super().__init__(Handler, socket.AF_INET)
-        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]  # Killed clients.
+        self._server.handle_error = lambda *_: None
 
     def _draw(self) -> tuple[str, random.Random]:
         with self._lock:

@@ -129,14 +129,14 @@ def user_id(value: Any) -> str:
     """
     if not isinstance(value, str):
         raise InvalidUser("user_id must be text, in quotes.", field="user_id")
-    value = normalize("NFC", value[: 4 * MAX_USER])
-    if not USER.fullmatch(value):
+    name = normalize("NFC", value[: 4 * MAX_USER])
+    if not USER.fullmatch(name):
         raise InvalidUser(
             "user_id is not one that can be kept." if value else "user_id is empty.",
             hint="1 to 128 letters, digits and any of . _ - @ : + ~ =",
             field="user_id",
         )
-    return value
+    return name
 
 
 def credits_(value: Any) -> int:

@@ -94,7 +94,8 @@ class _Bridge(RequestHandler):
             return
         http = self.request
         # RFC 9112, 3.2.2: a server takes the absolute form, too.
-        path, _, query = (http.uri or "/").partition("?")
+        target = http.uri or "/"
+        path, query = target.split("?", 1) if "?" in target else (target, "")
         if "://" in path:
             path = "/" + path.split("://", 1)[1].partition("/")[2]
         request = Request(
