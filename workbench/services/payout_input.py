@@ -22,6 +22,8 @@ MAX_CREDITS = 2**53 - 1
 MAX_REASON = 500
 MAX_USER = 128
 """Characters of a user's id, in form NFC."""
+LONGEST_FORM = 4 * MAX_USER
+"""Characters of the same id in any form: four at most become one."""
 USER = re.compile(r"[\w.@:+~=-]{1,128}")
 KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 KEY_HEADER = "Idempotency-Key"
@@ -129,7 +131,7 @@ def user_id(value: Any) -> str:
     """
     if not isinstance(value, str):
         raise InvalidUser("user_id must be text, in quotes.", field="user_id")
-    name = normalize("NFC", value[: 4 * MAX_USER])
+    name = normalize("NFC", value) if len(value) <= LONGEST_FORM else ""
     if not USER.fullmatch(name):
         raise InvalidUser(
             "user_id is not one that can be kept." if value else "user_id is empty.",
