@@ -49,7 +49,7 @@ check: setup ## The slower tests: JupyterLab in Chromium, storms (ARGS=tests/lab
 bench: setup ## Services against the node's own rate for the same bytes (BENCH=settlements, simulated, payouts or lab)
 	@$(PY) -m bench.$(BENCH) $(ARGS)
 
-soak: setup ## Many seeds, each audited (ARGS="scenarios/storm.yaml --seeds 200 --first 1000", ARGS="payouts --payouts 1000000")
+soak: setup ## Many seeds, each audited (ARGS="scenarios/storm.yaml --seeds 200 --first 1000", ARGS="payouts --payouts 1000000", ARGS="kills")
 	@$(PY) tools/soak.py $(ARGS)
 
 lint: $(STAMPS)/project ## Style and types: ruff, mypy --strict
@@ -63,7 +63,7 @@ lab: setup ## JupyterLab on the notebooks, until Ctrl-C (ARGS="--no-browser --po
 notebooks: setup ## Run the notebooks again and keep their output
 	@$(PY) tools/notebooks.py $(ARGS)
 
-lock: ## Resolve requirements.in into requirements.lock (asks the package index)
+lock: ## Resolve requirements.in into requirements.lock and its two parts (asks the package index)
 	@echo "lock: uv in an environment of its own ..."
 	@rm -rf $(LOCK_VENV) && mkdir -p .cache && $(PYTHON) -m venv $(LOCK_VENV)
 	@$(LOCK_VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
@@ -71,6 +71,7 @@ lock: ## Resolve requirements.in into requirements.lock (asks the package index)
 	  --no-emit-index-url --custom-compile-command "make lock" --upgrade \
 	  --override requirements.override --output-file requirements.lock requirements.in
 	@rm -rf $(LOCK_VENV)
+	@$(PYTHON) tools/runtime_lock.py --write
 	@echo "lock: requirements.lock lists $$(grep -c '^[a-zA-Z0-9].*==' requirements.lock) packages"
 
 clean: ## Remove what building and running left (not .venv and node_modules)

@@ -3,7 +3,9 @@
 Accepted: a service in a process of its own, keep-alive connections, a database on disk that is
 durable at every answer; against the accept-and-hold transaction alone, in one process, on the same
 disk. Mined: from the first signature to the last block, against a fresh node that gets the same
-blocks again (their hash must be equal).
+blocks again (their hash must be equal). Pace: with the default settings and blocks of 12 s, on
+virtual time, how much of what the limit of unmined transactions allows each block has
+(`of_in_flight_per_block`, 1.0 is all).
 
     python -m bench.payouts [--payouts 1000] [--connections 16] [--rounds 3] [--json]
 """
@@ -18,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +33,21 @@ from workbench.chain.replay import recorded
 from workbench.chain.rpc import HttpRpc
 from workbench.core.errors import WorkbenchError
 from workbench.core.payout import State
-from workbench.served import Place, Served
+from workbench.core.pricing import Price
+from workbench.scenario.model import Chain
+from workbench.served import Place, Served, credits_of
 from workbench.services.payout_input import Asked
 from workbench.services.payouts import Payouts
 from workbench.settings import Settings
 from workbench.store.ledger import LedgerStore
+from workbench.wiring import Rules
+from workbench.world import Conditions, World
 
 TO = 0xBE9C4 << 120
 IN_FLIGHT = 1_000
+BLOCK_MS, PACED_BLOCKS = 12_000, 20
+"""Ethereum's blocks; and in how many of them the pace at the defaults is measured."""
+POLL_S = 0.5
 
 
 def asked(number: int) -> Asked:
@@ -126,8 +136,8 @@ def accepted(node_url: str, where: Any, folder: Path, count: int, connections: i
         "DB_PATH": str(folder / "app.db"),
     }
     sender = LedgerStore(f"sqlite:///{folder / 'app.db'}")
-    held = sender.lease()
-    assert held
+    is_held = sender.lease()
+    assert is_held
     command = [sys.executable, "-m", "tests.services.mortal_payouts", "after", "0"]
     with subprocess.Popen(
         command, env={**os.environ, **own}, stdout=subprocess.PIPE, text=True
@@ -212,6 +222,40 @@ def mined(count: int, folder: Path) -> tuple[float, float]:
     return count / seconds, count / again
 
 
+# --- Pace at the defaults ---
+
+
+def paced(blocks: int) -> float:
+    """Payouts in each block of 12 s, on virtual time and a real node, with default settings.
+
+    More are accepted than can be paid. The first two blocks, in which the service starts, and the
+    last are left out.
+    """
+    settings = Settings.load(environ={}, folder=Path("/nonexistent"), world={})
+    limit = settings["PAYOUTS_IN_FLIGHT"]
+    rules = Rules(price=Price.parse("1.10"), finality=settings.finality, poll_s=POLL_S)
+    conditions = Conditions(
+        chain=Chain(block_time_ms=BLOCK_MS, finality_blocks=settings.finality.depth),
+        services=("tracker", "payouts"),
+        credits=replace(credits_of(settings), reconcile_s=settings["RECONCILE_EVERY_S"]),
+    )
+    node, where = boot()
+    world = World(node, where, addresses_of(where.addresses), local_keys(), rules, 1, conditions)
+    with world:
+        payouts = world.payouts.payouts
+        first = limit * (blocks + 4)
+        world.do(payouts.earn(Asked("bench", 10**9, "credits")))
+        for number in range(first):
+            world.do(payouts.request(asked(number)))
+        start = int(node.call("eth_blockNumber"), 16)
+        world.advance(blocks + 3)
+        sizes = [
+            len(node.call("eth_getBlockByNumber", hex(number), False)["transactions"])
+            for number in range(start + 3, start + 3 + blocks)
+        ]
+    return sum(sizes) / len(sizes) / int(limit)
+
+
 def main() -> int:
     """Best of the rounds of each side; 1 if the machine is too busy to tell."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -237,6 +281,7 @@ def main() -> int:
         "floor": round(machine),
         **{n: round(v, 1) for n, v in best.items()},
     }
+    told["of_in_flight_per_block"] = round(paced(PACED_BLOCKS), 3)
     told["accepted_ratio"] = round(best["accepted_per_s"] / best["bare_per_s"], 2)
     told["mined_ratio"] = round(best["mined_per_s"] / best["node_per_s"], 3)
     if chosen.json:

@@ -54,7 +54,8 @@ async def services_round(
         keys=local_keys(),
         finality=LOCAL_FINALITY,
     )
-    settings = Settings.load(environ={"POLL_INTERVAL_MS": "20"}, folder=data, world={})
+    environ = {"POLL_INTERVAL_MS": "20", "MAX_OPEN_PER_BUYER": "none"}
+    settings = Settings.load(environ=environ, folder=data, world={})
     served = Served(place, data, settings, names=("seller", "facilitator"), auto_ports=True)
     stop, rpc = asyncio.Event(), HttpRpc(node.url)
     async with served:

@@ -116,7 +116,7 @@ def tell(story: Story, folder: Path, *, facilitator: bool) -> None:
                 if not facilitator:
                     world._tasks[world.names.index("facilitator")].cancel()
                 await story(Place(world, folder))
-                assert not world.failures
+                assert not world.alarms()
         finally:
             node.stop()
 

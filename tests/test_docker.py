@@ -27,6 +27,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.venvs import quietly, venv_with
 from tools.dockerfile import Stage, context, read_dockerfile, stage_context
 from tools.runtime_lock import PAYOUTS, needed, packages
 from workbench import container
@@ -201,12 +202,7 @@ def venv() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="workbench-image-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        quietly(folder, python, "-m", "venv", "--without-pip", "venv")
-        (site,) = (folder / "venv" / "lib").glob("python3*/site-packages")
-        for package in packages(
-            needed((ROOT / "requirements.lock").read_text(encoding="utf-8"), PAYOUTS)
-        ):
-            copy_installed(package, site)
+        venv_with(folder, python, PAYOUTS)
         stage_context(ROOT, folder / "context")
         pip, build = (sys.executable, "-m", "pip"), ("--no-build-isolation", "-w", "wheels")
         quietly(folder, *pip, "wheel", "--no-index", "--no-deps", *build, "./context")
@@ -214,21 +210,6 @@ def venv() -> Iterator[Path]:
         into = ("--python", "venv/bin/python", "install", "--no-index", "--no-deps")
         quietly(folder, *pip, *into, str(wheel))
         yield folder / "venv"
-
-
-def quietly(folder: Path, *command: str) -> None:
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
-
-
-def copy_installed(package: str, site: Path) -> None:
-    try:
-        files = distribution(package).files or []
-    except PackageNotFoundError:
-        return  # Another system's.
-    for file in files:
-        if ".." not in file.parts and file.suffix != ".pyc":
-            (site / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(str(file.locate()), site / file)
 
 
 @dataclass
@@ -442,7 +423,7 @@ def test_the_image_has_what_only_some_settings_need(box: Box) -> None:
     code = """
 import psycopg, psycopg_binary, sqlalchemy, workbench.live
 from eth_account import Account
-from workbench.chain.guard import key_of_keystore
+from workbench.chain.keystore import key_of_keystore
 import json
 kept = json.dumps(Account.encrypt("0x" + "11" * 32, "password", iterations=2))
 assert int(key_of_keystore(kept, "password"), 16) == int("11" * 32, 16)

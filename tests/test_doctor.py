@@ -39,7 +39,7 @@ def faults(found: dict[str, Finding]) -> dict[str, Finding]:
 def test_payouts_in_batches_are_well(world: World, tmp_path: Path) -> None:
     found = examined(world, tmp_path)
     assert {} == faults(found)
-    assert {"payouts' chain id", "the paying account's key", "the paying account's gas",
+    assert {"payouts' chain id", "EIP-1559", "the paying account's key", "the paying account's gas",
             "PAYOUT_BATCHER"} == set(found)  # fmt: skip
 
 
@@ -74,12 +74,13 @@ def test_the_tokens_allowance(world: World, tmp_path: Path) -> None:
     data = call("approve(address,uint256)", world.deployment["PayoutBatcher"], 5)
     act(world, token, data, sender=PAYER)
     assert Finding(subject, True) == examined(world, tmp_path, **known)[subject]
-    for code, cause in (
-        (REVERTS, "the token does not tell its allowances"),
-        (SAYS_NO, "the token would not let it be moved by the contract"),
+    for code, decimals, cause in (
+        (REVERTS, "6", "the token does not tell its allowances"),
+        (SAYS_NO, "0", "the token would not let it be moved by the contract"),
     ):
         world.node.call("anvil_setCode", NOWHERE, code)
-        found = faults(examined(world, tmp_path, **known | {"TOKEN_ADDRESS": NOWHERE}))
+        own = {"TOKEN_ADDRESS": NOWHERE, "TOKEN_DECIMALS": decimals}
+        found = faults(examined(world, tmp_path, **known | own))
         (fault,) = found.values()
         assert cause in fault.cause
         assert "set PAYOUT_BATCH=1" in fault.remedy

@@ -230,7 +230,7 @@ def test_an_unreachable_upstream_is_named() -> None:
 def test_an_upstream_that_is_no_node_is_named(web_page: str) -> None:
     told = refused(RpcUnreachable, web_page)
     assert web_page in told
-    assert "not JSON-RPC" in told
+    assert "HTTP status 404" in told
 
 
 def test_a_block_in_the_future_is_named(foreign: Foreign) -> None:

@@ -50,7 +50,7 @@ async def healthy(world: LocalWorld) -> bool:
     """What the facilitator says of itself, over HTTP."""
     url = f"{world.servers['facilitator'].url}/health"
     health = (await world.wiring.http("test").send(Request("GET", url))).data()
-    return health["status"] == "ok" and not health["rate_stale"] and not world.failures
+    return health["status"] == "ok" and not health["rate_stale"] and not world.alarms()
 
 
 async def idle_hours(folder: Path) -> None:

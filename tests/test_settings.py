@@ -212,6 +212,10 @@ WRONG: dict[str, list[str]] = {
     "PRICE_PER_UNIT_USDC": [*BAD_DECIMAL, "0", "0.0000001"],
     "EUR_USD_RATE": [*BAD_DECIMAL, "0", "0.000000001"],
     "SLIPPAGE_BPS": [*BAD_NUMBER, "5001"],
+    "SELLER_ADDRESS": BAD_ADDRESS,
+    "PRICE_TOLERANCE_BPS": [*BAD_NUMBER, "5001"],
+    "MAX_DEADLINE_S": [*BAD_NUMBER, "9", "31536001"],
+    "MAX_OPEN_PER_BUYER": [*BAD_NUMBER, "0", "1000001"],
     "FUND_BY": ["Permit", "permits", "both", "1"],
     "MAX_EURC_PER_PURCHASE": [*BAD_DECIMAL, "0.0000001"],
     "QUOTE_LIFETIME_S": [*BAD_NUMBER, "9", "86401"],
@@ -234,6 +238,7 @@ WRONG: dict[str, list[str]] = {
         ),
         BAD_NUMBER,
     ),
+    "OLDEST_PAYOUT_S": ["9", "1.5", "-1", "soon"],
     "RECONCILE_EVERY_S": [*BAD_NUMBER, "0", "86401"],
     "PAYOUTS_IN_FLIGHT": [*BAD_NUMBER, "0", "1001"],
     "PAYOUT_BATCHER": BAD_ADDRESS,
@@ -310,8 +315,10 @@ GOOD: dict[str, list[tuple[str, Any]]] = {
     "PRICE_PER_UNIT_USDC": [("0.000001", Price(1)), ("12.5", Price(12_500_000))],
     "EUR_USD_RATE": [("1.10", 110_000_000), ("0.00000001", 1)],
     "SLIPPAGE_BPS": [("0", 0), ("5000", 5_000)],
+    "SELLER_ADDRESS": [("0x" + "Aa" * 20, "0x" + "aa" * 20)],
+    "MAX_OPEN_PER_BUYER": [("1", 1), ("none", None)],
     "FUND_BY": [("authorization", "authorization"), (" permit ", "permit")],
-    "MAX_EURC_PER_PURCHASE": [("250", 250_000_000), ("0.000001", 1)],
+    "MAX_EURC_PER_PURCHASE": [("250", 250_000_000), ("0.000001", 1), ("none", None)],
     "QUOTE_LIFETIME_S": [("10", 10), ("86400", 86_400)],
     "FINALITY_CONFIRMATIONS": [("0", 0), ("10000", 10_000)],
     "WEBHOOK_URLS": [
@@ -477,7 +484,7 @@ def test_a_dotenv_that_cannot_be_read_is_named(content: bytes, tmp_path: Path) -
 
 def test_a_dotenv_of_windows_and_with_quotes_is_read(tmp_path: Path) -> None:
     """A byte order mark, carriage returns, quotes, `export` and comments."""
-    text = "\ufeffCHAIN_ID=5\r\nexport SELLER_PORT='9000' # mine\r\nHOST=\"::1\"\r\nNOTHING\r\n"
+    text = "\ufeffCHAIN_ID=5\r\nexport SELLER_PORT='9000' # mine\r\nHOST=\"::1\"\r\nNOTHING=\r\n"
     (tmp_path / ".env").write_bytes(text.encode())
     found = Settings.load({}, tmp_path)
     assert (5, 9000, "::1") == (found["CHAIN_ID"], found["SELLER_PORT"], found["HOST"])

@@ -82,3 +82,17 @@ def test_a_stopped_soak_of_payouts(number: signal.Signals, code: int) -> None:
     assert (process.returncode, err) == (code, "")
     assert re.search(r"interrupted after \d+ of 1000 seeds", out)
     assert "seeds that were not sound: 0" in out
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes through Linux's /proc")
+def test_a_stopped_soak_of_kills() -> None:
+    """The node and the service go with it."""
+    process = soak("kills", "--kills", "1000", "--payouts", "20")
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("kills: seeds 1 to 1")
+    begun: list[int] = until(lambda: len(below(process.pid)) > 1 and below(process.pid))
+    interrupt(process, signal.SIGINT)
+    out, _ = rest_of(process)
+    assert process.returncode == 130
+    assert "interrupted after 0 of 1 seeds" in out
+    assert not [pid for pid in begun if Path(f"/proc/{pid}").is_dir()]

@@ -60,6 +60,8 @@ OURS = {
     **{f"workbench/{path}": module for path, module in PACKAGE.items()},
     **{f"tests/{path}": module for path, module in read(ROOT / "tests").items()},
     **{f"tools/{path}": module for path, module in read(ROOT / "tools").items()},
+    **{f"bench/{path}": module for path, module in read(ROOT / "bench").items()},
+    **{f"app/{path}": module for path, module in read(ROOT / "app").items()},
 }
 
 
@@ -84,6 +86,7 @@ HOUSE: tuple[tuple[str, ...], ...] = (
     ("services",),
     ("results", "chain", "store", "charts", "metrics", "frames"),
     ("settings", "scenario"),
+    ("env_file", "evm"),
     ("core",),
 )
 """The rooms from top to bottom; those of one row do not know each other. (DESIGN's picture, with
@@ -167,7 +170,7 @@ PURE = frozenset(
     "fractions functools hashlib hmac itertools json math operator re string types typing".split()
 )
 """The part of the standard library that neither knows the time nor touches the world."""
-SERVICES_TOO = frozenset({"asyncio", "logging", "urllib.parse", "html"})
+SERVICES_TOO = frozenset({"asyncio", "logging", "unicodedata", "urllib.parse", "html", "msgspec"})
 TOUCHING = {"open", "print", "input", "exec", "eval", "compile", "breakpoint", "hash", "id"}
 """Builtins that touch the world, or differ from one process to the next."""
 COMPILING = {"workbench.core.records": {"exec", "eval"}}
@@ -197,7 +200,7 @@ def purity_problems(module: Module) -> list[str]:
 
 
 def test_core_and_services_neither_look_at_a_clock_nor_touch_the_world() -> None:
-    """The core is standard library, and the pure part of it; services add asyncio and logging."""
+    """The core is the pure standard library; services add asyncio, logging and msgspec."""
     pure = [module for module in PACKAGE.values() if module.place in ("core", "services")]
     assert {"workbench.core.settlement", "workbench.services.seller"} <= {m.name for m in pure}
     assert [] == all_of(purity_problems, pure)
@@ -207,7 +210,7 @@ def test_core_and_services_neither_look_at_a_clock_nor_touch_the_world() -> None
 
 REACHED = ("core", "services", "sim", "scenario", "world", "experiment", "store")
 REACHED_TOO = re.compile(
-    r"workbench\.chain\.(abi|contracts|guard|payments|quarantine|rpc|sender|signer|watcher)"
+    r"workbench\.chain\.(abi|contracts|guard|log_ranges|node|payments|quarantine|rpc|sender|signer|watcher)"
 )
 """Rooms, and modules of the chain's room, in which a simulated run happens."""
 OUTSIDE = frozenset({"time", "datetime", "uuid", "secrets"})
@@ -249,6 +252,35 @@ def test_where_the_simulator_reaches_no_clock_and_no_chance_but_its_own() -> Non
     }
     for text, problems in caught.items():
         assert problems == len(determinism_problems(Module("workbench.sim.new", text))), text
+
+
+# --- What a peer answers is read at one place ---
+
+READERS = {
+    "workbench.services.common.peers": "the place",
+    "workbench.core.ports": "the method itself",
+    "workbench.services.payout_http": "an answer of its own, as a page",
+}
+
+
+def unread_answers(module: Module) -> list[str]:
+    """Bodies of answers that are taken as they come, and not by `peers.decoded`."""
+    if module.name in READERS or module.name.startswith("tests"):
+        return []
+    return [
+        f"{module.name}:{node.lineno} reads an answer without a schema"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "data"
+        and not node.args
+    ]
+
+
+def test_what_a_peer_answers_is_read_at_one_place() -> None:
+    """Whatever it is: a typed value, or an error of our own tree."""
+    assert [] == all_of(unread_answers, PACKAGE.values())
+    assert set(READERS) <= NAMES
 
 
 # --- Functions fit a screen ---
@@ -312,6 +344,86 @@ def test_the_count_of_solidity_functions_is_that_of_the_compiler() -> None:
     named = set(re.findall(r"\bfunction\s+(\w+)", vault))
     assert named == {found[1] for found in SOLIDITY_FUNCTION.finditer(vault) if found[1]}
     assert {"createSettlement", "fund", "executeSwap", "executeSettlement", "refund"} <= named
+
+
+# --- The same under `python -O`, and in every locale ---
+
+PURE_CALLS = frozenset(
+    "abs all any bool callable isinstance len list map max min set sorted sum tuple type".split()
+)
+"""What an assertion may call: `python -O` leaves assertions out, and with them what they do."""
+
+
+def working_assertions(module: Module) -> list[str]:
+    """Assertions of a product module that do something: they call, await, or assign."""
+    problems = []
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.Assert):
+            continue
+        inside = [*ast.walk(node.test), *(ast.walk(node.msg) if node.msg else ())]
+        calls = {ast.unparse(n.func) for n in inside if isinstance(n, ast.Call)}
+        works = sorted(calls - PURE_CALLS)
+        works += [ast.unparse(n) for n in inside if isinstance(n, ast.Await | ast.NamedExpr)]
+        if works:
+            problems.append(f"{module.name}:{node.lineno} asserts by {works[0]}")
+    return problems
+
+
+def unnamed_encodings(module: Module) -> list[str]:
+    """Texts that are read or written in whatever encoding the locale has."""
+    problems = []
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.Call) or {k.arg for k in node.keywords} & {"encoding", None}:
+            continue
+        full = ast.unparse(node.func)
+        name = full.rpartition(".")[2]
+        at = {"open": 1 if full == "open" else 0, "fdopen": 1, "NamedTemporaryFile": 0}.get(name)
+        if name in ("read_text", "write_text"):
+            is_text = len(node.args) <= ("read_text", "write_text").index(name)
+        elif at is None or full in ("os.open", "webbrowser.open"):
+            continue
+        else:
+            mode = _argument(node, at, "mode", "b" if name == "NamedTemporaryFile" else "r")
+            # A path's `open` has a mode, where it is not a browser's or a ledger's `open`.
+            is_mode = re.fullmatch(r"['\"][rwaxbt+]+['\"]", mode) is not None
+            is_text = "b" not in mode and (is_mode or full == "open")
+        if is_text:
+            problems.append(f"{module.name}:{node.lineno} calls {name} without an encoding")
+    return problems
+
+
+def _argument(call: ast.Call, at: int, name: str, default: str) -> str:
+    given = call.args[at] if at < len(call.args) else None
+    given = given or next((k.value for k in call.keywords if k.arg == name), None)
+    return ast.unparse(given) if given is not None else default
+
+
+def test_assertions_do_no_work() -> None:
+    product = [m for path, m in OURS.items() if not path.startswith("tests/")]
+    assert [] == all_of(working_assertions, product)
+
+
+def test_files_are_read_and_written_with_an_encoding() -> None:
+    assert [] == all_of(unnamed_encodings, OURS.values())
+
+
+# --- Text in headers is encoded ---
+
+
+def raw_locations(module: Module) -> list[str]:
+    """Headers that lead elsewhere, made by hand: `services.routes.see_other` encodes the path."""
+    if module.name == "workbench.services.routes":
+        return []
+    return [
+        f"{module.name}:{node.lineno} writes a Location by hand"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Constant) and str(node.value).lower() in ("location", "refresh")
+    ]
+
+
+def test_locations_are_made_in_one_place() -> None:
+    """A user's id goes into one: in another encoding it would be an error after the commit."""
+    assert [] == all_of(raw_locations, PACKAGE.values())
 
 
 # --- Every module says what it is ---
@@ -461,6 +573,18 @@ PLANTED: list[tuple[str, str, Rule, str]] = [
     ("services/seller.py", "self.loop.run_in_executor(f)", purity_problems, "run_in_executor()"),
     ("services/seller.py", "asyncio.get_running_loop().time()", purity_problems, "loop().time()"),
     ("services/seller.py", "asyncio.wait([f])", purity_problems, "calls asyncio.wait()"),
+    ("services/seller.py", "headers = (('Location', f'/user/{name}'),)", raw_locations,
+     "writes a Location by hand"),
+    ("sim/users.py", "async def f():\n    assert await g(), 'x'", working_assertions, "by g"),
+    ("sim/users.py", "assert (x := 1)", working_assertions, "asserts by (x := 1)"),
+    ("sim/users.py", "assert x == 1, told.pop()", working_assertions, "asserts by told.pop"),
+    ("run.py", "path.write_text('x')", unnamed_encodings, "write_text without an encoding"),
+    ("run.py", "path.read_text()", unnamed_encodings, "read_text without an encoding"),
+    ("run.py", "open('x', 'w')", unnamed_encodings, "calls open without an encoding"),
+    ("run.py", "path.open('a')", unnamed_encodings, "calls open without an encoding"),
+    ("run.py", "os.fdopen(1, 'w')", unnamed_encodings, "calls fdopen without an encoding"),
+    ("services/seller.py", "answer.data()['ok']", unread_answers, "without a schema"),
+    ("demo.py", "async def f():\n    (await g()).data()", unread_answers, "without a schema"),
     ("app.py", "def f():\n" + "    x = 1\n" * 70, long_functions, "workbench.app.f has 71 lines"),
     ("app.py", "class A:\n    async def f(self):\n" + "        x = 1\n" * 70, long_functions,
      "has 71 lines"),
@@ -494,6 +618,9 @@ ALLOWED: list[tuple[str, str, Rule]] = [
         layer_problems,
     ),
     ("app.py", "def f():\n" + "    x = 1\n" * 69, long_functions),
+    ("app.py", "assert all(isinstance(x, int) for x in found), f'{found}'", working_assertions),
+    ("run.py", "open('x', 'rb')\npath.open('wb')\nbook.open()", unnamed_encodings),
+    ("run.py", "path.write_text('x', encoding='utf-8')", unnamed_encodings),
 ]
 
 

@@ -172,7 +172,8 @@ def serve(folder: Path, image: Path, node: Anvil) -> None:
     assert key not in second
     modes = {path.name: (path.stat().st_uid, oct(path.stat().st_mode)) for path in volume.iterdir()}
     assert (UID, "0o100600") == modes["api_key"]
-    assert {UID} == {uid for uid, _ in modes.values()}
+    owners = {uid for uid, _ in modes.values()}
+    assert {UID} == owners
     say(f"  the volume: {modes}")
 
 
@@ -207,8 +208,9 @@ def live(stage: Stage, image: Path, volume: Path, variables: dict[str, str]) -> 
                     ).returncode
                 )
             )
-            assert {UID} == set(one.uids()), one.uids()
-            assert {UID} == set(one.gids()), one.gids()
+            users, groups = one.uids(), one.gids()
+            assert {UID} == set(users), users
+            assert {UID} == set(groups), groups
             said = f"healthy after {time.monotonic() - start:.1f} s as {one.username()}"
             stop = time.monotonic()
             one.send_signal(signal.SIGTERM)

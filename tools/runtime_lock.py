@@ -2,6 +2,7 @@
 
     python tools/runtime_lock.py requirements.lock              # what `workbench payouts` needs
     python tools/runtime_lock.py requirements.lock hatchling    # what these need
+    python tools/runtime_lock.py --write                        # the two requirements.txt
 
 Versions, markers and hashes are those of the lock, line for line; who asks for whom is what uv
 wrote below each package (`# via`). Standard library only: the Dockerfile runs it before pip.
@@ -13,22 +14,29 @@ import re
 import sys
 from pathlib import Path
 
-PAYOUTS = (
+OTC = (
     "aiohttp",
     "alembic",
     "click",
     "coincurve",
     "eth-abi",
     "eth-account",
+    "httptools",
     "msgspec",
-    "psycopg",
-    "psycopg-binary",
     "python-dotenv",
     "safe-pysha3",
     "sqlalchemy",
     "tornado",
 )
+"""What `workbench seller`, `facilitator`, `tracker` and `buy` import. A test runs all four with
+these alone."""
+PAYOUTS = (*OTC, "psycopg", "psycopg-binary")
 """What `workbench payouts` and `workbench ledger` import. A test serves with these alone."""
+FILES = {
+    "requirements.txt": (PAYOUTS, "what `python -m app.server` needs"),
+    "python/requirements.txt": (OTC, "what server.py, client.py, facilitator.py, tracker.py need"),
+}
+"""The files for `pip install -r`, and what each is for."""
 
 
 def packages(lock: str) -> dict[str, str]:
@@ -53,7 +61,17 @@ def needed(lock: str, roots: tuple[str, ...]) -> str:
     return "".join(block for name, block in all_.items() if name in found)
 
 
+def write_files(folder: Path) -> None:
+    """Write each of `FILES` out of the folder's requirements.lock."""
+    lock = (folder / "requirements.lock").read_text(encoding="utf-8")
+    for name, (roots, purpose) in FILES.items():
+        text = f"# A part of requirements.lock: {purpose}. `make lock` writes this file.\n"
+        (folder / name).write_text(text + needed(lock, roots), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    sys.stdout.write(
-        needed(Path(sys.argv[1]).read_text(encoding="utf-8"), tuple(sys.argv[2:]) or PAYOUTS)
-    )
+    if sys.argv[1:] == ["--write"]:
+        write_files(Path(__file__).resolve().parent.parent)
+    else:
+        whole = Path(sys.argv[1]).read_text(encoding="utf-8")
+        sys.stdout.write(needed(whole, tuple(sys.argv[2:]) or PAYOUTS))

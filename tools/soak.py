@@ -2,11 +2,13 @@
 
     make soak ARGS="scenarios/storm.yaml --seeds 200 --first 1000"
     make soak ARGS="payouts --payouts 1000000 --first 5000"
+    make soak ARGS="kills --kills 100 --payouts 500 --first 7 --seeds 3"
 
 Of a scenario, every tenth seed is played twice, and must give the same bytes. `payouts` plays the
-storm of tests/services/storm.py: each seed is a world of 100 payouts, foreign nonces included. What
-is not sound is told with the command that plays it again. Ctrl-C and SIGTERM tell what was found
-so far, and leave nothing running.
+storm of tests/services/storm.py: each seed is a world of 100 payouts, foreign nonces included.
+`kills` plays that of tests/services/kill_storm.py, with real processes: so many `kill -9` and
+payouts for each seed. What is not sound is told with the command that plays it again. Ctrl-C and
+SIGTERM tell what was found so far, and leave nothing running.
 """
 
 from __future__ import annotations
@@ -235,19 +237,56 @@ def soak_payouts(payouts: int, first: int, stop: Stop) -> int:
     return stop.code or int(bool(bad))
 
 
+# --- Kills ---
+
+
+def soak_kills(kills: int, payouts: int, seeds: range, stop: Stop) -> int:
+    """Print each seed's figures; 1 if any seed was not sound."""
+    sys.path.insert(0, str(ROOT))
+    from tests.services.kill_storm import KillStorm
+
+    bad = list[int]()
+    print(f"kills: seeds {seeds[0]} to {seeds[-1]}, {kills} kills, {payouts} payouts", flush=True)
+    for done, seed in enumerate(seeds):
+        with tempfile.TemporaryDirectory(prefix="workbench-soak-") as folder:
+            began = time.monotonic()
+            played = KillStorm(
+                Path(folder), seed, kills=kills, payouts=payouts, stop=lambda: bool(stop.code)
+            )
+            problems = played.play()
+        if stop.code:
+            print(f"interrupted after {done} of {len(seeds)} seeds.")
+            break
+        figures = f"{dict(played.seen)}, answers {dict(played.liar.told)}"
+        print(f"seed {seed}: {figures} in {time.monotonic() - began:.0f} s", flush=True)
+        if problems:
+            bad.append(seed)
+            print(f"  not sound: {'; '.join(problems[:5])}")
+            again = f"kills --kills {kills} --payouts {payouts} --seeds 1 --first {seed}"
+            print(f'  again: make soak ARGS="{again}"', flush=True)
+    print(f"seeds that were not sound: {len(bad)} {bad or ''}")
+    return stop.code or int(bool(bad))
+
+
 def main() -> int:
     """1 if any seed was not sound; 130 after Ctrl-C, 143 after SIGTERM."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("subject", nargs="?", default="scenarios/storm.yaml",
-                        help="a scenario file, or payouts")  # fmt: skip
-    parser.add_argument("--seeds", type=int, default=100, help="how many, of a scenario")
-    parser.add_argument("--payouts", type=int, default=10_000, help="how many, in all")
+                        help="a scenario file, payouts, or kills")  # fmt: skip
+    parser.add_argument("--seeds", type=int, help="how many; 100 of a scenario, 1 of kills")
+    parser.add_argument("--payouts", type=int, help="how many; 10000 in all, 200 of kills")
+    parser.add_argument("--kills", type=int, default=30, help="how many, of kills")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     asked = parser.parse_args()
     stop = Stop()
     if asked.subject == "payouts":
-        return soak_payouts(asked.payouts, asked.first, stop)
-    return soak_scenario(asked.subject, range(asked.first, asked.first + asked.seeds), stop)
+        return soak_payouts(asked.payouts or 10_000, asked.first, stop)
+    if asked.subject == "kills":
+        seeds = range(asked.first, asked.first + (asked.seeds or 1))
+        return soak_kills(asked.kills, asked.payouts or 200, seeds, stop)
+    return soak_scenario(
+        asked.subject, range(asked.first, asked.first + (asked.seeds or 100)), stop
+    )
 
 
 if __name__ == "__main__":

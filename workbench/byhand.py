@@ -18,6 +18,7 @@ from eth_hash.auto import keccak
 from workbench.chain import abi
 from workbench.chain.abi import to_hex
 from workbench.chain.contracts import EvmChain
+from workbench.chain.log_ranges import LogRanges
 from workbench.chain.rpc import HttpRpc
 from workbench.chain.sender import SlotSender
 from workbench.chain.signer import KeySigner
@@ -28,7 +29,6 @@ from workbench.core.errors import (
     InvalidSetting,
     NotAParty,
     NothingToClaim,
-    RpcFault,
     StateMoved,
     TooEarly,
     UnknownSettlement,
@@ -134,21 +134,18 @@ class Hand:
                 yield fact
 
     async def _logs(self, where: dict[str, Any]) -> list[dict[str, Any]]:
-        first = self._settings["DEPLOY_BLOCK"]
-        try:
-            return list(await self._rpc.call("eth_getLogs", {**where, "fromBlock": hex(first)}))
-        except RpcFault:  # So many blocks at once are too many for this node.
-            return await self._logs_in_ranges(where, first)
-
-    async def _logs_in_ranges(self, where: dict[str, Any], first: int) -> list[dict[str, Any]]:
         """From the newest block back to the one in which it was created, so as to ask little."""
         created = to_hex(keccak(abi.event_signature("SettlementVault", "SettlementCreated")))
-        last = (await self._chain.head()).number
+        first, last = self._settings["DEPLOY_BLOCK"], (await self._chain.head()).number
+        ranges, high = LogRanges(self._rpc, most=max(1, last - first + 1)), last
         found: list[dict[str, Any]] = []
-        for high in range(last, max(first, last - FAR) - 1, -RANGE):
-            span = {"fromBlock": hex(max(first, high - RANGE + 1)), "toBlock": hex(high)}
-            page = await self._rpc.call("eth_getLogs", {**where, **span})
-            found = [*page, *found]
+        while high >= max(first, last - FAR):
+            low = max(first, high - ranges.span + 1)
+            page = await ranges.once(where, low, high)
+            if page is None:  # So many blocks at once are too many for this node.
+                ranges.span = min(ranges.span, RANGE)
+                continue
+            found, high = [*page, *found], low - 1
             if any(log["topics"][0] == created for log in page):
                 break
         return found

@@ -15,10 +15,11 @@ from workbench.chain.anvil import DEFAULT_CHAIN_ID
 from workbench.core import audit
 from workbench.core.errors import ConservationBroken, SettlementError, TransactionTimeout
 from workbench.core.events import Event
-from workbench.core.ports import Request
+from workbench.core.ports import Http, Request
 from workbench.core.settlement import Settlement, State, merge
 from workbench.local import FIRST_USER, LocalWorld, boot_served
 from workbench.run import Run
+from workbench.services.common import peers
 from workbench.settings import Settings, make_folder
 from workbench.wiring import address_of_key, audit_world, balances
 
@@ -26,6 +27,9 @@ Progress = Callable[[str], None]
 SETTLE_DOWN_S = 60.0
 PAYEE = "0x" + b"payee of the demo...".hex()
 """Who is paid out: twenty bytes of text, so nobody has its key, and it begins with nothing."""
+
+
+SHOWN_OF_PAYOUT = {"id", "state", "credits", "amount", "address", "tx", "units"}
 
 
 class Beside(Protocol):
@@ -135,10 +139,21 @@ async def _ask_payout(world: LocalWorld) -> str:
     headers = (("Content-Type", "application/json"),)
     url, http = f"{world.servers['payouts'].url}/v1/payouts", world.wiring.http("demo")
     request = Request("POST", url, headers=headers, body=json.dumps(asked).encode())
-    answers = [(await http.send(request)).data() for _ in range(2)]
-    if "id" not in answers[0] or answers[0]["id"] != answers[1].get("id"):
-        raise SettlementError(f"the payout was not accepted: {answers}.")
-    return str(answers[0]["id"])
+    ids = [(await _read(http, request))["id"] for _ in range(2)]
+    if ids[0] != ids[1]:
+        raise SettlementError(f"one payout, asked for twice, became two: {ids}.")
+    return str(ids[0])
+
+
+async def _read(http: Http, request: Request) -> dict[str, Any]:
+    """What the payout service says of a payout. Raises what it refused with."""
+    answer = await http.send(request)
+    if answer.status >= 400:
+        raise peers.refused(answer, "payout service")
+    payout = peers.decoded(answer, dict[str, Any], "payout service")
+    if not SHOWN_OF_PAYOUT <= payout.keys():
+        raise peers.invalid(answer, "payout service", "fields are missing")
+    return payout
 
 
 async def _follow_payout(world: LocalWorld, payout_id: str) -> dict[str, Any]:
@@ -146,7 +161,7 @@ async def _follow_payout(world: LocalWorld, payout_id: str) -> dict[str, Any]:
     clock, http = world.wiring.clock("demo"), world.wiring.http("demo")
     url = f"{world.servers['payouts'].url}/v1/payouts/{payout_id}"
     limit = clock.now_ms() + SETTLE_DOWN_S * 1000
-    while (payout := (await http.send(Request("GET", url))).data())["state"] != "paid":
+    while (payout := await _read(http, Request("GET", url)))["state"] != "paid":
         if clock.now_ms() > limit:
             raise TransactionTimeout(f"payout {payout_id} is {payout['state']}.")
         await clock.sleep(world.wiring.rules.poll_s)

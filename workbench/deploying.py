@@ -34,6 +34,7 @@ from workbench.chain.uniswap import POOL_MANAGERS
 from workbench.core.errors import (
     DeployFailed,
     InvalidSetting,
+    RpcAnswerInvalid,
     RpcUnreachable,
     SignerShort,
     TestKeyRefused,
@@ -127,7 +128,7 @@ def _require_chain(url: str, wanted: int, source: str, network: str | None) -> N
         found = int(DirectRpc(url).now("eth_chainId"), 16)
     except RpcUnreachable as why:
         raise RpcUnreachable(f"{source}: {why.message}", hint=f"Correct {source}.") from why
-    except (ValueError, TypeError) as why:
+    except RpcAnswerInvalid as why:
         raise RpcUnreachable(f"{shown} is not an EVM node.", hint=f"Correct {source}.") from why
     if found != wanted:
         meant = f"--network {network} is" if network in NETWORKS else "wanted is"

@@ -16,10 +16,13 @@ from workbench.chain.batch import Batcher
 from workbench.chain.contracts import EvmChain
 from workbench.chain.keys import is_test_key
 from workbench.chain.marker import is_local
+from workbench.chain.node import EvmNode
+from workbench.chain.payments import token_decimals
 from workbench.chain.rpc import HttpRpc, NodeRevert, Rpc
-from workbench.core.errors import WorkbenchError
+from workbench.core.errors import InvalidSetting, WorkbenchError
 from workbench.core.money import EURC, YPS, Amount, format_units
 from workbench.core.payout import batch_gas
+from workbench.core.ports import NodeState
 from workbench.core.x402 import ZERO_ADDRESS
 from workbench.live import SEPOLIA, payout_key
 from workbench.served import credits_of
@@ -151,6 +154,11 @@ async def node_answers(patient: Patient) -> AsyncIterator[Finding]:
         str(chain_id) if same else f"the node is on chain {chain_id}, CHAIN_ID says {wanted}.",
         "Correct CHAIN_ID or POLYGON_AMOY_RPC_URL.",
     )
+
+
+async def transactions_can_be_sent(patient: Patient) -> AsyncIterator[Finding]:
+    """The chain has a base fee: as the services look at it when they start."""
+    yield _has_base_fee(await EvmNode(patient.rpc).state(()))
 
 
 async def contracts_are_there(patient: Patient) -> AsyncIterator[Finding]:
@@ -315,6 +323,18 @@ async def payouts_node_answers(wallet: Wallet) -> AsyncIterator[Finding]:
     )
 
 
+async def payouts_can_be_sent(wallet: Wallet) -> AsyncIterator[Finding]:
+    """The chain has a base fee: as the service looks at it when it starts."""
+    state = await EvmNode(wallet.rpc).state(())
+    yield _has_base_fee(state)
+
+
+def _has_base_fee(state: NodeState) -> Finding:
+    has = state.base_fee is not None
+    cause = f"block {state.number} has no base fee, so nothing can be sent."
+    return Finding("EIP-1559", has, "" if has else cause, "Use a chain with EIP-1559.")
+
+
 async def payer_is_safe(wallet: Wallet) -> AsyncIterator[Finding]:
     """Not everybody's account, except where we booted the node."""
     if wallet.account is None:
@@ -341,6 +361,13 @@ async def token_is_there(wallet: Wallet) -> AsyncIterator[Finding]:
         "" if found else f"Contract not found: no code at {token}.",
         "Correct TOKEN_ADDRESS, or leave it empty to pay native currency.",
     )
+    if found:
+        try:
+            known = await token_decimals(wallet.rpc, token, wallet.credits.decimals)
+        except InvalidSetting as why:
+            yield Finding("TOKEN_DECIMALS", False, why.message, why.hint)
+        else:
+            yield Finding("TOKEN_DECIMALS", True, str(known))
 
 
 async def payer_can_pay_gas(wallet: Wallet) -> AsyncIterator[Finding]:
@@ -415,6 +442,7 @@ def _batcher(wallet: Wallet) -> Batcher:
 
 CHECKS: tuple[Check[Patient], ...] = (
     node_answers,
+    transactions_can_be_sent,
     contracts_are_there,
     roles_are_given,
     keys_are_safe,
@@ -425,6 +453,7 @@ CHECKS: tuple[Check[Patient], ...] = (
 )
 PAYOUT_CHECKS: tuple[Check[Wallet], ...] = (
     payouts_node_answers,
+    payouts_can_be_sent,
     payer_is_safe,
     token_is_there,
     payer_can_pay_gas,

@@ -32,6 +32,8 @@ from workbench.run import Run
 from workbench.scenario import Arbitrageur as ArbitrageurRules
 from workbench.scenario import Order, Scenario
 from workbench.services.buyer import BuyerRules
+from workbench.services.common import peers
+from workbench.services.otc.offer_check import DAY_S
 from workbench.services.rates import EuroPrice
 from workbench.sim.agents import Agent, Visit, visits
 from workbench.sim.arbitrage import Arbitrageur
@@ -279,12 +281,14 @@ class Experiment:
             world.miner.before_block.append(Stranger(hand).before_block)
 
     def _agent(self, visit: Visit) -> Agent:
-        world, group = self.world, visit.group
+        world, group, seller = self.world, visit.group, self.scenario.seller
         key = self._dice.key(visit.name)
         rules = BuyerRules(
             slippage_bps=group.slippage_bps,
+            ceiling_eurc=None,  # A scenario says what its buyers have, and what they buy.
+            max_deadline_s=max(DAY_S, seller.quote_lifetime_s + seller.swap_window_s),
             fund_by=group.fund_by,
-            poll_s=self.scenario.seller.poll_ms / 1000,
+            poll_s=seller.poll_ms / 1000,
             timeout_s=group.patience_s,
         )
         return Agent(
@@ -295,7 +299,7 @@ class Experiment:
             chain=world.chain,
             clock=world.clock,
             seller_url=SELLER_URL,
-            quote_lifetime_s=self.scenario.seller.quote_lifetime_s,
+            quote_lifetime_s=seller.quote_lifetime_s,
             tell=world.tell,
         )
 
@@ -493,7 +497,8 @@ class Experiment:
         for identity in self.auditor.settlements:
             request = Request("GET", f"http://{name}/settlement/{identity}")
             try:
-                answer = (await self.world.http.send(request)).data()
+                given = await self.world.http.send(request)
+                answer = peers.decoded(given, dict[str, Any], name)
             except PeerUnreachable as why:
                 answer = why.to_json()
             word = str(answer.get("state", answer.get("error")))

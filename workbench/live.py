@@ -7,18 +7,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from workbench.chain.abi import hex_bytes, to_hex
 from workbench.chain.contracts import EvmChain
-from workbench.chain.guard import key_of_keystore
 from workbench.chain.keys import is_test_key
+from workbench.chain.keystore import key_of_keystore
 from workbench.chain.marker import is_local
 from workbench.chain.rpc import HttpRpc
 from workbench.chain.signer import KeySigner
+from workbench.chain.words import keccak
 from workbench.core.errors import InvalidSetting, TestKeyRefused
 from workbench.core.ledger import check
 from workbench.core.ports import Addresses
 from workbench.core.x402 import ZERO_ADDRESS
 from workbench.served import Place, Served, WallClock, rules_of
-from workbench.services.buyer import Buyer
+from workbench.services.buyer import Buyer, unknown_seller
+from workbench.services.common.loop import OnFault
+from workbench.services.payout_audit import check_answer, check_attempts, check_payouts
 from workbench.services.rates import FixedRate, HookRate
 from workbench.services.reconciler import Report
 from workbench.services.webhooks import HookRules, Webhooks
@@ -26,11 +30,12 @@ from workbench.settings import Settings, make_folder
 from workbench.store.ledger import LedgerStore
 from workbench.store.sql import sqlite_url
 from workbench.web.client import SocketHttp
-from workbench.wiring import Keys, SystemRandomness, buyer_rules
+from workbench.wiring import Keys, SystemRandomness, address_of_key, buyer_rules, loop_of
 
 SEPOLIA = 11155111
 """The chain of payouts, unless CHAIN_ID says another."""
 TRIES, TRY_S = 20, 0.5
+KEYSTORE_BYTES = 65_536
 KEY_OF = {"seller": "SELLER_PRIVATE_KEY", "facilitator": "PRIVATE_KEY"}
 UNUSED = "0x" + "00" * 31 + "01"
 """A part is wired with the keys it needs; this one stands where another's would."""
@@ -95,11 +100,20 @@ async def live_payouts(settings: Settings) -> Served:
 
 
 async def ledger_verified(settings: Settings) -> tuple[int, str]:
-    """How many lines the ledger has, and the hash of the last. Raises LedgerBroken."""
+    """How many lines the ledger has, and the hash of the last. Raises LedgerBroken naming the first
+    line, account or payout that is not what was written."""
     store = LedgerStore(_existing(settings))
     try:
         async with store.unit() as unit:
-            return check(await unit.accounts(), await unit.transfers())
+            lines = await unit.transfers()
+            proved = check(await unit.accounts(), lines)
+            payouts = await unit.payouts()
+            facts = [fact for _, fact in await unit.facts()]
+            check_payouts(payouts, facts, [line for _, _, line in lines])
+            for payout in payouts:
+                check_answer(payout, await unit.answered("payout", payout.key))
+            check_attempts(await unit.attempts(), lambda raw: to_hex(keccak(hex_bytes(raw))))
+            return proved
     finally:
         store.close()
 
@@ -112,6 +126,7 @@ async def webhooks_told(settings: Settings) -> list[dict[str, Any]]:
             store=store,
             http=SocketHttp(),
             clock=WallClock(),
+            loop=loop_of("payouts", WallClock(), OnFault.RAISE),
             random=SystemRandomness(),
             rules=HookRules(settings["WEBHOOK_URLS"] or ()),
         )
@@ -127,12 +142,12 @@ async def ledger_reconciled(settings: Settings) -> Report:
     try:
         payouts = served.wire().payouts().payouts
         await payouts.check()
-        report = await payouts.reconciler.run()
+        report = await payouts.reconciler.conclude()
         for _ in range(TRIES):  # A service at work may have a verdict still to give.
             if report.is_settled:
                 break
             await payouts.clock.sleep(TRY_S)
-            report = await payouts.reconciler.run()
+            report = await payouts.reconciler.conclude()
         return report
     finally:
         await served.close()
@@ -156,7 +171,8 @@ def payout_key(settings: Settings) -> str:
     if not (path := settings["PAYOUT_KEYSTORE"]):
         return str(settings.need("PAYOUT_PRIVATE_KEY"))
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with Path(path).open("rb") as file:
+            text = file.read(KEYSTORE_BYTES).decode()
     except (OSError, ValueError) as why:
         raise InvalidSetting(
             "PAYOUT_KEYSTORE cannot be read.", hint="Name an encrypted keystore file (JSON)."
@@ -184,9 +200,22 @@ async def refuse_test_keys(
     )
 
 
+def seller_address(settings: Settings) -> str:
+    """Whom the buyer pays. Raises SellerMismatch where no setting says so."""
+    if address := settings["SELLER_ADDRESS"]:
+        return str(address)
+    if key := settings["SELLER_PRIVATE_KEY"]:
+        return address_of_key(key)
+    raise unknown_seller()
+
+
 @asynccontextmanager
-async def live_buyer(settings: Settings) -> AsyncIterator[Buyer]:
-    """A buyer with the settings' key, chain and limits; checks chain id and contracts first."""
+async def live_buyer(settings: Settings, seller: str | None = None) -> AsyncIterator[Buyer]:
+    """A buyer with the settings' key, chain and limits; checks chain id and contracts first.
+
+    `seller`: the address that it pays, if not the settings'. Raises SellerMismatch without any.
+    """
+    seller = seller or seller_address(settings)
     await refuse_test_keys(settings, ["BUYER_PRIVATE_KEY"])
     rpc, http = HttpRpc(settings.need("POLYGON_AMOY_RPC_URL")), SocketHttp()
     try:
@@ -201,6 +230,7 @@ async def live_buyer(settings: Settings) -> AsyncIterator[Buyer]:
             clock=WallClock(),
             rates=FixedRate(own) if own is not None else HookRate(chain),
             rules=buyer_rules(rules),
+            seller=seller,
         )
     finally:
         await rpc.close()

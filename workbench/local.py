@@ -15,11 +15,13 @@ from workbench.chain.deploy import Deployment
 from workbench.chain.fork import Upstream, boot_fork
 from workbench.chain.keys import TEST_KEYS
 from workbench.core.finality import Policy
-from workbench.core.ports import Service
-from workbench.served import Place, Served
+from workbench.core.money import USDC
+from workbench.core.pricing import Price
+from workbench.served import Place, Served, Supervised
 from workbench.services.payout_http import PayoutsService
 from workbench.services.payout_input import Asked
 from workbench.settings import Settings
+from workbench.wiring import address_of_key
 
 BLOCK_TIME_S = 1.0
 FIRST_USER, FIRST_CREDITS = "alice", 1_000
@@ -52,7 +54,7 @@ class LocalWorld(Served):
         settings = replace(settings, values=settings.values | own)
         super().__init__(place, data, settings, auto_ports=auto_ports)
 
-    async def _make(self, name: str) -> Service:
+    async def _make(self, name: str) -> Supervised:
         service = await super()._make(name)
         if isinstance(service, PayoutsService):
             await service.payouts.earn(Asked(FIRST_USER, FIRST_CREDITS, key="first-credits"))
@@ -64,6 +66,8 @@ class LocalWorld(Served):
             "rpc_url": self.node.url,
             "chain_id": self.deployment.chain_id,
             "seller_url": self.servers["seller"].url,
+            "seller_address": address_of_key(self.place.keys.seller),
+            "price_per_unit_usdc": _decimal(self.settings["PRICE_PER_UNIT_USDC"]),
             "facilitator_url": self.servers["facilitator"].url,
             "tracker_url": self.servers["tracker"].url,
             "payouts_url": self.servers["payouts"].url,
@@ -76,6 +80,12 @@ class LocalWorld(Served):
             "pid": os.getpid(),
             **({"fork": self.upstream.to_json()} if self.upstream else {}),
         }
+
+
+def _decimal(price: Price) -> str:
+    """As PRICE_PER_UNIT_USDC has it."""
+    whole, part = divmod(price.usdc_per_asset, 10**USDC.decimals)
+    return f"{whole}.{part:0{USDC.decimals}d}"
 
 
 def local_finality(settings: Settings) -> Policy:

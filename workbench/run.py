@@ -296,8 +296,10 @@ class Run:
         about |= {"scenario": self.scenario.to_json() if self.scenario else None}
         about |= {"orders": [order.to_json() for order in self.orders]}
         (folder / "events.jsonl").write_bytes(self._journal().encode())
-        _write(folder / "run.json", json.dumps(about, indent=1))
-        _write(folder / "balances.json", json.dumps(self._balance_rows(), indent=1))
+        (folder / "run.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+        (folder / "balances.json").write_text(
+            json.dumps(self._balance_rows(), indent=1), encoding="utf-8"
+        )
 
     def save_views(self, folder: Path | str) -> None:
         """What others read: the facts as a table, the chart as picture and page."""
@@ -310,7 +312,7 @@ class Run:
             meta["settlement"] = self.settlement_id
         title = f"Settlement {self.settlement_id[:10]}…" if self.settlement_id else ""
         page = timeline_html(self.events, title, meta, **self._axis)
-        _write(folder / "timeline.html", page)
+        (folder / "timeline.html").write_text(page, encoding="utf-8")
         (folder / "timeline.png").write_bytes(self.chart()._repr_png_())
 
     def _write_parquet(self, path: Path) -> None:

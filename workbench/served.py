@@ -10,16 +10,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
+from workbench.chain.node import refuse_no_eip1559
 from workbench.chain.rpc import HttpRpc
-from workbench.core.errors import InvalidSetting, Starting, WorkbenchError, WorldRuns
+from workbench.core.errors import InvalidSetting, Starting, WorldRuns
 from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Request, Response, Service
+from workbench.services.common.health import Health, brief
+from workbench.services.common.loop import BACKOFF_MOST_S, OnFault
 from workbench.services.routes import log
 from workbench.settings import WORLD_FILE, Settings, make_folder
 from workbench.store.sql import SqlStore, sqlite_url
+from workbench.web.borders import Borders
 from workbench.web.client import SocketHttp
 from workbench.web.server import Server
 from workbench.wiring import Credits, Keys, Rules, SystemRandomness, Wiring, store_for
@@ -32,6 +36,8 @@ PORTS = {
 }
 NAMES = tuple(PORTS)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PAYOUT_WAIT_S = 5.0
+"""The seed's `/payout` waits so long for a transaction: its clients look for the hash at once."""
 ANSWER_BYTES = 16_384
 """Of a subscriber's answer: nothing in it matters but the status."""
 
@@ -48,12 +54,17 @@ class WallClock:
 
 def rules_of(settings: Settings, finality: Policy) -> Rules:
     """The services' rules, as the settings have them."""
+    price = settings["PRICE_PER_UNIT_USDC"]
     return Rules(
-        price=settings["PRICE_PER_UNIT_USDC"],
+        price=price,
         finality=finality,
         slippage_bps=settings["SLIPPAGE_BPS"],
         fund_by=settings["FUND_BY"],
         ceiling_eurc=settings["MAX_EURC_PER_PURCHASE"],
+        expected_price=price if "PRICE_PER_UNIT_USDC" in settings.given else None,
+        price_tolerance_bps=settings["PRICE_TOLERANCE_BPS"],
+        max_deadline_s=settings["MAX_DEADLINE_S"],
+        max_open_per_buyer=settings["MAX_OPEN_PER_BUYER"],
         own_rate_e8=settings["EUR_USD_RATE"],
         quote_lifetime_s=settings["QUOTE_LIFETIME_S"],
         swap_window_s=settings["QUOTE_LIFETIME_S"],
@@ -96,7 +107,9 @@ def credits_of(settings: Settings) -> Credits:
         daily_wallet=settings["DAILY_CREDITS"],
         approve_above=settings["APPROVE_ABOVE_CREDITS"],
         reconcile_s=settings["RECONCILE_EVERY_S"],
+        oldest_s=settings["OLDEST_PAYOUT_S"],
         in_flight=settings["PAYOUTS_IN_FLIGHT"],
+        wait_s=PAYOUT_WAIT_S,
         batcher=settings["PAYOUT_BATCHER"],
         batch=settings["PAYOUT_BATCH"],
         webhook_urls=urls,
@@ -117,12 +130,18 @@ class Place:
     finality: Policy
 
 
+class Supervised(Service, Protocol):
+    """A service that knows its own state."""
+
+    health: Health
+
+
 class _Seat:
     """A service's place at its port, taken before the others' URLs, and so the service, exist."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.service: Service | None = None
+        self.service: Supervised | None = None
 
     async def handle(self, request: Request) -> Response:
         if self.service is not None:
@@ -152,7 +171,7 @@ class Served:
         self.names, self._auto_ports = names, auto_ports
         self.servers: dict[str, Server] = {}
         self.stores: dict[str, SqlStore] = {}
-        self.failures: dict[str, WorkbenchError] = {}
+        self._seats: dict[str, _Seat] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._open: list[HttpRpc | SocketHttp] = []
 
@@ -168,29 +187,46 @@ class Served:
         await self.close()
 
     async def _start(self) -> None:
-        seats = {name: _Seat(name) for name in self.names}
-        for name, seat in seats.items():
+        self._seats = {name: _Seat(name) for name in self.names}
+        for name, seat in self._seats.items():
             port = 0 if self._auto_ports else self.settings[PORTS[name]]
             self.servers[name] = Server(
-                seat, host=self.settings["HOST"], port=port, name=name, setting=PORTS[name]
+                seat,
+                host=self.settings["HOST"],
+                port=port,
+                name=name,
+                setting=PORTS[name],
+                borders=self._borders(name),
             )
         self.wiring = self.wire()
         await self._check()
-        for name, seat in seats.items():
+        for name, seat in self._seats.items():
             seat.service = await self._make(name)
-        for seat in seats.values():
+        for seat in self._seats.values():
             self._tasks.append(asyncio.ensure_future(self._supervise(seat)))
+
+    def _borders(self, name: str) -> Borders:
+        """Payouts are not for other sites' pages; whoever has their key may use any name."""
+        is_payouts = name == "payouts"
+        if is_payouts and self.settings["PAYOUTS_API_KEY"]:
+            return Borders(hosts=None)
+        hosts = frozenset((*(self.settings["ALLOWED_HOSTS"] or ()), self.settings["HOST"].lower()))
+        origins = () if is_payouts else self.settings["CORS_ORIGINS"] or ()
+        return Borders(hosts, frozenset(origins))
 
     async def _check(self) -> None:
         """The place is what it should be, before any service is made."""
         await self.wiring.chain("check").check()
+        if not {"seller", "facilitator"}.isdisjoint(self.names):
+            await refuse_no_eip1559(self.wiring.rpc("check"))
 
-    async def _make(self, name: str) -> Service:
+    async def _make(self, name: str) -> Supervised:
         if name == "seller":
             return self.wiring.seller()
         if name == "payouts":
             service = self.wiring.payouts()
             await service.check()
+            await refuse_no_eip1559(self.wiring.rpc(name))
             return service
         return await self.wiring.facilitator() if name == "facilitator" else self.wiring.tracker()
 
@@ -213,6 +249,8 @@ class Served:
             random=SystemRandomness(),
             seller_url=self.url("seller"),
             facilitator_url=self.url("facilitator"),
+            on_fault=OnFault.RETRY,
+            is_public=self.settings["HOST"] not in LOOPBACK,
             credits=credits_of(self.settings),
         )
 
@@ -236,21 +274,23 @@ class Served:
         return rpc
 
     async def _supervise(self, seat: _Seat) -> None:
-        """A service whose world is gone stops, by name; the others go on (agreement 9)."""
+        """Rounds take care of their own faults. Should one escape them, the service is red with
+        its reason and is run again: it never ends by itself, and the others go on."""
         assert seat.service is not None
-        try:
-            await seat.service.run()
-        except WorkbenchError as why:
-            log.error("the %s stopped: %s", seat.name, why)
-            await self._stopped(seat.name, why)
-        except Exception as why:  # noqa: BLE001 - a defect: without rounds it must not look alive
-            log.exception("the %s stopped", seat.name)
-            text = f"the {seat.name} stopped by a defect: {type(why).__name__}; see the log."
-            await self._stopped(seat.name, WorkbenchError(text))
+        health = seat.service.health
+        while True:
+            try:
+                await seat.service.run()
+            except Exception as why:  # noqa: BLE001 - whatever it is, the process goes on
+                log.exception("the %s stopped", seat.name)
+                health.count(why)
+                health.fails("rounds", brief(why))
+            await asyncio.sleep(BACKOFF_MOST_S)
 
-    async def _stopped(self, name: str, why: WorkbenchError) -> None:
-        self.failures[name] = why
-        await self.servers[name].close()
+    def alarms(self) -> dict[str, dict[str, str]]:
+        """What is red, by service, name of check and text; empty where all is well."""
+        found = {name: s.service.health.alarms() for name, s in self._seats.items() if s.service}
+        return {name: alarms for name, alarms in found.items() if alarms}
 
     async def close(self) -> None:
         """End the services. The chain belongs to whoever booted it."""

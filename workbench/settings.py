@@ -23,6 +23,7 @@ from workbench.core.money import EURC, parse_decimal
 from workbench.core.ports import Addresses
 from workbench.core.pricing import MAX_SLIPPAGE_BPS, Price, parse_rate
 from workbench.core.webhooks import key_of_secret
+from workbench.env_file import read_env_file
 
 WORLD_FILE = Path(".workbench") / "world.json"
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
@@ -107,6 +108,24 @@ def _database(text: str) -> str:
     return text
 
 
+def _host_names(text: str) -> tuple[str, ...]:
+    """Names without ports, in lower case."""
+    names = tuple(re.split(r"[\s,]+", text.strip(" ,").lower()))
+    for name in names:
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9.:-]{0,252}[a-z0-9])?", name):
+            raise InvalidSetting("is not a host's name", hint="Such as desk.example, no port.")
+    return names
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    """As browsers send them: scheme, host and port, and nothing behind; or `*`."""
+    origins = tuple(re.split(r"[\s,]+", text.strip(" ,")))
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"https?://[a-z0-9.:\[\]-]{1,253}", origin):
+            raise InvalidSetting("is not an origin", hint="Such as https://shop.example, or *.")
+    return origins
+
+
 MOST_SUBSCRIBERS = 20
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -158,8 +177,15 @@ def _hook_secrets(text: str) -> tuple[str, ...]:
     return secrets
 
 
-def _ceiling(text: str) -> int:
-    return parse_decimal(text, EURC.decimals)
+NO_LIMIT = "none"
+
+
+def _ceiling(text: str) -> int | None:
+    return None if text.lower() == NO_LIMIT else parse_decimal(text, EURC.decimals)
+
+
+def _limit(text: str) -> int | None:
+    return None if text.lower() == NO_LIMIT else _integer(1, 1_000_000)(text)
 
 
 SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
@@ -198,10 +224,23 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
         "Where the services listen",
         (
             Setting("HOST", "127.0.0.1", "loopback unless you know why not"),
+            Setting(
+                "ALLOWED_HOSTS",
+                "",
+                "names besides localhost under which the services are asked, spaces between them",
+                _host_names,
+            ),
+            Setting(
+                "CORS_ORIGINS",
+                "",
+                "web pages that may read seller, facilitator and tracker: origins, or *",
+                _origins,
+            ),
             Setting("SELLER_PORT", "8402", "seller", _integer(0, 65535)),
             Setting("FACILITATOR_PORT", "8403", "facilitator", _integer(0, 65535)),
             Setting("TRACKER_PORT", "5000", "tracker", _integer(0, 65535)),
             Setting("SELLER_URL", "http://127.0.0.1:8402", "how others reach the seller", _url),
+            Setting("SELLER_ADDRESS", "", "whom the buyer pays; a world's file says it", _address),
             Setting("FACILITATOR_URL", "http://127.0.0.1:8403", "… the facilitator", _url),
             Setting("DATA_DIR", ".workbench/data", "one SQLite file for each service"),
         ),
@@ -223,7 +262,25 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 "how the buyer lets its budget be pulled: authorization (ERC-3009) or permit",
                 _choice("authorization", "permit"),
             ),
-            Setting("MAX_EURC_PER_PURCHASE", "", "buyer's ceiling; empty: none", _ceiling),
+            Setting(
+                "PRICE_TOLERANCE_BPS",
+                "100",
+                "how far above PRICE_PER_UNIT_USDC, where that is set, a buyer pays, in 1/100 %",
+                _integer(0, MAX_SLIPPAGE_BPS),
+            ),
+            Setting("MAX_EURC_PER_PURCHASE", "1000", "buyer's ceiling in EURC, or none", _ceiling),
+            Setting(
+                "MAX_DEADLINE_S",
+                "86400",
+                "a buyer refuses offers with a deadline further away",
+                _integer(10, 31_536_000),
+            ),
+            Setting(
+                "MAX_OPEN_PER_BUYER",
+                "5",
+                "open settlements that a seller allows one buyer, or none",
+                _limit,
+            ),
             Setting("QUOTE_LIFETIME_S", "600", "how long an offer holds", _integer(10, 86_400)),
             Setting(
                 "FINALITY_CONFIRMATIONS", "10", "blocks on top of the swap", _integer(0, 10_000)
@@ -259,9 +316,15 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
             ),
             Setting("RECONCILE_EVERY_S", "60", "ledger against chain", _integer(1, 86_400)),
             Setting(
+                "OLDEST_PAYOUT_S",
+                "1800",
+                "an open payout that waits for longer is an alarm",
+                _integer(10, 10**9),
+            ),
+            Setting(
                 "PAYOUTS_IN_FLIGHT",
                 "16",
-                "open nonces; public nodes keep 16 of an account",
+                "most unmined transactions; public nodes keep 16 of an account",
                 _integer(1, 1_000),
             ),
             Setting("PAYOUT_BATCHER", "", "PayoutBatcher, for PAYOUT_BATCH above 1", _address),
@@ -338,7 +401,8 @@ class Settings:
         folder: Path | None = None,
         world: Mapping[str, Any] | None = None,
     ) -> Settings:
-        """Read environment, `.env` and world file. Raises InvalidSetting naming the variable.
+        """Read environment, `.env` and world file. Raises InvalidSetting naming the variable, or
+        the line of `.env`.
 
         `world`: take this one instead of the folder's (a world that is just being booted).
         """
@@ -347,7 +411,10 @@ class Settings:
             world = read_world(folder) if (folder / WORLD_FILE).exists() else {}
         world = world_variables(world)
         merged: dict[str, str] = {}
-        for layer in (world, _dotenv(folder / ".env"), os.environ if environ is None else environ):
+        environ = os.environ if environ is None else environ
+        file = folder / ".env"
+        dotenv = read_env_file(file, BY_NAME, environ) if file.exists() else {}
+        for layer in (world, dotenv, environ):
             # A blank value says nothing: a `.env` that was copied and not filled in.
             merged |= {name: text for name, text in layer.items() if text.strip()}
         values = {name: _value(setting, merged.get(name)) for name, setting in BY_NAME.items()}
@@ -369,18 +436,6 @@ def _value(setting: Setting, text: str | None) -> Any:
             hint=why.hint,
             setting=setting.name,
         ) from None
-
-
-def _dotenv(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    from dotenv import dotenv_values
-
-    try:
-        found = dotenv_values(path)
-    except (OSError, ValueError) as why:
-        raise InvalidSetting(f"{path.name} cannot be read.", hint="Save it as UTF-8 text.") from why
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def read_world(folder: Path | None = None) -> dict[str, Any]:
@@ -432,6 +487,8 @@ def world_variables(world: Mapping[str, Any]) -> dict[str, str]:
         "WEB3_PROVIDER_URL": "rpc_url",
         "CHAIN_ID": "chain_id",
         "SELLER_URL": "seller_url",
+        "SELLER_ADDRESS": "seller_address",
+        "PRICE_PER_UNIT_USDC": "price_per_unit_usdc",
         "FACILITATOR_URL": "facilitator_url",
         "FINALITY_CONFIRMATIONS": "finality_confirmations",
         "DEPLOY_BLOCK": "deploy_block",
@@ -445,7 +502,10 @@ def world_variables(world: Mapping[str, Any]) -> dict[str, str]:
 def make_folder(path: Path, name: str) -> None:
     """See to it that a folder is there. `name`: what asks for it. Raises StoreError."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        for folder in (*reversed(path.parents), path):
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(exist_ok=True)  # Says so if it is a file.
     except OSError as why:
         raise StoreError(
             f"{path} ({name}) cannot be made: {why.strerror}.", hint="Name another folder."

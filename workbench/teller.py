@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from workbench.core.errors import PeerRefused
 from workbench.core.ports import Request, Response
 from workbench.frames import typed
+from workbench.services.common import peers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +114,7 @@ class Teller:
 
     def reconcile(self) -> dict[str, Any]:
         """The ledger against the chain, at the final block."""
-        report: dict[str, Any] = self._do(self._service().reconciler.run()).to_json()
+        report: dict[str, Any] = self._do(self._service().reconciler.conclude()).to_json()
         return report
 
     def _get(self, path: str) -> Any:
@@ -127,7 +128,9 @@ class Teller:
         return answer
 
     def _read(self, answer: Response) -> Any:
-        told = answer.data()
+        kind: Any = dict[str, Any] | list[Any]
+        told: Any = peers.decoded(answer, kind, "payout service")
         if answer.status >= 400:
-            raise PeerRefused(str(told.get("message")), hint=told.get("hint", ""), payouts=told)
+            refused = peers.told(answer)
+            raise PeerRefused(refused.message, hint=refused.hint, payouts=told)
         return told

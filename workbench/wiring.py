@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random as _random
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
 from workbench.chain.contracts import EvmChain
 from workbench.chain.guard import PaymentSigner
+from workbench.chain.node import EvmNode
 from workbench.chain.payments import EvmPayments
 from workbench.chain.quarantine import Quarantine
 from workbench.chain.rpc import Rpc
@@ -19,11 +20,17 @@ from workbench.chain.signer import KeySigner
 from workbench.chain.watcher import LogWatcher
 from workbench.core import audit
 from workbench.core.finality import Policy
-from workbench.core.ports import Addresses, Clock, Http, Randomness
-from workbench.core.pricing import Price
+from workbench.core.ports import Addresses, Clock, Http, NodeState, Randomness, Reports
+from workbench.core.pricing import DEFAULT_CEILING_EURC, Price
 from workbench.core.settlement import RETRIES, Settlement
 from workbench.services.buyer import Buyer, BuyerRules
+from workbench.services.common.checks import SERVICES
+from workbench.services.common.health import Health
+from workbench.services.common.loop import Loop, OnFault
+from workbench.services.common.vitals import GAS_EACH, Vitals
 from workbench.services.facilitator import Facilitator, FacilitatorRules
+from workbench.services.otc.intake import MAX_OPEN_PER_BUYER
+from workbench.services.otc.offer_check import DAY_S
 from workbench.services.payout_http import PayoutsService
 from workbench.services.payouts import PayoutRules, Payouts
 from workbench.services.rates import FixedPrice, FixedRate, HookRate, PriceSource, RateSource
@@ -70,7 +77,11 @@ class Rules:
     finality: Policy
     slippage_bps: int = 100
     fund_by: str = "authorization"
-    ceiling_eurc: int | None = None
+    ceiling_eurc: int | None = DEFAULT_CEILING_EURC
+    expected_price: Price | None = None
+    price_tolerance_bps: int = 100
+    max_deadline_s: int = DAY_S
+    max_open_per_buyer: int | None = MAX_OPEN_PER_BUYER
     own_rate_e8: int | None = None
     quote_lifetime_s: int = 600
     swap_window_s: int = 600
@@ -82,6 +93,7 @@ class Rules:
     sign_permits: bool = True
 
 
+More = Callable[[NodeState], Awaitable[None]] | None
 WEI_PER_CREDIT = 10**15
 """The seed's default: 0.001 of the native currency. It is meant for wei, and for nothing else."""
 
@@ -102,7 +114,9 @@ class Credits:
     daily_wallet: int | None = None
     approve_above: int | None = None
     reconcile_s: float = 3_600.0
+    oldest_s: int = 1_800
     in_flight: int = 16
+    wait_s: float = 0.0
     batcher: str | None = None
     batch: int = 1
     webhook_urls: tuple[str, ...] = field(default=(), repr=False)
@@ -141,17 +155,23 @@ class Wiring:
     random: Randomness
     seller_url: str
     facilitator_url: str
+    on_fault: OnFault
+    """Whether a service goes on after a fault of its rounds that is not known to pass."""
     market: RateSource | None = None
     """EUR/USD outside the pool, where there is such a market: the keeper follows it."""
     prices: PriceSource | None = None
     credits: Credits = field(default_factory=Credits)
+    is_public: bool = False
+    """Whether others than this machine reach the services: reasons of alarms are not for them."""
     payouts_url: str = ""
     """Where the payout service is, if its facts are to be in the tracker's journal."""
 
     def chain(self, name: str) -> EvmChain:
         return EvmChain(self.rpc(name), self.chain_id, self.addresses)
 
-    def _sender(self, name: str, key: str, store: SqlStore, gather_s: float = 0.0) -> SlotSender:
+    def _sender(
+        self, name: str, key: str, store: SqlStore, reports: Reports, gather_s: float = 0.0
+    ) -> SlotSender:
         return SlotSender(
             self.rpc(name),
             KeySigner(key),
@@ -161,21 +181,45 @@ class Wiring:
             source=name,
             finality=self.rules.finality,
             gather_s=gather_s,
+            reports=reports,
         )
 
-    def _watcher(self, name: str, store: SqlStore) -> LogWatcher:
+    def _watcher(self, name: str, store: SqlStore, reports: Reports) -> LogWatcher:
         at = (self.addresses.vault, self.addresses.hook)
-        return LogWatcher(self.rpc(name), store, self.clock(name), at, self.start_block)
+        return LogWatcher(self.rpc(name), store, self.clock(name), at, self.start_block, reports)
+
+    def loop(self, name: str, ages: Mapping[str, float] = {}) -> Loop:
+        """The rounds of a service, and its health, which begins anew."""
+        return loop_of(name, self.clock(name), self.on_fault, ages, is_public=self.is_public)
+
+    def _watch_node(
+        self, loop: Loop, accounts: Sequence[str] = (), more: More = None, gas: int | None = None
+    ) -> None:
+        """A served service looks at its node before each round. A simulated one cannot find itself
+        on another chain, and its trace would have these questions in it."""
+        if self.on_fault is OnFault.RETRY:
+            loop.before = Vitals(
+                EvmNode(self.rpc(loop.health.service)),
+                loop.health,
+                loop.clock,
+                chain_id=self.chain_id,
+                accounts=accounts,
+                gas=gas,
+                more=more,
+            ).before_round
 
     def seller(self) -> Seller:
-        store, rules = self.store("seller"), self.rules
-        return Seller(
+        store, rules, loop = self.store("seller"), self.rules, self.loop("seller")
+        seller = Seller(
             chain=self.chain("seller"),
             signer=KeySigner(self.keys.seller),
-            sender=self._sender("seller", self.keys.seller, store, GATHER * self.rules.poll_s),
-            watcher=self._watcher("seller", store),
+            sender=self._sender(
+                "seller", self.keys.seller, store, loop.health, GATHER * self.rules.poll_s
+            ),
+            watcher=self._watcher("seller", store, loop.health),
             store=store,
             clock=self.clock("seller"),
+            loop=loop,
             http=self.http("seller"),
             random=self.random,
             facilitator_url=self.facilitator_url,
@@ -186,20 +230,28 @@ class Wiring:
                 swap_window_s=rules.swap_window_s,
                 poll_s=rules.poll_s,
                 sign_permits=rules.sign_permits,
+                max_open_per_buyer=rules.max_open_per_buyer,
             ),
         )
+
+        async def more(state: NodeState) -> None:
+            await seller.look_at_facilitator()
+
+        self._watch_node(loop, [address_of_key(self.keys.seller)], more, GAS_EACH)
+        return seller
 
     async def facilitator(self) -> Facilitator:
         """Asks the vault for its gate first: the larger of gate and setting rules (agreement 5)."""
         store, chain = self.store("facilitator"), self.chain("facilitator")
         finality = replace(self.rules.finality, gate=await chain.finality_gate())
-        keeper = self.keys.keeper
-        return Facilitator(
+        keeper, loop = self.keys.keeper, self.loop("facilitator")
+        service = Facilitator(
             chain=chain,
-            sender=self._sender("facilitator", self.keys.facilitator, store),
-            watcher=self._watcher("facilitator", store),
+            sender=self._sender("facilitator", self.keys.facilitator, store, loop.health),
+            watcher=self._watcher("facilitator", store, loop.health),
             store=store,
             clock=self.clock("facilitator"),
+            loop=loop,
             rules=FacilitatorRules(
                 finality=finality,
                 poll_s=self.rules.facilitator_poll_s or self.rules.poll_s,
@@ -208,16 +260,25 @@ class Wiring:
                 retries=self.rules.retries,
             ),
             market=self.market,
-            keeper=self._sender("facilitator", keeper, store) if keeper else None,
+            keeper=self._sender("facilitator", keeper, store, loop.health) if keeper else None,
         )
 
+        async def more(state: NodeState) -> None:
+            await service.look_at_rate(state.timestamp)
+
+        accounts = [address_of_key(key) for key in (self.keys.facilitator, keeper) if key]
+        self._watch_node(loop, accounts, more, GAS_EACH)
+        return service
+
     def tracker(self) -> Tracker:
-        store = self.store("tracker")
+        store, loop = self.store("tracker"), self.loop("tracker")
+        self._watch_node(loop)
         return Tracker(
             chain=self.chain("tracker"),
-            watcher=self._watcher("tracker", store),
+            watcher=self._watcher("tracker", store, loop.health),
             store=store,
             clock=self.clock("tracker"),
+            loop=loop,
             http=self.http("tracker"),
             peers=self._peers(),
             finality=self.rules.finality,
@@ -234,6 +295,10 @@ class Wiring:
         store, key = self.store("payouts"), self.keys.payer
         assert isinstance(store, LedgerStore)
         assert key is not None
+        ages = dict.fromkeys(
+            ("reconciliation", "orphans"), max(600.0, 3 * self.credits.reconcile_s)
+        )
+        loop = self.loop("payouts", ages)
         rpc, credits_, finality = self.rpc("payouts"), self.credits, self.rules.finality
         # Also where nothing is paid together any more: what was signed may need a higher fee.
         batcher = credits_.batcher
@@ -247,23 +312,28 @@ class Wiring:
             finality=finality,
             batcher=batcher,
             most=credits_.batch,
+            reports=loop.health,
         )
         known: dict[str, Any] = {"chain_id": self.chain_id, "source": "payouts"}
         clock = self.clock("payouts")
         nonces = Quarantine(clock, address=signer.address, **known)
         known |= {"finality": finality, "nonces": nonces, "bump_after_s": credits_.bump_after_s}
-        sender = SlotSender(rpc, signer, store, clock, is_thrifty=True, **known)
+        sender = SlotSender(
+            rpc, signer, store, clock, is_thrifty=True, reports=loop.health, **known
+        )
         payouts = Payouts(
             store=store,
             sender=sender,
             payments=payments,
             clock=clock,
+            loop=loop,
             random=self.random,
             rules=payout_rules(credits_, self.chain_id, self.rules.poll_s),
         )
-        return PayoutsService(payouts, self.webhooks() if credits_.webhook_urls else None)
+        self._watch_node(loop, [signer.address], payouts.look_at_node)
+        return PayoutsService(payouts, self.webhooks(loop) if credits_.webhook_urls else None)
 
-    def webhooks(self) -> Webhooks:
+    def webhooks(self, loop: Loop) -> Webhooks:
         """Who is told of payouts, from the payout service's database."""
         store, credits_ = self.store("payouts"), self.credits
         assert isinstance(store, LedgerStore)
@@ -271,6 +341,7 @@ class Wiring:
             store=store,
             http=self.http("payouts"),
             clock=self.clock("payouts"),
+            loop=loop,
             random=self.random,
             rules=HookRules(credits_.webhook_urls, credits_.webhook_secrets, self.rules.poll_s),
         )
@@ -288,7 +359,21 @@ class Wiring:
             clock=self.clock("buyer"),
             rates=rates,
             rules=rules or buyer_rules(self.rules),
+            seller=address_of_key(self.keys.seller),
         )
+
+
+def loop_of(
+    name: str,
+    clock: Clock,
+    on_fault: OnFault,
+    ages: Mapping[str, float] = {},
+    *,
+    is_public: bool = False,
+) -> Loop:
+    """`ages`: maximum ages of checks in seconds, where they are not those of the table."""
+    health = Health(clock, name, SERVICES[name], ages, is_public=is_public)
+    return Loop(clock, health, on_fault)
 
 
 def payout_rules(credits_: Credits, chain_id: int, poll_s: float) -> PayoutRules:
@@ -304,7 +389,9 @@ def payout_rules(credits_: Credits, chain_id: int, poll_s: float) -> PayoutRules
         daily_wallet=credits_.daily_wallet,
         approve_above=credits_.approve_above,
         reconcile_s=credits_.reconcile_s,
+        oldest_s=credits_.oldest_s,
         in_flight=credits_.in_flight,
+        wait_s=credits_.wait_s,
     )
 
 
@@ -313,6 +400,9 @@ def buyer_rules(rules: Rules) -> BuyerRules:
     return BuyerRules(
         slippage_bps=rules.slippage_bps,
         ceiling_eurc=rules.ceiling_eurc,
+        price=rules.expected_price,
+        price_tolerance_bps=rules.price_tolerance_bps,
+        max_deadline_s=rules.max_deadline_s,
         fund_by=rules.fund_by,
         poll_s=rules.poll_s,
     )

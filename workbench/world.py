@@ -35,6 +35,7 @@ from workbench.core.settlement import Settlement, merge
 from workbench.run import Run
 from workbench.scenario import FAULT_SITES, Chain, Fault, Order
 from workbench.services.buyer import Buyer
+from workbench.services.common.loop import OnFault
 from workbench.services.rates import PriceSource, RateSource
 from workbench.sim.crashes import Crashes
 from workbench.sim.dice import Dice
@@ -326,6 +327,7 @@ class World:
             random=SeededRandomness(self.dice.stream("tokens")),
             seller_url=SELLER_URL,
             facilitator_url=FACILITATOR_URL,
+            on_fault=OnFault.RAISE,
             market=self.conditions.market,
             prices=self.conditions.prices,
             payouts_url=PAYOUTS_URL if "payouts" in self.services else "",

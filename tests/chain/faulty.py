@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from tests.chain.mutated import mutate
 from workbench.chain.anvil import GENESIS_TIME, Anvil
 from workbench.chain.direct import DirectRpc
 from workbench.chain.keys import key_of
@@ -22,6 +23,7 @@ from workbench.core.errors import RpcFault, RpcUnreachable
 from workbench.core.events import Event
 from workbench.core.finality import Policy
 from workbench.core.ports import Call, Slot, SlotState
+from workbench.evm import codec
 from workbench.sim.loop import VirtualClock, VirtualLoop
 from workbench.store.sql import SqlStore
 
@@ -43,6 +45,7 @@ class FaultyRpc(Rpc):
     chance, drawn from `chance`; `lag`: the most blocks an answer may be behind; `answers`: what a
     method says about a first parameter, whatever is true. `before` and `after` see every call;
     what they raise goes to the caller. `knows_overrides`: of blocks, in eth_call.
+    `rate_changed`: so many answers are changed (see `mutated`) and read like a node's own.
     """
 
     def __init__(self, node: DirectRpc, chance: random.Random | None = None) -> None:
@@ -51,7 +54,8 @@ class FaultyRpc(Rpc):
         self.calls: Counter[str] = Counter()
         self.lose_requests: Counter[str] = Counter()
         self.lose_answers: Counter[str] = Counter()
-        self.rate_request = self.rate_answer = 0.0
+        self.rate_request = self.rate_answer = self.rate_changed = 0.0
+        self.changed: Counter[str] = Counter()
         self.lag = 0
         self.knows_overrides = True
         self.answers: dict[tuple[str, str], Any] = {}
@@ -65,6 +69,9 @@ class FaultyRpc(Rpc):
         if self._takes(self.lose_requests, method) or self.chance.random() < self.rate_request:
             raise RpcUnreachable("the request was lost (test).")
         answer = self._ask(method, params)
+        if self.rate_changed and self.chance.random() < self.rate_changed:
+            self.changed[method] += 1
+            answer = codec.typed((method, *params), mutate(method, answer, self.chance))
         self.after(method)
         if self._takes(self.lose_answers, method) or self.chance.random() < self.rate_answer:
             raise RpcUnreachable("the answer was lost (test).")

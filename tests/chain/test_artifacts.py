@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from workbench.chain import artifacts, compile, toolchain
-from workbench.chain.artifacts import load, names, project_root
+from workbench.chain.artifacts import INTERFACES, Artifact, interface, load, names, project_root
 from workbench.chain.deploy import CONTRACTS
 from workbench.core.errors import NotCompiled, ToolMissing
+from workbench.core.events import Event
 
 ROOT = project_root()
 
@@ -204,3 +205,22 @@ def test_one_compiler_version_everywhere() -> None:
         re.M,
     )
     assert toolchain.npm_version("solc") == wanted
+
+
+@pytest.mark.parametrize("name", INTERFACES)
+def test_the_packaged_interface_is_that_of_the_compiled_contract(name: str) -> None:
+    assert interface(name) == load(name).abi
+
+
+def test_services_need_no_compiled_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every event and function that a service knows can be encoded without `make compile`."""
+
+    def refused(name: str) -> Artifact:
+        raise NotCompiled(f"{name} was asked for.")
+
+    monkeypatch.setattr(artifacts, "load", refused)
+    contracts = {kind.contract for kind in Event.kinds.values() if kind.contract}
+    assert contracts <= set(INTERFACES)
+    assert all(interface(name) for name in INTERFACES)
+    with pytest.raises(NotCompiled, match="ISettlementVault was asked for"):
+        interface("ISettlementVault")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -21,12 +20,11 @@ from workbench.chain.guard import (
     PaymentSigner,
     authorization_nonce,
     fields_of,
-    key_of_keystore,
 )
 from workbench.chain.keys import key_of
 from workbench.chain.sender import _fields_of
 from workbench.chain.signer import KeySigner
-from workbench.core.errors import InvalidSetting, SigningRefused
+from workbench.core.errors import SigningRefused
 
 KEY = key_of("payer")
 TO, OTHER, TOKEN = "0x" + "ab" * 20, "0x" + "cd" * 20, "0x" + "ef" * 20
@@ -234,15 +232,3 @@ def test_no_digest_of_unknown_content() -> None:
 
 def test_the_key_is_never_shown() -> None:
     assert KEY.secret[2:] not in f"{signer()!r} {signer().__dict__}"
-
-
-def test_a_key_from_an_encrypted_keystore() -> None:
-    """As wallets write it; a wrong password and a damaged file are told apart from nothing."""
-    kept = json.dumps(
-        Account.encrypt(bytes.fromhex(KEY.secret[2:]), "secret", kdf="pbkdf2", iterations=2)
-    )
-    assert KEY.secret == key_of_keystore(kept, "secret")
-    for text, password in ((kept, "wrong"), ("{}", "secret"), ("x", "secret"), ("[]", "secret")):
-        with pytest.raises(InvalidSetting, match="cannot be opened") as wrong:
-            key_of_keystore(text, password)
-        assert KEY.secret[2:] not in str(wrong.value)

@@ -23,7 +23,8 @@ def plain(body: bytes, more: bytes = b"") -> bytes:
 
 
 def result(asked: dict[str, Any]) -> bytes:
-    return json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": asked["params"][0]}).encode()
+    said = {"jsonrpc": "2.0", "id": asked["id"], "result": asked["params"][0]}
+    return json.dumps(said).encode()
 
 
 class Node:
@@ -73,7 +74,12 @@ def within(
 
 
 def sends(count: int, first: int = 0) -> list[tuple[str, str]]:
-    return [(SEND, f"0x{n:04x}") for n in range(first, first + count)]
+    return [(SEND, raw_of(n)) for n in range(first, first + count)]
+
+
+def raw_of(n: int) -> str:
+    """Of the form of a hash, so that a node may answer with it."""
+    return f"0x{n:064x}"
 
 
 def test_in_order_on_one_connection() -> None:
@@ -81,7 +87,9 @@ def test_in_order_on_one_connection() -> None:
 
     def answer(number: int, asked: dict[str, Any]) -> bytes:
         if number == 3:
-            return plain(json.dumps({"id": 1, "error": {"message": "nonce too low"}}).encode())
+            return plain(
+                json.dumps({"id": asked["id"], "error": {"message": "nonce too low"}}).encode()
+            )
         return plain(result(asked))
 
     async def work(rpc: HttpRpc, node: Node) -> None:
@@ -101,10 +109,10 @@ def test_where_it_breaks_nobody_knows_what_became_of_the_rest() -> None:
 
     async def work(rpc: HttpRpc, node: Node) -> None:
         told = await rpc.many(sends(10))
-        assert ["0x0000", "0x0001", "0x0002", "0x0003"] == told[:4]
+        assert [raw_of(n) for n in range(4)] == told[:4]
         assert all(isinstance(each, RpcUnreachable) for each in told[4:])
         assert 6 == len(told[4:])
-        assert ["0x0014", "0x0015"] == await rpc.many(sends(2, 20))
+        assert [raw_of(20), raw_of(21)] == await rpc.many(sends(2, 20))
         assert 2 == node.connections
 
     within(lambda number, asked: None if number == 5 else plain(result(asked)), work)
@@ -125,7 +133,7 @@ def test_other_ways_to_answer() -> None:
 
     async def work(rpc: HttpRpc, node: Node) -> None:
         told = await rpc.many(sends(4))
-        assert ["0x0000", "0x0001", "0x0002"] == told[:3]
+        assert [raw_of(n) for n in range(3)] == told[:3]
         assert isinstance(told[3], RpcUnreachable)
 
     within(answer, work)

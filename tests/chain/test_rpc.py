@@ -5,110 +5,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
+import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.strategies import json_values
+from tests.chain.gateway import ForwardProxy, Gateway, PlainHandler, forwarded
+from tests.services.hooks import listening
+from tests.services.test_webhooks_tls import certificate
 from workbench.chain import direct
 from workbench.chain import rpc as rpc_module
 from workbench.chain.anvil import Anvil
+from workbench.chain.cached import CachedRpc
 from workbench.chain.direct import DirectRpc
-from workbench.chain.rpc import HttpRpc, NodeRevert, Rpc, request_body, result_of
-from workbench.core.errors import RpcFault, RpcUnreachable, WorkbenchError
+from workbench.chain.rpc import SEND, HttpRpc, NodeRevert, Rpc, outcome
+from workbench.core.errors import (
+    RpcAnswerInvalid,
+    RpcFault,
+    RpcLimited,
+    RpcUnreachable,
+    WorkbenchError,
+)
+from workbench.evm import http_parser
 
-URL = "https://user:secret@rpc.example.org/v2/key?apikey=secret"
 Answer = Callable[[socket.socket, bytes], None]
 
 
 def told(data: Any) -> bytes:
     return json.dumps(data).encode()
-
-
-def refused(error: Any) -> WorkbenchError:
-    """What an answer with this error is to us."""
-    with pytest.raises(WorkbenchError) as caught:
-        result_of(URL, "eth_call", told({"jsonrpc": "2.0", "id": 1, "error": error}))
-    return caught.value
-
-
-# --- Answers --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("result", ["0x1", None, False, [], {"number": "0x1"}])
-def test_a_result_is_passed_on(result: Any) -> None:
-    """Null is a result like any other: "no such receipt"."""
-    assert result == result_of(URL, "m", told({"jsonrpc": "2.0", "id": 1, "result": result}))
-    with_error = {"jsonrpc": "2.0", "id": 1, "result": result, "error": None}
-    assert result == result_of(URL, "m", told(with_error))
-
-
-@pytest.mark.parametrize(
-    ("error", "data"),
-    [
-        ({"code": 3, "message": "execution reverted", "data": "0x08c379a0"}, "0x08c379a0"),
-        ({"code": 3, "message": "execution reverted"}, "0x"),
-        ({"code": -32000, "message": "VM Exception: Revert"}, "0x"),
-        ({"code": -32015, "message": "error", "data": {"data": "0xabcd"}}, "0xabcd"),
-        ({"code": 3, "message": "execution reverted", "data": "0xnonsense"}, "0x"),
-        ({"code": 3, "message": "execution reverted", "data": "0x123"}, "0x"),
-    ],
-)
-def test_a_revert_is_told_with_its_data(error: dict[str, Any], data: str) -> None:
-    """However a node words it: a revert, and data that can be decoded."""
-    why = refused(error)
-    assert isinstance(why, NodeRevert)
-    assert data == why.data
-    bytes.fromhex(why.data[2:])
-
-
-@pytest.mark.parametrize(
-    "error", [{"code": -32005, "message": "limit exceeded"}, "forbidden", ["odd"], {"code": 1}]
-)
-def test_an_error_of_the_node_is_a_fault(error: Any) -> None:
-    """The node's own words are in the message, and the method that it refused."""
-    why = refused(error)
-    assert type(why) is RpcFault
-    assert why.transient
-    assert "eth_call" in why.message
-
-
-@pytest.mark.parametrize(
-    "raw", [b"", b"<html>502</html>", b"[]", b'"x"', b"null", b"{}", b'{"message":"slow down"}']
-)
-def test_what_is_no_answer_is_never_a_result(raw: bytes) -> None:
-    """A gateway's page or rate limit must not read as null: "no such receipt"."""
-    with pytest.raises(RpcUnreachable) as caught:
-        result_of(URL, "m", raw)
-    assert caught.value.transient
-
-
-@given(st.one_of(st.binary(max_size=60), json_values.map(told)))
-def test_any_bytes_are_a_result_or_our_error(raw: bytes) -> None:
-    """Nothing that a server may send leaves as a foreign exception."""
-    with contextlib.suppress(WorkbenchError):
-        result_of(URL, "m", raw)
-
-
-def test_the_urls_secrets_are_not_told() -> None:
-    """User, path and query of a URL may hold keys: errors name scheme, host and port only."""
-    with pytest.raises(RpcUnreachable) as caught:
-        result_of(URL, "m", b"")
-    told_to_people = f"{caught.value} {caught.value.to_json()}"
-    assert "https://rpc.example.org:" in told_to_people
-    assert "secret" not in told_to_people
-    assert "/v2/key" not in told_to_people
-
-
-def test_a_request_is_json_rpc() -> None:
-    """Version, id, method and parameters in order."""
-    wanted = {"jsonrpc": "2.0", "id": 7, "method": "m", "params": ["0x1", True]}
-    assert wanted == json.loads(request_body(7, "m", ("0x1", True)))
 
 
 # --- Both transports on a real node ---------------------------------------------------------------
@@ -233,7 +163,8 @@ def whole(connection: socket.socket) -> bytes:
 
 
 def good(connection: socket.socket, request: bytes) -> None:
-    body = told({"jsonrpc": "2.0", "id": 1, "result": "0x1"})
+    number = json.loads(request.split(b"\r\n\r\n", 1)[1])["id"]
+    body = told({"jsonrpc": "2.0", "id": number, "result": "0x1"})
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     connection.sendall(head + body)
 
@@ -273,3 +204,286 @@ def test_a_request_that_may_have_worked_is_not_repeated(
     assert "0x1" == rpc.now("m"), "and the next call has a connection of its own"
     asyncio.run(rpc.close())
     server.close()
+
+
+# --- Answers that are another's -------------------------------------------------------------------
+
+
+def of_another(connection: socket.socket, request: bytes) -> None:
+    """Good, but for its id."""
+    number = json.loads(request.split(b"\r\n\r\n", 1)[1])["id"]
+    body = told({"jsonrpc": "2.0", "id": number + 1, "result": "0x1"})
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+
+@pytest.mark.parametrize("kind", [DirectRpc, HttpRpc])
+def test_an_answer_with_another_id_ends_the_connection(kind: type[Any]) -> None:
+    """Those after it would be another's too. The next question has a new connection."""
+    server = Server([good, of_another], [good])
+    rpc = kind(server.url)
+
+    async def work() -> list[Any]:
+        try:
+            return [await outcome(rpc, ("eth_blockNumber",)) for _ in range(3)]
+        finally:
+            await rpc.close()
+
+    first, second, third = asyncio.run(work())
+    assert ("0x1", "0x1") == (first, third)
+    assert isinstance(second, RpcAnswerInvalid)
+    assert "another request" in second.message
+    server.close()
+
+
+def test_what_was_written_behind_a_foreign_answer_is_unknown() -> None:
+    """Blocking and pipelined: neither is taken for done."""
+
+    def second_is_foreign(connection: socket.socket, request: bytes) -> None:
+        numbers = [int(each) for each in re.findall(rb'"id":(\d+)', request)]
+        for number in (numbers[0], numbers[2], numbers[1]):
+            good(connection, b'\r\n\r\n{"id":%d}' % number)
+
+    for kind in (DirectRpc, CachedRpc):
+        server = Server([second_is_foreign], [good])
+        rpc = kind(server.url)
+        told = rpc.all_now([("evm_mine",), ("evm_mine",), ("evm_mine",)])
+        assert "0x1" == told[0]
+        assert [RpcAnswerInvalid, RpcUnreachable] == [type(each) for each in told[1:]]
+        assert "0x1" == rpc.now("eth_chainId")
+        asyncio.run(rpc.close())
+        server.close()
+
+
+# --- Statuses, limits -----------------------------------------------------------------------------
+
+
+def told_by_status(*said: Any) -> list[Any]:
+    """What both transports make of each of these answers to a question that is not repeated."""
+    answers = iter([each for each in said for _ in range(2)])
+    found: list[Any] = []
+    with Gateway("", lambda request, node: next(answers)) as server:
+        for _ in said:
+            for rpc in (DirectRpc(server.url), HttpRpc(server.url)):
+                with pytest.raises(WorkbenchError) as caught:
+                    ask(rpc, ("evm_mine",))
+                found.append(caught.value)
+    return found
+
+
+def test_a_status_is_told_as_what_it_is() -> None:
+    """Not as a node that is away; and the URL's secrets are not repeated."""
+    page = b"<html>no</html>"
+    statuses = (401, 403, 404, 500, 502, 503, 301, 418, 599)
+    for status, why in zip(
+        [each for each in statuses for _ in range(2)],
+        told_by_status(*((status, {"Location": "http://x/secret"}, page) for status in statuses)),
+        strict=True,
+    ):
+        assert type(why) is RpcUnreachable
+        assert why.transient
+        assert status == why.details["status"]
+        assert f"answered evm_mine with HTTP status {status}" in why.message
+        assert "no chain" not in why.message
+        assert "secret" not in str(why)
+
+
+def test_a_limit_is_told_as_a_limit_with_its_time() -> None:
+    """By status, with and without Retry-After, and by an error object."""
+    limited = json.dumps({"id": 1, "error": {"code": -32005, "message": "slow down"}}).encode()
+    cases = [
+        ((429, {"Retry-After": "7"}, b"slow down"), 7),
+        ((429, {}, b""), None),
+        ((429, {"Retry-After": "soon"}, b""), None),
+        ((503, {"Retry-After": "0"}, b""), 0),
+        ((200, {}, limited), None),
+        ((400, {}, limited), None),
+    ]
+    whys = told_by_status(*(said for said, _ in cases))
+    for why, seconds in zip(whys, [s for _, s in cases for _ in range(2)], strict=True):
+        assert isinstance(why, RpcLimited), why
+        assert "limits requests" in why.message
+        assert seconds == why.details.get("retry_after_s")
+        assert "evm_mine" == why.details["method"]
+
+
+def test_an_error_object_with_a_status_of_its_own_is_read() -> None:
+    """Some nodes answer a revert with 400."""
+
+    def decide(request: dict[str, Any], node: Any) -> Any:
+        error = {"code": 3, "message": "execution reverted", "data": "0x01"}
+        return 400, {}, json.dumps({"id": request["id"], "error": error}).encode()
+
+    with Gateway("", decide) as server:
+        for rpc in (DirectRpc(server.url), HttpRpc(server.url)):
+            with pytest.raises(NodeRevert) as caught:
+                ask(rpc, ("eth_call", {}, "latest"))
+            assert "0x01" == caught.value.data
+
+
+@pytest.mark.parametrize("kind", [DirectRpc, HttpRpc])
+def test_a_read_that_was_limited_is_asked_again_and_an_act_is_not(
+    kind: type[Any], node: Anvil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as it takes, up to a bound; a node that wants to be left alone for long is."""
+    for module in (rpc_module, direct):
+        monkeypatch.setattr(module, "PAUSES_S", (0.01, 0.02, 0.04))
+    refusals, after = [0], ["0"]
+
+    def decide(request: dict[str, Any], node: Any) -> Any:
+        refusals[0] -= 1
+        return (429, {"Retry-After": after[0]}, b"") if refusals[0] >= 0 else None
+
+    with Gateway(node.url, decide) as server:
+        refusals[0] = 3
+        assert ["0x7a69"] == ask(kind(server.url), ("eth_chainId",))
+        assert 4 == len(server.asked)
+        for method, many, seconds, tries in (
+            ("eth_chainId", 99, "0", 4),
+            ("evm_mine", 99, "0", 1),
+            ("eth_chainId", 99, "3600", 1),
+        ):
+            server.asked.clear()
+            refusals[0], after[0] = many, seconds
+            with pytest.raises(RpcLimited):
+                ask(kind(server.url), (method,))
+            assert tries == len(server.asked)
+
+
+def test_all_who_ask_leave_a_limited_node_alone(node: Anvil) -> None:
+    """One refusal holds back those that come after it, until the time that the node named."""
+    times: list[float] = []
+    refused = [True]
+
+    def decide(request: dict[str, Any], node: Any) -> Any:
+        times.append(time.monotonic())
+        if refused[0]:
+            refused[0] = False
+            return 429, {"Retry-After": "1"}, b""
+        return None
+
+    async def work() -> None:
+        rpc = HttpRpc(server.url)
+        try:
+            await rpc.call("eth_chainId")
+            refused[0] = True
+            first = asyncio.ensure_future(rpc.call("eth_chainId"))
+            await asyncio.wait([first], timeout=0.3)
+            assert not first.done()
+            assert ["0x0", "0x7a69"] == await rpc.many([("eth_blockNumber",), ("eth_chainId",)])
+            assert "0x7a69" == await first
+        finally:
+            await rpc.close()
+
+    with Gateway(node.url, decide) as server:
+        asyncio.run(work())
+    assert min(times[-3:]) - times[-4] >= 0.9
+
+
+def test_bodies_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that never ends is not kept in memory: on the transport that waits, too."""
+    for module in (rpc_module, http_parser):
+        monkeypatch.setattr(module, "MAX_BODY_BYTES", 200_000)
+    with Gateway("", lambda request, node: (200, {}, b"x" * 1_000_000)) as server:
+        for rpc in (DirectRpc(server.url), HttpRpc(server.url)):
+            with pytest.raises(RpcUnreachable, match="its answer is too large"):
+                ask(rpc, ("eth_chainId",))
+
+
+# --- Other addresses, proxies ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+SENDS = [(SEND, "0x02"), (SEND, "0x03")]
+
+
+def test_a_node_at_an_ipv6_address(node: Anvil) -> None:
+    """Reads, and sends that are written one after the other."""
+    with Gateway(node.url, lambda request, node: None, socket.AF_INET6) as server:
+        for rpc in (DirectRpc(server.url), HttpRpc(server.url), CachedRpc(server.url)):
+
+            async def work(rpc: Any = rpc) -> list[Any]:
+                try:
+                    return [await rpc.call("eth_chainId"), *await rpc.many(SENDS)]
+                finally:
+                    await rpc.close()
+
+            chain_id, *sent = asyncio.run(work())
+            assert "0x7a69" == chain_id
+            assert [RpcFault, RpcFault] == [type(each) for each in sent]
+
+
+def test_a_distant_node_is_asked_through_the_proxy(
+    node: Anvil, no_proxies: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its whole URL and with the login; its name is not looked up here. Sends go one by one."""
+    url = "http://node.invalid:8545/key"
+    with ForwardProxy(("127.0.0.1", node.port), "Basic dTpw") as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("//", "//u:p@"))
+        for rpc in (DirectRpc(url), HttpRpc(url)):
+
+            async def work(rpc: Any = rpc) -> list[Any]:
+                try:
+                    return [await rpc.call("eth_chainId"), *await rpc.many(SENDS)]
+                finally:
+                    await rpc.close()
+
+            chain_id, *sent = asyncio.run(work())
+            assert "0x7a69" == chain_id
+            assert [RpcFault, RpcFault] == [type(each) for each in sent]
+        assert {f"POST {url} HTTP/1.1"} == {line for line, _ in proxy.heads}
+        assert {"node.invalid:8545"} == {fields["Host"] for _, fields in proxy.heads}
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        for rpc in (DirectRpc(url), HttpRpc(url)):
+            with pytest.raises(RpcUnreachable, match="HTTP status 407"):
+                ask(rpc, ("eth_chainId",))
+        proxy.heads.clear()
+        for rpc in (DirectRpc(node.url), HttpRpc(node.url)):
+            assert ["0x7a69"] == ask(rpc, ("eth_chainId",))
+        assert [] == proxy.heads, "what is on this machine is not asked through a proxy"
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes certificates")
+def test_a_node_with_tls_is_asked_through_a_tunnel(
+    node: Anvil, no_proxies: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The proxy sees the host, and nothing of what is asked; a refusal of its own is named."""
+    proof = certificate(tmp_path / "node.pem", "node.invalid")
+    monkeypatch.setenv("SSL_CERT_FILE", str(proof))
+    url = "https://node.invalid/key"
+
+    class Node(PlainHandler):
+        def do_POST(self) -> None:
+            self.say(200, {}, forwarded(node.url, self.read_body()))
+
+    with listening(Node, proof) as (place, _):
+        port = int(place.rpartition(":")[2])
+        with ForwardProxy(("127.0.0.1", port), "Basic dTpw") as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//u:p@"))
+            for rpc in (DirectRpc(url), HttpRpc(url)):
+                assert ["0x7a69"] == ask(rpc, ("eth_chainId",))
+            assert {"CONNECT node.invalid:443 HTTP/1.1"} == {line for line, _ in proxy.heads}
+            assert all("key" not in str(head) for head in proxy.heads)
+            monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+            for rpc in (DirectRpc(url), HttpRpc(url)):
+                with pytest.raises(RpcUnreachable, match="407"):
+                    ask(rpc, ("eth_chainId",))
+        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+        for rpc in (DirectRpc(url), HttpRpc(url)):
+            with pytest.raises(RpcUnreachable, match="connection refused"):
+                ask(rpc, ("eth_chainId",))
+
+
+@pytest.mark.parametrize("kind", [DirectRpc, HttpRpc])
+def test_a_node_that_is_away_is_told_in_plain_words(kind: type[Any]) -> None:
+    """No number of an error, and no class."""
+    with pytest.raises(RpcUnreachable) as caught:
+        ask(kind("http://127.0.0.1:1"), ("eth_chainId",))
+    assert "no chain at http://127.0.0.1:1: connection refused." == caught.value.message
+    with pytest.raises(RpcUnreachable) as caught:
+        ask(kind("http://nobody.invalid:1"), ("eth_chainId",))
+    assert "the host's name is not known" in caught.value.message

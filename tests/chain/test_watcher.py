@@ -12,6 +12,7 @@ import pytest
 from eth_hash.auto import keccak
 
 from tests.chain.faulty import FaultyRpc, Ground, Killed, at_once
+from workbench.chain import log_ranges
 from workbench.chain import watcher as watcher_module
 from workbench.chain.keys import key_of
 from workbench.chain.rpc import Rpc
@@ -159,7 +160,7 @@ def test_ranges_and_single_blocks_give_the_same(
     found = {}
     for near, size in ((10_000, 500), (64, 500), (0, 500), (0, 7), (10, 1)):
         monkeypatch.setattr(watcher_module, "NEAR", near)
-        monkeypatch.setattr(watcher_module, "RANGE", size)
+        monkeypatch.setattr(log_ranges, "MOST", size)
         store = SqlStore()
         scene.poll(scene.fresh_watcher(store))
         found[near, size] = facts_of(store)

@@ -279,6 +279,13 @@ class Line(Rpc):
     def _number(self, tag: str) -> int:
         return self._head() if tag in ("latest", "pending") else int(tag, 16)
 
+    def _known(self, tag: str) -> int:
+        """The state of a block that is not there is an error, as real nodes have it."""
+        number = self._number(tag)
+        if number > self.chain.head:
+            raise RpcFault(f"block {number} is not known")
+        return number
+
     # --- JSON-RPC, by its own names ---
 
     def eth_chainId(self) -> str:
@@ -309,24 +316,27 @@ class Line(Rpc):
     def eth_estimateGas(self, *_: Any) -> str:
         return hex(21_000)
 
-    def eth_getBlockByNumber(self, tag: str, _: bool) -> Any:
+    def eth_getBlockByNumber(self, tag: str, full: bool) -> Any:
         number = self._number(tag)
         if number > self.chain.head:
             return None
         block = self.chain.blocks[number]
         whole = {"number": hex(number), "hash": block.hash, "baseFeePerGas": hex(block.base_fee)}
-        whole["gasLimit"] = hex(30_000_000)
-        txs = [
-            {"hash": tx, "from": self.chain.payer, "nonce": hex(self.chain.sent[tx]["nonce"])}
-            for tx, _ in block.txs
-        ]
+        whole |= {"gasLimit": hex(30_000_000), "gasUsed": hex(21_000 * len(block.txs))}
+        whole["parentHash"] = self.chain.blocks[number - 1].hash if number else "0x" + "0" * 64
+        txs = [self._transaction(tx) if full else tx for tx, _ in block.txs]
         return {**whole, "timestamp": hex(1_767_225_600 + number), "transactions": txs}
 
+    def _transaction(self, tx: str) -> dict[str, Any]:
+        sent = self.chain.sent[tx]
+        numbers = {"nonce": hex(sent["nonce"]), "value": hex(sent["value"]), "gas": hex(21_000)}
+        return {"hash": tx, "from": self.chain.payer, "to": sent["to"], "input": "0x", **numbers}
+
     def eth_getTransactionCount(self, _: str, tag: str) -> str:
-        return hex(self.chain.count(self._number(tag)))
+        return hex(self.chain.count(self._known(tag)))
 
     def eth_getBalance(self, _: str, tag: str) -> str:
-        return hex(self.chain.balance(self._number(tag)))
+        return hex(self.chain.balance(self._known(tag)))
 
     def eth_sendRawTransaction(self, raw: str) -> str:
         return self.chain.accept(raw)

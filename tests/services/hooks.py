@@ -20,10 +20,11 @@ from workbench.core import events as ev
 from workbench.core.errors import PeerUnreachable
 from workbench.core.ports import Request, Response
 from workbench.core.webhooks import TOLD, verify
+from workbench.services.common.loop import OnFault
 from workbench.services.webhooks import Endpoint, HookRules, Webhooks
 from workbench.sim.loop import VirtualClock, VirtualLoop
 from workbench.store.ledger import LedgerStore
-from workbench.wiring import SeededRandomness
+from workbench.wiring import SeededRandomness, loop_of
 
 T = TypeVar("T")
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -113,6 +114,7 @@ class House:
             store=self.store,
             http=self,
             clock=self.clock,
+            loop=loop_of("payouts", self.clock, OnFault.RAISE),
             random=SeededRandomness(random.Random(1)),
             rules=HookRules(tuple(self.receivers), (SECRET,), self.poll_s),
         )

@@ -26,11 +26,12 @@ from workbench.core.events import Event
 from workbench.core.finality import Policy
 from workbench.core.payout import ENDED, Payout, State, fold
 from workbench.core.ports import SlotState
+from workbench.services.common.loop import OnFault
 from workbench.services.payout_input import Asked
 from workbench.services.payouts import PayoutRules, Payouts
 from workbench.sim.loop import VirtualClock, VirtualLoop
 from workbench.store.ledger import LedgerStore
-from workbench.wiring import SeededRandomness
+from workbench.wiring import SeededRandomness, loop_of
 
 DEPTH = 6
 EACH = 100
@@ -98,10 +99,11 @@ class Storm:
         signer = PaymentSigner(KEY, chain_id=31337, token=None, batcher=batcher)
         known: dict[str, Any] = {"chain_id": 31337, "source": "payouts"}
         policy = Policy(DEPTH)
+        loop = loop_of("payouts", self.clock, OnFault.RAISE)
         sender = self.rules.sender(
             self.line, signer, self.store, self.clock, finality=policy,
             nonces=Quarantine(self.clock, address=signer.address, **known),
-            bump_after_s=self.rules.bump_after_s, is_thrifty=True, **known,
+            bump_after_s=self.rules.bump_after_s, is_thrifty=True, reports=loop.health, **known,
         )  # fmt: skip
         payments = self.rules.payments(
             self.line, signer, chain_id=31337, token=None, decimals=None, finality=policy,
@@ -110,7 +112,7 @@ class Storm:
         every_s = self.rules.reconcile_s
         self.payouts = self.rules.payouts(
             store=self.store, sender=sender, payments=payments, clock=self.clock,
-            random=self.tokens,
+            loop=loop, random=self.tokens,
             rules=PayoutRules(chain_id=31337, units_per_credit=10**15, reconcile_s=every_s),
         )  # fmt: skip
 
@@ -178,7 +180,7 @@ class Storm:
         for payout, slot in zip(sent, slots, strict=True):
             if slot is not None and slot.state is SlotState.LOST:
                 await self.payouts.refund(payout.id, "the person on call")
-        await self.payouts.release()
+        await self.payouts.release("the person on call", "looked at the chain")
 
     def play(self, steps: int = 110) -> None:
         """The storm, and then calm until everything has ended."""
@@ -264,7 +266,7 @@ class Storm:
                 found.append("credits were lost or made")
             if fold(facts) != {payout.id: payout for payout in payouts}:
                 found.append("the rows are not the fold of the facts")
-            report = await self.payouts.reconciler.run()
+            report = await self.payouts.reconciler.conclude()
             if not report.is_right or set(report.booked.values()) - {FUNDS - others}:
                 found.append(f"the ledger is not the chain: {report}")
             return found

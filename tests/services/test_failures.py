@@ -75,14 +75,17 @@ def assert_refunded(world: World, before: dict[Any, int], identity: str, reason:
     world.audit()
 
 
-def test_a_buyer_without_balance_is_refunded(world: World) -> None:
-    """The EURC went elsewhere between signing and pulling."""
+def test_a_buyer_without_balance_is_refused(world: World) -> None:
+    """The EURC went elsewhere between signing and paying: nothing is claimed, and no gas spent."""
     sent = payment(world, offer(world))
     give_away(world, "buyer", "MockEURC")
-    before = world.balances()
+    before, facts = world.balances(), len(world.run.events)
     answer = pay(world, sent)
-    assert answer.status == 200, answer.data()
-    assert_refunded(world, before, answer.data()["settlement_id"], "insufficient_funds")
+    assert (409, "insufficient_funds") == (answer.status, answer.data()["error"])
+    world.advance(3)
+    told = world.run.events[facts:]
+    assert not [e for e in told if isinstance(e, PaymentAuthorized | SettlementCreated)]
+    assert before == world.balances()
 
 
 def test_a_pool_without_liquidity_is_refunded(world: World) -> None:

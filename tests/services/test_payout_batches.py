@@ -75,7 +75,7 @@ class Till:
 
     def reconciles(self) -> bool:
         """The ledger is the chain, gas and allowances included."""
-        report = self.world.do(self.world.payouts.payouts.reconciler.run())
+        report = self.world.do(self.world.payouts.payouts.reconciler.conclude())
         return report.is_right and not [n for n in report.booked.values() if n < 0]
 
     def facts(self, kind: type[Any]) -> list[Any]:
@@ -161,7 +161,7 @@ def test_who_refuses_once_it_is_signed_is_refunded_alone(world: World) -> None:
     payouts = till.ask(1, 2, 3)
     world.do(world.payouts.payouts.tick())
     world.node.call("anvil_setCode", payee(2), BURNS)
-    world.advance(6)
+    world.advance(10)
     assert ["paid", "refunded", "paid"] == till.states(payouts)
     assert "the receiver refused" in till.see(payouts[1])["reason"]
     assert 1_000 - 1 - 3 == world.get("http://payouts/v1/balances/u").data()["credits"]
@@ -268,7 +268,9 @@ def test_yesterdays_database_does_not_pay_again(world: World) -> None:
     world.stores["payouts"].restore(backup)
     world.restart("payouts")
     world.advance(4)
-    assert "signer_quarantined" in till.alarms()
+    assert "a second reading follows" in till.alarms()["signer_quarantined"]
+    world.advance(20)
+    assert "our database ends below" in till.alarms()["signer_quarantined"]
     assert ["approved", "approved"] == till.states(payouts)
     till.post("/v1/signer:release")
     world.advance(8)

@@ -160,9 +160,12 @@ def test_a_token_that_would_not_pay_is_not_asked(world: World, mode: int, why: s
     assert "approved" == told["state"]
     assert why in told["reason"]
     assert "transaction" not in told
+    world._do(world.pass_time(70))
+    assert payout in till.alarms()["token_refused"], "what lasts is red"
     act(world, till.token, call("setMode(uint8,address,bytes4)", 0, 0, 0))
     world.advance(24)
     assert ("paid", 5 * UNITS) == (till.see(payout)["state"], till.balance())
+    assert "token_refused" not in till.alarms()
 
 
 def test_a_token_that_takes_a_fee_is_not_asked(world: World) -> None:
@@ -219,7 +222,7 @@ def test_a_wallet_without_the_token(world: World) -> None:
     payout = till.ask()
     world.advance(4)
     assert "approved" == till.see(payout)["state"]
-    assert "cannot pay" in till.alarms()["wallet"]
+    assert "cannot pay" in till.alarms()["wallet_short"]
     act(world, till.token, call("mint(address,uint256)", PAYER, 1_000 * UNITS))
     world.advance(24)
     assert ("paid", {}) == (till.see(payout)["state"], till.alarms())
@@ -235,8 +238,9 @@ def test_a_token_taken_from_the_wallet_stops_the_signer(world: World) -> None:
     world.node.call("eth_sendTransaction", {"from": PAYER, "to": till.token, "data": data})
     world.advance(6)
     service = world.payouts.payouts
-    service.reconciler._next_ms = 0
+    service.reconciler._done_ms = None
     world.advance(2)
+    world.advance(12)
     assert "signer_quarantined" in till.alarms()
     world.node.call("anvil_stopImpersonatingAccount", PAYER)
 

@@ -248,7 +248,7 @@ class AsksEarly(Payouts):
         for (payout, _), verdict in zip(finals, await self.payments.judge(finals), strict=True):
             if verdict.outcome is not Outcome.WAIT:
                 async with self.store.unit() as unit:
-                    await self._end(unit, payout, verdict)
+                    await self.end(unit, payout, verdict)
 
 
 WRONG = {

@@ -130,7 +130,12 @@ def test_payouts_go_on_while_a_receiver_is_slow() -> None:
 
     rules = HookRules((URL,), (SECRET,))
     hooks = Webhooks(
-        store=storm.store, http=Network(), clock=storm.clock, random=storm.tokens, rules=rules
+        store=storm.store,
+        http=Network(),
+        clock=storm.clock,
+        loop=storm.payouts.loop,
+        random=storm.tokens,
+        rules=rules,
     )
     desk.service = PayoutsService(storm.payouts, hooks)
 

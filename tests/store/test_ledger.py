@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
+from unicodedata import normalize
 
 import pytest
 from hypothesis import settings
@@ -396,6 +397,7 @@ def unbatch(store: LedgerStore) -> None:
     sql(store, f"DROP TRIGGER payout_together{on}")
     if on:
         sql(store, "DROP FUNCTION payout_together()")
+    sql(store, "DROP TABLE user_alias")
     sql(store, "DROP INDEX payout_batch")
     sql(store, "DROP INDEX payout_taken")
     for column in ("batch", "place", "taken_ms", "again_ms"):
@@ -457,6 +459,30 @@ def test_a_ledger_of_before_the_webhooks_is_upgraded(url: str) -> None:
 
     assert at == within(second, work)
     second.close()
+
+
+def test_ids_of_users_that_are_not_in_nfc_keep_their_accounts(url: str) -> None:
+    """Their lines stay what they are; two ids that would become one are refused."""
+    composed, decomposed = "user:한글", "user:" + normalize("NFD", "한글")
+    first = LedgerStore(url)
+    within(first, lambda unit: unit.open_account(Account(decomposed, "credit")))
+    within(first, lambda unit: unit.open_account(Account("user:plain", "credit")))
+    older(first)
+    second = LedgerStore(url)
+    assert second.aliases == {composed[5:]: decomposed[5:]}
+    within(second, lambda unit: unit.open_account(Account(composed, "credit")))
+    older(second)
+    with pytest.raises(StoreError, match="have one id in Unicode's form NFC") as refused:
+        LedgerStore(url)
+    for user_id in (composed, decomposed):
+        assert ascii(user_id[5:]) in refused.value.message
+
+
+def older(store: LedgerStore) -> None:
+    """As the version before left it, and closed."""
+    sql(store, "DROP TABLE user_alias")
+    sql(store, "UPDATE alembic_version SET version_num = '0004'")
+    store.close()
 
 
 def test_what_is_to_be_told(url: str) -> None:

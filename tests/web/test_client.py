@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from tests.chain.gateway import ForwardProxy
 from workbench.core.errors import PeerUnreachable
 from workbench.core.ports import Request, Response
+from workbench.web import client
 from workbench.web.client import SocketHttp
 from workbench.web.server import Server
 
@@ -114,5 +116,49 @@ def test_what_is_not_http_is_nobody() -> None:
                 await http.send(Request("POST", f"http://127.0.0.1:{port}/h", body=b"{}"))
         await http.close()
         server.close()
+
+    asyncio.run(asyncio.wait_for(play(), 20))
+
+
+def test_a_time_out_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as "nobody answers at …: ." """
+    monkeypatch.setattr(client, "TIMEOUT_S", 0.2)
+
+    async def work(stranger: Stranger, post: Callable[[], Awaitable[Response]]) -> None:
+        never = asyncio.Event()
+
+        async def hang(request: Request) -> Response:
+            await never.wait()
+            return Response(200)
+
+        stranger.handle = hang  # type: ignore[method-assign]
+        with pytest.raises(PeerUnreachable, match="no answer within 0.2 s"):
+            await post()
+        never.set()
+
+    ask(work)
+
+
+def test_distant_peers_are_asked_through_the_environments_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those on this machine never."""
+    for name in ("http_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def play() -> None:
+        stranger = Stranger()
+        server, http = Server(stranger, host="127.0.0.1", port=0), SocketHttp(MOST)
+        try:
+            port = int(server.url.rpartition(":")[2])
+            with ForwardProxy(("127.0.0.1", port), "Basic dTpw") as proxy:
+                monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("//", "//u:p@"))
+                for url in ("http://peer.invalid/h", f"{server.url}/h"):
+                    answer = await http.send(Request("POST", url, body=b"{}"))
+                    assert 200 == answer.status
+                assert ["POST http://peer.invalid/h HTTP/1.1"] == [line for line, _ in proxy.heads]
+        finally:
+            await http.close()
+            await server.close()
 
     asyncio.run(asyncio.wait_for(play(), 20))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.browser import CHROMIUM, MISSING, Browser
-from tests.services.test_payouts_http import TO, Desk
+from tests.services.test_payouts_http import TO, Desk, ask
 from workbench.web.server import Server
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
@@ -158,3 +158,50 @@ def test_nothing_is_wider_than_a_phone(page: Browser, site: Site, dark: bool) ->
     for path in ("/", f"/user/{name}"):
         page.goto(site.url + path)
         assert 0 == page.overflow(), path
+
+
+def typed(page: Browser, name: str) -> str:
+    return str(page.eval(f"document.querySelector('form [name={name}]').value"))
+
+
+def test_a_wrong_form_keeps_what_was_typed(page: Browser, site: Site) -> None:
+    """With the message above it; corrected, it is a new request."""
+    site.desk.earn(5)
+    page.goto(f"{site.url}/")
+    page.eval(
+        "(() => { const form = document.forms[1];"
+        "form.noValidate = true; form.user_id.value = 'u1'; form.credits.value = '6';"
+        f"form.address.value = '{TO}'; form.submit(); }})()"
+    )
+    page.wait_for("document.querySelector('h1')?.textContent === 'That did not work'")
+    assert (typed(page, "user_id"), typed(page, "credits")) == ("u1", "6")
+    assert typed(page, "address") == TO
+    assert "6 were asked" in page.eval("document.querySelector('main').textContent")
+    page.eval(
+        "(() => { const form = document.querySelector('form');"
+        "form.credits.value = '5'; form.submit(); })()"
+    )
+    page.wait_for("location.pathname === '/user/u1'")
+    assert len(site.desk.user()["payouts"]) == 1
+
+
+def test_an_unknown_user_is_not_one_without_credits(page: Browser, site: Site) -> None:
+    page.goto(f"{site.url}/user/nobody")
+    text = page.eval("document.querySelector('main').textContent")
+    assert "This user is not known" in text
+    assert "0credits" not in text
+    assert site.desk.user("nobody")["known"] is False
+
+
+def test_without_scripts_a_page_with_an_open_payout_asks_again(site: Site) -> None:
+    site.desk.earn()
+    asks_again = '<noscript><meta http-equiv="refresh" content="5"></noscript>'
+
+    def page_of_user() -> str:
+        return site.desk.get("/user/u1", ("Accept", "text/html")).body.decode()
+
+    assert asks_again not in page_of_user()
+    site.desk.post("/payout", ask())
+    assert asks_again in page_of_user()
+    site.desk.settle()
+    assert asks_again not in page_of_user()

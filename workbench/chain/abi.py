@@ -15,7 +15,7 @@ from typing import Any
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 
-from workbench.chain.artifacts import load
+from workbench.chain.artifacts import interface
 from workbench.chain.words import (
     WORD,
     WORDS,
@@ -32,6 +32,7 @@ from workbench.core import errors
 from workbench.core.errors import WorkbenchError
 from workbench.core.events import BlockRef, Event
 from workbench.core.x402 import snake
+from workbench.evm.codec import invalid
 
 OURS = ("SettlementVault", "FacilitatorHook", "PermitPuller", "MockUSDC", "YieldPoolShare")
 ERROR_SOURCES = (*OURS, "PayoutBatcher", "PoolManager")
@@ -47,6 +48,16 @@ SHOWN = 200
 
 def hex_bytes(text: str) -> bytes:
     return bytes.fromhex(text.removeprefix("0x"))
+
+
+def number_of(text: str, method: str = "eth_call") -> int:
+    """A uint256: exactly one word of 0x hex. Raises RpcAnswerInvalid.
+
+    A node that says less (an empty answer, say) would else be taken for one that says 0.
+    """
+    if len(text) != 2 + 2 * WORD:
+        raise invalid(method, "it is not one word of 32 bytes, as a number is")
+    return int(text, 16)
 
 
 def to_hex(data: bytes) -> str:
@@ -79,14 +90,14 @@ class _Function:
 
 def event_signature(contract: str, name: str) -> bytes:
     """The text whose hash is the event's first topic."""
-    items = (item for item in load(contract).abi if item["type"] == "event")
+    items = (item for item in interface(contract) if item["type"] == "event")
     return signature(next(item for item in items if item["name"] == name)).encode()
 
 
 @cache
 def _functions(contract: str) -> dict[str, _Function]:
     found: dict[str, _Function] = {}
-    for item in load(contract).abi:
+    for item in interface(contract):
         if item["type"] == "function":
             ins, outs = ([abi_type(i) for i in item[k]] for k in ("inputs", "outputs"))
             selector = keccak(signature(item).encode())[:4]
@@ -177,7 +188,7 @@ def _event_table(kinds: int) -> dict[str, _Log]:
     for kind in list(Event.kinds.values()):
         if not kind.contract:
             continue
-        for item in load(kind.contract).abi:
+        for item in interface(kind.contract):
             if item["type"] == "event" and item["name"] == kind.__name__:
                 topic = to_hex(keccak(signature(item).encode()))
                 table[topic] = _Log(kind, item["inputs"], _members(kind, item["inputs"]))
@@ -338,7 +349,7 @@ def _error_table() -> dict[bytes, tuple[str, list[str], list[str]]]:
         table[keccak(f"{name}({','.join(kinds)})".encode())[:4]] = (name, names, kinds)
     for contract in ERROR_SOURCES:
         try:
-            items = load(contract).abi
+            items = interface(contract)
         except (errors.NotCompiled, errors.ToolMissing):
             continue
         for item in items:

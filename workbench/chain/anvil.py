@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import itertools
-import json
 import os
 import select
 import socket
@@ -22,7 +21,9 @@ from typing import IO, Any, Self
 
 from workbench.chain import leash
 from workbench.chain.toolchain import anvil_binary, cache_dir, write_atomically
-from workbench.core.errors import ChainError, PortTaken, RpcFault, RpcUnreachable
+from workbench.core.errors import ChainError, PortTaken, RpcUnreachable
+from workbench.evm import codec
+from workbench.evm.place import plain_words
 
 # 2026-01-01T00:00:00Z. Every local world begins here, so that its blocks are the same everywhere.
 GENESIS_TIME = 1_767_225_600
@@ -128,21 +129,20 @@ class Anvil:
 
     def call(self, method: str, *params: Any) -> Any:
         """One JSON-RPC call. Raises RpcUnreachable, or RpcFault with the node's message."""
-        body = json.dumps(
-            {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
-        )
+        number = next(self._ids)
+        body = codec.request(number, method, params)
         connection = http.client.HTTPConnection(HOST, self.port, timeout=CALL_LIMIT_S)
         try:
             connection.request("POST", "/", body, {"Content-Type": "application/json"})
-            answer = json.loads(connection.getresponse().read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            said = connection.getresponse().read()
+        except (OSError, http.client.HTTPException) as error:
             state = "is running" if self.alive else f"has ended: {self._tail()}"
-            raise RpcUnreachable(f"anvil on port {self.port} {state} ({error}).") from error
+            raise RpcUnreachable(
+                f"anvil on port {self.port} {state} ({plain_words(error)})."
+            ) from error
         finally:
             connection.close()
-        if "error" in answer:
-            raise RpcFault(f"{method}: {answer['error'].get('message')}", rpc=answer["error"])
-        return answer["result"]
+        return codec.answer(f"port {self.port}", number, (method, *params), said)
 
     def mine(self, count: int = 1) -> None:
         """Mine `count` blocks now, timed by the wall clock unless an interval was set."""

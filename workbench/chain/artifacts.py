@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from workbench.chain.toolchain import SETUP_HINT, project_root
 from workbench.core.errors import NotCompiled, ToolMissing
 
-__all__ = ["Artifact", "load", "names", "project_root"]
+__all__ = ["INTERFACES", "Artifact", "interface", "load", "names", "project_root"]
 
 # Forge artifacts inside node_modules, by contract name.
 PACKAGED = {
@@ -23,6 +24,18 @@ PACKAGED = {
     "StateView": "@uniswap/v4-periphery/foundry-out/StateView.sol/StateView.json",
     "V4Quoter": "@uniswap/v4-periphery/foundry-out/V4Quoter.sol/V4Quoter.json",
 }
+
+
+INTERFACES = (
+    "FacilitatorHook",
+    "MockUSDC",
+    "PayoutBatcher",
+    "PermitPuller",
+    "SettlementVault",
+    "YieldPoolShare",
+)
+"""Contracts whose ABI is part of the package: services serve without a compiler (interfaces.json,
+which `make compile` writes)."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,18 @@ def load(name: str) -> Artifact:
         raise NotCompiled(
             f"No compiled contract {name}.", hint="Run `make compile` in the project's folder."
         ) from error
+
+
+def interface(name: str) -> list[dict[str, Any]]:
+    """The ABI of the contract `name`. Raises as `load`, but not for those of `INTERFACES`."""
+    return _interfaces()[name] if name in INTERFACES else load(name).abi
+
+
+@cache
+def _interfaces() -> dict[str, list[dict[str, Any]]]:
+    text = files("workbench.chain").joinpath("interfaces.json").read_text(encoding="utf-8")
+    found: dict[str, list[dict[str, Any]]] = json.loads(text)
+    return found
 
 
 def _path(name: str) -> Path:

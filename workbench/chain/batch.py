@@ -14,18 +14,18 @@ from typing import Any
 from eth_abi.abi import decode, encode
 from eth_hash.auto import keccak
 
-from workbench.chain.abi import UNREADABLE, explain_revert, hex_bytes, to_hex
+from workbench.chain.abi import UNREADABLE, explain_revert, hex_bytes, number_of, to_hex
 from workbench.chain.rpc import NodeRevert, Rpc
 from workbench.core.errors import (
     ContractNotFound,
     InsufficientAllowance,
     InvalidSetting,
-    RpcFault,
     SigningRefused,
 )
 from workbench.core.payout import ACT, Outcome, Payout, batch_gas
 from workbench.core.ports import Call
 from workbench.core.x402 import ZERO_ADDRESS
+from workbench.evm.codec import invalid
 
 CODE_HASH = "0xb388cc6c22f633aafc686bd22c11124f05a0bf877ed9a7673363f5b84087e326"
 """Keccak of the code that PAYOUT_BATCHER must have: verdicts rest on the events of this one."""
@@ -171,15 +171,25 @@ def _told(batcher: str, payer: str, logs: Sequence[dict[str, Any]]) -> dict[byte
         topics = log["topics"]
         if log["address"].lower() != batcher or topics[:1] not in ([PAID], [FAILED], [SKIPPED]):
             continue
-        if "0x" + topics[1][-40:].lower() != payer:
-            continue
-        one = Told(topics[0])
-        if topics[0] != SKIPPED:
-            kinds = ["address", "uint256", "bytes"][: 2 + (topics[0] == FAILED)]
-            token, amount, *reason = decode(kinds, hex_bytes(log["data"]))
-            one = Told(topics[0], "0x" + topics[3][-40:].lower(), token, amount, b"".join(reason))
-        found.setdefault(hex_bytes(topics[2]), []).append(one)
+        try:
+            sender, identity, one = _one_told(topics, log["data"])
+        except (*UNREADABLE, LookupError) as why:
+            reason = "a log of the batch is not of the form of its event"
+            raise invalid("eth_getTransactionReceipt", reason, "logs.data") from why
+        if sender == payer:
+            found.setdefault(identity, []).append(one)
     return found
+
+
+def _one_told(topics: list[str], data: str) -> tuple[str, bytes, Told]:
+    """Whose payment, its id, and what the event tells."""
+    sender, identity = "0x" + topics[1][-40:].lower(), hex_bytes(topics[2])
+    if topics[0] == SKIPPED:
+        return sender, identity, Told(SKIPPED)
+    kinds = ["address", "uint256", "bytes"][: 2 + (topics[0] == FAILED)]
+    token, amount, *reason = decode(kinds, hex_bytes(data))
+    to = "0x" + topics[3][-40:].lower()
+    return sender, identity, Told(topics[0], to, token, amount, b"".join(reason))
 
 
 def _is_moved(payer: str, paid: Sequence[Item], moved: Sequence[Transfer]) -> bool:
@@ -245,9 +255,9 @@ class Batcher:
         try:
             (found,) = decode(["uint8[]"], hex_bytes(said))
         except UNREADABLE as why:
-            raise RpcFault("the node does not say what a batch would do.") from why
+            raise invalid("eth_call", "it does not say what a batch would do") from why
         if len(found) != len(payouts):
-            raise RpcFault("the node tells of another batch.")
+            raise invalid("eth_call", "it tells of another batch")
         return [one != WOULD_FAIL for one in found]
 
     async def may_move(self, units: int) -> bool:
@@ -257,14 +267,15 @@ class Batcher:
         data += encode(["address", "address"], [self._payer, self.address])
         request = {"to": self._token, "data": to_hex(data)}
         try:
-            said = hex_bytes(await self._rpc.call("eth_call", request, "latest"))
+            said = await self._rpc.call("eth_call", request, "latest")
         except NodeRevert as why:
             raise InsufficientAllowance(
                 "the token does not tell its allowances.",
                 hint="This token cannot be paid in batches: set PAYOUT_BATCH=1.",
             ) from why
-        return int.from_bytes(said, "big") >= units
+        return number_of(said) >= units
 
     def allow(self) -> Call:
-        assert self._token is not None
+        if self._token is None:
+            raise SigningRefused("native currency needs no allowance.")
         return Call(ALLOW, self._token, allowing(self.address))

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import json
 
-from workbench.chain.direct import Broken, Connection, DirectRpc
+from workbench.chain.direct import TORN, Broken, Connection, DirectRpc
 from workbench.chain.landing import ENOUGH, Landing, traced
 from workbench.chain.rpc import (
     BLOCK,
@@ -22,9 +22,10 @@ from workbench.chain.rpc import (
     Answers,
     Call,
     tried,
-    unreachable,
 )
 from workbench.core.errors import RpcFault, WorkbenchError
+from workbench.evm import codec
+from workbench.evm.place import unreachable
 
 READS = frozenset(
     {
@@ -89,7 +90,7 @@ class _Asked(Answers):
     `places`: where each of the calls that are `wanted` of the node belongs among the results;
     `joined`: places whose answer somebody else has asked for; `ahead`: questions of our own behind
     the others. `since`: the block that it was asked in (see `_expect_block`). `line`: where it was
-    written.
+    written, and `first`: the first one's id.
     """
 
     begun = True
@@ -103,6 +104,7 @@ class _Asked(Answers):
         self.ahead: dict[Key, Call] = {}
         self.mines = False
         self.line: _Line | None = None
+        self.first = 0
         self.waiting: list[asyncio.Future[None]] = []
 
     @property
@@ -355,13 +357,13 @@ class CachedRpc(DirectRpc):
             self._put(self._held.popleft(), self._sends)
 
     def _put(self, asked: _Asked, line: _Line) -> None:
-        requests = b"".join(self._requests(asked.calls))
+        asked.first, requests = self._requests(asked.calls)
         try:
             if line.connection is not None and not line.owed and line.connection.stale:
                 line.drop()
             if line.connection is None:
                 line.connection = self._connect()
-            line.connection.write_ahead(requests)
+            line.connection.write_ahead(b"".join(requests))
         except (OSError, Broken) as why:
             line.owed.append(asked)
             self._lose(line, why)
@@ -412,10 +414,12 @@ class CachedRpc(DirectRpc):
         try:
             if connection is None or connection.closed:
                 raise Broken("it closed the connection before all was answered")
-            for call in calls:
-                answers.append(self._result(call[0], connection.read()))
+            for number, call in enumerate(calls, asked.first):
+                answers.append(self._result(number, call, connection.read()))
+                if codec.is_torn(answers[-1]):
+                    raise Broken(TORN)
         except (OSError, Broken) as why:
-            lost = unreachable(self.url, str(why) or type(why).__name__)
+            lost = unreachable(self._shown, why)
             line.owed.popleft()
             self._take(asked, answers + [lost] * (len(calls) - len(answers)))
             self._lose(line, why)
@@ -428,7 +432,7 @@ class CachedRpc(DirectRpc):
     def _lose(self, line: _Line, why: Exception) -> None:
         """The connection is gone, and with it all answers that were still to come."""
         line.drop()
-        lost = unreachable(self.url, str(why) or type(why).__name__)
+        lost = unreachable(self._shown, why)
         while line.owed:
             asked = line.owed.popleft()
             self._take(asked, [lost] * len(asked.calls))

@@ -17,8 +17,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+from workbench.chain.artifacts import INTERFACES
 from workbench.chain.toolchain import (
     ape_environment,
     cache_dir,
@@ -109,6 +111,7 @@ def _publish(types: dict[str, Any], made_from: str) -> int:
         text = json.dumps({"name": name, "abi": data.get("abi", []), "bytecode": code})
         write_atomically(folder / f"{name}.json", text)
         digests[name] = hashlib.sha256(text.encode()).hexdigest()
+    _publish_interfaces(types)
     index = {
         "fingerprint": made_from,
         "solc": npm_version("solc"),
@@ -119,6 +122,15 @@ def _publish(types: dict[str, Any], made_from: str) -> int:
         if path.name != INDEX and path.stem not in digests:
             path.unlink(missing_ok=True)
     return len(digests)
+
+
+def _publish_interfaces(types: dict[str, Any]) -> None:
+    """The part of the package that serves without a compiler follows the contracts."""
+    path = Path(__file__).with_name("interfaces.json")
+    interfaces = {name: types[name].get("abi", []) for name in INTERFACES}
+    text = json.dumps(interfaces, indent=1, sort_keys=True) + "\n"
+    if path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
 
 
 def compile_contracts(*, force: bool = False, progress: Progress = lambda text: None) -> bool:

@@ -9,23 +9,26 @@ from typing import Any
 
 from eth_abi.abi import encode
 
-from workbench.chain import abi
-from workbench.chain.abi import hex_bytes, to_hex
+from workbench.chain import abi, funding
+from workbench.chain.abi import hex_bytes, number_of, to_hex
 from workbench.chain.rpc import NodeRevert, Rpc
 from workbench.chain.signer import recover
 from workbench.chain.words import Words, keccak
 from workbench.core.errors import ContractNotFound, WorkbenchError, WrongChain
-from workbench.core.ports import Addresses, Call, Head, Rate
+from workbench.core.ports import Addresses, Beside, Call, Head, Rate
+from workbench.core.records import replace
 from workbench.core.settlement import FACILITATOR_REASONS
 from workbench.core.x402 import (
     DOMAIN_NAME,
     DOMAIN_VERSION,
     TERMS_TYPE,
     Domain,
+    Payment,
     Permit,
     Terms,
     TransferAuthorization,
 )
+from workbench.evm.codec import invalid
 
 TERMS_STRUCT = f"Settlement({','.join(f'{kind} {name}' for kind, name in TERMS_TYPE)})"
 RECEIVE_STRUCT = (
@@ -51,6 +54,7 @@ class EvmChain:
         self.domain = Domain(chain_id, addresses.vault)
         self._separators: dict[str, bytes] = {}
         self._gate: int | None = None
+        self._read_before: set[tuple[str, str]] = set()
 
     async def check(self) -> None:
         """Raise WrongChain or ContractNotFound before anything is promised to anybody."""
@@ -124,6 +128,11 @@ class EvmChain:
     async def pool_price(self) -> int:
         """The pool's USDC for one EURC, times 10**8, rounded down: as FacilitatorHook has it."""
         sqrt_x96 = await self._pool_word(0) & (2**160 - 1)
+        if not sqrt_x96:
+            raise ContractNotFound(
+                "the EURC/USDC pool has no price: it is not initialised.",
+                hint="`workbench deploy` initialises it; or correct the addresses of this chain.",
+            )
         if self.addresses.eurc < self.addresses.usdc:
             return sqrt_x96 * sqrt_x96 * RATE_SCALE >> 192
         return (RATE_SCALE << 192) // (sqrt_x96 * sqrt_x96)
@@ -166,7 +175,7 @@ class EvmChain:
         for answer in answers:
             if isinstance(answer, WorkbenchError):
                 raise answer
-        return [int(answer, 16) for answer in answers]
+        return [number_of(answer) for answer in answers]
 
     async def _read(self, contract: str, at: str, function: str, *args: Any) -> tuple[Any, ...]:
         data = _asked(contract, function, *args)
@@ -174,9 +183,13 @@ class EvmChain:
             raw = await self.rpc.call("eth_call", {"to": at, "data": data}, "latest")
         except NodeRevert as why:
             raise abi.explain_revert(hex_bytes(why.data)) from why
-        if raw not in ("0x", None):
-            with suppress(*abi.UNREADABLE):  # Some other contract's answer.
-                return abi.decode_result(contract, function, hex_bytes(raw))
+        with suppress(*abi.UNREADABLE):
+            if raw != "0x":
+                told = abi.decode_result(contract, function, hex_bytes(raw))
+                self._read_before.add((at, function))
+                return told
+        if (at, function) in self._read_before:  # The contract is there: the node is at fault.
+            raise invalid("eth_call", f"it is nothing that {function}() returns")
         raise ContractNotFound(
             f"Contract not found: {at} has no {function}().",
             hint="Set all contract addresses in .env, and deploy to this chain.",
@@ -225,6 +238,14 @@ class EvmChain:
             return False
         return hex_bytes(told)[:32] == ERC1271_MAGIC.ljust(32, b"\0")
 
+    async def payment_refusal(self, payment: Payment) -> WorkbenchError | None:
+        """See `core.ports.Chain.payment_refusal`."""
+        return await funding.refusal(self, payment, self._pull(payment))
+
+    def _pull(self, payment: Payment) -> Beside:
+        digest = self.terms_digest(payment.terms)
+        return funding.pull(self.addresses.eurc, self.addresses.vault, payment, digest)
+
     def checksum(self, address: str) -> str:
         return checksum(address)
 
@@ -236,6 +257,10 @@ class EvmChain:
     def create_settlement(self, terms: Terms, buyer_sig: str, seller_sig: str) -> Call:
         signatures = (hex_bytes(buyer_sig), hex_bytes(seller_sig))
         return self._vault("create", "createSettlement", _abi_terms(terms), *signatures)
+
+    def if_paid(self, call: Call, payment: Payment) -> Call:
+        """See `core.ports.Chain.if_paid`."""
+        return replace(call, also=self._pull(payment))
 
     def fund(self, terms: Terms, buyer: Permit, seller: Permit) -> Call:
         return self._vault(

@@ -319,8 +319,8 @@ def _require_chain(rpc_url: str, chain_id: int) -> None:
 
     try:
         found = int(DirectRpc(rpc_url).now("eth_chainId"), 16)
-    except (RpcUnreachable, RpcFault, ValueError, TypeError) as error:
-        why = error.__cause__ or error
+    except (RpcUnreachable, RpcFault) as error:
+        why = error.message.rstrip(".")
         raise RpcUnreachable(f"No node answers at {public_url(rpc_url)} ({why}).") from error
     if found != chain_id:
         raise DeployFailed(

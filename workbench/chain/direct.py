@@ -6,28 +6,31 @@ import itertools
 import select
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
-from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
 
-from workbench.chain.pipe import acknowledge_at_once, request_head
-from workbench.chain.rpc import (
-    TIMEOUT_S,
-    Call,
-    Rpc,
-    request_body,
-    result_of,
-    result_or_error,
-    unreachable,
+from workbench.chain.pipe import acknowledge_at_once
+from workbench.chain.rpc import PAUSES_S, TIMEOUT_S, Call, Rpc, pause_after
+from workbench.core.errors import RpcLimited, WorkbenchError
+from workbench.evm import codec
+from workbench.evm.answers import result_or_error
+from workbench.evm.http_parser import RECEIVE_BYTES, Answer, AnswerParser, NotHttp
+from workbench.evm.methods import REPEATABLE
+from workbench.evm.place import Place, place_of, plain_words, unreachable
+from workbench.evm.proxies import Proxy, proxy_for
+from workbench.evm.requests import (
+    is_tunnel_head,
+    request_head,
+    require_tunnel,
+    tunnel_request,
+    whole,
 )
-from workbench.core.errors import WorkbenchError
 
-MAX_HEAD_BYTES = 65_536
 AHEAD = 16
 """So many requests are written before their answers are read: neither side's buffers can fill."""
+TORN = "an answer was to another request"
 
 
 class Broken(Exception):
@@ -39,22 +42,13 @@ class Broken(Exception):
 
 
 class Connection:
-    """HTTP/1.1 kept alive, as little of it as JSON-RPC needs: a fifth of http.client's time."""
+    """HTTP/1.1 kept alive, as little of it as JSON-RPC needs. Raises OSError or Broken."""
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        secure = parts.scheme == "https"
-        port = parts.port or (443 if secure else 80)
-        place = (parts.hostname or "", port)
-        plain = socket.create_connection(place, timeout=TIMEOUT_S)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket = plain
-        if secure:
-            context = ssl.create_default_context()
-            self._socket = context.wrap_socket(plain, server_hostname=place[0])
+    def __init__(self, place: Place, proxy: Proxy | None = None) -> None:
+        self._socket = _opened(place, proxy)
         self._ready = select.poll()
         self._ready.register(self._socket, select.POLLIN)
-        self._left = b""
+        self._parser = AnswerParser()
         self.used = False
         self.meanwhile: Callable[[], bool] | None = None
         """Some of what there is to do while nothing has come; False if there is nothing. Not over
@@ -80,76 +74,41 @@ class Connection:
             if events[0][1] & select.POLLOUT:
                 left = left[self._socket.send(left) :]
             else:
-                self._left += self._more()
+                self._take_in()
 
     @property
     def stale(self) -> bool:
         """Whether the other side has closed it, where no answer is on its way; else one is here."""
         return self.closed or bool(self._ready.poll(0))
 
-    def read(self) -> bytes:
-        """The next answer's body. Raises OSError or Broken."""
-        head = self._until(b"\r\n\r\n")
+    def read(self) -> Answer:
+        """The next answer. Raises OSError or Broken."""
+        parser = self._parser
+        while not parser.ready:
+            self._take_in()
         self.used = True
-        status, fields = _parse_head(head)
-        if status == 100:
-            return self.read()
-        if "chunked" in fields.get(b"transfer-encoding", b"").lower().decode("latin-1"):
-            body = self._chunks()
-        elif b"content-length" in fields:
-            body = self._exactly(_number(fields[b"content-length"], 10))
-        else:
-            body = self._rest()
-        if fields.get(b"connection", b"").lower() == b"close":
+        answer = parser.ready.popleft()
+        if answer.is_last:
             self.close()
-        return body
+        return answer
 
-    def _more(self) -> bytes:
+    def _take_in(self) -> None:
+        """More of what the node says."""
         acknowledge_at_once(self._socket)  # The system forgets it by and by.
         got = self._received()
-        if not got:
-            unused = not self.used and not self._left
-            raise Broken("it closed the connection without an answer", unused=unused)
-        return got
+        unused = not self.used and not self._parser.is_begun
+        try:
+            if got:
+                self._parser.feed(got)
+            else:
+                self._parser.finish()
+        except NotHttp as why:
+            raise Broken(str(why), unused=unused and not got) from why
 
     def _received(self) -> bytes:
         while self.meanwhile is not None and not self.stale and self.meanwhile():
             pass
-        return self._socket.recv(1 << 18)
-
-    def _until(self, end: bytes) -> bytes:
-        while (found := self._left.find(end)) < 0:
-            if len(self._left) > MAX_HEAD_BYTES:
-                raise Broken("its answer has no end of headers")
-            self._left += self._more()
-        head, self._left = self._left[:found], self._left[found + len(end) :]
-        return head
-
-    def _exactly(self, size: int) -> bytes:
-        if len(self._left) < size:
-            parts, missing = [self._left], size - len(self._left)
-            while missing > 0:
-                parts.append(self._more())
-                missing -= len(parts[-1])
-            self._left = b"".join(parts)
-        body, self._left = self._left[:size], self._left[size:]
-        return body
-
-    def _chunks(self) -> bytes:
-        body = b""
-        while size := _number(self._until(b"\r\n").partition(b";")[0], 16):
-            body += self._exactly(size)
-            self._until(b"\r\n")
-        while self._until(b"\r\n"):
-            pass  # Trailers.
-        return body
-
-    def _rest(self) -> bytes:
-        body, self._left = self._left, b""
-        while got := self._socket.recv(1 << 18):
-            body += got
-        self.close()
-        return body
+        return self._socket.recv(RECEIVE_BYTES)
 
     @property
     def closed(self) -> bool:
@@ -159,23 +118,40 @@ class Connection:
         self._socket.close()
 
 
-@lru_cache(256)
-def _parse_head(head: bytes) -> tuple[int, Mapping[bytes, bytes]]:
-    """Status, and fields by lower name. A node's heads are alike but for size and second."""
-    first, *lines = head.split(b"\r\n")
-    words = first.split(None, 2)
-    if len(words) < 2 or not words[0].startswith(b"HTTP/1") or not words[1].isdigit():
-        raise Broken("it does not speak HTTP")
-    named = (line.partition(b":") for line in lines)
-    fields = {name.strip().lower(): value.strip() for name, _, value in named}
-    return int(words[1]), MappingProxyType(fields)
-
-
-def _number(text: bytes, base: int) -> int:
+def _opened(place: Place, proxy: Proxy | None) -> socket.socket:
+    """A connection to the place, or to its proxy. Raises OSError or Broken."""
+    nearest = (proxy.host, proxy.port) if proxy else (place.host, place.port)
     try:
-        return int(text, base)
-    except ValueError:
-        raise Broken("its answer is not HTTP") from None
+        plain = socket.create_connection(nearest, timeout=TIMEOUT_S)
+    except OSError as why:
+        if proxy:
+            raise Broken(f"at the proxy {proxy.shown}: {plain_words(why)}") from why
+        raise
+    try:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not place.is_secure:
+            return plain
+        if proxy:
+            _tunnel(plain, place, proxy)
+        context = ssl.create_default_context()
+        return context.wrap_socket(plain, server_hostname=place.host)
+    except BaseException:
+        plain.close()
+        raise
+
+
+def _tunnel(plain: socket.socket, place: Place, proxy: Proxy) -> None:
+    plain.sendall(tunnel_request(place, proxy))
+    said = b""
+    try:
+        while not is_tunnel_head(said):
+            got = plain.recv(RECEIVE_BYTES)
+            if not got:
+                raise Broken(f"the proxy {proxy.shown} closed the connection")
+            said += got
+        require_tunnel(proxy, said)
+    except NotHttp as why:
+        raise Broken(str(why)) from why
 
 
 class DirectRpc(Rpc):
@@ -183,7 +159,10 @@ class DirectRpc(Rpc):
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._head = request_head(url)
+        self._place, self._proxy = place_of(url), proxy_for(url)
+        self._shown = self._place.shown
+        self._head = request_head(self._place, self._proxy)
+        self._ahead = AHEAD if self._proxy is None else 1
         self._ids = itertools.count(1)
         self._connection: Connection | None = None
 
@@ -194,59 +173,82 @@ class DirectRpc(Rpc):
         return self.all_now(calls)
 
     def now(self, method: str, *params: Any) -> Any:
-        (raw,) = self._exchange([(method, *params)])
-        if isinstance(raw, WorkbenchError):
-            raise raw
-        return result_of(self.url, method, raw)
+        (answer,) = self.all_now([(method, *params)])
+        if isinstance(answer, WorkbenchError):
+            raise answer
+        return answer
 
     def _connect(self) -> Connection:
-        return Connection(self.url)
+        return Connection(self._place, self._proxy)
 
     def all_now(self, calls: Sequence[Call]) -> list[Any]:
-        """See `Rpc.many`. The node works on some while others are still being written."""
-        answers = self._exchange(calls)
-        return [self._result(each[0], raw) for each, raw in zip(calls, answers, strict=True)]
+        """See `Rpc.many`. The node works on some while others are still being written.
 
-    def _result(self, method: str, raw: bytes | WorkbenchError) -> Any:
-        return raw if isinstance(raw, WorkbenchError) else result_or_error(self.url, method, raw)
+        Reads that a node has refused because of their number are asked again, after a while.
+        """
+        results = self._exchange(calls)
+        for pause_s in PAUSES_S:
+            limited = [n for n, each in enumerate(results) if isinstance(each, RpcLimited)]
+            again = [n for n in limited if calls[n][0] in REPEATABLE]
+            waits = [pause_after(results[n], pause_s) for n in again]
+            if not again or None in waits:
+                break
+            time.sleep(max(wait for wait in waits if wait is not None))
+            for n, result in zip(again, self._exchange([calls[n] for n in again]), strict=True):
+                results[n] = result
+        return results
 
-    def _requests(self, calls: Sequence[Call]) -> list[bytes]:
-        bodies = [request_body(next(self._ids), each[0], each[1:]) for each in calls]
-        return [b"%b%d\r\n\r\n%b" % (self._head, len(body), body) for body in bodies]
+    def _result(self, number: int, call: Call, answer: Answer) -> Any:
+        """What was answered to the request with this id, or the error that it was."""
+        return result_or_error(self._shown, number, call, answer)
 
-    def _exchange(self, calls: Sequence[Call]) -> list[bytes | WorkbenchError]:
-        """Each call's answer, in order. Calls that a broken connection leaves open are not asked
-        again: the node may have mined already, and would mine once more."""
-        requests = self._requests(calls)
-        answers: list[bytes | WorkbenchError] = []
-        while len(answers) < len(requests):
+    def _requests(self, calls: Sequence[Call]) -> tuple[int, list[bytes]]:
+        """Requests, and the first one's id: they count on."""
+        numbers = [next(self._ids) for _ in calls]
+        head = self._head
+        requests = [
+            whole(head, codec.request(number, call[0], call[1:]))
+            for number, call in zip(numbers, calls, strict=True)
+        ]
+        return (numbers[0] if numbers else 0), requests
+
+    def _exchange(self, calls: Sequence[Call]) -> list[Any]:
+        """Each call's result or error, in order. Calls that a broken connection leaves open are not
+        asked again: the node may have mined already, and would mine once more."""
+        first, requests = self._requests(calls)
+        results: list[Any] = []
+        while len(results) < len(requests):
             kept = self._connection is not None
             try:
-                self._converse(requests, answers)
+                self._converse(first, calls, requests, results)
             except (OSError, Broken) as why:
                 self._drop()
                 # A kept connection may have been closed while idle: one fresh try.
                 idle = isinstance(why, ConnectionError) or (isinstance(why, Broken) and why.unused)
-                if kept and idle and not answers:
+                if kept and idle and not results:
                     continue
-                lost = unreachable(self.url, str(why) or type(why).__name__)
-                answers += [lost] * (len(requests) - len(answers))
-        return answers
+                results += [unreachable(self._shown, why)] * (len(requests) - len(results))
+        return results
 
-    def _converse(self, requests: list[bytes], answers: list[bytes | WorkbenchError]) -> None:
+    def _converse(
+        self, first: int, calls: Sequence[Call], requests: list[bytes], results: list[Any]
+    ) -> None:
         """Write ahead of reading by two chunks at most, so that the node never waits for us."""
         if self._connection is None:
             self._connection = self._connect()
-        connection, written = self._connection, len(answers)
+        connection, written, ahead = self._connection, len(results), self._ahead
         connection.used = False
-        while len(answers) < len(requests):
-            if written < len(requests) and written - len(answers) <= AHEAD:
-                connection.write(b"".join(requests[written : written + AHEAD]))
-                written = min(written + AHEAD, len(requests))
-            answers.append(connection.read())
+        while len(results) < len(requests):
+            if written < len(requests) and written - len(results) <= ahead:
+                connection.write(b"".join(requests[written : written + ahead]))
+                written = min(written + ahead, len(requests))
+            place = len(results)
+            results.append(self._result(first + place, calls[place], connection.read()))
+            if codec.is_torn(results[-1]):
+                raise Broken(TORN)
             if connection.closed:
                 self._connection = None
-                if len(answers) < len(requests):
+                if len(results) < len(requests):
                     raise Broken("it closed the connection before all was answered")
 
     def _drop(self) -> None:

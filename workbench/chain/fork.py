@@ -19,7 +19,14 @@ from workbench.chain.direct import DirectRpc
 from workbench.chain.keys import TEST_KEYS
 from workbench.chain.marker import MARKER_ADDRESS, MARKER_CODE
 from workbench.chain.uniswap import POOL_MANAGERS
-from workbench.core.errors import BlockMissing, InvalidSetting, RpcFault, RpcUnreachable
+from workbench.core.errors import (
+    BlockMissing,
+    InvalidSetting,
+    RpcFault,
+    RpcLimited,
+    RpcUnanswered,
+    RpcUnreachable,
+)
 
 # The runtime code of Arachnid's proxy, for an upstream that lacks it.
 CREATE2_CODE = (
@@ -65,7 +72,9 @@ def look_up(url: str, block: int | None = None) -> Upstream:
             f"the chain to fork cannot be read: {why.message}",
             hint="Start that node, or correct the URL.",
         ) from why
-    except (RpcFault, TypeError, ValueError) as why:
+    except RpcLimited:
+        raise
+    except RpcFault as why:
         raise RpcUnreachable(
             f"what answers at {shown} is not an EVM node ({why}).", hint="Correct the URL."
         ) from why
@@ -83,6 +92,8 @@ def _require_state(rpc: DirectRpc, shown: str, block: int, head: int) -> None:
     try:
         # Anvil asks for the accounts of the test keys first of all.
         rpc.now("eth_getBalance", TEST_KEYS[0].address, hex(block))
+    except RpcUnanswered:
+        raise
     except RpcFault as why:
         raise BlockMissing(
             f"{shown} has no state of block {block} any more ({why.message})",

@@ -16,7 +16,7 @@ from eth_hash.auto import keccak
 from workbench.chain import batch
 from workbench.chain.abi import UNREADABLE, hex_bytes, to_hex
 from workbench.chain.signer import KeySigner
-from workbench.core.errors import InvalidSetting, SigningRefused
+from workbench.core.errors import SigningRefused
 
 TRANSFER = keccak(b"transfer(address,uint256)")[:4]
 AUTHORIZED_TYPES = ("address", "address", "uint256", "uint256", "uint256", "bytes32",
@@ -172,16 +172,3 @@ class PaymentSigner(KeySigner):
         assert self._batcher is not None
         plain = to_hex(bytes(fields["to"])) == self._token and not fields["value"]
         return plain and bytes(fields["data"]) == batch.allowing(self._batcher)
-
-
-def key_of_keystore(text: str, password: str) -> str:
-    """The private key in an encrypted keystore file (Web3 Secret Storage), as 0x hex."""
-    from eth_account import Account
-
-    try:
-        return to_hex(bytes(Account.decrypt(text, password)))
-    except (ValueError, TypeError, LookupError, AttributeError) as why:
-        raise InvalidSetting(
-            "the keystore cannot be opened with this password.",
-            hint="Check PAYOUT_KEYSTORE and PAYOUT_KEYSTORE_PASSWORD; neither is shown.",
-        ) from why

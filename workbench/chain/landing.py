@@ -12,6 +12,7 @@ from typing import Any
 from workbench.chain.words import first_numbers
 from workbench.core.events import BlockRef
 from workbench.core.records import quick
+from workbench.evm.codec import invalid
 
 DYNAMIC_FEES = "0x02"
 """How a transaction of EIP-1559 begins."""
@@ -43,6 +44,21 @@ def landing_of(receipt: dict[str, Any]) -> Landing:
         int(receipt["gasUsed"], 16),
         int(receipt["effectiveGasPrice"], 16),
     )
+
+
+def is_within(raw: str, gas_used: int, gas_price: int) -> bool:
+    """Whether no more gas was used, and none was dearer, than a transaction allows (EIP-1559)."""
+    if not raw.startswith(DYNAMIC_FEES):
+        return True
+    _, _, _, most, gas = first_numbers(bytes.fromhex(raw[4:ENOUGH]), 5)
+    return gas_used <= gas and gas_price <= most
+
+
+def require_within(raw: str, gas_used: int, gas_price: int) -> None:
+    """Raise RpcAnswerInvalid for a receipt that cannot be that of these signed bytes."""
+    if not is_within(raw, gas_used, gas_price):
+        said = "more gas, or dearer gas, than was signed for"
+        raise invalid("eth_getTransactionReceipt", said, "gasUsed, effectiveGasPrice")
 
 
 def traced(

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.chain.abi import explain_revert, hex_bytes
-from workbench.chain.landing import Landing, landing_of
+from workbench.chain.landing import Landing, landing_of, require_within
 from workbench.chain.rpc import BLOCK, BLOCK_RECEIPTS, MANY_IN_BLOCK, NodeRevert, Rpc
 from workbench.chain.trial import base_fee
 from workbench.core import events as ev
-from workbench.core.errors import Reverted, RpcFault, WorkbenchError
+from workbench.core.errors import Reverted, RpcFault, RpcUnanswered, WorkbenchError
 from workbench.core.finality import Policy
 from workbench.core.ports import Clock, Slot
+from workbench.core.readings import Readings
 
 RECENT = 16
 """So many of the newest blocks are read whole, where much of ours was mined since we looked."""
@@ -48,6 +49,7 @@ class Outcomes:
         self._mined: dict[str, Landing] = {}
         self._head = -1
         self._unproven: dict[int, int] = {}
+        self._takers = Readings()
 
     async def look(self) -> View:
         """The newest block."""
@@ -67,7 +69,7 @@ class Outcomes:
             return await self.landings(slots)
         if view.nonce is None:
             view.nonce = await self.nonce("latest")
-        open_ = {a.tx for slot in slots for a in slot.attempts}
+        open_ = {a.tx: a.raw for slot in slots for a in slot.attempts}
         self._mined = {tx: mined for tx, mined in self._mined.items() if tx in open_}
         for number in sorted({mined.block.number for mined in self._mined.values()}):
             await self.block_at(number, view)
@@ -95,26 +97,26 @@ class Outcomes:
             found.append(next((mined for mined in own if mined), None))
         return found
 
-    async def _landed_in(self, number: int, open_: set[str]) -> dict[str, Landing]:
+    async def _landed_in(self, number: int, open_: dict[str, str]) -> dict[str, Landing]:
         """Landings of these in a block, by transaction; none where the node does not know how."""
         try:
             told = await self._rpc.call(BLOCK_RECEIPTS, hex(number))
         except RpcFault:
             return {}
         ours = (receipt for receipt in told or () if receipt["transactionHash"] in open_)
-        return {receipt["transactionHash"]: landing_of(receipt) for receipt in ours}
+        return {each["transactionHash"]: _landing(landing_of(each), open_) for each in ours}
 
     async def landings(self, slots: Sequence[Slot]) -> list[Landing | None]:
         """For each slot that of its newest attempt that has one."""
-        asked = [each.tx for slot in slots for each in reversed(slot.attempts)]
-        answers = iter(await self._rpc.landed(asked))
+        asked = {each.tx: each.raw for slot in slots for each in reversed(slot.attempts)}
+        answers = iter(await self._rpc.landed(list(asked)))
         found: list[Landing | None] = []
         for slot in slots:
             told: list[Landing] = []
             for answer in (next(answers) for _ in slot.attempts):
                 if isinstance(answer, WorkbenchError):
                     raise answer
-                told += [answer] if answer is not None else []
+                told += [_landing(answer, asked)] if answer is not None else []
             found.append(told[0] if told else None)
         return found
 
@@ -143,17 +145,23 @@ class Outcomes:
         """Whether somebody else's transaction with our nonce is final, not merely mined.
 
         A missing receipt proves nothing: the node that says so may lag. The foreign transaction
-        itself does, and only where its block is too old to be searched, time must do.
+        itself does, read twice, and only where its block is too old to be searched, time must do.
         """
         final = view.head - self._finality.depth
         if final < 0 or await self.nonce(hex(final)) <= slot.nonce:
+            self._unproven.pop(slot.nonce, None)
             return False
         try:
             taker = await self._taker(slot.nonce, final)
+        except RpcUnanswered:
+            raise
         except RpcFault:
             since = self._unproven.setdefault(slot.nonce, self._clock.now_ms())
             return self._clock.now_ms() - since >= SEARCH_MS
-        return taker not in (None, *(attempt.tx for attempt in slot.attempts))
+        if taker in (None, *(attempt.tx for attempt in slot.attempts)):
+            self._takers.forget(slot.nonce)
+            return False
+        return self._takers.confirms(slot.nonce, taker, self._clock.now_ms())
 
     async def _taker(self, nonce: int, final: int) -> str | None:
         """Our account's transaction with that nonce, in a block not above `final`."""
@@ -190,9 +198,17 @@ class Outcomes:
                     await self._rpc.call("eth_call", *asked, *overrides)
                 except NodeRevert as why:
                     return explain_revert(hex_bytes(why.data))
+                except RpcUnanswered:
+                    raise
                 except RpcFault:
                     # This node knows no overrides; or that state is gone, or never was: a reorg at
                     # this moment.
                     continue
                 break
         return Reverted("the transaction reverted; before the others of its block it would not.")
+
+
+def _landing(landing: Landing, raws: dict[str, str]) -> Landing:
+    """A landing of these signed bytes. Raises RpcAnswerInvalid where it cannot be theirs."""
+    require_within(raws[landing.tx], landing.gas_used, landing.gas_price)
+    return landing

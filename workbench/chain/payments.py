@@ -14,7 +14,14 @@ from eth_abi.abi import decode, encode
 from eth_hash.auto import keccak
 
 from workbench.chain import batch
-from workbench.chain.abi import UNREADABLE, explain_revert, hex_bytes, to_hex, typed_digest
+from workbench.chain.abi import (
+    UNREADABLE,
+    explain_revert,
+    hex_bytes,
+    number_of,
+    to_hex,
+    typed_digest,
+)
 from workbench.chain.batch import Batch
 from workbench.chain.contracts import checksum
 from workbench.chain.guard import (
@@ -27,12 +34,16 @@ from workbench.chain.guard import (
     decoded,
     fields_of,
 )
+from workbench.chain.landing import landing_of, require_within
+from workbench.chain.log_ranges import LogRanges
 from workbench.chain.rpc import NodeRevert, Rpc, receipts_in
+from workbench.chain.words import WORD
 from workbench.core.errors import (
     ContractNotFound,
     InvalidAddress,
     InvalidSetting,
     RpcFault,
+    RpcUnanswered,
     TokenRefused,
     WorkbenchError,
     WrongChain,
@@ -40,7 +51,7 @@ from workbench.core.errors import (
 from workbench.core.events import BlockRef
 from workbench.core.finality import Policy
 from workbench.core.payout import ACT, Outcome, Payout, Verdict
-from workbench.core.ports import Attempt, Batcher, Call, Movement, Slot, Wallet
+from workbench.core.ports import Attempt, Batcher, Call, Movement, Reports, Slot, Wallet
 from workbench.core.records import replace
 from workbench.core.x402 import ZERO_ADDRESS
 
@@ -53,7 +64,6 @@ STRUCT = (
     "uint256 validBefore,bytes32 nonce)"
 )
 TRANSFERRED = to_hex(keccak(b"Transfer(address,address,uint256)"))
-LOG_RANGE = 500
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 EXPLORERS = {
     1: "https://etherscan.io",
@@ -81,17 +91,19 @@ class EvmPayments:
         finality: Policy,
         batcher: str | None = None,
         most: int = 1,
+        reports: Reports | None = None,
     ) -> None:
         self._rpc, self._signer, self._finality = rpc, signer, finality
         self._chain_id, self._given_decimals = chain_id, decimals
         self.token, self.address = token, signer.address
         self.native = f"eip155:{chain_id}/native"
         self.asset = f"eip155:{chain_id}/erc20:{token}" if token else self.native
-        self.symbol, self.decimals = "ETH", 18 if decimals is None else decimals
+        self.symbol, self.decimals = "ETH", 18
         self.batcher: Batcher | None = None
         if batcher is not None and most > 1:
             payer = self.address
             self.batcher = batch.Batcher(rpc, payer=payer, token=token, address=batcher, most=most)
+        self._ranges = LogRanges(rpc, reports)
         self._separator: bytes | None = None
         """The token's EIP-712 domain, where it knows ERC-3009."""
 
@@ -149,14 +161,8 @@ class EvmPayments:
                 f"Contract not found: no code at {token} (TOKEN_ADDRESS).",
                 hint="Correct TOKEN_ADDRESS, or leave it empty to pay native currency.",
             )
-        if self._given_decimals is None:
-            said = await self._ask(token, "decimals()")
-            if len(said) != 32 or int.from_bytes(said, "big") > 36:
-                raise InvalidSetting(
-                    "the token does not say its decimals.", hint="Set TOKEN_DECIMALS."
-                )
-            self.decimals = int.from_bytes(said, "big")
-        self.symbol = _text(await self._ask(token, "symbol()")) or "tokens"
+        self.decimals = await token_decimals(self._rpc, token, self._given_decimals)
+        self.symbol = _text(await ask_token(self._rpc, token, "symbol()")) or "tokens"
         self._separator = await self._find_separator(token)
 
     async def _find_separator(self, token: str) -> bytes | None:
@@ -164,7 +170,7 @@ class EvmPayments:
 
         An unknown function reverts without a word; this one with its reason (it has expired).
         """
-        separator = await self._ask(token, "DOMAIN_SEPARATOR()")
+        separator = await ask_token(self._rpc, token, "DOMAIN_SEPARATOR()")
         state = await self._state_of(b"\0" * 32, "latest")
         arguments = [self.address, self.address, 0, 0, 0, b"\0" * 32, 27, b"\0" * 32, b"\0" * 32]
         data = to_hex(AUTHORIZED + encode(AUTHORIZED_TYPES, arguments))
@@ -175,14 +181,6 @@ class EvmPayments:
         else:
             knows = False
         return separator if len(separator) == 32 and state is not None and knows else None
-
-    async def _ask(self, token: str, function: str) -> bytes:
-        data = to_hex(keccak(function.encode())[:4])
-        try:
-            said = await self._rpc.call("eth_call", {"to": token, "data": data}, "latest")
-        except NodeRevert:
-            return b""
-        return hex_bytes(said)
 
     # --- Paying ---
 
@@ -237,9 +235,9 @@ class EvmPayments:
         try:
             blocks = await self._rpc.call("eth_simulateV1", asked, "latest")
             done: dict[str, Any] = blocks[0]["calls"][0]
-        except NodeRevert:
+        except (NodeRevert, RpcUnanswered):
             raise
-        except (RpcFault, LookupError, TypeError):  # Not every node can simulate.
+        except RpcFault:  # Not every node can simulate.
             return {"returnData": await self._rpc.call("eth_call", request, "latest")}
         if int(done["status"], 16) != 1:
             raise NodeRevert("simulated", done["returnData"])
@@ -297,6 +295,9 @@ class EvmPayments:
         mined = {}
         for slot in slots:
             found = [(each, receipts[each.tx]) for each in slot.attempts if each.tx in standing]
+            for attempt, receipt in found:
+                landing = landing_of(receipt)
+                require_within(attempt.raw, landing.gas_used, landing.gas_price)
             if slot.nonce < used and len(found) == 1:
                 mined[slot.nonce] = found[0]
         return mined
@@ -319,7 +320,8 @@ class EvmPayments:
         identity = batch.payment_id(payout.id)
         owed = batch.Item(identity, payout.address, payout.units)
         if owed not in together.items or together.token != self.token:
-            return _said(receipt, Outcome.WRONG, "the batch that was mined does not pay this")
+            verdict = _said(receipt, Outcome.WRONG, "the batch that was mined does not pay this")
+            return replace(verdict, gas_wei=0, moved=0)  # Its cost and payments are the others'.
         outcome, reason = outcomes[identity]
         verdict = _said(receipt, outcome, reason)
         return replace(verdict, gas_wei=together.share(identity, verdict.gas_wei))
@@ -345,18 +347,29 @@ class EvmPayments:
         def says(outcome: Outcome, reason: str = "") -> Verdict:
             return _said(receipt, outcome, reason)
 
+        def wrong(reason: str) -> Verdict:
+            return replace(says(Outcome.WRONG, reason), moved=self._left(sent, receipt))
+
         owed = (payout.address, payout.units)
         if sent == Decoded(None, self.address, 0):
             return says(Outcome.CANCELLED, "cancelled")
         if (sent.receiver.lower(), sent.amount, sent.token) != (*owed, self.token):
-            return says(Outcome.WRONG, "the bytes that were mined are not this payment")
+            return wrong("the bytes that were mined are not this payment")
         if int(receipt["status"], 16) != 1:
             return says(Outcome.REFUSED, "the transaction reverted")
         if self.token is None or self._is_owed(payout, receipt["logs"]):
             return says(Outcome.PAID)
         if self._transfers(receipt["logs"]):
-            return says(Outcome.WRONG, "the token moved something else than what was owed")
+            return wrong("the token moved something else than what was owed")
         return says(Outcome.REFUSED, "the token did not pay, and did not revert")
+
+    def _left(self, sent: Decoded, receipt: dict[str, Any]) -> int:
+        """Base units of the asset that a mined transaction took from the wallet."""
+        if self.token is None:
+            return sent.amount if int(receipt["status"], 16) == 1 else 0
+        moved = self._transfers(receipt["logs"])
+        out = sum(amount for sender, _, amount in moved if sender == self.address)
+        return max(0, out - sum(amount for _, to, amount in moved if to == self.address))
 
     def _is_owed(self, payout: Payout, logs: Sequence[dict[str, Any]]) -> bool:
         """Whether exactly this left us, and exactly this stayed with the receiver."""
@@ -369,7 +382,7 @@ class EvmPayments:
     def _transfers(self, logs: Sequence[dict[str, Any]]) -> list[tuple[str, str, int]]:
         """The token's own Transfer events: from, to, amount."""
         return [
-            ("0x" + topics[1][-40:].lower(), "0x" + topics[2][-40:].lower(), int(log["data"], 16))
+            ("0x" + topics[1][-40:].lower(), "0x" + topics[2][-40:].lower(), _amount(log))
             for log in logs
             if log["address"].lower() == self.token
             and (topics := log["topics"])[:1] == [TRANSFERRED]
@@ -410,7 +423,9 @@ class EvmPayments:
             data = keccak(b"balanceOf(address)")[:4] + encode(["address"], [self.address])
             request = {"to": self.token, "data": to_hex(data)}
             said = await self._rpc.call("eth_call", request, block)
-            asset = int.from_bytes(hex_bytes(said), "big")  # Nothing, before the token was there.
+            if said == "0x" and await self._rpc.call("eth_getCode", self.token, block) == "0x":
+                said = to_hex(bytes(WORD))  # The token was not there yet.
+            asset = number_of(said)
         return Wallet(number, asset, native, await self._used(block))
 
     async def movements(self, after: int, upto: int) -> Sequence[Movement]:
@@ -418,18 +433,46 @@ class EvmPayments:
             return []
         own = "0x" + self.address[2:].rjust(64, "0")
         found = []
-        for low in range(after + 1, upto + 1, LOG_RANGE):
-            where = {"fromBlock": hex(low), "toBlock": hex(min(low + LOG_RANGE - 1, upto))}
-            for incoming, topics in (
-                (False, [TRANSFERRED, own]),
-                (True, [TRANSFERRED, None, own]),
-            ):
-                query = {"address": self.token, "topics": topics, **where}
-                found += [_movement(log, incoming) for log in await self._logs(query)]
+        for incoming, topics in ((False, [TRANSFERRED, own]), (True, [TRANSFERRED, None, own])):
+            query = {"address": self.token, "topics": topics}
+            logs = await self._ranges.between(query, after + 1, upto)
+            found += [_movement(log, incoming) for log in logs]
         return found
 
-    async def _logs(self, query: dict[str, Any]) -> list[dict[str, Any]]:
-        return list(await self._rpc.call("eth_getLogs", query))
+
+async def ask_token(rpc: Rpc, token: str, function: str) -> bytes:
+    """What a token answers to a function without arguments; nothing where it does not know it."""
+    data = to_hex(keccak(function.encode())[:4])
+    try:
+        return hex_bytes(await rpc.call("eth_call", {"to": token, "data": data}, "latest"))
+    except NodeRevert:
+        return b""
+
+
+async def token_decimals(rpc: Rpc, token: str, given: int | None) -> int:
+    """A token's decimals. `given`: what TOKEN_DECIMALS says, None if nothing.
+
+    Raises InvalidSetting where the token does not say them and nobody else does, or where the two
+    differ: amounts would be shown wrongly to those who approve them.
+    """
+    said = await ask_token(rpc, token, "decimals()")
+    known = int.from_bytes(said, "big") if len(said) == 32 else None
+    if known is None or known > 36:
+        if given is None:
+            raise InvalidSetting(
+                "the token does not say its decimals.",
+                hint="Set TOKEN_DECIMALS.",
+                setting="TOKEN_DECIMALS",
+            )
+        return given
+    if given not in (None, known):
+        raise InvalidSetting(
+            f"TOKEN_DECIMALS is {given}, and the token says {known}: amounts would be shown "
+            "wrongly.",
+            hint="Leave TOKEN_DECIMALS empty, or correct TOKEN_ADDRESS.",
+            setting="TOKEN_DECIMALS",
+        )
+    return known
 
 
 def _said(receipt: dict[str, Any], outcome: Outcome, reason: str = "") -> Verdict:
@@ -452,8 +495,13 @@ def _movement(log: dict[str, Any], incoming: bool) -> Movement:
         log_index=int(log["logIndex"], 16),
         block=int(log["blockNumber"], 16),
         incoming=incoming,
-        amount=int(log["data"], 16),
+        amount=_amount(log),
     )
+
+
+def _amount(log: dict[str, Any]) -> int:
+    """Of an ERC-20 transfer. Raises RpcAnswerInvalid."""
+    return number_of(log["data"], "eth_getLogs")
 
 
 def _text(said: bytes) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from workbench.chain.slots import CountOn
 from workbench.core import events as ev
 from workbench.core.ports import Clock, Ledger, Slot, Standing
+from workbench.core.readings import Readings
 
 
 class Quarantine(CountOn):
@@ -21,15 +22,27 @@ class Quarantine(CountOn):
     def __init__(self, clock: Clock, *, chain_id: int, address: str, source: str) -> None:
         self._clock, self._source = clock, source
         self._chain_id, self._address = chain_id, address
+        self._readings, self._suspicion = Readings(), ""
+        self.is_new = True
 
     async def choose(self, unit: Any, on_chain: int, counted: int) -> int | None:
         standing = await self._standing(unit, on_chain)
         nonce = max(counted, standing.first_nonce)
-        if on_chain > nonce and not standing.quarantine:
-            text = f"the chain has used nonce {on_chain - 1}, and our database ends below {nonce}"
-            await self._stop(unit, standing, on_chain - 1, text)
+        self._suspicion = ""
+        if standing.quarantine:
             return None
-        return None if standing.quarantine else nonce
+        if on_chain <= nonce:
+            self._readings.forget("ahead")
+            return nonce
+        text = f"the chain has used nonce {on_chain - 1}, and our database ends below {nonce}"
+        if self._readings.confirms("ahead", (on_chain, nonce), self._clock.now_ms()):
+            await self._stop(unit, standing, on_chain - 1, text)
+        else:
+            self._suspicion = f"first reading: {text}; a second reading follows."
+        return None
+
+    def suspicion(self) -> str:
+        return self._suspicion
 
     async def fills(self, unit: Any, nonce: int) -> bool:
         standing = await self._standing(unit, nonce)
@@ -44,10 +57,23 @@ class Quarantine(CountOn):
     async def stop(self, unit: Any, nonce: int, reason: str) -> None:
         await self._stop(unit, await self._standing(unit, nonce), nonce, reason)
 
-    async def release(self, unit: Any, on_chain: int) -> None:
+    async def release(self, unit: Any, on_chain: int, by: str, why: str) -> None:
         standing = await self._standing(unit, on_chain)
+        if not standing.quarantine:
+            return
         first = max(standing.first_nonce, on_chain)
         await unit.put_signer(self._chain_id, self._address, Standing(first))
+        await unit.record(
+            ev.SignerReleased(
+                subject="",
+                at_ms=self._clock.now_ms(),
+                source=self._source,
+                signer=self._address,
+                reason=standing.quarantine,
+                by=by,
+                why=why,
+            )
+        )
 
     async def _standing(self, unit: Ledger, on_chain: int) -> Standing:
         """A key that this database never saw begins at the chain's own nonce.
@@ -55,6 +81,7 @@ class Quarantine(CountOn):
         Its row is locked: nonces are taken one process after the other.
         """
         standing = await unit.signer(self._chain_id, self._address, locked=True)
+        self.is_new = False
         if standing is None:
             standing = Standing(on_chain)
             await unit.put_signer(self._chain_id, self._address, standing)

@@ -1,4 +1,6 @@
-"""JSON-RPC to a node: what may be asked, one mapping of errors, and the transport that waits.
+"""JSON-RPC to a node: what may be asked, and the transport that waits.
+
+Answers become typed values, or errors of ours, in `evm.codec`.
 
 `HttpRpc` waits on sockets (served worlds). `chain.direct` blocks and so takes no time of the event
 loop's own: simulated worlds and set-up steps use it. JSON-RPC batches are never used: anvil does
@@ -9,17 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import re
+import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Protocol
-from urllib.parse import urlsplit
-
-from msgspec import json
 
 from workbench.chain.landing import Landing, landing_of
 from workbench.chain.pipe import Pipe
-from workbench.core.errors import RpcFault, RpcUnreachable, WorkbenchError
+from workbench.core.errors import RpcFault, RpcLimited, RpcUnanswered, WorkbenchError
+from workbench.evm import codec
+from workbench.evm.answers import result_or_error
+from workbench.evm.codec import NodeRevert as NodeRevert
+from workbench.evm.http_parser import MAX_BODY_BYTES, Answer, NotHttp, retry_after
+from workbench.evm.methods import REPEATABLE
+from workbench.evm.place import place_of, unreachable
+from workbench.evm.proxies import proxy_for
 
 TIMEOUT_S = 30.0
 AT_ONCE = 16
@@ -31,20 +37,11 @@ TRIED_AT_ONCE = 64
 SEND, RECEIPT = "eth_sendRawTransaction", "eth_getTransactionReceipt"
 BLOCK, BLOCK_RECEIPTS = "eth_getBlockByNumber", "eth_getBlockReceipts"
 LOGS, MINE, TRACES = "eth_getLogs", "evm_mine", "debug_traceBlockByNumber"
-REVERT_DATA = re.compile(r"0x([0-9a-fA-F]{2})*")
-_PLACE = re.compile(r"(https?://)(?:[^\s/@]*@)?([^\s/?#)]*)[^\s)]*")
-"""A URL in a node's message, and the part of it that may be shown: a fork names its upstream's."""
-
-
-class NodeRevert(RpcFault):
-    """The node executed a call, and a contract refused. `data` is the revert data as 0x hex."""
-
-    code = "node_revert"
-
-    def __init__(self, message: str, data: str = "0x") -> None:
-        super().__init__(message)
-        self.data = data
-
+PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""How long a read waits before it is asked again, where the node limits requests and does not say
+how long."""
+MAX_PAUSE_S = 10
+"""A node that asks to wait longer is told of, and the round that asked it backs off."""
 
 Call = tuple[Any, ...]
 """A method's name and its parameters."""
@@ -166,91 +163,91 @@ async def outcome(rpc: Rpc, asked: Call) -> Any:
         return why
 
 
-def request_body(number: int, method: str, params: tuple[Any, ...]) -> bytes:
-    message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
-    return json.encode(message)
-
-
-def result_of(url: str, method: str, raw: bytes) -> Any:
-    """The result in a JSON-RPC answer, or the error it stands for."""
-    try:
-        answer = json.decode(raw)
-    except (ValueError, RecursionError) as why:
-        raise unreachable(url, f"it answered {raw[:60]!r}, which is not JSON-RPC") from why
-    if not isinstance(answer, dict):
-        raise unreachable(url, "its answer is not a JSON-RPC object")
-    error = answer.get("error")
-    if not error and "result" in answer:
-        return answer["result"]
-    if not error:
-        # A gateway's own words (a rate limit, say). Taken for a result, they would read as null:
-        # "no such receipt", "no such block".
-        raise unreachable(url, f"it answered {raw[:60]!r}, without a result")
-    if not isinstance(error, dict):
-        raise RpcFault(f"the node refused {method}: {error}.", method=method)
-    message, data = _PLACE.sub(r"\1\2", str(error.get("message", error))), error.get("data")
-    if isinstance(data, dict):
-        data = data.get("data")
-    if isinstance(data, str) and REVERT_DATA.fullmatch(data):
-        raise NodeRevert(message, data)
-    if error.get("code") == 3 or "revert" in message.lower():
-        raise NodeRevert(message, "0x")
-    raise RpcFault(f"the node refused {method}: {message}.", method=method)
-
-
-def result_or_error(url: str, method: str, raw: bytes) -> Any:
-    try:
-        return result_of(url, method, raw)
-    except WorkbenchError as why:
-        return why
-
-
-def unreachable(url: str, why: str) -> RpcUnreachable:
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
-    return RpcUnreachable(
-        f"no chain at {parts.scheme}://{parts.hostname}{port}: {why}.",
-        hint="Start it (`workbench up`), or correct the RPC URL.",
-    )
-
-
 def tried(call: dict[str, Any]) -> Any:
+    """What a simulated call returned, or that it was refused."""
     if int(call["status"], 16) == 1:
         return call["returnData"]
-    return NodeRevert(str(call.get("error", {}).get("message", "")), call["returnData"])
+    return NodeRevert((call.get("error") or {}).get("message", ""), call["returnData"])
+
+
+def pause_after(why: RpcLimited, pause_s: float) -> float | None:
+    """Seconds until the node may be asked again; None where that is too long to wait for."""
+    asked = why.details.get("retry_after_s")
+    if asked is None:
+        return pause_s
+    return max(pause_s, asked) if asked <= MAX_PAUSE_S else None
 
 
 class HttpRpc(Rpc):
-    """Over one keep-alive aiohttp session, made at the first call inside the running loop."""
+    """Over one keep-alive aiohttp session, made at the first call inside the running loop.
+
+    A node that limits requests is left alone for a while by all who ask; reads are asked again.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
+        place, self._proxy = place_of(url), proxy_for(url)
+        self._shown = place.shown
         self._ids = itertools.count(1)
         self._session: Any = None
-        self._pipe = Pipe(url, TIMEOUT_S)
+        self._pipe = Pipe(place, TIMEOUT_S)
         self._piping, self._trying = asyncio.Lock(), asyncio.Lock()
         self._early: set[asyncio.Task[list[Any]]] = set()
         self._simulates = True
+        self._free_at = 0.0
 
     async def call(self, method: str, *params: Any) -> Any:
+        for pause_s in (*PAUSES_S, None):
+            await self._until_free()
+            try:
+                return await self._once((method, *params))
+            except RpcLimited as why:
+                wait_s = pause_after(why, pause_s or PAUSES_S[-1])
+                if wait_s is not None:
+                    now = asyncio.get_running_loop().time()
+                    self._free_at = max(self._free_at, now + wait_s)
+                if pause_s is None or wait_s is None or method not in REPEATABLE:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    async def _until_free(self) -> None:
+        """Until the node may be asked again, as it has said."""
+        wait_s = self._free_at - asyncio.get_running_loop().time()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+
+    async def _once(self, call: Call) -> Any:
         import aiohttp
 
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-            self._session = aiohttp.ClientSession(timeout=timeout)
-        body = request_body(next(self._ids), method, params)
-        headers = {"Content-Type": "application/json"}
+            # Made now, and not when aiohttp is imported: SSL_CERT_FILE may name authorities.
+            trust = ssl.create_default_context() if self._shown.startswith("https:") else True
+            connector = aiohttp.TCPConnector(ssl=trust)
+            self._session = aiohttp.ClientSession(timeout=timeout, connector=connector)
+        number = next(self._ids)
         try:
-            async with self._session.post(self.url, data=body, headers=headers) as answer:
-                raw = await answer.read()
-        except (TimeoutError, aiohttp.ClientError, OSError) as why:
-            raise unreachable(self.url, str(why) or type(why).__name__) from why
-        return result_of(self.url, method, raw)
+            async with self._session.post(
+                self.url,
+                data=codec.request(number, call[0], call[1:]),
+                headers={"Content-Type": "application/json"},
+                proxy=self._proxy.url if self._proxy else None,
+                allow_redirects=False,
+            ) as said:
+                result = result_or_error(self._shown, number, call, await _answer(said))
+        except (TimeoutError, aiohttp.ClientError, OSError, NotHttp) as why:
+            raise unreachable(self._shown, why) from why
+        if codec.is_torn(result):
+            await self._hang_up()
+        if isinstance(result, WorkbenchError):
+            raise result
+        return result
 
     async def many(self, calls: Sequence[Call]) -> list[Any]:
         """Reads at once; sends one after the other, since a pool may refuse a nonce gap."""
         if any(each[0] == SEND for each in calls):
-            if len(calls) > 1 and all(each[0] == SEND for each in calls):
+            is_plain = len(calls) > 1 and all(each[0] == SEND for each in calls)
+            if is_plain and self._proxy is None:
                 return await self._send_all(calls)
             return [await outcome(self, each) for each in calls]
         results: list[Any] = []
@@ -261,11 +258,16 @@ class HttpRpc(Rpc):
 
     async def _send_all(self, calls: Sequence[Call]) -> list[Any]:
         """Without waiting for each answer: what had none may be there, or may be sent again."""
-        bodies = [request_body(next(self._ids), each[0], each[1:]) for each in calls]
+        numbers = [next(self._ids) for _ in calls]
+        bodies = [codec.request(n, c[0], c[1:]) for n, c in zip(numbers, calls, strict=True)]
+
+        def taken(place: int, said: Answer) -> Any:
+            return result_or_error(self._shown, numbers[place], calls[place], said)
+
         async with self._piping:
-            answers, why = await self._pipe.exchange(bodies)
-        results: list[Any] = [result_or_error(self.url, SEND, raw) for raw in answers]
-        return results + [unreachable(self.url, why)] * (len(calls) - len(results))
+            await self._until_free()
+            results, why = await self._pipe.exchange(bodies, taken)
+        return results + [unreachable(self._shown, why)] * (len(calls) - len(results))
 
     async def try_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
         """See `Rpc.try_all`. Many in one question, where the node knows how."""
@@ -278,9 +280,12 @@ class HttpRpc(Rpc):
             try:
                 (block,) = await self.call("eth_simulateV1", blocks, "latest")
                 results += [tried(call) for call in block["calls"]]
-            except (RpcFault, LookupError, TypeError, ValueError) as why:
+            except RpcLimited as why:
+                results += [why] * len(some)
+            except RpcFault as why:
                 # One that cannot pay for its gas is a fault of all. Or the node cannot simulate.
-                self._simulates = isinstance(why, RpcFault) and "funds" in why.message.lower()
+                is_known = isinstance(why, RpcUnanswered) or "funds" in why.message.lower()
+                self._simulates = is_known
                 results += await super().try_all(some)
         return results
 
@@ -301,6 +306,29 @@ class HttpRpc(Rpc):
             task.cancel()
         await asyncio.gather(*self._early, return_exceptions=True)
         await self._pipe.close()
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        """End all connections; the next call makes new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+async def _answer(said: Any) -> Answer:
+    """An answer of aiohttp's, of a bounded size."""
+    parts, size = [], 0
+    async for part in said.content.iter_any():
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            raise NotHttp("its answer is too large")
+        parts.append(part)
+    later = None
+    if said.status != 200:
+        later = retry_after(
+            {
+                name.encode(): value.encode("latin-1", "replace")
+                for name, value in said.headers.items()
+            }
+        )
+    return Answer(said.status, b"".join(parts), retry_after_s=later)

@@ -7,7 +7,6 @@ taking another nonce. What was mined is watched until it is final.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from workbench.core.errors import (
     NonceTaken,
     Quarantined,
     RpcFault,
+    RpcUnanswered,
     RpcUnreachable,
     StateMoved,
     StoreError,
@@ -38,13 +38,16 @@ from workbench.core.ports import (
     Attempt,
     Call,
     Clock,
+    Reports,
     Signer,
     Slot,
     SlotState,
     Store,
     Unit,
+    Unreported,
     Within,
 )
+from workbench.core.readings import Readings
 from workbench.core.records import replace
 
 RESEND_MS = 5_000
@@ -70,8 +73,6 @@ Slots = dict[tuple[str, str, int], Slot | WorkbenchError]
 """What became of acts, by their keys."""
 
 T = TypeVar("T")
-
-log = logging.getLogger("workbench")
 
 
 @dataclass(slots=True, eq=False)
@@ -103,8 +104,9 @@ class SlotSender:
         gather_s: float = 0.0,
         bump_after_s: float | None = None,
         is_thrifty: bool = False,
+        reports: Reports | None = None,
     ) -> None:
-        self._nonces = nonces or CountOn()
+        self._nonces, self._reports = nonces or CountOn(), reports or Unreported()
         self._rpc, self._signer, self._store, self._clock = rpc, signer, store, clock
         self._chain_id, self._source, self._finality = chain_id, source, finality
         self._gather_s = gather_s
@@ -112,7 +114,7 @@ class SlotSender:
         self._trial = Trial(rpc, clock, chain_id=chain_id, payer=signer.address, source=source)
         known: dict[str, Any] = {"address": signer.address, "finality": finality}
         self._outcomes = Outcomes(rpc, clock, is_thrifty=is_thrifty, **known)
-        self._waits = Waits(clock, bump_after_s)
+        self._waits, self._readings = Waits(clock, bump_after_s), Readings()
         self._submitting, self._pumping = asyncio.Lock(), asyncio.Lock()
         self._waiting: list[_Asked] = []
         self._unheard: list[tuple[Sequence[Slot], Answers]] = []
@@ -204,7 +206,7 @@ class SlotSender:
         found: Slots = {}
         if all(isinstance(fields, WorkbenchError) for fields in priced):
             return {a.key: f for a, f in zip(acts, priced, strict=True) if not isinstance(f, dict)}
-        on_chain = await self._outcomes.nonce("latest")
+        on_chain = await self._on_chain()
         try:
             async with self._store.unit() as unit:
                 nonce = await self._choose(unit, on_chain)
@@ -255,20 +257,34 @@ class SlotSender:
 
     async def check(self) -> None:
         """Raise Quarantined if the chain and our database do not agree whose nonces were used."""
-        on_chain = await self._outcomes.nonce("latest")
+        on_chain = await self._on_chain()
         async with self._store.unit() as unit:
             nonce = await self._choose(unit, on_chain)
         if nonce is None:
             raise self._still()
 
+    async def _on_chain(self) -> int:
+        """The chain's next nonce. Read twice where a new key's first nonce follows from it."""
+        told = await self._outcomes.nonce("latest")
+        if self._nonces.is_new and await self._outcomes.nonce("latest") != told:
+            raise RpcFault("the node has told two counts of our transactions, one after the other.")
+        return told
+
     async def _choose(self, unit: Unit, on_chain: int) -> int | None:
         counted = await unit.next_nonce(self._chain_id, self.address)
         return await self._nonces.choose(unit, on_chain, counted)
 
+    def suspicion(self) -> str:
+        """See `core.ports.PayoutSender.suspicion`."""
+        return self._nonces.suspicion()
+
     def _still(self) -> Quarantined:
+        if suspicion := self.suspicion():
+            return Quarantined(suspicion)
         return Quarantined(
-            f"the signer {self.address} stands still: its nonces were used by somebody else.",
-            hint="See SignerQuarantined among the events; nothing is signed until it is released.",
+            f"the signer {self.address} stands still: the chain has used nonces of it that our "
+            "database does not know, or a person must look at it.",
+            hint="See SignerQuarantined among the events. Without one a second reading follows.",
         )
 
     async def stop(self, nonce: int, reason: str) -> None:
@@ -276,11 +292,13 @@ class SlotSender:
         async with self._store.unit() as unit:
             await self._nonces.stop(unit, nonce, reason)
 
-    async def release(self) -> None:
+    async def release(self, by: str, why: str) -> None:
         """See `core.ports.PayoutSender.release`."""
         on_chain = await self._outcomes.nonce("latest")
+        if await self._outcomes.nonce("latest") != on_chain:
+            raise RpcFault("the node has told two counts of our transactions, one after the other.")
         async with self._store.unit() as unit:
-            await self._nonces.release(unit, on_chain)
+            await self._nonces.release(unit, on_chain, by, why)
 
     def capped(self) -> list[str]:
         """See `core.ports.PayoutSender.capped`."""
@@ -321,14 +339,18 @@ class SlotSender:
         moves: list[Move] = []
         for slot, answer in zip(slots, answers, strict=True):
             sent = replace(slot, state=SlotState.SENT, sent_ms=now)
-            if isinstance(answer, RpcUnreachable):
+            if isinstance(answer, RpcUnreachable | RpcUnanswered):
                 continue
+            if isinstance(answer, str) and answer.lower() != slot.attempts[-1].tx:
+                continue  # That is another transaction: nobody knows what became of ours.
             if isinstance(answer, WorkbenchError):
                 if await self._raised(slot, answer):
                     continue
                 if not self._is_there(slot, answer):
                     sent = replace(sent, state=slot.state)
             is_new = sent.state is not slot.state
+            if is_new:
+                self._reports.ok("sends_refused")
             facts = [self._book.about(slot, ev.TransactionSent)] if is_new else []
             moves.append((slot, sent, facts))
         await self._book.move_all(moves)
@@ -346,7 +368,8 @@ class SlotSender:
         """Whether it was refused because the node has it; else it waits, and is sent again."""
         if any(known in refusal.message.lower() for known in ALREADY_THERE):
             return True
-        log.warning("%s: %s of %s waits: %s", self._source, slot.act, slot.subject, refusal)
+        text = f"{slot.act} of {slot.subject} waits: {refusal.message}"
+        self._reports.fails("sends_refused", text)
         return False
 
     async def _hear(self) -> None:
@@ -355,7 +378,8 @@ class SlotSender:
         self._unheard = [each for each in self._unheard if not each[1].known]
         for slots, asked in heard:
             for slot, answer in zip(slots, asked.results, strict=True):
-                if not isinstance(answer, WorkbenchError) or isinstance(answer, RpcUnreachable):
+                unknown = isinstance(answer, RpcUnreachable | RpcUnanswered)
+                if unknown or not isinstance(answer, WorkbenchError):
                     continue  # It is there; or nobody knows, and it is sent again in time.
                 async with self._store.unit() as unit:
                     key = (slot.subject, slot.act, slot.attempt)
@@ -406,7 +430,9 @@ class SlotSender:
             unheard = {slot.nonce for some, _ in self._unheard for slot in some}
             await self._look_after([slot for slot in slots if slot.nonce not in unheard], view)
             self._seen, self._seen_ms = None if view.is_torn else view.hash, self._pumped_ms
-            if view.nonce is not None and view.nonce < slots[0].nonce:
+            if view.nonce is None or view.nonce >= slots[0].nonce:
+                self._readings.forget("gap")
+            else:
                 await self._close_gap(view, slots[0])
 
     async def _pump_at_news(self) -> None:
@@ -421,17 +447,19 @@ class SlotSender:
         landings = await self._outcomes.news(slots, view)
         there: list[Slot] = []
         moves: list[Move] = []
+        faults: list[Exception] = []
         for slot, landing in zip(slots, landings, strict=True):
-            if landing is None:
-                await self._missing(slot, view)
+            try:
+                move = await self._look_at(slot, landing, view)
+            except Exception as why:
+                if isinstance(why, WorkbenchError) and why.transient:
+                    raise
+                faults.append(why)  # Of this slot alone: the others are looked after first.
                 continue
-            at_ms = await self._outcomes.time_of(landing, view)
-            if at_ms is None:
-                continue  # Two nodes behind one URL, or a reorg at this moment: ask again.
-            if slot.state is SlotState.MINED and slot.block == landing.block:
-                there.append(slot)
-            else:
-                moves.append(await self._mined_move(slot, landing, at_ms))
+            if isinstance(move, Slot):
+                there.append(move)
+            elif move is not None:
+                moves.append(move)
         there += [slot for slot in await self._book.move_all(moves) if slot is not None]
         final: list[Move] = []
         for slot in there:
@@ -439,6 +467,20 @@ class SlotSender:
                 fact = self._book.about(slot, ev.TransactionFinalized, block=slot.block)
                 final.append((slot, replace(slot, state=SlotState.FINAL), [fact]))
         await self._book.move_all(final)
+        if faults:
+            raise faults[0]
+
+    async def _look_at(self, slot: Slot, landing: Landing | None, view: View) -> Slot | Move | None:
+        """The slot where it stands as it did, how it moves, or None where nothing can be said."""
+        if landing is None:
+            await self._missing(slot, view)
+            return None
+        at_ms = await self._outcomes.time_of(landing, view)
+        if at_ms is None:
+            return None  # Two nodes behind one URL, or a reorg at this moment: ask again.
+        if slot.state is SlotState.MINED and slot.block == landing.block:
+            return slot
+        return await self._mined_move(slot, landing, at_ms)
 
     async def _look_again(self, slot: Slot) -> None:
         """An act that was done is asked for again: the chain, or the journal, has it no more.
@@ -514,6 +556,9 @@ class SlotSender:
         """
         assert view.nonce is not None
         if self._clock.now_ms() - lowest.sent_ms < RESEND_MS or not lowest.sent_ms:
+            return
+        gap = (view.nonce, lowest.nonce)
+        if not self._readings.confirms("gap", gap, self._clock.now_ms()):
             return
         async with self._store.unit() as unit:  # All: one may have been opened again by others.
             slots = await unit.slots_from(self._chain_id, self.address, view.nonce)
@@ -595,9 +640,9 @@ def _by_within(acts: Sequence[Act]) -> dict[Within, list[Act]]:
     return found
 
 
-async def _refused(unit: Unit, acts: Sequence[Act]) -> dict[tuple[str, str, int], StateMoved]:
+async def _refused(unit: Unit, acts: Sequence[Act]) -> dict[tuple[str, str, int], WorkbenchError]:
     """Acts that those who asked for them have taken back by now."""
-    refused: dict[tuple[str, str, int], StateMoved] = {}
+    refused: dict[tuple[str, str, int], WorkbenchError] = {}
     for within, some in _by_within(acts).items():
         refused |= await within.refused(unit, some)
     return refused

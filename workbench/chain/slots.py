@@ -19,6 +19,13 @@ class CountOn:
     See `chain.quarantine` for a key that is nobody else's.
     """
 
+    is_new = False
+    """Whether the chain's own nonce may be where this key begins: then it is read twice."""
+
+    def suspicion(self) -> str:
+        """Why the last `choose` gave no nonce, where only a first reading speaks against it."""
+        return ""
+
     async def choose(self, unit: Any, on_chain: int, counted: int) -> int | None:
         """The nonce of a new slot; None if the signer stands still. `counted`: our next one."""
         return max(on_chain, counted)
@@ -33,7 +40,7 @@ class CountOn:
     async def stop(self, unit: Any, nonce: int, reason: str) -> None:
         """Something was found that a person must look at."""
 
-    async def release(self, unit: Any, on_chain: int) -> None:
+    async def release(self, unit: Any, on_chain: int, by: str, why: str) -> None:
         """A person has looked."""
 
 

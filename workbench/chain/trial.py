@@ -9,8 +9,14 @@ from typing import Any
 
 from workbench.chain.abi import explain_revert, hex_bytes
 from workbench.chain.rpc import Answers, NodeRevert, Rpc
-from workbench.core.errors import RpcFault, RpcUnreachable, SignerShort, WorkbenchError
-from workbench.core.ports import Call, Clock
+from workbench.core.errors import (
+    RpcFault,
+    RpcUnanswered,
+    RpcUnreachable,
+    SignerShort,
+    WorkbenchError,
+)
+from workbench.core.ports import Beside, Call, Clock
 
 TIP_WEI = 10**9
 """The least we tip; more where the node suggests more (Polygon asks for 25 gwei)."""
@@ -21,6 +27,8 @@ GAS_LIKENESS = (21, 20)
 """Gas with which the next act of a kind is tried, over what one of that kind was estimated at."""
 GAS_FOR_STORAGE = 100_000
 """And for a contract's storage: a vault that others have emptied since pays for four new words."""
+GAS_BESIDE = 200_000
+"""Gas of a call that is simulated beside another: a transfer, and its signature."""
 TRANSFER_GAS = 21_000
 """What a plain transfer to an account takes."""
 MAX_FEE_WEI = 10**13
@@ -32,6 +40,7 @@ class Asked:
     """Calls that the node tries: at a fee and a tip in wei, by a payer who held so much.
 
     By place: the gas with which each is `tried`, and what is known to be `needed`, or why not.
+    `beside`: the places of those that need another call to pass as well.
     """
 
     calls: Sequence[Call]
@@ -40,6 +49,7 @@ class Asked:
     held: int
     tried: dict[int, int] = field(default_factory=dict)
     needed: dict[int, int | WorkbenchError] = field(default_factory=dict)
+    beside: list[int] = field(default_factory=list)
     answers: Answers | None = None
 
 
@@ -66,7 +76,7 @@ class Trial:
         return [await self._simulated(Asked(calls, fee, min(tip, fee), held)) for calls in parts]
 
     async def judged(self, asked: Asked) -> list[dict[str, Any] | WorkbenchError]:
-        """See `priced`. Raises RpcUnreachable."""
+        """See `priced`. Raises RpcUnreachable or RpcUnanswered."""
         priced: list[dict[str, Any] | WorkbenchError] = []
         for call, needed in zip(asked.calls, await self._needed(asked), strict=True):
             if isinstance(needed, WorkbenchError):
@@ -101,16 +111,24 @@ class Trial:
             {**self._request(asked.calls[n], asked.fee), "gas": hex(gas)}
             for n, gas in asked.tried.items()
         ]
+        asked.beside = [n for n, call in enumerate(asked.calls) if call.also is not None]
+        requests += [_beside(asked.calls[n].also) for n in asked.beside]
         asked.answers = self._rpc.ask_to_try(requests) if requests else None
         return asked
 
     async def _needed(self, asked: Asked) -> list[int | WorkbenchError]:
         answers = await asked.answers if asked.answers else []
-        for (n, gas), answer in zip(asked.tried.items(), answers, strict=True):
-            if isinstance(answer, RpcUnreachable):
+        first = len(asked.tried)
+        for (n, gas), answer in zip(asked.tried.items(), answers[:first], strict=True):
+            if isinstance(answer, RpcUnreachable | RpcUnanswered):
                 raise answer
             refused = isinstance(answer, WorkbenchError)
             asked.needed[n] = await self._estimated(asked.calls[n], asked.fee) if refused else gas
+        for n, answer in zip(asked.beside, answers[first:], strict=True):
+            if isinstance(answer, RpcUnreachable | RpcUnanswered):
+                raise answer
+            if isinstance(answer, WorkbenchError) and isinstance(asked.needed[n], int):
+                asked.needed[n] = _meaning(answer)
         return [asked.needed[n] for n in range(len(asked.calls))]
 
     async def _estimated(self, call: Call, fee: int) -> int | WorkbenchError:
@@ -121,6 +139,8 @@ class Trial:
             gas = int(await self._rpc.call("eth_estimateGas", request, "latest"), 16)
         except NodeRevert as why:
             return explain_revert(hex_bytes(why.data))
+        except RpcUnanswered:
+            raise
         except RpcFault as why:
             text = why.message.lower()
             if "insufficient funds" in text or "gas required exceeds allowance" in text:
@@ -153,10 +173,22 @@ class Trial:
         )
 
 
+def _meaning(answer: WorkbenchError) -> WorkbenchError:
+    """What a contract's refusal means; a node's own is told as it is."""
+    return explain_revert(hex_bytes(answer.data)) if isinstance(answer, NodeRevert) else answer
+
+
+def _beside(also: Beside | None) -> dict[str, Any]:
+    assert also is not None
+    request = {"from": also.sender, "to": also.to, "data": "0x" + also.data.hex()}
+    return {**request, "gas": hex(GAS_BESIDE)}
+
+
 def _kind_of(call: Call) -> tuple[str, str, bytes, int]:
     """Acts of one kind take about the same gas: the same function of the same contract."""
     return call.act, call.to, call.data[:4], call.gas
 
 
 def base_fee(block: dict[str, Any]) -> int:
-    return int(block.get("baseFeePerGas", "0x0"), 16)
+    """In wei; 0 where the chain has none."""
+    return int(block.get("baseFeePerGas") or "0x0", 16)

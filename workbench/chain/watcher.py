@@ -6,15 +6,17 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from workbench.chain.abi import decode_log
-from workbench.chain.rpc import Rpc
-from workbench.core.errors import ChainRewound, RpcFault
+from workbench.chain.abi import UNREADABLE, decode_log
+from workbench.chain.log_ranges import LogRanges
+from workbench.chain.rpc import LOGS, Rpc
+from workbench.core.errors import ChainRewound
 from workbench.core.events import BlockOrphaned, Event
-from workbench.core.ports import Clock, Store, Unit
+from workbench.core.ports import Clock, Reports, Store, Unit
+from workbench.evm.bloom import may_hold
+from workbench.evm.codec import invalid
 
 NEAR = 64
 """Blocks nearer to the head than this are taken one by one; older ones in ranges."""
-RANGE = 500
 LOOK_BACK = 1_000
 """After a start, so many of the newest facts are looked at for blocks that are not there."""
 Place = tuple[int, str]
@@ -25,11 +27,17 @@ class LogWatcher:
     """See `core.ports.Watcher`. `start`: the block before the first that matters."""
 
     def __init__(
-        self, rpc: Rpc, store: Store, clock: Clock, addresses: Iterable[str], start: int
+        self,
+        rpc: Rpc,
+        store: Store,
+        clock: Clock,
+        addresses: Iterable[str],
+        start: int,
+        reports: Reports | None = None,
     ) -> None:
         self._rpc, self._store, self._clock = rpc, store, clock
-        self._addresses, self._start = sorted(addresses), start
-        self._span = RANGE
+        self._query, self._start = {"address": sorted(addresses)}, start
+        self._ranges = LogRanges(rpc, reports)
         self._newest: Place | None = None
         self._judged: int | None = None
         self._doubtful: dict[str, int] = {}
@@ -46,7 +54,7 @@ class LogWatcher:
         head = int(await self._rpc.call("eth_blockNumber"), 16)
         number, known = await self._common_ancestor()
         while number + NEAR < head:
-            last = min(number + self._span, head - NEAR)
+            last = min(number + self._ranges.span, head - NEAR)
             taken = await self._take_range(number + 1, last)
             if taken is None:
                 return  # The chain moved while we looked: the next poll starts anew.
@@ -55,7 +63,10 @@ class LogWatcher:
             block = await self._block(number + 1)
             if block is None or block["parentHash"] != (known or block["parentHash"]):
                 return
-            logs = await self._logs(blockHash=block["hash"])
+            logs = await self._ranges.of_block(self._query, block["hash"])
+            if not logs and may_hold(block.get("logsBloom"), self._query["address"]):
+                # The block's header says that there may be some: they are not missed by one answer.
+                logs = await self._ranges.of_block(self._query, block["hash"])
             await self._take(number + 1, block, logs)
             number, known = number + 1, block["hash"]
 
@@ -125,46 +136,33 @@ class LogWatcher:
         None if the chain did not hold still meanwhile.
         """
         newest = await self._block(last)
-        logs = await self._logs_between(first, last) if newest else None
+        logs = await self._ranges.once(self._query, first, last) if newest else None
+        if logs == []:  # Many blocks are not passed over by one answer.
+            logs = await self._ranges.once(self._query, first, last)
         if newest is None or logs is None:
             return None
-        times: dict[str, int] = {}
+        blocks: dict[str, dict[str, Any]] = {}
         for log in logs:
-            if log["blockHash"] not in times:
+            if log["blockHash"] not in blocks:
                 block = await self._block(int(log["blockNumber"], 16))
                 if block is None or block["hash"] != log["blockHash"]:
                     return None
-                times[log["blockHash"]] = int(block["timestamp"], 16)
+                blocks[log["blockHash"]] = block
         again = await self._block(last)
         if again is None or again["hash"] != newest["hash"]:
             return None
-        facts = [_fact(log, times[log["blockHash"]]) for log in logs]
+        facts = [_fact(log, blocks[log["blockHash"]]) for log in logs]
         await self._store_block(last, newest["hash"], facts)
         return str(newest["hash"])
 
-    async def _logs_between(self, first: int, last: int) -> list[dict[str, Any]] | None:
-        """None where the node refuses so many blocks at once: then half as many are asked for."""
-        try:
-            return await self._logs(fromBlock=hex(first), toBlock=hex(last))
-        except RpcFault:
-            if first == last:
-                raise
-            self._span = (last - first + 1) // 2
-            return None
-
     async def _take(self, number: int, block: dict[str, Any], logs: list[Any]) -> None:
-        timestamp = int(block["timestamp"], 16)
-        await self._store_block(number, block["hash"], [_fact(log, timestamp) for log in logs])
+        await self._store_block(number, block["hash"], [_fact(log, block) for log in logs])
 
     async def _store_block(self, number: int, known: str, facts: list[Event | None]) -> None:
         async with self._store.unit() as unit:
             await unit.record_all([fact for fact in facts if fact is not None])
             await unit.see_block(number, known)
         self._newest = (number, known)
-
-    async def _logs(self, **where: str) -> list[dict[str, Any]]:
-        query = {"address": self._addresses, **where}
-        return list(await self._rpc.call("eth_getLogs", query))
 
     # --- What others told ---
 
@@ -193,5 +191,12 @@ class LogWatcher:
         self._judged, self._doubtful = newest, later
 
 
-def _fact(log: dict[str, Any], timestamp: int) -> Event | None:
-    return decode_log(log, timestamp * 1000)
+def _fact(log: dict[str, Any], block: dict[str, Any]) -> Event | None:
+    """What a log of this block tells; None for an event that nobody here knows. Raises
+    RpcAnswerInvalid."""
+    if int(log["blockNumber"], 16) != int(block["number"], 16):
+        raise invalid(LOGS, "a log's block has another number", "blockNumber")
+    try:
+        return decode_log(log, int(block["timestamp"], 16) * 1000)
+    except (*UNREADABLE, StopIteration, LookupError) as why:
+        raise invalid(LOGS, "a log is not of the form of its event", "data") from why

@@ -26,10 +26,11 @@ def ledger() -> None:
 @ledger.command("verify")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line: lines, head.")
 def ledger_verify(as_json: bool) -> None:
-    """Prove that no line of the ledger was changed, and that every sum is that of its lines.
+    """Prove that no line of the ledger and no payout was changed, and that every sum is right.
 
+    Each payout is compared with its facts, its hold, its idempotency key and its signed bytes.
     Prints how many lines there are, and the hash of the last: keep it elsewhere, and a ledger that
-    was cut or written anew is found, too. Exit code 1 names the first line that is wrong.
+    was cut or written anew is found, too. Exit code 1 names what is wrong first.
     """
     with clean_exit(as_json):
         from workbench.live import ledger_verified
@@ -68,6 +69,7 @@ def ledger_reconcile(as_json: bool) -> None:
                 click.echo(f"  no payout of ours: {line}")
         if not report.is_right:
             why = "something is missing" if report.is_settled else "payouts are not judged yet"
+            why = report.unsure.rstrip(".") or why
             fail(WorkbenchError(f"not reconciled: {why}."), False, 1)
         if not as_json:
             click.echo("reconciled: everything is explained")

@@ -34,6 +34,15 @@ def main(verbose: bool) -> None:
       workbench run scenarios/storm.yaml   a whole market with faults, in seconds
       workbench payouts         credits, paid out exactly once, on the chain that .env names
     """
-    level = logging.INFO if verbose else logging.WARNING
+    _set_logging(logging.INFO if verbose else logging.WARNING)
+
+
+def run_command(name: str, program: str) -> None:
+    """Run one command as a program of its own, whose `--help` says `program`."""
+    _set_logging(logging.WARNING)
+    main.commands[name].main(prog_name=program)
+
+
+def _set_logging(level: int) -> None:
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("asyncio").setLevel(logging.ERROR)

@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 
 import click
 
-from workbench.core.errors import InvalidAmount, WorkbenchError
+from workbench.core.errors import InvalidAmount, InvalidPayment, WorkbenchError
 from workbench.core.money import YPS, parse_decimal, parse_units
+from workbench.core.x402 import address
 
 AMOUNT_HELP = "in base units (100000000000000000000), or with the token's name (100yps)"
 
@@ -31,6 +32,16 @@ class AmountType(click.ParamType):
             return parse_units(text)
         except InvalidAmount as why:
             self.fail(f"{why.message.rstrip('.')}; write it {AMOUNT_HELP}.", param, ctx)
+
+
+class AddressType(click.ParamType):
+    name = "address"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        try:
+            return address(str(value).strip(), "it")
+        except InvalidPayment:
+            self.fail(f"{str(value)[:80]!r} is not an address (0x and 40 hex digits).", param, ctx)
 
 
 class Interrupted(KeyboardInterrupt):

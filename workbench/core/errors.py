@@ -102,6 +102,52 @@ class InsufficientInventory(InputError):
     code, status = "insufficient_inventory", 409
 
 
+class OfferTaken(InputError):
+    """The offer was sold: `settlement_id` in the details is the one settlement of it."""
+
+    code, status = "offer_taken", 409
+
+
+class TooManyOpen(InputError):
+    """The buyer has as many open settlements as the seller allows."""
+
+    code, status, transient = "too_many_open", 429, True
+
+
+class SellerMismatch(TermsMismatch):
+    """The offer pays another seller than the one that was asked for, or nobody said which."""
+
+    code = "seller_mismatch"
+
+
+class PriceRefused(TermsMismatch):
+    """The offer asks for more than the price that the buyer expects."""
+
+    code = "price_refused"
+
+
+class DeadlineRefused(TermsMismatch):
+    """A deadline of the offer has passed, or would lock the buyer's money for too long."""
+
+    code = "deadline_refused"
+
+
+class HeadersTooLarge(InputError):
+    code, status = "headers_too_large", 431
+
+
+class DuplicateHeader(InputError):
+    """A header that decides something is given twice: which one counts would be chance."""
+
+    code = "duplicate_header"
+
+
+class HostNotServed(InputError):
+    """The request is for a host name that this service does not have (RFC 9110, 421)."""
+
+    code, status = "host_not_served", 421
+
+
 class UnknownSettlement(InputError):
     code, status = "unknown_settlement", 404
 
@@ -145,6 +191,12 @@ class InsufficientAllowance(SettlementError):
 
 class InsufficientFunds(SettlementError):
     code = "insufficient_funds"
+
+
+class AuthorizationUsed(SettlementError):
+    """The buyer's ERC-3009 authorization was used or cancelled before."""
+
+    code = "authorization_used"
 
 
 class InsufficientOutput(SettlementError):
@@ -213,12 +265,6 @@ class NotFinal(SettlementError):
     code, transient = "not_final", True
 
 
-class FinalityTimeout(SettlementError):
-    """An alarm, never a reason to refund (agreement 5)."""
-
-    code, transient = "finality_timeout", True
-
-
 class IllegalTransition(SettlementError):
     code = "illegal_transition"
 
@@ -284,6 +330,12 @@ class KeyNeeded(InputError):
     code, status = "api_key_needed", 401
 
 
+class TooManyWrongKeys(InputError):
+    """Wrong API keys came from this address: it must wait."""
+
+    code, status, transient = "too_many_wrong_keys", 429, True
+
+
 class CrossSite(InputError):
     """A form on somebody else's page, sent by a browser of ours."""
 
@@ -331,6 +383,27 @@ class RpcFault(ChainError):
     code, transient = "rpc_fault", True
 
 
+class RpcUnanswered(RpcFault):
+    """The node said nothing that can be used: it proves nothing about what was asked or sent."""
+
+    code = "rpc_unanswered"
+
+
+class RpcAnswerInvalid(RpcUnanswered):
+    """An answer of another form than the method's, or to another question.
+
+    `details`: `method`, `field` (where in the answer) and `reason`.
+    """
+
+    code = "rpc_answer_invalid"
+
+
+class RpcLimited(RpcUnanswered):
+    """The node limits how much it is asked. `details`: `method`; `retry_after_s` where it says."""
+
+    code = "rpc_limited"
+
+
 class BlockMissing(ChainError):
     """The block is still to come, or its state has been forgotten by this node."""
 
@@ -355,6 +428,12 @@ class ChainRewound(ChainError):
 
 class DeployFailed(ChainError):
     code = "deploy_failed"
+
+
+class NoBaseFee(ChainError):
+    """A chain without EIP-1559: our transactions are of type 2."""
+
+    code = "no_eip1559"
 
 
 class SignerShort(ChainError):
@@ -479,3 +558,15 @@ class PeerRefused(WorkbenchError):
     """Another service answered with an error; its code and message are in `details`."""
 
     code, status = "peer_refused", 502
+
+
+class PeerAnswerInvalid(PeerRefused):
+    """Another service answered something that does not fit the schema of its answer."""
+
+    code = "peer_answer_invalid"
+
+
+class PeerUnreadable(PeerUnreachable):
+    """What answered in another service's place is no JSON object: a proxy's page, perhaps."""
+
+    code = "peer_unreadable"

@@ -279,6 +279,16 @@ class SignerQuarantined(Event):
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignerReleased(Event):
+    """A person lets a quarantined signer go on. `reason`: why it stood still."""
+
+    signer: str
+    reason: str
+    by: str
+    why: str
+
+
 # --- The simulator --------------------------------------------------------------------------------
 
 
@@ -487,6 +497,30 @@ class PayoutCancelled(Event):
     tx: str
     reason: str
     gas_wei: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutMismatched(Event):
+    """In a final block: its transaction moved something else than what was owed.
+
+    `moved`: base units that left the wallet. A person decides what it counts as.
+    """
+
+    tx: str
+    reason: str
+    moved: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutResolved(Event):
+    """A person has decided what a payout counts as; the payout's last fact follows.
+
+    `outcome`: `paid` or `refunded`. `by`, `why`: who said so, and the reason given.
+    """
+
+    outcome: str
+    by: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

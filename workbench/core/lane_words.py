@@ -22,7 +22,6 @@ WHY: dict[str, str] = {
     "token_refused": "token refused the transfer",
     "bad_signature": "signature was wrong",
     "reverted": "contract refused the transfer",
-    "finality_timeout": "not final in time",
     "transaction_timeout": "not mined in time",
     "signer_out_of_gas": "signer could not pay for gas",
     "peer_unreachable": "seller did not answer",

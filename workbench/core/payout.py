@@ -5,6 +5,8 @@ A payout is the intent; a transaction is its nonce slot; an attempt is one set o
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -110,6 +112,25 @@ def apply(before: Payout | None, event: ev.Event) -> Payout:
     return replace(before or Payout(event.subject, state), **known)
 
 
+REQUESTED = ("user_id", "key", "address", "credits", "units", "asset")
+"""What a request fixes for the payout's whole life."""
+
+
+def request_digest(payout: Payout | ev.PayoutRequested) -> str:
+    """SHA-256 (hex) of what was requested, with the payout's id. The ledger's hold carries it, and
+    each line of the ledger is hashed into the next."""
+    identity = payout.id if isinstance(payout, Payout) else payout.subject
+    told = json.dumps([identity, *(getattr(payout, name) for name in REQUESTED)])
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def altered(payout: Payout, requested: ev.PayoutRequested | None) -> list[str]:
+    """The fields in which a payout is not what was requested; all of them without a request."""
+    if requested is None:
+        return list(REQUESTED)
+    return [name for name in REQUESTED if getattr(payout, name) != getattr(requested, name)]
+
+
 def batch_gas(count: int, *, is_token: bool) -> int:
     """Enough gas for so many payouts in one transaction, whatever their receivers do."""
     return BATCH_GAS + count * BATCH_GAS_EACH[is_token]
@@ -166,10 +187,14 @@ class Outcome(Enum):
 @quick
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`gas_wei`: what the transaction cost. `block`: where it is, final."""
+    """`gas_wei`: what the transaction cost. `block`: where it is, final.
+
+    `moved`: base units that left the wallet, where that is not what the outcome says.
+    """
 
     outcome: Outcome
     tx: str = ""
     block: ev.BlockRef | None = None
     gas_wei: int = 0
     reason: str = ""
+    moved: int | None = None

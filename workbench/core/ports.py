@@ -13,13 +13,21 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
-from workbench.core.errors import InputError, StateMoved, WorkbenchError
-from workbench.core.events import BlockRef, Event
+from workbench.core import strict_json
+from workbench.core.errors import InputError, WorkbenchError
+from workbench.core.events import BlockRef, Event, PayoutRequested
 from workbench.core.ledger import Account, Transfer
 from workbench.core.payout import Payout, State, Verdict
 from workbench.core.records import quick
 from workbench.core.webhooks import Delivery
-from workbench.core.x402 import Authorization, Domain, Permit, Terms, TransferAuthorization
+from workbench.core.x402 import (
+    Authorization,
+    Domain,
+    Payment,
+    Permit,
+    Terms,
+    TransferAuthorization,
+)
 
 
 class Clock(Protocol):
@@ -39,22 +47,26 @@ class Randomness(Protocol):
 @quick
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request. `url` is absolute for clients, a path for services."""
+    """One HTTP request. `url` is absolute for clients, a path for services. `client`: the address
+    that asks, "" within this process."""
 
     method: str
     url: str
     query: tuple[tuple[str, str], ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    client: str = ""
 
     def header(self, name: str) -> str | None:
         """The first header of that name, whatever its case."""
         return next((v for k, v in self.headers if k.lower() == name.lower()), None)
 
     def json(self) -> Any:
-        """The body as JSON. Raises InputError."""
+        """The body as JSON, each name once. Raises InputError."""
         try:
-            return json.loads(self.body)
+            return strict_json.loads(self.body)
+        except strict_json.Refused as why:
+            raise InputError(str(why), hint="Give each field once.") from why
         except (ValueError, RecursionError) as why:
             raise InputError("the body is not JSON.") from why
 
@@ -140,7 +152,8 @@ class Head:
 class Call:
     """A transaction's content, before it has a nonce: `act` is its name in facts.
 
-    `gas`: what it is given at least, where an estimate could be too low.
+    `gas`: what it is given at least, where an estimate could be too low. `also`: what is simulated
+    with it.
     """
 
     act: str
@@ -148,6 +161,20 @@ class Call:
     data: bytes
     value: int = 0
     gas: int = 0
+    also: Beside | None = None
+
+
+@quick
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A call of `sender` that must pass as well, or its transaction is not worth its gas.
+
+    It is simulated beside the transaction, and never sent.
+    """
+
+    sender: str
+    to: str
+    data: bytes
 
 
 class Within(Protocol):
@@ -155,7 +182,7 @@ class Within(Protocol):
 
     async def refused(
         self, unit: Any, acts: Sequence[Act]
-    ) -> dict[tuple[str, str, int], StateMoved]:
+    ) -> dict[tuple[str, str, int], WorkbenchError]:
         """By key, those that may not be done any more, and why. They are not signed."""
 
     async def mark(self, unit: Any, slots: Sequence[Slot]) -> None:
@@ -241,6 +268,16 @@ class Chain(Protocol):
     async def valid_signature(self, signer: str, digest: bytes, signature: str) -> bool:
         """ECDSA of an account, or ERC-1271 of a contract."""
 
+    async def payment_refusal(self, payment: Payment) -> WorkbenchError | None:
+        """Why EURC would not move this payment's budget to the vault now, by a simulation.
+
+        None if it would. Else InsufficientFunds, AuthorizationUsed, BadSignature or TokenRefused.
+        Raises RpcUnreachable and RpcFault.
+        """
+
+    async def status(self, identity: str) -> int:
+        """Where the vault says a settlement is: 0 none, 1 created, … 5 refunded."""
+
     def checksum(self, address: str) -> str:
         """The address as EIP-55 writes it: outside clients take no other form."""
 
@@ -248,6 +285,9 @@ class Chain(Protocol):
         """keccak256 of the resource's text, as 0x hex."""
 
     def create_settlement(self, terms: Terms, buyer_sig: str, seller_sig: str) -> Call: ...
+    def if_paid(self, call: Call, payment: Payment) -> Call:
+        """The call, refused before it is sent where EURC would not move the payment's budget."""
+
     def fund(self, terms: Terms, buyer: Permit, seller: Permit) -> Call: ...
     def fund_with_authorization(
         self, terms: Terms, buyer: TransferAuthorization, seller: Permit
@@ -302,6 +342,9 @@ class PayoutSender(Sender, Protocol):
     async def check(self) -> None:
         """Raise Quarantined if the chain has used nonces that our database does not know."""
 
+    def suspicion(self) -> str:
+        """What a first reading says against going on, "" for nothing: a second one decides."""
+
     async def cancel(self, subject: str, act: str, attempt: int = 1) -> str:
         """Put a transfer of nothing into the slot. Raises StateMoved where it is too late."""
 
@@ -320,8 +363,46 @@ class PayoutSender(Sender, Protocol):
     async def stop(self, nonce: int, reason: str) -> None:
         """Quarantine the signer: something was found that a person must look at."""
 
-    async def release(self) -> None:
-        """A person has looked: the signer goes on at the chain's next nonce."""
+    async def release(self, by: str, why: str) -> None:
+        """A person has looked: the signer goes on at the chain's next nonce. A fact says so."""
+
+
+class Reports(Protocol):
+    """Where the state of a check is reported, by its name; see `services.common.checks`."""
+
+    def ok(self, name: str, key: str = "") -> None:
+        """The check has succeeded; with `key`, for that one of several things."""
+
+    def fails(self, name: str, reason: str, key: str = "") -> None:
+        """The check has failed, or could not run, because of `reason` (one sentence)."""
+
+
+class Unreported:
+    """Reports that nobody reads: of a part that is used outside a service."""
+
+    def ok(self, name: str, key: str = "") -> None: ...
+    def fails(self, name: str, reason: str, key: str = "") -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """The newest block and what accounts hold in it.
+
+    `timestamp`: Unix seconds. `base_fee`: wei of a gas, None on a chain without EIP-1559.
+    `balances`: wei by account.
+    """
+
+    number: int
+    timestamp: int
+    base_fee: int | None
+    balances: dict[str, int]
+
+
+class Node(Protocol):
+    """What can be asked of any node, about itself. Raises RpcUnreachable or RpcFault."""
+
+    async def chain_id(self) -> int: ...
+    async def state(self, accounts: Sequence[str]) -> NodeState: ...
 
 
 class Watcher(Protocol):
@@ -402,7 +483,10 @@ class Unit(Protocol):
 
     async def authorization(self, settlement_id: str) -> Authorization | None: ...
     async def authorize(self, authorization: Authorization) -> bool:
-        """Claim the settlement id for ever. False if it was claimed before."""
+        """Claim the settlement id and its offer for ever. False if either was claimed before."""
+
+    async def sold(self, offer: str) -> str | None:
+        """The settlement id that has claimed an offer (`Authorization.offer`)."""
 
     async def slot(self, chain_id: int, signer: str, key: tuple[str, str, int]) -> Slot | None:
         """The slot of (subject, act, attempt), if it was ever signed."""
@@ -464,6 +548,19 @@ class Standing:
     quarantine: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Payouts in some states: how many, their credits, and since when the oldest was asked for."""
+
+    count: int = 0
+    credits: int = 0
+    oldest_ms: int | None = None
+
+    def age_s(self, now_ms: int) -> int:
+        """How long the oldest has waited, in seconds."""
+        return 0 if self.oldest_ms is None else max(0, now_ms - self.oldest_ms) // 1000
+
+
 class Ledger(Unit, Protocol):
     """A transaction of a store that also keeps accounts, transfers and payouts."""
 
@@ -520,10 +617,17 @@ class Ledger(Unit, Protocol):
     async def count_nonces(self) -> int:
         """Nonces of payouts without an end; those of a batch have one."""
 
+    async def count_unmined(self, chain_id: int, signer_address: str) -> int:
+        """Nonces that are signed and in no block, also those that a reorg put back."""
+
+    async def requests_of(self, payout_ids: Sequence[str]) -> dict[str, PayoutRequested]:
+        """What was requested, by payout, as the journal has it."""
+
     async def count_taken(self, at_ms: int) -> int:
         """Payouts that somebody is about to sign: taken until after that time."""
 
     async def count_payouts(self) -> dict[State, int]: ...
+    async def backlog(self, *states: State) -> Backlog: ...
     async def credits_since(
         self, at_ms: int, *, user_id: str | None = None, address: str | None = None
     ) -> int:
@@ -551,7 +655,12 @@ class Ledger(Unit, Protocol):
 
 
 class LedgerBook(Protocol):
-    """The payout service's database."""
+    """The payout service's database.
+
+    `aliases`: the ids of users that are not in Unicode's form NFC, by their names that are.
+    """
+
+    aliases: dict[str, str]
 
     @property
     def is_shared(self) -> bool:

@@ -10,6 +10,8 @@ from workbench.core.money import EURC, USDC, Amount, mul_div_up, parse_decimal
 RATE_SCALE = 10**8
 BPS = 10_000
 MAX_SLIPPAGE_BPS = 5_000
+DEFAULT_CEILING_EURC = 1_000 * 10**6
+"""What one purchase may cost a buyer who has set nothing else, in EURC base units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +73,9 @@ def check_ceiling(budget: int, ceiling: int | None) -> None:
     """Raise OverCeiling when the budget is above what the user allows (None: no ceiling)."""
     if ceiling is not None and budget > ceiling:
         raise OverCeiling(
-            f"the purchase may cost {Amount(budget, EURC)}, above your ceiling of "
+            f"the price is too high: it may cost {Amount(budget, EURC)}, above your ceiling of "
             f"{Amount(ceiling, EURC)}.",
-            hint="Buy less, or raise MAX_EURC_PER_PURCHASE.",
+            hint="Buy less, or raise MAX_EURC_PER_PURCHASE if the price is right.",
             budget_eurc=budget,
             ceiling_eurc=ceiling,
         )

@@ -18,6 +18,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Any
 
+from workbench.core import strict_json
 from workbench.core.errors import InvalidId, InvalidPayment, PaymentTooLarge
 from workbench.core.money import UINT256_MAX
 from workbench.core.records import quick
@@ -216,7 +217,9 @@ class Payment:
                 f"{PAYMENT_HEADER} is {len(header)} bytes long; at most {MAX_HEADER_BYTES}."
             )
         try:
-            data = json.loads(base64.b64decode(header.strip(), validate=True))
+            data = strict_json.loads(base64.b64decode(header.strip(), validate=True))
+        except strict_json.Refused as why:
+            raise InvalidPayment(f"{PAYMENT_HEADER}: {why}", hint="Give each field once.") from why
         except (binascii.Error, ValueError, RecursionError) as why:
             raise InvalidPayment(
                 f"{PAYMENT_HEADER} is not base64 of JSON.",
@@ -238,6 +241,11 @@ class Authorization:
     @property
     def terms(self) -> Terms:
         return self.payment.terms
+
+    @property
+    def offer(self) -> str:
+        """The offer that is sold: it has one settlement, whatever buyer and budget."""
+        return offer_key(self.terms)
 
     def to_wire(self) -> dict[str, Any]:
         return {
@@ -290,7 +298,8 @@ def payment_required(
     """The body of HTTP 402: the seed's fields first, what a buyer must sign beside them.
 
     `terms` are the seller's: buyer and budget are zero, and left out on the wire. `show` writes
-    addresses (EIP-55).
+    addresses (EIP-55). Numbers stand as text, too: JavaScript rounds those above 2^53. A buyer may
+    send either form of the terms.
     """
     offered = terms.to_wire() | {"seller": show(terms.seller), "asset": show(terms.asset)}
     del offered["buyer"], offered["maxEurc"]
@@ -314,8 +323,16 @@ def payment_required(
             "primary_type": "Settlement",
             "funding": ["authorization", "permit"],
             "terms": offered,
+            "required_amount_text": str(terms.required_usdc),
+            "asset_amount_text": str(terms.asset_amount),
+            "terms_text": {name: str(value) for name, value in offered.items()},
         },
     }
+
+
+def offer_key(terms: Terms) -> str:
+    """What names an offer for ever: its seller, and the salt that the seller gave it."""
+    return f"{terms.seller} {terms.salt}"
 
 
 def complete_terms(offered: Any, buyer: str, max_eurc: int) -> Terms:

@@ -105,6 +105,9 @@ _WORDS: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.PayoutPaid: lambda f: "The payout is paid, in a final block",
     ev.PayoutRefunded: lambda f: f"Nothing was paid, the credits are back: {why(f.reason)}",
     ev.PayoutCancelled: lambda f: f"The payout is cancelled, the credits are back: {why(f.reason)}",
+    ev.PayoutMismatched: lambda f: f"Something else was moved than what was owed: {f.reason}",
+    ev.PayoutResolved: lambda f: f"{f.by} decides that it counts as {f.outcome}: {f.why}",
+    ev.SignerReleased: lambda f: f"{f.by} lets the signer go on",
     ev.PayoutOrphaned: lambda f: f"Block {f.number} of its transaction left the chain",
     ev.PayoutAnswered: lambda f: f"The request of {f.user_id} was answered with HTTP {f.status}",
 }

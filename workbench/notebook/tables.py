@@ -23,7 +23,7 @@ TOKENS: Mapping[str, Token] = {
 }
 """Columns of base units, and of which token."""
 BY_SYMBOL = {token.symbol: token for token in (USDC, EURC, YPS)}
-LONG_HEX = re.compile(r"0x[0-9a-fA-F]{16,}")
+LONG_HEX = re.compile(r"\b(?:0x)?[0-9a-fA-F]{32,}\b|0x[0-9a-fA-F]{16,}")
 MOMENTS = ("at_ms", "start_ms", "end_ms", "planned_ms", "asked_ms", "ended_ms")
 """Columns of Unix milliseconds; all others in `_ms` are durations."""
 

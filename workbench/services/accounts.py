@@ -8,7 +8,7 @@ where it went.
 from __future__ import annotations
 
 from workbench.core.ledger import Account, Kind, Transfer, resolved
-from workbench.core.payout import Outcome, Payout, Verdict
+from workbench.core.payout import Outcome, Payout, Verdict, request_digest
 from workbench.core.ports import Ledger, Payments
 
 CREDIT = "credit"
@@ -55,13 +55,20 @@ async def hold(unit: Ledger, payout: Payout) -> None:
 
 
 def ending(payments: Payments, payout: Payout, verdict: Verdict, at_ms: int) -> list[Transfer]:
-    """What is set aside is posted or voided, once, ever; what was paid, and what gas it took."""
+    """What is set aside is posted or voided, once, ever; what was paid, and what gas it took.
+
+    Where the transaction moved something else (`verdict.moved`), `paid` takes at most what was owed
+    and `suspense` the rest, so that the treasury stays what the wallet holds.
+    """
     is_paid = verdict.outcome is Outcome.PAID
     kind = Kind.POST if is_paid else Kind.VOID
     hold_id = f"{payout.id}/{kind.value}"
     lines = [resolved(_held(payout), hold_id, kind, verdict.outcome.value, at_ms)]
-    if is_paid:
-        lines.append(_spent(payments, payout.id, payout.asset, "paid", payout.units, at_ms))
+    owed = payout.units if is_paid else 0
+    moved = owed if verdict.moved is None else verdict.moved
+    for name, amount in (("paid", min(owed, moved)), ("suspense", moved - min(owed, moved))):
+        if amount:
+            lines.append(_spent(payments, payout.id, payout.asset, name, amount, at_ms))
     if verdict.gas_wei:
         lines.append(_spent(payments, payout.id, payments.native, "gas", verdict.gas_wei, at_ms))
     return lines
@@ -94,7 +101,7 @@ def _held(payout: Payout) -> Transfer:
         debit=user_account(payout.user_id),
         credit=REDEEMED,
         amount=payout.credits,
-        reason="payout",
+        reason=f"payout {request_digest(payout)}",
         ref=payout.id,
         at_ms=payout.at_ms,
     )

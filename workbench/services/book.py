@@ -23,18 +23,22 @@ from workbench.core.settlement import (
 class Book:
     """Nothing here that the journal does not hold: a new Book of the same store is equal.
 
-    `merged`: the journal gathers the facts of several emitters, in no common order. Whoever gathers
-    only shows: there one torn life takes no other with it, and is told in `torn`.
+    `seller`: whose sales are counted (see `assets`, `open_of`, `sold`); others' on the same vault
+    are known, and count for nothing. `merged`: the journal gathers the facts of several emitters,
+    in no common order. Whoever gathers only shows: there one torn life takes no other with it, and
+    is told in `torn`.
     """
 
-    def __init__(self, store: Store, *, merged: bool = False) -> None:
-        self._store, self._merged = store, merged
+    def __init__(self, store: Store, *, merged: bool = False, seller: str = "") -> None:
+        self._store, self._merged, self._seller = store, merged, seller
         self._seq = 0
         self._version: object = None
         self._furthest: dict[str, int] = {}
         self._open: dict[str, Settlement] = {}
         self._by_state: dict[State, dict[str, Settlement]] = {state: {} for state in State}
-        self._assets = dict.fromkeys(State, 0)
+        self._assets: dict[tuple[str, State], int] = {}
+        self._of_buyer: dict[str, dict[str, Settlement]] = {}
+        self._sold: dict[str, str] = {}
         self._early: set[str] = set()
         self._refreshing = asyncio.Lock()
         self.folds = 0
@@ -107,9 +111,10 @@ class Book:
             places = [place for fact in told if (place := place_in_life(fact)) is not None]
             self._furthest[subject] = max(places, default=self._furthest.get(subject, 0))
         before = self.settlements.get(subject)
+        if self._seller:
+            self._count(before, settlement)
         if before is not None:
             self._by_state[before.state].pop(subject)
-            self._assets[before.state] -= before.asset_amount
         if settlement is None:
             self._early.add(subject)
             self.settlements.pop(subject, None)
@@ -118,11 +123,24 @@ class Book:
         self._early.discard(subject)
         self.settlements[subject] = settlement
         self._by_state[settlement.state][subject] = settlement
-        self._assets[settlement.state] += settlement.asset_amount
         if settlement.state in OPEN:
             self._open[subject] = settlement
         else:
             self._open.pop(subject, None)
+
+    def _count(self, before: Settlement | None, after: Settlement | None) -> None:
+        """Keep what `assets`, `open_of` and `sold` tell: of the seller's own settlements alone."""
+        if before is not None and before.seller == self._seller:
+            self._assets[before.asset, before.state] -= before.asset_amount
+            self._of_buyer[before.buyer].pop(before.id, None)
+        if after is None or after.seller != self._seller:
+            return
+        place = after.asset, after.state
+        self._assets[place] = self._assets.get(place, 0) + after.asset_amount
+        of_buyer = self._of_buyer.setdefault(after.buyer, {})
+        if after.state in OPEN:
+            of_buyer[after.id] = after
+        self._sold.setdefault(after.quote, after.id)
 
     def get(self, settlement_id: str) -> Settlement | None:
         return self.settlements.get(settlement_id)
@@ -135,6 +153,14 @@ class Book:
         """Those in these states, state after state. Costs nothing for those in other ones."""
         return [each for state in states for each in self._by_state[state].values()]
 
-    def assets(self, *states: State) -> int:
-        """Base units of asset in all that are in these states, of whatever asset."""
-        return sum(self._assets[state] for state in states)
+    def assets(self, asset: str, *states: State) -> int:
+        """Base units of one asset in the seller's own settlements that are in these states."""
+        return sum(self._assets.get((asset, state), 0) for state in states)
+
+    def open_of(self, buyer: str) -> list[Settlement]:
+        """The seller's own open settlements with one buyer."""
+        return list(self._of_buyer.get(buyer, {}).values())
+
+    def sold(self, salt: str) -> str | None:
+        """The first settlement that is known of the seller's offer with this salt."""
+        return self._sold.get(salt)

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import msgspec
 
 from workbench.core.errors import (
     InsufficientFunds,
-    PeerRefused,
     PeerUnreachable,
+    SellerMismatch,
     TermsMismatch,
     TransactionTimeout,
-    WorkbenchError,
-    WrongChain,
 )
 from workbench.core.money import EURC, USDC, Amount
 from workbench.core.ports import Chain, Clock, Http, Request, Response, Signer
-from workbench.core.pricing import check_ceiling, eurc_budget
+from workbench.core.pricing import DEFAULT_CEILING_EURC, Price, check_ceiling, eurc_budget
 from workbench.core.records import replace
-from workbench.core.x402 import (
-    PAYMENT_HEADER,
-    Payment,
-    Terms,
-    TransferAuthorization,
-    complete_terms,
+from workbench.core.x402 import PAYMENT_HEADER, Payment, Terms, TransferAuthorization
+from workbench.services.common import peers
+from workbench.services.otc.offer_check import (
+    DAY_S,
+    Asked,
+    Bounds,
+    Offer,
+    Requirement,
+    checked_terms,
 )
 from workbench.services.rates import RateSource
 
@@ -33,11 +36,15 @@ from workbench.services.rates import RateSource
 class BuyerRules:
     """Slippage in basis points, ceiling in EURC base units (None: none), waits in seconds.
 
+    `price`, `price_tolerance_bps`, `max_deadline_s`: see `otc.offer_check.Bounds`.
     `fund_by`: `authorization` (ERC-3009) or `permit` (EIP-2612, one open purchase at a time).
     """
 
     slippage_bps: int = 100
-    ceiling_eurc: int | None = None
+    ceiling_eurc: int | None = DEFAULT_CEILING_EURC
+    price: Price | None = None
+    price_tolerance_bps: int = 100
+    max_deadline_s: int = DAY_S
     fund_by: str = "authorization"
     poll_s: float = 0.5
     timeout_s: float = 900.0
@@ -57,11 +64,29 @@ class Purchase:
     reason: str = ""
 
 
+class Created(msgspec.Struct):
+    """What a seller answers to a payment."""
+
+    settlement_id: str
+    status: str = ""
+
+
+class View(msgspec.Struct):
+    """What a seller says of a settlement. `eurc_spent`: base units."""
+
+    settlement_id: str
+    status: Literal["pending", "executed", "refunded", "rejected"]
+    state: str
+    eurc_spent: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    reason: str = ""
+
+
+PEER = "seller"
 Progress = Callable[[str], None]
 
 
 class Buyer:
-    """See the module."""
+    """See the module. `seller`: whom it pays; None: nobody, and every offer is refused."""
 
     def __init__(
         self,
@@ -72,7 +97,9 @@ class Buyer:
         clock: Clock,
         rates: RateSource,
         rules: BuyerRules,
+        seller: str | None,
     ) -> None:
+        self._seller = seller and seller.lower()
         self._chain, self._signer, self._http, self._clock = chain, signer, http, clock
         self._rates, self._rules = rates, rules
         self.address = signer.address
@@ -82,8 +109,10 @@ class Buyer:
     ) -> Purchase:
         """One purchase, from HTTP 402 to its end.
 
-        Raises what the seller answered, OverCeiling, TermsMismatch or WrongChain for an offer one
-        should not sign, TransactionTimeout when it takes longer than the rules allow.
+        Raises what the seller answered; OverCeiling, TermsMismatch (SellerMismatch, PriceRefused,
+        DeadlineRefused) or WrongChain for an offer one should not sign; PeerRefused or
+        PeerUnreachable for what is no answer of a seller; TransactionTimeout when it takes longer
+        than the rules allow.
         """
         payment, terms = await self.authorize(seller_url, asset_amount, progress)
         created = await self.pay(seller_url, payment)
@@ -99,44 +128,37 @@ class Buyer:
     ) -> tuple[Payment, Terms]:
         """Ask for the price, decide on the budget, and sign."""
         self._chain.foresee_balance(self._chain.addresses.eurc, self.address)
-        answer = await self._get(seller_url, f"/buy-asset?amount={asset_amount}")
+        answer = await self._get(seller_url, resource_of(asset_amount))
         if answer.status != 402:
-            raise _refusal(answer)
-        offer = _data(answer).get("payment_requirement", {})
-        self._check_offer(offer, asset_amount)
-        required = offer["required_amount"]
+            raise peers.refused(answer, PEER)
+        offer = peers.decoded(answer, Offer, PEER).payment_requirement
+        offered = await self._checked(offer, asset_amount)
+        required = offered.required_usdc
         progress(f"HTTP 402: {Amount(required, USDC)} are required")
         rate = await self._rates.usdc_per_eurc_e8()
         budget = eurc_budget(required, rate, self._rules.slippage_bps)
         check_ceiling(budget, self._rules.ceiling_eurc)
-        terms = complete_terms(offer["terms"], self.address, budget)
+        terms = replace(offered, buyer=self.address, max_eurc=budget)
         progress(f"signing a budget of {Amount(budget, EURC)}")
-        payment = await self._sign(terms, offer)
+        payment = await self._sign(terms, offer.funding)
         await self._check_funds(budget)  # Nobody has the signature yet.
         return payment, terms
 
-    def _check_offer(self, offer: dict[str, Any], asset_amount: int) -> None:
-        """Never sign what was not asked for, nor for a vault that one does not know."""
-        addresses, domain = self._chain.addresses, self._chain.domain
-        place = (offer.get("chain_id"), str(offer.get("settlement_vault")).lower())
-        if place != (domain.chain_id, domain.vault):
-            raise WrongChain(
-                f"the offer is for chain {place[0]} and vault {place[1]}; the settings say "
-                f"{domain.chain_id} and {domain.vault}.",
-                hint="Check SETTLEMENT_VAULT_ADDRESS, or do not trust this seller.",
+    async def _checked(self, offer: Requirement, asset_amount: int) -> Terms:
+        """The offered terms, if they are what was asked for; see `otc.offer_check`."""
+        resource, chain, rules = resource_of(asset_amount), self._chain, self._rules
+        if self._seller is None:
+            raise unknown_seller()
+        asked = Asked(resource, chain.resource_hash(resource), asset_amount)
+        bounds = Bounds(self._seller, rules.price, rules.price_tolerance_bps, rules.max_deadline_s)
+        now = (await chain.head()).timestamp
+        terms = checked_terms(offer, asked, (chain.domain, chain.addresses), bounds, now)
+        if not {self._rules.fund_by, "permit"} & set(offer.funding):
+            raise TermsMismatch(
+                f"the offer takes no funding by {rules.fund_by} or permit.",
+                hint="Do not trust this seller, or update workbench.",
             )
-        terms = offer.get("terms") if isinstance(offer.get("terms"), dict) else {}
-        assert isinstance(terms, dict)
-        wanted = {
-            "assetAmount": asset_amount,
-            "asset": addresses.asset,
-            "requiredUsdc": offer.get("required_amount"),
-        }
-        for name, value in wanted.items():
-            if _lower(terms.get(name)) != value:
-                raise TermsMismatch(f"the offer's {name} is {terms.get(name)}, not {value}.")
-        if str(offer.get("settlement_token")).lower() != addresses.usdc:
-            raise TermsMismatch("the offer is not priced in our USDC.")
+        return terms
 
     async def _check_funds(self, budget: int) -> None:
         held = await self._chain.balance(self._chain.addresses.eurc, self.address)
@@ -146,12 +168,12 @@ class Buyer:
                 hint="Buy less, or get more EURC.",
             )
 
-    async def _sign(self, terms: Terms, offer: dict[str, Any]) -> Payment:
+    async def _sign(self, terms: Terms, funding: list[str]) -> Payment:
         """Consent, and the right to pull: by ERC-3009 where the seller takes it, else by permit."""
         consent = self._signer.sign_digest(self._chain.terms_digest(terms))
         payment = Payment(self.address, terms, consent)
         deadline = terms.fund_deadline
-        if self._rules.fund_by in offer.get("funding", ()) and self._rules.fund_by != "permit":
+        if self._rules.fund_by in funding and self._rules.fund_by != "permit":
             before = deadline + 1  # Exclusive in ERC-3009, while fundDeadline may still fund.
             digest = await self._chain.authorization_digest(terms, 0, before)
             given = TransferAuthorization(0, before, self._signer.sign_digest(digest))
@@ -162,13 +184,20 @@ class Buyer:
         return replace(payment, permit=permit)
 
     async def pay(self, seller_url: str, payment: Payment) -> dict[str, Any]:
-        """Send the payment; again and unchanged where the outcome is unknown (it is idempotent)."""
-        path = f"/buy-asset?amount={payment.terms.asset_amount}"
+        """Send the payment; again and unchanged where the outcome is unknown (it is idempotent).
+
+        What the seller answered, for the settlement of this very payment.
+        """
+        path = resource_of(payment.terms.asset_amount)
         headers = ((PAYMENT_HEADER, payment.to_header()),)
         answer = await self._get(seller_url, path, headers)
         if answer.status != 200:
-            raise _refusal(answer)
-        return _data(answer)
+            raise peers.refused(answer, PEER)
+        created = peers.decoded(answer, Created, PEER)
+        identity = "0x" + self._chain.terms_digest(payment.terms).hex()
+        if created.settlement_id.lower() != identity:
+            raise peers.invalid(answer, PEER, "it names another settlement than ours")
+        return {"settlement_id": identity, "status": created.status}
 
     async def follow(
         self, seller_url: str, identity: str, terms: Terms, progress: Progress = lambda _: None
@@ -186,20 +215,25 @@ class Buyer:
                 await self._clock.sleep(self._rules.poll_s)
                 continue
             if answer.status != 200:
-                raise _refusal(answer)
-            view = _data(answer)
-            if view["state"] not in (state, "none"):  # The seller has not seen its block yet.
-                state = view["state"]
+                raise peers.refused(answer, PEER)
+            view = peers.decoded(answer, View, PEER)
+            if view.settlement_id.lower() != identity:
+                raise peers.invalid(answer, PEER, "it is about another settlement")
+            if view.state not in (state, "none"):  # The seller has not seen its block yet.
+                state = view.state
                 progress(f"settlement is {state}")
-            if view["status"] != "pending":
+            spent = view.eurc_spent or 0
+            if spent > terms.max_eurc:
+                raise peers.invalid(answer, PEER, "it says that more than the budget was spent")
+            if view.status != "pending":
                 return Purchase(
                     settlement_id=identity,
-                    status=view["status"],
+                    status=view.status,
                     asset_amount=terms.asset_amount,
                     required_usdc=terms.required_usdc,
                     max_eurc=terms.max_eurc,
-                    eurc_spent=view.get("eurc_spent") or 0,
-                    reason=view.get("reason", ""),
+                    eurc_spent=spent,
+                    reason=view.reason[: peers.LONGEST],
                 )
             if self._clock.now_ms() >= limit:
                 raise TransactionTimeout(
@@ -226,26 +260,14 @@ class Buyer:
         raise AssertionError("unreachable")
 
 
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
+def unknown_seller() -> SellerMismatch:
+    """A buyer that pays whoever answers at a URL would pay anybody."""
+    return SellerMismatch(
+        "nobody said which seller you buy from, so none is paid.",
+        hint="Name its address: --seller or SELLER_ADDRESS, or buy where `workbench up` runs.",
+    )
 
 
-def _data(answer: Response) -> dict[str, Any]:
-    try:
-        data = answer.data()
-    except ValueError as why:
-        raise PeerRefused("the seller's answer is not JSON.") from why
-    if not isinstance(data, dict):
-        raise PeerRefused("the seller's answer is not a JSON object.")
-    return data
-
-
-def _refusal(answer: Response) -> WorkbenchError:
-    """What the seller answered, as the error it names."""
-    data = _data(answer)
-    code, message = str(data.get("error", "unknown")), str(data.get("message", ""))
-    kind = WorkbenchError.kinds.get(code)
-    hint = str(data.get("hint", ""))
-    if kind is None:
-        return PeerRefused(f"the seller answered {answer.status} {code}: {message}", hint=hint)
-    return kind(message, hint=hint)
+def resource_of(asset_amount: int) -> str:
+    """What is asked for, and paid for: `resourceHash` is the hash of this text."""
+    return f"/buy-asset?amount={asset_amount}"

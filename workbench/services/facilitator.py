@@ -14,8 +14,9 @@ from workbench.core import events as ev
 from workbench.core.errors import (
     BadSignature,
     DeadlinePassed,
-    FinalityTimeout,
+    InsufficientFunds,
     InvalidPayment,
+    OfferTaken,
     TermsMismatch,
     UnknownSettlement,
     WorkbenchError,
@@ -45,8 +46,10 @@ from workbench.core.settlement import (
 )
 from workbench.core.x402 import Authorization, Terms, settlement_id
 from workbench.services.book import Book
+from workbench.services.common.health_http import add_probes, condition
+from workbench.services.common.loop import Loop
+from workbench.services.common.vitals import glance
 from workbench.services.rates import RateSource
-from workbench.services.rounds import rounds
 from workbench.services.routes import Routes, events_page, log
 
 ACTS = (Step.FUND, Step.SWAP, Step.EXECUTE, Step.REFUND)
@@ -84,25 +87,27 @@ class Facilitator:
         watcher: Watcher,
         store: Store,
         clock: Clock,
+        loop: Loop,
         rules: FacilitatorRules,
         keeper: Sender | None = None,
         market: RateSource | None = None,
     ) -> None:
         self._chain, self._sender, self._watcher = chain, sender, watcher
         self._store, self._clock, self._rules = store, clock, rules
+        self._loop, self.health = loop, loop.health
         self._keeper, self._market = keeper, market
         self.book = Book(store)
-        self.alarms: dict[str, FinalityTimeout] = {}
         self._claims = 0
         self._looked: tuple[str, int, int] | None = None
         self._told: dict[tuple[str, str], tuple[str, Entered | None]] = {}
         self._routes = (
-            Routes()
+            Routes(self.health)
             .add("POST", "/settle", self._settle)
             .add("GET", "/settlement/<text>", self._settlement)
             .add("GET", "/health", self._health)
             .add("GET", "/events", self._events)
         )
+        add_probes(self._routes, self.health)
 
     async def handle(self, request: Request) -> Response:
         return await self._routes.handle(request)
@@ -117,10 +122,21 @@ class Facilitator:
             known = await unit.authorization(asked.settlement_id)
         if known is None:
             await self._check(asked)
-            async with self._store.unit() as unit:
-                self._claims += await unit.authorize(asked)
+            await self._claim(asked)
         answer = {"settlement_id": asked.settlement_id, "accepted": True, "status": "pending"}
         return Response.json(200, answer)
+
+    async def _claim(self, asked: Authorization) -> None:
+        """An offer is brought to its end once, whatever its seller signs: see `otc.intake`."""
+        async with self._store.unit() as unit:
+            self._claims += await unit.authorize(asked)
+            first = await unit.sold(asked.offer)
+        if first is not None and first != asked.settlement_id:
+            raise OfferTaken(
+                f"this offer was handed over as settlement {first}.",
+                hint="Let the seller make a new offer.",
+                settlement_id=first,
+            )
 
     def _check_place(self, requirements: Any) -> None:
         if requirements is None:
@@ -136,7 +152,7 @@ class Facilitator:
             )
 
     async def _check(self, asked: Authorization) -> None:
-        """Both consents, before we pay gas for anybody."""
+        """Both consents, and what they promise, before we pay gas for anybody."""
         terms = asked.terms
         digest = self._chain.terms_digest(terms)
         if "0x" + digest.hex() != asked.settlement_id:
@@ -151,6 +167,16 @@ class Facilitator:
         head = await self._chain.head()
         if head.timestamp > terms.fund_deadline:
             raise DeadlinePassed(f"the terms ended at {terms.fund_deadline}.")
+        legs = (
+            (self._chain.addresses.eurc, terms.buyer, terms.max_eurc, "the buyer"),
+            (terms.asset, terms.seller, terms.asset_amount, "the seller"),
+        )
+        for token, owner, amount, role in legs:
+            if await self._chain.balance(token, owner) < amount:
+                raise InsufficientFunds(
+                    f"{role} does not hold what it promises.",
+                    hint="The buyer needs its whole EURC budget, the seller the asset.",
+                )
 
     # --- What others may ask ---
 
@@ -174,18 +200,17 @@ class Facilitator:
         return Response.json(200, view)
 
     async def _health(self, request: Request) -> Response:
-        head, rate = await self._chain.head(), await self._chain.rate()
+        head, rate = await glance(self._chain.head()), await glance(self._chain.rate())
         health = {
-            "status": "alarm" if self.alarms else "ok",
+            **condition(self.health, to_all=self.health.is_public),
             "service": self.name,
             "facilitator": self._sender.address,
             "chain_id": self._chain.domain.chain_id,
-            "block": head.number,
+            "block": head and head.number,
             "finality_confirmations": self._rules.finality.depth,
-            "rate_usdc_per_eurc_e8": rate.usdc_per_eurc_e8,
-            "rate_stale": rate.stale(head.timestamp),
+            "rate_usdc_per_eurc_e8": rate and rate.usdc_per_eurc_e8,
+            "rate_stale": rate.stale(head.timestamp) if rate and head else None,
             "open": len(self.book.open()),
-            "alarms": [alarm.to_json() for alarm in self.alarms.values()],
         }
         return Response.json(200, health)
 
@@ -196,7 +221,7 @@ class Facilitator:
 
     async def run(self) -> None:
         """Round after round, until cancelled. A node that is away is waited for."""
-        await rounds(self.name, self.tick, self._clock, self._rules.poll_s)
+        await self._loop.rounds(self.name, self.tick, self._rules.poll_s)
 
     async def tick(self) -> None:
         """One round: watch, ask what is owed, do it, look after transactions."""
@@ -207,12 +232,17 @@ class Facilitator:
         if looked != self._looked:  # Else what is owed was done, or refused, as it would be again.
             for settlement in self.book.open():
                 self._watch_for_delay(settlement, head)
+            waiting = {settlement.id for settlement in self.book.of(State.SWAPPED)}
+            self.health.keep("finality", waiting)
             await self._confirm(head)
             await self._act(head)
-            self._looked = looked
-        await self._sender.pump()
+            self._looked = None if self._loop.failed else looked
+        self.health.ok("finality")
+        with self._loop.part("transactions"):
+            await self._sender.pump()
         if self._keeper is not None:
-            await self._keep_rate(self._keeper, head)
+            with self._loop.part("rate"):
+                await self._keep_rate(self._keeper, head)
 
     async def _confirm(self, head: Head) -> None:
         """Finality is a depth, and the same hash when looked at again."""
@@ -221,7 +251,10 @@ class Facilitator:
             swapped = settlement.block_of(State.SWAPPED)
             if swapped is None or self._owed(settlement, head, None) is not Step.CONFIRM:
                 continue
-            if await self._chain.block_hash(swapped.number) != swapped.hash:
+            is_there = False
+            with self._loop.part(settlement.id):
+                is_there = await self._chain.block_hash(swapped.number) == swapped.hash
+            if not is_there:
                 continue  # Orphaned since: the watcher will say so.
             fact = ev.FinalityReached(
                 subject=settlement.id,
@@ -245,12 +278,13 @@ class Facilitator:
         async with self._store.unit() as unit:
             claims = [await unit.authorization(settlement.id) for settlement in waiting]
         for settlement, held in zip(waiting, claims, strict=True):
-            step = self._owed(settlement, head, held)
-            if step in ACTS:
-                terms = held.terms if held else await self._terms_on_chain(settlement.id)
-                call = self._call(step, settlement, terms, held)
-                attempt = settlement.reverted.count(call.act) + 1
-                owed.append((settlement, Act(settlement.id, call, attempt)))
+            with self._loop.part(settlement.id):
+                step = self._owed(settlement, head, held)
+                if step in ACTS:
+                    terms = held.terms if held else await self._terms_on_chain(settlement.id)
+                    call = self._call(step, settlement, terms, held)
+                    attempt = settlement.reverted.count(call.act) + 1
+                    owed.append((settlement, Act(settlement.id, call, attempt)))
         answers = await self._sender.submit_many([act for _, act in owed]) if owed else []
         for (settlement, act), answer in zip(owed, answers, strict=True):
             if isinstance(answer, WorkbenchError):
@@ -314,17 +348,13 @@ class Facilitator:
         waiting = settlement.state is State.SWAPPED
         since = settlement.entered[-1].at_ms // 1000
         limit = self._rules.finality_timeout_s
-        if not waiting:
-            self.alarms.pop(settlement.id, None)
-        elif head.timestamp - since > limit and settlement.id not in self.alarms:
-            alarm = FinalityTimeout(
+        if waiting and head.timestamp - since > limit:
+            self.health.fails(
+                "finality",
                 f"Finality timeout: the swap of {settlement.id} has waited longer than {limit} s "
                 f"for {self._rules.finality.depth} confirmations.",
-                hint="Check FINALITY_CONFIRMATIONS and the chain's status; nothing is lost.",
-                settlement_id=settlement.id,
+                settlement.id,
             )
-            self.alarms[settlement.id] = alarm
-            log.warning("facilitator: %s", alarm)
 
     async def _terms_on_chain(self, identity: str) -> Terms:
         """Terms of a settlement that nobody handed to us, from its SettlementCreated."""
@@ -335,6 +365,12 @@ class Facilitator:
             name: _lower(getattr(created, name)) for name in Terms.__dataclass_fields__
         }
         return Terms(**members)
+
+    async def look_at_rate(self, now_s: int) -> None:
+        """Report whether swaps are refused since the reference rate is too old (Unix seconds)."""
+        rate = await self._chain.rate()
+        told = f"the reference rate is {now_s - rate.set_at} s old, and holds for {rate.max_age_s}."
+        self.health.set("rate_stale", told if rate.stale(now_s) else "")
 
     async def _keep_rate(self, keeper: Sender, head: Head) -> None:
         """Refresh the reference rate at half its lifetime (agreement 6), or where it moved."""

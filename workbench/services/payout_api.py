@@ -8,7 +8,9 @@ from typing import Any
 from workbench.core.ledger import Kind
 from workbench.core.payout import State
 from workbench.core.webhooks import ID, SIGNATURE, TIMESTAMP, TOLD
-from workbench.services.payout_input import KEY, MAX_CREDITS, USER
+from workbench.services.payout_input import KEY, MAX_CREDITS, MAX_REASON, USER
+from workbench.services.payout_resolve import OUTCOMES
+from workbench.services.payout_wait import MOST_S
 
 BATCH = 100
 """Payouts in one request."""
@@ -22,7 +24,12 @@ COUNT: Schema = {"type": "integer", "minimum": 0}
 UNITS: Schema = {"type": "string", "pattern": "^-?[0-9]+$", "description": "base units, as text"}
 AFTER: Schema = {**COUNT, "maximum": 10**15 - 1}
 MAYBE: Schema = {"type": ["string", "null"]}
-USER_ID: Schema = {"type": "string", "pattern": f"^{USER.pattern}$".replace(r"\w", r"\p{L}\p{N}_")}
+USER_ID: Schema = {
+    "type": "string",
+    "pattern": f"^{USER.pattern}$".replace(r"\w", r"\p{L}\p{N}_"),
+    "description": "Compared in Unicode's form NFC. Case, compatibility forms (NFKC) and letters "
+    "of other scripts that look alike are not unified.",
+}
 """Letters and digits of any alphabet: what \\w says in Python, and not in other languages."""
 CREDITS: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_CREDITS}
 ADDRESS: Schema = {
@@ -52,6 +59,7 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+REASON: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_REASON}
 EARN = {"user_id": USER_ID, "credits": CREDITS}
 ASK = {**EARN, "address": ADDRESS}
 ALARMS: Schema = {"type": "object", "additionalProperties": TEXT}
@@ -72,6 +80,14 @@ SCHEMAS: dict[str, Schema] = {
         }
     ),
     "By": _object({"by": {**USER_ID, "description": "The person who says so."}}),
+    "Resolve": _object(
+        {
+            "as": {"type": "string", "enum": list(OUTCOMES)},
+            "by": {**USER_ID, "description": "The person who says so."},
+            "why": REASON,
+        }
+    ),
+    "Release": _object({}, by={**USER_ID, "description": "The person who says so."}, why=REASON),
     "Earned": _object(
         {**EARN, "earned": CREDITS, "credits": COUNT, "idempotency_key": TEXT}, replayed=FLAG
     ),
@@ -93,6 +109,10 @@ SCHEMAS: dict[str, Schema] = {
         explorer=TEXT,
         batch={**TEXT, "description": "those paid by one transaction have it in common"},
         replayed=FLAG,
+        now={
+            "type": "object",
+            "description": "of a replay: the payout as it is by now, beside the first answer",
+        },
     ),
     "PayoutInFull": {
         "allOf": [
@@ -113,7 +133,13 @@ SCHEMAS: dict[str, Schema] = {
     "Payouts": _object({"payouts": _list(_ref("Payout"))}),
     "Answers": _object({"payouts": _list(_object({"status": COUNT}))}),
     "User": _object(
-        {"user_id": TEXT, "credits": COUNT, "held": COUNT, "payouts": _list(_ref("Payout"))}
+        {
+            "user_id": TEXT,
+            "known": {**FLAG, "description": "whether credits were ever awarded to this user"},
+            "credits": COUNT,
+            "held": COUNT,
+            "payouts": _list(_ref("Payout")),
+        }
     ),
     "Balance": _object(
         {"user_id": TEXT, "credits": COUNT, "held": COUNT, "paid": COUNT, "earned": COUNT}
@@ -193,6 +219,7 @@ SCHEMAS: dict[str, Schema] = {
             "units_per_credit": UNITS,
             "one_credit": TEXT,
             "alarms": ALARMS,
+            "checks": {"type": "object", "additionalProperties": _object({"ok": FLAG})},
         }
     ),
     "Alive": _object({"status": TEXT}),
@@ -206,6 +233,14 @@ HEADER_KEY: Schema = {
     "description": "Kept for ever. The same key and request: the same answer, marked as replayed. "
     "Another request under the key: 422. The body's idempotency_key does the same.",
 }
+PREFER: Schema = {
+    "name": "Prefer",
+    "in": "header",
+    "schema": TEXT,
+    "description": f"wait=N (RFC 7240): up to N seconds, at most {MOST_S}, until the payout has a "
+    "transaction; for one payout, until it has ended. /payout waits for a few seconds by itself.",
+}
+WAITING = ("/payout", "/v1/payouts", "/v1/payouts/{id}")
 LIMIT: Schema = {"type": "integer", "minimum": 1, "maximum": PAGE}
 STATES: Schema = {"type": "array", "items": STATE, "minItems": 1}
 ONLY_TEXT = "text/plain"
@@ -241,10 +276,13 @@ OPERATIONS: tuple[_Operation, ...] = (
     _O("post", "/v1/payouts/{id}:cancel", "Take it back, if it is not too late", "Payout"),
     _O("post", "/v1/payouts/{id}:approve", "Approve a held payout", "Payout", "By"),
     _O("post", "/v1/payouts/{id}:refund", "Give back what lost its nonce", "Payout", "By"),
+    _O("post", "/v1/payouts/{id}:resolve", "A person decides what no program can", "Payout",
+       "Resolve"),
     _O("get", "/v1/balances/{user_id}", "Earned, held, paid and free credits", "Balance"),
     _O("get", "/v1/transfers", "The ledger's lines", "Transfers", query=LINES),
     _O("get", "/v1/reconciliation", "The newest comparison with the chain", "Reconciliation"),
-    _O("post", "/v1/signer:release", "A person has looked at a quarantined signer", "Released"),
+    _O("post", "/v1/signer:release", "A person has looked at a quarantined signer", "Released",
+       "Release"),
     _O("get", "/v1/webhooks", "Who is told of facts: how far, and what is wrong", "Webhooks"),
     _O("post", "/v1/webhooks/{id}:resume", "Go on at once, or once more", "Webhooks", "After"),
     _O("post", "/earn", "As /v1/credits", "Earned", "Earn", forms=True),
@@ -293,7 +331,8 @@ def _operation(each: _Operation) -> Schema:
             content["application/x-www-form-urlencoded"] = schema
         told["requestBody"] = {"required": bool(SCHEMAS[each.body]["required"]), "content": content}
         parameters += [HEADER_KEY] if each.body in ("Earn", "PayoutRequest") else []
-    return {**told, "parameters": parameters}
+    waits = each.path in WAITING and not each.query
+    return {**told, "parameters": [*parameters, PREFER] if waits else parameters}
 
 
 def _parameter(name: str, place: str, schema: Schema) -> Schema:

@@ -7,8 +7,9 @@ import json
 import re
 from base64 import b64decode
 from dataclasses import replace
+from hmac import compare_digest
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from workbench.core.errors import (
     CrossSite,
@@ -16,6 +17,7 @@ from workbench.core.errors import (
     KeyNeeded,
     NotFound,
     Quarantined,
+    TooManyWrongKeys,
     UnknownPayout,
     WorkbenchError,
 )
@@ -23,19 +25,31 @@ from workbench.core.ledger import Account, Transfer
 from workbench.core.payout import Payout, State
 from workbench.core.ports import Request, Response
 from workbench.services import accounts, payout_pages
+from workbench.services.common.health_http import add_probes, condition, ready
+from workbench.services.common.loop import together
 from workbench.services.payout_api import BATCH, PAGE, openapi
 from workbench.services.payout_input import (
     KEY_HEADER,
     Asked,
     asked,
     fields_of,
+    reason_of,
     text_of,
     user_id,
 )
+from workbench.services.payout_resolve import OUTCOMES
+from workbench.services.payout_wait import wait_of, waited
 from workbench.services.payouts import Given, Payouts
-from workbench.services.rounds import together
-from workbench.services.routes import Routes, events_page, one, wants_page
+from workbench.services.routes import (
+    Routes,
+    events_page,
+    one,
+    refuse_duplicates,
+    see_other,
+    wants_page,
+)
 from workbench.services.webhooks import Webhooks
+from workbench.services.wrong_keys import WrongKeys
 
 HISTORY = 200
 """Payouts on a user's page, newest first."""
@@ -49,10 +63,11 @@ class PayoutsService:
     name = "payouts"
 
     def __init__(self, payouts: Payouts, webhooks: Webhooks | None = None) -> None:
-        self.payouts, self.webhooks = payouts, webhooks
+        self.payouts, self.webhooks, self.health = payouts, webhooks, payouts.health
         self._api_key = _digest(payouts.rules.api_key)
+        self._wrong_keys = WrongKeys()
         self._routes = (
-            Routes()
+            Routes(self.health)
             .add("GET", "/", self._home)
             .add("GET", "/user/<text>", self._user)
             .add("GET", "/health", self._health)
@@ -65,6 +80,7 @@ class PayoutsService:
             .add("POST", "/v1/payouts/<id>:cancel", self._v1_cancel)
             .add("POST", "/v1/payouts/<id>:approve", self._v1_approve)
             .add("POST", "/v1/payouts/<id>:refund", self._v1_refund)
+            .add("POST", "/v1/payouts/<id>:resolve", self._v1_resolve)
             .add("GET", "/v1/payouts/<id>", self._v1_one)
             .add("GET", "/v1/balances/<text>", self._v1_balance)
             .add("GET", "/v1/transfers", self._v1_transfers)
@@ -74,10 +90,9 @@ class PayoutsService:
             .add("POST", "/v1/webhooks/<id>:resume", self._v1_resume)
             .add("GET", "/v1/openapi.json", self._v1_openapi)
             .add("GET", "/events", self._events)
-            .add("GET", "/livez", self._livez)
-            .add("GET", "/readyz", self._readyz)
             .add("GET", "/metrics", self._metrics)
         )
+        add_probes(self._routes, self.health, self._readyz)
 
     async def check(self) -> None:
         """Raise what must be put right before anything is promised."""
@@ -97,28 +112,59 @@ class PayoutsService:
             self._admit(request)
         except WorkbenchError as why:
             answer = Response.json(why.status, why.to_json())
+            if isinstance(why, TooManyWrongKeys):
+                wait = ("Retry-After", str(why.details["retry_after_s"]))
+                answer = replace(answer, headers=(*answer.headers, wait))
             if isinstance(why, KeyNeeded):
                 asks = ("WWW-Authenticate", 'Basic realm="credits payouts", charset="UTF-8"')
                 answer = replace(answer, headers=(*answer.headers, asks))
         else:
             answer = await self._routes.handle(request)
         if answer.status >= 400 and wants_page(request):
-            page = payout_pages.problem(answer.status, answer.data(), _back(request))
+            page = self._problem(request, answer.status, answer.data())
             answer = _page(answer.status, page, *answer.headers)
         return answer
+
+    def _problem(self, request: Request, status: int, told: dict[str, Any]) -> str:
+        """The error as a page; of a form, with the form as it was filled in.
+
+        A refusal is for ever under its key, so a corrected form has a new one. After an error of
+        ours nobody knows what was done: the same key makes the request the same.
+        """
+        form = ""
+        if request.method == "POST" and request.url in ("/earn", "/payout") and status != 401:
+            typed = dict(parse_qsl(request.body.decode("utf-8", "replace")))
+            if status < 500:
+                typed["idempotency_key"] = self.payouts.new_key()
+            make = payout_pages.earn_form if request.url == "/earn" else payout_pages.payout_form
+            form = make(typed.get("idempotency_key", ""), "", typed)
+        return payout_pages.problem(status, told, _back(request), form)
 
     # --- Who may ask ---
 
     def _admit(self, request: Request) -> None:
+        refuse_duplicates(request)
         if request.method == "POST":
             _refuse_cross_site(request)
         if self._api_key is None:
             _refuse_foreign_host(request)
-        elif request.url not in OPEN_TO_ALL and _digest(_key_given(request)) != self._api_key:
+        elif request.url not in OPEN_TO_ALL:
+            self._check_key(request)
+
+    def _check_key(self, request: Request) -> None:
+        given, now = _key_given(request), self.payouts.clock.now_ms()
+        self._wrong_keys.check(request.client, now)
+        if not self._is_key(given):
+            if given is not None:
+                self._wrong_keys.note(request.client, now)
             raise KeyNeeded(
                 "an API key is needed here.",
                 hint="Authorization: Bearer <key>; in a browser, the key as password.",
             )
+
+    def _is_key(self, given: str | None) -> bool:
+        """In constant time: how long it takes says nothing about the key."""
+        return compare_digest(_digest(given) or "", self._api_key or "")
 
     # --- The seed's endpoints ---
 
@@ -127,8 +173,18 @@ class PayoutsService:
         return _page(200, payout_pages.home(self._facts(), *keys))
 
     async def _health(self, request: Request) -> Response:
-        alarms = sorted(self.payouts.alarms)
-        return Response.json(200, {"status": "degraded" if alarms else "ok", **self._facts()})
+        to_all = not self._may_see(request)
+        return Response.json(200, {**self._facts(), **condition(self.health, to_all=to_all)})
+
+    def _may_see(self, request: Request) -> bool:
+        """Whether reasons are for this caller: who has the key; all, where none is needed."""
+        if self._api_key is None:
+            return True
+        try:
+            self._check_key(request)
+        except (KeyNeeded, TooManyWrongKeys):
+            return False
+        return True
 
     def _facts(self) -> dict[str, Any]:
         payouts, payments = self.payouts, self.payouts.payments
@@ -142,7 +198,7 @@ class PayoutsService:
             "decimals": payments.decimals,
             "units_per_credit": str(payouts.rules.units_per_credit),
             "one_credit": payouts.worth(1),
-            "alarms": dict(sorted(payouts.alarms.items())),
+            "alarms": self.health.shown(to_all=False),
         }
 
     async def _earn(self, request: Request) -> Response:
@@ -152,7 +208,27 @@ class PayoutsService:
         return await self.payouts.earn(asked(fields_of(request), request.header(KEY_HEADER)))
 
     async def _payout(self, request: Request) -> Response:
-        return self._tell(request, 200, await self._do_payout(request))
+        """As the seed has it: its clients expect the transaction's hash in the answer."""
+        return await self._tell_payout(request, 200, self.payouts.rules.wait_s)
+
+    async def _tell_payout(self, request: Request, success: int, default_s: float) -> Response:
+        """What became of a request for a payout, after a wait if the client is ready for one."""
+        seconds, applied = wait_of(request, default_s)
+        given = await self._do_payout(request)
+        if given.status < 400 and not wants_page(request):
+            given = await self._after(given, seconds)
+        answer = self._tell(request, success, given)
+        return replace(answer, headers=(*answer.headers, *applied))
+
+    async def _after(self, given: Given, seconds: float) -> Given:
+        """The answer with the payout as it is by now; of a replay, beside the first answer."""
+        try:
+            payout = await waited(self.payouts, str(given.body["id"]), seconds, to_end=False)
+        except WorkbenchError:  # It is accepted, and that is the answer, whatever happens now.
+            return given
+        now = self.payouts.view(payout)
+        body = {**given.body, "now": now} if given.is_replay else {**given.body, **now}
+        return replace(given, body=body)
 
     async def _do_payout(self, request: Request) -> Given:
         return await self.payouts.request(
@@ -167,8 +243,7 @@ class PayoutsService:
         """A browser's form leads to the user's page; programs get JSON. A replay is marked."""
         status = given.status if given.status >= 400 else success
         if status < 400 and wants_page(request):
-            place = ("Location", f"/user/{given.body['user_id']}")
-            return Response(303, b"", "text/html; charset=utf-8", (place, NO_STORE))
+            return see_other("user", str(given.body["user_id"]))
         body = {**given.body, **({"replayed": True} if given.is_replay else {})}
         answer = Response.json(status, body)
         marks = [(KEY_HEADER, str(given.body["idempotency_key"]))]
@@ -177,17 +252,20 @@ class PayoutsService:
         return replace(answer, headers=(*answer.headers, *marks))
 
     async def _user(self, request: Request, text: str) -> Response:
-        name = user_id(text)
+        name = self.payouts.user_named(user_id(text))
         async with self.payouts.store.unit() as unit:
             account = await unit.account(accounts.user_account(name))
             history = await unit.payouts(user_id=name, limit=HISTORY)
+        is_known = account is not None
         account = account or Account(accounts.user_account(name), accounts.CREDIT)
         views = [self.payouts.view(payout) for payout in history]
         if not _wants_json(request):
             keys = self.payouts.new_key(), self.payouts.new_key()
-            page = payout_pages.user(self._facts(), name, account, views, *keys)
+            facts = self._facts()
+            page = payout_pages.user(facts, name, account if is_known else None, views, *keys)
             return _page(200, page)
-        told = {"user_id": name, "credits": account.available, "held": account.debits_pending}
+        told = {"user_id": name, "known": is_known, "credits": account.available}
+        told |= {"held": account.debits_pending}
         return Response.json(200, {**told, "payouts": views})
 
     # --- /v1/ ---
@@ -196,7 +274,7 @@ class PayoutsService:
         return self._tell(request, 201, await self._do_earn(request))
 
     async def _v1_payout(self, request: Request) -> Response:
-        return self._tell(request, 202, await self._do_payout(request))
+        return await self._tell_payout(request, 202, 0)
 
     async def _v1_batch(self, request: Request) -> Response:
         """Each payout is accepted or refused by itself, under its own key."""
@@ -221,12 +299,15 @@ class PayoutsService:
         except ValueError:
             known = ", ".join(state.value for state in State)
             raise InputError(f"state must be of {known}.") from None
-        name = user_id(who) if who is not None else None
+        name = self.payouts.user_named(user_id(who)) if who is not None else None
         async with self.payouts.store.unit() as unit:
             found = await unit.payouts(*wanted, user_id=name, limit=limit)
         return Response.json(200, {"payouts": [self.payouts.view(payout) for payout in found]})
 
     async def _v1_one(self, request: Request, id: str) -> Response:
+        seconds, applied = wait_of(request, 0)
+        if seconds:
+            await waited(self.payouts, id, seconds, to_end=True)
         async with self.payouts.store.unit() as unit:
             payout = await unit.payout(id)
             if payout is None:
@@ -243,7 +324,8 @@ class PayoutsService:
                 "attempts": [attempt.tx for attempt in slot.attempts],
             }
         view["history"] = [{"type": fact.type, "at_ms": fact.at_ms} for fact in facts]
-        return Response.json(200, view)
+        answer = Response.json(200, view)
+        return replace(answer, headers=(*answer.headers, *applied))
 
     async def _v1_cancel(self, request: Request, id: str) -> Response:
         payout = await self.payouts.cancel(id)
@@ -259,8 +341,18 @@ class PayoutsService:
         by = text_of(fields_of(request), "by")
         return Response.json(200, self.payouts.view(await self.payouts.refund(id, user_id(by))))
 
+    async def _v1_resolve(self, request: Request, id: str) -> Response:
+        fields = fields_of(request)
+        outcome = text_of(fields, "as")
+        if outcome not in OUTCOMES:
+            known = " or ".join(f'"{word}"' for word in OUTCOMES)
+            raise InputError(f"as must be {known}.", field="as")
+        by, why = user_id(text_of(fields, "by")), reason_of(fields)
+        resolved = await self.payouts.resolve(id, outcome, by, why)
+        return Response.json(200, self.payouts.view(resolved))
+
     async def _v1_balance(self, request: Request, text: str) -> Response:
-        name = user_id(text)
+        name = self.payouts.user_named(user_id(text))
         async with self.payouts.store.unit() as unit:
             account = await unit.account(accounts.user_account(name))
         account = account or Account(accounts.user_account(name), accounts.CREDIT)
@@ -288,7 +380,9 @@ class PayoutsService:
         return Response.json(200, json.loads(known[1]) if known else {"block": None})
 
     async def _v1_release(self, request: Request) -> Response:
-        await self.payouts.release()
+        fields = fields_of(request) if request.body.strip() else {}
+        by = user_id(text_of(fields, "by")) if "by" in fields else "unknown"
+        await self.payouts.release(by, reason_of(fields) if "why" in fields else "")
         return Response.json(200, {"released": True})
 
     async def _v1_webhooks(self, request: Request) -> Response:
@@ -312,24 +406,19 @@ class PayoutsService:
 
     # --- For those who run it ---
 
-    async def _livez(self, request: Request) -> Response:
-        return Response.json(200, {"status": "ok"})
-
     async def _readyz(self, request: Request) -> Response:
         async with self.payouts.store.unit() as unit:
             await unit.last_seq()  # A database that does not answer is told by its own error.
-        alarms = dict(sorted(self.payouts.alarms.items()))
         role = "sender" if self.payouts.is_sender else "standby"
-        told: dict[str, Any] = {"status": "not ready" if alarms else "ready", "role": role}
-        told |= {"has_lease": self.payouts.has_lease, "alarms": alarms}
-        return Response.json(503 if alarms else 200, told)
+        more = {"role": role, "has_lease": self.payouts.has_lease}
+        return ready(self.health, to_all=not self._may_see(request), **more)
 
     async def _metrics(self, request: Request) -> Response:
         async with self.payouts.store.unit() as unit:
             counted = await unit.count_payouts()
             issued, redeemed = await unit.account("issuance"), await unit.account("redeemed")
             reconciled = await unit.reconciled()
-        alarms = self.payouts.alarms
+        alarms = self.health.alarms()
         lines = ["# TYPE payouts gauge"]
         lines += [f'payouts{{state="{state.value}"}} {count}' for state, count in counted.items()]
         for name, value in (
@@ -340,10 +429,12 @@ class PayoutsService:
             ("payouts_waiting_for_the_chain", len(self.payouts.stuck)),
             ("reconciled_block", reconciled[0] if reconciled else 0),
             ("signer_quarantined", int(Quarantined.code in alarms)),
-            ("ready", int(not alarms)),
+            ("ready", int(self.health.is_ready())),
+            ("oldest_open_seconds", self.payouts.oldest_s),
         ):
             kind = "counter" if name.endswith("_total") else "gauge"
             lines += [f"# TYPE payouts_{name} {kind}", f"payouts_{name} {value}"]
+        lines += self.health.metrics()
         lines += await self.webhooks.metrics() if self.webhooks else []
         text = "\n".join(lines) + "\n"
         return Response(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8", (NO_STORE,))
@@ -360,7 +451,10 @@ def _page(status: int, html: str, *more: tuple[str, str]) -> Response:
 
 def _back(request: Request) -> str:
     """The page of ours whose form this is, as browsers name it; else that of all forms."""
-    path = urlsplit(request.header("Referer") or "").path
+    try:
+        path = urlsplit(request.header("Referer") or "").path
+    except ValueError:
+        path = ""
     return path if path.startswith("/user/") else "/"
 
 
@@ -399,8 +493,7 @@ def _refuse_cross_site(request: Request) -> None:
     site, origin = request.header("Sec-Fetch-Site"), request.header("Origin")
     foreign = site is not None and site not in ("same-origin", "none")
     if site is None and origin is not None:
-        host = request.header("Host") or ""
-        foreign = urlsplit(origin).netloc != host
+        foreign = _netloc(origin) != (request.header("Host") or "")
     if foreign:
         raise CrossSite(
             "this came from a page of another site, and was not done.",
@@ -408,10 +501,19 @@ def _refuse_cross_site(request: Request) -> None:
         )
 
 
+def _netloc(url: str) -> str | None:
+    """Host and port of a URL; None where it has none, or is none."""
+    try:
+        return urlsplit(url).netloc or None
+    except ValueError:
+        return None
+
+
 def _refuse_foreign_host(request: Request) -> None:
     """On loopback, a name that points here is somebody's trick to look like our own page."""
     host = request.header("Host")
-    name = urlsplit(f"//{host}").hostname if host else None
+    name = (_netloc(f"//{host}") or "?").rpartition("@")[2] if host else None
+    name = re.sub(r":[0-9]*$", "", name).strip("[]") if name else None
     if name and name not in LOOPBACK and (request.header("Origin") or request.method == "POST"):
         raise CrossSite(f"this service is not {name[:80]}.", hint="Use http://127.0.0.1 instead.")
 
@@ -431,5 +533,5 @@ def _key_given(request: Request) -> str | None:
 
 
 def _digest(key: str | None) -> str | None:
-    """Digests are compared, so that the time it takes says nothing about the key."""
+    """Keys are compared by their digests, which are equally long."""
     return hashlib.sha256(key.encode()).hexdigest() if key else None

@@ -10,13 +10,20 @@ import json
 import re
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import normalize
 from urllib.parse import parse_qsl
 
+from workbench.core import strict_json
 from workbench.core.errors import InputError, InvalidCredits, InvalidKey, InvalidUser
 from workbench.core.ports import Request
 
 MAX_CREDITS = 2**53 - 1
 """In one request: every JSON reader knows it exactly. Balances may grow beyond."""
+MAX_REASON = 500
+MAX_USER = 128
+"""Characters of a user's id, in form NFC."""
+LONGEST_FORM = 4 * MAX_USER
+"""Characters of the same id in any form: four at most become one."""
 USER = re.compile(r"[\w.@:+~=-]{1,128}")
 KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 KEY_HEADER = "Idempotency-Key"
@@ -66,7 +73,9 @@ def _form(body: bytes) -> dict[str, Any]:
 def json_object(body: bytes) -> dict[str, Any]:
     """A JSON object without anything a strict reader would not know. Raises InputError."""
     try:
-        data = json.loads(body, object_pairs_hook=_once, parse_constant=_refuse_constant)
+        data = strict_json.loads(body)
+    except strict_json.Refused as why:
+        raise InputError(str(why), hint="Give each field once.") from why
     except (ValueError, RecursionError) as why:
         raise InputError("the body is not JSON.", hint="Check quotes and commas.") from why
     if not isinstance(data, dict):
@@ -79,10 +88,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise InputError("a field is given twice.", hint="Give each field once.")
     return found
-
-
-def _refuse_constant(name: str) -> Any:
-    raise InputError(f"{name} is no number that JSON knows.")
 
 
 def asked(fields: dict[str, Any], header_key: str | None = None) -> Asked:
@@ -109,17 +114,31 @@ def text_of(fields: dict[str, Any], name: str) -> str:
     return value
 
 
+def reason_of(fields: dict[str, Any], name: str = "why") -> str:
+    """A person's reason, in one line. Raises InputError."""
+    reason = text_of(fields, name).strip()
+    if not 0 < len(reason) <= MAX_REASON or not reason.isprintable():
+        raise InputError(f"{name} must be one line of 1 to {MAX_REASON} characters.", field=name)
+    return reason
+
+
 def user_id(value: Any) -> str:
-    """A user's id: what a site calls its user. Raises InvalidUser."""
+    """A user's id, in Unicode's form NFC: what a site calls its user. Raises InvalidUser.
+
+    So an accented letter is one id, however a keyboard composes it. Nothing else is unified: upper
+    and lower case, compatibility forms (NFKC: full-width letters, ligatures, superscripts) and
+    letters of other scripts that look alike are different users.
+    """
     if not isinstance(value, str):
         raise InvalidUser("user_id must be text, in quotes.", field="user_id")
-    if not USER.fullmatch(value):
+    name = normalize("NFC", value) if len(value) <= LONGEST_FORM else ""
+    if not USER.fullmatch(name):
         raise InvalidUser(
             "user_id is not one that can be kept." if value else "user_id is empty.",
             hint="1 to 128 letters, digits and any of . _ - @ : + ~ =",
             field="user_id",
         )
-    return value
+    return name
 
 
 def credits_(value: Any) -> int:

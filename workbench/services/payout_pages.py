@@ -6,12 +6,14 @@ or a lost answer is one request.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
 from workbench.core.ledger import Account
 from workbench.core.payout import ENDED, State
 
+EMPTY: Mapping[str, str] = {}
 STYLE = """
 :root { color-scheme: light dark;
   --paper: #fdfdfc; --raised: #ffffff; --ink: #1d242c; --quiet: #5d6875; --hair: #e2e5e8;
@@ -73,6 +75,7 @@ button:hover { background: var(--open); }
 .alarm { margin-top: 1.4rem; padding: 0.8rem 1rem; border-left: 3px solid var(--warn);
   background: var(--wash); font-size: 0.875rem; overflow-wrap: anywhere; }
 .problem { margin-top: 1.4rem; max-width: 38rem; } .problem p { margin-top: 0.6rem; }
+.problem form { margin-top: 1.6rem; }
 footer { margin-top: 2.6rem; padding-top: 1rem; border-top: 1px solid var(--hair); }
 @media (max-width: 44rem) { body { padding: 1.3rem 1rem 3rem; } h1 { font-size: 1.4rem; }
   .pair { grid-template-columns: 1fr; margin-top: 1.3rem; } input { font-size: 1rem; }
@@ -88,6 +91,8 @@ AGAIN = """<script>setInterval(() => {
   if (!typed && !document.hidden && !document.activeElement.matches("input")) location.reload();
 }, 3000)</script>"""
 """With something under way, the page looks again by itself, unless somebody types."""
+REFRESH = '<noscript><meta http-equiv="refresh" content="5"></noscript>'
+"""The same where scripts are switched off."""
 SAYS = {
     State.REQUESTED: "requested",
     State.HELD: "waits for approval",
@@ -106,76 +111,91 @@ def home(facts: dict[str, Any], earn_key: str, payout_key: str) -> str:
     body = f"""<header><p class="product">Settlement Workbench</p><h1>Credits</h1>
 <p class="lead">Users earn credits here, and are paid out on chain {facts["chain_id"]}:
 one credit is {escape(facts["one_credit"])}.</p></header>{_alarms(facts)}
-<main class="pair">{_earn_form(earn_key)}{_payout_form(payout_key)}</main>{_footer(facts)}"""
+<main class="pair">{earn_form(earn_key)}{payout_form(payout_key)}</main>{_footer(facts)}"""
     return _document("Credits", body)
 
 
 def user(
     facts: dict[str, Any],
     user_id: str,
-    account: Account,
+    account: Account | None,
     payouts: list[dict[str, Any]],
     earn_key: str,
     payout_key: str,
 ) -> str:
-    """One user's balance and history, and the forms with the user filled in."""
-    held = account.debits_pending
+    """One user's balance and history, and the forms with the user filled in.
+
+    `account`: None for a user who has never earned anything.
+    """
+    held = account.debits_pending if account else 0
     on_hold = f'<span class="quiet">and {held:,} set aside for payouts</span>' if held else ""
     items = "".join(_item(payout) for payout in payouts)
     if not items:
         items = '<p class="empty">No payout yet. Ask for one below.</p>'
     is_open = any(State(payout["state"]) not in ENDED for payout in payouts)
     look = ' <a class="quiet small" href="">look again</a>' if is_open else ""
+    if account:
+        balance = f"<b>{account.available:,}</b><span>credits</span>{on_hold}"
+    else:
+        balance = '<span class="quiet">This user is not known: no credits were ever awarded.</span>'
     body = f"""<header><p class="product"><a href="/">Settlement Workbench · Credits</a></p>
 <h1>{escape(user_id)}</h1></header>{_alarms(facts)}
-<main><p class="balance"><b>{account.available:,}</b><span>credits</span>{on_hold}</p>
+<main><p class="balance">{balance}</p>
 <section class="history"><h2>Payouts{look}</h2><ol>{items}</ol></section>
-<div class="pair">{_payout_form(payout_key, user_id)}{_earn_form(earn_key, user_id)}</div>
+<div class="pair">{payout_form(payout_key, user_id)}{earn_form(earn_key, user_id)}</div>
 </main>{_footer(facts)}"""
-    return _document(user_id, body + (AGAIN if is_open else ""))
+    return _document(user_id, body + AGAIN, REFRESH) if is_open else _document(user_id, body)
 
 
-def problem(status: int, told: dict[str, Any], back: str) -> str:
-    """An error, in words, with the way `back` to the page of the form."""
+def problem(status: int, told: dict[str, Any], back: str, form: str = "") -> str:
+    """An error, in words, with the `form` as it was filled in, and the way `back` to its page."""
     hint = f'<p class="quiet">{escape(str(told["hint"]))}</p>' if told.get("hint") else ""
     body = f"""<header><p class="product"><a href="/">Settlement Workbench · Credits</a></p>
 <h1>That did not work</h1></header><main class="problem"><p>{escape(str(told["message"]))}</p>{hint}
-<p class="quiet small">{status} · {escape(str(told["error"]))}</p>
+<p class="quiet small">{status} · {escape(str(told["error"]))}</p>{form}
 <p><a href="{escape(back)}">Back to the forms</a></p></main>"""
     return _document("That did not work", body)
 
 
-def _document(title: str, body: str) -> str:
+def _document(title: str, body: str, head: str = "") -> str:
     return f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>{escape(title)}</title>
-<link rel="icon" href="{ICON}"><style>{STYLE}</style></head><body>{body}</body></html>"""
+{head}<link rel="icon" href="{ICON}"><style>{STYLE}</style></head><body>{body}</body></html>"""
 
 
-def _earn_form(key: str, user_id: str = "") -> str:
+def earn_form(key: str, user_id: str = "", typed: Mapping[str, str] = EMPTY) -> str:
+    """The form to award credits. `typed`: what was filled in before, by field."""
     return f"""<form method="post" action="/earn"><h2>Award credits</h2>
-<p>They are the user's at once.</p>{_user_field(user_id)}{_credits_field()}{_key_field(key)}
+<p>They are the user's at once.</p>{_user_field(user_id, typed)}{_credits_field(typed)}
+{_key_field(key)}
 <button>Award</button></form>"""
 
 
-def _payout_form(key: str, user_id: str = "") -> str:
+def payout_form(key: str, user_id: str = "", typed: Mapping[str, str] = EMPTY) -> str:
+    """The form to request a payout. `typed`: what was filled in before, by field."""
+    address = escape(typed.get("address", ""))
     return f"""<form method="post" action="/payout"><h2>Request a payout</h2>
-<p>Sent to an address of the user's, exactly once.</p>{_user_field(user_id)}
-<label>Address<input class="mono" name="address" required spellcheck="false" autocomplete="off"
- placeholder="0x…" pattern="\\s*0x[0-9a-fA-F]{{40}}\\s*" title="0x and 40 hex digits"></label>
-{_credits_field()}{_key_field(key)}<button>Pay out</button></form>"""
+<p>Sent to an address of the user's, exactly once.</p>{_user_field(user_id, typed)}
+<label>Address<input class="mono" name="address" value="{address}" required
+ spellcheck="false" autocomplete="off" placeholder="0x…"
+ pattern="\\s*0x[0-9a-fA-F]{{40}}\\s*" title="0x and 40 hex digits"></label>
+{_credits_field(typed)}{_key_field(key)}<button>Pay out</button></form>"""
 
 
-def _user_field(user_id: str) -> str:
+def _user_field(user_id: str, typed: Mapping[str, str]) -> str:
     if user_id:
         return f'<input type="hidden" name="user_id" value="{escape(user_id)}">'
-    return """<label>User<input name="user_id" required maxlength="128" autocomplete="off"
+    value = escape(typed.get("user_id", ""))
+    return f"""<label>User<input name="user_id" value="{value}" required maxlength="128"
+ autocomplete="off"
  autocapitalize="none" spellcheck="false"></label>"""
 
 
-def _credits_field() -> str:
-    return """<label>Credits<input name="credits" required inputmode="numeric" autocomplete="off"
- pattern="\\s*[0-9]+\\s*" title="A whole number"></label>"""
+def _credits_field(typed: Mapping[str, str]) -> str:
+    value = escape(typed.get("credits", ""))
+    return f"""<label>Credits<input name="credits" value="{value}" required
+ inputmode="numeric" autocomplete="off" pattern="\\s*[0-9]+\\s*" title="A whole number"></label>"""
 
 
 def _key_field(key: str) -> str:

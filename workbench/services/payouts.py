@@ -22,11 +22,15 @@ from workbench.core.errors import (
     OverLimit,
     PayoutEnded,
     Quarantined,
+    Reverted,
     RpcFault,
+    RpcLimited,
     RpcUnreachable,
     SignerShort,
+    SigningRefused,
     StateMoved,
     StoreError,
+    TokenRefused,
     UnknownPayout,
     WorkbenchError,
 )
@@ -39,6 +43,7 @@ from workbench.core.payout import (
     State,
     Step,
     Verdict,
+    altered,
     apply,
     next_step,
 )
@@ -48,6 +53,7 @@ from workbench.core.ports import (
     Clock,
     Ledger,
     LedgerBook,
+    NodeState,
     Payments,
     PayoutSender,
     Randomness,
@@ -57,20 +63,29 @@ from workbench.core.ports import (
 from workbench.core.records import replace
 from workbench.services import accounts
 from workbench.services.batches import Batches, Group
+from workbench.services.common.health import brief
+from workbench.services.common.loop import Loop
+from workbench.services.common.vitals import reserve_wei, shortfall
 from workbench.services.payout_input import Asked
+from workbench.services.payout_resolve import resolve
 from workbench.services.reconciler import Reconciler
 from workbench.services.returned import Returned
-from workbench.services.rounds import rounds
-from workbench.services.routes import log
+from workbench.services.verdicts import Verdicts
 
 DAY_MS = 86_400_000
 DECIDED = (Outcome.PAID, Outcome.REFUSED, Outcome.CANCELLED)
 RETRY_MS = 15_000
 """How long a payout that the chain would refuse now lets others go first."""
+OF_THE_LEASE = ("reconciliation", "wallet_differs", "orphans", "fees", "reorg")
+"""The checks of the one process that looks after what all have sent."""
 JUDGED = 256
 """So many payouts come to their end in one transaction: others wait for it."""
 TOLD = 3
 """So many of a kind are named in an alarm."""
+SPARE = 20
+"""The wallet should hold the gas of so many transactions more than wait."""
+GAS_EACH = {False: 30_000, True: 150_000}
+"""Of a payout in a transaction of its own, by whether it is a token's."""
 TAKEN_MS = 15_000
 """How long a process may prepare a payout before another takes it up. Only one can sign it."""
 
@@ -80,8 +95,10 @@ class PayoutRules:
     """`units_per_credit`: base units of the asset; `are_units_meant`: somebody chose them.
 
     Limits are credits in 24 hours, None for none.
-    `api_key`: needed by everybody, None on loopback. `in_flight`: open nonces at a time.
+    `api_key`: needed by everybody, None on loopback. `in_flight`: most unmined transactions.
     `approve_above`: credits of one payout from which on a second person must approve.
+    `oldest_s`: an open payout that waits for longer is an alarm. `wait_s`: how long the seed's
+    `/payout` waits for a transaction, unless its client says otherwise.
     """
 
     chain_id: int
@@ -95,6 +112,8 @@ class PayoutRules:
     approve_above: int | None = None
     in_flight: int = 16
     reconcile_s: float = 60.0
+    oldest_s: int = 1_800
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +136,29 @@ class _Turn:
 
     async def refused(
         self, unit: Ledger, acts: Sequence[Act]
-    ) -> dict[tuple[str, str, int], StateMoved]:
-        """Those of which a payout has moved, or for which others have taken the last nonce.
+    ) -> dict[tuple[str, str, int], WorkbenchError]:
+        """Those of which a payout has moved, or is not what was requested; or for which others have
+        taken the last nonce.
 
-        How many nonces may be open counts over all processes.
+        How many transactions may be unmined counts over all processes.
         """
-        left = self._payouts.rules.in_flight - await unit.count_nonces()
+        left = await self._payouts.free_nonces(unit)
         groups = {act.key: self._groups[act.subject].payouts for act in acts}
-        self._now = await unit.payouts_of([each.id for some in groups.values() for each in some])
-        refused = {}
+        ids = [each.id for some in groups.values() for each in some]
+        self._now, asked = await unit.payouts_of(ids), await unit.requests_of(ids)
+        refused: dict[tuple[str, str, int], WorkbenchError] = {}
         for key, some in groups.items():
             now = [self._now[payout.id] for payout in some]
             moved = next((each for each in now if each.state is not State.APPROVED), None)
-            if left <= 0:
-                refused[key] = StateMoved("as many nonces as may be are open by now.")
+            wrong = next((e for e in (*some, *now) if altered(e, asked.get(e.id))), None)
+            if wrong is not None:
+                fields = ", ".join(altered(wrong, asked.get(wrong.id)))
+                refused[key] = SigningRefused(
+                    f"payout {wrong.id} differs from its request in the journal in {fields}.",
+                    hint="The database was changed. Run `workbench ledger verify`.",
+                )
+            elif left <= 0:
+                refused[key] = StateMoved("as many transactions as may be are unmined by now.")
             elif moved is not None:
                 refused[key] = StateMoved(f"payout {moved.id} is {moved.state.value} by now.")
             else:
@@ -164,17 +192,25 @@ class Payouts:
         sender: PayoutSender,
         payments: Payments,
         clock: Clock,
+        loop: Loop,
         random: Randomness,
         rules: PayoutRules,
     ) -> None:
         self.store, self.payments, self.rules, self.clock = store, payments, rules, clock
         self._sender, self._random = sender, random
+        self.loop, self.health = loop, loop.health
         self.batches = Batches(store, sender, payments, clock, rules.chain_id, self.name)
-        self.reconciler = Reconciler(store, sender, payments, clock, rules.chain_id, self.batches)
-        self.returned = Returned(store, sender, payments, clock, rules.chain_id, self.name)
-        self.alarms: dict[str, str] = {}
+        self.reconciler = Reconciler(
+            store, sender, payments, clock, rules.chain_id, self.batches, loop.health
+        )
+        self.sure = Verdicts(clock)
+        self.returned = Returned(
+            store, sender, payments, clock, rules.chain_id, self.name, loop.health, self.sure
+        )
         self.stuck: dict[str, str] = {}
         """Payouts that the chain would refuse now, and why."""
+        self.oldest_s = 0
+        """How long the oldest open payout has waited, when last looked at."""
         self.is_sender = self.has_lease = False
         self.signed = 0
         """Payouts that this process has given a nonce."""
@@ -206,7 +242,7 @@ class Payouts:
         try:
             await self._sender.check()
         except Quarantined as why:  # What was accepted is still shown, and can be taken back.
-            self.alarms[why.code] = str(why)
+            self.health.fails(why.code, str(why))
         self._is_checked = True
 
     # --- Accepting ---
@@ -231,7 +267,7 @@ class Payouts:
                 at_ms=now,
             )
             await unit.transfer(transfer)
-            known = self._known(transfer.id)
+            known = self.known(transfer.id)
             fact = ev.CreditsEarned(user_id=asked.user_id, credits=asked.credits, **known)
             await unit.record(fact)
             account = await accounts.open_user(unit, asked.user_id)
@@ -258,7 +294,12 @@ class Payouts:
             return await self._answer(unit, "payout", asked, 202, self.view(payout))
 
     def _keyed(self, asked: Asked) -> Asked:
+        asked = replace(asked, user_id=self.user_named(asked.user_id))
         return asked if asked.key else replace(asked, key=self.new_key())
+
+    def user_named(self, name: str) -> str:
+        """The id under which a user's account is kept: it may be older than the rule of NFC."""
+        return self.store.aliases.get(name, name)
 
     def new_key(self) -> str:
         """An idempotency key that nobody has: for a form, and for who gave none."""
@@ -312,7 +353,7 @@ class Payouts:
         return None
 
     async def _accept(self, unit: Ledger, payout_id: str, asked: Asked) -> Payout:
-        known = self._known(payout_id)
+        known = self.known(payout_id)
         facts: list[ev.Event] = [
             ev.PayoutRequested(
                 **known,
@@ -342,11 +383,11 @@ class Payouts:
     async def cancel(self, payout_id: str) -> Payout:
         """Before it is signed: at once. After: by a no-op of the same nonce, if that one wins."""
         async with self.store.unit() as unit:
-            payout = await self._payout(unit, payout_id)
+            payout = await self.payout(unit, payout_id)
             if payout.state in ENDED:
                 raise PayoutEnded(f"the payout is {payout.state.value}.", state=payout.state.value)
             if payout.state is not State.SENT:
-                return await self._end(unit, payout, Verdict(Outcome.CANCELLED, reason="cancelled"))
+                return await self.end(unit, payout, Verdict(Outcome.CANCELLED, reason="cancelled"))
         if payout.batch:
             raise PayoutEnded(
                 "it is too late: the payout is signed, together with others.",
@@ -366,10 +407,10 @@ class Payouts:
     async def approve(self, payout_id: str, by: str) -> Payout:
         """A second person lets a held payout go."""
         async with self.store.unit() as unit:
-            payout = await self._payout(unit, payout_id)
+            payout = await self.payout(unit, payout_id)
             if payout.state is not State.HELD:
                 raise PayoutEnded(f"the payout is {payout.state.value}: nothing to approve.")
-            fact = ev.PayoutApproved(**self._known(payout.id), by=by)
+            fact = ev.PayoutApproved(**self.known(payout.id), by=by)
             return await self._tell(unit, payout, fact)
 
     async def refund(self, payout_id: str, by: str) -> Payout:
@@ -379,7 +420,7 @@ class Payouts:
         database that was lost, say), no program here can know.
         """
         async with self.store.unit() as unit:
-            payout = await self._payout(unit, payout_id)
+            payout = await self.payout(unit, payout_id)
             slot = await unit.slot(self.rules.chain_id, self.payments.address, payout.act_key)
             if payout.state is not State.SENT or slot is None or slot.state is not SlotState.LOST:
                 raise PayoutEnded(
@@ -387,20 +428,24 @@ class Payouts:
                     hint="Only what lost its nonce for good is given back by hand.",
                 )
             reason = f"given back by {by}: its nonce went to a foreign transaction"
-            return await self._end(unit, payout, Verdict(Outcome.REFUSED, reason=reason))
+            return await self.end(unit, payout, Verdict(Outcome.REFUSED, reason=reason))
 
-    async def release(self) -> None:
+    async def resolve(self, payout_id: str, outcome: str, by: str, why: str) -> Payout:
+        """See `services.payout_resolve`."""
+        return await resolve(self, payout_id, outcome, by, why)
+
+    async def release(self, by: str, why: str) -> None:
         """A person has looked at a quarantined signer."""
-        await self._sender.release()
-        self.alarms.pop(Quarantined.code, None)
+        await self._sender.release(by, why)
+        self.health.ok(Quarantined.code)
 
-    async def _payout(self, unit: Ledger, payout_id: str) -> Payout:
+    async def payout(self, unit: Ledger, payout_id: str) -> Payout:
         payout = await unit.payout(payout_id)
         if payout is None:
             raise UnknownPayout(f"there is no payout {payout_id[:80]}.")
         return payout
 
-    def _known(self, subject: str) -> dict[str, Any]:
+    def known(self, subject: str) -> dict[str, Any]:
         return {"subject": subject, "at_ms": self.clock.now_ms(), "source": self.name}
 
     async def _tell(self, unit: Ledger, payout: Payout, fact: ev.Event) -> Payout:
@@ -413,7 +458,7 @@ class Payouts:
 
     async def run(self) -> None:
         """Pay what was accepted. Until cancelled."""
-        await rounds(self.name, self.tick, self.clock, self.rules.poll_s)
+        await self.loop.rounds(self.name, self.tick, self.rules.poll_s)
 
     async def tick(self) -> None:
         """One round: look after slots, judge what is final, sign what is next, reconcile.
@@ -422,34 +467,27 @@ class Payouts:
         that believe to be this one do no harm: slots move from where they were, holds end once.
         """
         self.has_lease = self.store.lease()
+        self.health.ok("lease")
         self.is_sender = self.has_lease or self.store.is_shared
+        if not self.has_lease:
+            self.returned.rest()
+            for name in OF_THE_LEASE:
+                self.health.rest(name)
         if not self.is_sender:
             return
-        try:
-            if not self._is_checked:
-                await self.check()
-            await self._round()
-        except (RpcUnreachable, RpcFault) as why:
-            self.alarms["chain"] = str(why)
-            raise
-        except StoreError as why:
-            self.alarms["store"] = str(why)
-            raise
-        self.alarms.pop("chain", None)
-        self.alarms.pop("store", None)
-
-    async def _round(self) -> None:
+        if not self._is_checked:
+            await self.check()
         if self.has_lease:
             await self._look_after()
-        else:
-            self.returned.rest()
-            self._alarm("fees", "")
-        await self._sign_next()
+        with self.loop.part("signing"):
+            await self._sign_next()
         if self.has_lease:
-            await self.returned.on_timer(self.rules.reconcile_s)
+            with self.loop.part("orphans"):
+                await self.returned.on_timer(self.rules.reconcile_s)
             if not self.returned.open:
-                await self.reconciler.on_timer(self.rules.reconcile_s)
-        self._alarm("reorg", self.returned.told())
+                with self.loop.part("reconciliation"):
+                    await self.reconciler.on_timer(self.rules.reconcile_s)
+            self.health.set("reorg", self.returned.told())
 
     async def _look_after(self) -> None:
         async with self.store.unit() as unit:
@@ -462,20 +500,16 @@ class Payouts:
             self.payments.expect(payout)
         self._is_announced = True
         if count or self.returned.open or unbooked:
-            await self._sender.pump()
-            await self._judge()
-            await self.returned.settle()
+            with self.loop.part("transactions"):
+                await self._sender.pump()
+            with self.loop.part("verdicts"):
+                await self._judge()
+            with self.loop.part("returned payouts"):
+                await self.returned.settle()
         if unbooked:
-            await self.batches.book(unbooked)
-        self._alarm("fees", "; ".join(self._sender.capped()[:TOLD]) if count else "")
-
-    def _alarm(self, name: str, text: str) -> None:
-        """Told until there is nothing to tell."""
-        if not text:
-            self.alarms.pop(name, None)
-        elif self.alarms.get(name) != text:
-            log.warning("payouts: %s", text)
-            self.alarms[name] = text
+            with self.loop.part("allowance"):
+                await self.batches.book(unbooked)
+        self.health.set("fees", "; ".join(self._sender.capped()[:TOLD]) if count else "")
 
     async def _judge(self) -> None:
         """Those whose nonce is used in a final block come to their end."""
@@ -483,25 +517,52 @@ class Payouts:
             final = await unit.final_payouts(self.rules.chain_id, self.payments.address)
         for first in range(0, len(final), JUDGED):
             await self._judge_some(final[first : first + JUDGED])
+        self.health.keep("payout_mismatched", {payout.id for payout, _ in final})
 
     async def _judge_some(self, cases: Sequence[tuple[Payout, Slot]]) -> None:
-        verdicts = await self.payments.judge(cases)
+        verdicts = self.sure.sure(cases, await self._verdicts(cases))
         async with self.store.unit() as unit:
             ends = []
             for (payout, _), verdict in zip(cases, verdicts, strict=True):
-                now = await self._payout(unit, payout.id)
+                now = await self.payout(unit, payout.id)
                 step = next_step(now, may_sign=False, slot_is_final=True)
                 if step is Step.JUDGE and verdict.outcome in DECIDED:
                     ends.append((now, verdict))
             await self._end_all(unit, ends)
         for (payout, slot), verdict in zip(cases, verdicts, strict=True):
             if verdict.outcome is Outcome.WRONG:
-                text = f"payout {payout.id}: {verdict.reason} ({verdict.tx})"
-                await self._sender.stop(slot.nonce, text)
+                await self._stop_for(payout, slot, verdict)
             elif verdict.outcome in DECIDED:
                 self.payments.forget(payout)
 
-    async def _end(self, unit: Ledger, payout: Payout, verdict: Verdict) -> Payout:
+    async def _stop_for(self, payout: Payout, slot: Slot, verdict: Verdict) -> None:
+        """A payout whose transaction moved something else stops the signer, once: what a person
+        has released stays released."""
+        text = f"payout {payout.id}: {verdict.reason} ({verdict.tx})"
+        self.health.fails("payout_mismatched", text, payout.id)
+        async with self.store.unit() as unit:
+            standing = await unit.standing(payout.id)
+            if any(isinstance(fact, ev.PayoutMismatched) for fact in standing):
+                return
+        await self._sender.stop(slot.nonce, text)
+        known = self.known(payout.id) | {"block": verdict.block, "tx": verdict.tx}
+        async with self.store.unit() as unit:
+            moved = verdict.moved or 0
+            await unit.record(ev.PayoutMismatched(**known, reason=verdict.reason, moved=moved))
+
+    async def _verdicts(self, cases: Sequence[tuple[Payout, Slot]]) -> Sequence[Verdict]:
+        """One for each; what cannot be judged waits, and keeps nobody else from it."""
+        try:
+            return await self.payments.judge(cases)
+        except Exception as why:
+            is_one = len(cases) == 1
+            if not self.loop.contains(cases[0][0].id if is_one else "verdicts", why):
+                raise
+            if is_one:
+                return [Verdict(Outcome.WAIT)]
+        return [verdict for case in cases for verdict in await self._verdicts([case])]
+
+    async def end(self, unit: Ledger, payout: Payout, verdict: Verdict) -> Payout:
         """The payout's last fact, with all that it moves, in one transaction."""
         (ended,) = await self._end_all(unit, [(payout, verdict)])
         return ended
@@ -524,7 +585,7 @@ class Payouts:
         return ended
 
     def _last_fact(self, payout: Payout, verdict: Verdict) -> ev.Event:
-        known = self._known(payout.id) | {"block": verdict.block}
+        known = self.known(payout.id) | {"block": verdict.block}
         known |= {"tx": verdict.tx, "gas_wei": verdict.gas_wei}
         if verdict.outcome is Outcome.PAID:
             return ev.PayoutPaid(**known, units=payout.units)
@@ -540,21 +601,27 @@ class Payouts:
             standing = await unit.signer(self.rules.chain_id, self.payments.address)
             reason = standing.quarantine if standing else ""
             taken = -(-await unit.count_taken(now) // self.batches.most)
-            free = self.rules.in_flight - await unit.count_nonces() - taken
+            free = await self.free_nonces(unit) - taken
             if free > 0 and not reason:
                 most = free * self.batches.most
                 waiting = await unit.take_payouts(now, now + TAKEN_MS, most)
             for payout_id in list(self.stuck):
-                if (await self._payout(unit, payout_id)).state is not State.APPROVED:
+                if (await self.payout(unit, payout_id)).state is not State.APPROVED:
                     self.stuck.pop(payout_id)
+        self.health.set(Quarantined.code, reason or self._sender.suspicion())
         if reason:
-            self.alarms[Quarantined.code] = reason
             return
-        self.alarms.pop(Quarantined.code, None)
         if not self.stuck:
-            self.alarms.pop("wallet", None)
+            self.health.clear("wallet_short")
+        for name in ("token_refused", "payout_stuck", Quarantined.code):
+            self.health.keep(name, self.stuck)
         if waiting:
             await self._sign(waiting, free)
+
+    async def free_nonces(self, unit: Ledger) -> int:
+        """How many transactions more may be unmined: public nodes keep 16 of an account."""
+        unmined = await unit.count_unmined(self.rules.chain_id, self.payments.address)
+        return self.rules.in_flight - unmined
 
     async def _sign(self, waiting: Sequence[Payout], free: int) -> None:
         """What cannot be signed now is given back: soon to all, or later if the chain says no."""
@@ -567,11 +634,15 @@ class Payouts:
                 if why is None:
                     self.signed += 1
                     self.stuck.pop(payout.id, None)
-                    self.alarms.pop("wallet", None)
+                    self.health.clear("wallet_short")
+                    self.health.clear_all("token_refused")
                 else:
+                    if isinstance(why, SigningRefused):
+                        await self._sender.stop(0, str(why))
                     self._not_signed(payout, why)
-                    later.add(payout.id)
-        except WorkbenchError:
+                    # A first reading is soon confirmed or refuted; then the signer goes on, or not.
+                    (soon if isinstance(why, Quarantined) else later).add(payout.id)
+        except Exception:
             await self._give_back(soon, later)
             raise
         await self._give_back(soon, later)
@@ -609,10 +680,14 @@ class Payouts:
         for payout in alone[: max(0, free - len(groups))]:
             try:
                 call = await self.payments.call(payout)
-            except (RpcUnreachable, StoreError):
+            except (RpcUnreachable, RpcLimited, StoreError):
                 raise
             except WorkbenchError as why:
                 yield payout, why
+            except Exception as why:
+                if not self.loop.contains(payout.id, why):
+                    raise
+                yield payout, WorkbenchError(brief(why))
             else:
                 groups.append(Group((payout,), call))
         turn = _Turn(self, groups)
@@ -625,16 +700,17 @@ class Payouts:
     def _not_signed(self, payout: Payout, why: WorkbenchError) -> None:
         """It waits, and holds up nobody else; the wallet's and the signer's troubles are alarms."""
         if isinstance(why, SignerShort | InsufficientFunds | InsufficientAllowance):
-            self.alarms["wallet"] = f"the wallet cannot pay: {why}"
-        elif isinstance(why, Quarantined):
-            self.alarms[why.code] = str(why)
-        elif payout.id not in self.stuck:
-            log.warning("payouts: %s waits: %s", payout.id, why)
+            self.health.fails("wallet_short", f"the wallet cannot pay: {why}")
+        elif isinstance(why, Quarantined | SigningRefused):
+            self.health.fails(Quarantined.code, str(why), payout.id)
+        else:
+            name = "token_refused" if isinstance(why, TokenRefused | Reverted) else "payout_stuck"
+            self.health.fails(name, f"{payout.id} waits: {why}", payout.id)
         self.stuck[payout.id] = str(why)
 
     def sent_facts(self, group: Group, place: int, slot: Slot) -> list[ev.Event]:
         """Of the group's payout at that place, which the slot is to pay."""
-        known = self._known(group.payouts[place].id)
+        known = self.known(group.payouts[place].id)
         own: dict[str, Any] = {"signer": slot.signer, "nonce": slot.nonce, "tx": slot.tx}
         sent = ev.PayoutSent(**known, **own)
         return (
@@ -642,6 +718,29 @@ class Payouts:
             if group.batch
             else [sent]
         )
+
+    # --- For those who run it ---
+
+    async def look_at_node(self, state: NodeState) -> None:
+        """Report whether the wallet will last, and how long the oldest open payout has waited."""
+        async with self.store.unit() as unit:
+            waiting = await unit.backlog(State.APPROVED)
+            open_ = await unit.backlog(State.APPROVED, State.SENT)
+        self.oldest_s = open_.age_s(self.clock.now_ms())
+        limit = self.rules.oldest_s
+        told = f"an open payout has waited for {self.oldest_s} s (OLDEST_PAYOUT_S is {limit})."
+        self.health.set("oldest_payout", told if self.oldest_s > limit else "")
+        wallet = await self.payments.wallet(final=False)
+        units = waiting.credits * self.rules.units_per_credit
+        is_token = self.payments.token is not None
+        gas = reserve_wei(state.base_fee or 0, waiting.count + SPARE, GAS_EACH[is_token])
+        told = shortfall(self.payments.address, state, gas + (0 if is_token else units))
+        if not told and is_token and wallet.asset < units:
+            told = (
+                f"{self.payments.address} holds {self._shown(wallet.asset)}, and the payouts that "
+                f"wait come to {self._shown(units)}."
+            )
+        self.health.set("wallet_short", told, "reserve")
 
     # --- Showing ---
 

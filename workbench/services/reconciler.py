@@ -1,5 +1,7 @@
 """The ledger against the chain at a final block: what came in is booked, what is missing stops.
 
+Neither is concluded from one reading: a difference must be read twice, some seconds apart.
+
 The treasury accounts must be the wallet's balances, and each transfer out of the wallet one
 payout's. More than we know of is funding; less than we know of goes to `suspense`, and the signer
 stands still until a person has looked.
@@ -12,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from workbench.core import events as ev
 from workbench.core.errors import Quarantined, RpcFault
 from workbench.core.ledger import Kind, Transfer
 from workbench.core.payout import State
@@ -23,10 +26,16 @@ from workbench.core.ports import (
     Movement,
     Payments,
     PayoutSender,
+    Reports,
     Wallet,
 )
+from workbench.core.readings import AGAIN_MS, Readings
 from workbench.services import accounts
 from workbench.services.batches import Batches
+
+READINGS = 3
+"""So often at most one who waits for it reads again."""
+UNSETTLED = "the signer stands still, or what the final block holds is not judged to its end."
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,7 @@ class Report:
     """`is_settled`: everything up to `block` was judged; only then ledger and chain compare.
 
     `chain` and `ledger`: base units by asset. `booked`: funding (above 0) or suspense (below).
+    `unsure`: what only a first reading has found, in words; then nothing is booked or settled.
     `strange`: transfers out of the wallet that are no payout's.
     """
 
@@ -43,6 +53,7 @@ class Report:
     ledger: dict[str, int] = field(default_factory=dict)
     booked: dict[str, int] = field(default_factory=dict)
     strange: tuple[str, ...] = ()
+    unsure: str = ""
 
     @property
     def is_right(self) -> bool:
@@ -75,22 +86,46 @@ class Reconciler:
         clock: Clock,
         chain_id: int,
         batches: Batches,
+        reports: Reports,
     ) -> None:
         self._store, self._sender, self._payments = store, sender, payments
         self._clock, self._chain_id, self._batches = clock, chain_id, batches
-        self._next_ms = 0
+        self._reports = reports
+        self._done_ms: int | None = None
+        self._readings, self._unsure_ms = Readings(), -AGAIN_MS
 
     async def on_timer(self, every_s: float) -> None:
-        """`run`, if it is time, and there was anything since."""
-        now = self._clock.now_ms()
-        if now < self._next_ms:
+        """`run`, if it is time. What keeps it from a result is reported, and it is tried again."""
+        now, done = self._clock.now_ms(), self._done_ms
+        if done is not None and done <= now < done + int(every_s * 1000):
+            return
+        if self._unsure_ms <= now < self._unsure_ms + AGAIN_MS:
             return
         try:
             report = await self.run()
-        except RpcFault:
-            return  # A node that has forgotten that block, or does not have it yet: next round.
+        except RpcFault as why:
+            # A node that has forgotten that block, or does not have it yet: next round.
+            self._reports.fails("reconciliation", why.message)
+            return
         if report.is_settled:
-            self._next_ms = now + int(every_s * 1000)
+            self._done_ms = now
+            self._reports.ok("reconciliation")
+            self._reports.ok("wallet_differs")
+        elif report.unsure:
+            self._unsure_ms = now
+            self._reports.fails("reconciliation", report.unsure)
+        else:
+            self._reports.fails("reconciliation", UNSETTLED)
+
+    async def conclude(self) -> Report:
+        """`run`, and again where a second reading is needed."""
+        report = await self.run()
+        for _ in range(READINGS):
+            if not report.unsure:
+                break
+            await self._clock.sleep(AGAIN_MS / 1000)
+            report = await self.run()
+        return report
 
     async def run(self) -> Report:
         """Compare, and book the difference. Raises RpcUnreachable or RpcFault."""
@@ -110,6 +145,10 @@ class Reconciler:
             if await self._judged(unit) != wallet.nonce:
                 return Report(wallet.block, is_settled=False)
             report = await self._compare(unit, wallet, moved)
+            if not self._is_sure(report):
+                return self._first_reading(report)
+            for asset, difference in report.booked.items():
+                await self._book(unit, asset, difference, report.block)
             await unit.reconcile(report.block, self._clock.now_ms(), json.dumps(report.to_json()))
         if not report.is_right:
             text = f"reconciliation at block {report.block}: {_wrong(report)}"
@@ -134,6 +173,26 @@ class Reconciler:
             nonce = min(nonce, slot.nonce)  # Of an ended payout that a reorg took back, too.
         return nonce
 
+    def _is_sure(self, report: Report) -> bool:
+        """Whether it says what an earlier reading said."""
+        found = (tuple(sorted(report.booked.items())), report.strange)
+        if found == ((), ()):
+            self._readings.forget(())
+            return True
+        if not self._readings.confirms((), found, self._clock.now_ms()):
+            return False
+        self._readings.forget(())
+        return True
+
+    def _first_reading(self, report: Report) -> Report:
+        """A report of nothing but what a second reading must confirm."""
+        came = [f"{n} of {asset} came in" for asset, n in report.booked.items() if n > 0]
+        found = "; ".join(filter(None, [_wrong(report), *came]))
+        text = f"first reading at block {report.block}: {found}; a second reading follows."
+        if not report.is_right:
+            self._reports.fails("wallet_differs", text)
+        return Report(report.block, False, report.chain, report.ledger, unsure=text)
+
     async def _compare(self, unit: Ledger, wallet: Wallet, moved: Any) -> Report:
         await accounts.open_house(unit, self._payments)
         chain = {self._payments.native: wallet.native, self._payments.asset: wallet.asset}
@@ -143,7 +202,6 @@ class Reconciler:
             ledger[asset] = account.balance if account else 0
             if difference := held - ledger[asset]:
                 booked[asset] = difference
-                await self._book(unit, asset, difference, wallet.block)
         strange = tuple(await self._strange(unit, moved))
         return Report(wallet.block, True, chain, ledger, booked, strange)
 
@@ -175,9 +233,20 @@ class Reconciler:
             paid = await unit.payouts(State.PAID, tx=movement.tx)
             fits = sum(payout.units == movement.amount for payout in paid)
             explained[movement.tx, movement.amount] += 1
-            if explained[movement.tx, movement.amount] > fits:
+            if explained[movement.tx, movement.amount] > fits and not await _is_resolved(
+                unit, movement
+            ):
                 strange.append(f"{movement.amount} in {movement.tx}")
         return strange
+
+
+async def _is_resolved(unit: Ledger, movement: Movement) -> bool:
+    """Whether a person has decided what a payout of this transaction counts as."""
+    for payout in await unit.payouts(State.PAID, State.REFUNDED, tx=movement.tx):
+        facts = await unit.standing(payout.id)
+        if any(isinstance(fact, ev.PayoutResolved) for fact in facts):
+            return True
+    return False
 
 
 def _wrong(report: Report) -> str:

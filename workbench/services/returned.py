@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from workbench.core import events as ev
+from workbench.core.errors import WorkbenchError
 from workbench.core.payout import ENDED, Outcome, Payout, State, Verdict
 from workbench.core.ports import (
     OPEN_SLOTS,
@@ -19,10 +20,13 @@ from workbench.core.ports import (
     LedgerBook,
     Payments,
     PayoutSender,
+    Reports,
     Slot,
     SlotState,
 )
+from workbench.core.readings import AGAIN_MS, Readings
 from workbench.services import accounts
+from workbench.services.verdicts import Verdicts
 
 LOOKED_AT = 1_000
 """So many nonces are looked at again after a start; then those since the pass before."""
@@ -46,29 +50,40 @@ class Returned:
         clock: Clock,
         chain_id: int,
         source: str,
+        reports: Reports,
+        verdicts: Verdicts,
     ) -> None:
         self._store, self._sender, self._payments = store, sender, payments
         self._clock, self._chain_id, self._source = clock, chain_id, source
         self.open: dict[str, Payout] = {}
         self._wrong: dict[str, str] = {}
         self._anchor: Slot | None = None
-        self._next_ms = 0
+        self._reports, self._verdicts, self._readings = reports, verdicts, Readings()
+        self._suspected: set[int] = set()
+        self._done_ms: int | None = None
 
     async def on_timer(self, every_s: float) -> None:
-        """Look again, if it is time. Raises RpcUnreachable or RpcFault."""
-        now = self._clock.now_ms()
-        if now < self._next_ms:
+        """Look again, if it is time. Raises RpcUnreachable or RpcFault, which are reported, too."""
+        now, done = self._clock.now_ms(), self._done_ms
+        pause_ms = min(AGAIN_MS, int(every_s * 1000)) if self._suspected else int(every_s * 1000)
+        if done is not None and done <= now < done + pause_ms:
             return
-        if not self._next_ms:
-            await self._resume()
-        await self.look()
-        self._next_ms = now + int(every_s * 1000)
+        try:
+            if done is None:
+                await self._resume()
+            await self.look()
+        except WorkbenchError as why:
+            self._reports.fails("orphans", why.message)
+            raise
+        self._done_ms = now
+        self._reports.ok("orphans")
 
     def rest(self) -> None:
         """Another process looks after it all; if it is this one's turn again, it starts anew."""
         self.open.clear()
         self._wrong.clear()
-        self._anchor, self._next_ms = None, 0
+        self._suspected.clear()
+        self._anchor = self._done_ms = None
 
     async def _resume(self) -> None:
         """What an earlier process found, and did not see to its end."""
@@ -90,10 +105,19 @@ class Returned:
             slots = await unit.slots_from(self._chain_id, self._payments.address, max(0, first))
         final = [slot for slot in slots if slot.state is SlotState.FINAL]
         gone = await self._sender.left_chain(final)
+        suspected = {slot.nonce for slot in gone}
+        for nonce in self._suspected - suspected:
+            self._readings.forget(nonce)
+        self._suspected = suspected
         for slot in gone:
-            await self._reopen(slot)
+            if self._readings.confirms(slot.nonce, slot.block, self._clock.now_ms()):
+                self._readings.forget(slot.nonce)
+                self._suspected.discard(slot.nonce)
+                await self._reopen(slot)
         standing = [slot for slot in final if slot not in gone]
-        if standing:
+        if self._suspected:
+            self._anchor = None
+        elif standing:
             self._anchor = max(standing, key=lambda slot: slot.block.number if slot.block else -1)
 
     async def _reopen(self, slot: Slot) -> None:
@@ -124,6 +148,7 @@ class Returned:
                 if slot is not None and slot.state is SlotState.FINAL:
                     cases.append((payout, slot))
         verdicts = await self._payments.judge(cases) if cases else []
+        verdicts = self._verdicts.sure(cases, verdicts)
         for (payout, _), verdict in zip(cases, verdicts, strict=True):
             if verdict.outcome is Outcome.WAIT:
                 continue

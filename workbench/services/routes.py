@@ -5,21 +5,43 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, overload
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, overload
+from urllib.parse import quote
+
+import msgspec
 
 from workbench.core.errors import (
     BodyTooLarge,
+    DuplicateHeader,
     InputError,
     MethodNotAllowed,
     NotFound,
+    PeerUnreachable,
+    RpcFault,
+    RpcUnreachable,
+    StoreError,
     WorkbenchError,
 )
-from workbench.core.events import Event, from_dict, to_dict, to_json
+from workbench.core.events import BlockOrphaned, Event, from_dict, to_dict, to_json
 from workbench.core.ports import Request, Response, Store
+from workbench.services.common import peers
+from workbench.services.common.health import Health, brief
 
 MAX_BODY_BYTES = 65_536
 EVENTS_PAGE = 1_000
+DECIDING = (
+    "authorization",
+    "content-type",
+    "host",
+    "idempotency-key",
+    "prefer",
+    "x-api-key",
+    "x-payment",
+)
+"""Headers of which two would leave it to chance what is done."""
+BEHIND = (RpcUnreachable, RpcFault, StoreError, PeerUnreachable)
+"""Errors of what is behind a service."""
 Handler = Callable[..., Awaitable[Response]]
 log = logging.getLogger("workbench")
 
@@ -30,7 +52,8 @@ class Routes:
     An `<id>` has no colon: what follows one is a verb, as in `/v1/payouts/<id>:cancel`.
     """
 
-    def __init__(self, **handlers: Handler) -> None:
+    def __init__(self, health: Health) -> None:
+        self._health = health
         self._routes: list[tuple[str, re.Pattern[str], Handler]] = []
         self._plain: dict[tuple[str, str], Handler] = {}
 
@@ -45,16 +68,26 @@ class Routes:
     async def handle(self, request: Request) -> Response:
         """Always answers: with JSON `{error, message, …}` where something is wrong."""
         try:
+            refuse_duplicates(request)
             return await self._dispatch(request)
         except MethodNotAllowed as why:
             answer, allowed = Response.json(why.status, why.to_json()), why.details["allowed"]
             return replace(answer, headers=(*answer.headers, ("Allow", ", ".join(allowed))))
         except WorkbenchError as why:
-            return Response.json(why.status, why.to_json())
-        except Exception:
+            return Response.json(why.status, self._told(why))
+        except Exception as why:
             log.exception("%s %s failed", request.method, request.url)
+            self._health.count(why)
+            self._health.fails("requests", brief(why))
             message = "something went wrong on our side; it is in the log."
             return Response.json(500, {"error": "internal", "message": message})
+
+    def _told(self, why: WorkbenchError) -> dict[str, Any]:
+        """The error as JSON. Where others than this machine ask, what is behind us (node, database,
+        peers) is named by its code alone: its message may hold a host and a port."""
+        if self._health.is_public and isinstance(why, BEHIND):
+            return {"error": why.code, "message": "something that this service needs is away."}
+        return why.to_json()
 
     async def _dispatch(self, request: Request) -> Response:
         if len(request.body) > MAX_BODY_BYTES:
@@ -76,6 +109,25 @@ class Routes:
         paths = sorted(pattern.pattern for _, pattern, _ in self._routes)
         known = dict.fromkeys(re.sub(r"\(\?P(<\w+>).*?\)", r"\1", path) for path in paths)
         raise NotFound(f"nothing is at {request.url[:200]}.", paths=list(known))
+
+
+def refuse_duplicates(request: Request) -> None:
+    """Raise DuplicateHeader where a header that decides something is given more than once."""
+    names = [name.lower() for name, _ in request.headers]
+    for name in DECIDING:
+        if names.count(name) > 1:
+            raise DuplicateHeader(
+                f"the header {name} is given {names.count(name)} times.", hint="Give it once."
+            )
+
+
+def see_other(*segments: str, fragment: str = "") -> Response:
+    """303 to the path of these segments, each encoded (RFC 3986): a header is ASCII, and a segment
+    may hold any text."""
+    path = "/" + "/".join(quote(segment, safe="") for segment in segments)
+    path += f"#{quote(fragment, safe='')}" if fragment else ""
+    headers = (("Location", path), ("Cache-Control", "no-store"))
+    return Response(303, b"", "text/html; charset=utf-8", headers)
 
 
 def wants_page(request: Request) -> bool:
@@ -134,13 +186,51 @@ class Page:
         return {"events": events, "next": self.next, "last": self.last}
 
     @classmethod
-    def of(cls, answer: Response) -> Page:
-        """The page that a service answered with."""
+    def of(cls, answer: Response, peer: str, after: int) -> Page:
+        """The page of its own facts that a service answered with, to `?after=`.
+
+        Raises PeerUnreadable, or PeerAnswerInvalid: also for a fact of somebody else, which a peer
+        could only have made up, and for a page that leads nowhere.
+        """
         if isinstance(answer.content, Page):
             return answer.content
-        data = answer.data()
-        facts = [(each.pop("seq"), from_dict(each)) for each in data["events"]]
-        return cls(facts, data["next"], data["last"])
+        read = peers.decoded(answer, _Events, peer)
+        try:
+            facts = [_numbered_fact(each, peer) for each in read.events]
+        except (StoreError, TypeError, ValueError, KeyError, RecursionError) as why:
+            raise peers.invalid(answer, peer, str(why)) from why
+        if read.next < max([after, *(seq for seq, _ in facts)]):
+            raise peers.invalid(answer, peer, "its next page is before this one")
+        if read.next == after and read.last > after:
+            raise peers.invalid(answer, peer, "its next page is this one again")
+        return cls(facts, read.next, read.last)
+
+
+class _Events(msgspec.Struct):
+    """The body of `GET /events`."""
+
+    events: list[dict[str, Any]]
+    next: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    last: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+_PLAIN = {"str": str, "int": int, "bool": bool}
+"""What facts are made of, beside their block."""
+
+
+def _numbered_fact(data: dict[str, Any], peer: str) -> tuple[int, Event]:
+    """A fact of a peer's own, each field of its type. Raises as `from_dict`, and ValueError."""
+    data = dict(data)
+    seq = msgspec.convert(data.pop("seq"), Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)])
+    fact = from_dict(data)
+    for owner in (fact, fact.block):
+        for member in fields(owner) if owner is not None else ():
+            kind = _PLAIN.get(str(member.type))
+            if kind is not None and type(getattr(owner, member.name)) is not kind:
+                raise ValueError(f"{fact.type}.{member.name} is not of its type")
+    if fact.source != peer or fact.contract or isinstance(fact, BlockOrphaned):
+        raise ValueError(f"{fact.type} is no fact of its own")
+    return seq, fact
 
 
 def told(page: Sequence[tuple[int, Event]], upto: int, last: int) -> Response:

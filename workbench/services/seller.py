@@ -1,8 +1,8 @@
 """The seller: sells an asset over HTTP 402, and brings signed terms on chain.
 
-`GET /buy-asset?amount=` answers 402 with an offer; with X-PAYMENT it checks the buyer's consent,
-claims the settlement id durably, hands the authorisation to the facilitator, and creates the
-settlement. A claim survives a crash: `run` goes on with it.
+`GET /buy-asset?amount=` answers 402 with an offer; with X-PAYMENT it checks the buyer's consent and
+its money (`otc.intake`), claims the settlement id durably, hands the authorisation to the
+facilitator, and creates the settlement. A claim survives a crash: `run` goes on with it.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from typing import Any
 
 from workbench.core import events as ev
 from workbench.core.errors import (
-    BadSignature,
     DeadlinePassed,
-    InsufficientInventory,
     InvalidAmount,
     PeerRefused,
     PeerUnreachable,
-    TermsMismatch,
+    Reverted,
+    SettlementError,
     UnknownSettlement,
     WorkbenchError,
 )
 from workbench.core.finality import Policy
-from workbench.core.money import UINT256_MAX, YPS, Amount, parse_units
+from workbench.core.money import parse_units
 from workbench.core.ports import (
     Chain,
     Clock,
@@ -39,30 +38,34 @@ from workbench.core.ports import (
     Store,
     Watcher,
 )
-from workbench.core.pricing import Price, check_budget
+from workbench.core.pricing import Price
 from workbench.core.settlement import Settlement, State
 from workbench.core.x402 import (
-    NO_PERMIT,
     PAYMENT_HEADER,
     ZERO_ADDRESS,
     Authorization,
     Payment,
-    Permit,
     Terms,
-    TransferAuthorization,
     payment_required,
     settlement_id,
 )
 from workbench.services.book import Book
-from workbench.services.offers import OFFERED, Offers, requested
+from workbench.services.common.health_http import add_probes, condition
+from workbench.services.common.loop import Loop
+from workbench.services.common.vitals import GLANCE_S, glance
+from workbench.services.offers import Offers, requested
+from workbench.services.otc.facilitator_answer import check_acceptance
+from workbench.services.otc.intake import MAX_OPEN_PER_BUYER, Intake
 from workbench.services.rates import PriceSource
-from workbench.services.rounds import rounds
 from workbench.services.routes import Routes, events_page, log, one
 
 
 @dataclass(frozen=True, slots=True)
 class SellerRules:
-    """How long an offer may be funded and then swapped, in seconds."""
+    """How long an offer may be funded and then swapped, in seconds.
+
+    `max_open_per_buyer`: open settlements that one buyer may have with us; None: no limit.
+    """
 
     finality: Policy
     quote_lifetime_s: int = 600
@@ -70,6 +73,7 @@ class SellerRules:
     poll_s: float = 0.5
     create_timeout_s: float = 60.0
     sign_permits: bool = True
+    max_open_per_buyer: int | None = MAX_OPEN_PER_BUYER
 
 
 class Seller:
@@ -86,6 +90,7 @@ class Seller:
         watcher: Watcher,
         store: Store,
         clock: Clock,
+        loop: Loop,
         http: Http,
         random: Randomness,
         facilitator_url: str,
@@ -94,18 +99,31 @@ class Seller:
     ) -> None:
         self._chain, self._signer, self._sender, self._watcher = chain, signer, sender, watcher
         self._store, self._clock, self._http, self._random = store, clock, http, random
+        self._loop, self.health = loop, loop.health
         self._facilitator_url, self._rules = facilitator_url.rstrip("/"), rules
         self._prices = prices
-        self.book = Book(store)
+        self.book = Book(store, seller=signer.address)
         self._offers = Offers(signer, chain.domain)
+        self._intake = Intake(
+            chain=chain,
+            signer=signer,
+            store=store,
+            clock=clock,
+            book=self.book,
+            offers=self._offers,
+            source=self.name,
+            sign_permits=rules.sign_permits,
+            max_open_per_buyer=rules.max_open_per_buyer,
+        )
         self._at_work: dict[str, asyncio.Task[None]] = {}
         self._routes = (
-            Routes()
+            Routes(self.health)
             .add("GET", "/buy-asset", self._buy_asset)
             .add("GET", "/settlement/<text>", self._settlement)
             .add("GET", "/health", self._health)
             .add("GET", "/events", self._events)
         )
+        add_probes(self._routes, self.health)
 
     async def handle(self, request: Request) -> Response:
         return await self._routes.handle(request)
@@ -115,6 +133,8 @@ class Seller:
     async def _buy_asset(self, request: Request) -> Response:
         amount = self._amount(request)
         header = request.header(PAYMENT_HEADER)
+        if request.method == "HEAD":  # Safe by RFC 9110: it neither buys nor makes an offer.
+            return Response(402, headers=(("Cache-Control", "no-store"),))
         if header is None:
             return await self._offer(amount)
         payment = Payment.from_header(header)
@@ -131,7 +151,7 @@ class Seller:
 
     async def _offer(self, amount: int) -> Response:
         head = await self._chain.head()
-        await self._check_inventory(amount)
+        await self._intake.check_inventory(amount)
         draft = self._terms(amount, head, await self._prices.price())
         at_ms = self._clock.now_ms()
         terms = self._offers.sealed(draft, at_ms, self._random.token())
@@ -157,19 +177,6 @@ class Seller:
             salt="",
         )
 
-    async def _check_inventory(self, amount: int) -> None:
-        """What we hold, less what we owe to settlements that are not funded yet."""
-        await self.book.refresh()
-        held = await self._chain.balance(self._chain.addresses.asset, self._signer.address)
-        owed = self.book.assets(State.AUTHORIZED, State.CREATED)
-        if amount > held - owed:
-            raise InsufficientInventory(
-                f"{Amount(amount, YPS)} is more than the {Amount(max(0, held - owed), YPS)} "
-                "that can be sold now.",
-                hint="Ask for less.",
-                available=max(0, held - owed),
-            )
-
     async def _sell(self, amount: int, payment: Payment) -> Response:
         terms = payment.terms
         digest = self._chain.terms_digest(terms)
@@ -178,10 +185,7 @@ class Seller:
             claimed = await unit.authorization(identity)
         # The digest covers all terms, so a payment that was claimed is this very payment again.
         if claimed is None:
-            offer = await self._check_offer(amount, terms)
-            await self._check_consent(payment, digest)
-            await self._check_inventory(amount)
-            await self._claim(identity, payment, digest, offer)
+            await self._intake.admit(amount, payment, digest)
         await self._bring_on_chain(identity)
         answer = {
             "settlement_id": identity,
@@ -193,127 +197,6 @@ class Seller:
             "status_url": f"/settlement/{identity}",
         }
         return Response.json(200, answer)
-
-    async def _check_offer(self, amount: int, terms: Terms) -> ev.PaymentRequested:
-        """The terms must be, word for word, an offer that we made for this resource: that offer."""
-        try:
-            offer, altered = requested(terms, self._offers.made_at_ms(terms), self.name), []
-        except TermsMismatch:  # What was altered can be said where the offer was noted.
-            async with self._store.unit() as unit:
-                known = await unit.standing(terms.salt)
-            noted = next((fact for fact in known if isinstance(fact, ev.PaymentRequested)), None)
-            if noted is None:
-                raise
-            offer = noted
-            altered = [name for name in OFFERED if getattr(terms, name) != getattr(offer, name)]
-        if offer.asset_amount != amount:
-            altered.append("amount")
-        if altered:
-            raise TermsMismatch(
-                f"the signed terms differ from the offer in {', '.join(altered)}.",
-                hint="Sign the offered terms as they are; add only buyer and maxEurc.",
-                fields=altered,
-            )
-        head = await self._chain.head()
-        if head.timestamp > terms.fund_deadline:
-            raise DeadlinePassed(
-                f"the offer ended at {terms.fund_deadline}; the chain's time is {head.timestamp}.",
-                hint="Ask for a new offer.",
-            )
-        return offer
-
-    async def _check_consent(self, payment: Payment, digest: bytes) -> None:
-        terms = payment.terms
-        if not await self._chain.valid_signature(terms.buyer, digest, payment.terms_signature):
-            raise BadSignature(
-                "terms_signature is not the client's signature of these terms for chain "
-                f"{self._chain.domain.chain_id} and vault {self._chain.domain.vault}.",
-                hint="Sign the EIP-712 terms with the domain of the offer and the client's key.",
-            )
-        rate = await self._chain.rate()
-        check_budget(terms.max_eurc, terms.required_usdc, rate.usdc_per_eurc_e8)
-        if payment.authorization is not None:
-            await self._check_authorization(terms, payment.authorization)
-        elif payment.permit is not None:
-            await self._check_permit(terms, payment.permit)
-
-    async def _check_authorization(self, terms: Terms, given: TransferAuthorization) -> None:
-        head = await self._chain.head()
-        if given.valid_after >= head.timestamp or given.valid_before <= terms.fund_deadline:
-            raise BadSignature(
-                "the authorization is not valid from now until the offer ends.",
-                hint="Sign validAfter 0, and validBefore above fundDeadline.",
-            )
-        digest = await self._chain.authorization_digest(
-            terms, given.valid_after, given.valid_before
-        )
-        if not await self._chain.valid_signature(terms.buyer, digest, given.signature):
-            raise BadSignature(
-                "authorization is not the client's ERC-3009 signature of its budget to the vault.",
-                hint="ReceiveWithAuthorization of maxEurc to the vault; the nonce is the "
-                "settlement id, the EIP-712 digest of the terms.",
-            )
-
-    async def _check_permit(self, terms: Terms, permit: Permit) -> None:
-        eurc = self._chain.addresses.eurc
-        if await self._chain.allowance(eurc, terms.buyer) >= terms.max_eurc:
-            return
-        if permit.value < terms.max_eurc or permit.deadline < terms.fund_deadline:
-            raise BadSignature(
-                "the permit covers less than maxEurc, or ends before the offer does.",
-                hint="Sign a permit for PermitPuller over maxEurc until fundDeadline or later.",
-            )
-        permitted = await self._chain.permit_digest(
-            eurc, terms.buyer, permit.value, permit.deadline
-        )
-        joined = f"{permit.r}{permit.s[2:]}{permit.v:02x}"
-        if not await self._chain.valid_signature(terms.buyer, permitted, joined):
-            raise BadSignature(
-                "permit is not the client's EIP-2612 signature for PermitPuller.",
-                hint=f"Spender {self._chain.addresses.puller}, token {eurc}, the next nonce.",
-            )
-
-    async def _claim(
-        self, identity: str, payment: Payment, digest: bytes, offer: ev.PaymentRequested
-    ) -> None:
-        terms = payment.terms
-        claimed = Authorization(
-            settlement_id=identity,
-            payment=payment,
-            seller_signature=self._signer.sign_digest(digest),
-            seller_permit=await self._permit(terms),
-        )
-        fact = ev.PaymentAuthorized(
-            subject=identity,
-            at_ms=self._clock.now_ms(),
-            source=self.name,
-            quote=terms.salt,
-            buyer=terms.buyer,
-            seller=terms.seller,
-            asset=terms.asset,
-            asset_amount=terms.asset_amount,
-            required_usdc=terms.required_usdc,
-            max_eurc=terms.max_eurc,
-        )
-        async with self._store.unit() as unit:
-            if await unit.authorize(claimed):
-                await unit.record(offer)
-                await unit.record(fact)
-
-    async def _permit(self, terms: Terms) -> Permit:
-        """A permit, where PermitPuller has no allowance that suffices.
-
-        Over all of it: only the vault can use it, and only for terms that we signed, while a
-        permit of the exact amount would be overwritten by that of the next sale.
-        """
-        owner = self._signer.address
-        allowed = await self._chain.allowance(terms.asset, owner)
-        if allowed >= terms.asset_amount or not self._rules.sign_permits:
-            return NO_PERMIT
-        digest = await self._chain.permit_digest(
-            terms.asset, owner, UINT256_MAX, terms.fund_deadline
-        )
-        return self._signer.sign_permit(digest, UINT256_MAX, terms.fund_deadline)
 
     # --- Bringing a claim on chain ---
 
@@ -342,12 +225,36 @@ class Seller:
             await self._hand_over(claimed)
             terms, signed = claimed.terms, claimed.payment.terms_signature
             call = self._chain.create_settlement(terms, signed, claimed.seller_signature)
+            call = self._chain.if_paid(call, claimed.payment)
             await self._sender.submit(identity, call, attempt)
             await self._sender.mined(identity, "create", attempt, self._rules.create_timeout_s)
         except WorkbenchError as why:
-            if not why.transient:
-                await self._reject(identity, why)
-            raise
+            if why.transient:
+                await self._end_late(claimed)
+                raise
+            cause = await self._cause(claimed.payment, why)
+            await self._reject(identity, cause)
+            raise cause from why
+
+    async def _end_late(self, claimed: Authorization) -> None:
+        """Reject a claim whose offer has ended: its transaction would revert, so its stock is free.
+
+        Raises DeadlinePassed then.
+        """
+        head, deadline = await self._chain.head(), claimed.terms.fund_deadline
+        if head.timestamp > deadline:
+            why = DeadlinePassed(
+                f"the offer ended at {deadline}, before it was on chain.",
+                hint="Ask for a new offer.",
+            )
+            await self._reject(claimed.settlement_id, why)
+            raise why
+
+    async def _cause(self, payment: Payment, why: WorkbenchError) -> WorkbenchError:
+        """What a contract refused, by its cause: tokens have words of their own."""
+        if not isinstance(why, SettlementError | Reverted):
+            return why
+        return await self._chain.payment_refusal(payment) or why
 
     async def _hand_over(self, claimed: Authorization) -> None:
         domain = self._chain.domain
@@ -356,13 +263,7 @@ class Seller:
         headers = (("Content-Type", "application/json"),)
         url = f"{self._facilitator_url}/settle"
         answer = await self._http.send(Request("POST", url, headers=headers, body=body))
-        if answer.status == 200:
-            return
-        told = _told(answer)
-        why = told.get("message", f"HTTP {answer.status}")
-        if answer.status >= 500:
-            raise PeerUnreachable(f"the facilitator could not answer: {why}")
-        raise PeerRefused(f"the facilitator refused: {why}", facilitator=told)
+        check_acceptance(answer, claimed.settlement_id)
 
     async def _reject(self, identity: str, why: WorkbenchError) -> None:
         fact = ev.PaymentRejected(
@@ -410,19 +311,20 @@ class Seller:
         return view
 
     async def _health(self, request: Request) -> Response:
-        head = await self._chain.head()
+        head = await glance(self._chain.head())
         addresses, show = self._chain.addresses, self._chain.checksum
+        held = self._chain.balance(addresses.asset, self._signer.address)
         health = {
-            "status": "ok",
+            **condition(self.health, to_all=self.health.is_public),
             "service": self.name,
             "seller": show(self._signer.address),
             "chain_id": self._chain.domain.chain_id,
-            "block": head.number,
+            "block": head and head.number,
             "asset_token": show(addresses.asset),
             "settlement_token": show(addresses.usdc),
             "settlement_vault": show(addresses.vault),
             "price_per_unit_usdc": (await self._prices.price()).usdc_per_asset,
-            "inventory": await self._chain.balance(addresses.asset, self._signer.address),
+            "inventory": await glance(held),
         }
         return Response.json(200, health)
 
@@ -431,9 +333,25 @@ class Seller:
 
     # --- The seller's own work ---
 
+    async def look_at_facilitator(self) -> None:
+        """Report whether it answers: without it a purchase goes no further than its offer."""
+        url = f"{self._facilitator_url}/livez"
+        try:
+            async with asyncio.timeout(GLANCE_S):
+                answer = await self._http.send(Request("GET", url))
+        except PeerUnreachable as why:
+            self.health.fails("facilitator", why.message)
+            return
+        except TimeoutError:
+            told = f"the facilitator at {self._facilitator_url} did not answer in {GLANCE_S:g} s."
+            self.health.fails("facilitator", told)
+            return
+        said = f"the facilitator answered {answer.status}." if answer.status >= 500 else ""
+        self.health.set("facilitator", said)
+
     async def run(self) -> None:
         """Go on with what was claimed, and note what was delivered. Until cancelled."""
-        await rounds(self.name, self.tick, self._clock, self._rules.poll_s)
+        await self._loop.rounds(self.name, self.tick, self._rules.poll_s)
 
     async def tick(self) -> None:
         """One round: watch, go on with claims, note deliveries, look after transactions."""
@@ -442,8 +360,10 @@ class Seller:
         head = await self._chain.head()
         for settlement in self.book.of(State.AUTHORIZED):
             if settlement.id not in self._at_work:
-                await self._go_on(settlement.id)
-        await self._note_deliveries(head)
+                with self._loop.part(settlement.id):
+                    await self._go_on(settlement.id)
+        with self._loop.part("deliveries"):
+            await self._note_deliveries(head)
         await self._sender.pump()
 
     async def _go_on(self, identity: str) -> None:
@@ -476,11 +396,3 @@ class Seller:
 
 def _resource(amount: int) -> str:
     return f"/buy-asset?amount={amount}"
-
-
-def _told(answer: Response) -> dict[str, Any]:
-    try:
-        told = answer.data()
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}

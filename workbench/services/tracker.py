@@ -13,14 +13,25 @@ from typing import Any
 
 from workbench.core import events as ev
 from workbench.core import lifecycle
-from workbench.core.errors import InputError, PeerUnreachable, UnknownSettlement
+from workbench.core.errors import InputError, PeerRefused, PeerUnreachable, UnknownSettlement
 from workbench.core.finality import Policy
 from workbench.core.ports import Chain, Clock, Head, Http, Request, Response, Store, Watcher
 from workbench.core.settlement import Settlement, State
 from workbench.core.x402 import settlement_id
 from workbench.services.book import Book
-from workbench.services.rounds import rounds
-from workbench.services.routes import EVENTS_PAGE, Page, Routes, numbered, one, told, wants_page
+from workbench.services.common.health_http import add_probes, condition
+from workbench.services.common.loop import Loop
+from workbench.services.common.vitals import glance
+from workbench.services.routes import (
+    EVENTS_PAGE,
+    Page,
+    Routes,
+    numbered,
+    one,
+    see_other,
+    told,
+    wants_page,
+)
 
 HEARTBEAT_S = 15.0
 
@@ -37,6 +48,7 @@ class Tracker:
         watcher: Watcher,
         store: Store,
         clock: Clock,
+        loop: Loop,
         http: Http,
         peers: dict[str, str],
         finality: Policy,
@@ -44,6 +56,7 @@ class Tracker:
         poll_s: float = 0.5,
     ) -> None:
         self._chain, self._watcher, self._store, self._clock = chain, watcher, store, clock
+        self._loop, self.health = loop, loop.health
         self._http, self._peers, self._finality = http, peers, finality
         self._page, self._poll_s = page, poll_s
         self.book = Book(store, merged=True)
@@ -51,7 +64,7 @@ class Tracker:
         self._head: Head | None = None
         self._news = asyncio.Event()
         self._routes = (
-            Routes()
+            Routes(self.health)
             .add("GET", "/", self._index)
             .add("GET", "/health", self._health)
             .add("GET", "/events", self._events)
@@ -61,6 +74,7 @@ class Tracker:
             .add("GET", "/api/settlements/<text>", self._settlement)
             .add("GET", "/settlement/<text>", self._settlement_or_page)
         )
+        add_probes(self._routes, self.health)
 
     async def handle(self, request: Request) -> Response:
         return await self._routes.handle(request)
@@ -69,14 +83,16 @@ class Tracker:
 
     async def run(self) -> None:
         """Gather, round after round, until cancelled."""
-        await rounds(self.name, self.tick, self._clock, self._poll_s)
+        await self._loop.rounds(self.name, self.tick, self._poll_s)
 
     async def tick(self) -> None:
         """One round: the peers' facts, then the chain's; wake those who listen."""
         for name, url in self._peers.items():
-            await self._gather(name, url)
+            with self._loop.part(f"facts of the {name}"):
+                await self._gather(name, url)
         await self._watcher.poll()
         head = await self._chain.head()
+        self._tell_torn()
         if await self.book.refresh() or head != self._head:
             self._head = head
             self._news.set()
@@ -88,17 +104,28 @@ class Tracker:
             asked = self._asked.get(name, 0)
             try:
                 answer = await self._http.send(Request("GET", f"{url}/events?after={asked}"))
-            except PeerUnreachable:
-                return  # It may not be up yet; its facts wait in its journal.
-            if answer.status != 200:
+            except PeerUnreachable as why:
+                # It may not be up yet; its facts wait in its journal.
+                self.health.fails("peers", f"the {name}: {why.message}", name)
                 return
-            page = Page.of(answer)
+            if answer.status != 200:
+                self.health.fails("peers", f"the {name} answered {answer.status}.", name)
+                return
+            try:
+                page = Page.of(answer, name, asked)
+            except (PeerUnreachable, PeerRefused) as why:
+                self.health.fails("peers", why.message, name)
+                return
+            self.health.ok("peers", name)
             if page.facts:
                 async with self._store.unit() as unit:
                     await unit.record_all([fact for _, fact in page.facts])
             self._asked[name] = page.next
             if page.next >= page.last:
                 return
+
+    def _tell_torn(self) -> None:
+        self.health.set("torn", "; ".join(self.book.torn.values()))
 
     # --- Showing ---
 
@@ -109,16 +136,15 @@ class Tracker:
         return Response.json(200, lifecycle.to_json())
 
     async def _health(self, request: Request) -> Response:
-        head = await self._chain.head()
-        chain_id = self._chain.domain.chain_id
+        head = await glance(self._chain.head())
         await self.book.refresh()
-        torn = self.book.torn
+        self._tell_torn()
         health = {
-            "status": "alarm" if torn else "ok",
+            **condition(self.health, to_all=self.health.is_public),
             "service": self.name,
-            "chain_id": chain_id,
-            "block": head.number,
-            "torn": torn,
+            "chain_id": self._chain.domain.chain_id,
+            "block": head and head.number,
+            "torn": self.book.torn,
         }
         return Response.json(200, health)
 
@@ -173,7 +199,7 @@ class Tracker:
     async def _settlement_or_page(self, request: Request, text: str) -> Response:
         """As the seller's and the facilitator's; but people get the page, opened there."""
         if wants_page(request):
-            return Response(303, headers=(("Location", f"/#{settlement_id(text)}"),))
+            return see_other(fragment=settlement_id(text))
         return await self._settlement(request, text)
 
     async def _settlement(self, request: Request, text: str) -> Response:

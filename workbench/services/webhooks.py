@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from workbench.core.errors import NotFound, PeerUnreachable, PeerUntrusted
 from workbench.core.ports import Clock, Http, Ledger, LedgerBook, Randomness, Request, Response
 from workbench.core.webhooks import WAIT_MOST_S, Delivery, Message, message, wait_ms
-from workbench.services.rounds import rounds, together
+from workbench.services.common.loop import Loop, together
 from workbench.services.routes import log
 
 TIMEOUT_S = 15.0
@@ -63,9 +63,16 @@ class Webhooks:
     """See the module."""
 
     def __init__(
-        self, *, store: LedgerBook, http: Http, clock: Clock, random: Randomness, rules: HookRules
+        self,
+        *,
+        store: LedgerBook,
+        http: Http,
+        clock: Clock,
+        loop: Loop,
+        random: Randomness,
+        rules: HookRules,
     ) -> None:
-        self._store, self._http, self._clock = store, http, clock
+        self._store, self._http, self._clock, self._loop = store, http, clock, loop
         self._random, self._rules = random, rules
         self.endpoints = tuple(Endpoint(url) for url in rules.urls)
         self._idle: dict[Endpoint, tuple[object, Delivery]] = {}
@@ -87,7 +94,7 @@ class Webhooks:
         async def tick() -> None:
             await self.tick(endpoint)
 
-        await rounds(f"webhook {endpoint.id}", tick, self._clock, self._rules.poll_s)
+        await self._loop.rounds(f"webhook {endpoint.id}", tick, self._rules.poll_s)
 
     async def tick(self, endpoint: Endpoint) -> None:
         """Tell it what is next, until it knows all, or does not answer as it should."""

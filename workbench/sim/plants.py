@@ -166,7 +166,7 @@ def _refund_on_first_failure(payouts: Any) -> None:
             tx = failed[0]["transactionHash"]
             async with payouts.store.unit() as unit:
                 verdict = Verdict(Outcome.REFUSED, tx, gas_wei=gas, reason="failed")
-                await payouts._end(unit, payout, verdict)
+                await payouts.end(unit, payout, verdict)
         await judge()
 
     payouts._judge = credulous

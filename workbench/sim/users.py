@@ -21,6 +21,7 @@ from workbench.core.errors import KeyReused, PeerRefused, PeerUnreachable, Workb
 from workbench.core.payout import ENDED
 from workbench.core.ports import Clock, Http, Request
 from workbench.scenario import Pattern, UserGroup
+from workbench.services.common import peers
 from workbench.services.payout_input import KEY_HEADER
 from workbench.sim.agents import COPIES, TRY_AGAIN_S, arrivals
 
@@ -211,7 +212,7 @@ class User:
 
     async def _once(self, request: Request) -> dict[str, Any]:
         answer = await self.http.send(request)
-        data: dict[str, Any] = answer.data()
+        data = peers.decoded(answer, dict[str, Any], "payout service")
         if answer.status < 400:
             return data
         kind = WorkbenchError.kinds.get(str(data.get("error")))

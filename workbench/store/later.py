@@ -15,8 +15,8 @@ from typing import Any
 from workbench.core.ports import Slot
 from workbench.core.x402 import Authorization
 from workbench.store import statements
-from workbench.store.rows import Row, claim_row, row_of
-from workbench.store.statements import ATTEMPT, BLOCK, CLAIM, FACT, SLOT
+from workbench.store.rows import Row, claim_row, offer_row, row_of
+from workbench.store.statements import ATTEMPT, BLOCK, CLAIM, FACT, OFFER, SLOT
 
 PART = 128
 """So many rows are written while the node works: it may have an answer at any time."""
@@ -59,6 +59,8 @@ class Rows:
         statements.add_rows(cursor, statements.add_fact, FACT, self.facts)
         claims = [claim_row(claimed) for claimed in self.claims]
         statements.add_rows(cursor, statements.add_claim, CLAIM, claims)
+        offers = [offer_row(claimed) for claimed in self.claims]
+        statements.add_rows(cursor, statements.add_offer, OFFER, offers)
         slots = [row_of(slot) for slot in self.slots.values()]
         statements.add_rows(cursor, statements.put_slot, SLOT, slots)
         statements.add_rows(cursor, statements.add_attempt, ATTEMPT, self.attempts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
@@ -33,10 +33,10 @@ from sqlalchemy import (
 )
 
 from workbench.core.errors import InsufficientCredits, LedgerRefused, StateMoved, StoreError
-from workbench.core.events import Event
+from workbench.core.events import Event, PayoutRequested
 from workbench.core.ledger import GENESIS, Account, Kind, Transfer, link
 from workbench.core.payout import ACT, Payout, State
-from workbench.core.ports import Answered, Slot, SlotState, Standing
+from workbench.core.ports import Answered, Attempt, Backlog, Slot, SlotState, Standing
 from workbench.core.webhooks import TOLD, Delivery
 from workbench.store.rows import read, slots_of
 from workbench.store.schema import attempt, fact, slot
@@ -215,11 +215,7 @@ class LedgerUnit(SqlUnit):
 
     async def payouts_of(self, payout_ids: Sequence[str]) -> dict[str, Payout]:
         found: dict[str, Payout] = {}
-        for first in range(0, len(payout_ids), AT_ONCE):
-            some = payout_ids[first : first + AT_ONCE]
-            # One statement for any number: the last id fills the places that are left.
-            filled = [*some, *[some[-1]] * (AT_ONCE - len(some))]
-            named = {f"id_{n}": each for n, each in enumerate(filled)}
+        for named in _by_places(payout_ids):
             rows = self._do(_payouts_of, **named).fetchall()
             found |= {row[0]: _payout_of(row) for row in rows}
         return found
@@ -278,12 +274,34 @@ class LedgerUnit(SqlUnit):
     async def count_nonces(self) -> int:
         return int(self._do(_count_nonces).fetchone()[0])
 
+    async def count_unmined(self, chain_id: int, signer_address: str) -> int:
+        counted = self._do(_count_unmined, chain_id=chain_id, signer=signer_address)
+        return int(counted.fetchone()[0])
+
+    async def requests_of(self, payout_ids: Sequence[str]) -> dict[str, PayoutRequested]:
+        found: dict[str, PayoutRequested] = {}
+        for named in _by_places(payout_ids):
+            for (line,) in self._do(_requests_of, **named).fetchall():
+                asked = read(line)
+                assert isinstance(asked, PayoutRequested)
+                found[asked.subject] = asked
+        return found
+
+    async def attempts(self) -> Sequence[Attempt]:
+        """All signed bytes, by transaction."""
+        return [Attempt(tx, raw) for tx, raw in self._do(_attempts).fetchall()]
+
     async def count_taken(self, at_ms: int) -> int:
         return int(self._do(_count_taken, at_ms=at_ms).fetchone()[0])
 
     async def count_payouts(self) -> dict[State, int]:
         counted = dict(self._do(_count_payouts).fetchall())
         return {state: counted.get(state.value, 0) for state in State}
+
+    async def backlog(self, *states: State) -> Backlog:
+        row = self._do(_backlog, tuple(state.value for state in states)).fetchone()
+        count, high, low, oldest = row
+        return Backlog(count, int(high or 0) * 10**9 + int(low or 0), oldest)
 
     async def credits_since(
         self, at_ms: int, *, user_id: str | None = None, address: str | None = None
@@ -334,6 +352,14 @@ class LedgerUnit(SqlUnit):
 
     async def count_to_tell(self, after: int, limit: int) -> int:
         return int(self._do(_count_to_tell, after=after, limit=limit).fetchone()[0])
+
+
+def _by_places(ids: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Parameters of one statement for any number: the last id fills the places that are left."""
+    for first in range(0, len(ids), AT_ONCE):
+        some = ids[first : first + AT_ONCE]
+        filled = [*some, *[some[-1]] * (AT_ONCE - len(some))]
+        yield {f"id_{n}": each for n, each in enumerate(filled)}
 
 
 def _plain(record: Any) -> dict[str, Any]:
@@ -405,6 +431,12 @@ def _payouts_of(dialect: str) -> Any:
     return select(*PAYOUT).where(payout.c.id.in_(named))
 
 
+def _requests_of(dialect: str) -> Any:
+    named: list[Any] = [bindparam(f"id_{n}") for n in range(AT_ONCE)]
+    is_request = fact.c.type == PayoutRequested.__name__
+    return select(fact.c.data).where(fact.c.subject.in_(named), is_request)
+
+
 def _move_payouts(dialect: str) -> Any:
     """A payout that is still in the state in which it was read."""
     as_it_was = and_(payout.c.id == bindparam("own"), payout.c.state == bindparam("old_state"))
@@ -474,6 +506,16 @@ def _count_nonces(dialect: str) -> Any:
     return select(func.count(SUBJECT.distinct())).select_from(payout).where(under_way)
 
 
+def _count_unmined(dialect: str) -> Any:
+    own = and_(*(slot.c[n] == bindparam(n) for n in ("chain_id", "signer")))
+    unmined = or_(*(slot.c.state == s.value for s in (SlotState.SIGNED, SlotState.SENT)))
+    return select(func.count()).select_from(slot).where(own, unmined)
+
+
+def _attempts(dialect: str) -> Any:
+    return select(attempt.c.tx, attempt.c.raw).order_by(attempt.c.tx)
+
+
 def _count_taken(dialect: str) -> Any:
     its = payout.c
     taken = and_(its.state == State.APPROVED.value, its.taken_ms > bindparam("at_ms"))
@@ -482,6 +524,13 @@ def _count_taken(dialect: str) -> Any:
 
 def _count_payouts(dialect: str) -> Any:
     return select(payout.c.state, func.count()).group_by(payout.c.state)
+
+
+def _backlog(dialect: str, states: tuple[str, ...]) -> Any:
+    """Credits in two parts: SQLite's sum stops at 2^63."""
+    parts = (func.sum(payout.c.credits // 10**9), func.sum(payout.c.credits % 10**9))
+    sums = select(func.count(), *parts, func.min(payout.c.at_ms))
+    return sums.where(or_(*(payout.c.state == state for state in states)))
 
 
 def _credits_since(dialect: str, of_user: bool, of_address: bool) -> Any:
@@ -564,6 +613,7 @@ class LedgerStore(SqlStore):
         super().__init__(url)
         self._leased: Any = None
         self._migrate()
+        self.aliases = self._read_aliases()
 
     @property
     def is_shared(self) -> bool:
@@ -592,6 +642,11 @@ class LedgerStore(SqlStore):
                 f"the database {self.url} is of a newer workbench: {why}.",
                 hint="Update workbench; a ledger is never taken back to an older schema.",
             ) from why
+
+    def _read_aliases(self) -> dict[str, str]:
+        with self._mapped(), self._engine.begin() as connection:
+            rows = connection.exec_driver_sql("SELECT name, user_id FROM user_alias").fetchall()
+        return {row[0]: row[1] for row in rows}
 
     def lease(self) -> bool:
         path = make_url(self.url).database

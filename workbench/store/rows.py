@@ -40,6 +40,11 @@ def claim_row(claimed: Authorization) -> Row:
     return claimed.settlement_id, json.dumps(claimed.to_wire())
 
 
+def offer_row(claimed: Authorization) -> Row:
+    """The values of `statements.OFFER`."""
+    return claimed.offer, claimed.settlement_id
+
+
 def attempts_of(own: Slot) -> list[Row]:
     """The values of `statements.ATTEMPT` for each of them."""
     place = own.chain_id, own.signer, own.nonce

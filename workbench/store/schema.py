@@ -44,6 +44,14 @@ authorization = Table(
     Column("data", Text, nullable=False),
 )
 
+offer = Table(
+    "offer",
+    metadata,
+    Column("offer", Text, primary_key=True),
+    Column("settlement_id", Text, nullable=False),
+)
+"""One row for each claim: an offer has one settlement, whichever process claims it."""
+
 slot = Table(
     "slot",
     metadata,

@@ -6,6 +6,9 @@ Building a statement anew costs a hundred times what SQLite needs to execute it.
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +19,9 @@ from sqlalchemy import (
     create_engine,
     event,
     exc,
+    insert,
     make_url,
+    select,
 )
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.schema import CreateIndex
@@ -27,10 +32,11 @@ from workbench.core.x402 import Authorization
 from workbench.store import statements
 from workbench.store.later import BLOCKS_KEPT, Later
 from workbench.store.memory import Slots, Tail
-from workbench.store.rows import slots_of
-from workbench.store.schema import fact, metadata
+from workbench.store.rows import offer_row, slots_of
+from workbench.store.schema import authorization, fact, metadata, offer
 from workbench.store.unit import SqlUnit
 
+log = logging.getLogger("workbench")
 CLAIMS_KEPT = 8_192
 WRITERS = 0x5E771E
 """PostgreSQL's advisory lock that stands for the one writer."""
@@ -64,6 +70,7 @@ class SqlStore:
         self._commits = 0
         # Claims never change. What else is remembered holds while nobody else can write.
         self.claims: dict[str, Authorization] = {}
+        self.offers: dict[str, str] = {}
         self.orphaned: dict[str, int] = {}
         self.alone = url == "sqlite://"
         """Nobody else can write: what was read or written once is so until we change it."""
@@ -82,6 +89,7 @@ class SqlStore:
             with self._engine.begin() as connection:
                 alone(connection)
                 metadata.create_all(connection)
+                _name_offers(connection)
                 if self.alone:
                     for each in fact.indexes:
                         each.drop(connection)
@@ -243,7 +251,9 @@ class SqlStore:
         if len(self.claims) >= CLAIMS_KEPT:
             self.has_all_claims = False
             self.claims.clear()
+            self.offers.clear()
         self.claims[known.settlement_id] = known
+        self.offers[known.offer] = known.settlement_id
 
     def catch_up(self) -> None:
         """Whatever was committed is in the database, even if nobody asks."""
@@ -279,6 +289,7 @@ class SqlStore:
         self.has_all_claims = False
         self._ids, self._has_indices = None, False
         self.claims.clear()
+        self.offers.clear()
         self.orphaned.clear()
         self.connection.driver_connection.deserialize(image)
         self._reload_slots()
@@ -298,12 +309,42 @@ def alone(connection: Any) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS})")
 
 
+def _name_offers(connection: Any) -> None:
+    """Rows for the offers of claims that an older version made, where there are none yet."""
+    if connection.execute(select(offer.c.offer).limit(1)).first() is not None:
+        return
+    lines = connection.execute(select(authorization.c.data)).scalars()
+    claims = [Authorization.from_wire(json.loads(line)) for line in lines]
+    named: dict[str, str] = dict(offer_row(claimed) for claimed in reversed(claims))
+    if named:
+        rows = [{"offer": own, "settlement_id": first} for own, first in named.items()]
+        connection.execute(insert(offer), rows)
+
+
 def sqlite_url(path: Path) -> str:
     """The URL of a SQLite file, whatever characters its path has."""
     return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
 
 
+def _make_private(path: Path) -> None:
+    """A database file, and those that SQLite puts beside it, are for their owner alone (0600).
+
+    SQLite gives its journals the mode of the database, so that is made first. What cannot be done
+    here, opening the database says in its own words.
+    """
+    with suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
+        with suppress(OSError):
+            if each.stat().st_mode & 0o077:
+                each.chmod(0o600)
+                log.warning("%s was open to others; now it is its owner's alone", each.name)
+
+
 def _engine(url: str) -> Any:
+    database = make_url(url).database
+    if make_url(url).get_backend_name() == "sqlite" and database not in (None, "", ":memory:"):
+        _make_private(Path(str(database)))
     if make_url(url).get_backend_name() == "postgresql":
         # A process that is stopped in the middle of a unit must not stop all the others.
         patience = "-c lock_timeout=5000 -c idle_in_transaction_session_timeout=10000"

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from workbench.core.events import Event
-from workbench.store.schema import attempt, authorization, block, fact, slot
+from workbench.store.schema import attempt, authorization, block, fact, offer, slot
 
 DIALECTS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
 """Databases that know ON CONFLICT, for which SQLAlchemy has no common word."""
@@ -35,6 +35,7 @@ WIDTHS = (512, 64, 16, 4, 1)
 """So many rows SQLite is handed in one statement: two thirds of the time of one after the other."""
 FACT = ("id", "type", "subject", "block_hash", "data")
 CLAIM = ("settlement_id", "data")
+OFFER = ("offer", "settlement_id")
 BLOCK = ("number", "hash")
 SLOT = tuple(column.name for column in slot.columns)
 ATTEMPT = tuple(column.name for column in attempt.columns)
@@ -149,6 +150,14 @@ def claim_of(dialect: str) -> Any:
 
 def add_claim(dialect: str) -> Any:
     return adding(dialect, authorization, *CLAIM, once=True)
+
+
+def offer_of(dialect: str) -> Any:
+    return select(offer.c.settlement_id).where(offer.c.offer == bindparam("offer"))
+
+
+def add_offer(dialect: str) -> Any:
+    return adding(dialect, offer, *OFFER, once=True)
 
 
 def mine(table: Table) -> Any:

@@ -16,6 +16,7 @@ from workbench.store.rows import (
     Row,
     attempts_of,
     claim_row,
+    offer_row,
     placed,
     read,
     remember,
@@ -23,7 +24,7 @@ from workbench.store.rows import (
     slots_of,
     standing_of,
 )
-from workbench.store.statements import ATTEMPT, CLAIM, FACT, MOVE, SLOT
+from workbench.store.statements import ATTEMPT, CLAIM, FACT, MOVE, OFFER, SLOT
 
 if TYPE_CHECKING:
     from workbench.store.sql import SqlStore
@@ -240,15 +241,24 @@ class SqlUnit:
     async def authorize(self, claimed: Authorization) -> bool:
         later = self._later() if self._store.has_all_claims and not self.claimed else None
         if later is None:
+            if not self._add_all(statements.add_offer, OFFER, [offer_row(claimed)]):
+                return False
             if not self._add_all(statements.add_claim, CLAIM, [claim_row(claimed)]):
                 return False
-        elif claimed.settlement_id in self._store.claims:
+        elif claimed.settlement_id in self._store.claims or claimed.offer in self._store.offers:
             return False
         else:
             later.claims.append(claimed)
         self.claimed.append(claimed)
         self.changed = True
         return True
+
+    async def sold(self, offer: str) -> str | None:
+        known = self._store.offers.get(offer)
+        if known is not None or (self._store.has_all_claims and not self.claimed):
+            return known
+        row = self._do(statements.offer_of, offer=offer).fetchone()
+        return None if row is None else str(row[0])
 
     # --- Slots ---
 

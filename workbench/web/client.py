@@ -1,4 +1,4 @@
-"""The Http port over real sockets, with keep-alive."""
+"""The Http port over real sockets, with keep-alive, and past the environment's proxies."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from workbench.core.errors import PeerUnreachable, PeerUntrusted
 from workbench.core.ports import Request, Response
+from workbench.evm.place import plain_words
+from workbench.evm.proxies import proxy_for
 
 TIMEOUT_S = 90.0
 
@@ -33,6 +35,7 @@ class SocketHttp:
                 auto_decompress=not strange,
                 cookie_jar=aiohttp.DummyCookieJar() if strange else None,
             )
+        proxy = proxy_for(request.url)
         try:
             async with self._session.request(
                 request.method,
@@ -40,6 +43,7 @@ class SocketHttp:
                 params=list(request.query) or None,
                 headers=list(request.headers),
                 data=request.body or None,
+                proxy=proxy.url if proxy else None,
                 allow_redirects=False,
             ) as answer:
                 body = await self._body(answer)
@@ -49,7 +53,7 @@ class SocketHttp:
             raise _untrusted(request.url, why.certificate_error) from why
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as why:
             raise PeerUnreachable(
-                f"nobody answers at {_place(request.url)}: {why or type(why).__name__}.",
+                f"nobody answers at {_place(request.url)}: {_reason(why)}.",
                 hint="Is it running? `workbench up` starts everything.",
             ) from why
 
@@ -68,6 +72,13 @@ class SocketHttp:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _reason(why: Exception) -> str:
+    """Why nobody answered: a time-out has no text of its own."""
+    if isinstance(why, TimeoutError):
+        return f"no answer within {TIMEOUT_S:g} s"
+    return plain_words(why)
 
 
 def _place(url: str) -> str:

@@ -5,20 +5,27 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from tornado.httpserver import HTTPServer
-from tornado.iostream import StreamClosedError
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, RequestHandler, stream_request_body
 
-from workbench.core.errors import InvalidSetting, PortTaken
+from workbench.core.errors import BodyTooLarge, InvalidSetting, PortTaken, WorkbenchError
 from workbench.core.ports import Handler, Request, Response
+from workbench.web.borders import MAX_BODY_BYTES, Borders
 
-MAX_BODY_BYTES = 1_048_576
-MAX_HEADER_BYTES = 1_048_576
-"""Above these Tornado closes the connection; below, the service answers with its own error."""
+MAX_HEADER_BLOCK = 262_144
+"""Above this Tornado closes the connection; below, we answer with our own error."""
+READING_S = 60.0
+"""Seconds in which the headers, and then the body, of a request must be there."""
+CONNECTIONS = 1_000
+"""Open connections of one service; further ones are told to come back."""
+TORNADO_400 = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+"""What Tornado writes for bytes that are not HTTP."""
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -28,6 +35,7 @@ SECURITY_HEADERS = {
 }
 
 
+@stream_request_body
 class _Bridge(RequestHandler):
     """Every method and path of one service."""
 
@@ -35,8 +43,9 @@ class _Bridge(RequestHandler):
         "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY",
     )  # fmt: skip
 
-    def initialize(self, service: Handler) -> None:
-        self._service = service
+    def initialize(self, service: Handler, borders: Borders) -> None:
+        self._service, self._borders = service, borders
+        self._body = bytearray()
         self._streaming: asyncio.Task[None] | None = None
 
     def set_default_headers(self) -> None:
@@ -51,14 +60,51 @@ class _Bridge(RequestHandler):
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps(body))
 
+    def prepare(self) -> None:
+        """Refused before the body is read, where headers say enough."""
+        headers = tuple(self.request.headers.get_all())
+        for name, value in self._borders.cors(headers):
+            self.set_header(name, value)
+        why = self._borders.refusal(headers)
+        if why is not None:
+            self._refuse(why)
+        elif self.request.method == "OPTIONS" and self._borders.origins:
+            for name, value in self._borders.preflight():
+                self.set_header(name, value)
+            self.set_status(204)
+            self.finish()
+
+    def data_received(self, chunk: bytes) -> None:
+        if self._finished:
+            return
+        self._body += chunk
+        if len(self._body) > MAX_BODY_BYTES:
+            self._refuse(BodyTooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes."))
+
+    def _refuse(self, why: WorkbenchError) -> None:
+        """Answer, and read no more from this connection."""
+        self._body.clear()
+        self.set_status(why.status)
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Connection", "close")
+        self.finish(b"" if self.request.method == "HEAD" else json.dumps(why.to_json()))
+
     async def _serve(self, *_: Any) -> None:
+        if self._finished:
+            return
         http = self.request
+        # RFC 9112, 3.2.2: a server takes the absolute form, too.
+        target = http.uri or "/"
+        path, query = target.split("?", 1) if "?" in target else (target, "")
+        if "://" in path:
+            path = "/" + path.split("://", 1)[1].partition("/")[2]
         request = Request(
             method=http.method or "GET",
-            url=unquote(http.path),
-            query=tuple(parse_qsl(http.query, keep_blank_values=True)),
+            url=unquote(path),
+            query=tuple(parse_qsl(query, keep_blank_values=True)),
             headers=tuple(http.headers.get_all()),
-            body=http.body,
+            body=bytes(self._body),
+            client=http.remote_ip or "",
         )
         response = await self._service.handle(request)
         self.set_status(response.status)
@@ -87,16 +133,64 @@ class _Bridge(RequestHandler):
             self._streaming.cancel()
 
 
+class _Listener(HTTPServer):
+    """Takes at most `most` connections at a time, and answers nonsense with our JSON."""
+
+    most = CONNECTIONS
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        if len(self._connections) >= self.most:
+            stream.write(_plain(503, "busy", "too many connections are open; try again soon."))
+            stream.close()
+            return
+        write = stream.write
+
+        def worded(data: bytes | memoryview) -> Any:
+            is_nonsense = len(data) == len(TORNADO_400) and bytes(data) == TORNADO_400
+            said = _plain(400, "invalid_request", "this is not a request of HTTP/1.1.")
+            return write(said if is_nonsense else data)
+
+        stream.write = worded  # type: ignore[method-assign]
+        super().handle_stream(stream, address)
+
+
+def _plain(status: int, code: str, message: str) -> bytes:
+    """A whole answer for who has not sent a whole request."""
+    body = json.dumps({"error": code, "message": message}).encode()
+    head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + body
+
+
 class Server:
     """One service listening. `url` tells where, also when the port was chosen freely."""
 
     def __init__(
-        self, service: Handler, *, host: str, port: int, name: str = "", setting: str = "the port"
+        self,
+        service: Handler,
+        *,
+        host: str,
+        port: int,
+        name: str = "",
+        setting: str = "the port",
+        borders: Borders | None = None,
+        reading_s: float = READING_S,
+        connections: int = CONNECTIONS,
     ) -> None:
-        application = Application([(r"/.*", _Bridge, {"service": service})], log_function=_quiet)
-        self._http = HTTPServer(
-            application, max_body_size=MAX_BODY_BYTES, max_header_size=MAX_HEADER_BYTES
+        known = {"service": service, "borders": borders or Borders()}
+        application = Application(
+            [(r".*", _Bridge, known)], log_function=_quiet, default_handler_class=_Bridge,
+            default_handler_args=known,
+        )  # fmt: skip
+        self._http = _Listener(
+            application,
+            # A body is counted as it comes, and refused in our own words.
+            max_body_size=2**62,
+            max_header_size=MAX_HEADER_BLOCK,
+            idle_connection_timeout=reading_s,
+            body_timeout=reading_s,
         )
+        self._http.most = connections
         try:
             sockets = bind_sockets(port, host)
         except OSError as why:

@@ -1,0 +1,1 @@
+"""The credits payout service under the name that its first description gives it."""

@@ -1,0 +1,202 @@
+"""Every check of the four services: what it means, how old it may be, and what to do.
+
+README's table of alarms has one row for each; a test keeps the two equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`meaning`: what an alarm of this name says, for readers who may not see its reason.
+    `remedy`: what to do. `subject`: who "has not succeeded for 10 minutes".
+
+    `grace_s`: a reason makes the check red when it has stood so long; None: only age does.
+    `max_age_s`: seconds since the last success after which it is red; None: age does not matter.
+    `lasts_s`: a reason is forgotten after this time, where nothing tells that it is gone.
+    `is_warning`: an alarm that leaves /readyz at 200.
+    """
+
+    name: str
+    meaning: str
+    remedy: str
+    subject: str = ""
+    grace_s: float | None = 0.0
+    max_age_s: float | None = None
+    lasts_s: float | None = None
+    is_warning: bool = False
+
+
+_LIST = (
+    Check("chain", "the node cannot be asked", "Check the node and the RPC URL."),
+    Check(
+        "chain_id",
+        "the node is on another chain than the settings say",
+        "Correct CHAIN_ID or the RPC URL. Until then nothing is done.",
+    ),
+    Check(
+        "chain_stalled",
+        "the node's newest block is old",
+        "Check the node: does it follow its network? And this machine's clock.",
+        grace_s=30,
+    ),
+    Check(
+        "no_eip1559",
+        "the chain has no base fee (EIP-1559), so nothing can be sent",
+        "Use a chain with EIP-1559.",
+    ),
+    Check(
+        "logs_refused",
+        "the node refuses eth_getLogs, even for one block",
+        "Use a node that serves logs.",
+    ),
+    Check("store", "the database does not answer", "Check its disk, locks and connection."),
+    Check(
+        "rounds",
+        "a round of the service fails, or does not end",
+        "It is tried again. A defect's trace is in the log: report it.",
+        subject="a round of the service",
+        max_age_s=600,
+    ),
+    Check(
+        "requests",
+        "a request was answered with 500",
+        "The trace is in the log: report it.",
+        lasts_s=600,
+        is_warning=True,
+    ),
+    Check(
+        "wallet_short",
+        "an account that sends cannot pay, or will not last",
+        "Send it what is missing.",
+    ),
+    Check(
+        "sends_refused",
+        "the node refuses the transactions that are sent to it",
+        "Look at the reason: the node's limits, the fees, or the account's state.",
+        grace_s=60,
+        lasts_s=120,
+    ),
+    Check(
+        "facilitator",
+        "the seller's facilitator does not answer",
+        "Start it, or correct FACILITATOR_URL.",
+        grace_s=10,
+    ),
+    Check(
+        "finality",
+        "a swap does not become final",
+        "Check FINALITY_CONFIRMATIONS and the chain's status; nothing is lost.",
+        subject="watching for finality",
+        max_age_s=600,
+    ),
+    Check(
+        "rate_stale",
+        "the hook's reference rate is too old, so swaps are refused",
+        "Run the facilitator with KEEPER_PRIVATE_KEY, or set the rate.",
+        grace_s=60,
+    ),
+    Check(
+        "peers",
+        "a service whose facts the tracker gathers does not answer",
+        "Start it, or correct SELLER_URL and FACILITATOR_URL.",
+        grace_s=60,
+    ),
+    Check(
+        "torn",
+        "the facts of a settlement contradict each other",
+        "Compare the settlement with the chain; the others are shown as they are.",
+    ),
+    Check(
+        "signer_quarantined",
+        "the signer stands still",
+        "Find out who used its nonces, then POST /v1/signer:release.",
+    ),
+    Check(
+        "reconciliation",
+        "the ledger was not compared with the chain for too long",
+        "Until then a loss would not be noticed.",
+        subject="reconciliation",
+        grace_s=None,
+        max_age_s=600,
+    ),
+    Check(
+        "wallet_differs",
+        "the wallet does not hold what the ledger says, or something left it that is no payout",
+        "This is one reading. If the next one agrees, it is booked and the signer stops.",
+    ),
+    Check(
+        "orphans",
+        "what was final was not looked at again for too long",
+        "Until then a reorg deeper than finality would not be noticed.",
+        subject="the search for orphaned payments",
+        grace_s=None,
+        max_age_s=600,
+    ),
+    Check(
+        "lease",
+        "which process looks after transactions was not asked for too long",
+        "Check the database.",
+        subject="asking for the lease",
+        max_age_s=300,
+    ),
+    Check(
+        "reorg",
+        "a reorg deeper than finality took a payment back",
+        "It is sent again by itself; if the text says otherwise, look at the payout.",
+    ),
+    Check(
+        "fees",
+        "a transaction waits, and its fee cannot be raised any more",
+        "Wait for lower fees, or take the payout back with :cancel.",
+    ),
+    Check(
+        "token_refused",
+        "the token refuses a payout",
+        "Ask the token's issuer: paused, or an account that is blocked? Or take the payout back.",
+        grace_s=60,
+    ),
+    Check(
+        "payout_stuck",
+        "a payout cannot be signed",
+        "Look at its reason in /v1/payouts; take it back with :cancel if it cannot be helped.",
+        grace_s=60,
+    ),
+    Check(
+        "payout_mismatched",
+        "a payout's transaction moved something else than what was owed",
+        "Look at it, then POST /v1/payouts/<id>:resolve as paid or as refunded.",
+    ),
+    Check(
+        "oldest_payout",
+        "the oldest open payout waits for longer than OLDEST_PAYOUT_S",
+        "Look at the other alarms and at /v1/payouts?state=approved,sent.",
+    ),
+)
+CHECKS = {check.name: check for check in _LIST}
+_ALL = ("chain", "chain_id", "chain_stalled", "store", "rounds", "requests")
+_SENDS = ("no_eip1559", "wallet_short", "sends_refused")
+SERVICES: dict[str, tuple[str, ...]] = {
+    "seller": (*_ALL, *_SENDS, "logs_refused", "facilitator"),
+    "facilitator": (*_ALL, *_SENDS, "logs_refused", "finality", "rate_stale"),
+    "tracker": (*_ALL, "logs_refused", "peers", "torn"),
+    "payouts": (
+        *_ALL,
+        *_SENDS,
+        "logs_refused",
+        "signer_quarantined",
+        "reconciliation",
+        "wallet_differs",
+        "orphans",
+        "lease",
+        "reorg",
+        "fees",
+        "token_refused",
+        "payout_stuck",
+        "payout_mismatched",
+        "oldest_payout",
+    ),
+}
+"""The checks of each service."""

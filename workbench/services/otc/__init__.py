@@ -1,0 +1,1 @@
+"""The OTC services' parts: what they check before they spend."""

@@ -1,0 +1,296 @@
+"""What a seller checks before it claims a payment, and so before stock is reserved or gas is spent.
+
+The order is by cost: the offer and the signatures need no chain; then, one payment at a time,
+stock, the buyer's balance and its other open settlements are counted, and the claim is stored.
+Creation and transfer are simulated before the claim goes on chain (see `Chain.if_paid`): what they
+refuse ends the claim at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from workbench.core import events as ev
+from workbench.core.errors import (
+    BadSignature,
+    DeadlinePassed,
+    InsufficientFunds,
+    InsufficientInventory,
+    OfferTaken,
+    TermsMismatch,
+    TooManyOpen,
+)
+from workbench.core.money import EURC, UINT256_MAX, YPS, Amount
+from workbench.core.ports import Chain, Clock, Signer, Store
+from workbench.core.pricing import check_budget
+from workbench.core.settlement import Settlement, State
+from workbench.core.x402 import (
+    NO_PERMIT,
+    Authorization,
+    Payment,
+    Permit,
+    Terms,
+    TransferAuthorization,
+    offer_key,
+)
+from workbench.services.book import Book
+from workbench.services.offers import OFFERED, Offers, requested
+
+UNFUNDED = (State.AUTHORIZED, State.CREATED)
+"""States in which stock and budget are still with their owners, and promised."""
+ON_CHAIN_UNFUNDED = (0, 1)
+"""The vault's numbers for none and created."""
+MAX_OPEN_PER_BUYER = 5
+"""Open settlements that one buyer may have with a seller, unless it is set."""
+
+
+class Intake:
+    """See the module. One instance for each seller account. `source`: the facts' emitter."""
+
+    def __init__(
+        self,
+        *,
+        chain: Chain,
+        signer: Signer,
+        store: Store,
+        clock: Clock,
+        book: Book,
+        offers: Offers,
+        source: str,
+        sign_permits: bool,
+        max_open_per_buyer: int | None,
+    ) -> None:
+        self._chain, self._signer, self._store, self._clock = chain, signer, store, clock
+        self._book, self._offers, self._source = book, offers, source
+        self._sign_permits, self._max_open = sign_permits, max_open_per_buyer
+        self._claiming = asyncio.Lock()
+
+    async def admit(self, amount: int, payment: Payment, digest: bytes) -> None:
+        """Claim the payment, or raise why not; a payment that is claimed already is left so."""
+        terms, identity = payment.terms, "0x" + digest.hex()
+        offer = await self._check_offer(amount, terms)
+        await self._check_free(terms, identity)
+        await self._check_time(terms)
+        await self._check_consent(payment, digest)
+        await self._check_funding(payment)
+        permit = await self._permit(terms)
+        async with self._claiming:  # What is counted below must not change before the claim.
+            await self._book.refresh()
+            if self._book.get(identity) is None:
+                await self.check_inventory(amount)
+                await self._check_buyer(terms)
+            signed = self._signer.sign_digest(digest)
+            claimed = Authorization(identity, payment, signed, permit)
+            await self._claim(claimed, offer)
+
+    # --- The offer ---
+
+    async def _check_offer(self, amount: int, terms: Terms) -> ev.PaymentRequested:
+        """The terms must be, word for word, an offer that we made for this resource: that offer."""
+        try:
+            made_at_ms = self._offers.made_at_ms(terms)
+            offer, altered = requested(terms, made_at_ms, self._source), list[str]()
+        except TermsMismatch:  # What was altered can be said where the offer was noted.
+            async with self._store.unit() as unit:
+                known = await unit.standing(terms.salt)
+            noted = next((fact for fact in known if isinstance(fact, ev.PaymentRequested)), None)
+            if noted is None:
+                raise
+            offer = noted
+            altered = [name for name in OFFERED if getattr(terms, name) != getattr(offer, name)]
+        if offer.asset_amount != amount:
+            altered.append("amount")
+        if altered:
+            raise TermsMismatch(
+                f"the signed terms differ from the offer in {', '.join(altered)}.",
+                hint="Sign the offered terms as they are; add only buyer and maxEurc.",
+                fields=altered,
+            )
+        return offer
+
+    async def _check_free(self, terms: Terms, identity: str) -> None:
+        """An offer has one settlement, for ever: what ended badly needs a new offer."""
+        async with self._store.unit() as unit:
+            first = await unit.sold(offer_key(terms))
+        await self._book.refresh()
+        first = first or self._book.sold(terms.salt)
+        if first is not None and first != identity:
+            raise self._taken(first)
+
+    def _taken(self, first: str) -> OfferTaken:
+        known, text = self._book.get(first), f"this offer was sold as settlement {first}"
+        if known is not None and known.status in ("refunded", "rejected"):
+            text, hint = f"{text}, which was {known.status}.", "Ask for a new offer."
+        else:
+            text, hint = f"{text}.", f"Follow /settlement/{first}; buy again with a new offer."
+        return OfferTaken(text, hint=hint, settlement_id=first)
+
+    async def _check_time(self, terms: Terms) -> None:
+        head = await self._chain.head()
+        if head.timestamp > terms.fund_deadline:
+            raise DeadlinePassed(
+                f"the offer ended at {terms.fund_deadline}; the chain's time is {head.timestamp}.",
+                hint="Ask for a new offer.",
+            )
+
+    # --- Consent, and the money behind it ---
+
+    async def _check_consent(self, payment: Payment, digest: bytes) -> None:
+        terms = payment.terms
+        if not await self._chain.valid_signature(terms.buyer, digest, payment.terms_signature):
+            raise BadSignature(
+                "terms_signature is not the client's signature of these terms for chain "
+                f"{self._chain.domain.chain_id} and vault {self._chain.domain.vault}.",
+                hint="Sign the EIP-712 terms with the domain of the offer and the client's key.",
+            )
+        rate = await self._chain.rate()
+        check_budget(terms.max_eurc, terms.required_usdc, rate.usdc_per_eurc_e8)
+
+    async def _check_funding(self, payment: Payment) -> None:
+        """The buyer has the money, and lets the vault have it. What only the token knows (pause,
+        blocklist, a cancelled authorization) is simulated before anything is sent."""
+        terms = payment.terms
+        if payment.authorization is not None:
+            await self._check_authorization(terms, payment.authorization)
+        elif payment.permit is not None:
+            await self._check_permit(terms, payment.permit)
+
+    async def _check_authorization(self, terms: Terms, given: TransferAuthorization) -> None:
+        head = await self._chain.head()
+        if given.valid_after >= head.timestamp or given.valid_before <= terms.fund_deadline:
+            raise BadSignature(
+                "the authorization is not valid from now until the offer ends.",
+                hint="Sign validAfter 0, and validBefore above fundDeadline.",
+            )
+        digest = await self._chain.authorization_digest(
+            terms, given.valid_after, given.valid_before
+        )
+        if not await self._chain.valid_signature(terms.buyer, digest, given.signature):
+            raise BadSignature(
+                "authorization is not the client's ERC-3009 signature of its budget to the vault.",
+                hint="ReceiveWithAuthorization of maxEurc to the vault; the nonce is the "
+                "settlement id, the EIP-712 digest of the terms.",
+            )
+
+    async def _check_permit(self, terms: Terms, permit: Permit) -> None:
+        eurc = self._chain.addresses.eurc
+        if await self._chain.allowance(eurc, terms.buyer) >= terms.max_eurc:
+            return
+        if permit.value < terms.max_eurc or permit.deadline < terms.fund_deadline:
+            raise BadSignature(
+                "the permit covers less than maxEurc, or ends before the offer does.",
+                hint="Sign a permit for PermitPuller over maxEurc until fundDeadline or later.",
+            )
+        permitted = await self._chain.permit_digest(
+            eurc, terms.buyer, permit.value, permit.deadline
+        )
+        joined = f"{permit.r}{permit.s[2:]}{permit.v:02x}"
+        if not await self._chain.valid_signature(terms.buyer, permitted, joined):
+            raise BadSignature(
+                "permit is not the client's EIP-2612 signature for PermitPuller.",
+                hint=f"Spender {self._chain.addresses.puller}, token {eurc}, the next nonce.",
+            )
+
+    # --- What is promised already ---
+
+    async def check_inventory(self, amount: int) -> None:
+        """Raise InsufficientInventory unless we hold it beside what our unfunded sales need."""
+        await self._book.refresh()
+        seller, asset = self._signer.address, self._chain.addresses.asset
+        # What is owed first: stock that leaves meanwhile counts twice rather than not at all.
+        owed = self._book.assets(asset, *UNFUNDED)
+        held = await self._chain.balance(asset, seller)
+        if amount <= held - owed:
+            return
+        head = await self._chain.head()
+        ours = (s for s in self._book.of(State.CREATED) if (s.seller, s.asset) == (seller, asset))
+        owed -= sum(each.asset_amount for each in ours if _is_expired(each, head.timestamp))
+        if amount > held - owed:
+            raise InsufficientInventory(
+                f"{Amount(amount, YPS)} is more than the {Amount(max(0, held - owed), YPS)} "
+                "that can be sold now.",
+                hint="Ask for less.",
+                available=max(0, held - owed),
+            )
+
+    async def _check_buyer(self, terms: Terms) -> None:
+        """The buyer has not too many open settlements, and money for all of them together."""
+        known = self._book.open_of(terms.buyer)
+        if not known and await self._covers(terms, []):
+            return  # As mostly.
+        now = (await self._chain.head()).timestamp
+        known = [each for each in known if not _is_expired(each, now)]
+        limit = self._max_open
+        if limit is not None and len(known) >= limit:
+            raise TooManyOpen(
+                f"{terms.buyer} has {len(known)} open settlements, and {limit} are allowed.",
+                hint="Wait until one of them has ended.",
+                open=len(known),
+                limit=limit,
+            )
+        unfunded = [each for each in known if each.state in UNFUNDED]
+        if await self._covers(terms, unfunded):
+            return
+        # Our view may be behind: what the vault has taken is not in the balance any more.
+        codes = [await self._chain.status(each.id) for each in unfunded]
+        pairs = zip(unfunded, codes, strict=True)
+        unfunded = [each for each, code in pairs if code in ON_CHAIN_UNFUNDED]
+        if not await self._covers(terms, unfunded):
+            promised = sum(each.max_eurc for each in unfunded)
+            beside = f" beside {Amount(promised, EURC)} for its others" if promised else ""
+            raise InsufficientFunds(
+                f"{terms.buyer} does not hold its budget, {Amount(terms.max_eurc, EURC)}{beside}.",
+                hint="The buyer needs its whole EURC budget, for all its open purchases together.",
+                promised_eurc=promised,
+            )
+
+    async def _covers(self, terms: Terms, unfunded: list[Settlement]) -> bool:
+        promised = sum(each.max_eurc for each in unfunded)
+        held = await self._chain.balance(self._chain.addresses.eurc, terms.buyer)
+        return held >= promised + terms.max_eurc
+
+    # --- The claim ---
+
+    async def _permit(self, terms: Terms) -> Permit:
+        """A permit, where PermitPuller has no allowance that suffices.
+
+        Over all of it: only the vault can use it, and only for terms that we signed, while a
+        permit of the exact amount would be overwritten by that of the next sale.
+        """
+        owner = self._signer.address
+        allowed = await self._chain.allowance(terms.asset, owner)
+        if allowed >= terms.asset_amount or not self._sign_permits:
+            return NO_PERMIT
+        digest = await self._chain.permit_digest(
+            terms.asset, owner, UINT256_MAX, terms.fund_deadline
+        )
+        return self._signer.sign_permit(digest, UINT256_MAX, terms.fund_deadline)
+
+    async def _claim(self, claimed: Authorization, offer: ev.PaymentRequested) -> None:
+        """Row, offer and facts together. The database decides who comes first."""
+        terms, identity = claimed.terms, claimed.settlement_id
+        fact = ev.PaymentAuthorized(
+            subject=identity,
+            at_ms=self._clock.now_ms(),
+            source=self._source,
+            quote=terms.salt,
+            buyer=terms.buyer,
+            seller=terms.seller,
+            asset=terms.asset,
+            asset_amount=terms.asset_amount,
+            required_usdc=terms.required_usdc,
+            max_eurc=terms.max_eurc,
+        )
+        async with self._store.unit() as unit:
+            if await unit.authorize(claimed):
+                await unit.record(offer)
+                await unit.record(fact)
+                return
+            first = await unit.sold(claimed.offer)
+        if first is not None and first != identity:
+            raise self._taken(first)
+
+
+def _is_expired(settlement: Settlement, now: int) -> bool:
+    """Created, and too late to be funded. `now`: the chain's time in Unix seconds."""
+    return settlement.state is State.CREATED and now > settlement.fund_deadline
