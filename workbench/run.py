@@ -377,11 +377,6 @@ class Chart:
         Path(path).write_bytes(self._repr_png_())
 
 
-def _write(path: Path, text: str) -> None:
-    """The same bytes in any locale and on any system."""
-    path.write_text(text, encoding="utf-8", newline="\n")
-
-
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
