@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -29,7 +29,14 @@ class Echo:
 
     async def handle(self, request: Request) -> Response:
         self.seen.append(request)
+        if request.url == "/stream":
+            return Response(200, b"", "text/event-stream", stream=self.follow())
         return Response.json(200, {"url": request.url, "size": len(request.body)})
+
+    async def follow(self) -> AsyncIterator[bytes]:
+        self.seen.clear()  # Somebody reads.
+        await asyncio.Event().wait()
+        yield b""
 
 
 def play(work: Callable[[Talk, Echo, Server], Coroutine[Any, Any, None]], **options: Any) -> None:
@@ -82,6 +89,11 @@ def get(path: str = "/x", host: str = "127.0.0.1", *lines: str, method: str = "G
         ("127.0.0.1.evil.example", 421),
         ("[", 400),
         ("", 400),
+        ("localhost:evil", 400),
+        ("localhost:70000", 400),
+        ("evil.example@localhost", 400),
+        ("localhost/evil.example", 400),
+        ("localhost?", 400),
     ],
 )
 def test_other_host_names_are_refused_on_every_path(host: str, status: int) -> None:
@@ -122,6 +134,43 @@ def test_errors_of_the_server_itself_are_our_json() -> None:
             assert json.loads(body).keys() >= {"error", "message"} or said == 200
         said, _, body = await talk(get("http://localhost/absolute?a=1"))
         assert (said, json.loads(body)["url"]) == (200, "/absolute")
+
+    play(work)
+
+
+@pytest.mark.parametrize("size", [300_000, 1_048_576])
+def test_headers_of_any_size_are_answered(size: int) -> None:
+    """Also those that are not read to their end."""
+
+    async def work(talk: Talk, echo: Echo, server: Server) -> None:
+        said, _, body = await talk(get("/x", "localhost", "X: " + "y" * size))
+        assert (said, json.loads(body)["error"]) == (431, "headers_too_large")
+        assert (await talk(get()))[0] == 200
+
+    play(work)
+
+
+def test_head_of_a_stream_ends_and_follows_nothing() -> None:
+    async def work(talk: Talk, echo: Echo, server: Server) -> None:
+        said, headers, _ = await talk(get("/stream", method="HEAD"))
+        assert (said, headers["content-type"]) == (200, "text/event-stream")
+        assert len(echo.seen) == 1
+
+    play(work)
+
+
+def test_a_target_in_absolute_form_is_held_to_the_same_names() -> None:
+    """RFC 9112, 3.2.2: it counts more than the Host header."""
+
+    async def work(talk: Talk, echo: Echo, server: Server) -> None:
+        for target, status in (
+            ("http://evil.example/x", 421),
+            ("HTTP://EVIL.example:1/x?u=http://localhost/", 421),
+            ("http:///x", 400),
+            ("http://localhost:1/x", 200),
+            ("/x?u=http://evil.example/", 200),
+        ):
+            assert (await talk(get(target)))[0] == status, target
 
     play(work)
 

@@ -33,15 +33,23 @@ class Borders:
     hosts: frozenset[str] | None = frozenset()
     origins: frozenset[str] = frozenset()
 
-    def refusal(self, headers: Sequence[tuple[str, str]]) -> WorkbenchError | None:
-        """Why a request with these headers is not answered; None if it is."""
+    def refusal(
+        self, headers: Sequence[tuple[str, str]], target: str = "/"
+    ) -> WorkbenchError | None:
+        """Why a request with these headers is not answered; None if it is.
+
+        A target in absolute form names the host, and the Host header counts no more (RFC 9112,
+        3.2.2); both are checked, so that neither can hide the other.
+        """
         size = sum(len(name) + len(value) + 4 for name, value in headers)
         if size > MAX_HEADER_BYTES:
             return HeadersTooLarge(f"the headers are larger than {MAX_HEADER_BYTES} bytes.")
         length = _first(headers, "content-length")
         if length is not None and length.isdecimal() and int(length[:20]) > MAX_BODY_BYTES:
             return BodyTooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes.")
-        return self._foreign(_first(headers, "host"))
+        named = target.split("?", 1)[0].partition("://")
+        authority = named[2].partition("/")[0] if named[1] else None
+        return self._foreign(_first(headers, "host")) or self._foreign(authority)
 
     def _foreign(self, host: str | None) -> WorkbenchError | None:
         """DNS rebinding: a foreign name that leads to this machine makes a browser believe that our
@@ -89,7 +97,9 @@ def _first(headers: Sequence[tuple[str, str]], name: str) -> str | None:
 def host_name(host: str) -> str | None:
     """The name in a Host header, in lower case, without port and final dot; None for none."""
     try:
-        name = urlsplit(f"//{host}").hostname
+        parts = urlsplit(f"//{host}")
+        name = None if "@" in host or parts.netloc != host else parts.hostname
+        _ = parts.port  # Raises ValueError for one that is no number up to 65535.
     except ValueError:
         return None
     return name.rstrip(".") or None if name else None

@@ -5,21 +5,27 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import socket
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from tornado.httpserver import HTTPServer
-from tornado.iostream import IOStream, StreamClosedError
+from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler, stream_request_body
 
 from workbench.core.errors import BodyTooLarge, InvalidSetting, PortTaken, WorkbenchError
 from workbench.core.ports import Handler, Request, Response
-from workbench.web.borders import MAX_BODY_BYTES, Borders
+from workbench.web.borders import MAX_BODY_BYTES, MAX_HEADER_BYTES, Borders
 
 MAX_HEADER_BLOCK = 262_144
-"""Above this Tornado closes the connection; below, we answer with our own error."""
+"""Above this Tornado stops to read, and the connection ends with our answer."""
+LINGER_S, LINGER_BYTES, LINGERING = 2.0, 4_194_304, 64
+"""An answer to a request that is not read whole: so long, and up to so many bytes, what still comes
+is read and dropped, on so many connections at a time. Closing at once would reset the connection,
+and the client's system would drop the answer (RFC 9112, 9.6)."""
 READING_S = 60.0
 """Seconds in which the headers, and then the body, of a request must be there."""
 CONNECTIONS = 1_000
@@ -65,7 +71,7 @@ class _Bridge(RequestHandler):
         headers = tuple(self.request.headers.get_all())
         for name, value in self._borders.cors(headers):
             self.set_header(name, value)
-        why = self._borders.refusal(headers)
+        why = self._borders.refusal(headers, self.request.uri or "/")
         if why is not None:
             self._refuse(why)
         elif self.request.method == "OPTIONS" and self._borders.origins:
@@ -111,7 +117,10 @@ class _Bridge(RequestHandler):
         self.set_header("Content-Type", response.content_type)
         for name, value in response.headers:
             self.set_header(name, value)
-        if response.stream is None:
+        if response.stream is not None and http.method == "HEAD":
+            await response.stream.aclose()
+            self.finish()
+        elif response.stream is None:
             self.finish(b"" if http.method == "HEAD" else response.body)
         else:
             self._streaming = asyncio.ensure_future(self._follow(response))
@@ -137,21 +146,51 @@ class _Listener(HTTPServer):
     """Takes at most `most` connections at a time, and answers nonsense with our JSON."""
 
     most = CONNECTIONS
+    lingering: set[asyncio.Task[None]]
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         if len(self._connections) >= self.most:
-            stream.write(_plain(503, "busy", "too many connections are open; try again soon."))
+            busy = _plain(503, "busy", "too many connections are open; try again soon.")
+            self._answer_and_linger(stream, busy)
             stream.close()
             return
-        write = stream.write
+        write, close = stream.write, stream.close
 
         def worded(data: bytes | memoryview) -> Any:
             is_nonsense = len(data) == len(TORNADO_400) and bytes(data) == TORNADO_400
             said = _plain(400, "invalid_request", "this is not a request of HTTP/1.1.")
             return write(said if is_nonsense else data)
 
+        def told(exc_info: Any = False) -> None:
+            if isinstance(exc_info, UnsatisfiableReadError):
+                said = f"the headers are larger than {MAX_HEADER_BYTES} bytes."
+                self._answer_and_linger(stream, _plain(431, "headers_too_large", said))
+            close(exc_info)
+
         stream.write = worded  # type: ignore[method-assign]
+        stream.close = told  # type: ignore[method-assign]
         super().handle_stream(stream, address)
+
+    def _answer_and_linger(self, stream: IOStream, answer: bytes) -> None:
+        """Through a second descriptor of the connection; the stream may be closed right after."""
+        if len(self.lingering) >= LINGERING:
+            return
+        with suppress(OSError):
+            connection = stream.socket.dup()
+            task = asyncio.ensure_future(_linger(connection, answer))
+            self.lingering.add(task)
+            task.add_done_callback(self.lingering.discard)
+
+
+async def _linger(connection: socket.socket, answer: bytes) -> None:
+    loop = asyncio.get_running_loop()
+    with connection, suppress(OSError, TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            await loop.sock_sendall(connection, answer)
+            connection.shutdown(socket.SHUT_WR)
+            left = LINGER_BYTES
+            while left > 0 and (piece := await loop.sock_recv(connection, 65_536)):
+                left -= len(piece)
 
 
 def _plain(status: int, code: str, message: str) -> bytes:
@@ -190,7 +229,7 @@ class Server:
             idle_connection_timeout=reading_s,
             body_timeout=reading_s,
         )
-        self._http.most = connections
+        self._http.most, self._http.lingering = connections, set()
         try:
             sockets = bind_sockets(port, host)
         except OSError as why:
@@ -215,6 +254,8 @@ class Server:
     async def close(self) -> None:
         """Stop listening, and drop what is open (streams never end by themselves)."""
         self._http.stop()
+        for task in self._http.lingering:
+            task.cancel()
         await self._http.close_all_connections()
 
 
