@@ -407,6 +407,43 @@ def test_files_are_read_and_written_with_an_encoding() -> None:
     assert [] == all_of(unnamed_encodings, OURS.values())
 
 
+# --- JSON from outside is read in one place ---
+
+OWN_JSON = {
+    "workbench.core.strict_json": 1,
+    "workbench.core.events": 1,
+    "workbench.core.ports": 1,  # A response: what services of ours answered.
+    "workbench.core.webhooks": 1,  # Its signature is checked before.
+    "workbench.services.payouts": 1,
+    "workbench.services.payout_http": 1,
+    "workbench.services.payout_audit": 1,
+}
+"""How often each may read JSON itself: its own, out of its store."""
+
+
+def lax_json(module: Module) -> list[str]:
+    """JSON of requests that is read by another reader than `core.strict_json`: the last of two
+    equal names would win."""
+    if module.place not in ("core", "services", "web"):
+        return []
+    reads = [
+        node.lineno
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("json.loads", "json.load", "msgspec.json.decode")
+    ]
+    most = OWN_JSON.get(module.name, 0)
+    return [f"{module.name}:{line} reads JSON laxly" for line in reads[most:]]
+
+
+def test_json_of_requests_has_one_reader() -> None:
+    assert [] == all_of(lax_json, PACKAGE.values())
+    for path in ("services/facilitator.py", "services/payouts.py", "core/x402.py"):
+        copy = Module(PACKAGE[path].name, PACKAGE[path].text + "\njson.loads(request.body)\n")
+        (problem,) = lax_json(copy)
+        assert "reads JSON laxly" in problem
+
+
 # --- Text in headers is encoded ---
 
 
