@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.services.test_payouts_http import Desk, ask, desk
 from workbench import World
+from workbench.chain.toolchain import node_binary
 from workbench.core import strict_json
 from workbench.core.errors import InputError, InvalidPayment
 from workbench.core.ports import Request
@@ -154,6 +156,22 @@ def test_amounts_of_the_402_stand_as_text_and_come_back_so(world: World) -> None
     own = {"buyer": "0x" + "11" * 20, "maxEurc": "7"}
     plain = Terms.from_wire({**asked["terms"], **own})
     assert plain == Terms.from_wire({**asked["terms_text"], **own})
+    assert plain == Terms.from_wire(through_javascript(offer, "terms_text", own))
+    assert plain != Terms.from_wire(through_javascript(offer, "terms", own)), "why there is text"
+
+
+def through_javascript(offer: Any, field: str, own: dict[str, str]) -> Any:
+    """The terms as a client sends them that reads and writes JSON in JavaScript."""
+    program = (
+        "const offer = JSON.parse(require('fs').readFileSync(0, 'utf8'));"
+        f"const terms = {{...offer.payment_requirement.{field}, ...{json.dumps(own)}}};"
+        "process.stdout.write(JSON.stringify(terms));"
+    )
+    done = subprocess.run(
+        [str(node_binary()), "-e", program],
+        input=json.dumps(offer), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize(

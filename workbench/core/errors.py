@@ -108,7 +108,7 @@ class OfferTaken(InputError):
     code, status = "offer_taken", 409
 
 
-class TooManyOpen(InputError):
+class TooManyOpen(WorkbenchError):
     """The buyer has as many open settlements as the seller allows."""
 
     code, status, transient = "too_many_open", 429, True
@@ -330,7 +330,7 @@ class KeyNeeded(InputError):
     code, status = "api_key_needed", 401
 
 
-class TooManyWrongKeys(InputError):
+class TooManyWrongKeys(WorkbenchError):
     """Wrong API keys came from this address: it must wait."""
 
     code, status, transient = "too_many_wrong_keys", 429, True

@@ -43,6 +43,7 @@ from workbench.services.payouts import Given, Payouts
 from workbench.services.routes import (
     Routes,
     events_page,
+    log,
     one,
     refuse_duplicates,
     see_other,
@@ -224,7 +225,8 @@ class PayoutsService:
         """The answer with the payout as it is by now; of a replay, beside the first answer."""
         try:
             payout = await waited(self.payouts, str(given.body["id"]), seconds, to_end=False)
-        except WorkbenchError:  # It is accepted, and that is the answer, whatever happens now.
+        except WorkbenchError as why:  # It is accepted: that is the answer, whatever happens now.
+            log.warning("payouts: the state of %s is not known: %s", given.body["id"], why)
             return given
         now = self.payouts.view(payout)
         body = {**given.body, "now": now} if given.is_replay else {**given.body, **now}
