@@ -117,10 +117,7 @@ class _Bridge(RequestHandler):
         self.set_header("Content-Type", response.content_type)
         for name, value in response.headers:
             self.set_header(name, value)
-        if response.stream is not None and http.method == "HEAD":
-            await response.stream.aclose()
-            self.finish()
-        elif response.stream is None:
+        if response.stream is None or http.method == "HEAD":  # A stream is not even begun.
             self.finish(b"" if http.method == "HEAD" else response.body)
         else:
             self._streaming = asyncio.ensure_future(self._follow(response))
