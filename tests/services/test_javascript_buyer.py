@@ -50,14 +50,6 @@ def test_a_buyer_in_javascript_buys_by_the_text(world: World) -> None:
     assert follow(world, answer.data()["settlement_id"])["status"] == "executed"
 
 
-def test_the_numbers_alone_are_rounded(world: World) -> None:
-    """That is why the text is there."""
-    offer = world.get(f"http://seller/buy-asset?amount={AMOUNT}")
-    asked = javascript(TAKEN, offer.body)
-    assert asked["asset_amount"] != AMOUNT
-    assert asked["asset_amount_text"] == asked["terms"]["assetAmount"] == str(AMOUNT)
-
-
 numbers = st.integers(0, UINT256_MAX)
 words = st.integers(0, UINT256_MAX).map("0x{:064x}".format)
 
