@@ -15,15 +15,19 @@ from hypothesis import strategies as st
 
 from tests.services.test_payouts_http import Desk, ask, desk
 from workbench import World
+from workbench.app import local_keys
 from workbench.chain.toolchain import node_binary
 from workbench.core import strict_json
 from workbench.core.errors import InputError, InvalidPayment
-from workbench.core.ports import Request
+from workbench.core.finality import Policy
+from workbench.core.ports import Addresses, Request
 from workbench.core.x402 import Payment, Terms
+from workbench.served import NAMES, Place, Served
 from workbench.services.routes import DECIDING
 from workbench.services.wrong_keys import ADDRESSES, MOST, WrongKeys
 from workbench.settings import Settings, make_folder
 from workbench.store.ledger import LedgerStore
+from workbench.web.borders import Borders
 
 __all__ = ["desk"]
 KEY = "0123456789abcdef"
@@ -193,3 +197,24 @@ def test_names_and_origins_are_checked(tmp_path: Path, name: str, text: str, goo
     else:
         with pytest.raises(InputError, match=name):
             load()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_service_is_served_within_its_borders(name: str, tmp_path: Path) -> None:
+    """Foreign names nowhere; other sites' pages at payouts never; with a key every name."""
+    given = {"ALLOWED_HOSTS": "Desk.example", "CORS_ORIGINS": "*", "PAYOUTS_API_KEY": ""}
+
+    def borders(**more: str) -> Borders:
+        settings = Settings.load(environ={**given, **more}, folder=tmp_path, world={})
+        place = Place("http://127.0.0.1:1", 1, Addresses(*["0x"] * 6), 0, local_keys(), Policy(1))
+        return Served(place, tmp_path, settings)._borders(name)
+
+    def is_served(host: str, at: Borders) -> bool:
+        return at.refusal((("Host", host),)) is None
+
+    plain, keyed = borders(), borders(PAYOUTS_API_KEY=KEY)
+    assert is_served("desk.example:80", plain)
+    assert is_served("localhost", plain)
+    assert not is_served("evil.example", plain)
+    assert is_served("evil.example", keyed) == (name == "payouts")
+    assert bool(plain.origins) == bool(keyed.origins) == (name != "payouts")
