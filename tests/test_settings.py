@@ -201,6 +201,8 @@ BAD_URL = [
 BAD_NUMBER = ["-1", "1.5", "1e3", "ten", "0x10", "１０", "٣", "1_0", "+1", "9" * 13]
 BAD_DECIMAL = ["-1", "1,1", "1e3", "one", "１", "1.10.1", "NaN", "inf", "$1"]
 WRONG: dict[str, list[str]] = {
+    "ALLOWED_HOSTS": ["http://desk.example", "desk.example:80", ".a", "x" * 64, "[::1]"],
+    "CORS_ORIGINS": ["shop.example", "https://shop.example/path", "https://shop.example/", "**"],
     "POLYGON_AMOY_RPC_URL": BAD_URL,
     "SELLER_URL": BAD_URL,
     "FACILITATOR_URL": BAD_URL,

@@ -27,6 +27,10 @@ from workbench.env_file import read_env_file
 
 WORLD_FILE = Path(".workbench") / "world.json"
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
+_HOST_NAME = re.compile(
+    r"(?!.{254})[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|[0-9a-f:]{2,45}", re.ASCII
+)
+"""RFC 1035: labels of at most 63 characters; or an address of IPv6, without brackets."""
 _LIKE_A_KEY = re.compile(r"[0-9a-fA-F]{60}", re.ASCII)
 _CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 """A private key is below the order of secp256k1, and not 0."""
@@ -112,7 +116,7 @@ def _host_names(text: str) -> tuple[str, ...]:
     """Names without ports, in lower case."""
     names = tuple(re.split(r"[\s,]+", text.strip(" ,").lower()))
     for name in names:
-        if not re.fullmatch(r"[a-z0-9]([a-z0-9.:-]{0,252}[a-z0-9])?", name):
+        if not _HOST_NAME.fullmatch(name):
             raise InvalidSetting("is not a host's name", hint="Such as desk.example, no port.")
     return names
 
