@@ -20,6 +20,7 @@ from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Request, Response, Service
 from workbench.services.common.health import Health, brief
 from workbench.services.common.loop import BACKOFF_MOST_S, OnFault
+from workbench.services.payout_http import PayoutsService
 from workbench.services.routes import log
 from workbench.settings import WORLD_FILE, Settings, make_folder
 from workbench.store.sql import SqlStore, sqlite_url
@@ -294,6 +295,9 @@ class Served:
 
     async def close(self) -> None:
         """End the services. The chain belongs to whoever booted it."""
+        for seat in self._seats.values():
+            if isinstance(seat.service, PayoutsService):
+                await seat.service.wind_down()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.services.test_payouts_http import JSON, Desk, ask, desk
+from tests.services.test_payouts_http import BROWSER, JSON, Desk, ask, desk
 from workbench.core.errors import StoreBusy
 from workbench.core.ports import Request, Response
 
@@ -81,7 +81,9 @@ def test_a_wait_is_bounded_and_a_payout_that_ends_otherwise_is_an_answer(desk: D
     assert answer.data()["state"] == "approved"
     assert dict(answer.headers)["Preference-Applied"] == "wait=30"
     assert desk.storm.clock.now_ms() - start == 30_000
-    assert desk.post("/payout", ask(), ("Prefer", "wait=soon")).status == 400
+    for unclear in ("wait=soon", "wait=-1", "foo=waiting"):
+        ignored = desk.post("/payout", ask(), ("Prefer", unclear))
+        assert (ignored.status, "Preference-Applied" in dict(ignored.headers)) == (200, False)
 
     payout = answer.data()["id"]
 
@@ -111,14 +113,70 @@ def test_two_hundred_who_wait_hold_up_nobody(desk: Desk) -> None:
     assert sum(answer.data()["tx"] is not None for answer in answers) >= 64
 
 
+@pytest.mark.parametrize("fault", [StoreBusy("the database is away (test)."), KeyError("defect")])
 def test_accepted_is_the_answer_whatever_happens_while_it_waits(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     desk.earn()
 
     async def away(*_: Any, **__: Any) -> Any:
-        raise StoreBusy("the database is away (test).")
+        raise fault
 
     monkeypatch.setattr("workbench.services.payout_http.waited", away)
     answer = desk.post("/payout", ask(), ("Prefer", "wait=5"))
     assert (answer.status, answer.data()["state"]) == (200, "approved")
+
+
+def test_a_batch_tells_what_it_has_accepted_when_another_one_fails(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.earn()
+    payouts, asked = desk.storm.payouts, [ask(credits=1, idempotency_key=f"k{n}") for n in range(3)]
+    accept = payouts.request
+
+    async def once_away(one: Any) -> Any:
+        if one.key == "k1":
+            raise StoreBusy("the database is away (test).")
+        return await accept(one)
+
+    monkeypatch.setattr(payouts, "request", once_away)
+    answer = desk.post("/v1/payouts:batch", {"payouts": asked})
+    told = answer.data()["payouts"]
+    assert (answer.status, [each["status"] for each in told]) == (200, [202, 503, 202])
+
+
+@pytest.mark.parametrize("path", ["/earn", "/payout", "/v1/payouts", "/v1/payouts/x:resolve"])
+def test_half_a_surrogate_pair_is_an_error_of_the_request_on_a_page_too(
+    desk: Desk, path: str
+) -> None:
+    answer = desk.post(path, b'{"\\ud800": 1}', BROWSER)
+    assert (answer.status, answer.content_type) == (400, "text/html; charset=utf-8")
+
+
+def test_the_balance_of_an_unknown_user_says_so(desk: Desk) -> None:
+    desk.earn()
+    for user, is_known in (("u1", True), ("nobody", False)):
+        assert desk.get(f"/v1/balances/{user}").data()["known"] is is_known
+
+
+def test_at_the_end_those_who_wait_are_answered(desk: Desk) -> None:
+    desk.earn()
+
+    async def play() -> Any:
+        waiting = asyncio.ensure_future(
+            desk.service.handle(request("/payout", ask(), Prefer="wait=30"))
+        )
+        await desk.storm.clock.sleep(1)
+        start = desk.storm.clock.now_ms()
+        await desk.service.wind_down()
+        assert desk.storm.clock.now_ms() - start < 1_000
+        return await waiting
+
+    answer = desk.storm.loop.run_until_complete(play())
+    assert (answer.status, answer.data()["state"]) == (200, "approved")
+
+
+def test_preferences_may_stand_in_several_headers(desk: Desk) -> None:
+    desk.earn()
+    answer = desk.post("/payout", ask(), ("Prefer", "respond-async"), ("Prefer", "wait=0"))
+    assert dict(answer.headers)["Preference-Applied"] == "wait=0"

@@ -666,7 +666,14 @@ def test_balances_transfers_and_metrics(desk: Desk) -> None:
     desk.post("/payout", ask())
     desk.settle()
     balance = desk.get("/v1/balances/u1").data()
-    assert {"user_id": "u1", "credits": 60, "held": 0, "paid": 40, "earned": 100} == balance
+    assert {
+        "user_id": "u1",
+        "known": True,
+        "credits": 60,
+        "held": 0,
+        "paid": 40,
+        "earned": 100,
+    } == balance
     lines = desk.get("/v1/transfers", account="user:u1").data()["transfers"]
     assert ["posted", "pending", "post"] == [line["kind"] for line in lines]
     assert ["paid"] == [p["state"] for p in desk.get("/v1/payouts", state="paid").data()["payouts"]]

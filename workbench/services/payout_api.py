@@ -142,7 +142,14 @@ SCHEMAS: dict[str, Schema] = {
         }
     ),
     "Balance": _object(
-        {"user_id": TEXT, "credits": COUNT, "held": COUNT, "paid": COUNT, "earned": COUNT}
+        {
+            "user_id": TEXT,
+            "known": {**FLAG, "description": "whether credits were ever awarded to this user"},
+            "credits": COUNT,
+            "held": COUNT,
+            "paid": COUNT,
+            "earned": COUNT,
+        }
     ),
     "Transfers": _object(
         {

@@ -25,6 +25,7 @@ from workbench.core.ledger import Account, Transfer
 from workbench.core.payout import Payout, State
 from workbench.core.ports import Request, Response
 from workbench.services import accounts, payout_pages
+from workbench.services.common.health import brief
 from workbench.services.common.health_http import add_probes, condition, ready
 from workbench.services.common.loop import together
 from workbench.services.payout_api import BATCH, PAGE, openapi
@@ -38,7 +39,7 @@ from workbench.services.payout_input import (
     user_id,
 )
 from workbench.services.payout_resolve import OUTCOMES
-from workbench.services.payout_wait import wait_of, waited
+from workbench.services.payout_wait import LOOK_S, wait_of, waited
 from workbench.services.payouts import Given, Payouts
 from workbench.services.routes import (
     Routes,
@@ -100,6 +101,15 @@ class PayoutsService:
         await self.payouts.check()
         if self.webhooks is not None:
             await self.webhooks.begin()
+
+    async def wind_down(self) -> None:
+        """Answer those who wait for a payout as it is now: the process is about to end."""
+        self.payouts.is_ending = True
+        was_waiting = self.payouts.waiting
+        while self.payouts.waiting:
+            await self.payouts.clock.sleep(LOOK_S / 4)
+        if was_waiting:  # Their answers are made by now; the server has still to write them.
+            await self.payouts.clock.sleep(LOOK_S / 4)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -228,6 +238,11 @@ class PayoutsService:
         except WorkbenchError as why:  # It is accepted: that is the answer, whatever happens now.
             log.warning("payouts: the state of %s is not known: %s", given.body["id"], why)
             return given
+        except Exception as why:  # noqa: BLE001 - so, too, for a defect: it must not be asked again
+            log.exception("payouts: the state of %s is not known", given.body["id"])
+            self.health.count(why)
+            self.health.fails("requests", brief(why))
+            return given
         now = self.payouts.view(payout)
         body = {**given.body, "now": now} if given.is_replay else {**given.body, **now}
         return replace(given, body=body)
@@ -290,8 +305,8 @@ class PayoutsService:
             try:
                 given = await self.payouts.request(self._asked_payout(item))
                 results.append({"status": given.status, **given.body})
-            except InputError as why:
-                results.append({"status": why.status, **why.to_json()})
+            except WorkbenchError as why:  # Those before it are accepted: they are told, too.
+                results.append({"status": why.status, **self._routes.error_of(why)})
         return Response.json(200, {"payouts": results})
 
     async def _v1_payouts(self, request: Request) -> Response:
@@ -357,9 +372,11 @@ class PayoutsService:
         name = self.payouts.user_named(user_id(text))
         async with self.payouts.store.unit() as unit:
             account = await unit.account(accounts.user_account(name))
+        is_known = account is not None
         account = account or Account(accounts.user_account(name), accounts.CREDIT)
         told = {
             "user_id": name,
+            "known": is_known,
             "credits": account.available,
             "held": account.debits_pending,
             "paid": account.debits_posted,
@@ -448,7 +465,9 @@ NO_STORE = ("Cache-Control", "no-store")
 def _page(status: int, html: str, *more: tuple[str, str]) -> Response:
     # With no referrer at all, browsers send `Origin: null` from our own forms.
     headers = {**dict(more), **dict((NO_STORE, ("Referrer-Policy", "same-origin")))}
-    return Response(status, html.encode(), "text/html; charset=utf-8", tuple(headers.items()))
+    # JSON may name half a surrogate pair, which UTF-8 does not have.
+    body = html.encode(errors="replace")
+    return Response(status, body, "text/html; charset=utf-8", tuple(headers.items()))
 
 
 def _back(request: Request) -> str:

@@ -214,9 +214,9 @@ def _item(payout: dict[str, Any]) -> str:
         facts.append(("transaction", tx))
     if payout.get("reason") and state is not State.CANCELLED:
         facts.append(("because", escape(payout["reason"])))
+    facts.insert(0, ("requested", _when(payout["requested_at_ms"])))
     rows = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts)
     worth = f'<span class="quiet">{escape(payout["amount"])}</span>'
-    facts.insert(0, ("requested", _when(payout["requested_at_ms"])))
     return f"""<li class="item {state.value}"><div class="top">
 <span><b>{payout["credits"]:,} credits</b> {worth}</span>
 <span class="says">{SAYS[state]}</span></div>{steps}<dl class="facts">{rows}</dl></li>"""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from workbench.core.errors import InputError
 from workbench.core.payout import ENDED, Payout, State
 from workbench.core.ports import Request
 
@@ -25,13 +24,12 @@ _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=[,;]|$)", r
 def wait_of(request: Request, default_s: float) -> tuple[float, tuple[tuple[str, str], ...]]:
     """Seconds that the client is ready to wait, and the header that says so if it asked.
 
-    Raises InputError for a wait that is no number.
+    A preference that is not understood is ignored, as RFC 7240, section 2, demands.
     """
-    text = request.header("Prefer") or ""
+    given = [value for name, value in request.headers if name.lower() == "prefer"]
+    text = ", ".join(given)
     found = _WAIT.search(text)
     if found is None:
-        if "wait" in text.lower():
-            raise InputError("Prefer: wait must be a number of seconds, such as wait=5.")
         return default_s, ()
     seconds = min(int(found[1]), MOST_S)
     return seconds, (("Preference-Applied", f"wait={seconds}"),)
@@ -54,11 +52,15 @@ async def waited(service: Payouts, payout_id: str, seconds: float, *, to_end: bo
     """
     enough = is_ended if to_end else is_sent
     until_ms = service.clock.now_ms() + int(seconds * 1000)
-    while True:
-        async with service.store.unit() as unit:
-            payout = await service.payout(unit, payout_id)
-        left_s = (until_ms - service.clock.now_ms()) / 1000
-        # A clock that was set back must not make anybody wait for longer.
-        if enough(payout) or not 0 < left_s <= seconds:
-            return payout
-        await service.clock.sleep(min(LOOK_S, left_s))
+    service.waiting += 1
+    try:
+        while True:
+            async with service.store.unit() as unit:
+                payout = await service.payout(unit, payout_id)
+            left_s = (until_ms - service.clock.now_ms()) / 1000
+            # A clock that was set back must not make anybody wait for longer.
+            if enough(payout) or service.is_ending or not 0 < left_s <= seconds:
+                return payout
+            await service.clock.sleep(min(LOOK_S, left_s))
+    finally:
+        service.waiting -= 1

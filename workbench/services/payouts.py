@@ -212,6 +212,8 @@ class Payouts:
         self.oldest_s = 0
         """How long the oldest open payout has waited, when last looked at."""
         self.is_sender = self.has_lease = False
+        self.waiting, self.is_ending = 0, False
+        """Requests that wait for a payout, and whether they are to be answered at once."""
         self.signed = 0
         """Payouts that this process has given a nonce."""
         self._is_checked = self._is_announced = False

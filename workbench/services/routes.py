@@ -35,7 +35,6 @@ DECIDING = (
     "content-type",
     "host",
     "idempotency-key",
-    "prefer",
     "x-api-key",
     "x-payment",
 )
@@ -74,7 +73,7 @@ class Routes:
             answer, allowed = Response.json(why.status, why.to_json()), why.details["allowed"]
             return replace(answer, headers=(*answer.headers, ("Allow", ", ".join(allowed))))
         except WorkbenchError as why:
-            return Response.json(why.status, self._told(why))
+            return Response.json(why.status, self.error_of(why))
         except Exception as why:
             log.exception("%s %s failed", request.method, request.url)
             self._health.count(why)
@@ -82,7 +81,7 @@ class Routes:
             message = "something went wrong on our side; it is in the log."
             return Response.json(500, {"error": "internal", "message": message})
 
-    def _told(self, why: WorkbenchError) -> dict[str, Any]:
+    def error_of(self, why: WorkbenchError) -> dict[str, Any]:
         """The error as JSON. Where others than this machine ask, what is behind us (node, database,
         peers) is named by its code alone: its message may hold a host and a port."""
         if self._health.is_public and isinstance(why, BEHIND):
