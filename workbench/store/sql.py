@@ -37,6 +37,8 @@ from workbench.store.schema import authorization, fact, metadata, offer
 from workbench.store.unit import SqlUnit
 
 log = logging.getLogger("workbench")
+SCHEMAS = 1_000
+"""Numbers of SQLite's schema from one restore to the next: more than a database ever changes it."""
 CLAIMS_KEPT = 8_192
 WRITERS = 0x5E771E
 """PostgreSQL's advisory lock that stands for the one writer."""
@@ -67,7 +69,7 @@ class SqlStore:
         self.on_restored: Callable[[], None] = lambda: None
         """Called once a `restore` is over: the journal is another one."""
         self._busy = self.begun = False
-        self._commits = 0
+        self._commits = self._restores = 0
         # Claims never change. What else is remembered holds while nobody else can write.
         self.claims: dict[str, Authorization] = {}
         self.offers: dict[str, str] = {}
@@ -292,6 +294,10 @@ class SqlStore:
         self.offers.clear()
         self.orphaned.clear()
         self.connection.driver_connection.deserialize(image)
+        # SQLite would use statements that it has prepared for the database before, where both have
+        # the same number of schema: then they write to pages that are another table's.
+        self._restores += 1
+        self._cursor.execute(f"PRAGMA schema_version = {SCHEMAS * self._restores}")
         self._reload_slots()
         self.blocks = dict(self._read(statements.all_blocks))
         self.is_torn = not self.alone or self._read(statements.orphanings)[0][0] > 0
