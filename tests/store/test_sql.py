@@ -627,6 +627,14 @@ def test_a_file_that_is_no_database_is_a_store_error(path: Path, content: bytes)
 # --- Snapshots ---
 
 
+def content(image: bytes) -> bytes:
+    """Without the counters of changes and of schemas in the header (SQLite's file format, 1.3)."""
+    masked = bytearray(image)
+    for first in (24, 40, 92):
+        masked[first : first + 4] = bytes(4)
+    return bytes(masked)
+
+
 def test_a_dump_is_the_whole_and_a_restore_goes_back_to_it(store: SqlStore) -> None:
     """To the byte, as often as one likes; what came after is gone, numbers too."""
     record(store, sent(1))
@@ -636,7 +644,7 @@ def test_a_dump_is_the_whole_and_a_restore_goes_back_to_it(store: SqlStore) -> N
         record(store, sent(2), sent(3))
         within(store, lambda unit: unit.authorize(authorization()))
         store.restore(image)
-        assert image == store.dump()
+        assert content(image) == content(store.dump())
         assert [sent(1)] == everything(store)
         assert within(store, lambda unit: unit.authorization(WORD)) is None
     assert [True] == record(store, sent(2))
