@@ -16,13 +16,21 @@ from workbench.chain.rpc import HttpRpc
 from workbench.chain.signer import KeySigner
 from workbench.chain.words import keccak
 from workbench.core.errors import InvalidSetting, TestKeyRefused
+from workbench.core.events import CreditsEarned
 from workbench.core.ledger import check
 from workbench.core.ports import Addresses
 from workbench.core.x402 import ZERO_ADDRESS
 from workbench.served import Place, Served, WallClock, rules_of
 from workbench.services.buyer import Buyer, unknown_seller
 from workbench.services.common.loop import OnFault
-from workbench.services.payout_audit import check_answer, check_attempts, check_payouts
+from workbench.services.payout_audit import (
+    check_answer,
+    check_attempts,
+    check_earned,
+    check_journal,
+    check_payouts,
+    check_slots,
+)
 from workbench.services.rates import FixedRate, HookRate
 from workbench.services.reconciler import Report
 from workbench.services.webhooks import HookRules, Webhooks
@@ -107,11 +115,16 @@ async def ledger_verified(settings: Settings) -> tuple[int, str]:
         async with store.unit() as unit:
             lines = await unit.transfers()
             proved = check(await unit.accounts(), lines)
+            facts = check_journal(await unit.journal())
             payouts = await unit.payouts()
-            facts = [fact for _, fact in await unit.facts()]
             check_payouts(payouts, facts, [line for _, _, line in lines])
             for payout in payouts:
                 check_answer(payout, await unit.answered("payout", payout.key))
+            earned = {fact.subject: fact for fact in facts if isinstance(fact, CreditsEarned)}
+            for _, _, line in lines:
+                if line.reason == "earned":
+                    check_earned(line, earned, await unit.answered("earn", line.ref))
+            check_slots(payouts, facts, await unit.all_slots())
             check_attempts(await unit.attempts(), lambda raw: to_hex(keccak(hex_bytes(raw))))
             return proved
     finally:

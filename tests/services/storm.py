@@ -179,7 +179,11 @@ class Storm:
             return
         for payout, slot in zip(sent, slots, strict=True):
             if slot is not None and slot.state is SlotState.LOST:
-                await self.payouts.refund(payout.id, "the person on call")
+                by = "the person on call"
+                if slot.nonce % 2:  # Without a draw: the storm of a seed stays what it was.
+                    await self.payouts.refund(payout.id, by)
+                else:
+                    await self.payouts.resolve(payout.id, "refunded", by, "looked at the chain")
         await self.payouts.release("the person on call", "looked at the chain")
 
     def play(self, steps: int = 110) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.services.test_payouts_http import Desk, ask
-from workbench.core.errors import LedgerBroken
+from workbench.core.errors import LedgerBroken, WorkbenchError
+from workbench.core.events import fact_id, from_json, to_json
+from workbench.core.payout import State
 from workbench.live import ledger_verified
 from workbench.settings import Settings
 
@@ -46,9 +51,10 @@ def kept(tmp_path: Path) -> Iterator[tuple[Desk, Path]]:
     desk.storm.store.close()
 
 
-def edit(path: Path, statement: str, *values: Any) -> None:
+def edit(path: Path, statement: str, *values: Any, keep_rules: bool = False) -> None:
     with sqlite3.connect(path) as connection:
-        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='trigger'"):
+        rules = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        for (name,) in [] if keep_rules else rules.fetchall():
             connection.execute(f"DROP TRIGGER {name}")
         assert connection.execute(statement, values).rowcount > 0
 
@@ -81,25 +87,72 @@ def test_an_edited_row_is_found(kept: tuple[Desk, Path], column: str, state: str
         ),
         ("DELETE FROM answer WHERE key = 'k1'", "its idempotency key does not answer with it"),
         ("UPDATE attempt SET raw = raw || '00'", "stored bytes of transaction"),
+        ("UPDATE answer SET fingerprint = 'x' WHERE key = 'k1'", "its idempotency key does not"),
+        ("DELETE FROM answer WHERE scope = 'earn'", "its key does not answer with it"),
+        ("DELETE FROM fact WHERE type = 'CreditsEarned'", "and the journal does not"),
+        ("UPDATE slot SET subject = '0x01'", "nonce 0 is not its own"),
+        ("UPDATE slot SET nonce = nonce + 5", "nonce 0 is not its own"),
+        ("UPDATE payout SET state = 'odd' WHERE state = 'held'", "state or its units cannot"),
+        ("UPDATE fact SET data = '{' WHERE type = 'PayoutHeld'", "cannot be read"),
+        ("UPDATE fact SET type = 'Odd' WHERE type = 'PayoutHeld'", "is not what was written"),
+        (
+            "UPDATE fact SET data = replace(data, 'rules', 'bob') WHERE type = 'PayoutApproved'",
+            "is not what was written",
+        ),
     ],
 )
 def test_other_edits_are_found(kept: tuple[Desk, Path], statement: str, told: str) -> None:
     edit(kept[1], statement)
-    with pytest.raises(LedgerBroken, match=told):
+    with pytest.raises(WorkbenchError, match=told):
         verify(*kept)
+
+
+VALUES = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=80),
+    st.integers(-(2**63), 2**63 - 1),
+    st.binary(max_size=20),
+    st.floats(allow_nan=False),
+    st.none(),
+    st.sampled_from([*(state.value for state in State), OTHER, f"{7:036d}"]),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(column=st.sampled_from(sorted(EDITS)), value=VALUES, state=st.sampled_from(["paid", "held"]))
+def test_any_edit_of_any_column_is_found(
+    kept: tuple[Desk, Path], column: str, value: Any, state: str
+) -> None:
+    """Whatever the database itself lets stand there."""
+    desk, path = kept
+    copy = path.with_name("copy.db")
+    with sqlite3.connect(path) as source, sqlite3.connect(copy) as target:
+        source.backup(target)
+    with sqlite3.connect(copy) as connection:
+        read = f"SELECT {column} FROM payout WHERE id = ?"
+        ids = "SELECT id FROM payout WHERE state = ?"
+        (own,) = connection.execute(ids, [state]).fetchone()
+        before = connection.execute(read, [own]).fetchone()
+        changing = f"UPDATE payout SET {column} = ? WHERE id = ?"
+        with suppress(sqlite3.IntegrityError):
+            connection.execute(changing, [value, own])
+        is_changed = connection.execute(read, [own]).fetchone() != before
+    if is_changed:
+        with pytest.raises(WorkbenchError, match=f"payout {own}: .*{column}"):
+            verify(desk, copy)
 
 
 def test_a_row_edited_together_with_its_facts_is_found(kept: tuple[Desk, Path]) -> None:
     """The ledger's hold carries a digest of the request, and is part of the chain of hashes."""
     edit(kept[1], "UPDATE payout SET address = ? WHERE state = 'held'", OTHER)
     receiver = ask()["address"].lower()
-    edit(
-        kept[1],
-        "UPDATE fact SET data = replace(data, ?, ?) WHERE type = 'PayoutRequested' AND subject IN "
-        "(SELECT id FROM payout WHERE state = 'held')",
-        receiver,
-        OTHER,
-    )
+    with sqlite3.connect(kept[1]) as connection:
+        (old, line) = connection.execute(
+            "SELECT id, data FROM fact WHERE type = 'PayoutRequested' AND subject IN "
+            "(SELECT id FROM payout WHERE state = 'held')"
+        ).fetchone()
+        fact = from_json(line.replace(receiver, OTHER))
+        changed = (to_json(fact), fact_id(fact), old)
+        connection.execute("UPDATE fact SET data = ?, id = ? WHERE id = ?", changed)
     with pytest.raises(LedgerBroken, match="hold is of another request"):
         verify(*kept)
 
@@ -116,4 +169,41 @@ def test_an_edited_payout_is_not_signed(kept: tuple[Desk, Path], column: str) ->
     desk.settle()
     assert desk.storm.chain.paid() == before
     alarm = desk.get("/readyz").data()["alarms"]["signer_quarantined"]
-    assert f"payout {held['id']} differs from its request in the journal in {column}" in alarm
+    assert f"payout {held['id']} differs from the journal in {column}" in alarm
+
+
+@pytest.mark.parametrize("was", ["held", "cancelled"])
+def test_a_state_that_was_edited_is_not_believed(kept: tuple[Desk, Path], was: str) -> None:
+    """Neither is the second person passed by, nor what was taken back paid."""
+    desk, path = kept
+    (held,) = desk.get("/v1/payouts", state="held").data()["payouts"]
+    if was == "cancelled":
+        assert desk.post(f"/v1/payouts/{held['id']}:cancel", {}).data()["state"] == was
+    before = desk.storm.chain.paid()
+    edit(path, "UPDATE payout SET state = 'approved' WHERE state = ?", was)
+    desk.settle()
+    assert desk.storm.chain.paid() == before
+    alarm = desk.get("/readyz").data()["alarms"]["payout_altered"]
+    assert f"payout {held['id']} differs from the journal in state" in alarm
+
+
+def test_after_a_release_an_edited_payout_stops_nobody(kept: tuple[Desk, Path]) -> None:
+    """A person has seen it. It is never signed, and has two ways out: its row, or :cancel."""
+    desk, path = kept
+    (held,) = desk.get("/v1/payouts", state="held").data()["payouts"]
+    edit(path, f"UPDATE payout SET address = '{OTHER}' WHERE state = 'held'", keep_rules=True)
+    desk.post(f"/v1/payouts/{held['id']}:approve", {"by": "bob"})
+    desk.settle()
+    assert desk.post("/v1/signer:release", {"by": "bob", "why": "an edit"}).status == 200
+    second = desk.post("/payout", ask(credits=5, idempotency_key="second")).data()["id"]
+    for _ in range(3):  # Each is longer than until it is tried again.
+        desk.settle()
+    assert desk.get(f"/v1/payouts/{second}").data()["state"] == "paid"
+    assert set(desk.get("/readyz").data()["alarms"]) == {"payout_altered"}
+    assert desk.get(f"/v1/payouts/{held['id']}").data()["state"] == "approved"
+    right = ask()["address"].lower(), held["id"]
+    edit(path, "UPDATE payout SET address = ? WHERE id = ?", *right, keep_rules=True)
+    for _ in range(3):
+        desk.settle()
+    assert desk.get(f"/v1/payouts/{held['id']}").data()["state"] == "paid"
+    assert desk.get("/readyz").data()["alarms"] == {}

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
+from sqlalchemy import text
 
 from tests.services.test_payout_tokens import UNITS, Till, act, call, sign_and_drop, unkind
 from tests.services.test_payouts_http import Desk, ask, desk
 from workbench import World
-from workbench.core.events import SignerReleased
+from workbench.core.errors import PayoutEnded
+from workbench.core.events import PayoutMismatched, PayoutResolved, SignerReleased
+from workbench.core.payout import Payout, State
+from workbench.services.reconciler import _unexplained
 
 __all__ = ["desk"]
 BY = {"by": "bob", "why": "the token's fee was switched on"}
@@ -40,7 +47,8 @@ def test_a_mismatched_payout_is_resolved_and_the_others_go_on(world: World, outc
     refused = till.post(f"/v1/payouts/{payout}:resolve", **{"as": other, **BY})
     assert refused["error"] == "payout_ended"
     told = till.see(payout)
-    assert [fact["type"] for fact in told["history"]][-2] == "PayoutResolved"
+    decided = told["history"][-2]
+    assert decided == {"type": "PayoutResolved", "at_ms": ANY, "outcome": outcome, **BY}
     credits = till.world.get("http://payouts/v1/balances/u").data()["credits"]
     assert credits == {"paid": 0, "refunded": 5}[outcome]
 
@@ -72,6 +80,79 @@ def test_a_release_holds_until_something_new_is_found(world: World) -> None:
     (fact,) = world.do(released())
     assert (fact.by, fact.why) == (BY["by"], BY["why"])
     assert "something else" in fact.reason
+
+
+def test_one_reading_is_not_resolved(world: World) -> None:
+    """What is decided on must have been read twice by the service, and be read so once more."""
+    till, payout = mismatched(world)
+
+    async def unread() -> None:
+        async with world.stores["payouts"].unit() as unit:
+            unit._do(lambda dialect: text("DELETE FROM fact WHERE type = 'PayoutMismatched'"))
+
+    world.do(unread())
+    refused = till.post(f"/v1/payouts/{payout}:resolve", **{"as": "paid", **BY})
+    assert refused["error"] == "payout_ended"
+    assert "a second one must confirm it" in refused["message"]
+
+
+def test_two_who_decide_at_once(world: World) -> None:
+    """The same decision is one; of two decisions the first stands."""
+    till, payout = mismatched(world)
+    resolve = world.payouts.payouts.resolve
+
+    async def both(*outcomes: str) -> list[Any]:
+        works = [resolve(payout, outcome, "bob", "looked") for outcome in outcomes]
+        return await asyncio.gather(*works, return_exceptions=True)
+
+    first, second, third = world.do(both("paid", "paid", "refunded"))
+    assert first == second
+    assert isinstance(third, PayoutEnded)
+    facts = [fact["type"] for fact in till.see(payout)["history"]]
+    assert facts.count("PayoutResolved") == 1
+
+
+class Read:
+    """What reconciliation reads of payouts of one transaction."""
+
+    def __init__(self, *payouts: tuple[State, int, int | None]) -> None:
+        self.rows = [
+            (Payout(f"{n}", state, units=units, tx="0x01"), moved)
+            for n, (state, units, moved) in enumerate(payouts)
+        ]
+
+    async def payouts(self, *states: State, tx: str) -> list[Payout]:
+        return [row for row, _ in self.rows if row.state in states and row.tx == tx]
+
+    async def standing(self, payout_id: str) -> list[Any]:
+        moved = self.rows[int(payout_id)][1]
+        known: dict[str, Any] = {"subject": payout_id, "at_ms": 1}
+        if moved is None:
+            return []
+        return [
+            PayoutMismatched(**known, source="payouts", tx="0x01", reason="", moved=moved),
+            PayoutResolved(**known, source="payouts", outcome="paid", by="bob", why="looked"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("payouts", "out", "came", "strange"),
+    [
+        ([(State.PAID, 5, None)], [5], 0, []),
+        ([(State.PAID, 5, None)], [5, 5], 0, ["5"]),
+        ([(State.PAID, 5, 4)], [4], 0, []),
+        ([(State.REFUNDED, 5, 4)], [5], 1, []),
+        ([(State.REFUNDED, 5, 4)], [4, 7], 0, ["4", "7"]),
+        ([(State.PAID, 5, None), (State.REFUNDED, 5, 4)], [5, 4], 0, []),
+        ([(State.PAID, 5, None), (State.PAID, 5, 0)], [5, 5], 0, ["5"]),
+    ],
+)
+def test_a_resolved_payout_explains_what_it_moved_and_no_more(
+    payouts: Any, out: list[int], came: int, strange: list[str]
+) -> None:
+    unit: Any = Read(*payouts)
+    found = asyncio.run(_unexplained(unit, "0x01", Counter(out), came))
+    assert [each.split()[0] for each in found] == strange
 
 
 def test_what_the_service_decides_is_not_resolved(desk: Desk) -> None:

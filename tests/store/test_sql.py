@@ -628,7 +628,7 @@ def test_a_file_that_is_no_database_is_a_store_error(path: Path, content: bytes)
 
 
 def content(image: bytes) -> bytes:
-    """Without what the header says of changes, schemas and the library (SQLite's file format, 1.3)."""
+    """Without the header's counters and library version (SQLite's file format, 1.3)."""
     masked = bytearray(image)
     for first in (24, 40, 92, 96):
         masked[first : first + 4] = bytes(4)

@@ -55,7 +55,10 @@ class Quarantine(CountOn):
         await self._stop(unit, standing, slot.nonce, text)
 
     async def stop(self, unit: Any, nonce: int, reason: str) -> None:
-        await self._stop(unit, await self._standing(unit, nonce), nonce, reason)
+        """Unless a person has seen this very reason, and released the signer."""
+        told = await unit.facts(subject="")
+        if not any(isinstance(f, ev.SignerReleased) and f.reason == reason for _, f in told):
+            await self._stop(unit, await self._standing(unit, nonce), nonce, reason)
 
     async def release(self, unit: Any, on_chain: int, by: str, why: str) -> None:
         standing = await self._standing(unit, on_chain)

@@ -360,6 +360,12 @@ class Quarantined(WorkbenchError):
     code, status = "signer_quarantined", 503
 
 
+class PayoutAltered(WorkbenchError):
+    """A payout in the database is not what the journal says: it was not signed."""
+
+    code = "payout_altered"
+
+
 class SigningRefused(WorkbenchError):
     """The bytes are not the payment that was decided: they were not signed."""
 

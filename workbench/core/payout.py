@@ -124,13 +124,6 @@ def request_digest(payout: Payout | ev.PayoutRequested) -> str:
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def altered(payout: Payout, requested: ev.PayoutRequested | None) -> list[str]:
-    """The fields in which a payout is not what was requested; all of them without a request."""
-    if requested is None:
-        return list(REQUESTED)
-    return [name for name in REQUESTED if getattr(payout, name) != getattr(requested, name)]
-
-
 def batch_gas(count: int, *, is_token: bool) -> int:
     """Enough gas for so many payouts in one transaction, whatever their receivers do."""
     return BATCH_GAS + count * BATCH_GAS_EACH[is_token]
@@ -143,6 +136,17 @@ def fold(facts: Iterable[ev.Event]) -> dict[str, Payout]:
         if type(fact) in MOVING:
             payouts[fact.subject] = apply(payouts.get(fact.subject), fact)
     return payouts
+
+
+def altered(payout: Payout, facts: Iterable[ev.Event]) -> list[str]:
+    """The fields in which a payout is not what its own facts say; all where they say nothing."""
+    try:
+        told = fold(facts).get(payout.id)
+    except IllegalTransition:
+        told = None
+    if told is None:
+        return list(Payout.__slots__)
+    return [name for name in Payout.__slots__ if getattr(payout, name) != getattr(told, name)]
 
 
 class Step(Enum):

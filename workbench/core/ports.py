@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from workbench.core import strict_json
 from workbench.core.errors import InputError, WorkbenchError
-from workbench.core.events import BlockRef, Event, PayoutRequested
+from workbench.core.events import BlockRef, Event
 from workbench.core.ledger import Account, Transfer
 from workbench.core.payout import Payout, State, Verdict
 from workbench.core.records import quick
@@ -539,6 +539,18 @@ class Answered:
     body: str
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A fact as a database has it: its id (see `core.events.fact_id`), what it is looked for by,
+    and its line of JSON."""
+
+    id: str
+    type: str
+    subject: str
+    block_hash: str | None
+    line: str
+
+
 @quick
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -620,8 +632,8 @@ class Ledger(Unit, Protocol):
     async def count_unmined(self, chain_id: int, signer_address: str) -> int:
         """Nonces that are signed and in no block, also those that a reorg put back."""
 
-    async def requests_of(self, payout_ids: Sequence[str]) -> dict[str, PayoutRequested]:
-        """What was requested, by payout, as the journal has it."""
+    async def facts_of(self, payout_ids: Sequence[str]) -> dict[str, list[Event]]:
+        """All facts about each of them, in order."""
 
     async def count_taken(self, at_ms: int) -> int:
         """Payouts that somebody is about to sign: taken until after that time."""

@@ -118,7 +118,11 @@ SCHEMAS: dict[str, Schema] = {
         "allOf": [
             _ref("Payout"),
             _object(
-                {"history": _list(_object({"type": TEXT, "at_ms": COUNT}))},
+                {
+                    "history": _list(
+                        _object({"type": TEXT, "at_ms": COUNT}, outcome=TEXT, by=TEXT, why=TEXT)
+                    )
+                },
                 transaction=_object(
                     {
                         "nonce": COUNT,

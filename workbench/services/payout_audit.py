@@ -7,14 +7,20 @@ money goes is compared with those lines and with the journal, so that an edit of
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from workbench.core.errors import IllegalTransition, LedgerBroken
-from workbench.core.events import Event
+from workbench.core import events as ev
+from workbench.core.errors import IllegalTransition, LedgerBroken, WorkbenchError
+from workbench.core.events import Event, fact_id, from_line
 from workbench.core.ledger import Kind, Transfer
 from workbench.core.payout import ENDED, Payout, State, fold, request_digest
-from workbench.core.ports import Answered, Attempt
+from workbench.core.ports import Answered, Attempt, Slot, Written
 from workbench.services import accounts
+from workbench.services.payout_input import Asked
+
+JsonObject = dict[str, Any]
 
 
 def check_payouts(
@@ -62,15 +68,77 @@ def _check_hold(payout: Payout, lines: Mapping[str, Transfer]) -> None:
             raise LedgerBroken(f"payout {payout.id} is {payout.state.value}, and its hold is not.")
 
 
+def check_journal(journal: Sequence[Written]) -> list[Event]:
+    """All facts, once each is proved to be the one that its id is the hash of.
+
+    Raises LedgerBroken for the first that is not, or that would be looked for by another type,
+    subject or block than its own.
+    """
+    facts, orphaned = [], Counter[str]()
+    for written in journal:
+        try:
+            fact = from_line(written.line)
+        except (WorkbenchError, ValueError, TypeError, LookupError) as why:
+            raise LedgerBroken(f"fact {written.id} cannot be read: {why}.") from why
+        block = fact.block.hash if fact.block else None
+        known = (written.type, written.subject, written.block_hash)
+        about = block or fact.subject  # What an orphaned block counts as: see `core.events`.
+        ids = {fact_id(fact, times) for times in range(orphaned[about] + 1)}
+        if known != (fact.type, fact.subject, block) or written.id not in ids:
+            raise LedgerBroken(f"fact {written.id} about {fact.subject} is not what was written.")
+        orphaned[fact.subject] += isinstance(fact, ev.BlockOrphaned)
+        facts.append(fact)
+    return facts
+
+
 def check_answer(payout: Payout, answered: Answered | None) -> None:
     """Raise LedgerBroken where the payout's key would be answered with another payout, or with a
     new one: then whoever repeats the request is paid twice."""
-    try:
-        body = json.loads(answered.body) if answered else {}
-    except ValueError:
-        body = {}
-    if not isinstance(body, dict) or body.get("id") != payout.id:
+    body = _answered(payout.user_id, payout.credits, payout.address, answered)
+    if body.get("id") != payout.id:
         raise LedgerBroken(f"payout {payout.id}: its idempotency key does not answer with it.")
+
+
+def check_earned(line: Transfer, facts: Mapping[str, Event], answered: Answered | None) -> None:
+    """Raise LedgerBroken where credits were given without a fact, or would be given once more to
+    whoever repeats the request. `facts`: by subject."""
+    user_id, fact = line.credit.removeprefix(accounts.user_account("")), facts.get(line.id)
+    known = isinstance(fact, ev.CreditsEarned) and (fact.user_id, fact.credits)
+    if known != (user_id, line.amount):
+        raise LedgerBroken(f"the ledger's line {line.id} gives credits, and the journal does not.")
+    body = _answered(user_id, line.amount, "", answered)
+    if (body.get("user_id"), body.get("earned")) != known:
+        raise LedgerBroken(f"the ledger's line {line.id}: its key does not answer with it.")
+
+
+def _answered(user_id: str, credits: int, address: str, answered: Answered | None) -> JsonObject:
+    """The kept answer to this request; empty where there is none, or to another request."""
+    asked = Asked(user_id, credits, "", address)
+    if answered is None or answered.fingerprint != asked.fingerprint:
+        return {}
+    try:
+        body = json.loads(answered.body)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def check_slots(
+    payouts: Sequence[Payout], facts: Sequence[Event], slots: Mapping[tuple[str, int], Slot]
+) -> None:
+    """Raise LedgerBroken where a payout was sent with a nonce that is not its own any more.
+
+    `slots`: by signer and nonce. Without its slot a payout would never come to its end.
+    """
+    stored = {payout.id: payout for payout in payouts}
+    for fact in facts:
+        if isinstance(fact, ev.PayoutSent):
+            payout, slot = stored[fact.subject], slots.get((fact.signer, fact.nonce))
+            key = (slot.subject, slot.act, slot.attempt) if slot else None
+            txs = [attempt.tx for attempt in slot.attempts] if slot else []
+            # A person may have ended it without a transaction of ours.
+            if key != payout.act_key or fact.tx not in txs or payout.tx not in ("", *txs):
+                raise LedgerBroken(f"payout {payout.id}: nonce {fact.nonce} is not its own.")
 
 
 def check_attempts(attempts: Sequence[Attempt], hash_of: Callable[[str], str]) -> None:

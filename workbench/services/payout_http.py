@@ -21,6 +21,7 @@ from workbench.core.errors import (
     UnknownPayout,
     WorkbenchError,
 )
+from workbench.core.events import Event
 from workbench.core.ledger import Account, Transfer
 from workbench.core.payout import Payout, State
 from workbench.core.ports import Request, Response
@@ -340,7 +341,7 @@ class PayoutsService:
                 "block": slot.block.number if slot.block else None,
                 "attempts": [attempt.tx for attempt in slot.attempts],
             }
-        view["history"] = [{"type": fact.type, "at_ms": fact.at_ms} for fact in facts]
+        view["history"] = [_told(fact) for fact in facts]
         answer = Response.json(200, view)
         return replace(answer, headers=(*answer.headers, *applied))
 
@@ -495,6 +496,12 @@ def _line(transfer: Transfer) -> dict[str, Any]:
         "ref": transfer.ref,
         "at_ms": transfer.at_ms,
     }
+
+
+def _told(fact: Event) -> dict[str, Any]:
+    """A line of a payout's history; of a person's decision also who decided what, and why."""
+    said = {name: getattr(fact, name) for name in ("outcome", "by", "why") if hasattr(fact, name)}
+    return {"type": fact.type, "at_ms": fact.at_ms, **said}
 
 
 def _has_key(item: dict[str, Any]) -> bool:

@@ -20,6 +20,7 @@ from workbench.core.errors import (
     InvalidSetting,
     KeyReused,
     OverLimit,
+    PayoutAltered,
     PayoutEnded,
     Quarantined,
     Reverted,
@@ -38,6 +39,7 @@ from workbench.core.ledger import Kind, Transfer
 from workbench.core.money import format_units
 from workbench.core.payout import (
     ENDED,
+    REQUESTED,
     Outcome,
     Payout,
     State,
@@ -82,6 +84,7 @@ JUDGED = 256
 """So many payouts come to their end in one transaction: others wait for it."""
 TOLD = 3
 """So many of a kind are named in an alarm."""
+CORRECT = "Run `workbench ledger verify`; correct the row, or take the payout back with :cancel."
 SPARE = 20
 """The wallet should hold the gas of so many transactions more than wait."""
 GAS_EACH = {False: 30_000, True: 150_000}
@@ -137,26 +140,22 @@ class _Turn:
     async def refused(
         self, unit: Ledger, acts: Sequence[Act]
     ) -> dict[tuple[str, str, int], WorkbenchError]:
-        """Those of which a payout has moved, or is not what was requested; or for which others have
-        taken the last nonce.
+        """Those of which a payout has moved, or is not what the journal says; or for which others
+        have taken the last nonce.
 
         How many transactions may be unmined counts over all processes.
         """
         left = await self._payouts.free_nonces(unit)
         groups = {act.key: self._groups[act.subject].payouts for act in acts}
         ids = [each.id for some in groups.values() for each in some]
-        self._now, asked = await unit.payouts_of(ids), await unit.requests_of(ids)
+        self._now, facts = await unit.payouts_of(ids), await unit.facts_of(ids)
         refused: dict[tuple[str, str, int], WorkbenchError] = {}
         for key, some in groups.items():
             now = [self._now[payout.id] for payout in some]
             moved = next((each for each in now if each.state is not State.APPROVED), None)
-            wrong = next((e for e in (*some, *now) if altered(e, asked.get(e.id))), None)
-            if wrong is not None:
-                fields = ", ".join(altered(wrong, asked.get(wrong.id)))
-                refused[key] = SigningRefused(
-                    f"payout {wrong.id} differs from its request in the journal in {fields}.",
-                    hint="The database was changed. Run `workbench ledger verify`.",
-                )
+            wrong = self._altered(some, facts)
+            if wrong:
+                refused[key] = PayoutAltered(wrong, hint=CORRECT)
             elif left <= 0:
                 refused[key] = StateMoved("as many transactions as may be are unmined by now.")
             elif moved is not None:
@@ -164,6 +163,14 @@ class _Turn:
             else:
                 left -= 1
         return refused
+
+    def _altered(self, some: Sequence[Payout], facts: dict[str, list[ev.Event]]) -> str:
+        """Which payout is not what the journal says, and in which fields; "" for none."""
+        for signed in some:
+            row = self._now[signed.id]
+            if fields := self._payouts.differences(signed, row, facts[row.id]):
+                return f"payout {row.id} differs from the journal in {', '.join(fields)}."
+        return ""
 
     async def mark(self, unit: Ledger, slots: Sequence[Slot]) -> None:
         facts: list[ev.Event] = []
@@ -615,10 +622,16 @@ class Payouts:
             return
         if not self.stuck:
             self.health.clear("wallet_short")
-        for name in ("token_refused", "payout_stuck", Quarantined.code):
+        for name in ("token_refused", "payout_stuck", PayoutAltered.code, Quarantined.code):
             self.health.keep(name, self.stuck)
         if waiting:
             await self._sign(waiting, free)
+
+    def differences(self, signed: Payout, row: Payout, facts: Sequence[ev.Event]) -> Sequence[str]:
+        """The fields in which a payout's row is not what its facts say, or what is about to be
+        signed, and was read before, is not the row."""
+        changed = [name for name in REQUESTED if getattr(signed, name) != getattr(row, name)]
+        return altered(row, facts) or changed
 
     async def free_nonces(self, unit: Ledger) -> int:
         """How many transactions more may be unmined: public nodes keep 16 of an account."""
@@ -639,7 +652,7 @@ class Payouts:
                     self.health.clear("wallet_short")
                     self.health.clear_all("token_refused")
                 else:
-                    if isinstance(why, SigningRefused):
+                    if isinstance(why, PayoutAltered | SigningRefused):
                         await self._sender.stop(0, str(why))
                     self._not_signed(payout, why)
                     # A first reading is soon confirmed or refuted; then the signer goes on, or not.
@@ -703,6 +716,8 @@ class Payouts:
         """It waits, and holds up nobody else; the wallet's and the signer's troubles are alarms."""
         if isinstance(why, SignerShort | InsufficientFunds | InsufficientAllowance):
             self.health.fails("wallet_short", f"the wallet cannot pay: {why}")
+        elif isinstance(why, PayoutAltered):
+            self.health.fails(PayoutAltered.code, why.message, payout.id)
         elif isinstance(why, Quarantined | SigningRefused):
             self.health.fails(Quarantined.code, str(why), payout.id)
         else:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -224,29 +225,39 @@ class Reconciler:
             )
         )
 
-    async def _strange(self, unit: Ledger, moved: list[Movement]) -> list[str]:
-        """Outgoing transfers that no paid payout explains, each payout explaining one."""
-        strange, explained = [], Counter[tuple[str, int]]()
+    async def _strange(self, unit: Ledger, moved: Sequence[Movement]) -> list[str]:
+        """Outgoing transfers that no payout explains, each payout explaining its own."""
+        strange: list[str] = []
+        by_tx: dict[str, list[Movement]] = {}
         for movement in moved:
-            if movement.incoming:
-                continue
-            paid = await unit.payouts(State.PAID, tx=movement.tx)
-            fits = sum(payout.units == movement.amount for payout in paid)
-            explained[movement.tx, movement.amount] += 1
-            if explained[movement.tx, movement.amount] > fits and not await _is_resolved(
-                unit, movement
-            ):
-                strange.append(f"{movement.amount} in {movement.tx}")
+            by_tx.setdefault(movement.tx, []).append(movement)
+        for tx, some in by_tx.items():
+            out = Counter(movement.amount for movement in some if not movement.incoming)
+            paid = await unit.payouts(State.PAID, tx=tx) if out else ()
+            if not out <= Counter(payout.units for payout in paid):
+                came = sum(movement.amount for movement in some if movement.incoming)
+                strange += await _unexplained(unit, tx, out, came)
         return strange
 
 
-async def _is_resolved(unit: Ledger, movement: Movement) -> bool:
-    """Whether a person has decided what a payout of this transaction counts as."""
-    for payout in await unit.payouts(State.PAID, State.REFUNDED, tx=movement.tx):
+async def _unexplained(unit: Ledger, tx: str, out: Counter[int], came: int) -> list[str]:
+    """Of the amounts that left in one transaction, those that are no payout's.
+
+    A payout that a person has resolved explains what its transaction was found to have moved: all
+    that left, less `came`, what came back.
+    """
+    owed, moved = Counter[int](), 0
+    for payout in await unit.payouts(State.PAID, State.REFUNDED, tx=tx):
         facts = await unit.standing(payout.id)
-        if any(isinstance(fact, ev.PayoutResolved) for fact in facts):
-            return True
-    return False
+        found = [fact.moved for fact in facts if isinstance(fact, ev.PayoutMismatched)]
+        if any(isinstance(fact, ev.PayoutResolved) for fact in facts) and found:
+            moved += found[-1] + came
+            came = 0
+        elif payout.state is State.PAID:
+            owed[payout.units] += 1
+    left = out - owed
+    is_explained = sum(amount * times for amount, times in left.items()) <= moved
+    return [] if is_explained else [f"{amount} in {tx}" for amount in left.elements()]
 
 
 def _wrong(report: Report) -> str:

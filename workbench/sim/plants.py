@@ -149,6 +149,8 @@ def _requeue_when_passed(payouts: Any) -> None:
                 await unit.put_payout(replace(payout, state=State.APPROVED))
 
     payouts._judge = hasty
+    # Else the comparison with the journal finds the rule out before it has paid anything.
+    payouts.differences = lambda signed, row, facts: ()
 
 
 def _refund_on_first_failure(payouts: Any) -> None:

@@ -33,11 +33,12 @@ from sqlalchemy import (
 )
 
 from workbench.core.errors import InsufficientCredits, LedgerRefused, StateMoved, StoreError
-from workbench.core.events import Event, PayoutRequested
+from workbench.core.events import Event
 from workbench.core.ledger import GENESIS, Account, Kind, Transfer, link
 from workbench.core.payout import ACT, Payout, State
-from workbench.core.ports import Answered, Attempt, Backlog, Slot, SlotState, Standing
+from workbench.core.ports import Answered, Attempt, Backlog, Slot, SlotState, Standing, Written
 from workbench.core.webhooks import TOLD, Delivery
+from workbench.store import statements
 from workbench.store.rows import read, slots_of
 from workbench.store.schema import attempt, fact, slot
 from workbench.store.sql import SqlStore, alone
@@ -278,14 +279,21 @@ class LedgerUnit(SqlUnit):
         counted = self._do(_count_unmined, chain_id=chain_id, signer=signer_address)
         return int(counted.fetchone()[0])
 
-    async def requests_of(self, payout_ids: Sequence[str]) -> dict[str, PayoutRequested]:
-        found: dict[str, PayoutRequested] = {}
+    async def facts_of(self, payout_ids: Sequence[str]) -> dict[str, list[Event]]:
+        found: dict[str, list[Event]] = {each: [] for each in payout_ids}
         for named in _by_places(payout_ids):
-            for (line,) in self._do(_requests_of, **named).fetchall():
-                asked = read(line)
-                assert isinstance(asked, PayoutRequested)
-                found[asked.subject] = asked
+            for subject, line in self._do(_facts_of, **named).fetchall():
+                found[subject].append(read(line))
         return found
+
+    async def journal(self) -> Sequence[Written]:
+        """All facts as they are stored, in order."""
+        return [Written(*row) for row in self._do(_journal).fetchall()]
+
+    async def all_slots(self) -> dict[tuple[str, int], Slot]:
+        """Of all signers, by signer and nonce."""
+        slots = slots_of(self._do(statements.all_slots).fetchall())
+        return {(each.signer, each.nonce): each for each in slots}
 
     async def attempts(self) -> Sequence[Attempt]:
         """All signed bytes, by transaction."""
@@ -382,7 +390,11 @@ def _transfer_of(row: Any) -> Transfer:
 def _payout_of(row: Any) -> Payout:
     """Of a row of the columns `PAYOUT`; read by place, since thousands are read in a row."""
     own, user_id, key, address, credits_, units, asset, state, *rest = row
-    return Payout(own, STATES[state], user_id, key, address, credits_, int(units), asset, *rest)
+    try:
+        known, amount = STATES[state], int(units)
+    except (LookupError, ValueError) as why:
+        raise StoreError(f"payout {own}: its state or its units cannot be read.") from why
+    return Payout(own, known, user_id, key, address, credits_, amount, asset, *rest)
 
 
 # --- Statements: see `store.statements` ---
@@ -431,10 +443,15 @@ def _payouts_of(dialect: str) -> Any:
     return select(*PAYOUT).where(payout.c.id.in_(named))
 
 
-def _requests_of(dialect: str) -> Any:
+def _facts_of(dialect: str) -> Any:
     named: list[Any] = [bindparam(f"id_{n}") for n in range(AT_ONCE)]
-    is_request = fact.c.type == PayoutRequested.__name__
-    return select(fact.c.data).where(fact.c.subject.in_(named), is_request)
+    theirs = select(fact.c.subject, fact.c.data).where(fact.c.subject.in_(named))
+    return theirs.order_by(fact.c.seq)
+
+
+def _journal(dialect: str) -> Any:
+    columns = (fact.c[name] for name in ("id", "type", "subject", "block_hash", "data"))
+    return select(*columns).order_by(fact.c.seq)
 
 
 def _move_payouts(dialect: str) -> Any:

@@ -165,6 +165,11 @@ _LIST = (
         grace_s=60,
     ),
     Check(
+        "payout_altered",
+        "a payout in the database is not what the journal says, and is not signed",
+        "Run `workbench ledger verify`; correct the row, or take the payout back with :cancel.",
+    ),
+    Check(
         "payout_mismatched",
         "a payout's transaction moved something else than what was owed",
         "Look at it, then POST /v1/payouts/<id>:resolve as paid or as refunded.",
@@ -195,6 +200,7 @@ SERVICES: dict[str, tuple[str, ...]] = {
         "fees",
         "token_refused",
         "payout_stuck",
+        "payout_altered",
         "payout_mismatched",
         "oldest_payout",
     ),
