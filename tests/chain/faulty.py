@@ -45,7 +45,7 @@ class FaultyRpc(Rpc):
     chance, drawn from `chance`; `lag`: the most blocks an answer may be behind; `answers`: what a
     method says about a first parameter, whatever is true. `before` and `after` see every call;
     what they raise goes to the caller. `knows_overrides`: of blocks, in eth_call.
-    `rate_changed`: so many answers are changed (see `mutated`) and read like a node's own.
+    `rate_changed`: the share of answers that are changed (see `mutated`) and then decoded.
     """
 
     def __init__(self, node: DirectRpc, chance: random.Random | None = None) -> None:

@@ -66,7 +66,7 @@ def foreign_decoding(module: Module) -> list[str]:
 
 
 def test_every_method_that_is_asked_has_a_type() -> None:
-    """In every room: whoever asks something new says what the answer is."""
+    """In every package: a new method must have the type of its answer in the table."""
     assert [] == [p for module in PACKAGE.values() for p in unknown_methods(module)]
 
 

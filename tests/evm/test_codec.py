@@ -236,7 +236,7 @@ def test_methods_of_a_table_are_all_tried_here() -> None:
 @pytest.mark.parametrize("identity", [None, 6, 8, "7", True, 7.5, [7], {}])
 @pytest.mark.parametrize("said", [{"result": "0x1"}, {"error": {"code": 3, "message": "revert"}}])
 def test_an_answer_to_another_request_is_none(identity: Any, said: Any) -> None:
-    """Neither its result nor its error is believed, and whoever reads on is told."""
+    """Its result and its error are both refused, and the next reader gets an error."""
     raw = told({"jsonrpc": "2.0", "id": identity, **said})
     why = codec.outcome(HOST, 7, ("eth_blockNumber",), raw)
     assert isinstance(why, RpcAnswerInvalid)
@@ -434,7 +434,7 @@ def used_log(log: dict[str, Any]) -> None:
     assert all(int(topic, 16) < 2**256 for topic in log["topics"])
 
 
-# --- Requests, and what people are told -----------------------------------------------------------
+# --- Requests, and the texts of errors ------------------------------------------------------------
 
 
 def test_a_request_is_json_rpc() -> None:

@@ -115,7 +115,7 @@ class KillStorm:
     def _start(self) -> None:
         """A new life, until it answers. One that ends by itself is a problem.
 
-        But a start may be refused where the node does not answer it: whoever runs it tries again.
+        A start may fail while the node gives no usable answer: then it is started again.
         """
         while not self._begin():
             self.seen["starts refused"] += 1

@@ -1,4 +1,4 @@
-"""The registry of checks: what is red, since when, and what is told to whom."""
+"""The registry of checks: which are red, since when, and what each caller is shown."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Says:
 
 
 class Still:
-    """A Clock whose every look is a minute later: whoever waits comes to an end."""
+    """A Clock that advances one minute at each reading, so that every wait ends."""
 
     def __init__(self) -> None:
         self._now_ms = 0

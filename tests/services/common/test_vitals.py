@@ -22,7 +22,7 @@ RICH = 10**18
 
 
 class Told:
-    """A node that says what it is told to."""
+    """A node with scripted answers."""
 
     def __init__(self, clock: Hand) -> None:
         self.id = 5
