@@ -25,7 +25,7 @@ RUN tools/venv/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-d
 FROM ${PYTHON}
 # Found first, and nothing is imported from the folder that the data is in.
 ENV PATH=/opt/venv/bin:$PATH PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-# The numbers are those of workbench/container.py.
+# The numbers are those of workbench/commands/container.py.
 RUN groupadd --gid 10001 workbench \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin workbench \
  && install -d -o 10001 -g 10001 /app/data
@@ -34,8 +34,8 @@ WORKDIR /app
 VOLUME /app/data
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-m", "workbench.container", "healthy"]
+    CMD ["python", "-m", "workbench.commands.container", "healthy"]
 # No USER: a mounted folder is root's or somebody's. The entry gives it to 10001, and leaves root
 # before it reads a setting. `--user 10001:10001` starts without root, if the folder is theirs.
-ENTRYPOINT ["python", "-m", "workbench.container"]
+ENTRYPOINT ["python", "-m", "workbench.commands.container"]
 CMD ["payouts"]

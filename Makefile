@@ -32,7 +32,7 @@ help: ## This list
 setup: $(STAMPS)/project $(NODE_MODULES) compile ## Python, Node, anvil, solc, contracts: all inside this folder
 
 compile: $(STAMPS)/project $(NODE_MODULES) ## Compile the contracts with Ape, if they changed
-	@$(PY) -m workbench.chain.compile $(if $(filter compile,$(MAKECMDGOALS)),$(ARGS))
+	@$(PY) -m workbench.evm.build.compile $(if $(filter compile,$(MAKECMDGOALS)),$(ARGS))
 
 demo: setup ## One whole settlement, from HTTP 402 to the delivered asset
 	@$(VENV)/bin/workbench demo $(ARGS)

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.chain import abi
-from workbench.chain.boot import boot
-from workbench.chain.direct import DirectRpc
-from workbench.chain.keys import key_of
-from workbench.chain.replay import Block, replay
-from workbench.chain.signer import KeySigner
 from workbench.core.errors import WorkbenchError
+from workbench.evm.codec import abi
+from workbench.evm.node.boot import boot
+from workbench.evm.node.replay import Block, replay
+from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.transactions.signer import KeySigner
+from workbench.evm.transactions.test_keys import key_of
 
 FLOOR_TX_PER_S = 1_000
 """Below this rate of pre-signed ERC-20 mints the machine is too busy to measure anything."""

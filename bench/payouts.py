@@ -26,22 +26,22 @@ from typing import Any
 
 from bench.common import ending, floor, timed_replay
 from bench.settlements import miner
-from workbench.app import LOCAL_FINALITY, addresses_of, local_keys
-from workbench.chain.boot import boot
-from workbench.chain.direct import DirectRpc
-from workbench.chain.replay import recorded
-from workbench.chain.rpc import HttpRpc
 from workbench.core.errors import WorkbenchError
 from workbench.core.payout import State
 from workbench.core.pricing import Price
+from workbench.evm.node.boot import boot
+from workbench.evm.node.replay import recorded
+from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.client import HttpRpc
 from workbench.scenario.model import Chain
-from workbench.served import Place, Served, credits_of
-from workbench.services.payout_input import Asked
-from workbench.services.payouts import Payouts
+from workbench.services.payouts.input import Asked
+from workbench.services.payouts.rounds import Payouts
 from workbench.settings import Settings
-from workbench.store.ledger import LedgerStore
-from workbench.wiring import Rules
-from workbench.world import Conditions, World
+from workbench.store.ledger.database import LedgerStore
+from workbench.worlds.factories import LOCAL_FINALITY, addresses_of, local_keys
+from workbench.worlds.served import Place, Served, credits_of
+from workbench.worlds.virtual import Conditions, World
+from workbench.worlds.wiring import Rules
 
 TO = 0xBE9C4 << 120
 IN_FLIGHT = 1_000

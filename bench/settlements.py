@@ -18,15 +18,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.common import Round, arguments, ending, measured, report
-from workbench.app import LOCAL_FINALITY, addresses_of, local_keys
-from workbench.chain.anvil import Anvil
-from workbench.chain.boot import boot
-from workbench.chain.deploy import Deployment
-from workbench.chain.direct import DirectRpc
-from workbench.chain.replay import recorded
-from workbench.chain.rpc import HttpRpc
-from workbench.served import Place, Served
+from workbench.evm.deploy.deployment import Deployment
+from workbench.evm.node.anvil import Anvil
+from workbench.evm.node.boot import boot
+from workbench.evm.node.replay import recorded
+from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.client import HttpRpc
 from workbench.settings import Settings
+from workbench.worlds.factories import LOCAL_FINALITY, addresses_of, local_keys
+from workbench.worlds.served import Place, Served
 
 BLOCK_PAUSE_S = 0.05
 BUYER_POLL_S = 0.25

@@ -20,11 +20,12 @@ import time
 
 from bench.common import Round, arguments, deployers_nonce, ending, measured, mints, report
 from workbench import World, simulated
-from workbench.chain.replay import recorded
-from workbench.chain.signer import KeySigner
+from workbench.core.purchase import Purchase
+from workbench.evm.node.replay import recorded
+from workbench.evm.transactions.signer import KeySigner
 from workbench.scenario import STATE_ROOTS, worth_a_state_root
-from workbench.services.buyer import Buyer, Purchase
-from workbench.world import SELLER_URL
+from workbench.services.otc.buyer import Buyer
+from workbench.worlds.virtual import SELLER_URL
 
 AMOUNT = 10**18
 EURC_EACH = 10**8

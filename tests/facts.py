@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
-from workbench.core import events as ev
+from workbench.core import facts as ev
 
 GENESIS_MS = 1_767_225_600_000
 """2026-01-01T00:00:00Z."""

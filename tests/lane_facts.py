@@ -7,10 +7,10 @@ from typing import Any
 
 from tests import facts
 from tests.facts import GENESIS_MS, Story, address, digest
-from workbench.core import events as ev
-from workbench.core.lane_course import ALL_STAGES
-from workbench.core.lane_rows import LaneState
-from workbench.core.lanes import Lanes
+from workbench.core import facts as ev
+from workbench.core.lanes.model import Lanes
+from workbench.core.lanes.rows import LaneState
+from workbench.core.lanes.segments import ALL_STAGES
 
 SECOND = 1_000
 

@@ -12,8 +12,8 @@ from eth_account import Account
 from web3 import Web3
 
 from workbench import World
-from workbench.chain.keys import key_of
 from workbench.core.ports import Response
+from workbench.evm.transactions.test_keys import key_of
 
 AMOUNT = 100 * 10**18
 SELLER = "http://seller"

@@ -7,9 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.money import UINT256_MAX
-from workbench.core.x402 import Authorization, Payment, Permit, Terms, TransferAuthorization
+from workbench.core.x402.wire import Authorization, Payment, Permit, Terms, TransferAuthorization
 
 uint64 = st.integers(0, 2**64 - 1)
 uint256 = st.integers(0, UINT256_MAX)

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 from tests.test_cli import CLEAN, WORKBENCH
-from workbench.byhand import Seen, at_hand, describe
-from workbench.chain import abi
-from workbench.chain.anvil import DEFAULT_CHAIN_ID
-from workbench.chain.keys import key_of
+from workbench.commands.settlement import Seen, at_hand, describe
 from workbench.core.errors import WorkbenchError
-from workbench.local import LocalWorld, boot_served
-from workbench.served import write_world_file
+from workbench.evm.codec import abi
+from workbench.evm.node.anvil import DEFAULT_CHAIN_ID
+from workbench.evm.transactions.test_keys import key_of
 from workbench.settings import Settings
-from workbench.wiring import balances
+from workbench.worlds.local import LocalWorld, boot_served
+from workbench.worlds.served import write_world_file
+from workbench.worlds.wiring import balances
 
 AMOUNT = 100 * 10**18
 STRANGER = key_of("spare2")

@@ -20,19 +20,19 @@ from matplotlib.text import Text
 
 from tests import facts as told
 from tests.browser import CHROMIUM, MISSING, Browser
-from workbench import charts, metrics
-from workbench.charts.figure import MARKERS
-from workbench.charts.picture import (
+from workbench.core import facts as ev
+from workbench.core.lifecycle import OUTCOME, OUTCOMES, PALETTE, SHAPES, STAGES, colour
+from workbench.results import charts, metrics
+from workbench.results.charts.timeline_model import (
     MOST_LANES,
     SLOWEST,
     UNFINISHED,
     picture,
     seconds_text,
 )
-from workbench.charts.svg import PATHS
-from workbench.core import events as ev
-from workbench.core.lifecycle import OUTCOME, OUTCOMES, PALETTE, SHAPES, STAGES, colour
-from workbench.frames import events_frame, timeline_frame
+from workbench.results.charts.timeline_png import MARKERS
+from workbench.results.charts.timeline_svg import PATHS
+from workbench.results.frames import events_frame, timeline_frame
 
 THREE = [
     *told.reorged(),

@@ -23,7 +23,7 @@ import pytest
 
 from workbench.cli import worlds
 from workbench.core.errors import NotebookFailed
-from workbench.notebook import papers
+from workbench.lab import execute
 
 WORKBENCH = str(Path(sys.executable).with_name("workbench"))
 CLEAN = {k: v for k, v in os.environ.items() if not k.startswith(("SELLER_", "TRACKER_"))}
@@ -153,7 +153,7 @@ def test_a_notebook_that_cannot_be_made_is_a_line(
 ) -> None:
     """The run is there all the same: no error, no stack trace, and why."""
     kernel = Failing(at)
-    monkeypatch.setattr(papers, "Kernel", lambda: kernel)
+    monkeypatch.setattr(execute, "Kernel", lambda: kernel)
     with worlds._Paper(wanted=True) as paper:
         paper.warm_up()
         paper.begin(Path("runs/x"))

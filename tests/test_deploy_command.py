@@ -25,13 +25,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.test_cli import WORKBENCH, until
-from workbench import deploying
-from workbench.chain import abi
-from workbench.chain import deploy as deploy_module
-from workbench.chain.anvil import Anvil
-from workbench.chain.boot import boot
-from workbench.chain.contracts import checksum
-from workbench.chain.deploy import (
+from workbench.cli import main
+from workbench.commands import deploy as deploy_command
+from workbench.core.errors import DeployFailed, SignerShort
+from workbench.evm.build.toolchain import cache_dir
+from workbench.evm.codec import abi
+from workbench.evm.contracts.settlement import checksum
+from workbench.evm.deploy import deployment as deploy_module
+from workbench.evm.deploy.deployment import (
     BATCHER,
     CONTRACTS,
     CREATE2_DEPLOYER,
@@ -39,14 +40,13 @@ from workbench.chain.deploy import (
     DeploymentPlan,
     carry_out,
 )
-from workbench.chain.direct import DirectRpc
-from workbench.chain.keys import TEST_KEYS, key_of
-from workbench.chain.signer import KeySigner
-from workbench.chain.site import Site, blueprint
-from workbench.chain.toolchain import cache_dir
-from workbench.chain.uniswap import POOL_MANAGERS
-from workbench.cli import main
-from workbench.core.errors import DeployFailed, SignerShort
+from workbench.evm.deploy.inspection import Site, blueprint
+from workbench.evm.deploy.uniswap import POOL_MANAGERS
+from workbench.evm.node.anvil import Anvil
+from workbench.evm.node.boot import boot
+from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.transactions.signer import KeySigner
+from workbench.evm.transactions.test_keys import TEST_KEYS, key_of
 from workbench.settings import BY_NAME, WORLD_FILE, Settings
 
 AMOY = 80002
@@ -58,7 +58,7 @@ OF_THE_DEPLOYER, OF_THE_SELLER = 26, 1
 
 def new_keys() -> dict[str, str]:
     """Fresh private keys, by the settings that hold them."""
-    return {name: "0x" + secrets.token_hex(32) for name in deploying.KEY_OF.values()}
+    return {name: "0x" + secrets.token_hex(32) for name in deploy_command.KEY_OF.values()}
 
 
 def account(key: str) -> str:
@@ -120,7 +120,7 @@ class Amoy:
 
     def count(self, role: str) -> int:
         """Transactions of a party that were mined."""
-        address = account(self.keys[deploying.KEY_OF[role]])
+        address = account(self.keys[deploy_command.KEY_OF[role]])
         return int(self.node.call("eth_getTransactionCount", address, "latest"), 16)
 
     def head(self) -> str:
@@ -144,7 +144,7 @@ def mining(url: str) -> Iterator[None]:
 
 
 def plan_of(keys: dict[str, str]) -> DeploymentPlan:
-    parties = {role: account(keys[name]) for role, name in deploying.KEY_OF.items()}
+    parties = {role: account(keys[name]) for role, name in deploy_command.KEY_OF.items()}
     return replace(DeploymentPlan(), balancer=parties["deployer"], **parties)  # type: ignore[arg-type]
 
 
@@ -244,7 +244,7 @@ def test_the_settings_are_written_and_nothing_else_is_touched(
 def test_no_key_is_shown_or_kept(amoy: Amoy, runs: list[dict[str, Any]]) -> None:
     """Not in what runs say, in arguments of processes, in the file, or in Ape's folder."""
     texts = [*amoy.said, (amoy.folder / ".env.amoy").read_text(encoding="utf-8"), json.dumps(runs)]
-    assert any("workbench.chain.deploy --job" in text for text in texts)
+    assert any("workbench.evm.deploy.deployment --job" in text for text in texts)
     kept = [path for path in cache_dir("ape").rglob("*") if path.is_file()]
     texts += [path.read_bytes().decode("latin-1") for path in kept]
     for key in amoy.keys.values():
@@ -329,7 +329,7 @@ def deploy(
         monkeypatch.delenv(name, raising=False)
     before, handler = amoy.head(), signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(
-        "workbench.chain.deploy._in_a_process", lambda *_: pytest.fail("it went on")
+        "workbench.evm.deploy.deployment._in_a_process", lambda *_: pytest.fail("it went on")
     )
 
     def invoke(*arguments: str, env: dict[str, str] | None = None) -> Result:
@@ -501,10 +501,10 @@ def test_only_uniswaps_own_pool_manager_is_used_and_only_where_it_is() -> None:
     assert all(at == checksum(at.lower()) for at in POOL_MANAGERS.values())
     with Anvil(chain_id=11155111) as node:
         rpc, at = DirectRpc(node.url), POOL_MANAGERS[11155111]
-        assert deploying.official_pool_manager(11155111, rpc) == ""
+        assert deploy_command.official_pool_manager(11155111, rpc) == ""
         node.call("anvil_setCode", at, "0xfe")
-        assert deploying.official_pool_manager(11155111, rpc) == at
-        assert deploying.official_pool_manager(AMOY, rpc) == ""
+        assert deploy_command.official_pool_manager(11155111, rpc) == at
+        assert deploy_command.official_pool_manager(AMOY, rpc) == ""
         # Code, but not that contract's.
         plan = replace(plan_of(new_keys()), pool_manager=at)
         with pytest.raises(DeployFailed, match=f"no Uniswap v4 PoolManager at {at}"):
@@ -543,7 +543,7 @@ def test_an_env_file_keeps_its_lines_and_its_meaning(tmp_path: Path) -> None:
     )
     link = tmp_path / "link"
     link.symlink_to(path)
-    deploying.EnvFile(link).write({"CHAIN_ID": "7", "DEPLOY_BLOCK": "9"})
+    deploy_command.EnvFile(link).write({"CHAIN_ID": "7", "DEPLOY_BLOCK": "9"})
     assert (
         path.read_text(encoding="utf-8") == "A=1\nCHAIN_ID=7\n\nPRIVATE_KEY=0x1\nDEPLOY_BLOCK=9\n"
     )

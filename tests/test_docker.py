@@ -30,11 +30,11 @@ import pytest
 from tests.venvs import quietly, venv_with
 from tools.dockerfile import Stage, context, read_dockerfile, stage_context
 from tools.runtime_lock import PAYOUTS, needed, packages
-from workbench import container
-from workbench.chain.anvil import Anvil
-from workbench.chain.keys import key_of
-from workbench.chain.marker import MARKER_ADDRESS, MARKER_CODE
+from workbench.commands import container
 from workbench.core.errors import InvalidSetting
+from workbench.evm.node.anvil import Anvil
+from workbench.evm.rpc.local_marker import MARKER_ADDRESS, MARKER_CODE
+from workbench.evm.transactions.test_keys import key_of
 from workbench.settings import BY_NAME, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,7 +80,9 @@ def test_nothing_is_sent_that_is_not_copied(tmp_path: Path) -> None:
     plain = {"LICENSE", "pyproject.toml", "requirements.lock", "tools/runtime_lock.py"}
     files = sent()
     assert plain == {path for path in files if not path.startswith("workbench/")}
-    assert {"workbench/container.py", "workbench/store/migrations/env.py"} <= set(files)
+    assert {"workbench/commands/container.py", "workbench/store/ledger/migrations/env.py"} <= set(
+        files
+    )
     planted = [".env", ".env.live", "data/api_key", "data/app.db", ".git/config", "runs/x",
                "workbench/.env", "workbench/store/.env.bak", "workbench/__pycache__/x.pyc",
                "tools/soak.py", ".workbench/world.json"]  # fmt: skip
@@ -107,7 +109,7 @@ def test_it_starts_as_the_entry_says(stages: list[Stage]) -> None:
     entry, command = final.last("ENTRYPOINT"), final.last("CMD")
     assert entry.is_exec
     assert command.is_exec
-    assert ["python", "-m", "workbench.container"] == entry.words
+    assert ["python", "-m", "workbench.commands.container"] == entry.words
     assert ["payouts"] == command.words
     assert not final.all("USER"), "root is left by the entry, after it has given the volume away"
     assert "/app" == final.last("WORKDIR").text
@@ -117,7 +119,7 @@ def test_it_starts_as_the_entry_says(stages: list[Stage]) -> None:
     assert f"--uid {container.UID} --gid {container.GID}" in users
     assert f"install -d -o {container.UID} -g {container.GID} /app/{container.DATA}" in users
     health = final.last("HEALTHCHECK")
-    assert health.text.endswith('CMD ["python", "-m", "workbench.container", "healthy"]')
+    assert health.text.endswith('CMD ["python", "-m", "workbench.commands.container", "healthy"]')
 
 
 def test_packages_are_installed_by_hash(stages: list[Stage]) -> None:
@@ -278,7 +280,7 @@ class Box:
         return blank | image | own | other
 
     def command(self, *arguments: str) -> list[str]:
-        return [str(self.venv / "bin" / "python"), "-m", "workbench.container", *arguments]
+        return [str(self.venv / "bin" / "python"), "-m", "workbench.commands.container", *arguments]
 
     def start(self, **other: str) -> Life:
         said = self.folder / f"said-{len(list(self.folder.glob('said-*')))}"
@@ -421,7 +423,7 @@ def test_without_root_the_folder_must_be_theirs(box: Box) -> None:
 def test_the_image_has_what_only_some_settings_need(box: Box) -> None:
     """PostgreSQL and the encrypted keystore: loaded late, and so not proven by a start."""
     code = """
-import psycopg, psycopg_binary, sqlalchemy, workbench.live
+import psycopg, psycopg_binary, sqlalchemy, workbench.worlds.remote
 from eth_account import Account
 from workbench.chain.keystore import key_of_keystore
 import json

@@ -9,8 +9,8 @@ import pytest
 
 from tests.services.test_payout_tokens import PAYER, act, call
 from workbench import World
-from workbench.chain.keys import key_of
-from workbench.doctor import Finding, examine
+from workbench.commands.doctor import Finding, examine
+from workbench.evm.transactions.test_keys import key_of
 from workbench.settings import Settings
 
 NOWHERE = "0x" + "77" * 20

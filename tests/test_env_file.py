@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.test_tidy import ROOT
+from workbench.config.env_file import distance, nearest, read_env_file
 from workbench.core.errors import InvalidSetting
-from workbench.env_file import distance, nearest, read_env_file
 from workbench.settings import BY_NAME, Settings
 
 GOOD = """# ours

@@ -22,17 +22,17 @@ import pytest
 from tests.test_cli import run, start, until
 from tests.test_deploy_command import mining
 from workbench import World, fork
-from workbench.chain import abi
-from workbench.chain.anvil import Anvil
-from workbench.chain.artifacts import load
-from workbench.chain.boot import boot
-from workbench.chain.deploy import CREATE2_DEPLOYER, SALT, create2_address
-from workbench.chain.fork import boot_fork, look_up
-from workbench.chain.keys import TEST_KEYS, key_of
-from workbench.chain.marker import MARKER_ADDRESS, MARKER_CODE
-from workbench.chain.site import create_address
-from workbench.chain.uniswap import POOL_MANAGERS, is_packaged_code
 from workbench.core.errors import BlockMissing, InvalidSetting, RpcUnreachable, WorkbenchError
+from workbench.evm.build.artifacts import load
+from workbench.evm.codec import abi
+from workbench.evm.deploy.deployment import CREATE2_DEPLOYER, SALT, create2_address
+from workbench.evm.deploy.inspection import create_address
+from workbench.evm.deploy.uniswap import POOL_MANAGERS, is_packaged_code
+from workbench.evm.node.anvil import Anvil
+from workbench.evm.node.boot import boot
+from workbench.evm.node.fork import boot_fork, look_up
+from workbench.evm.rpc.local_marker import MARKER_ADDRESS, MARKER_CODE
+from workbench.evm.transactions.test_keys import TEST_KEYS, key_of
 
 SEPOLIA = 11155111
 SOMEBODY = "0x" + "5b" * 20
@@ -263,7 +263,7 @@ def test_a_fork_that_cannot_be_built_leaves_no_node(
     def fail(*_: object) -> None:
         raise RpcUnreachable("as told")
 
-    monkeypatch.setattr("workbench.chain.deploy.deploy", fail)
+    monkeypatch.setattr("workbench.evm.deploy.deployment.deploy", fail)
     before = len(psutil.Process().children())
     with pytest.raises(RpcUnreachable, match="as told"):
         boot_fork(foreign.node.url)

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from tests import facts as told
-from workbench import frames
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.settlement import fold
+from workbench.results import frames
 
 HAPPY = [
     "requested",

@@ -27,8 +27,8 @@ from tests.facts import (
     reorged,
 )
 from workbench import Run
-from workbench.core import events as ev
-from workbench.metrics import (
+from workbench.core import facts as ev
+from workbench.results.metrics import (
     PIPS,
     WHOLE,
     ends_frame,

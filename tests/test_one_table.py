@@ -17,8 +17,8 @@ import pytest
 from workbench.core.lifecycle import OUTCOMES, PALETTE, PAYOUT_STAGES, STAGES
 
 ROOT = Path(__file__).resolve().parents[1] / "workbench"
-SHOWING = ("charts/*", "results/*.py", "web/static/*", "metrics.py", "frames.py", "run.py",
-           "notebook/*.py", "cli/*.py", "services/tracker.py")  # fmt: skip
+SHOWING = ("results/charts/*", "results/*.py", "web/static/*", "lab/*.py", "cli/*.py",
+           "services/otc/tracker.py")  # fmt: skip
 """The files that show states, by pattern from the package's folder."""
 FILES = sorted(path for pattern in SHOWING for path in ROOT.glob(pattern) if path.is_file())
 WORDS = {look.word for look in (*STAGES, *PAYOUT_STAGES, *OUTCOMES)}
@@ -72,26 +72,43 @@ def test_what_shows_states_takes_them_from_the_table(path: Path) -> None:
 def test_the_files_are_found() -> None:
     """All that draws, and the page of the tracker."""
     names = {path.name for path in FILES}
-    assert {"figure.py", "market.py", "svg.py", "picture.py", "page.css", "page.js", "metrics.py",
-            "frames.py", "buyers.py", "tracker.html"} <= names  # fmt: skip
+    assert {"timeline_png.py", "run_charts.py", "timeline_svg.py", "timeline_model.py", "page.css",
+            "page.js", "metrics.py", "frames.py", "buyers.py", "tracker.html"} <= names  # fmt: skip
 
 
 PLANTED = [
-    ("charts/market.py", 'ENDS = ("executed", "refunded", "rejected")', "lists executed"),
-    ("charts/picture.py", 'C = {"created": 1, "funded": 2, "swapped": 3}', "lists created"),
-    ("metrics.py", 'f = frame.isin(["gave_up", "asked_only", "open"])', "lists asked_only"),
-    ("frames.py", 'X = {"paid", "held", "sent"}', "lists held"),
-    ("charts/figure.py", f'INK = "{PALETTE["executed"][0]}"', "has the colour"),
-    ("charts/page.css", f".x {{ fill: {PALETTE['swapped'][1]}; }}", "has the colour"),
-    ("charts/page.css", ".s-created { fill: red; } .s-funded {} .s-swapped {}", "lists created"),
-    ("charts/page.css", "--created: red; --funded: red;\n--swapped: red;", "lists created"),
-    ("charts/page.js", 'const S = ["created", "funded", "swapped"];', "lists created"),
-    ("web/static/tracker.html",
-     'const NEXT = {\n  created: "C",\n  funded: "F",\n  final: "X",\n};', "lists created"),
-    ("web/static/tracker.html",
-     '<b data-filter="executed"></b>\n<b data-filter="refunded"></b>\n<b data-filter="rejected">',
-     "lists executed"),
-]  # fmt: skip
+    (
+        "results/charts/run_charts.py",
+        'ENDS = ("executed", "refunded", "rejected")',
+        "lists executed",
+    ),
+    (
+        "results/charts/timeline_model.py",
+        'C = {"created": 1, "funded": 2, "swapped": 3}',
+        "lists created",
+    ),
+    ("results/metrics.py", 'f = frame.isin(["gave_up", "asked_only", "open"])', "lists asked_only"),
+    ("results/frames.py", 'X = {"paid", "held", "sent"}', "lists held"),
+    ("results/charts/timeline_png.py", f'INK = "{PALETTE["executed"][0]}"', "has the colour"),
+    ("results/charts/page.css", f".x {{ fill: {PALETTE['swapped'][1]}; }}", "has the colour"),
+    (
+        "results/charts/page.css",
+        ".s-created { fill: red; } .s-funded {} .s-swapped {}",
+        "lists created",
+    ),
+    ("results/charts/page.css", "--created: red; --funded: red;\n--swapped: red;", "lists created"),
+    ("results/charts/page.js", 'const S = ["created", "funded", "swapped"];', "lists created"),
+    (
+        "web/static/tracker.html",
+        'const NEXT = {\n  created: "C",\n  funded: "F",\n  final: "X",\n};',
+        "lists created",
+    ),
+    (
+        "web/static/tracker.html",
+        '<b data-filter="executed"></b>\n<b data-filter="refunded"></b>\n<b data-filter="rejected">',
+        "lists executed",
+    ),
+]
 
 
 @pytest.mark.parametrize(("file", "line", "told"), PLANTED, ids=[line for _, line, _ in PLANTED])

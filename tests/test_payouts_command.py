@@ -17,16 +17,16 @@ import pytest
 from click.testing import CliRunner
 from eth_account import Account
 
-from workbench.chain.anvil import Anvil
-from workbench.chain.keys import key_of
 from workbench.cli import main
 from workbench.core.errors import InvalidSetting, TestKeyRefused, WorkbenchError, WrongChain
 from workbench.core.ledger import GENESIS
 from workbench.core.ports import Request
-from workbench.live import live_payouts, payout_key
-from workbench.served import _Seat, credits_of
+from workbench.evm.node.anvil import Anvil
+from workbench.evm.transactions.test_keys import key_of
 from workbench.settings import Settings
-from workbench.store.ledger import LedgerStore
+from workbench.store.ledger.database import LedgerStore
+from workbench.worlds.remote import live_payouts, payout_key
+from workbench.worlds.served import _Seat, credits_of
 
 WORKBENCH = str(Path(sys.executable).with_name("workbench"))
 KEY = "0x" + "7e" * 32

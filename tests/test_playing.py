@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.sim.scenarios import SMALL, small
-from workbench import playing
+from workbench.commands import play as play_command
+from workbench.commands.play import play, replay
 from workbench.core.errors import (
     RpcUnreachable,
     RunDamaged,
@@ -23,9 +24,8 @@ from workbench.core.errors import (
     TraceDiffers,
     WorkbenchError,
 )
-from workbench.experiment import Experiment, Progress
-from workbench.playing import play, replay
-from workbench.run import Run
+from workbench.results.run import Run
+from workbench.worlds.experiment import Experiment, Progress
 
 LIMIT_S = 120
 WORKBENCH = (str(Path(sys.executable).with_name("workbench")),)
@@ -142,7 +142,7 @@ def test_a_replay_that_was_stopped_is_not_called_different(
         def _play(self) -> None:
             raise stopped_by or KeyboardInterrupt
 
-    monkeypatch.setattr(playing, "Experiment", Stopped)
+    monkeypatch.setattr(play_command, "Experiment", Stopped)
     with pytest.raises(type(stopped_by) if stopped_by else KeyboardInterrupt):
         replay(kept, quiet)
 
@@ -211,7 +211,7 @@ def killing_the_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
                 os.kill(int(child), signal.SIGKILL)
 
     with monkeypatch.context() as patched:
-        patched.setattr(playing, "Experiment", Mortal)
+        patched.setattr(play_command, "Experiment", Mortal)
         yield
 
 
@@ -228,9 +228,9 @@ def test_a_node_that_dies_is_named_and_the_folder_stays_readable(
 
 
 def test_progress_says_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(playing, "TELL_EVERY_S", 0.0)
+    monkeypatch.setattr(play_command, "TELL_EVERY_S", 0.0)
     said: list[str] = []
-    teller = playing._Teller(said.append)
+    teller = play_command._Teller(said.append)
     teller(Progress(2, 100, 0, 0))
     assert [] == said, "what was booted until then says nothing about the pace"
     teller(Progress(50, 100, 4, 3))

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from tests.facts import GENESIS_MS, address, happy, journal, pending
 from tests.strategies import facts, uint256
 from workbench import Run
-from workbench.core import audit, review
-from workbench.core.audit import Balance
+from workbench.core import invariants
 from workbench.core.errors import RunDamaged, StoreError
-from workbench.core.events import BuyerPlanned, Event, FaultInjected, InvariantBroken, MarketMoved
-from workbench.run import FORMAT
+from workbench.core.facts import BuyerPlanned, Event, FaultInjected, InvariantBroken, MarketMoved
+from workbench.core.invariants import Balance
+from workbench.core.invariants import journal as journal_rules
+from workbench.core.purchase import Purchase
+from workbench.results.run import FORMAT
 from workbench.scenario import load, parse
-from workbench.services.buyer import Purchase
 
 ROOT = Path(__file__).resolve().parent.parent
 STORM = load(ROOT / "scenarios" / "storm.yaml")
@@ -132,7 +133,7 @@ def test_facts_that_were_edited_are_not_taken_for_the_run(folder: Path, edit: st
 def test_invariants_are_those_of_the_facts_and_of_the_checker() -> None:
     """A scenario's run lists what was asked after each block; what was found broken says so."""
     plain = Run(tuple(happy()), BALANCES, PURCHASE).invariants()
-    rules = [rule.__name__ for rule in review.RULES]
+    rules = [rule.__name__ for rule in journal_rules.RULES]
     assert [*rules, "balances_reconcile"] == list(plain.invariant)
     assert plain.holds.all()
     wrong = replace(BALANCES[0], after=1)
@@ -142,7 +143,7 @@ def test_invariants_are_those_of_the_facts_and_of_the_checker() -> None:
         subject=ID, at_ms=1, source="simulator", invariant="one_end_at_most", message="both"
     )
     told = Run((*happy(), broken), scenario=STORM).invariants().set_index("invariant")
-    asked = {each.__name__ for each in (*audit.INVARIANTS, *audit.PAYOUT_INVARIANTS)}
+    asked = {each.__name__ for each in (*invariants.INVARIANTS, *invariants.PAYOUT_INVARIANTS)}
     assert asked | set(rules) == set(told.index)
     assert ["one_end_at_most"] == list(told.index[~told.holds])
     assert "both" == told.problems["one_end_at_most"]

@@ -18,10 +18,10 @@ import pytest
 
 from tests.venvs import venv_with
 from tools.runtime_lock import FILES, OTC, PAYOUTS, needed
-from workbench.chain.anvil import Anvil
-from workbench.chain.boot import boot
-from workbench.chain.deploy import Deployment
-from workbench.chain.keys import TEST_KEYS, key_of
+from workbench.evm.deploy.deployment import Deployment
+from workbench.evm.node.anvil import Anvil
+from workbench.evm.node.boot import boot
+from workbench.evm.transactions.test_keys import TEST_KEYS, key_of
 from workbench.settings import env_example, world_variables
 
 ROOT = Path(__file__).resolve().parent.parent

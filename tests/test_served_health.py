@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from workbench import served
-from workbench.chain.anvil import DEFAULT_CHAIN_ID
 from workbench.core.errors import NoBaseFee, WorkbenchError
 from workbench.core.ports import Request
-from workbench.live import live_payouts
-from workbench.local import LocalWorld, boot_served
-from workbench.served import Served, WallClock
+from workbench.evm.node.anvil import DEFAULT_CHAIN_ID
 from workbench.services.common.loop import OnFault
 from workbench.settings import Settings
-from workbench.wiring import loop_of
+from workbench.worlds import served
+from workbench.worlds.local import LocalWorld, boot_served
+from workbench.worlds.remote import live_payouts
+from workbench.worlds.served import Served, WallClock
+from workbench.worlds.wiring import loop_of
 
 WITHIN_S = 40.0
 ALL = ("seller", "facilitator", "tracker", "payouts")

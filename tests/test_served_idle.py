@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from workbench.chain.anvil import DEFAULT_CHAIN_ID
-from workbench.core.events import TransactionMined
+from workbench.core.facts import TransactionMined
 from workbench.core.ports import Rate, Request
-from workbench.local import LocalWorld, boot_served
-from workbench.services.buyer import Purchase
+from workbench.core.purchase import Purchase
+from workbench.evm.node.anvil import DEFAULT_CHAIN_ID
 from workbench.settings import Settings
+from workbench.worlds.local import LocalWorld, boot_served
 
 HOUR = 3600
 HALF_A_LIFE, A_LIFE = 12, 24

@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import json_values
-from workbench.chain.keys import TEST_KEYS, key_of
-from workbench.chain.signer import KeySigner
 from workbench.cli import main
 from workbench.core.errors import InvalidSetting, UnknownWorld, WorkbenchError
 from workbench.core.finality import Policy
 from workbench.core.ports import Addresses
 from workbench.core.pricing import Price
+from workbench.evm.transactions.signer import KeySigner
+from workbench.evm.transactions.test_keys import TEST_KEYS, key_of
 from workbench.settings import (
     ADDRESS_NAMES,
     BY_NAME,

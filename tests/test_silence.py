@@ -8,15 +8,15 @@ import pytest
 
 from tests.test_tidy import PACKAGE, Module
 
-CHECKED = ("workbench.services", "workbench.chain.payments", "workbench.chain.watcher",
-           "workbench.chain.log_ranges", "workbench.chain.quarantine")  # fmt: skip
+CHECKED = ("workbench.services", "workbench.evm.payments.wallet", "workbench.evm.watcher",
+           "workbench.evm.rpc.log_ranges", "workbench.evm.transactions.quarantine")  # fmt: skip
 FAULTS = {
     "RpcFault", "RpcUnreachable", "RpcUnanswered", "RpcLimited", "ChainError", "StoreError",
     "WorkbenchError", "PeerUnreachable", "Exception", "BaseException",
 }  # fmt: skip
 TELLING = {"fails", "set", "note", "contains", "count", "log", "warning", "error", "exception"}
 EXCUSED = {
-    "workbench.chain.payments._simulated": "asks in another way where a node cannot simulate",
+    "workbench.evm.payments.wallet._simulated": "asks in another way where a node cannot simulate",
     "workbench.services.common.peers.told": "an answer that cannot be read is told by its status",
     "workbench.services.common.vitals.glance": "a field of /health; rounds report the node",
 }

@@ -30,10 +30,10 @@ import psutil
 
 from tools.dockerfile import Stage, Step, filled, read_dockerfile, stage_context
 from tools.runtime_lock import PAYOUTS, needed
-from workbench.chain.anvil import Anvil
-from workbench.chain.keys import key_of
-from workbench.chain.marker import MARKER_ADDRESS, MARKER_CODE
-from workbench.container import UID
+from workbench.commands.container import UID
+from workbench.evm.node.anvil import Anvil
+from workbench.evm.rpc.local_marker import MARKER_ADDRESS, MARKER_CODE
+from workbench.evm.transactions.test_keys import key_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"

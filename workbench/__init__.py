@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 from workbench.results import player
 
 if TYPE_CHECKING:
-    from workbench.app import fork, simulated
-    from workbench.experiment import Experiment
     from workbench.lab.panel import panel
     from workbench.lab.tracker import tracker
-    from workbench.run import Run
+    from workbench.results.run import Run
     from workbench.scenario import Order
     from workbench.scenario import load as load_scenario
-    from workbench.world import Snapshot, World
+    from workbench.worlds.experiment import Experiment
+    from workbench.worlds.factories import fork, simulated
     from workbench.worlds.session import Session
+    from workbench.worlds.virtual import Snapshot, World
 
 __all__ = [
     "Experiment",
@@ -40,14 +40,18 @@ __all__ = [
 # A library is quiet unless its user asks: the commands do, a notebook may.
 logging.getLogger("workbench").addHandler(logging.NullHandler())
 
-_HOME = {"simulated": "workbench.app", "World": "workbench.world", "Run": "workbench.run"}
-_HOME |= {"Snapshot": "workbench.world", "fork": "workbench.app"}
-_HOME |= {"Experiment": "workbench.experiment", "Session": "workbench.worlds.session"}
+_HOME = {
+    "simulated": "workbench.worlds.factories",
+    "World": "workbench.worlds.virtual",
+    "Run": "workbench.results.run",
+}
+_HOME |= {"Snapshot": "workbench.worlds.virtual", "fork": "workbench.worlds.factories"}
+_HOME |= {"Experiment": "workbench.worlds.experiment", "Session": "workbench.worlds.session"}
 _HOME |= {"Order": "workbench.scenario"}
 _HOME |= {"panel": "workbench.lab.panel", "tracker": "workbench.lab.tracker"}
 
 
-player.found_by(lambda: import_module("workbench.experiment").play_again)
+player.found_by(lambda: import_module("workbench.worlds.experiment").play_again)
 
 
 def __getattr__(name: str) -> Any:

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from workbench.config.env_file import read_env_file
 from workbench.core.errors import InvalidSetting, StoreError, UnknownWorld, WorkbenchError
 from workbench.core.finality import Policy
 from workbench.core.money import EURC, parse_decimal
 from workbench.core.ports import Addresses
 from workbench.core.pricing import MAX_SLIPPAGE_BPS, Price, parse_rate
 from workbench.core.webhooks import key_of_secret
-from workbench.env_file import read_env_file
 
 WORLD_FILE = Path(".workbench") / "world.json"
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)

@@ -13,19 +13,19 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from tests.chain.mutated import mutate
-from workbench.chain.anvil import GENESIS_TIME, Anvil
-from workbench.chain.direct import DirectRpc
-from workbench.chain.keys import key_of
-from workbench.chain.rpc import Rpc
-from workbench.chain.sender import SlotSender
-from workbench.chain.signer import KeySigner
 from workbench.core.errors import RpcFault, RpcUnreachable
-from workbench.core.events import Event
+from workbench.core.facts import Event
 from workbench.core.finality import Policy
 from workbench.core.ports import Call, Slot, SlotState
-from workbench.evm import codec
-from workbench.sim.loop import VirtualClock, VirtualLoop
-from workbench.store.sql import SqlStore
+from workbench.evm.codec import jsonrpc
+from workbench.evm.node.anvil import GENESIS_TIME, Anvil
+from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.client import Rpc
+from workbench.evm.transactions.sender import SlotSender
+from workbench.evm.transactions.signer import KeySigner
+from workbench.evm.transactions.test_keys import key_of
+from workbench.sim.time.loop import VirtualClock, VirtualLoop
+from workbench.store.sql.database import SqlStore
 
 T = TypeVar("T")
 SEND = "eth_sendRawTransaction"
@@ -71,7 +71,7 @@ class FaultyRpc(Rpc):
         answer = self._ask(method, params)
         if self.rate_changed and self.chance.random() < self.rate_changed:
             self.changed[method] += 1
-            answer = codec.typed((method, *params), mutate(method, answer, self.chance))
+            answer = jsonrpc.typed((method, *params), mutate(method, answer, self.chance))
         self.after(method)
         if self._takes(self.lose_answers, method) or self.chance.random() < self.rate_answer:
             raise RpcUnreachable("the answer was lost (test).")

@@ -31,8 +31,22 @@ from tests.strategies import (
     uint256,
     words,
 )
-from workbench.chain import abi
-from workbench.chain.abi import (
+from workbench.core import errors
+from workbench.core import facts as ev
+from workbench.core.errors import WorkbenchError
+from workbench.core.ports import Addresses, Call, Rate
+from workbench.core.x402.wire import (
+    DOMAIN_NAME,
+    DOMAIN_VERSION,
+    TYPES,
+    Permit,
+    Terms,
+    TransferAuthorization,
+    snake,
+)
+from workbench.evm.build.artifacts import load
+from workbench.evm.codec import abi
+from workbench.evm.codec.abi import (
     ERROR_SOURCES,
     WRAPPED_ERROR,
     abi_type,
@@ -44,23 +58,9 @@ from workbench.chain.abi import (
     unword,
     word,
 )
-from workbench.chain.artifacts import load
-from workbench.chain.contracts import EvmChain, checksum
-from workbench.chain.rpc import NodeRevert, Rpc
-from workbench.chain.signer import KeySigner
-from workbench.core import errors
-from workbench.core import events as ev
-from workbench.core.errors import WorkbenchError
-from workbench.core.ports import Addresses, Call, Rate
-from workbench.core.x402 import (
-    DOMAIN_NAME,
-    DOMAIN_VERSION,
-    TYPES,
-    Permit,
-    Terms,
-    TransferAuthorization,
-    snake,
-)
+from workbench.evm.contracts.settlement import EvmChain, checksum
+from workbench.evm.rpc.client import NodeRevert, Rpc
+from workbench.evm.transactions.signer import KeySigner
 
 AT = Addresses(*("0x" + digit * 40 for digit in "123456"))
 chain_ids = st.integers(1, 2**53)

@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from workbench.chain.anvil import GENESIS_TIME, HOST, Anvil
-from workbench.chain.keys import key_of
-from workbench.chain.toolchain import anvil_binary
 from workbench.core.errors import PortTaken, RpcFault, RpcUnreachable, ToolMissing
+from workbench.evm.build.toolchain import anvil_binary
+from workbench.evm.node.anvil import GENESIS_TIME, HOST, Anvil
+from workbench.evm.transactions.test_keys import key_of
 
 BUYER = key_of("buyer").address
 
@@ -131,7 +131,7 @@ def test_a_taken_port_is_named() -> None:
 
 def test_a_port_lost_in_the_last_moment_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
     # As if the other program came between our look and anvil's.
-    monkeypatch.setattr("workbench.chain.anvil._require_free", lambda port: None)
+    monkeypatch.setattr("workbench.evm.node.anvil._require_free", lambda port: None)
     with Anvil() as other, pytest.raises(PortTaken, match=str(other.port)):
         Anvil(port=other.port)
 

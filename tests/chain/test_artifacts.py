@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from workbench.chain import artifacts, compile, toolchain
-from workbench.chain.artifacts import INTERFACES, Artifact, interface, load, names, project_root
-from workbench.chain.deploy import CONTRACTS
 from workbench.core.errors import NotCompiled, ToolMissing
-from workbench.core.events import Event
+from workbench.core.facts import Event
+from workbench.evm.build import artifacts, compile, toolchain
+from workbench.evm.build.artifacts import INTERFACES, Artifact, interface, load, names, project_root
+from workbench.evm.deploy.deployment import CONTRACTS
 
 ROOT = project_root()
 

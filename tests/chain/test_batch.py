@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import hexes
-from workbench.chain import batch
-from workbench.chain.abi import to_hex
 from workbench.core.payout import Outcome, Payout, State
+from workbench.evm.codec.abi import to_hex
+from workbench.evm.payments import batch
 
 PAYER, AT, TOKEN = "0x" + "aa" * 20, "0x" + "ba" * 20, "0x" + "ef" * 20
 ZERO = "0x" + "00" * 20

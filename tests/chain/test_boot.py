@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from workbench.chain import boot as boot_module
-from workbench.chain.anvil import GENESIS_TIME, Anvil
-from workbench.chain.boot import boot, world_key
-from workbench.chain.deploy import Deployment, DeploymentPlan, keccak
 from workbench.core.errors import DeployFailed
+from workbench.evm.deploy.deployment import Deployment, DeploymentPlan, keccak
+from workbench.evm.node import boot as boot_module
+from workbench.evm.node.anvil import GENESIS_TIME, Anvil
+from workbench.evm.node.boot import boot, world_key
 
 
 def latest(node: Anvil) -> dict[str, str]:
@@ -134,7 +134,7 @@ def test_a_damaged_file_is_made_again(
 
 
 def _copy_world(folder: Path, plan: DeploymentPlan) -> tuple[str, boot_module._Kept]:
-    from workbench.chain.toolchain import cache_dir
+    from workbench.evm.build.toolchain import cache_dir
 
     key = world_key(31337, plan)
     for name in (f"{key}.json", f"{key}.facts.json"):
@@ -168,7 +168,7 @@ def test_a_failed_deployment_keeps_nothing(
     def fail(*arguments: object) -> Deployment:
         raise DeployFailed("as told")
 
-    monkeypatch.setattr("workbench.chain.deploy.deploy", fail)
+    monkeypatch.setattr("workbench.evm.deploy.deployment.deploy", fail)
     with pytest.raises(DeployFailed, match="as told"):
         boot()
     assert not list(own_cache.glob("*.json"))

@@ -15,13 +15,13 @@ import pytest
 from tests.chain.faulty import OTHER, FaultyRpc, Ground, pay, subject
 from tests.chain.test_watcher import Scene
 from workbench import World
-from workbench.chain.contracts import EvmChain
-from workbench.chain.guard import PaymentSigner
-from workbench.chain.payments import EvmPayments
 from workbench.core.errors import ContractNotFound, WorkbenchError, WrongChain
 from workbench.core.finality import Policy
 from workbench.core.payout import Outcome, Payout, State
 from workbench.core.ports import SlotState
+from workbench.evm.contracts.settlement import EvmChain
+from workbench.evm.payments.guard import PaymentSigner
+from workbench.evm.payments.wallet import EvmPayments
 
 SEEDS = [1, 2, pytest.param(range(3, 60), marks=pytest.mark.check)]
 RATE = 0.25

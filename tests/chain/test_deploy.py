@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from eth_abi.abi import decode, encode
 
-from workbench.chain import deploy as d
-from workbench.chain.anvil import Anvil
-from workbench.chain.artifacts import load
-from workbench.chain.deploy import CONTRACTS, Deployment, DeploymentPlan, deploy, keccak
-from workbench.chain.keys import key_of
 from workbench.core.errors import DeployFailed, RpcUnreachable
+from workbench.evm.build.artifacts import load
+from workbench.evm.deploy import deployment as d
+from workbench.evm.deploy.deployment import CONTRACTS, Deployment, DeploymentPlan, deploy, keccak
+from workbench.evm.node.anvil import Anvil
+from workbench.evm.transactions.test_keys import key_of
 
 CHAIN = 80002
 PLAN = DeploymentPlan()
@@ -56,7 +56,7 @@ class Site:
 
 def kill_after(url: str, steps: int) -> int:
     """Start a deployment, kill it without mercy after some steps; how many it told of."""
-    command = [sys.executable, "-m", "workbench.chain.deploy", "--rpc", url, "--json"]
+    command = [sys.executable, "-m", "workbench.evm.deploy.deployment", "--rpc", url, "--json"]
     process = subprocess.Popen(
         [*command, "--chain-id", str(CHAIN)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
     )

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from rlp.exceptions import RLPException
 
 from tests.strategies import hexes
-from workbench.chain import batch
-from workbench.chain.guard import (
+from workbench.core.errors import SigningRefused
+from workbench.evm.payments import batch
+from workbench.evm.payments.guard import (
     AUTHORIZED,
     AUTHORIZED_TYPES,
     TRANSFER,
@@ -21,10 +22,9 @@ from workbench.chain.guard import (
     authorization_nonce,
     fields_of,
 )
-from workbench.chain.keys import key_of
-from workbench.chain.sender import _fields_of
-from workbench.chain.signer import KeySigner
-from workbench.core.errors import SigningRefused
+from workbench.evm.transactions.sender import _fields_of
+from workbench.evm.transactions.signer import KeySigner
+from workbench.evm.transactions.test_keys import key_of
 
 KEY = key_of("payer")
 TO, OTHER, TOKEN = "0x" + "ab" * 20, "0x" + "cd" * 20, "0x" + "ef" * 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from eth_account import Account
 
-from workbench.chain.keys import (
+from workbench.evm.transactions.test_keys import (
     BY_ROLE,
     DERIVATION_PATH,
     TEST_KEYS,

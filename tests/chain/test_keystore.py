@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from eth_account import Account
 
-from workbench.chain.keys import key_of
-from workbench.chain.keystore import key_of_keystore
 from workbench.core.errors import InvalidSetting
+from workbench.evm.transactions.keystore import key_of_keystore
+from workbench.evm.transactions.test_keys import key_of
 
 KEY = key_of("payer")
 PASSWORD = "a-good-password"

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.chain.keys import key_of
-from workbench.chain.landing import Landing, traced
-from workbench.chain.signer import KeySigner
-from workbench.core.events import BlockRef
+from workbench.core.facts import BlockRef
+from workbench.evm.codec.receipts import Landing, traced
+from workbench.evm.transactions.signer import KeySigner
+from workbench.evm.transactions.test_keys import key_of
 
 SIGNER = KeySigner(key_of("spare1").secret)
 wei = st.integers(0, 2**64)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.test_tidy import PACKAGE
-from workbench.chain.log_ranges import LogRanges
-from workbench.chain.rpc import Rpc
 from workbench.core.errors import RpcFault, RpcLimited, WorkbenchError
+from workbench.evm.rpc.client import Rpc
+from workbench.evm.rpc.log_ranges import LogRanges
 
 
 class Limited(Rpc):
@@ -103,10 +103,10 @@ def test_every_reader_of_logs_asks_in_ranges() -> None:
         if re.search(r"""call\(\s*(["']eth_getLogs["']|LOGS)|now\(["']eth_getLogs""", module.text)
     }
     assert {
-        "workbench.chain.log_ranges",
-        "workbench.chain.site",
-        "workbench.sim.auditor",
-        "workbench.sim.bookkeeper",
+        "workbench.evm.rpc.log_ranges",
+        "workbench.evm.deploy.inspection",
+        "workbench.sim.checks.auditor",
+        "workbench.sim.checks.bookkeeper",
     } == asks
 
 

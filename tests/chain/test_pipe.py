@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from workbench.chain import pipe
-from workbench.chain.rpc import SEND, HttpRpc
 from workbench.core.errors import RpcFault, RpcUnreachable
+from workbench.evm.rpc import pipeline
+from workbench.evm.rpc.client import SEND, HttpRpc
 
 Answer = Callable[[int, dict[str, Any]], bytes | None]
 
@@ -169,6 +169,6 @@ def test_no_answer_waits_for_our_acknowledgement(monkeypatch: pytest.MonkeyPatch
 
     took: list[float] = []
     within(lambda number, asked: plain(result(asked)), work, keeps_back=True)
-    monkeypatch.setattr(pipe, "acknowledge_at_once", lambda connection: None)
+    monkeypatch.setattr(pipeline, "acknowledge_at_once", lambda connection: None)
     within(lambda number, asked: plain(result(asked)), work, keeps_back=True)
     assert took[0] < took[1] / 2

@@ -19,12 +19,6 @@ import pytest
 from tests.chain.gateway import ForwardProxy, Gateway, PlainHandler, forwarded
 from tests.services.hooks import listening
 from tests.services.test_webhooks_tls import certificate
-from workbench.chain import direct
-from workbench.chain import rpc as rpc_module
-from workbench.chain.anvil import Anvil
-from workbench.chain.cached import CachedRpc
-from workbench.chain.direct import DirectRpc
-from workbench.chain.rpc import SEND, HttpRpc, NodeRevert, Rpc, outcome
 from workbench.core.errors import (
     RpcAnswerInvalid,
     RpcFault,
@@ -32,7 +26,13 @@ from workbench.core.errors import (
     RpcUnreachable,
     WorkbenchError,
 )
-from workbench.evm import http_parser
+from workbench.evm.codec import http_parser
+from workbench.evm.node.anvil import Anvil
+from workbench.evm.rpc import blocking
+from workbench.evm.rpc import client as rpc_module
+from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.client import SEND, HttpRpc, NodeRevert, Rpc, outcome
+from workbench.evm.rpc.mining import CachedRpc
 
 Answer = Callable[[socket.socket, bytes], None]
 
@@ -193,7 +193,7 @@ def test_a_request_that_may_have_worked_is_not_repeated(
     fault: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer broke off, or never came: `evm_mine` once more would be another block."""
-    for module in (rpc_module, direct):
+    for module in (rpc_module, blocking):
         monkeypatch.setattr(module, "TIMEOUT_S", 0.2)
     server = Server([good, fault], [good])
     rpc = DirectRpc(server.url)
@@ -325,7 +325,7 @@ def test_a_read_that_was_limited_is_asked_again_and_an_act_is_not(
     kind: type[Any], node: Anvil, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As long as it takes, up to a bound; a node that wants to be left alone for long is."""
-    for module in (rpc_module, direct):
+    for module in (rpc_module, blocking):
         monkeypatch.setattr(module, "PAUSES_S", (0.01, 0.02, 0.04))
     refusals, after = [0], ["0"]
 

@@ -20,10 +20,6 @@ from tests.chain.faulty import (
     pay,
     subject,
 )
-from workbench.chain import sender as sender_module
-from workbench.chain.outcomes import SEARCH_MS
-from workbench.chain.sender import MAX_ATTEMPTS, RESEND_MS
-from workbench.chain.trial import MAX_FEE_WEI
 from workbench.core.errors import (
     NonceTaken,
     RpcUnreachable,
@@ -32,7 +28,7 @@ from workbench.core.errors import (
     TransactionTimeout,
     WorkbenchError,
 )
-from workbench.core.events import (
+from workbench.core.facts import (
     BlockRef,
     TransactionFailed,
     TransactionFinalized,
@@ -42,7 +38,11 @@ from workbench.core.events import (
     TransactionSigned,
 )
 from workbench.core.ports import Act, Call, Slot, SlotState
-from workbench.sim.loop import SkewedClock
+from workbench.evm.transactions import sender as sender_module
+from workbench.evm.transactions.inclusion import SEARCH_MS
+from workbench.evm.transactions.sender import MAX_ATTEMPTS, RESEND_MS
+from workbench.evm.transactions.simulation import MAX_FEE_WEI
+from workbench.sim.time.loop import SkewedClock
 
 RESEND_S = RESEND_MS / 1000
 GATE = "0x00000000000000000000000000000000000000aa"
@@ -846,7 +846,7 @@ def test_a_revert_whose_block_left_and_came_back(ground: Ground) -> None:
 
 def orphan(ground: Ground, block: BlockRef) -> None:
     """As a watcher on the same store would."""
-    from workbench.core.events import BlockOrphaned
+    from workbench.core.facts import BlockOrphaned
 
     async def tell() -> None:
         fact = BlockOrphaned(subject=block.hash, at_ms=1, source="watcher", number=block.number)

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from tests.hypothesis_profile import examples
 from tests.strategies import addresses, uint64, uint256
-from workbench.chain.abi import hex_bytes, to_hex
-from workbench.chain.signer import HALF_ORDER, KeySigner, recover
 from workbench.core.errors import InvalidSetting
-from workbench.core.x402 import Permit
+from workbench.core.x402.wire import Permit
+from workbench.evm.codec.abi import hex_bytes, to_hex
+from workbench.evm.transactions.signer import HALF_ORDER, KeySigner, recover
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 SECRET = "0x" + "11" * 31 + "ab"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from workbench.chain.payments import token_decimals
-from workbench.chain.rpc import NodeRevert, Rpc
 from workbench.core.errors import InvalidSetting
+from workbench.evm.payments.wallet import token_decimals
+from workbench.evm.rpc.client import NodeRevert, Rpc
 
 
 class Token(Rpc):

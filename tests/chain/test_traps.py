@@ -15,12 +15,12 @@ import pytest
 
 from tests.chain.faulty import GWEI, OTHER
 from workbench import World
-from workbench.chain.anvil import Anvil
-from workbench.chain.cached import CachedRpc
-from workbench.chain.direct import DirectRpc
-from workbench.chain.keys import key_of
-from workbench.chain.signer import KeySigner
 from workbench.core.errors import RpcFault
+from workbench.evm.node.anvil import Anvil
+from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.mining import CachedRpc
+from workbench.evm.transactions.signer import KeySigner
+from workbench.evm.transactions.test_keys import key_of
 
 
 @pytest.fixture

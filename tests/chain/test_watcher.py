@@ -12,13 +12,8 @@ import pytest
 from eth_hash.auto import keccak
 
 from tests.chain.faulty import FaultyRpc, Ground, Killed, at_once
-from workbench.chain import log_ranges
-from workbench.chain import watcher as watcher_module
-from workbench.chain.keys import key_of
-from workbench.chain.rpc import Rpc
-from workbench.chain.watcher import LogWatcher
 from workbench.core.errors import ChainRewound, RpcFault, WorkbenchError
-from workbench.core.events import (
+from workbench.core.facts import (
     BlockOrphaned,
     BlockRef,
     Event,
@@ -26,7 +21,12 @@ from workbench.core.events import (
     TransactionMined,
     canonical,
 )
-from workbench.store.sql import SqlStore
+from workbench.evm import watcher as watcher_module
+from workbench.evm.rpc import log_ranges
+from workbench.evm.rpc.client import Rpc
+from workbench.evm.transactions.test_keys import key_of
+from workbench.evm.watcher import LogWatcher
+from workbench.store.sql.database import SqlStore
 
 OURS = "0x" + "a1" * 20
 FOREIGN = "0x" + "f0" * 20

@@ -12,8 +12,8 @@ from eth_utils.crypto import keccak as keccak_of_eth_utils
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.chain.abi import abi_type
-from workbench.chain.words import (
+from workbench.evm.codec.abi import abi_type
+from workbench.evm.codec.fast_abi import (
     WORDS,
     NotPlain,
     decode_plain,

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.core import audit
-from workbench.core.audit import (
+from workbench.core import invariants as rules
+from workbench.core.errors import ConservationBroken
+from workbench.core.invariants import (
     INVARIANTS,
     PAYOUT_INVARIANTS,
     TOKENS,
@@ -23,7 +24,6 @@ from workbench.core.audit import (
     broken,
     reconcile,
 )
-from workbench.core.errors import ConservationBroken
 from workbench.core.ledger import Account, Books, Kind, Transfer, resolved
 from workbench.core.payout import Payout
 from workbench.core.payout import State as PayoutState
@@ -74,7 +74,7 @@ states = st.lists(st.sampled_from(list(State)), max_size=6)
 def test_a_sound_world_gives_empty_lists(each: list[State], parked: int) -> None:
     """Whatever the states are, and with amounts that wait to be claimed."""
     view = sound(*each, parked=parked)
-    audit.audit(view)
+    rules.audit(view)
     assert [[]] * len(INVARIANTS) == [invariant(view) for invariant in INVARIANTS]
 
 
@@ -165,26 +165,46 @@ def with_two_words(view: View) -> None:
 
 
 BREACHES: list[tuple[Callable[[View], None], Invariant, str]] = [
-    (vault_short, audit.vault_holds_what_it_owes, "109999999 usdc and owes 110000000"),
-    (vault_long, audit.vault_holds_what_it_owes, f"{2 * ASSET + 1} asset and owes {2 * ASSET}"),
-    (escrow_short, audit.escrow_equals_debt, "eurc as escrow and owes"),
-    (escrow_long, audit.escrow_equals_debt, "asset as escrow and owes"),
-    (puller_holds, audit.helpers_hold_nothing, "the puller holds 1 eurc"),
-    (hook_holds, audit.helpers_hold_nothing, "the hook holds 1 usdc"),
-    (unpredicted, audit.balances_as_predicted, "0xb owns 6 eurc, predicted are 7"),
-    (two_ends, audit.one_end_at_most, "0x01 ended 2 times"),
-    (never_ended, audit.an_end_in_time, "0x01 is still open"),
-    (too_early, audit.paid_after_finality, "2 blocks after its swap, ordered were 3"),
-    (another_view, audit.services_agree_with_the_contract, "shows 0x01 as funded"),
-    (no_fact, audit.no_state_without_its_fact, "0x02 is executed, its facts lead to nothing"),
-    (minted, audit.nothing_comes_from_nowhere, "there are 6 usdc, and 5 at the beginning"),
-    (ended_again, audit.settlements_follow_their_table, "executed cannot follow executed"),
-    (hardly_confirmed, audit.confirmed_before_execution, "after 2 confirmations, ordered were 3"),
-    (never_confirmed, audit.confirmed_before_execution, "after no confirmations, ordered were 0"),
-    (untold, audit.no_fact_is_lost, "the journal has not FinalityReached of 0x01"),
-    (without_a_word, audit.every_buyer_has_an_end, "buyer-0-1 came, and the journal has no ends"),
-    (with_two_words, audit.every_buyer_has_an_end, "buyer-0-1 came, and the journal has 2 ends"),
-    (unstored, audit.nothing_sent_that_was_not_stored, "0xabc was mined"),
+    (vault_short, rules.vault_holds_what_it_owes, "109999999 usdc and owes 110000000"),
+    (
+        vault_long,
+        rules.vault_holds_what_it_owes,
+        f"{2 * ASSET + 1} asset and owes {2 * ASSET}",
+    ),
+    (escrow_short, rules.escrow_equals_debt, "eurc as escrow and owes"),
+    (escrow_long, rules.escrow_equals_debt, "asset as escrow and owes"),
+    (puller_holds, rules.helpers_hold_nothing, "the puller holds 1 eurc"),
+    (hook_holds, rules.helpers_hold_nothing, "the hook holds 1 usdc"),
+    (unpredicted, rules.balances_as_predicted, "0xb owns 6 eurc, predicted are 7"),
+    (two_ends, rules.one_end_at_most, "0x01 ended 2 times"),
+    (never_ended, rules.an_end_in_time, "0x01 is still open"),
+    (too_early, rules.paid_after_finality, "2 blocks after its swap, ordered were 3"),
+    (another_view, rules.services_agree_with_the_contract, "shows 0x01 as funded"),
+    (no_fact, rules.no_state_without_its_fact, "0x02 is executed, its facts lead to nothing"),
+    (minted, rules.nothing_comes_from_nowhere, "there are 6 usdc, and 5 at the beginning"),
+    (ended_again, rules.settlements_follow_their_table, "executed cannot follow executed"),
+    (
+        hardly_confirmed,
+        rules.confirmed_before_execution,
+        "after 2 confirmations, ordered were 3",
+    ),
+    (
+        never_confirmed,
+        rules.confirmed_before_execution,
+        "after no confirmations, ordered were 0",
+    ),
+    (untold, rules.no_fact_is_lost, "the journal has not FinalityReached of 0x01"),
+    (
+        without_a_word,
+        rules.every_buyer_has_an_end,
+        "buyer-0-1 came, and the journal has no ends",
+    ),
+    (
+        with_two_words,
+        rules.every_buyer_has_an_end,
+        "buyer-0-1 came, and the journal has 2 ends",
+    ),
+    (unstored, rules.nothing_sent_that_was_not_stored, "0xabc was mined"),
 ]
 
 
@@ -200,7 +220,7 @@ def test_a_planted_breach_is_caught_by_its_invariant_alone(
     assert [invariant] == [each for each in INVARIANTS if each(view)]
     assert told in " ".join(invariant(view))
     with pytest.raises(ConservationBroken, match=invariant.__name__) as broken:
-        audit.audit(view)
+        rules.audit(view)
     assert {invariant.__name__: invariant(view)} == broken.value.details["broken"]
 
 
@@ -208,10 +228,10 @@ def test_a_budget_that_was_overspent_is_caught() -> None:
     """By one base unit, and in a settlement that is long over; the whole budget may be spent."""
     spent_all = replace(deal(State.EXECUTED), eurc_spent=BUDGET)
     view = replace(sound(), settlements=(spent_all,))
-    audit.audit(view)
+    rules.audit(view)
     over = replace(view, settlements=(replace(spent_all, eurc_spent=BUDGET + 1),))
-    assert [audit.nobody_over_budget] == [each for each in INVARIANTS if each(over)]
-    assert [f"0x01 spent {BUDGET + 1} EURC of a budget of {BUDGET}"] == audit.nobody_over_budget(
+    assert [rules.nobody_over_budget] == [each for each in INVARIANTS if each(over)]
+    assert [f"0x01 spent {BUDGET + 1} EURC of a budget of {BUDGET}"] == rules.nobody_over_budget(
         over
     )
 
@@ -219,7 +239,7 @@ def test_a_budget_that_was_overspent_is_caught() -> None:
 def test_every_invariant_has_its_breach() -> None:
     """A new invariant without a planted breach is not proven."""
     assert set(INVARIANTS) == {invariant for _, invariant, _ in BREACHES} | {
-        audit.nobody_over_budget
+        rules.nobody_over_budget
     }
 
 
@@ -229,7 +249,7 @@ def test_all_breaches_are_told_at_once() -> None:
     for breach, _, _ in BREACHES:
         breach(view)
     with pytest.raises(ConservationBroken) as broken:
-        audit.audit(view)
+        rules.audit(view)
     assert {each.__name__ for _, each, _ in BREACHES} == set(broken.value.details["broken"])
 
 
@@ -374,23 +394,27 @@ def heard_from_a_liar(view: PaidOut) -> PaidOut:
 
 
 PAYOUT_BREACHES: list[tuple[Callable[[PaidOut], PaidOut], PaidOutInvariant, str]] = [
-    (paid_twice, audit.one_transfer_a_payout, "0xa was paid 2 times"),
-    (paid_too_much, audit.one_transfer_a_payout, f"paid {4 * WORTH + 1}, asked were {4 * WORTH}"),
-    (paid_to_a_stranger, audit.one_transfer_a_payout, "0xc was paid 1, asked were 0"),
-    (refunded_and_paid, audit.none_refunded_and_paid, "p2 is refunded, and was paid"),
-    (never_paid, audit.none_marked_paid_and_unpaid, "p1 is called paid, and is not"),
-    (beyond_credits, audit.nobody_paid_beyond_their_credits, f"has earned {4 * WORTH - 1}"),
-    (out_of_order, audit.payouts_follow_their_table, "PayoutSent cannot follow paid"),
-    (endless, audit.every_payout_ends, "p3 has no end"),
-    (off_by_one, audit.ledger_equals_chain, "gas:eth: the ledger has 1, the chain 2"),
-    (suspended, audit.ledger_equals_chain, "suspense:eth: the ledger has 1, the chain 0"),
-    (earned_twice, audit.credits_are_what_was_earned, "u has received 10 credits, not 5 to 5"),
-    (never_credited, audit.credits_are_what_was_earned, "10 credits, not 11 to 20"),
-    (edited, audit.the_books_are_whole, "line 1 is not what was written"),
-    (unheard, audit.subscribers_hear_every_fact, "2 facts were to be told, 1 were heard"),
-    (heard_out_of_order, audit.subscribers_hear_every_fact, "they differ from the 1. on"),
-    (heard_what_is_not, audit.subscribers_hear_every_fact, "they differ from the 3. on"),
-    (heard_from_a_liar, audit.subscribers_hear_every_fact, "f1 came with other bytes"),
+    (paid_twice, rules.one_transfer_a_payout, "0xa was paid 2 times"),
+    (
+        paid_too_much,
+        rules.one_transfer_a_payout,
+        f"paid {4 * WORTH + 1}, asked were {4 * WORTH}",
+    ),
+    (paid_to_a_stranger, rules.one_transfer_a_payout, "0xc was paid 1, asked were 0"),
+    (refunded_and_paid, rules.none_refunded_and_paid, "p2 is refunded, and was paid"),
+    (never_paid, rules.none_marked_paid_and_unpaid, "p1 is called paid, and is not"),
+    (beyond_credits, rules.nobody_paid_beyond_their_credits, f"has earned {4 * WORTH - 1}"),
+    (out_of_order, rules.payouts_follow_their_table, "PayoutSent cannot follow paid"),
+    (endless, rules.every_payout_ends, "p3 has no end"),
+    (off_by_one, rules.ledger_equals_chain, "gas:eth: the ledger has 1, the chain 2"),
+    (suspended, rules.ledger_equals_chain, "suspense:eth: the ledger has 1, the chain 0"),
+    (earned_twice, rules.credits_are_what_was_earned, "u has received 10 credits, not 5 to 5"),
+    (never_credited, rules.credits_are_what_was_earned, "10 credits, not 11 to 20"),
+    (edited, rules.the_books_are_whole, "line 1 is not what was written"),
+    (unheard, rules.subscribers_hear_every_fact, "2 facts were to be told, 1 were heard"),
+    (heard_out_of_order, rules.subscribers_hear_every_fact, "they differ from the 1. on"),
+    (heard_what_is_not, rules.subscribers_hear_every_fact, "they differ from the 3. on"),
+    (heard_from_a_liar, rules.subscribers_hear_every_fact, "f1 came with other bytes"),
 ]
 
 

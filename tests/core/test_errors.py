@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from workbench.chain.rpc import NodeRevert
 from workbench.core import errors
 from workbench.core.errors import WorkbenchError
+from workbench.evm.rpc.client import NodeRevert
 
 PACKAGE = Path(errors.__file__).parents[1]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.facts import one_of_each, reorged
 from tests.hypothesis_profile import examples
 from tests.strategies import facts, facts_of
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.errors import StoreError
 
 KINDS = sorted(ev.Event.kinds.values(), key=lambda kind: kind.__name__)

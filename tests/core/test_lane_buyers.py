@@ -21,14 +21,14 @@ from tests.lane_facts import (
     served,
 )
 from tests.sim.scenarios import SMALL
-from workbench import frames, metrics
-from workbench.core import events as ev
-from workbench.core.lane_course import ALL_STAGES, FIRST_PAYOUT_STAGE
-from workbench.core.lanes import Lanes
+from workbench.core import facts as ev
+from workbench.core.lanes.model import Lanes
+from workbench.core.lanes.segments import ALL_STAGES, FIRST_PAYOUT_STAGE
 from workbench.core.lifecycle import OUTCOME
-from workbench.experiment import Experiment
-from workbench.run import Run
+from workbench.results import frames, metrics
+from workbench.results.run import Run
 from workbench.scenario import parse
+from workbench.worlds.experiment import Experiment
 
 # --- Ordered buyers ---
 

@@ -9,10 +9,10 @@ from tests.lane_facts import (
     fault,
     lanes_of,
 )
-from workbench import metrics
-from workbench.core import events as ev
-from workbench.core.lane_marks import MarkKind
-from workbench.core.lanes import Lanes
+from workbench.core import facts as ev
+from workbench.core.lanes.marks import MarkKind
+from workbench.core.lanes.model import Lanes
+from workbench.results import metrics
 
 # --- Marks ---
 

@@ -23,14 +23,14 @@ from tests.lane_facts import (
     planned,
     stages,
 )
-from workbench import frames
-from workbench.core import events as ev
-from workbench.core.lane_course import ALL_STAGES
-from workbench.core.lane_marks import LaneMark
-from workbench.core.lane_rows import LaneState
-from workbench.core.lane_words import short_amount, why
-from workbench.core.lanes import Lanes
+from workbench.core import facts as ev
+from workbench.core.lanes.marks import LaneMark
+from workbench.core.lanes.model import Lanes
+from workbench.core.lanes.rows import LaneState
+from workbench.core.lanes.segments import ALL_STAGES
+from workbench.core.lanes.texts import short_amount, why
 from workbench.core.money import YPS
+from workbench.results import frames
 
 # --- One settlement ---
 

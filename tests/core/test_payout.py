@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.errors import IllegalTransition
 from workbench.core.payout import (
     ENDED,

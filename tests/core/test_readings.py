@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.core.readings import AGAIN_MS, Readings
+from workbench.core.confirmed_readings import AGAIN_MS, Readings
 
 
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.sampled_from("abc")), max_size=30))

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.core import events as ev
-from workbench.core import payout, ports, settlement, x402
+from workbench.core import facts as ev
+from workbench.core import payout, ports, settlement
 from workbench.core.records import quick, replace
+from workbench.core.x402 import wire
 
 
 def plain() -> type[Any]:
@@ -39,7 +40,7 @@ QUICK = [
     *ev.Event.kinds.values(),
     *(
         kind
-        for module in (payout, ports, settlement, x402)
+        for module in (payout, ports, settlement, wire)
         for kind in vars(module).values()
         if isinstance(kind, type) and dataclasses.is_dataclass(kind)
     ),

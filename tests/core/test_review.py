@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.facts import digest, happy, journal, refunded, rejected
-from workbench.core import events as ev
-from workbench.core.review import RULES, review
+from workbench.core import facts as ev
+from workbench.core.invariants.journal import RULES, review
 
 Life = list[ev.Event]
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.facts import digest, happy, journal, one_of_each, pending, refunded, rejected, reorged
 from tests.hypothesis_profile import examples
 from tests.strategies import facts, uint64
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.errors import IllegalTransition
 from workbench.core.finality import Policy
 from workbench.core.settlement import (

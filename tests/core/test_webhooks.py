@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.errors import BadSignature, InvalidSetting
 from workbench.core.payout import Payout, State
 from workbench.core.webhooks import (

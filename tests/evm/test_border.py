@@ -11,18 +11,18 @@ import re
 import pytest
 
 from tests.test_tidy import PACKAGE, Module
-from workbench.evm.methods import RESULTS
+from workbench.evm.codec.methods import RESULTS
 
-CODEC = "workbench.evm.codec"
+CODEC = "workbench.evm.codec.jsonrpc"
 METHOD = re.compile(r"(eth|net|web3|debug|txpool|anvil|evm|hardhat)_[A-Za-z0-9]+")
 READ_FILES = {
-    "workbench.chain.artifacts",
-    "workbench.chain.boot",
-    "workbench.chain.compile",
-    "workbench.chain.deploy",
-    "workbench.chain.keystore",
-    "workbench.chain.toolchain",
-    "workbench.chain.uniswap",
+    "workbench.evm.build.artifacts",
+    "workbench.evm.node.boot",
+    "workbench.evm.build.compile",
+    "workbench.evm.deploy.deployment",
+    "workbench.evm.transactions.keystore",
+    "workbench.evm.build.toolchain",
+    "workbench.evm.deploy.uniswap",
 }
 """Modules of the chain's room that decode JSON from files, or from a process of ours."""
 DECODING = re.compile(r"(\w+\.)*(loads|decode|Decoder|convert)")
@@ -75,16 +75,20 @@ def test_answers_are_decoded_in_one_place() -> None:
 
 
 PLANTED = [
-    ("chain/payments.py", 'x = self._rpc.call("eth_getProof", a, [])', "eth_getProof has no type"),
-    ("doctor.py", 'PROBE = "web3_clientVersion"', "web3_clientVersion has no type"),
-    ("sim/miner.py", 'rpc.call(f"anvil_{name}")', "makes up the name"),
-    ("chain/watcher.py", 'rpc.call("eth_" + name)', "makes up the name"),
-    ("chain/rpc.py", "json.loads(raw)", "decodes JSON"),
-    ("chain/direct.py", "from msgspec import json\njson.decode(raw)", "decodes JSON"),
-    ("evm/answers.py", "msgspec.json.Decoder(dict)", "decodes JSON"),
-    ("chain/rpc.py", "from json import loads", "decodes JSON"),
-    ("evm/methods.py", "msgspec.convert(raw, Log)", "decodes JSON"),
-    ("demo.py", 'body = {"jsonrpc": "2.0", "method": "x"}', "builds a JSON-RPC message"),
+    (
+        "evm/payments/wallet.py",
+        'x = self._rpc.call("eth_getProof", a, [])',
+        "eth_getProof has no type",
+    ),
+    ("commands/doctor.py", 'PROBE = "web3_clientVersion"', "web3_clientVersion has no type"),
+    ("sim/faults/miner.py", 'rpc.call(f"anvil_{name}")', "makes up the name"),
+    ("evm/watcher.py", 'rpc.call("eth_" + name)', "makes up the name"),
+    ("evm/rpc/client.py", "json.loads(raw)", "decodes JSON"),
+    ("evm/rpc/blocking.py", "from msgspec import json\njson.decode(raw)", "decodes JSON"),
+    ("evm/rpc/answers.py", "msgspec.json.Decoder(dict)", "decodes JSON"),
+    ("evm/rpc/client.py", "from json import loads", "decodes JSON"),
+    ("evm/codec/methods.py", "msgspec.convert(raw, Log)", "decodes JSON"),
+    ("commands/demo.py", 'body = {"jsonrpc": "2.0", "method": "x"}', "builds a JSON-RPC message"),
 ]
 
 
@@ -99,11 +103,11 @@ def test_a_planted_breach_is_caught(path: str, line: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("path", "line"),
     [
-        ("chain/boot.py", "json.loads(path.read_text())"),
-        ("chain/abi.py", "decode(['uint256'], data)"),
-        ("core/x402.py", "json.loads(body)"),
-        ("chain/payments.py", 'rpc.call("eth_getLogs", query)'),
-        ("playing.py", 'told["trace_hash"]'),
+        ("evm/node/boot.py", "json.loads(path.read_text())"),
+        ("evm/codec/abi.py", "decode(['uint256'], data)"),
+        ("core/x402/wire.py", "json.loads(body)"),
+        ("evm/payments/wallet.py", 'rpc.call("eth_getLogs", query)'),
+        ("commands/play.py", 'told["trace_hash"]'),
     ],
 )
 def test_what_is_allowed_is_let_through(path: str, line: str) -> None:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from tests.chain.mutated import FORM, ODD, QUESTION, mutate, mutate_body
 from tests.strategies import json_values
 from workbench.core.errors import RpcAnswerInvalid, RpcFault, RpcLimited, WorkbenchError
-from workbench.evm import codec
-from workbench.evm.codec import NodeRevert
-from workbench.evm.consistency import Call
-from workbench.evm.methods import RESULTS
+from workbench.evm.codec import jsonrpc
+from workbench.evm.codec.consistency import Call
+from workbench.evm.codec.jsonrpc import NodeRevert
+from workbench.evm.codec.methods import RESULTS
 
 HOST = "https://rpc.example.org"
 A, B = "0x" + "aa" * 20, "0x" + "bb" * 20
@@ -116,7 +116,7 @@ def told(data: Any) -> bytes:
 
 
 def answered(call: Call, **envelope: Any) -> Any:
-    return codec.answer(HOST, 7, call, told({"jsonrpc": "2.0", "id": 7, **envelope}))
+    return jsonrpc.answer(HOST, 7, call, told({"jsonrpc": "2.0", "id": 7, **envelope}))
 
 
 def refused(error: Any, method: str = "eth_call") -> WorkbenchError:
@@ -238,17 +238,17 @@ def test_methods_of_a_table_are_all_tried_here() -> None:
 def test_an_answer_to_another_request_is_none(identity: Any, said: Any) -> None:
     """Its result and its error are both refused, and the next reader gets an error."""
     raw = told({"jsonrpc": "2.0", "id": identity, **said})
-    why = codec.outcome(HOST, 7, ("eth_blockNumber",), raw)
+    why = jsonrpc.outcome(HOST, 7, ("eth_blockNumber",), raw)
     assert isinstance(why, RpcAnswerInvalid)
-    assert codec.is_torn(why)
+    assert jsonrpc.is_torn(why)
     assert not isinstance(why, NodeRevert)
 
 
 def test_an_answer_without_any_id_is_none() -> None:
     for said in ({"result": "0x1"}, {"error": "odd"}):
-        assert codec.is_torn(codec.outcome(HOST, 7, ("eth_blockNumber",), told(said)))
+        assert jsonrpc.is_torn(jsonrpc.outcome(HOST, 7, ("eth_blockNumber",), told(said)))
     limited = {"jsonrpc": "2.0", "id": None, "error": {"code": -32005, "message": "slow down"}}
-    assert isinstance(codec.outcome(HOST, 7, ("eth_blockNumber",), told(limited)), RpcLimited)
+    assert isinstance(jsonrpc.outcome(HOST, 7, ("eth_blockNumber",), told(limited)), RpcLimited)
 
 
 # --- Errors ---------------------------------------------------------------------------------------
@@ -336,7 +336,7 @@ def test_too_many_logs_are_no_limit_of_requests(message: str, kind: type[Any]) -
 def test_what_is_no_answer_is_never_a_result(raw: bytes) -> None:
     """A gateway's page must not read as null: "no such receipt"."""
     with pytest.raises(RpcAnswerInvalid) as caught:
-        codec.answer(HOST, 7, ("eth_getTransactionReceipt", H2), raw)
+        jsonrpc.answer(HOST, 7, ("eth_getTransactionReceipt", H2), raw)
     assert caught.value.transient
 
 
@@ -391,7 +391,7 @@ def changed_members(value: Any, odd: Any) -> list[Any]:
 def read(call: Call, raw: bytes) -> None:
     """A value that our code can work with, or an error that names the method."""
     try:
-        result = codec.answer(HOST, 7, call, raw)
+        result = jsonrpc.answer(HOST, 7, call, raw)
     except WorkbenchError as why:
         assert why.transient
         assert call[0] in f"{why.message} {why.details}" or isinstance(why, NodeRevert)
@@ -440,13 +440,13 @@ def used_log(log: dict[str, Any]) -> None:
 def test_a_request_is_json_rpc() -> None:
     """Version, id, method and parameters in order."""
     wanted = {"jsonrpc": "2.0", "id": 7, "method": "m", "params": ["0x1", True]}
-    assert wanted == json.loads(codec.request(7, "m", ("0x1", True)))
+    assert wanted == json.loads(jsonrpc.request(7, "m", ("0x1", True)))
 
 
 def test_little_of_an_answer_is_quoted() -> None:
     """Nothing that could be a page, or a secret in one."""
     raw = b'{"oops": "' + b"s" * 500 + b'"'
-    why = codec.outcome(HOST, 7, ("eth_blockNumber",), raw)
+    why = jsonrpc.outcome(HOST, 7, ("eth_blockNumber",), raw)
     assert "s" * 61 not in why.message
     upstream = {
         "code": 1,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.evm import http_parser
-from workbench.evm.http_parser import Answer, AnswerParser, NotHttp, retry_after
+from workbench.evm.codec import http_parser
+from workbench.evm.codec.http_parser import Answer, AnswerParser, NotHttp, retry_after
 
 
 def plain(body: bytes, *fields: str, status: str = "200 OK") -> bytes:

@@ -9,9 +9,9 @@ import ssl
 import pytest
 
 from workbench.core.errors import InvalidSetting
-from workbench.evm.place import place_of, plain_words
-from workbench.evm.proxies import is_loopback, proxy_for
-from workbench.evm.requests import request_head, tunnel_request
+from workbench.evm.rpc.node_url import place_of, plain_words
+from workbench.evm.rpc.proxies import is_loopback, proxy_for
+from workbench.evm.rpc.requests import request_head, tunnel_request
 
 LOCAL = [
     "localhost",

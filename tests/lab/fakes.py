@@ -13,9 +13,9 @@ from typing import Any
 from tests import facts
 from tests.lab.test_encoding import decoded
 from tests.sim.scenarios import small
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.lab.tracker import Tracker
-from workbench.run import Run
+from workbench.results.run import Run
 from workbench.scenario import Scenario
 
 PATIENCE_S = 20.0

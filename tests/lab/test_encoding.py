@@ -12,11 +12,11 @@ import numpy as np
 from tests import facts
 from tests.facts import GENESIS_MS, Story
 from tests.lane_facts import fault, gave_up, lanes_of, payout, planned
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core import lifecycle
 from workbench.core.errors import RunDamaged
-from workbench.core.lane_course import LaneSegment
-from workbench.core.lanes import Lanes
+from workbench.core.lanes.model import Lanes
+from workbench.core.lanes.segments import LaneSegment
 from workbench.lab import encoding
 from workbench.lab.states import (
     SERVICES,

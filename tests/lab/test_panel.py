@@ -13,13 +13,13 @@ import psutil
 import pytest
 
 from tests.sim.scenarios import paying, small
-from workbench import playing
+from workbench.commands import play
 from workbench.core.errors import InputError
 from workbench.lab import panel_parts as parts
 from workbench.lab.controls import CHOSEN, settings_of
 from workbench.lab.panel import _OF_CELL, Panel, panel
 from workbench.lab.scenarios import found, shipped
-from workbench.run import Run
+from workbench.results.run import Run
 from workbench.scenario import Scenario, fault_fields, fields, order_for
 
 WAIT_S = 300.0
@@ -236,7 +236,7 @@ def test_a_run_is_kept_and_can_be_repeated(runs: Path) -> None:
     assert "Kill the facilitator" in told(made.parts.orders)
     (folder,) = runs.iterdir()
     assert told(made.parts.repeat) == f"Repeat it: workbench replay runs/{folder.name}"
-    assert playing.replay(folder, lambda _: None).trace_hash == run.trace_hash
+    assert play.replay(folder, lambda _: None).trace_hash == run.trace_hash
     made.parts.again.click()
     second = made.session
     assert second is not None

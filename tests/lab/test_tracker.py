@@ -22,7 +22,7 @@ from tests.lab.fakes import (
 )
 from tests.lane_facts import lanes_of
 from tests.sim.scenarios import small
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.errors import InputError
 from workbench.lab.feeds import SessionFeed
 from workbench.lab.tracker import PLACEHOLDER, Tracker, module_text, tracker

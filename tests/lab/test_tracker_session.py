@@ -17,7 +17,7 @@ from tests.lab.fakes import (
     say,
 )
 from tests.lane_facts import gave_up, planned
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.errors import RpcUnreachable
 from workbench.lab.tracker import FRAMES_HZ, tracker
 

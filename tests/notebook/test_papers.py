@@ -18,7 +18,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from tests.facts import happy, journal
 from workbench import Run
 from workbench.core.errors import NotebookFailed
-from workbench.notebook.papers import Kernel, execute
+from workbench.lab.execute import Kernel, execute
 from workbench.scenario import load
 
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from tests.facts import happy, journal, one_of_each, pending
 from workbench import Run
-from workbench.core.audit import Balance
+from workbench.core.invariants import Balance
 from workbench.core.money import EURC, parse_decimal
-from workbench.notebook.tables import amount, readable
+from workbench.lab.tables import amount, readable
 
 
 def test_settlements_have_units() -> None:

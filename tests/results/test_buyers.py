@@ -10,11 +10,11 @@ import pytest
 from tests.facts import GENESIS_MS, Story, address, happy, one_of_each, pending, refunded, rejected
 from tests.sim.scenarios import small
 from workbench import Run
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.lifecycle import OUTCOME
-from workbench.experiment import Experiment, Progress
-from workbench.metrics import metrics_frame, nested
 from workbench.results.buyers import buyers_frame, ends_frame, outcome_counts
+from workbench.results.metrics import metrics_frame, nested
+from workbench.worlds.experiment import Experiment, Progress
 
 BY_US: dict[str, Any] = {"source": "simulator", "kind": "honest"}
 

@@ -16,11 +16,11 @@ from typing import Any
 
 from eth_abi.abi import encode
 
-from workbench.chain import batch
-from workbench.chain.abi import to_hex
-from workbench.chain.rpc import Rpc
-from workbench.chain.sender import _fields_of
 from workbench.core.errors import RpcFault, RpcUnreachable
+from workbench.evm.codec.abi import to_hex
+from workbench.evm.payments import batch
+from workbench.evm.rpc.client import Rpc
+from workbench.evm.transactions.sender import _fields_of
 
 GWEI = 10**9
 CAPACITY = 12

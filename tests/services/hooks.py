@@ -16,15 +16,15 @@ from typing import Any, TypeVar
 
 import pytest
 
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.errors import PeerUnreachable
 from workbench.core.ports import Request, Response
 from workbench.core.webhooks import TOLD, verify
 from workbench.services.common.loop import OnFault
-from workbench.services.webhooks import Endpoint, HookRules, Webhooks
-from workbench.sim.loop import VirtualClock, VirtualLoop
-from workbench.store.ledger import LedgerStore
-from workbench.wiring import SeededRandomness, loop_of
+from workbench.services.payouts.webhooks import Endpoint, HookRules, Webhooks
+from workbench.sim.time.loop import VirtualClock, VirtualLoop
+from workbench.store.ledger.database import LedgerStore
+from workbench.worlds.wiring import SeededRandomness, loop_of
 
 T = TypeVar("T")
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()

@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from workbench.chain.rpc import SEND
-from workbench.chain.sender import SlotSender, _fields_of
 from workbench.core.errors import (
     RpcAnswerInvalid,
     RpcFault,
@@ -23,6 +21,8 @@ from workbench.core.errors import (
     WorkbenchError,
 )
 from workbench.core.ports import Slot
+from workbench.evm.rpc.client import SEND
+from workbench.evm.transactions.sender import SlotSender, _fields_of
 from workbench.services.common.loop import Loop
 
 TRIES = 3

@@ -30,9 +30,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.services.liar import Liar
-from workbench.chain.anvil import Anvil
-from workbench.chain.keys import key_of
-from workbench.chain.marker import MARKER_ADDRESS, MARKER_CODE
+from workbench.evm.node.anvil import Anvil
+from workbench.evm.rpc.local_marker import MARKER_ADDRESS, MARKER_CODE
+from workbench.evm.transactions.test_keys import key_of
 
 REPO = Path(__file__).resolve().parents[2]
 BLOCK_S, FINALITY, UNIT = 0.2, 4, 10**12

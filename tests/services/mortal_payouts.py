@@ -12,9 +12,9 @@ import os
 import signal
 import sys
 
-from workbench.live import live_payouts
 from workbench.settings import Settings
-from workbench.store.ledger import LedgerStore
+from workbench.store.ledger.database import LedgerStore
+from workbench.worlds.remote import live_payouts
 
 
 async def serve(moment: str, step: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.chain.mutated import FORM, QUESTION, UNTRUE, mutate_body
 from tests.services.fake_chain import FakeChain, Line
-from workbench.evm import codec
+from workbench.evm.codec import jsonrpc
 
 CONTENT = (
     "eth_getBalance",
@@ -63,4 +63,4 @@ class OddLine(Line):
     async def call(self, method: str, *params: Any) -> Any:
         answer = await super().call(method, *params)
         body = self.odd.body(method, answer)
-        return answer if body is None else codec.answer("node", 1, (method, *params), body)
+        return answer if body is None else jsonrpc.answer("node", 1, (method, *params), body)

@@ -15,23 +15,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.services.fake_chain import BATCHER, FakeChain, Line
-from workbench.chain.guard import PaymentSigner
-from workbench.chain.keys import key_of
-from workbench.chain.payments import EvmPayments
-from workbench.chain.quarantine import Quarantine
-from workbench.chain.sender import SlotSender
 from workbench.core import ledger
 from workbench.core.errors import WorkbenchError
-from workbench.core.events import Event
+from workbench.core.facts import Event
 from workbench.core.finality import Policy
 from workbench.core.payout import ENDED, Payout, State, fold
 from workbench.core.ports import SlotState
+from workbench.evm.payments.guard import PaymentSigner
+from workbench.evm.payments.wallet import EvmPayments
+from workbench.evm.transactions.quarantine import Quarantine
+from workbench.evm.transactions.sender import SlotSender
+from workbench.evm.transactions.test_keys import key_of
 from workbench.services.common.loop import OnFault
-from workbench.services.payout_input import Asked
-from workbench.services.payouts import PayoutRules, Payouts
-from workbench.sim.loop import VirtualClock, VirtualLoop
-from workbench.store.ledger import LedgerStore
-from workbench.wiring import SeededRandomness, loop_of
+from workbench.services.payouts.input import Asked
+from workbench.services.payouts.rounds import PayoutRules, Payouts
+from workbench.sim.time.loop import VirtualClock, VirtualLoop
+from workbench.store.ledger.database import LedgerStore
+from workbench.worlds.wiring import SeededRandomness, loop_of
 
 DEPTH = 6
 EACH = 100

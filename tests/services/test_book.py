@@ -24,12 +24,12 @@ from tests.facts import (
     rejected,
     reorged,
 )
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.errors import IllegalTransition
 from workbench.core.ports import Unit
 from workbench.core.settlement import OPEN, State, fold, merge
-from workbench.services.book import Book
-from workbench.store.sql import SqlStore
+from workbench.services.common.settlement_index import Book
+from workbench.store.sql.database import SqlStore
 
 FACTS = {type(fact): fact for fact in one_of_each()}
 LIFE = (

@@ -13,7 +13,7 @@ import pytest
 from tests.payments import AMOUNT, SELLER, follow, header, offer, payment
 from workbench import World
 from workbench.core.errors import PeerUnreachable
-from workbench.core.events import TransactionMined
+from workbench.core.facts import TransactionMined
 from workbench.core.ports import Request, Response, Service
 
 MOST_STEPS = 60

@@ -12,17 +12,17 @@ from eth_hash.auto import keccak
 
 from tests.payments import AMOUNT, SELLER, follow, header, offer, pay, payment
 from workbench import World, simulated
-from workbench.app import LOCAL_FINALITY
-from workbench.chain import abi
-from workbench.chain.deploy import TICK_LIMIT
-from workbench.chain.keys import key_of
-from workbench.chain.rpc import Rpc
 from workbench.core.errors import OverCeiling, RpcUnreachable
-from workbench.core.events import PaymentAuthorized, SettlementCreated, TransactionMined
+from workbench.core.facts import PaymentAuthorized, SettlementCreated, TransactionMined
 from workbench.core.ports import Request
 from workbench.core.pricing import Price
 from workbench.core.settlement import State
-from workbench.wiring import Rules
+from workbench.evm.codec import abi
+from workbench.evm.deploy.deployment import TICK_LIMIT
+from workbench.evm.rpc.client import Rpc
+from workbench.evm.transactions.test_keys import key_of
+from workbench.worlds.factories import LOCAL_FINALITY
+from workbench.worlds.wiring import Rules
 
 MAX = 2**256 - 1
 

@@ -12,10 +12,10 @@ from web3 import Web3
 
 from tests.payments import AMOUNT, SELLER, follow, offer, pay, payment
 from workbench import World
-from workbench.chain import abi
-from workbench.chain.artifacts import load
-from workbench.chain.keys import key_of
-from workbench.core.events import SettlementFunded
+from workbench.core.facts import SettlementFunded
+from workbench.evm.build.artifacts import load
+from workbench.evm.codec import abi
+from workbench.evm.transactions.test_keys import key_of
 
 RECEIVE_TYPES = {
     "ReceiveWithAuthorization": [

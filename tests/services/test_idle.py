@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from workbench import World
-from workbench.core.events import TransactionMined
+from workbench.core.facts import TransactionMined
 
 HOUR = 3600
 LIFETIME = 86_400

@@ -11,13 +11,13 @@ from bench.common import deployers_nonce, mints
 from bench.simulated import EURC_EACH, arrivals, keys
 from tests.chain.faulty import OTHER
 from workbench import World
-from workbench.chain.abi import encode_call
-from workbench.chain.signer import KeySigner
-from workbench.core.events import Event, TransactionMined, TransactionSigned
+from workbench.core.facts import Event, TransactionMined, TransactionSigned
 from workbench.core.money import YPS
+from workbench.core.purchase import Purchase
 from workbench.core.settlement import State
-from workbench.services.buyer import Purchase
-from workbench.world import SELLER_URL
+from workbench.evm.codec.abi import encode_call
+from workbench.evm.transactions.signer import KeySigner
+from workbench.worlds.virtual import SELLER_URL
 
 COUNT = 24
 WHOLE = 10**YPS.decimals

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from tests.payments import AMOUNT, SELLER, follow, offer, pay, payment
 from tests.strategies import hexes, terms, uint256
 from workbench import World
-from workbench.chain.keys import key_of
-from workbench.chain.signer import KeySigner
 from workbench.core.errors import TermsMismatch
-from workbench.core.events import PaymentRequested
+from workbench.core.facts import PaymentRequested
 from workbench.core.ports import Request
-from workbench.core.x402 import Domain, Terms
-from workbench.services.offers import MINUTE_MS, NOTED_PER_MINUTE, OFFERED, Offers, requested
+from workbench.core.x402.wire import Domain, Terms
+from workbench.evm.transactions.signer import KeySigner
+from workbench.evm.transactions.test_keys import key_of
+from workbench.services.otc.offers import MINUTE_MS, NOTED_PER_MINUTE, OFFERED, Offers, requested
 
 DOMAIN = Domain(31337, "0x" + "ab" * 20)
 SIGNER = KeySigner(key_of("seller").secret)

@@ -12,7 +12,7 @@ from workbench.core.errors import PeerUnreachable, RpcUnreachable
 from workbench.core.finality import Policy
 from workbench.core.ports import Request, Response
 from workbench.core.pricing import Price
-from workbench.wiring import Rules
+from workbench.worlds.wiring import Rules
 
 OTC = ("seller", "facilitator", "tracker")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.services.test_payouts_http import FORM, JSON, TO
 from tests.web.test_payout_pages import Site
-from workbench.services.payout_input import KEY, USER
+from workbench.services.payouts.input import KEY, USER
 
 PAGE = "text/html,application/xhtml+xml"
 IDS = st.from_regex(USER, fullmatch=True).filter(

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from tests.services.test_payouts_http import Desk, ask
 from workbench.core.errors import LedgerBroken, WorkbenchError
-from workbench.core.events import fact_id, from_json, to_json
+from workbench.core.facts import fact_id, from_json, to_json
 from workbench.core.payout import State
-from workbench.live import ledger_verified
 from workbench.settings import Settings
+from workbench.worlds.remote import ledger_verified
 
 OTHER = "0x" + "66" * 20
 EDITS: dict[str, Any] = {

@@ -10,14 +10,14 @@ import pytest
 
 from tests.services.test_payout_tokens import MANIFEST, PAYER, act, call
 from workbench import World
-from workbench.chain import batch
-from workbench.chain.abi import hex_bytes, to_hex
-from workbench.chain.batch import payment_id
 from workbench.core.errors import ContractNotFound, InvalidSetting
-from workbench.core.events import AllowanceGiven, PayoutBatched
+from workbench.core.facts import AllowanceGiven, PayoutBatched
 from workbench.core.payout import BATCH_MOST, batch_gas
 from workbench.core.ports import Request
-from workbench.wiring import Credits
+from workbench.evm.codec.abi import hex_bytes, to_hex
+from workbench.evm.payments import batch
+from workbench.evm.payments.batch import payment_id
+from workbench.worlds.wiring import Credits
 
 UNITS = 10**6
 HALF_CLOSED = "0x6001431615600a57005b5f5ffd"

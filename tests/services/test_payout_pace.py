@@ -7,7 +7,7 @@ import pytest
 from tests.services import fake_chain
 from tests.services.storm import DEPTH, Storm
 from workbench.core.payout import State
-from workbench.services.payout_input import Asked
+from workbench.services.payouts.input import Asked
 
 MANY = 96
 LIMIT = 16

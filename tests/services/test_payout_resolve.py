@@ -14,9 +14,9 @@ from tests.services.test_payout_tokens import UNITS, Till, act, call, sign_and_d
 from tests.services.test_payouts_http import Desk, ask, desk
 from workbench import World
 from workbench.core.errors import PayoutEnded
-from workbench.core.events import PayoutMismatched, PayoutResolved, SignerReleased
+from workbench.core.facts import PayoutMismatched, PayoutResolved, SignerReleased
 from workbench.core.payout import Payout, State
-from workbench.services.reconciler import _unexplained
+from workbench.services.payouts.reconciler import _unexplained
 
 __all__ = ["desk"]
 BY = {"by": "bob", "why": "the token's fee was switched on"}

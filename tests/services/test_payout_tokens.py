@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from workbench import World
-from workbench.chain.abi import to_hex
-from workbench.chain.guard import AUTHORIZED, authorization_nonce
-from workbench.chain.keys import key_of
 from workbench.core.errors import ContractNotFound, InvalidSetting, WorkbenchError, WrongChain
-from workbench.core.events import PayoutPaid
+from workbench.core.facts import PayoutPaid
 from workbench.core.ports import Request
-from workbench.wiring import Credits
+from workbench.evm.codec.abi import to_hex
+from workbench.evm.payments.guard import AUTHORIZED, authorization_nonce
+from workbench.evm.transactions.test_keys import key_of
+from workbench.worlds.wiring import Credits
 
 MANIFEST = Path(__file__).resolve().parents[2] / ".build" / "__local__.json"
 TO = "0x" + "ab" * 20

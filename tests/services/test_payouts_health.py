@@ -14,7 +14,7 @@ from workbench.core.errors import RpcFault
 from workbench.core.payout import Payout
 from workbench.core.ports import NodeState
 from workbench.services.common.loop import OnFault
-from workbench.services.payout_http import PayoutsService
+from workbench.services.payouts.http import PayoutsService
 
 API_KEY = "a-long-key-0123456789"
 OTHER = "0x" + "cd" * 20

@@ -20,9 +20,9 @@ from workbench.core import ledger
 from workbench.core.errors import LedgerBroken
 from workbench.core.payout import State
 from workbench.core.ports import Request, Response
-from workbench.services.payout_http import PayoutsService
-from workbench.services.payout_input import MAX_CREDITS
-from workbench.store.ledger import LedgerStore
+from workbench.services.payouts.http import PayoutsService
+from workbench.services.payouts.input import MAX_CREDITS
+from workbench.store.ledger.database import LedgerStore
 
 TO = "0x" + "ab" * 20
 CHECKSUMMED = "0xABaBaBaBABabABabAbAbABAbABabababaBaBABaB"

@@ -20,11 +20,11 @@ from typing import Any
 import pytest
 
 from tests import postgres
-from workbench.chain.anvil import Anvil
-from workbench.chain.artifacts import load
-from workbench.chain.deploy import CREATE2_DEPLOYER, create2_address
-from workbench.chain.keys import key_of
-from workbench.chain.marker import MARKER_ADDRESS, MARKER_CODE
+from workbench.evm.build.artifacts import load
+from workbench.evm.deploy.deployment import CREATE2_DEPLOYER, create2_address
+from workbench.evm.node.anvil import Anvil
+from workbench.evm.rpc.local_marker import MARKER_ADDRESS, MARKER_CODE
+from workbench.evm.transactions.test_keys import key_of
 
 REPO = Path(__file__).resolve().parents[2]
 STEPS = 9

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from tests.chain.gateway import Gateway
-from workbench.app import LOCAL_FINALITY, addresses_of, local_keys
-from workbench.chain.boot import boot
-from workbench.chain.rpc import HttpRpc
 from workbench.core.payout import State
-from workbench.served import Place, Served
-from workbench.services.payout_input import Asked
+from workbench.evm.node.boot import boot
+from workbench.evm.rpc.client import HttpRpc
+from workbench.services.payouts.input import Asked
 from workbench.settings import Settings
+from workbench.worlds.factories import LOCAL_FINALITY, addresses_of, local_keys
+from workbench.worlds.served import Place, Served
 
 COUNT = 3
 PATIENCE_S = 60.0

@@ -27,15 +27,15 @@ from tests import postgres
 from tests.services.fake_chain import Line
 from tests.services.storm import Rules, Storm
 from tests.services.test_payouts_killed import Process
-from workbench.chain.anvil import Anvil
-from workbench.chain.keys import key_of
-from workbench.chain.marker import MARKER_ADDRESS, MARKER_CODE
 from workbench.core.errors import WorkbenchError
 from workbench.core.payout import ENDED
 from workbench.core.ports import SlotState
-from workbench.services.payout_input import Asked
-from workbench.sim.loop import VirtualLoop
-from workbench.store.ledger import LedgerStore
+from workbench.evm.node.anvil import Anvil
+from workbench.evm.rpc.local_marker import MARKER_ADDRESS, MARKER_CODE
+from workbench.evm.transactions.test_keys import key_of
+from workbench.services.payouts.input import Asked
+from workbench.sim.time.loop import VirtualLoop
+from workbench.store.ledger.database import LedgerStore
 
 NEEDS_POSTGRES = pytest.mark.skipif(postgres.MISSING, reason=postgres.WHY)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.services.test_payouts_http import TO, Desk, ask
-from workbench.core.events import PayoutOrphaned
+from workbench.core.facts import PayoutOrphaned
 from workbench.core.ports import Slot, SlotState
 
 OTHER = "0x" + "cd" * 20

@@ -18,18 +18,18 @@ from eth_hash.auto import keccak
 
 from tests.services.fake_chain import BATCHER_CODE
 from tests.services.storm import EACH, FOREIGN, Killed, Rules, Storm
-from workbench.chain import batch as batching
-from workbench.chain import sender
-from workbench.chain.abi import hex_bytes, to_hex
-from workbench.chain.payments import EvmPayments
-from workbench.chain.sender import SlotSender
-from workbench.chain.slots import CountOn
 from workbench.core.errors import WorkbenchError
-from workbench.core.events import Event, SignerQuarantined, TransactionSigned
+from workbench.core.facts import Event, SignerQuarantined, TransactionSigned
 from workbench.core.payout import Outcome, Payout, State, Verdict
 from workbench.core.ports import Act, Attempt, Slot, SlotState
-from workbench.services.payout_input import Asked
-from workbench.services.payouts import Payouts
+from workbench.evm.codec.abi import hex_bytes, to_hex
+from workbench.evm.payments import batch as batching
+from workbench.evm.payments.wallet import EvmPayments
+from workbench.evm.transactions import sender
+from workbench.evm.transactions.sender import SlotSender
+from workbench.evm.transactions.slots import CountOn
+from workbench.services.payouts.input import Asked
+from workbench.services.payouts.rounds import Payouts
 
 PAYOUTS = int(os.environ.get("STORM_PAYOUTS", "2000"))
 """In all; `make check` has 2,000. More: `STORM_PAYOUTS=10000 make check`."""

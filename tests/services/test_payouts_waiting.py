@@ -12,8 +12,8 @@ import pytest
 
 from tests.services.fake_chain import GWEI, decoded
 from tests.services.test_payouts_http import Desk, ask
-from workbench.chain.sender import MAX_ATTEMPTS
 from workbench.core.ports import Slot, SlotState
+from workbench.evm.transactions.sender import MAX_ATTEMPTS
 
 AFTER_S = 20.0
 """As `test_payouts_storm.Rules` has it."""

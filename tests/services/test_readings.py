@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from tests.services.odd_line import Change, OddLine
 from tests.services.storm import FUNDS, Rules, Storm
-from workbench.core.events import SignerQuarantined
+from workbench.core.facts import SignerQuarantined
 from workbench.core.payout import ENDED, State
-from workbench.services.payout_input import Asked
+from workbench.services.payouts.input import Asked
 
 
 def storm_of(seed: int, count: int = 6) -> Storm:

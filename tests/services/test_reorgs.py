@@ -20,10 +20,8 @@ from tests.chain.faulty import at_once
 from tests.payments import AMOUNT, SELLER
 from tests.services.test_failures import drain_pool
 from workbench import World
-from workbench.chain.abi import hex_bytes
-from workbench.chain.keys import key_of
 from workbench.core.errors import RpcFault
-from workbench.core.events import (
+from workbench.core.facts import (
     AssetDelivered,
     BlockOrphaned,
     FinalityReached,
@@ -32,9 +30,11 @@ from workbench.core.events import (
     TransactionSent,
     canonical,
 )
+from workbench.core.purchase import Purchase
 from workbench.core.settlement import Settlement, State
-from workbench.services.buyer import Purchase
-from workbench.wiring import balances
+from workbench.evm.codec.abi import hex_bytes
+from workbench.evm.transactions.test_keys import key_of
+from workbench.worlds.wiring import balances
 
 STATUS = ("none", "created", "funded", "swapped", "executed", "refunded")
 STAGES = ("created", "funded", "swapped", "final", "executed")

@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 
 from tests.services.test_payouts_http import Desk, ask, desk
 from workbench import World
-from workbench.app import local_keys
-from workbench.chain.toolchain import node_binary
 from workbench.core import strict_json
 from workbench.core.errors import InputError, InvalidPayment
 from workbench.core.finality import Policy
 from workbench.core.ports import Addresses, Request
-from workbench.core.x402 import Payment, Terms
-from workbench.served import NAMES, Place, Served
-from workbench.services.routes import DECIDING
-from workbench.services.wrong_keys import ADDRESSES, MOST, WrongKeys
+from workbench.core.x402.wire import Payment, Terms
+from workbench.evm.build.toolchain import node_binary
+from workbench.services.common.routes import DECIDING
+from workbench.services.payouts.wrong_keys import ADDRESSES, MOST, WrongKeys
 from workbench.settings import Settings, make_folder
-from workbench.store.ledger import LedgerStore
+from workbench.store.ledger.database import LedgerStore
 from workbench.web.borders import Borders
+from workbench.worlds.factories import local_keys
+from workbench.worlds.served import NAMES, Place, Served
 
 __all__ = ["desk"]
 KEY = "0123456789abcdef"

@@ -10,7 +10,7 @@ from jsonschema import validate
 from tests.services import hooks
 from tests.services.hooks import OTHER, House, Receiver
 from tests.services.test_payouts_http import TO, Desk, ask
-from workbench.services.webhooks import PAGE
+from workbench.services.payouts.webhooks import PAGE
 
 house = hooks.house
 

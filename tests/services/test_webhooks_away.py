@@ -13,8 +13,8 @@ from tests.services.hooks import DAY_S, HOUR_S, OTHER, SECRET, URL, House, Recei
 from tests.services.test_payouts_http import TO, Desk, ask
 from workbench.core.errors import StoreError
 from workbench.core.ports import Request, Response
-from workbench.services.payout_http import PayoutsService
-from workbench.services.webhooks import TIMEOUT_S, Endpoint, HookRules, Webhooks
+from workbench.services.payouts.http import PayoutsService
+from workbench.services.payouts.webhooks import TIMEOUT_S, Endpoint, HookRules, Webhooks
 
 house = hooks.house
 

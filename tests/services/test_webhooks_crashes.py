@@ -15,7 +15,7 @@ from tests.services.hooks import HOUR_S, OTHER, URL, House
 from tests.services.storm import Killed
 from workbench.core.errors import PeerUnreachable
 from workbench.core.webhooks import Message
-from workbench.services.webhooks import TIMEOUT_S, Endpoint, Webhooks
+from workbench.services.payouts.webhooks import TIMEOUT_S, Endpoint, Webhooks
 
 database = many.database
 

@@ -18,10 +18,10 @@ from standardwebhooks.webhooks import Webhook
 from tests.services import test_payouts_killed as killed
 from tests.services.hooks import SECRET, listening
 from tests.services.test_payouts_killed import PATIENCE_S, Process, is_over
-from workbench.chain.anvil import Anvil
-from workbench.core.events import fact_id
+from workbench.core.facts import fact_id
 from workbench.core.webhooks import TOLD
-from workbench.store.ledger import LedgerStore
+from workbench.evm.node.anvil import Anvil
+from workbench.store.ledger.database import LedgerStore
 
 node, database = killed.node, killed.database
 STEPS = (1, 2, 4, 7, 0)

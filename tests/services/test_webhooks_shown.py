@@ -10,7 +10,7 @@ from tests.services import hooks
 from tests.services.hooks import HOUR_S, SECRET, URL, House, lost
 from tests.services.test_payouts_http import Desk
 from workbench.core.errors import NotFound
-from workbench.services.webhooks import COUNTED, Endpoint
+from workbench.services.payouts.webhooks import COUNTED, Endpoint
 
 house = hooks.house
 

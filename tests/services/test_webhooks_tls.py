@@ -16,8 +16,8 @@ import pytest
 from tests.services import test_payouts_killed as killed
 from tests.services.hooks import SECRET, listening
 from tests.services.test_payouts_killed import PATIENCE_S, Process
-from workbench.chain.anvil import Anvil
 from workbench.core.webhooks import verify
+from workbench.evm.node.anvil import Anvil
 
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes certificates")
 node = killed.node

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.scenario import KINDS, Arrivals, BuyerGroup, Size
-from workbench.sim import agents
-from workbench.sim.agents import arrivals, size, visits
+from workbench.sim.people import buyers
+from workbench.sim.people.buyers import arrivals, size, visits
 
 UNIT = 10**18
 
 
 def test_every_kind_that_a_file_may_name_is_played() -> None:
-    assert set(KINDS) == set(agents.KINDS)
+    assert set(KINDS) == set(buyers.KINDS)
 
 
 def test_arrivals_as_ordered() -> None:

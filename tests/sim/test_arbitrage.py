@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench import World, simulated
-from workbench.chain.abi import encode_call
-from workbench.chain.keys import key_of
-from workbench.chain.toolchain import project_root
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.ports import Rate
-from workbench.experiment import Experiment
-from workbench.run import Run
+from workbench.evm.build.toolchain import project_root
+from workbench.evm.codec.abi import encode_call
+from workbench.evm.transactions.test_keys import key_of
+from workbench.results.run import Run
 from workbench.scenario import Arbitrageur as Rules
 from workbench.scenario import Scenario, load
-from workbench.services.rates import FixedRate
-from workbench.sim.arbitrage import Arbitrageur, goal
-from workbench.sim.hand import Hand
+from workbench.services.otc.rates import FixedRate
+from workbench.sim.people.arbitrageur import Arbitrageur, goal
+from workbench.sim.people.wallet import Hand
+from workbench.worlds.experiment import Experiment
 
 START = 110_000_000
 EDGE_BPS, FEE_PIPS = 10, 500

@@ -9,25 +9,25 @@ from typing import Any
 import pytest
 
 from tests.sim.scenarios import small
-from workbench import experiment
-from workbench.chain.abi import encode_call
-from workbench.chain.cached import CachedRpc
-from workbench.chain.watcher import LogWatcher
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.errors import StoreError
 from workbench.core.finality import Policy
-from workbench.core.prediction import Prediction
-from workbench.experiment import Experiment
+from workbench.core.invariants.prediction import Prediction
+from workbench.evm.codec.abi import encode_call
+from workbench.evm.rpc.mining import CachedRpc
+from workbench.evm.watcher import LogWatcher
 from workbench.scenario import Scenario
-from workbench.services.facilitator import Facilitator
-from workbench.services.seller import Seller
-from workbench.services.tracker import Tracker
-from workbench.sim.agents import Agent
-from workbench.sim.auditor import MOST_TOLD, Auditor, Findings
-from workbench.sim.crashes import Crashes
-from workbench.sim.market import EurUsd
-from workbench.sim.plants import Leak
-from workbench.store.unit import SqlUnit
+from workbench.services.otc.facilitator import Facilitator
+from workbench.services.otc.seller import Seller
+from workbench.services.otc.tracker import Tracker
+from workbench.sim.checks.auditor import MOST_TOLD, Auditor, Findings
+from workbench.sim.checks.planted_rules import Leak
+from workbench.sim.faults.crashes import Crashes
+from workbench.sim.people.buyers import Agent
+from workbench.sim.people.market import EurUsd
+from workbench.store.sql.unit import SqlUnit
+from workbench.worlds import experiment
+from workbench.worlds.experiment import Experiment
 
 Break = Callable[[pytest.MonkeyPatch], None]
 DEEP = {"market__pool": "2000000 USDC"}

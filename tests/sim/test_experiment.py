@@ -11,11 +11,11 @@ import pytest
 
 from tests.sim.scenarios import small
 from workbench import World
-from workbench.chain.toolchain import project_root
-from workbench.core import events as ev
-from workbench.experiment import Experiment
-from workbench.run import Run
+from workbench.core import facts as ev
+from workbench.evm.build.toolchain import project_root
+from workbench.results.run import Run
 from workbench.scenario import FAULT_SITES, PAYOUT_PLANTS, PLANTS, Scenario, load, override
+from workbench.worlds.experiment import Experiment
 
 PLAY = """
 import sys

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.core.events import FaultInjected
+from workbench.core.facts import FaultInjected
 from workbench.scenario import Fault
-from workbench.sim.dice import Dice
-from workbench.sim.faults import Faults
+from workbench.sim.faults.sites import Faults
+from workbench.sim.rng import Dice
 
 SITE = "http.lost"
 

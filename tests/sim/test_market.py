@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.scenario import Path
-from workbench.sim.dice import Dice
-from workbench.sim.market import LEAST_E8, MOST_E8, ONE, YEAR_S, EurUsd, normal
+from workbench.sim.people.market import LEAST_E8, MOST_E8, ONE, YEAR_S, EurUsd, normal
+from workbench.sim.rng import Dice
 
 START = 110_000_000
 

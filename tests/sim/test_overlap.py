@@ -19,16 +19,16 @@ from hypothesis import strategies as st
 from tests.chain.faulty import GWEI, Ground
 from tests.chain.test_rpc import Server, cut_short, good
 from tests.chain.test_traps import payments
-from workbench.chain.anvil import Anvil
-from workbench.chain.cached import CachedRpc
-from workbench.chain.direct import DirectRpc
-from workbench.chain.keys import key_of
-from workbench.chain.landing import Landing, landing_of
-from workbench.chain.rpc import RECEIPT, SEND, Answers
 from workbench.core.errors import RpcUnreachable
-from workbench.core.events import TransactionReplaced
+from workbench.core.facts import TransactionReplaced
 from workbench.core.ports import SlotState
-from workbench.sim.loop import VirtualClock, VirtualLoop
+from workbench.evm.codec.receipts import Landing, landing_of
+from workbench.evm.node.anvil import Anvil
+from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.client import RECEIPT, SEND, Answers
+from workbench.evm.rpc.mining import CachedRpc
+from workbench.evm.transactions.test_keys import key_of
+from workbench.sim.time.loop import VirtualClock, VirtualLoop
 
 NOBODY = "0x" + "ab" * 20
 

@@ -10,15 +10,15 @@ import pytest
 from tests.sim.scenarios import paying, small
 from tests.sim.test_experiment import assert_sound, elsewhere, play
 from workbench import simulated
-from workbench.chain.toolchain import project_root
-from workbench.core import events as ev
-from workbench.core.audit import PAYOUT_INVARIANTS
+from workbench.core import facts as ev
+from workbench.core.invariants import PAYOUT_INVARIANTS
 from workbench.core.webhooks import Message
-from workbench.experiment import Experiment
-from workbench.run import Run
+from workbench.evm.build.toolchain import project_root
+from workbench.results.run import Run
 from workbench.scenario import ASSETS, PAYOUT_PLANTS, USER_KINDS, load
-from workbench.services.webhooks import Endpoint, Webhooks
-from workbench.sim.users import KINDS
+from workbench.services.payouts.webhooks import Endpoint, Webhooks
+from workbench.sim.people.users import KINDS
+from workbench.worlds.experiment import Experiment
 
 PLAY = """
 import sys

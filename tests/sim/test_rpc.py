@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from workbench.chain.rpc import Call, Rpc
 from workbench.core.errors import RpcUnreachable
+from workbench.evm.rpc.client import Call, Rpc
 from workbench.scenario import Fault
-from workbench.sim.dice import Dice
-from workbench.sim.faults import Crashed, Faults
-from workbench.sim.loop import VirtualClock, VirtualLoop
-from workbench.sim.rpc import Mempool, ShakyRpc
+from workbench.sim.faults.rpc import Mempool, ShakyRpc
+from workbench.sim.faults.sites import Crashed, Faults
+from workbench.sim.rng import Dice
+from workbench.sim.time.loop import VirtualClock, VirtualLoop
 
 
 class Node(Rpc):

@@ -16,13 +16,13 @@ from tests.chain.test_anvil import answers, eventually
 from tests.sim.scenarios import small
 from tests.sim.test_experiment import FAULTY, assert_sound, elsewhere, play
 from workbench import World, simulated
-from workbench.chain.boot import boot
-from workbench.chain.direct import DirectRpc
-from workbench.chain.replay import recorded, replay
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.errors import InvalidSetting
-from workbench.experiment import Experiment
+from workbench.evm.node.boot import boot
+from workbench.evm.node.replay import recorded, replay
+from workbench.evm.rpc.blocking import DirectRpc
 from workbench.scenario import ROOTS_WORTH, Scenario, override
+from workbench.worlds.experiment import Experiment
 
 OMITTED = {"chain.state_root": "omitted"}
 PLAY = """
@@ -192,7 +192,7 @@ def test_a_boot_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         raise KeyboardInterrupt
 
     before = set(psutil.Process().children(recursive=True))
-    monkeypatch.setattr("workbench.chain.boot.replay", fail)
+    monkeypatch.setattr("workbench.evm.node.boot.replay", fail)
     with pytest.raises(KeyboardInterrupt):
         boot(state_root=False)
     assert set(psutil.Process().children(recursive=True)) <= before
@@ -201,7 +201,7 @@ def test_a_boot_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("end", ["", "os._exit(1)", "os.kill(os.getpid(), 9)"])
 def test_both_end_with_a_program_that_crashes(end: str) -> None:
     program = (
-        "import os\nfrom workbench.chain.anvil import Anvil\n"
+        "import os\nfrom workbench.evm.node.anvil import Anvil\n"
         "over = Anvil(ground=Anvil())\nprint(over.port, over.ground.port, flush=True)\n"
     )
     done = subprocess.run(

@@ -19,11 +19,11 @@ from tests.store.test_sql import CHAIN, ME, SLOT, authorization, sent, slots, wi
 from tests.strategies import facts
 from workbench import simulated
 from workbench.core.errors import StoreError
-from workbench.core.events import BlockOrphaned, BlockRef, Event
+from workbench.core.facts import BlockOrphaned, BlockRef, Event
 from workbench.core.ports import Attempt, Slot, SlotState
-from workbench.store import later
-from workbench.store.sql import SqlStore
-from workbench.store.unit import SqlUnit
+from workbench.store.sql import write_behind
+from workbench.store.sql.database import SqlStore
+from workbench.store.sql.unit import SqlUnit
 
 TABLES = ("fact", "authorization", "slot", "attempt", "block")
 
@@ -139,8 +139,8 @@ def test_a_store_that_writes_later_is_like_one_that_writes_at_once(
     of_lazy: list[Slot] = []
     of_eager: list[Slot] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(later, "PART", 1)
-        patch.setattr(later, "MOVING", 1)
+        patch.setattr(write_behind, "PART", 1)
+        patch.setattr(write_behind, "MOVING", 1)
         for script, fails, pauses in units:
             one = played(lazy, script, fails, of_lazy)
             assert one == played(eager, script, fails, of_eager)
@@ -179,13 +179,13 @@ def test_what_is_taken_is_refused_at_once(store: SqlStore, taken: Slot) -> None:
 def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many facts were written at a time."""
     sizes: list[int] = []
-    write = later.Rows.write
+    write = write_behind.Rows.write
 
-    def noting(self: later.Rows, cursor: Any) -> None:
+    def noting(self: write_behind.Rows, cursor: Any) -> None:
         sizes.append(len(self.facts))
         write(self, cursor)
 
-    monkeypatch.setattr(later.Rows, "write", noting)
+    monkeypatch.setattr(write_behind.Rows, "write", noting)
     return sizes
 
 
@@ -198,7 +198,7 @@ def test_nothing_is_written_before_there_is_much(
     store: SqlStore, written: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then part after part, and the rest once somebody reads."""
-    monkeypatch.setattr(later, "PART", 3)
+    monkeypatch.setattr(write_behind, "PART", 3)
     tell(store, 8)
     assert [] == written
     assert [True, True, False] == [store.write_some() for _ in range(3)]
@@ -211,7 +211,7 @@ def test_no_more_wait_than_there_is_room_for(
     store: SqlStore, written: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nobody ever has time, they are written all the same."""
-    monkeypatch.setattr(later, "MOST", 5)
+    monkeypatch.setattr(write_behind, "MOST", 5)
     tell(store, 11)
     assert [5, 5] == written
 
@@ -220,15 +220,15 @@ def test_what_is_refused_waits_on_and_whoever_reads_is_told(
     store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No answer of the node's is lost over it, and nothing that was committed is."""
-    monkeypatch.setattr(later, "PART", 2)
+    monkeypatch.setattr(write_behind, "PART", 2)
     tell(store, 5)
     with monkeypatch.context() as patch:
 
-        def full(self: later.Rows, cursor: Any) -> None:
+        def full(self: write_behind.Rows, cursor: Any) -> None:
             cursor.execute("INSERT INTO block VALUES (1, '0xb1')")
             raise sqlite3.OperationalError("database or disk is full")
 
-        patch.setattr(later.Rows, "write", full)
+        patch.setattr(write_behind.Rows, "write", full)
         assert not store.write_some()
         with pytest.raises(StoreError, match="full"):
             store.catch_up()

@@ -16,7 +16,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from sqlalchemy import exc, text
 
 from tests import postgres
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.errors import (
     InsufficientCredits,
     LedgerRefused,
@@ -25,12 +25,12 @@ from workbench.core.errors import (
     StoreError,
     WorkbenchError,
 )
-from workbench.core.events import BlockRef
+from workbench.core.facts import BlockRef
 from workbench.core.ledger import MAX_AMOUNT, Account, Kind, Transfer, check, resolved
 from workbench.core.payout import Payout, State
 from workbench.core.ports import Answered, Attempt, Slot, SlotState, Standing
 from workbench.core.webhooks import Delivery
-from workbench.store.ledger import AT_ONCE, LedgerStore, LedgerUnit
+from workbench.store.ledger.database import AT_ONCE, LedgerStore, LedgerUnit
 
 T = TypeVar("T")
 BIG = 2**63

@@ -14,7 +14,7 @@ from tests import postgres
 from workbench.core.errors import StoreBusy
 from workbench.core.payout import Payout, State
 from workbench.core.ports import Standing
-from workbench.store.ledger import LedgerStore, LedgerUnit
+from workbench.store.ledger.database import LedgerStore, LedgerUnit
 
 pytestmark = pytest.mark.skipif(postgres.MISSING, reason=postgres.WHY)
 NOW, UNTIL = 1_000, 16_000

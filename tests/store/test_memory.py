@@ -14,11 +14,11 @@ from tests.immediate import finished
 from tests.store.test_sql import CHAIN, ME, slots, within
 from tests.strategies import facts
 from workbench.core.errors import StoreError
-from workbench.core.events import BlockOrphaned, Event
+from workbench.core.facts import BlockOrphaned, Event
 from workbench.core.ports import Slot, SlotState
-from workbench.store.memory import FACTS_KEPT, Tail
-from workbench.store.sql import SqlStore
-from workbench.store.unit import SqlUnit
+from workbench.store.sql.database import SqlStore
+from workbench.store.sql.row_cache import FACTS_KEPT, Tail
+from workbench.store.sql.unit import SqlUnit
 
 FACT = BlockOrphaned(subject="0x01", at_ms=1, source="me", number=1)
 alike = st.builds(

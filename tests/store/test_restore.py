@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.chain.faulty import at_once
-from workbench.core import events as ev
-from workbench.store.sql import SqlStore
+from workbench.core import facts as ev
+from workbench.store.sql.database import SqlStore
 
 
 def record(store: SqlStore, first: int, count: int) -> None:

@@ -19,14 +19,14 @@ from tests.facts import one_of_each, reorged
 from tests.hypothesis_profile import examples
 from tests.immediate import finished
 from tests.strategies import authorizations, blocks, facts, words
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.errors import StoreError
-from workbench.core.events import BlockOrphaned, BlockRef, Event, canonical
+from workbench.core.facts import BlockOrphaned, BlockRef, Event, canonical
 from workbench.core.ports import Attempt, Slot, SlotState
-from workbench.core.x402 import NO_PERMIT, Authorization, Payment, Permit, Terms
-from workbench.store.later import BLOCKS_KEPT
-from workbench.store.sql import SqlStore, sqlite_url
-from workbench.store.unit import SqlUnit
+from workbench.core.x402.wire import NO_PERMIT, Authorization, Payment, Permit, Terms
+from workbench.store.sql.database import SqlStore, sqlite_url
+from workbench.store.sql.unit import SqlUnit
+from workbench.store.sql.write_behind import BLOCKS_KEPT
 
 T = TypeVar("T")
 A, WORD = "0x" + "aa" * 20, "0x" + "1f" * 32

@@ -1,7 +1,7 @@
 """A tracker without a chain: the page, its API and its stream, over facts that a test tells.
 
-Follows the contract of `workbench.services.tracker`. Runs in a thread, so that a test can drive a
-browser from its own.
+Follows the contract of `workbench.services.otc.tracker`. Runs in a thread, so that a test can drive
+a browser from its own.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from workbench import frames
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core import lifecycle
+from workbench.results import frames
 
 PAGE = resources.files("workbench.web").joinpath("static/tracker.html")
 

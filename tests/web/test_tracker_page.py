@@ -11,7 +11,7 @@ import pytest
 from tests import facts as told
 from tests.browser import CHROMIUM, MISSING, Browser
 from tests.web.fake_tracker import PAGE, FakeTracker
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.lifecycle import colour
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)

@@ -10,8 +10,9 @@ import pytest
 
 from tests.sim.scenarios import paying, small
 from workbench import Experiment, Order, Run
+from workbench.commands.play import replay
 from workbench.core.errors import OrderRefused, StoreError, TraceDiffers
-from workbench.core.events import (
+from workbench.core.facts import (
     ADDED_IN_FORMAT_3,
     FaultInjected,
     FaultOrdered,
@@ -19,7 +20,6 @@ from workbench.core.events import (
     TransactionSigned,
     to_dict,
 )
-from workbench.playing import replay
 from workbench.scenario import FAULT_SITES, Scenario, order_for
 from workbench.worlds.session import Session
 

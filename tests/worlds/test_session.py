@@ -12,7 +12,7 @@ from tests.sim.scenarios import paying, small
 from tests.sim.test_experiment import FAULTY
 from workbench import Experiment, load_scenario
 from workbench.core.errors import AlreadyPlayed, OrderRefused, RunOver, RunUnderWay
-from workbench.core.events import BuyerGaveUp, Event, FaultInjected
+from workbench.core.facts import BuyerGaveUp, Event, FaultInjected
 from workbench.scenario import Scenario
 from workbench.worlds.progress import SessionProgress
 from workbench.worlds.session import Session
@@ -238,7 +238,7 @@ def test_a_session_that_cannot_boot_fails_with_the_reason(monkeypatch: pytest.Mo
     def refuse(*_: object, **__: object) -> None:
         raise OrderRefused("no node today.")
 
-    monkeypatch.setattr("workbench.experiment.boot", refuse)
+    monkeypatch.setattr("workbench.worlds.experiment.boot", refuse)
     session = Experiment(small()).start()
     with pytest.raises(OrderRefused, match="no node today"):
         session.wait(WAIT_S)

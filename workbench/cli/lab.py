@@ -6,8 +6,8 @@ import signal
 
 import click
 
+from workbench.cli.output import Interrupted, clean_exit, progress
 from workbench.cli.root import main
-from workbench.cli.talk import Interrupted, clean_exit, progress
 
 
 @main.command(context_settings={"ignore_unknown_options": True})

@@ -13,11 +13,8 @@ from workbench.core.errors import NotFound
 
 if TYPE_CHECKING:
     pass
+from workbench.cli.output import clean_exit, progress
 from workbench.cli.root import main
-from workbench.cli.talk import (
-    clean_exit,
-    progress,
-)
 
 
 @main.command("run")
@@ -43,7 +40,7 @@ def run_command(
     Exit code 0 means: everything ended, and no invariant was broken.
     """
     with clean_exit(as_json):
-        from workbench.playing import play
+        from workbench.commands.play import play
         from workbench.scenario import assignments, load
 
         chosen = load(file, assignments(settings))
@@ -63,7 +60,7 @@ def run_command(
 def replay_command(run_dir: Path, as_json: bool) -> None:
     """Play the run in RUN_DIR once more: the same facts, or the first that differs."""
     with clean_exit(as_json):
-        from workbench.playing import replay
+        from workbench.commands.play import replay
 
         again = replay(run_dir, progress)
         if as_json:

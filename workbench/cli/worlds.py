@@ -20,9 +20,8 @@ from workbench.core.errors import WorkbenchError
 from workbench.core.money import EURC, USDC, YPS, Amount
 
 if TYPE_CHECKING:
-    from workbench.notebook.papers import Kernel
-from workbench.cli.root import main
-from workbench.cli.talk import (
+    from workbench.lab.execute import Kernel
+from workbench.cli.output import (
     AMOUNT_HELP,
     AddressType,
     AmountType,
@@ -32,6 +31,7 @@ from workbench.cli.talk import (
     stop_on_signals,
     wait,
 )
+from workbench.cli.root import main
 
 
 @main.command()
@@ -50,7 +50,7 @@ def demo(amount: int, ports: str, runs: Path, no_notebook: bool, as_json: bool) 
     Exit code 0 means: executed, and correct to the base unit.
     """
     with clean_exit(as_json):
-        from workbench.demo import run_demo
+        from workbench.commands.demo import run_demo
         from workbench.settings import Settings
 
         settings = Settings.load(world={})
@@ -84,7 +84,7 @@ class _Paper:
     def warm_up(self) -> None:
         """Start the kernel, in a process of its own."""
         if self._wanted:
-            from workbench.notebook.papers import Kernel
+            from workbench.lab.execute import Kernel
 
             with self._excused():
                 self._kernel = Kernel()
@@ -140,9 +140,9 @@ def up(
     if fork_block is not None and fork is None:
         raise click.UsageError("--fork-block needs --fork URL.")
     with clean_exit(as_json):
-        from workbench.local import LocalWorld, boot_served, fork_served
-        from workbench.served import refuse_second_world
         from workbench.settings import Settings
+        from workbench.worlds.local import LocalWorld, boot_served, fork_served
+        from workbench.worlds.served import refuse_second_world
 
         refuse_second_world(Path.cwd())
         settings, upstream = Settings.load(world={}), None
@@ -162,7 +162,7 @@ def up(
 
 
 async def _serve(world: Any, as_json: bool) -> None:
-    from workbench.served import write_world_file
+    from workbench.worlds.served import write_world_file
 
     stop = stop_on_signals()
     async with world:
@@ -205,13 +205,13 @@ def buy(amount: int, seller_url: str | None, seller: str | None, as_json: bool) 
             click.echo(f"{purchase.status}: {Amount(purchase.asset_amount, YPS)} for "
                        f"{Amount(purchase.eurc_spent, EURC)} {purchase.settlement_id}")  # fmt: skip
         if purchase.status != "executed":
-            from workbench.chain.abi import explain_reason
+            from workbench.evm.codec.abi import explain_reason
 
             fail(explain_reason(purchase.reason), False, 1)
 
 
 async def _buy(settings: Any, amount: int, seller_url: str | None, seller: str | None) -> Any:
-    from workbench.live import live_buyer
+    from workbench.worlds.remote import live_buyer
 
     async with live_buyer(settings, seller) as buyer:
         return await buyer.buy(seller_url or settings.need("SELLER_URL"), amount, progress)
@@ -253,7 +253,7 @@ for _name in PARTS:
 
 
 async def _run_part(name: str, settings: Any, as_json: bool) -> None:
-    from workbench.live import live_part, live_payouts
+    from workbench.worlds.remote import live_part, live_payouts
 
     stop = stop_on_signals()
     part = live_payouts(settings) if name == "payouts" else live_part(name, settings)
@@ -275,7 +275,7 @@ def doctor(as_json: bool) -> None:
     credits are paid out, that node, account, token and batcher. Exit code 1 if there is any fault.
     """
     with clean_exit(as_json):
-        from workbench.doctor import examine, report
+        from workbench.commands.doctor import examine, report
         from workbench.settings import Settings
 
         findings = asyncio.run(examine(Settings.load()))
@@ -313,17 +313,17 @@ def deploy(
     is found and verified, what is missing is done, and after an interruption it goes on from there.
     """
     with clean_exit(as_json):
-        from workbench import deploying
+        from workbench.commands import deploy
 
-        file = deploying.EnvFile(env_out) if env_out else None
-        where = deploying.target(network, rpc, chain_id)
-        outcome = deploying.deploy(where, deploying.plan_for(where, plan), progress)
-        found = deploying.variables(outcome)
+        file = deploy.EnvFile(env_out) if env_out else None
+        where = deploy.target(network, rpc, chain_id)
+        outcome = deploy.deploy(where, deploy.plan_for(where, plan), progress)
+        found = deploy.variables(outcome)
         if file:
             file.write(found)
             progress(f"settings written to {env_out}")
         if as_json:
-            click.echo(json.dumps(deploying.summary(outcome)))
+            click.echo(json.dumps(deploy.summary(outcome)))
         else:
             click.echo("\n".join(f"{name}={value}" for name, value in found.items()))
 

@@ -22,8 +22,8 @@ from urllib.parse import quote
 
 import psutil
 
-from workbench.chain.toolchain import project_root
 from workbench.core.errors import NotFound, PortTaken, SetupError
+from workbench.evm.build.toolchain import project_root
 
 FIRST = ("00_tour.ipynb", "01_quickstart.ipynb")
 """The notebook that is opened: the first of these that is there."""

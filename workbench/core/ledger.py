@@ -2,7 +2,7 @@
 
 A transfer moves `amount` from its debit account to its credit account, both of one ledger (one
 asset). A hold (`pending`) reserves it; it is posted or voided once, whole, and never both. The
-database enforces the same rules by itself (see `store/migrations`); this module says them in
+database enforces the same rules by itself (see `store/ledger/migrations`); this module says them in
 Python, for whoever wants to know why, and to check the database against.
 """
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.errors import IllegalTransition
 from workbench.core.records import quick, replace
 

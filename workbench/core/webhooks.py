@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.errors import BadSignature, InvalidSetting
 from workbench.core.payout import MOVING, Payout
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from workbench.core import lifecycle
-from workbench.core.lane_course import ALL_STAGES, FIRST_PAYOUT_STAGE
-from workbench.core.lane_marks import LaneMark, MarkKind
-from workbench.core.lane_rows import LaneState
-from workbench.core.lane_words import grouped
-from workbench.core.lanes import Lanes
+from workbench.core.lanes.marks import LaneMark, MarkKind
+from workbench.core.lanes.model import Lanes
+from workbench.core.lanes.rows import LaneState
+from workbench.core.lanes.segments import ALL_STAGES, FIRST_PAYOUT_STAGE
+from workbench.core.lanes.texts import grouped
 from workbench.core.money import EURC, USDC
 from workbench.lab.states import SITES, SourceSetup, SourceState, SourceText
-from workbench.metrics import percentile
+from workbench.results.metrics import percentile
 
 NAN = float("nan")
 TAKEN_BACK = 1.0

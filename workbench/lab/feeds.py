@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from workbench.core.errors import WorkbenchError
-from workbench.core.events import Event
-from workbench.core.lanes import Lanes
+from workbench.core.facts import Event
+from workbench.core.lanes.model import Lanes
 from workbench.lab.states import (
     BOOTING,
     BOOTING_TEXT,
@@ -26,7 +26,7 @@ from workbench.lab.states import (
     setup_of,
     text_of,
 )
-from workbench.run import Run
+from workbench.results.run import Run
 from workbench.scenario import Scenario
 
 LIVE_TICK_S = 0.2

@@ -16,16 +16,16 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from workbench.chain.toolchain import project_root
 from workbench.core.errors import InputError, OrderRefused, ScenarioError, WorkbenchError
-from workbench.experiment import Experiment, again
+from workbench.evm.build.toolchain import project_root
 from workbench.lab import panel_parts as parts
 from workbench.lab.comms import answer_while_busy
 from workbench.lab.controls import CHOSEN, Setting, alert, settings_of
 from workbench.lab.scenarios import found, names_of
 from workbench.lab.tracker import Tracker
-from workbench.run import Run
+from workbench.results.run import Run
 from workbench.scenario import Scenario, override
+from workbench.worlds.experiment import Experiment, again
 from workbench.worlds.session import Session
 
 WATCH_S = 30

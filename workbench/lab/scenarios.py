@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workbench.chain.toolchain import project_root
 from workbench.core.errors import InputError, ScenarioError
-from workbench.run import Run
+from workbench.evm.build.toolchain import project_root
+from workbench.results.run import Run
 from workbench.scenario import Scenario, load
 from workbench.scenario.kinds import closest
 

@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from workbench.core.errors import InvalidSetting, PeerUnreachable, StoreError
-from workbench.core.events import Event, from_dict
-from workbench.core.lanes import Lanes
+from workbench.core.facts import Event, from_dict
+from workbench.core.lanes.model import Lanes
 from workbench.lab.feeds import LIVE_TICK_S, Feed
 from workbench.lab.states import SourceSetup, SourceState, SourceText, text_of
 

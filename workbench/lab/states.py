@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from workbench.core.audit import INVARIANTS, PAYOUT_INVARIANTS
 from workbench.core.errors import WorkbenchError
-from workbench.core.review import RULES
+from workbench.core.invariants import INVARIANTS, PAYOUT_INVARIANTS
+from workbench.core.invariants.journal import RULES
 from workbench.scenario import FAULT_SITES, Scenario
 
 SERVICES = ("seller", "facilitator", "tracker", "payouts")

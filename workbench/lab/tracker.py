@@ -16,21 +16,14 @@ import anywidget
 import traitlets
 
 from workbench.core.errors import InputError, WorkbenchError
-from workbench.core.lanes import Lanes
+from workbench.core.lanes.model import Lanes
 from workbench.lab import encoding
-from workbench.lab.fact_words import fact_line
-from workbench.lab.feeds import (
-    Feed,
-    RunFeed,
-    SessionFeed,
-    broken_feed,
-    folder_feed,
-    no_feed,
-)
-from workbench.lab.last_picture import LastPicture
+from workbench.lab.fact_texts import fact_line
+from workbench.lab.feeds import Feed, RunFeed, SessionFeed, broken_feed, folder_feed, no_feed
+from workbench.lab.saved_picture import LastPicture
 from workbench.lab.served_feed import ServedFeed
 from workbench.lab.states import SourceSetup, SourceState, setup_of
-from workbench.run import Run
+from workbench.results.run import Run
 from workbench.scenario import Scenario
 
 FRAMES_HZ = 15
@@ -185,7 +178,7 @@ class Tracker(anywidget.AnyWidget):
         """What the view last drew; before it drew anything, a chart of the same lanes."""
         if self._picture is not None:
             return self._picture
-        from workbench.lab.still import stages_frame, still_png
+        from workbench.lab.still_picture import stages_frame, still_png
 
         feed = self._feed
         if isinstance(feed, RunFeed):

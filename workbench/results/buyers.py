@@ -14,9 +14,9 @@ from typing import Any
 
 import pandas as pd
 
-from workbench import frames
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.lifecycle import OUTCOME, OUTCOMES, outcome_of
+from workbench.results import frames
 
 Saw = ev.BuyerServed | ev.BuyerGaveUp
 """How a buyer's purchase ended in the buyer's own eyes."""

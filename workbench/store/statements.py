@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from workbench.core.events import Event
+from workbench.core.facts import Event
 from workbench.store.schema import attempt, authorization, block, fact, offer, slot
 
 DIALECTS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from workbench.core.errors import PeerUnreachable, PeerUntrusted
 from workbench.core.ports import Request, Response
-from workbench.evm.place import plain_words
-from workbench.evm.proxies import proxy_for
+from workbench.evm.rpc.node_url import plain_words
+from workbench.evm.rpc.proxies import proxy_for
 
 TIMEOUT_S = 90.0
 

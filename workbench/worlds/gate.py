@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from workbench.scenario import Order
-from workbench.sim.loop import Gate
-from workbench.world import World
+from workbench.sim.time.loop import Gate
+from workbench.worlds.virtual import World
 
 
 def go_through(at_ms: int) -> None:

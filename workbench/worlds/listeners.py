@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from workbench.core.events import Event
+from workbench.core.facts import Event
 
 Listener = Callable[[int, tuple[Event, ...]], None]
 """Gets the number of facts handed over so far, and those that are new."""

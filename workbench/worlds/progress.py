@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from workbench.core import events as ev
+from workbench.core import facts as ev
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,15 @@ import time
 from collections.abc import Callable, Sequence
 from weakref import WeakSet
 
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.errors import OrderRefused, RunOver, RunUnderWay
-from workbench.run import Run
+from workbench.results.run import Run
 from workbench.scenario import Order, Scenario, order_for
-from workbench.world import World
 from workbench.worlds.gate import RunGate
 from workbench.worlds.listeners import Listener, Listeners, Moment
-from workbench.worlds.look import LookRequest, WorldView
 from workbench.worlds.progress import FactCounts, SessionProgress
+from workbench.worlds.state_reader import LookRequest, WorldView
+from workbench.worlds.virtual import World
 
 PAUSE_S = 5.0
 """`pause()` waits for so long at most."""

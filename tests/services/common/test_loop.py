@@ -19,8 +19,8 @@ from workbench.core.errors import (
     WorkbenchError,
 )
 from workbench.services.common.loop import BACKOFF_MOST_S, RETRY_AFTER_MOST_S, Loop, OnFault
-from workbench.sim.loop import VirtualClock, VirtualLoop
-from workbench.wiring import loop_of
+from workbench.sim.time.loop import VirtualClock, VirtualLoop
+from workbench.worlds.wiring import loop_of
 
 START_S = 1_800_000_000
 POLL_S = 0.5

@@ -11,19 +11,14 @@ from hypothesis import strategies as st
 
 from tests.payments import SELLER, offer
 from workbench import World
-from workbench.core import events as ev
-from workbench.core.errors import (
-    PeerAnswerInvalid,
-    PeerRefused,
-    PeerUnreadable,
-    WorkbenchError,
-)
-from workbench.core.events import to_dict
+from workbench.core import facts as ev
+from workbench.core.errors import PeerAnswerInvalid, PeerRefused, PeerUnreadable, WorkbenchError
+from workbench.core.facts import to_dict
 from workbench.core.ports import Request, Response
-from workbench.core.x402 import ZERO_ADDRESS, complete_terms
+from workbench.core.x402.wire import ZERO_ADDRESS, complete_terms
 from workbench.services.common import peers
+from workbench.services.common.routes import Page
 from workbench.services.otc.facilitator_answer import check_acceptance
-from workbench.services.routes import Page
 
 IDENTITY = "0x" + "ab" * 32
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)

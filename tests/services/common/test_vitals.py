@@ -15,7 +15,7 @@ from workbench.services.common.checks import SERVICES
 from workbench.services.common.health import Health
 from workbench.services.common.loop import OnFault
 from workbench.services.common.vitals import GAS_EACH, LOOK_S, STALLED_S, Timer, Vitals
-from workbench.wiring import loop_of
+from workbench.worlds.wiring import loop_of
 
 ACCOUNT = "0x" + "ab" * 20
 RICH = 10**18

@@ -12,13 +12,13 @@ import pytest
 
 from tests.chain.faulty import FaultyRpc
 from workbench import World
-from workbench.app import LOCAL_FINALITY, addresses_of, local_keys
-from workbench.chain.boot import boot
-from workbench.chain.direct import DirectRpc
-from workbench.chain.rpc import Rpc
 from workbench.core.errors import WorkbenchError
 from workbench.core.pricing import Price
-from workbench.wiring import Rules
+from workbench.evm.node.boot import boot
+from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.client import Rpc
+from workbench.worlds.factories import LOCAL_FINALITY, addresses_of, local_keys
+from workbench.worlds.wiring import Rules
 
 SERVICES = ("seller", "facilitator", "tracker")
 SEEDS = [1, pytest.param(range(2, 8), marks=pytest.mark.check)]

@@ -17,18 +17,18 @@ from tests.payments import AMOUNT, SELLER, follow, offer, pay, payment
 from tests.services.test_failures import give_away, transact
 from tests.services.test_funding import authorised
 from workbench import World
-from workbench.chain import abi
-from workbench.chain.keys import key_of
-from workbench.chain.signer import KeySigner
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.ports import Request, Response
 from workbench.core.records import replace
 from workbench.core.settlement import OPEN, State
-from workbench.core.x402 import Terms, complete_terms
-from workbench.services.book import Book
+from workbench.core.x402.wire import Terms, complete_terms
+from workbench.evm.codec import abi
+from workbench.evm.transactions.signer import KeySigner
+from workbench.evm.transactions.test_keys import key_of
+from workbench.services.common.settlement_index import Book
 from workbench.services.otc.intake import MAX_OPEN_PER_BUYER
-from workbench.sim.agents import CANCEL_STRUCT
-from workbench.store.sql import SqlStore
+from workbench.sim.people.buyers import CANCEL_STRUCT
+from workbench.store.sql.database import SqlStore
 
 SPENT = (ev.TransactionSigned, ev.SettlementCreated)
 

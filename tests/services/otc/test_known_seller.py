@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from workbench.chain.keys import key_of
 from workbench.cli import main
 from workbench.core.errors import InvalidSetting, SellerMismatch, WorkbenchError
-from workbench.live import live_buyer, seller_address
-from workbench.services.buyer import BuyerRules
+from workbench.evm.transactions.test_keys import key_of
+from workbench.services.otc.buyer import BuyerRules
 from workbench.settings import Settings
-from workbench.wiring import Rules, buyer_rules
+from workbench.worlds.remote import live_buyer, seller_address
+from workbench.worlds.wiring import Rules, buyer_rules
 
 SELLER, OTHER = key_of("seller"), "0x" + "5e" * 20
 
@@ -68,7 +68,7 @@ def test_the_command_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_defaults_are_bounded(tmp_path: Path) -> None:
     """Of the settings, of a world, and of the Python API: a ceiling, a day, a tolerance."""
-    from workbench.served import rules_of
+    from workbench.worlds.served import rules_of
 
     settings = load(tmp_path)
     served = buyer_rules(rules_of(settings, settings.finality))

@@ -15,8 +15,6 @@ from hypothesis import strategies as st
 from tests.hypothesis_profile import examples
 from tests.payments import AMOUNT, SELLER, offer
 from workbench import World
-from workbench.chain.keys import key_of
-from workbench.chain.signer import KeySigner
 from workbench.core.errors import (
     DeadlineRefused,
     OverCeiling,
@@ -29,8 +27,10 @@ from workbench.core.errors import (
 from workbench.core.ports import Request, Response
 from workbench.core.pricing import Price
 from workbench.core.records import replace
-from workbench.core.x402 import Payment
-from workbench.services.buyer import Buyer, resource_of
+from workbench.core.x402.wire import Payment
+from workbench.evm.transactions.signer import KeySigner
+from workbench.evm.transactions.test_keys import key_of
+from workbench.services.otc.buyer import Buyer, resource_of
 from workbench.web.client import SocketHttp
 from workbench.web.server import Server
 

@@ -17,11 +17,11 @@ from tests.services.test_failures import give_away
 from tests.store.test_sql import authorization
 from tests.strategies import authorizations
 from workbench import World
-from workbench.chain.keys import key_of
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.ports import Request, Response
-from workbench.core.x402 import Authorization
-from workbench.store.sql import SqlStore, sqlite_url
+from workbench.core.x402.wire import Authorization
+from workbench.evm.transactions.test_keys import key_of
+from workbench.store.sql.database import SqlStore, sqlite_url
 
 ABOUT_ONE = (ev.PaymentAuthorized, ev.SettlementCreated)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from workbench.core.ports import Request, Response
 from workbench.services.common.health import Health
-from workbench.services.routes import Handler, Routes
+from workbench.services.common.routes import Handler, Routes
 
 
 def add_probes(routes: Routes, health: Health, readyz: Handler | None = None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 
-from workbench.core import events as ev
+from workbench.core import facts as ev
 from workbench.core.errors import (
     BadSignature,
     DeadlinePassed,
@@ -24,7 +24,7 @@ from workbench.core.money import EURC, UINT256_MAX, YPS, Amount
 from workbench.core.ports import Chain, Clock, Signer, Store
 from workbench.core.pricing import check_budget
 from workbench.core.settlement import Settlement, State
-from workbench.core.x402 import (
+from workbench.core.x402.wire import (
     NO_PERMIT,
     Authorization,
     Payment,
@@ -33,8 +33,8 @@ from workbench.core.x402 import (
     TransferAuthorization,
     offer_key,
 )
-from workbench.services.book import Book
-from workbench.services.offers import OFFERED, Offers, requested
+from workbench.services.common.settlement_index import Book
+from workbench.services.otc.offers import OFFERED, Offers, requested
 
 UNFUNDED = (State.AUTHORIZED, State.CREATED)
 """States in which stock and budget are still with their owners, and promised."""

@@ -1,1 +1,0 @@
-"""The EVM chain: a node on a leash, RPC, encoders, keys, sender, watcher, deployment."""

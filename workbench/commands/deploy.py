@@ -1,0 +1,372 @@
+"""`workbench deploy`: from settings to a deployment on any chain, ours or not.
+
+Everything that can be known is checked before anything is sent: the chain, the keys, the plan, what
+is there already, and whether the gas will do. Then `chain.deploy.carry_out` does what is missing,
+through Ape, and verifies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from workbench.core.errors import (
+    DeployFailed,
+    InvalidSetting,
+    RpcAnswerInvalid,
+    RpcUnreachable,
+    SignerShort,
+    TestKeyRefused,
+    TransactionTimeout,
+    WrongChain,
+)
+from workbench.core.money import format_units
+from workbench.evm.build.toolchain import write_atomically
+from workbench.evm.contracts.settlement import checksum
+from workbench.evm.deploy.deployment import (
+    CREATE2_DEPLOYER,
+    DeploymentPlan,
+    Outcome,
+    carry_out,
+    public_url,
+)
+from workbench.evm.deploy.inspection import DEPLOYER, Site
+from workbench.evm.deploy.uniswap import POOL_MANAGERS
+from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.local_marker import is_local
+from workbench.evm.transactions.test_keys import TEST_KEYS
+from workbench.settings import BY_NAME, Settings, read_world, world_variables
+from workbench.worlds.remote import refuse_test_keys
+from workbench.worlds.wiring import address_of_key
+
+NETWORKS = {"amoy": 80002, "sepolia": 11155111}
+"""Public networks by name. The endpoint is POLYGON_AMOY_RPC_URL, whatever the chain, or --rpc."""
+LOCAL = "local"
+"""The world that `workbench up` runs in this folder: its node and its keys."""
+RPC = "POLYGON_AMOY_RPC_URL"
+KEY_OF = {
+    "deployer": "DEPLOYER_PRIVATE_KEY",
+    "seller": "SELLER_PRIVATE_KEY",
+    "buyer": "BUYER_PRIVATE_KEY",
+    "facilitator": "PRIVATE_KEY",
+    "keeper": "KEEPER_PRIVATE_KEY",
+}
+"""The parties of a plan, and the settings that hold their keys."""
+BOUNDS = {
+    "finality_blocks": (0, 10_000),
+    "grace_blocks": (0, 10_000),
+    # As FacilitatorHook has them.
+    "rate_e8": (10_000_000, 1_000_000_000),
+    "band_bps": (0, 5_000),
+    "rate_max_age_s": (1, 30 * 86_400),
+    "lp_fee_pips": (0, 100_000),
+    "pool_usdc": (10**6, 10**24),
+    "buyer_eurc": (0, 10**24),
+    "buyer_usdc": (0, 10**24),
+    "seller_yps": (0, 10**36),
+}
+"""What a plan's numbers may be: found out now, not by a revert in the middle."""
+EARLIER_LIMIT_S = 180.0
+LOOK_AGAIN_S = 0.5
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One chain, and the settings with which to deploy there. `source`: what named the endpoint."""
+
+    url: str = field(repr=False)
+    chain_id: int
+    source: str
+    settings: Settings
+
+    @property
+    def rpc(self) -> DirectRpc:
+        return DirectRpc(self.url)
+
+
+def target(network: str | None, rpc: str | None, chain_id: int | None) -> Target:
+    """What the command's options and the settings name; the node there is asked who it is.
+
+    Raises InvalidSetting, UnknownWorld, RpcUnreachable or WrongChain.
+    """
+    named = NETWORKS.get(network or "")
+    if named and chain_id and named != chain_id:
+        raise InvalidSetting(f"--network {network} is chain {named}, --chain-id says {chain_id}.")
+    if network == LOCAL:
+        # Only the world: a `.env` for a public chain is none of its business.
+        settings = Settings.load({}, Path(os.devnull), world=read_world())
+    else:
+        # On a public network, test keys of a world that runs in this folder are not meant.
+        settings = Settings.load(world={} if named else None)
+    url = _url_option(rpc) if rpc else settings.need(RPC)
+    source = "--rpc" if rpc else ".workbench/world.json" if network == LOCAL else RPC
+    wanted = chain_id or named or settings["CHAIN_ID"]
+    _require_chain(url, wanted, source, network)
+    values = settings.values | {RPC: url, "CHAIN_ID": wanted}
+    return Target(url, wanted, source, replace(settings, values=values))
+
+
+def _url_option(rpc: str) -> str:
+    try:
+        return str(BY_NAME[RPC].read(rpc.strip()))
+    except InvalidSetting as why:  # What was given is not repeated: it may hold a key.
+        raise InvalidSetting(f"--rpc {why.message}.", hint=why.hint) from why
+
+
+def _require_chain(url: str, wanted: int, source: str, network: str | None) -> None:
+    shown = f"{source} ({public_url(url)})"
+    try:
+        found = int(DirectRpc(url).now("eth_chainId"), 16)
+    except RpcUnreachable as why:
+        raise RpcUnreachable(f"{source}: {why.message}", hint=f"Correct {source}.") from why
+    except RpcAnswerInvalid as why:
+        raise RpcUnreachable(f"{shown} is not an EVM node.", hint=f"Correct {source}.") from why
+    if found != wanted:
+        meant = f"--network {network} is" if network in NETWORKS else "wanted is"
+        raise WrongChain(
+            f"{shown} is a node of chain {found}; {meant} chain {wanted}.",
+            hint=f"Correct {source}, or say which chain is meant (--network or --chain-id).",
+        )
+
+
+# --- The plan -------------------------------------------------------------------------------------
+
+
+def plan_for(where: Target, file: Path | None = None) -> DeploymentPlan:
+    """The default plan, with the file's values, and the settings' parties.
+
+    Raises InvalidSetting, or TestKeyRefused for public test accounts on a chain that is not ours.
+    """
+    given = _read_plan(file) if file else {}
+    for role in KEY_OF:
+        given[role] = _party(role, given, where.settings)
+    given["balancer"] = checksum(given.get("balancer") or _balancer(given["deployer"]))
+    if not given.get("pool_manager"):
+        given["pool_manager"] = official_pool_manager(where.chain_id, where.rpc)
+    plan = DeploymentPlan.from_json(given)
+    names = [name for name in KEY_OF.values() if where.settings[name]]
+    asyncio.run(refuse_test_keys(where.settings, names))
+    known = {key.address: key.role for key in TEST_KEYS}
+    public = [role for role in (*KEY_OF, "balancer") if given[role] in known]
+    if public and not asyncio.run(is_local(where.rpc)):
+        raise TestKeyRefused(
+            f"the plan's {public[0]} {given[public[0]]} is a public test account, "
+            "and this chain is not a local world of ours.",
+            hint="Everybody can act as it: name an account of your own.",
+        )
+    return plan
+
+
+def official_pool_manager(chain_id: int, rpc: DirectRpc) -> str:
+    """Uniswap's own PoolManager, where the chain has one with code; else nothing."""
+    at = POOL_MANAGERS.get(chain_id, "")
+    return at if at and rpc.now("eth_getCode", at, "latest") not in ("0x", None) else ""
+
+
+def _party(role: str, given: Mapping[str, Any], settings: Settings) -> str:
+    """The address of a role: from its key, or from the plan; both must mean the same."""
+    name, planned = KEY_OF[role], given.get(role)
+    key = settings.need(name) if role == "deployer" else settings[name]
+    if key is None:
+        if planned:
+            return checksum(planned)
+        if role == "keeper":  # Whoever deploys may set the rate, too.
+            return checksum(address_of_key(settings.need(KEY_OF["deployer"])))
+        raise InvalidSetting(
+            f"{name} is not set ({BY_NAME[name].meaning}).",
+            hint=f'Set it in .env, or give the address as "{role}" in a --plan file.',
+            setting=name,
+        )
+    address = checksum(address_of_key(key))
+    if planned and checksum(planned) != address:
+        raise InvalidSetting(
+            f"the plan's {role} is {checksum(planned)}, but {name} is the key of {address}.",
+            hint="Correct one of them, or leave the role out of the plan.",
+            setting=name,
+        )
+    return address
+
+
+def _balancer(deployer: str) -> str:
+    """Whoever deploys may balance the pool, too: no service does. Our worlds have a key for it."""
+    ours = DeploymentPlan()
+    return ours.balancer if deployer == ours.deployer else deployer
+
+
+def _read_plan(file: Path) -> dict[str, Any]:
+    example = 'A JSON object such as {"pool_usdc": 1000000000000, "finality_blocks": 5}.'
+    try:
+        given = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as why:
+        told = why.strerror if isinstance(why, OSError) else "not JSON"
+        raise InvalidSetting(f"--plan {file} cannot be read: {told}.", hint=example) from why
+    if not isinstance(given, dict):
+        raise InvalidSetting(f"--plan {file} is not a plan.", hint=example)
+    known = [item.name for item in fields(DeploymentPlan)]
+    for name, value in given.items():
+        if name not in known:
+            raise InvalidSetting(
+                f"--plan {file}: nothing is called {name!r}.", hint=f"There are {', '.join(known)}."
+            )
+        _check_value(file, name, value)
+    return given
+
+
+def _check_value(file: Path, name: str, value: Any) -> None:
+    if name in BOUNDS:
+        low, high = BOUNDS[name]
+        if type(value) is not int or not low <= value <= high:
+            raise InvalidSetting(
+                f"--plan {file}: {name} is out of bounds.",
+                hint=f"A whole number from {low} to {high}, in base units.",
+            )
+    elif name == "payout_batcher":
+        if type(value) is not bool:
+            raise InvalidSetting(f"--plan {file}: {name} is not true or false.")
+    elif not re.fullmatch(r"0x[0-9a-fA-F]{40}", str(value), re.ASCII):
+        raise InvalidSetting(
+            f"--plan {file}: {name} is not an address.", hint="0x and 40 hex digits."
+        )
+
+
+# --- The deployment -------------------------------------------------------------------------------
+
+
+def deploy(where: Target, plan: DeploymentPlan, progress: Progress) -> Outcome:
+    """Check, then deploy what is missing. Raises SignerShort, DeployFailed, TransactionTimeout…"""
+    keys = {
+        getattr(plan, role): "0x" + where.settings[KEY_OF[role]].removeprefix("0x")
+        for role in ("deployer", "seller")
+        if where.settings[KEY_OF[role]]
+    }
+    progress(f"chain {where.chain_id} at {public_url(where.url)}, deployer {plan.deployer}")
+    if plan.pool_manager:
+        progress(f"PoolManager: Uniswap's own, at {plan.pool_manager}")
+    if where.rpc.now("eth_getCode", CREATE2_DEPLOYER, "latest") in ("0x", None):
+        raise DeployFailed(
+            f"This chain has no CREATE2 deployer at {CREATE2_DEPLOYER}.",
+            hint="github.com/Arachnid/deterministic-deployment-proxy says how to bring it there.",
+        )
+    for address in keys:
+        await_earlier(where.rpc, address, progress)
+    require_gas(Site(where.rpc, plan, seller_signs=plan.seller in keys), progress)
+    outcome = carry_out(where.url, where.chain_id, plan, progress, keys)
+    if plan.seller not in keys:
+        progress("note: SELLER_PRIVATE_KEY is not set, so PermitPuller was not allowed to pull")
+    for role in ("seller", "facilitator", "keeper"):
+        if int(where.rpc.now("eth_getBalance", getattr(plan, role), "latest"), 16) == 0:
+            progress(f"note: the {role} {getattr(plan, role)} has nothing to pay gas with yet")
+    return outcome
+
+
+def await_earlier(rpc: DirectRpc, address: str, progress: Progress) -> None:
+    """Until everything that an interrupted run has sent is mined: it would be sent twice."""
+    limit = time.monotonic() + EARLIER_LIMIT_S
+    told = False
+    while True:
+        sent, mined = (
+            int(rpc.now("eth_getTransactionCount", address, tag), 16)
+            for tag in ("pending", "latest")
+        )
+        if sent <= mined:
+            return
+        if not told:
+            progress(f"waiting for {sent - mined} earlier transaction(s) of {address}")
+            told = True
+        if time.monotonic() > limit:
+            raise TransactionTimeout(
+                f"{address} has {sent - mined} transaction(s) that nobody mines.",
+                hint="Replace them with a higher fee, or wait, and run it again.",
+            )
+        time.sleep(LOOK_AGAIN_S)
+
+
+def require_gas(site: Site, progress: Progress) -> None:
+    """Raise SignerShort unless deployer and seller can pay for what is missing, and half more."""
+    missing, price = site.missing(), int(site.rpc.now("eth_gasPrice"), 16)
+    for payer in (DEPLOYER, "seller"):
+        gas = sum(step.gas for step in missing if step.payer == payer)
+        if not gas:
+            continue
+        address, wei = getattr(site.plan, payer), gas * price * 3 // 2
+        held = int(site.rpc.now("eth_getBalance", address, "latest"), 16)
+        need = f"{gas:,} gas at {price / 10**9:.3g} gwei, times 1.5: {_coins(wei)}"
+        if held < wei:
+            raise SignerShort(
+                f"The {payer} {address} holds {format_units(held, 18)} of the native currency; "
+                f"what is missing takes up to {need}.",
+                hint=f"Send it {_coins(wei - held)} or more (test networks have faucets).",
+            )
+        progress(f"gas of the {payer}: {need} at most; it holds {format_units(held, 18)}")
+
+
+def _coins(wei: int) -> str:
+    """With six digits after the point, rounded up: enough to act on."""
+    return format_units(-(-wei // 10**12), 6)
+
+
+# --- What is told ---------------------------------------------------------------------------------
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    """For machines."""
+    found = outcome.deployment
+    return {
+        "status": "deployed",
+        "chain_id": found.chain_id,
+        "addresses": dict(found.addresses),
+        "pool_id": found.pool_id,
+        "deploy_block": found.deploy_block,
+        "created": list(outcome.created),
+        "found": list(outcome.found),
+        "transactions": outcome.transactions,
+    }
+
+
+def variables(outcome: Outcome) -> dict[str, str]:
+    """The deployment as settings. No keys, and no RPC URL: that often holds one."""
+    keep = ("addresses", "chain_id", "deploy_block")
+    return world_variables({key: summary(outcome)[key] for key in keep})
+
+
+class EnvFile:
+    """A file of KEY=value lines. Read before the deployment, so that what is wrong is said then."""
+
+    def __init__(self, path: Path) -> None:
+        # What a link points to is written, not the link.
+        self.given, self.path = path, path.resolve()
+        self._read()
+        if not self.path.parent.is_dir() or not os.access(self.path.parent, os.W_OK):
+            raise InvalidSetting(
+                f"--env-out {path} cannot be written.", hint="Name a file in a folder of yours."
+            )
+
+    def _read(self) -> list[str]:
+        try:
+            text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        except (OSError, ValueError) as why:
+            raise InvalidSetting(
+                f"--env-out {self.given} cannot be read as text.", hint="Name another file."
+            ) from why
+        return text.splitlines()
+
+    def write(self, found: Mapping[str, str]) -> None:
+        """Put these values in, at once or not at all; every other line stays as it is."""
+        left, lines = dict(found), []
+        for line in self._read():
+            name = re.match(r"\s*(?:export\s+)?(\w+)\s*=", line)
+            if name is None or name[1] not in found:
+                lines.append(line)
+            elif name[1] in left:
+                lines.append(f"{name[1]}={left.pop(name[1])}")
+        lines += [f"{name}={value}" for name, value in left.items()]
+        write_atomically(self.path, "\n".join(lines) + "\n")

@@ -1,0 +1,218 @@
+"""What `workbench run` and `workbench replay` do: play a scenario, keep the run, compare it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from workbench.core.errors import NotebookFailed, StoreError, TraceDiffers, WorkbenchError
+from workbench.core.facts import to_json
+from workbench.lab.execute import Kernel
+from workbench.results.run import FORMAT, Run
+from workbench.scenario import Scenario
+from workbench.settings import make_folder
+from workbench.worlds.experiment import Experiment, Progress
+
+NOTEBOOK = "04_scenario.ipynb"
+TELL_EVERY_S = 2.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Played:
+    """A run that was kept. `notebook`: its executed notebook, None where there is none.
+
+    `interrupt`: Ctrl-C or SIGTERM, where that ended it.
+    """
+
+    run: Run
+    run_dir: Path
+    notebook: Path | None
+    interrupt: KeyboardInterrupt | None = None
+
+    @property
+    def sound(self) -> bool:
+        """Played to its end, and no invariant broken."""
+        return self.run.finished and not self.run.invariants_broken
+
+    def summary(self) -> dict[str, Any]:
+        """The line of `run --json`."""
+        from workbench.results.metrics import nested
+
+        run = self.run
+        return {
+            "trace_hash": run.trace_hash,
+            "scenario": run.scenario.name if run.scenario else None,
+            "seed": run.seed,
+            "finished": run.finished,
+            "outcomes": run.outcomes,
+            "invariants_broken": run.invariants_broken,
+            "sometimes": run.sometimes,
+            "metrics": nested(run.metrics()),
+            "run_dir": str(self.run_dir),
+            "notebook": str(self.notebook) if self.notebook else None,
+        }
+
+
+def play(scenario: Scenario, seed: int | None, *, runs: Path, notebook: bool, say: Say) -> Played:
+    """Run the world, keep what happened, and execute the notebook that shows it.
+
+    A run that was stopped (Ctrl-C, SIGTERM, a node that died) is kept as far as it came, without a
+    notebook. Raises the errors of booting a world, and StoreError where the folder cannot be
+    written.
+    """
+    make_folder(runs, "--runs")  # Nothing is played that cannot be kept.
+    experiment = Experiment(scenario, seed, _Teller(say))
+    say(f"{scenario.name}, seed {experiment.seed}: {scenario.duration_s} s of virtual time")
+    kernel = Kernel() if notebook else None
+    try:
+        with _quiet_services():
+            run = experiment.run()
+        run_dir = _kept(run, runs, say)
+        say(f"kept in {run_dir}")
+        if experiment.failure is not None:
+            raise experiment.failure
+        if experiment.interrupt is not None:  # Whoever stops it waits for the end of it.
+            return Played(run, run_dir, None, experiment.interrupt)
+        return Played(run, run_dir, _shown(run_dir, kernel, say))
+    finally:
+        if kernel is not None:
+            kernel.close()
+
+
+def replay(run_dir: Path, say: Say) -> Run:
+    """The run of this folder once more.
+
+    Raises TraceDiffers, naming the first other fact; the interrupt (Ctrl-C, SIGTERM) that ended it.
+    """
+    kept = Run.load(run_dir)
+    if kept.scenario is None:
+        raise StoreError(
+            f"{run_dir} is not the run of a scenario, so there is nothing to play again.",
+            hint="Runs of `workbench run` can be replayed.",
+        )
+    if not kept.finished:
+        raise StoreError(
+            f"the run of {run_dir} was stopped before its end.",
+            hint=f"Play it to its end first: workbench run with --seed {kept.seed}.",
+        )
+    say(f"{kept.scenario.name}, seed {kept.seed}: once more")
+    experiment = Experiment(kept.scenario, kept.seed, _Teller(say), kept.orders)
+    with _quiet_services():
+        again = experiment.run()
+    if experiment.failure is not None:
+        raise experiment.failure
+    if experiment.interrupt is not None:
+        raise experiment.interrupt
+    if again.trace_hash != kept.trace_hash:
+        raise _difference(kept, again)
+    return again
+
+
+@contextmanager
+def _told(say: Say, what: str) -> Iterator[None]:
+    """An error of ours is said in a line, and that is all."""
+    try:
+        yield
+    except WorkbenchError as why:
+        say(f"{what}: {why}")
+
+
+@contextmanager
+def _quiet_services() -> Iterator[None]:
+    """What goes wrong in a simulated world was ordered, and is a fact of the run."""
+    services = logging.getLogger("workbench")
+    before = services.level
+    if logging.getLogger().level >= logging.WARNING:
+        services.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        services.setLevel(before)
+
+
+def _kept(run: Run, runs: Path, say: Say) -> Path:
+    """The facts in any case; charts where the facts make sense, which is not a given: a run may
+    have broken the very rules by which they are folded."""
+    name = run.scenario.name if run.scenario else "run"
+    folder = runs / f"{name}-{run.seed}-{run.name}"
+    try:
+        run.save_facts(folder)
+        with _told(say, "no charts"):
+            run.save_views(folder)
+        return folder
+    except OSError as why:
+        raise StoreError(
+            f"the run cannot be kept in {folder}: {why.strerror}.",
+            hint="Name another folder with --runs.",
+        ) from why
+
+
+def _shown(run_dir: Path, kernel: Kernel | None, say: Say) -> Path | None:
+    if kernel is None:
+        return None
+    say(f"executing {NOTEBOOK} …")
+    try:
+        made = kernel.execute(NOTEBOOK, run_dir, {"run_dir": "."}, name="scenario.ipynb")
+        return run_dir / made.name
+    except NotebookFailed as why:
+        say(f"no notebook: {why}")
+    return None
+
+
+def _difference(kept: Run, again: Run) -> TraceDiffers:
+    pairs = enumerate(zip_longest(kept.events, again.events), 1)
+    line, (was, now) = next(pair for pair in pairs if pair[1][0] != pair[1][1])
+    hint = "Another version of the workbench, its contracts or anvil may have run it."
+    if kept.format != FORMAT:
+        hint = (
+            f"The folder is of format {kept.format}, whose facts lack what format {FORMAT} has: "
+            "the buyers that were planned, what faults hit, and when services were back. So the "
+            "hashes must differ. Play it with the version that wrote it, or run the scenario again."
+        )
+    return TraceDiffers(
+        f"the run differs from line {line} of events.jsonl on. It was {_short(was)}; now it is "
+        f"{_short(now)}.",
+        hint=hint,
+        line=line,
+        trace_hash=kept.trace_hash,
+        trace_hash_now=again.trace_hash,
+    )
+
+
+def _short(fact: Any) -> str:
+    return "nothing" if fact is None else to_json(fact)[:160]
+
+
+class _Teller:
+    """Says now and then how far a run is, and how long it will take."""
+
+    def __init__(self, say: Say) -> None:
+        self._say, self._told = say, time.monotonic()
+        self._began: tuple[float, int] | None = None
+        """When virtual time began to pass, and where it was: booting says nothing of its pace."""
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if self._began is None:
+            self._began, self._told = (now, progress.now_s), now
+            return
+        if now - self._told < TELL_EVERY_S:
+            return
+        self._told = now
+        left = progress.duration_s - progress.now_s
+        rest = "waiting for the last ones to end"
+        if left > 0:
+            began, at = self._began
+            seconds = (now - began) * left / max(progress.now_s - at, 1)
+            rest = f"about {seconds:.0f} s left"
+        done = f"{progress.settlements} settlements, {progress.ended} ended"
+        with suppress(BrokenPipeError):
+            self._say(f"  {progress.now_s:5d} s of {progress.duration_s} s: {done}; {rest}")

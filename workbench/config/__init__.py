@@ -1,0 +1,1 @@
+"""Configuration files: the reader of `.env`."""

@@ -1,0 +1,51 @@
+"""What ought to happen sometimes: a run that never takes a path has not tested it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from workbench.core import facts as ev
+from workbench.core.facts import Event
+from workbench.core.payout import ACT as PAY
+
+Paths = dict[str, Callable[[Event], bool]]
+"""Rare paths by name, each with how to recognise it in a fact."""
+
+
+def sometimes(facts: Iterable[Event], paths: Paths) -> dict[str, int]:
+    """How often each rare path was taken. A run that never took one has not tested it."""
+    counts = dict.fromkeys(paths, 0)
+    for fact in facts:
+        for name, taken in paths.items():
+            counts[name] += taken(fact)
+    return counts
+
+
+PATHS: Paths = {
+    "executed": lambda f: isinstance(f, ev.SettlementExecuted),
+    "refunded": lambda f: isinstance(f, ev.SettlementRefunded),
+    "refunded_after_deadline": lambda f: (
+        isinstance(f, ev.SettlementRefunded) and f.reason == "expired"
+    ),
+    "rejected": lambda f: isinstance(f, ev.PaymentRejected),
+    "act_refused_by_simulation": lambda f: isinstance(f, ev.TransactionFailed) and not f.tx,
+    "transaction_reverted": lambda f: isinstance(f, ev.TransactionMined) and not f.ok,
+    "transaction_replaced": lambda f: isinstance(f, ev.TransactionReplaced),
+    "block_orphaned": lambda f: isinstance(f, ev.BlockOrphaned),
+    "service_crashed": lambda f: isinstance(f, ev.FaultInjected) and f.site.startswith("crash."),
+    "answer_lost": lambda f: isinstance(f, ev.FaultInjected) and f.site == "http.cut",
+    "buyer_gave_up": lambda f: isinstance(f, ev.BuyerGaveUp),
+}
+"""Of settlements, and of what befalls everybody."""
+
+
+PAYOUT_PATHS: Paths = {
+    "payout_paid": lambda f: isinstance(f, ev.PayoutPaid),
+    "payout_refunded": lambda f: isinstance(f, ev.PayoutRefunded),
+    "payout_not_accepted": lambda f: isinstance(f, ev.PayoutAnswered) and f.status >= 400,
+    "replay_answered": lambda f: isinstance(f, ev.PayoutAnswered) and f.replayed,
+    "payout_reverted": lambda f: isinstance(f, ev.TransactionMined) and not f.ok and f.act == PAY,
+    "payout_fee_bumped": lambda f: isinstance(f, ev.TransactionReplaced) and f.act == PAY,
+    "signer_quarantined": lambda f: isinstance(f, ev.SignerQuarantined),
+}
+"""Of payouts."""

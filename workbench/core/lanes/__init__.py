@@ -1,0 +1,1 @@
+"""Facts in, lanes out: the model that the tracker draws."""

@@ -1,0 +1,219 @@
+"""What is known of one lane, and the picture of it that others read.
+
+`LaneRow` and `LaneRecord` are kept by `lanes.Lanes`; `LaneState` is frozen, for everybody.
+Times are Unix milliseconds, amounts base units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from workbench.core import facts as ev
+from workbench.core.lanes.segments import (
+    PAYOUT_STAGE,
+    REQUESTED,
+    SETTLEMENT_STAGE,
+    LaneCourse,
+    LaneMove,
+    LaneSegment,
+    course_of,
+)
+from workbench.core.lanes.texts import ASKED_ONLY, ETH, NOT_ON_CHAIN, short_amount, why
+from workbench.core.records import quick
+
+DELIVERED = SETTLEMENT_STAGE["delivered"]
+EXECUTED = SETTLEMENT_STAGE["executed"]
+OUTCOME_OF: dict[int, str] = {
+    EXECUTED: "executed",
+    DELIVERED: "executed",
+    SETTLEMENT_STAGE["refunded"]: "refunded",
+    SETTLEMENT_STAGE["rejected"]: "rejected",
+    PAYOUT_STAGE["paid"]: "executed",
+    PAYOUT_STAGE["refunded"]: "refunded",
+    PAYOUT_STAGE["cancelled"]: "gave_up",
+}
+"""The outcome of a lane by the stage in which it stands; of all other stages: open."""
+NATIVE = "/native"
+
+
+@quick
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """One lane as it is shown.
+
+    `number`: its place, from 0. `name`: counted from 1, payouts by themselves. `note`: why it
+    was not executed, in plain words, or "". `who`: the settlement's or payout's id, or "".
+    `buyer`: the ordered buyer's name, or "". `outcome`: a word of `lifecycle.OUTCOMES`; whoever has
+    not come yet is `open` here (see `outcome_at`). `asked_ms`: when HTTP 402 was answered.
+    `executed_ms`, `delivered_ms`: those of a settlement alone. `end_ms`: when it ended, by delivery
+    where it was executed. `lost`: when a message or a transaction of it was lost. `usdc`: what the
+    seller was paid; `eurc`: what the buyer had back; `gas`: of all its mined transactions that
+    stand (None: none yet). `undone`: it was delivered, and then its block was taken back.
+    """
+
+    number: int
+    name: str
+    amount: str
+    note: str
+    who: str
+    buyer: str
+    is_payout: bool
+    outcome: str
+    planned_ms: int | None
+    asked_ms: int | None
+    executed_ms: int | None
+    delivered_ms: int | None
+    end_ms: int | None
+    segments: tuple[LaneSegment, ...]
+    lost: tuple[int, ...]
+    usdc: int
+    eurc: int
+    gas: int | None
+    undone: bool
+
+    def has_come(self, now_ms: int | None) -> bool:
+        """Whether anything of it may be seen at `now_ms` (None: at the end)."""
+        if now_ms is None or self.planned_ms is None or self.planned_ms <= now_ms:
+            return True
+        return self.outcome != "open" or self.who != ""
+
+    def outcome_at(self, now_ms: int | None) -> str:
+        """The outcome, or `not_come` for a buyer who is ordered for after `now_ms`."""
+        return self.outcome if self.has_come(now_ms) else "not_come"
+
+
+class LaneRecord:
+    """What is known of one settlement or payout. `gas`: by hash of block and of transaction."""
+
+    __slots__ = ("batch", "birth", "gas", "id", "moves", "quote", "row")
+
+    def __init__(self, subject: str) -> None:
+        self.id = subject
+        self.moves: list[LaneMove] = []
+        self.birth: ev.PaymentAuthorized | ev.SettlementCreated | ev.PayoutRequested | None = None
+        self.quote = self.batch = ""
+        self.gas: dict[tuple[str, str], int] = {}
+        self.row: LaneRow | None = None
+
+
+class LaneRow:
+    """One lane: an ordered buyer, a settlement, or both; or a payout.
+
+    `counts`: lanes up to and with this one, by whether they are payouts. `state`: None where it
+    has to be made anew.
+    """
+
+    __slots__ = ("counts", "is_payout", "number", "plan", "record", "said", "state")
+
+    def __init__(self, *, is_payout: bool) -> None:
+        self.is_payout = is_payout
+        self.number = 0
+        self.counts: dict[bool, int] = {True: 0, False: 0}
+        self.plan: ev.BuyerPlanned | None = None
+        self.record: LaneRecord | None = None
+        self.said: ev.BuyerServed | ev.BuyerGaveUp | None = None
+        self.state: LaneState | None = None
+
+    def subjects(self) -> tuple[str, ...]:
+        """What its facts are about: the buyer, the quote, the settlement or payout, its batch."""
+        record = self.record
+        own = (record.id, record.quote, record.batch) if record else ()
+        names = (self.plan.subject if self.plan else "", *own)
+        return tuple(name for name in names if name)
+
+
+def state_of(
+    row: LaneRow, asked: Mapping[str, int], lost: Mapping[str, Sequence[int]]
+) -> LaneState:
+    """The lane as it is now. `asked`: answers of HTTP 402 by quote. `lost`: by subject."""
+    record, plan = row.record, row.plan
+    asked_ms = asked.get(record.quote) if record and record.quote else None
+    course = course_of(record.moves if record else (), asked_ms, is_payout=row.is_payout)
+    outcome, note, end_ms = _end(row, course)
+    delivered_ms = course.entered.get(DELIVERED)
+    if outcome == "executed" and course.facts and not row.is_payout:
+        end_ms = delivered_ms
+    segments = course.segments
+    if not segments and plan is not None:
+        # A 402 that led to no authorization is not linked to the buyer who asked for it.
+        segments = (LaneSegment(REQUESTED, plan.comes_ms, end_ms, False),)
+    if row.is_payout:
+        asked_ms = course.entered.get(PAYOUT_STAGE["requested"])
+    usdc, eurc = _money(course)
+    return LaneState(
+        number=row.number,
+        name=f"{'P' if row.is_payout else ''}{row.counts[row.is_payout]}",
+        amount=_amount(row),
+        note=note,
+        who=record.id if record else "",
+        buyer=plan.subject if plan else "",
+        is_payout=row.is_payout,
+        outcome=outcome,
+        planned_ms=plan.comes_ms if plan else None,
+        asked_ms=asked_ms,
+        executed_ms=course.entered.get(EXECUTED),
+        delivered_ms=delivered_ms,
+        end_ms=end_ms,
+        segments=segments,
+        lost=tuple(sorted(at for subject in row.subjects() for at in lost.get(subject, ()))),
+        usdc=usdc,
+        eurc=eurc,
+        gas=sum(record.gas.values()) if record and record.gas else None,
+        undone=any(seg.taken_back and seg.stage == DELIVERED for seg in segments),
+    )
+
+
+def _end(row: LaneRow, course: LaneCourse) -> tuple[str, str, int | None]:
+    """Outcome, note, and when it ended.
+
+    A settlement's own state decides; the buyer's word does where no settlement is known. So money
+    on its way stays `open`, also where its buyer has stopped waiting; the note says so.
+    """
+    said = row.said
+    stage = course.stage
+    if stage is not None:
+        outcome = OUTCOME_OF.get(stage, "open")
+        if outcome == "open":
+            return outcome, why(said.code) if isinstance(said, ev.BuyerGaveUp) else "", None
+        return outcome, _reason(course, outcome), course.entered[stage]
+    if isinstance(said, ev.BuyerGaveUp):
+        return "gave_up", why(said.code), said.at_ms
+    if isinstance(said, ev.BuyerServed):
+        if said.status in ("executed", "refunded", "rejected"):
+            return said.status, "", said.at_ms
+        return "asked_only", ASKED_ONLY, said.at_ms
+    return "open", "", None
+
+
+def _reason(course: LaneCourse, outcome: str) -> str:
+    last = course.facts[-1]
+    if isinstance(last, ev.PaymentRejected):
+        late = NOT_ON_CHAIN if last.code == "deadline_passed" else ""
+        return f"{why(last.code)}{late}"
+    if isinstance(last, ev.SettlementRefunded | ev.PayoutRefunded | ev.PayoutCancelled):
+        return why(last.reason)
+    return ""
+
+
+def _amount(row: LaneRow) -> str:
+    """What it is about. Credits where the token of a payout is not known here."""
+    if row.plan is not None:
+        return short_amount(row.plan.units)
+    birth = row.record.birth if row.record else None
+    if isinstance(birth, ev.PayoutRequested):
+        if birth.asset.endswith(NATIVE):
+            return short_amount(birth.units, ETH)
+        return f"{birth.credits} credits"
+    return short_amount(birth.asset_amount) if birth else ""
+
+
+def _money(course: LaneCourse) -> tuple[int, int]:
+    """USDC to the seller, EURC back to the buyer: of what stands."""
+    usdc = eurc = 0
+    for fact in course.facts:
+        if isinstance(fact, ev.SettlementExecuted):
+            usdc, eurc = usdc + fact.usdc_to_seller, eurc + fact.eurc_returned
+        elif isinstance(fact, ev.SettlementRefunded):
+            eurc += fact.eurc_returned
+    return usdc, eurc

@@ -1,0 +1,56 @@
+"""The life of one settlement: its states, its fold, and its next step. No input or output."""
+
+from workbench.core.settlement.fold import (
+    RETRIES,
+    TEACHING,
+    Entered,
+    Failure,
+    Settlement,
+    Torn,
+    apply,
+    fold,
+    fold_into,
+    given_up,
+    merge,
+    merge_into,
+    place_in_life,
+)
+from workbench.core.settlement.next_step import FACILITATOR_REASONS, Step, next_step, refund_reason
+from workbench.core.settlement.table import (
+    LATE,
+    MOVING,
+    NOT_ABOUT_SETTLEMENTS,
+    OPEN,
+    TELLING,
+    TRANSITIONS,
+    State,
+    is_detail,
+)
+
+__all__ = [
+    "FACILITATOR_REASONS",
+    "LATE",
+    "MOVING",
+    "NOT_ABOUT_SETTLEMENTS",
+    "OPEN",
+    "RETRIES",
+    "TEACHING",
+    "TELLING",
+    "TRANSITIONS",
+    "Entered",
+    "Failure",
+    "Settlement",
+    "State",
+    "Step",
+    "Torn",
+    "apply",
+    "fold",
+    "fold_into",
+    "given_up",
+    "is_detail",
+    "merge",
+    "merge_into",
+    "next_step",
+    "place_in_life",
+    "refund_reason",
+]

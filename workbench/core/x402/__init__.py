@@ -1,0 +1,1 @@
+"""The x402 payment: wire format, terms, signatures."""

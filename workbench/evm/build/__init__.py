@@ -1,0 +1,1 @@
+"""Build tools: compilers, compiled contracts, and the paths of both."""

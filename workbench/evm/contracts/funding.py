@@ -1,0 +1,107 @@
+"""Whether the token would move a budget now: asked before anything is reserved or sent.
+
+The transfer to the vault is simulated on the newest block as the vault would cause it. That covers
+balance, pause and blocklist; with an ERC-3009 authorization also its signature, window and state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eth_abi.abi import encode
+
+from workbench.core.errors import (
+    AuthorizationUsed,
+    BadSignature,
+    InsufficientFunds,
+    TokenRefused,
+    WorkbenchError,
+)
+from workbench.core.money import EURC, Amount
+from workbench.core.ports import Beside
+from workbench.core.x402.wire import Payment
+from workbench.evm.codec import abi
+from workbench.evm.codec.abi import hex_bytes, to_hex
+from workbench.evm.codec.fast_abi import NotPlain, encode_plain, keccak
+from workbench.evm.rpc.client import NodeRevert
+
+TAKES = ("address", "address", "uint256", "uint256", "uint256", "bytes32", "bytes")
+RECEIVE = f"receiveWithAuthorization({','.join(TAKES)})"
+"""ERC-3009 as FiatToken 2.2 has it: the signature as bytes, so that contract wallets can sign."""
+SELECTOR = keccak(RECEIVE.encode())[:4]
+STATE = keccak(b"authorizationState(address,bytes32)")[:4]
+ERC20 = "MockUSDC"
+
+
+def pull(eurc: str, vault: str, payment: Payment, digest: bytes) -> Beside:
+    """The transfer of the budget to the vault. `digest`: the settlement id, which is the nonce.
+
+    With a permit the buyer itself is the sender: its allowance comes only with the permit.
+    """
+    terms, given = payment.terms, payment.authorization
+    if given is None:
+        data = abi.encode_call(ERC20, "transfer", vault, terms.max_eurc)
+        return Beside(terms.buyer, eurc, data)
+    window = (given.valid_after, given.valid_before)
+    signed = hex_bytes(given.signature)
+    values = (terms.buyer, vault, terms.max_eurc, *window, digest, signed)
+    try:
+        data = encode_plain(TAKES, values)
+    except NotPlain:
+        data = encode(TAKES, values)
+    return Beside(vault, eurc, SELECTOR + data)
+
+
+async def refusal(chain: Any, payment: Payment, pulled: Beside) -> WorkbenchError | None:
+    """Why the token refuses the `pull` of this payment, by cause; None if it does not.
+
+    `chain`: the EvmChain to ask. Raises RpcUnreachable and RpcFault.
+    """
+    request = {"from": pulled.sender, "to": pulled.to, "data": to_hex(pulled.data)}
+    try:
+        answer = await chain.rpc.call("eth_call", request, "latest")
+    except NodeRevert as why:
+        told = abi.explain_revert(hex_bytes(why.data))
+        return await _named(chain, payment, told.message)
+    if isinstance(answer, str) and answer[2:] and not int(answer, 16):
+        return await _named(chain, payment, "transfer answered false.")
+    return None
+
+
+async def _named(chain: Any, payment: Payment, said: str) -> WorkbenchError:
+    """The token's refusal by its cause: tokens differ in what they say."""
+    terms, given = payment.terms, payment.authorization
+    held = await chain.balance(chain.addresses.eurc, terms.buyer)
+    if held < terms.max_eurc:
+        return InsufficientFunds(
+            f"the budget is {Amount(terms.max_eurc, EURC)}; {terms.buyer} holds "
+            f"{Amount(held, EURC)}.",
+            hint="The buyer needs its whole EURC budget.",
+        )
+    if given is not None:
+        digest = chain.terms_digest(terms)
+        if await _is_used(chain, terms.buyer, digest):
+            return AuthorizationUsed(
+                "the authorization was used or cancelled before.", hint="Ask for a new offer."
+            )
+        window = given.valid_after, given.valid_before
+        signed = await chain.authorization_digest(terms, *window)
+        if not await chain.valid_signature(terms.buyer, signed, given.signature):
+            return BadSignature(
+                "authorization is not the client's ERC-3009 signature of its budget to the vault.",
+                hint="ReceiveWithAuthorization of maxEurc to the vault; the nonce is the "
+                "settlement id, the EIP-712 digest of the terms.",
+            )
+    return TokenRefused(
+        f"EURC would refuse the payment: {said}", hint="Look at the token, and at the buyer there."
+    )
+
+
+async def _is_used(chain: Any, buyer: str, nonce: bytes) -> bool:
+    data = STATE + encode(["address", "bytes32"], [buyer, nonce])
+    asked = {"to": chain.addresses.eurc, "data": to_hex(data)}
+    try:
+        raw = await chain.rpc.call("eth_call", asked, "latest")
+    except NodeRevert:
+        return False
+    return isinstance(raw, str) and raw[2:] != "" and int(raw, 16) != 0

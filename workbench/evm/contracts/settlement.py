@@ -1,0 +1,347 @@
+"""The settlement contracts on one chain, behind the `Chain` port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache, lru_cache
+from typing import Any
+
+from eth_abi.abi import encode
+
+from workbench.core.errors import ContractNotFound, WorkbenchError, WrongChain
+from workbench.core.ports import Addresses, Beside, Call, Head, Rate
+from workbench.core.records import replace
+from workbench.core.settlement import FACILITATOR_REASONS
+from workbench.core.x402.wire import (
+    DOMAIN_NAME,
+    DOMAIN_VERSION,
+    TERMS_TYPE,
+    Domain,
+    Payment,
+    Permit,
+    Terms,
+    TransferAuthorization,
+)
+from workbench.evm.codec import abi
+from workbench.evm.codec.abi import hex_bytes, number_of, to_hex
+from workbench.evm.codec.fast_abi import Words, keccak
+from workbench.evm.codec.jsonrpc import invalid
+from workbench.evm.contracts import funding
+from workbench.evm.rpc.client import NodeRevert, Rpc
+from workbench.evm.transactions.signer import recover
+
+TERMS_STRUCT = f"Settlement({','.join(f'{kind} {name}' for kind, name in TERMS_TYPE)})"
+RECEIVE_STRUCT = (
+    "ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,"
+    "uint256 validBefore,bytes32 nonce)"
+)
+ERC1271_MAGIC = bytes.fromhex("1626ba7e")
+"""ERC-1271: what isValidSignature(bytes32,bytes) returns for yes; also its selector."""
+PERMIT_STRUCT = "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
+DYNAMIC_FEE, TICK_SPACING, POOLS_SLOT, LIQUIDITY_OFFSET = 0x800000, 10, 6, 3
+RATE_SCALE = 10**8
+ERC1271_GAS = 500_000
+"""More than any wallet needs, less than one could hurt us with."""
+ERC20 = "MockUSDC"
+"""Any of our tokens has the ERC-20 and EIP-2612 functions that are called here."""
+
+
+class EvmChain:
+    """Reads, digests and calls. One instance for each service; holds no keys."""
+
+    def __init__(self, rpc: Rpc, chain_id: int, addresses: Addresses) -> None:
+        self.rpc, self.addresses = rpc, addresses
+        self.domain = Domain(chain_id, addresses.vault)
+        self._separators: dict[str, bytes] = {}
+        self._gate: int | None = None
+        self._read_before: set[tuple[str, str]] = set()
+
+    async def check(self) -> None:
+        """Raise WrongChain or ContractNotFound before anything is promised to anybody."""
+        chain_id = int(await self.rpc.call("eth_chainId"), 16)
+        if chain_id != self.domain.chain_id:
+            raise WrongChain(
+                f"the node is on chain {chain_id}, the settings say {self.domain.chain_id}.",
+                hint="Correct CHAIN_ID or the RPC URL.",
+            )
+        for name in Addresses.__dataclass_fields__:
+            at = getattr(self.addresses, name)
+            if await self.rpc.call("eth_getCode", at, "latest") in ("0x", None):
+                raise ContractNotFound(
+                    f"Contract not found: no code at {at} ({name}).",
+                    hint="Set all contract addresses in .env, and deploy to this chain.",
+                )
+
+    # --- Reads ---
+
+    async def head(self) -> Head:
+        block = await self.rpc.call("eth_getBlockByNumber", "latest", False)
+        return _head(block["number"], block["hash"], block["timestamp"])
+
+    async def block_hash(self, number: int) -> str | None:
+        block = await self.rpc.call("eth_getBlockByNumber", hex(number), False)
+        return block["hash"] if block else None
+
+    async def finality_gate(self) -> int:
+        if self._gate is None:
+            vault = self.addresses.vault
+            (self._gate,) = await self._read("SettlementVault", vault, "finalityBlocks")
+        return int(self._gate)
+
+    async def rate(self) -> Rate:
+        result = await self._read("FacilitatorHook", self.addresses.hook, "rate")
+        e8, set_at, band, age, fee = result[0] if isinstance(result[0], tuple) else result
+        return Rate(e8, set_at, age, band, fee)
+
+    async def balance(self, token: str, owner: str) -> int:
+        return int((await self._read(ERC20, token, "balanceOf", owner))[0])
+
+    def foresee_balance(self, token: str, owner: str, *, next_block: bool = False) -> None:
+        """See `core.ports.Chain.foresee_balance`."""
+        data = _asked(ERC20, "balanceOf", owner)
+        asked = ("eth_call", {"to": token, "data": data}, "latest")
+        if next_block:
+            self.rpc.foresee([asked])
+        else:
+            self.rpc.ask([asked])
+
+    async def supply(self, token: str) -> int:
+        """How much there is of a token, in base units."""
+        return int((await self._read(ERC20, token, "totalSupply"))[0])
+
+    async def allowance(self, token: str, owner: str) -> int:
+        puller = self.addresses.puller
+        return int((await self._read(ERC20, token, "allowance", owner, puller))[0])
+
+    async def vault_word(self, name: str) -> Any:
+        """What the vault itself says: `usdc`, `eurc`, `puller`, `hook`."""
+        return (await self._read("SettlementVault", self.addresses.vault, name))[0]
+
+    async def has_role(self, contract: str, at: str, role: str, account: str) -> bool:
+        """Whether `account` has a role such as FACILITATOR_ROLE (AccessControl)."""
+        return bool((await self._read(contract, at, "hasRole", keccak(role.encode()), account))[0])
+
+    async def pool_liquidity(self) -> int:
+        """Liquidity in range of the EURC/USDC pool."""
+        return await self._pool_word(LIQUIDITY_OFFSET) & (2**128 - 1)
+
+    async def pool_price(self) -> int:
+        """The pool's USDC for one EURC, times 10**8, rounded down: as FacilitatorHook has it."""
+        sqrt_x96 = await self._pool_word(0) & (2**160 - 1)
+        if not sqrt_x96:
+            raise ContractNotFound(
+                "the EURC/USDC pool has no price: it is not initialised.",
+                hint="`workbench deploy` initialises it; or correct the addresses of this chain.",
+            )
+        if self.addresses.eurc < self.addresses.usdc:
+            return sqrt_x96 * sqrt_x96 * RATE_SCALE >> 192
+        return (RATE_SCALE << 192) // (sqrt_x96 * sqrt_x96)
+
+    async def _pool_word(self, offset: int) -> int:
+        """A word of the EURC/USDC pool, read out of PoolManager's storage.
+
+        v4-core keeps pools by id in slot 6; the first word of one has its price, the fourth its
+        liquidity (`StateLibrary`).
+        """
+        vault = self.addresses.vault
+        (manager,) = await self._read("SettlementVault", vault, "poolManager")
+        low, high = sorted((self.addresses.usdc, self.addresses.eurc))
+        kinds = ["address", "address", "uint24", "int24", "address"]
+        key = encode(kinds, [low, high, DYNAMIC_FEE, TICK_SPACING, self.addresses.hook])
+        state = int.from_bytes(keccak(keccak(key) + POOLS_SLOT.to_bytes(32, "big")), "big")
+        word = await self.rpc.call("eth_getStorageAt", manager, hex(state + offset), "latest")
+        return int(word, 16)
+
+    async def status(self, identity: str) -> int:
+        """Where the vault says a settlement is: 0 none, 1 created, … 5 refunded."""
+        vault = self.addresses.vault
+        return int((await self._read("SettlementVault", vault, "statusOf", hex_bytes(identity)))[0])
+
+    async def escrowed(self, token: str) -> int:
+        """What the vault has booked as escrow, in base units."""
+        vault = self.addresses.vault
+        return int((await self._read("SettlementVault", vault, "escrowed", token))[0])
+
+    async def claimable(self, token: str, owner: str) -> int:
+        """What the vault keeps for `owner` to claim, in base units."""
+        vault = self.addresses.vault
+        return int((await self._read("SettlementVault", vault, "claimable", token, owner))[0])
+
+    async def all_claimable(self, token: str, owners: Sequence[str]) -> list[int]:
+        """`claimable` of each, asked together."""
+        at, name = self.addresses.vault, "claimable"
+        datas = [abi.encode_call("SettlementVault", name, token, owner) for owner in owners]
+        answers = await self.rpc.try_all([{"to": at, "data": to_hex(data)} for data in datas])
+        for answer in answers:
+            if isinstance(answer, WorkbenchError):
+                raise answer
+        return [number_of(answer) for answer in answers]
+
+    async def _read(self, contract: str, at: str, function: str, *args: Any) -> tuple[Any, ...]:
+        data = _asked(contract, function, *args)
+        try:
+            raw = await self.rpc.call("eth_call", {"to": at, "data": data}, "latest")
+        except NodeRevert as why:
+            raise abi.explain_revert(hex_bytes(why.data)) from why
+        with suppress(*abi.UNREADABLE):
+            if raw != "0x":
+                told = abi.decode_result(contract, function, hex_bytes(raw))
+                self._read_before.add((at, function))
+                return told
+        if (at, function) in self._read_before:  # The contract is there: the node is at fault.
+            raise invalid("eth_call", f"it is nothing that {function}() returns")
+        raise ContractNotFound(
+            f"Contract not found: {at} has no {function}().",
+            hint="Set all contract addresses in .env, and deploy to this chain.",
+        )
+
+    # --- Digests and signatures ---
+
+    def terms_digest(self, terms: Terms) -> bytes:
+        return _terms_digest(self.domain, terms)
+
+    async def _separator(self, token: str) -> bytes:
+        """The token's EIP-712 domain, hashed once."""
+        if token not in self._separators:
+            # OpenZeppelin's tokens say "1", Circle's "2": the token itself is asked (EIP-5267).
+            _, name, version, chain_id, at, _, _ = await self._read(ERC20, token, "eip712Domain")
+            self._separators[token] = abi.domain_separator(name, version, chain_id, at)
+        return self._separators[token]
+
+    async def permit_digest(self, token: str, owner: str, value: int, deadline: int) -> bytes:
+        (nonce,) = await self._read(ERC20, token, "nonces", owner)
+        kinds = ["address", "address", "uint256", "uint256", "uint256"]
+        values = [owner, self.addresses.puller, value, nonce, deadline]
+        return abi.typed_digest(await self._separator(token), PERMIT_STRUCT, kinds, values)
+
+    async def authorization_digest(self, terms: Terms, after: int, before: int) -> bytes:
+        kinds = ["address", "address", "uint256", "uint256", "uint256", "bytes32"]
+        vault, nonce = self.addresses.vault, self.terms_digest(terms)
+        values = [terms.buyer, vault, terms.max_eurc, after, before, nonce]
+        separator = await self._separator(self.addresses.eurc)
+        return abi.typed_digest(separator, RECEIVE_STRUCT, kinds, values)
+
+    async def token_digest(self, token: str, struct: str, kinds: list[str], values: Any) -> bytes:
+        """EIP-712 digest of a struct in the token's own domain."""
+        return abi.typed_digest(await self._separator(token), struct, kinds, values)
+
+    async def valid_signature(self, signer: str, digest: bytes, signature: str) -> bool:
+        if recover(digest, signature) == signer:
+            return True
+        if await self.rpc.call("eth_getCode", signer, "latest") in ("0x", None):
+            return False
+        data = ERC1271_MAGIC + encode(["bytes32", "bytes"], [digest, hex_bytes(signature)])
+        try:
+            call = {"to": signer, "data": to_hex(data), "gas": hex(ERC1271_GAS)}
+            told = await self.rpc.call("eth_call", call, "latest")
+        except NodeRevert:
+            return False
+        return hex_bytes(told)[:32] == ERC1271_MAGIC.ljust(32, b"\0")
+
+    async def payment_refusal(self, payment: Payment) -> WorkbenchError | None:
+        """See `core.ports.Chain.payment_refusal`."""
+        return await funding.refusal(self, payment, self._pull(payment))
+
+    def _pull(self, payment: Payment) -> Beside:
+        digest = self.terms_digest(payment.terms)
+        return funding.pull(self.addresses.eurc, self.addresses.vault, payment, digest)
+
+    def checksum(self, address: str) -> str:
+        return checksum(address)
+
+    def resource_hash(self, resource: str) -> str:
+        return to_hex(keccak(resource.encode()))
+
+    # --- Calls ---
+
+    def create_settlement(self, terms: Terms, buyer_sig: str, seller_sig: str) -> Call:
+        signatures = (hex_bytes(buyer_sig), hex_bytes(seller_sig))
+        return self._vault("create", "createSettlement", _abi_terms(terms), *signatures)
+
+    def if_paid(self, call: Call, payment: Payment) -> Call:
+        """See `core.ports.Chain.if_paid`."""
+        return replace(call, also=self._pull(payment))
+
+    def fund(self, terms: Terms, buyer: Permit, seller: Permit) -> Call:
+        return self._vault(
+            "fund", "fund", _abi_terms(terms), _abi_permit(buyer), _abi_permit(seller)
+        )
+
+    def fund_with_authorization(
+        self, terms: Terms, buyer: TransferAuthorization, seller: Permit
+    ) -> Call:
+        window = (buyer.valid_after, buyer.valid_before, hex_bytes(buyer.signature))
+        arguments = (_abi_terms(terms), *window, _abi_permit(seller))
+        return self._vault("fund", "fundWithAuthorization", *arguments)
+
+    def execute_swap(self, terms: Terms) -> Call:
+        return self._vault("swap", "executeSwap", _abi_terms(terms))
+
+    def execute_settlement(self, terms: Terms, swap_block_hash: str) -> Call:
+        pin = hex_bytes(swap_block_hash)
+        return self._vault("execute", "executeSettlement", _abi_terms(terms), pin)
+
+    def refund(self, terms: Terms, reason: str) -> Call:
+        word = abi.word(reason[:FACILITATOR_REASONS])
+        return self._vault("refund", "refund", _abi_terms(terms), word)
+
+    def cancel(self, terms: Terms) -> Call:
+        """By buyer or seller, while Created."""
+        return self._vault("cancel", "cancel", _abi_terms(terms))
+
+    def claim(self, token: str, to: str) -> Call:
+        """What is parked for the sender of the transaction."""
+        return self._vault("claim", "claim", token, to)
+
+    def rescue(self, token: str, to: str) -> Call:
+        """What is owed to nobody; by the vault's admin."""
+        return self._vault("rescue", "rescue", token, to)
+
+    def set_rate(self, rate: Rate) -> Call:
+        values = (rate.usdc_per_eurc_e8, rate.band_bps, rate.max_age_s, rate.lp_fee_pips)
+        data = abi.encode_call("FacilitatorHook", "setRate", *values)
+        return Call("set_rate", self.addresses.hook, data)
+
+    def _vault(self, act: str, function: str, *arguments: Any) -> Call:
+        data = abi.encode_call("SettlementVault", function, *arguments)
+        return Call(act, self.addresses.vault, data)
+
+
+@cache
+def checksum(address: str) -> str:
+    """EIP-55 of an address in hex."""
+    digits = address.removeprefix("0x").lower()
+    digest = keccak(digits.encode()).hex()
+    pairs = zip(digits, digest, strict=False)
+    return "0x" + "".join(c.upper() if int(h, 16) > 7 else c for c, h in pairs)
+
+
+@lru_cache(64)
+def _head(number: str, block_hash: str, timestamp: str) -> Head:
+    return Head(int(number, 16), block_hash, int(timestamp, 16))
+
+
+@lru_cache(1_024)
+def _terms_digest(domain: Domain, terms: Terms) -> bytes:
+    """Asked for at each step of a settlement."""
+    where = (DOMAIN_NAME, DOMAIN_VERSION, domain.chain_id, domain.vault)
+    return abi.struct_digest(abi.domain_separator(*where), TERMS_STRUCT, _abi_terms(terms))
+
+
+@lru_cache(1_024)
+def _asked(contract: str, function: str, *args: Any) -> str:
+    """Calldata of a question as 0x hex: most are asked again and again."""
+    return to_hex(abi.encode_call(contract, function, *args))
+
+
+@lru_cache(1_024)
+def _abi_terms(terms: Terms) -> Words:
+    """Encoded once, for the digest and four calls."""
+    *plain, resource_hash, salt = terms.as_tuple()
+    values = (*plain, hex_bytes(str(resource_hash)), hex_bytes(str(salt)))
+    return abi.members([kind for kind, _ in TERMS_TYPE], values)
+
+
+def _abi_permit(permit: Permit) -> tuple[Any, ...]:
+    return (permit.value, permit.deadline, permit.v, hex_bytes(permit.r), hex_bytes(permit.s))

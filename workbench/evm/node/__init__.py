@@ -1,0 +1,1 @@
+"""Local anvil nodes: started, forked, and restored from recorded blocks."""

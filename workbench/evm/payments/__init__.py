@@ -1,0 +1,1 @@
+"""Payouts on the chain: the paying wallet, batches, and the guard of its signer."""

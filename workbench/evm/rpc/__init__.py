@@ -1,0 +1,1 @@
+"""JSON-RPC clients and their HTTP transport."""

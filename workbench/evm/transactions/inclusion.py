@@ -1,0 +1,214 @@
+"""What became of a slot's transactions, as the chain has it: receipts, blocks, nonces, reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from workbench.core import facts as ev
+from workbench.core.confirmed_readings import Readings
+from workbench.core.errors import Reverted, RpcFault, RpcUnanswered, WorkbenchError
+from workbench.core.finality import Policy
+from workbench.core.ports import Clock, Slot
+from workbench.evm.codec.abi import explain_revert, hex_bytes
+from workbench.evm.codec.receipts import Landing, landing_of, require_within
+from workbench.evm.rpc.client import BLOCK, BLOCK_RECEIPTS, MANY_IN_BLOCK, NodeRevert, Rpc
+from workbench.evm.transactions.simulation import base_fee
+
+RECENT = 16
+"""So many of the newest blocks are read whole, where much of ours was mined since we looked."""
+SEARCH_MS = 600_000
+"""How long a taken nonce may lack proof, where the node has forgotten the state to search."""
+
+
+@dataclass(slots=True)
+class View:
+    """The chain as one pump sees it. What many slots need is asked once.
+
+    `blocks`: hash and Unix milliseconds by number, None for a block that is not there.
+    """
+
+    head: int
+    hash: str
+    base_fee: int
+    blocks: dict[int, tuple[str, int] | None] = field(default_factory=dict)
+    is_torn: bool = False
+    """It does not hold together: another look at the same block may find more."""
+    nonce: int | None = None
+
+
+class Outcomes:
+    """See the module. `address`: the signer's. `is_thrifty`: asks less for more; see `news`."""
+
+    def __init__(
+        self, rpc: Rpc, clock: Clock, *, address: str, finality: Policy, is_thrifty: bool = False
+    ) -> None:
+        self._rpc, self._clock, self._finality = rpc, clock, finality
+        self._address, self._is_thrifty = address, is_thrifty
+        self._mined: dict[str, Landing] = {}
+        self._head = -1
+        self._unproven: dict[int, int] = {}
+        self._takers = Readings()
+
+    async def look(self) -> View:
+        """The newest block."""
+        block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
+        return View(int(block["number"], 16), block["hash"], base_fee(block))
+
+    async def nonce(self, tag: str) -> int:
+        """How many transactions the signer has in the chain up to the block `tag`."""
+        return int(await self._rpc.call("eth_getTransactionCount", self._address, tag), 16)
+
+    async def news(self, slots: Sequence[Slot], view: View) -> list[Landing | None]:
+        """`landings`, of which few are asked: nothing is mined above the chain's own nonce.
+
+        And what was mined in a block that the chain still has is where it was.
+        """
+        if not self._is_thrifty:
+            return await self.landings(slots)
+        if view.nonce is None:
+            view.nonce = await self.nonce("latest")
+        open_ = {a.tx: a.raw for slot in slots for a in slot.attempts}
+        self._mined = {tx: mined for tx, mined in self._mined.items() if tx in open_}
+        for number in sorted({mined.block.number for mined in self._mined.values()}):
+            await self.block_at(number, view)
+        asked = []
+        for slot in slots:
+            mined = next((self._mined[a.tx] for a in slot.attempts if a.tx in self._mined), None)
+            if mined and await self.time_of(mined, view) is not None:
+                continue
+            for attempt in slot.attempts:  # That block is gone.
+                self._mined.pop(attempt.tx, None)
+            if slot.block or slot.nonce < view.nonce:
+                asked.append(slot)
+        blocks = range(max(self._head + 1, view.head + 1 - RECENT), view.head + 1)
+        self._head = view.head
+        if blocks and len(asked) >= MANY_IN_BLOCK * len(blocks):
+            for number in blocks:
+                self._mined |= await self._landed_in(number, open_)
+            asked = [slot for slot in asked if not any(a.tx in self._mined for a in slot.attempts)]
+        for landing in await self.landings(asked):
+            if landing is not None:
+                self._mined[landing.tx] = landing
+        found: list[Landing | None] = []
+        for slot in slots:
+            own = (self._mined.get(attempt.tx) for attempt in reversed(slot.attempts))
+            found.append(next((mined for mined in own if mined), None))
+        return found
+
+    async def _landed_in(self, number: int, open_: dict[str, str]) -> dict[str, Landing]:
+        """Landings of these in a block, by transaction; none where the node does not know how."""
+        try:
+            told = await self._rpc.call(BLOCK_RECEIPTS, hex(number))
+        except RpcFault:
+            return {}
+        ours = (receipt for receipt in told or () if receipt["transactionHash"] in open_)
+        return {each["transactionHash"]: _landing(landing_of(each), open_) for each in ours}
+
+    async def landings(self, slots: Sequence[Slot]) -> list[Landing | None]:
+        """For each slot that of its newest attempt that has one."""
+        asked = {each.tx: each.raw for slot in slots for each in reversed(slot.attempts)}
+        answers = iter(await self._rpc.landed(list(asked)))
+        found: list[Landing | None] = []
+        for slot in slots:
+            told: list[Landing] = []
+            for answer in (next(answers) for _ in slot.attempts):
+                if isinstance(answer, WorkbenchError):
+                    raise answer
+                told += [_landing(answer, asked)] if answer is not None else []
+            found.append(told[0] if told else None)
+        return found
+
+    async def time_of(self, landing: Landing, view: View) -> int | None:
+        """Unix milliseconds of its block; None if the chain has another one at its height."""
+        seen = await self.block_at(landing.block.number, view)
+        return seen[1] if seen and seen[0] == landing.block.hash else None
+
+    async def block_at(self, number: int, view: View) -> tuple[str, int] | None:
+        if number not in view.blocks:
+            block = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
+            seen = (block["hash"], int(block["timestamp"], 16) * 1000) if block else None
+            view.blocks[number] = seen
+        return view.blocks[number]
+
+    async def hashes(self, numbers: Iterable[int]) -> dict[int, str]:
+        """Of the chain's blocks at these heights; a height that it has not is not among them."""
+        asked = sorted(set(numbers))
+        blocks = await self._rpc.many([(BLOCK, hex(number), False) for number in asked])
+        for block in blocks:
+            if isinstance(block, WorkbenchError):
+                raise block
+        return {n: block["hash"] for n, block in zip(asked, blocks, strict=True) if block}
+
+    async def is_taken(self, slot: Slot, view: View) -> bool:
+        """Whether somebody else's transaction with our nonce is final, not merely mined.
+
+        A missing receipt proves nothing: the node that says so may lag. The foreign transaction
+        itself does, read twice, and only where its block is too old to be searched, time must do.
+        """
+        final = view.head - self._finality.depth
+        if final < 0 or await self.nonce(hex(final)) <= slot.nonce:
+            self._unproven.pop(slot.nonce, None)
+            return False
+        try:
+            taker = await self._taker(slot.nonce, final)
+        except RpcUnanswered:
+            raise
+        except RpcFault:
+            since = self._unproven.setdefault(slot.nonce, self._clock.now_ms())
+            return self._clock.now_ms() - since >= SEARCH_MS
+        if taker in (None, *(attempt.tx for attempt in slot.attempts)):
+            self._takers.forget(slot.nonce)
+            return False
+        return self._takers.confirms(slot.nonce, taker, self._clock.now_ms())
+
+    async def _taker(self, nonce: int, final: int) -> str | None:
+        """Our account's transaction with that nonce, in a block not above `final`."""
+        high, step = final, 1
+        while (low := max(high - step, -1)) >= 0 and await self.nonce(hex(low)) > nonce:
+            high, step = low, 2 * step
+        while high - low > 1:
+            middle = (low + high) // 2
+            if await self.nonce(hex(middle)) > nonce:
+                high = middle
+            else:
+                low = middle
+        block = await self._rpc.call("eth_getBlockByNumber", hex(high), True)
+        for each in block["transactions"] if block else ():
+            if each["from"].lower() == self._address and int(each["nonce"], 16) == nonce:
+                return str(each["hash"])
+        return None
+
+    async def why_reverted(self, block: ev.BlockRef) -> WorkbenchError:
+        """What the transaction would have said, asked of the state just before its block.
+
+        With the block's own time and number, where the node lets them be set: deadlines and gates
+        are judged by them.
+        """
+        sent = await self._rpc.call("eth_getTransactionByHash", block.tx)
+        own = await self._rpc.call("eth_getBlockByNumber", hex(block.number), False)
+        if sent is not None:
+            request = {key: sent[key] for key in ("from", "to", "gas", "value")}
+            asked = ({**request, "data": sent["input"]}, hex(block.number - 1))
+            as_of = {"number": own["number"], "time": own["timestamp"]} if own else {}
+            ways: tuple[tuple[dict[str, Any], ...], ...] = (({}, as_of), ())
+            for overrides in ways:
+                try:
+                    await self._rpc.call("eth_call", *asked, *overrides)
+                except NodeRevert as why:
+                    return explain_revert(hex_bytes(why.data))
+                except RpcUnanswered:
+                    raise
+                except RpcFault:
+                    # This node knows no overrides; or that state is gone, or never was: a reorg at
+                    # this moment.
+                    continue
+                break
+        return Reverted("the transaction reverted; before the others of its block it would not.")
+
+
+def _landing(landing: Landing, raws: dict[str, str]) -> Landing:
+    """A landing of these signed bytes. Raises RpcAnswerInvalid where it cannot be theirs."""
+    require_within(raws[landing.tx], landing.gas_used, landing.gas_price)
+    return landing

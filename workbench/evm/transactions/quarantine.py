@@ -1,0 +1,107 @@
+"""The nonces of a key that is ours alone: whoever else uses one stops the signer.
+
+A foreign transaction in our slot means that the key is used elsewhere, or has leaked. A chain that
+is ahead of our database means the same, or that yesterday's database was restored: then it does not
+know what was paid since. In none of these cases does a program know what to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from workbench.core import facts as ev
+from workbench.core.confirmed_readings import Readings
+from workbench.core.ports import Clock, Ledger, Slot, Standing
+from workbench.evm.transactions.slots import CountOn
+
+
+class Quarantine(CountOn):
+    """See the module. The state is in the store; the fact is told once."""
+
+    def __init__(self, clock: Clock, *, chain_id: int, address: str, source: str) -> None:
+        self._clock, self._source = clock, source
+        self._chain_id, self._address = chain_id, address
+        self._readings, self._suspicion = Readings(), ""
+        self.is_new = True
+
+    async def choose(self, unit: Any, on_chain: int, counted: int) -> int | None:
+        standing = await self._standing(unit, on_chain)
+        nonce = max(counted, standing.first_nonce)
+        self._suspicion = ""
+        if standing.quarantine:
+            return None
+        if on_chain <= nonce:
+            self._readings.forget("ahead")
+            return nonce
+        text = f"the chain has used nonce {on_chain - 1}, and our database ends below {nonce}"
+        if self._readings.confirms("ahead", (on_chain, nonce), self._clock.now_ms()):
+            await self._stop(unit, standing, on_chain - 1, text)
+        else:
+            self._suspicion = f"first reading: {text}; a second reading follows."
+        return None
+
+    def suspicion(self) -> str:
+        return self._suspicion
+
+    async def fills(self, unit: Any, nonce: int) -> bool:
+        standing = await self._standing(unit, nonce)
+        await self._stop(unit, standing, nonce, f"our database has lost nonce {nonce}")
+        return False
+
+    async def lost(self, unit: Any, slot: Slot) -> None:
+        standing = await self._standing(unit, slot.nonce)
+        text = f"nonce {slot.nonce}, taken for {slot.subject}, went to a foreign transaction"
+        await self._stop(unit, standing, slot.nonce, text)
+
+    async def stop(self, unit: Any, nonce: int, reason: str) -> None:
+        """Unless a person has seen this very reason, and released the signer."""
+        told = await unit.facts(subject="")
+        if not any(isinstance(f, ev.SignerReleased) and f.reason == reason for _, f in told):
+            await self._stop(unit, await self._standing(unit, nonce), nonce, reason)
+
+    async def release(self, unit: Any, on_chain: int, by: str, why: str) -> None:
+        standing = await self._standing(unit, on_chain)
+        if not standing.quarantine:
+            return
+        first = max(standing.first_nonce, on_chain)
+        await unit.put_signer(self._chain_id, self._address, Standing(first))
+        await unit.record(
+            ev.SignerReleased(
+                subject="",
+                at_ms=self._clock.now_ms(),
+                source=self._source,
+                signer=self._address,
+                reason=standing.quarantine,
+                by=by,
+                why=why,
+            )
+        )
+
+    async def _standing(self, unit: Ledger, on_chain: int) -> Standing:
+        """A key that this database never saw begins at the chain's own nonce.
+
+        Its row is locked: nonces are taken one process after the other.
+        """
+        standing = await unit.signer(self._chain_id, self._address, locked=True)
+        self.is_new = False
+        if standing is None:
+            standing = Standing(on_chain)
+            await unit.put_signer(self._chain_id, self._address, standing)
+        return standing
+
+    async def _stop(self, unit: Ledger, standing: Standing, nonce: int, text: str) -> None:
+        if standing.quarantine:
+            return
+        stopped = replace(standing, quarantine=text)
+        await unit.put_signer(self._chain_id, self._address, stopped)
+        await unit.record(
+            ev.SignerQuarantined(
+                subject="",
+                at_ms=self._clock.now_ms(),
+                source=self._source,
+                signer=self._address,
+                nonce=nonce,
+                reason=text,
+            )
+        )

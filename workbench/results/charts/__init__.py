@@ -1,0 +1,12 @@
+"""Frames in, figures out: the settlement timeline, and charts of a run of many.
+
+`timeline`, `latency`, `outcomes` and `prices` draw for reports and notebooks, `figure_png` makes
+their bytes, `timeline_html` writes one self-contained page. All take any number of settlements.
+"""
+
+from workbench.results.charts.run_charts import latency, outcomes, prices
+from workbench.results.charts.theme import figure_png
+from workbench.results.charts.timeline_page import timeline_html
+from workbench.results.charts.timeline_png import timeline
+
+__all__ = ["figure_png", "latency", "outcomes", "prices", "timeline", "timeline_html"]

@@ -1,0 +1,261 @@
+"""The buyer: answers HTTP 402 with a signed EURC budget, and follows the settlement to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from workbench.core.errors import (
+    InsufficientFunds,
+    PeerUnreachable,
+    SellerMismatch,
+    TermsMismatch,
+    TransactionTimeout,
+)
+from workbench.core.money import EURC, USDC, Amount
+from workbench.core.ports import Chain, Clock, Http, Request, Response, Signer
+from workbench.core.pricing import DEFAULT_CEILING_EURC, Price, check_ceiling, eurc_budget
+from workbench.core.purchase import Purchase
+from workbench.core.records import replace
+from workbench.core.x402.wire import PAYMENT_HEADER, Payment, Terms, TransferAuthorization
+from workbench.services.common import peers
+from workbench.services.otc.offer_check import (
+    DAY_S,
+    Asked,
+    Bounds,
+    Offer,
+    Requirement,
+    checked_terms,
+)
+from workbench.services.otc.rates import RateSource
+
+
+@dataclass(frozen=True, slots=True)
+class BuyerRules:
+    """Slippage in basis points, ceiling in EURC base units (None: none), waits in seconds.
+
+    `price`, `price_tolerance_bps`, `max_deadline_s`: see `otc.offer_check.Bounds`.
+    `fund_by`: `authorization` (ERC-3009) or `permit` (EIP-2612, one open purchase at a time).
+    """
+
+    slippage_bps: int = 100
+    ceiling_eurc: int | None = DEFAULT_CEILING_EURC
+    price: Price | None = None
+    price_tolerance_bps: int = 100
+    max_deadline_s: int = DAY_S
+    fund_by: str = "authorization"
+    poll_s: float = 0.5
+    timeout_s: float = 900.0
+    retries: int = 20
+
+
+class Created(msgspec.Struct):
+    """What a seller answers to a payment."""
+
+    settlement_id: str
+    status: str = ""
+
+
+class View(msgspec.Struct):
+    """What a seller says of a settlement. `eurc_spent`: base units."""
+
+    settlement_id: str
+    status: Literal["pending", "executed", "refunded", "rejected"]
+    state: str
+    eurc_spent: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    reason: str = ""
+
+
+PEER = "seller"
+Progress = Callable[[str], None]
+
+
+class Buyer:
+    """See the module. `seller`: whom it pays; None: nobody, and every offer is refused."""
+
+    def __init__(
+        self,
+        *,
+        chain: Chain,
+        signer: Signer,
+        http: Http,
+        clock: Clock,
+        rates: RateSource,
+        rules: BuyerRules,
+        seller: str | None,
+    ) -> None:
+        self._seller = seller and seller.lower()
+        self._chain, self._signer, self._http, self._clock = chain, signer, http, clock
+        self._rates, self._rules = rates, rules
+        self.address = signer.address
+
+    async def buy(
+        self, seller_url: str, asset_amount: int, progress: Progress = lambda _: None
+    ) -> Purchase:
+        """One purchase, from HTTP 402 to its end.
+
+        Raises what the seller answered; OverCeiling, TermsMismatch (SellerMismatch, PriceRefused,
+        DeadlineRefused) or WrongChain for an offer one should not sign; PeerRefused or
+        PeerUnreachable for what is no answer of a seller; TransactionTimeout when it takes longer
+        than the rules allow.
+        """
+        payment, terms = await self.authorize(seller_url, asset_amount, progress)
+        created = await self.pay(seller_url, payment)
+        progress(f"settlement {created['settlement_id']} created")
+        return await self.follow(seller_url, created["settlement_id"], terms, progress)
+
+    def prepare(self) -> None:
+        """It means to buy in the next block: its balance is looked up together with that."""
+        self._chain.foresee_balance(self._chain.addresses.eurc, self.address, next_block=True)
+
+    async def authorize(
+        self, seller_url: str, asset_amount: int, progress: Progress = lambda _: None
+    ) -> tuple[Payment, Terms]:
+        """Ask for the price, decide on the budget, and sign."""
+        self._chain.foresee_balance(self._chain.addresses.eurc, self.address)
+        answer = await self._get(seller_url, resource_of(asset_amount))
+        if answer.status != 402:
+            raise peers.refused(answer, PEER)
+        offer = peers.decoded(answer, Offer, PEER).payment_requirement
+        offered = await self._checked(offer, asset_amount)
+        required = offered.required_usdc
+        progress(f"HTTP 402: {Amount(required, USDC)} are required")
+        rate = await self._rates.usdc_per_eurc_e8()
+        budget = eurc_budget(required, rate, self._rules.slippage_bps)
+        check_ceiling(budget, self._rules.ceiling_eurc)
+        terms = replace(offered, buyer=self.address, max_eurc=budget)
+        progress(f"signing a budget of {Amount(budget, EURC)}")
+        payment = await self._sign(terms, offer.funding)
+        await self._check_funds(budget)  # Nobody has the signature yet.
+        return payment, terms
+
+    async def _checked(self, offer: Requirement, asset_amount: int) -> Terms:
+        """The offered terms, if they are what was asked for; see `otc.offer_check`."""
+        resource, chain, rules = resource_of(asset_amount), self._chain, self._rules
+        if self._seller is None:
+            raise unknown_seller()
+        asked = Asked(resource, chain.resource_hash(resource), asset_amount)
+        bounds = Bounds(self._seller, rules.price, rules.price_tolerance_bps, rules.max_deadline_s)
+        now = (await chain.head()).timestamp
+        terms = checked_terms(offer, asked, (chain.domain, chain.addresses), bounds, now)
+        if not {self._rules.fund_by, "permit"} & set(offer.funding):
+            raise TermsMismatch(
+                f"the offer takes no funding by {rules.fund_by} or permit.",
+                hint="Do not trust this seller, or update workbench.",
+            )
+        return terms
+
+    async def _check_funds(self, budget: int) -> None:
+        held = await self._chain.balance(self._chain.addresses.eurc, self.address)
+        if held < budget:
+            raise InsufficientFunds(
+                f"the budget is {Amount(budget, EURC)}; {self.address} holds {Amount(held, EURC)}.",
+                hint="Buy less, or get more EURC.",
+            )
+
+    async def _sign(self, terms: Terms, funding: list[str]) -> Payment:
+        """Consent, and the right to pull: by ERC-3009 where the seller takes it, else by permit."""
+        consent = self._signer.sign_digest(self._chain.terms_digest(terms))
+        payment = Payment(self.address, terms, consent)
+        deadline = terms.fund_deadline
+        if self._rules.fund_by in funding and self._rules.fund_by != "permit":
+            before = deadline + 1  # Exclusive in ERC-3009, while fundDeadline may still fund.
+            digest = await self._chain.authorization_digest(terms, 0, before)
+            given = TransferAuthorization(0, before, self._signer.sign_digest(digest))
+            return replace(payment, authorization=given)
+        eurc = self._chain.addresses.eurc
+        digest = await self._chain.permit_digest(eurc, self.address, terms.max_eurc, deadline)
+        permit = self._signer.sign_permit(digest, terms.max_eurc, deadline)
+        return replace(payment, permit=permit)
+
+    async def pay(self, seller_url: str, payment: Payment) -> dict[str, Any]:
+        """Send the payment; again and unchanged where the outcome is unknown (it is idempotent).
+
+        What the seller answered, for the settlement of this very payment.
+        """
+        path = resource_of(payment.terms.asset_amount)
+        headers = ((PAYMENT_HEADER, payment.to_header()),)
+        answer = await self._get(seller_url, path, headers)
+        if answer.status != 200:
+            raise peers.refused(answer, PEER)
+        created = peers.decoded(answer, Created, PEER)
+        identity = "0x" + self._chain.terms_digest(payment.terms).hex()
+        if created.settlement_id.lower() != identity:
+            raise peers.invalid(answer, PEER, "it names another settlement than ours")
+        return {"settlement_id": identity, "status": created.status}
+
+    async def follow(
+        self, seller_url: str, identity: str, terms: Terms, progress: Progress = lambda _: None
+    ) -> Purchase:
+        """Ask for the state until the asset is here, or the money is back."""
+        limit = self._clock.now_ms() + int(self._rules.timeout_s * 1000)
+        state = ""
+        while True:
+            try:
+                answer = await self._get(seller_url, f"/settlement/{identity}")
+            except PeerUnreachable:
+                if self._clock.now_ms() >= limit:
+                    raise
+                # We have signed: a seller that restarts is waited for.
+                await self._clock.sleep(self._rules.poll_s)
+                continue
+            if answer.status != 200:
+                raise peers.refused(answer, PEER)
+            view = peers.decoded(answer, View, PEER)
+            if view.settlement_id.lower() != identity:
+                raise peers.invalid(answer, PEER, "it is about another settlement")
+            if view.state not in (state, "none"):  # The seller has not seen its block yet.
+                state = view.state
+                progress(f"settlement is {state}")
+            spent = view.eurc_spent or 0
+            if spent > terms.max_eurc:
+                raise peers.invalid(answer, PEER, "it says that more than the budget was spent")
+            if view.status != "pending":
+                return Purchase(
+                    settlement_id=identity,
+                    status=view.status,
+                    asset_amount=terms.asset_amount,
+                    required_usdc=terms.required_usdc,
+                    max_eurc=terms.max_eurc,
+                    eurc_spent=spent,
+                    reason=view.reason[: peers.LONGEST],
+                )
+            if self._clock.now_ms() >= limit:
+                raise TransactionTimeout(
+                    f"settlement {identity} is still {state} after {self._rules.timeout_s:g} s.",
+                    hint="Look at the tracker; after its deadline anyone may refund it.",
+                )
+            await self._clock.sleep(self._rules.poll_s)
+
+    async def _get(
+        self, seller_url: str, path: str, headers: tuple[tuple[str, str], ...] = ()
+    ) -> Response:
+        """GET is safe to repeat here; a peer or node that is away is waited for."""
+        for attempt in range(self._rules.retries + 1):
+            last = attempt == self._rules.retries
+            try:
+                request = Request("GET", seller_url.rstrip("/") + path, headers=headers)
+                answer = await self._http.send(request)
+                if answer.status < 500 or last:
+                    return answer
+            except PeerUnreachable:
+                if last or attempt >= 2:
+                    raise
+            await self._clock.sleep(self._rules.poll_s)
+        raise AssertionError("unreachable")
+
+
+def unknown_seller() -> SellerMismatch:
+    """A buyer that pays whoever answers at a URL would pay anybody."""
+    return SellerMismatch(
+        "nobody said which seller you buy from, so none is paid.",
+        hint="Name its address: --seller or SELLER_ADDRESS, or buy where `workbench up` runs.",
+    )
+
+
+def resource_of(asset_amount: int) -> str:
+    """What is asked for, and paid for: `resourceHash` is the hash of this text."""
+    return f"/buy-asset?amount={asset_amount}"

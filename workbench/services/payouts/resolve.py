@@ -1,0 +1,97 @@
+"""A person decides what a payout counts as, where no program can.
+
+A transaction that moved something else than what was owed is such a case, and a nonce that went to
+a foreign transaction. What the wallet has lost is booked as it happened, so that ledger and chain
+are equal afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from workbench.core import facts as ev
+from workbench.core.errors import PayoutEnded
+from workbench.core.payout import ENDED, Outcome, Payout, State, Verdict
+from workbench.core.ports import Slot, SlotState
+from workbench.core.records import replace
+
+if TYPE_CHECKING:
+    from workbench.services.payouts.rounds import Payouts
+
+OUTCOMES = {"paid": Outcome.PAID, "refunded": Outcome.REFUSED}
+"""What a payout may count as, in the words of the interface."""
+UNDECIDED_MS = 86_400_000
+"""After a day without a verdict a person may decide, too: receipts may be gone from the node."""
+
+
+async def resolve(service: Payouts, payout_id: str, outcome: str, by: str, why: str) -> Payout:
+    """The payout as `paid` or `refunded`. The same decision again is answered as the first one.
+
+    Raises UnknownPayout; PayoutEnded where the payout has another end, or where the service decides
+    by itself; what `Payments.judge` raises.
+    """
+    async with service.store.unit() as unit:
+        payout = await service.payout(unit, payout_id)
+        slot = await unit.slot(service.rules.chain_id, service.payments.address, payout.act_key)
+        facts = await unit.standing(payout.id)
+    if payout.state in ENDED:
+        return _as_decided(payout, facts, outcome)
+    if payout.state is not State.SENT or slot is None:
+        raise PayoutEnded(
+            f"the payout is {payout.state.value}: it is not signed.",
+            hint="Take it back with :cancel.",
+            state=payout.state.value,
+        )
+    verdict = await _undecided(service, payout, slot, facts)
+    reason = f"resolved as {outcome} by {by}: {why}"
+    ending = replace(verdict, outcome=OUTCOMES[outcome], reason=reason, moved=verdict.moved or 0)
+    async with service.store.unit() as unit:
+        now = await service.payout(unit, payout_id)
+        if now.state in ENDED:  # Somebody else was faster.
+            return _as_decided(now, await unit.standing(now.id), outcome)
+        fact = ev.PayoutResolved(**service.known(payout.id), outcome=outcome, by=by, why=why)
+        await unit.record(fact)
+        ended = await service.end(unit, now, ending)
+    service.health.clear("payout_mismatched", payout.id)
+    service.payments.forget(payout)
+    return ended
+
+
+def _as_decided(payout: Payout, facts: Sequence[ev.Event], outcome: str) -> Payout:
+    """The payout, where a person has given it this end before. Raises PayoutEnded."""
+    decided = [fact.outcome for fact in facts if isinstance(fact, ev.PayoutResolved)]
+    if decided[-1:] == [outcome]:
+        return payout
+    raise PayoutEnded(
+        f"the payout is {payout.state.value}.",
+        hint="What has come to its end is not decided again.",
+        state=payout.state.value,
+    )
+
+
+async def _undecided(
+    service: Payouts, payout: Payout, slot: Slot, facts: Sequence[ev.Event]
+) -> Verdict:
+    """What is known of a payout that no program decides. Raises PayoutEnded for any other.
+
+    That something else was moved stands in a fact, after two readings; this one must agree.
+    """
+    if slot.state is SlotState.LOST:
+        # Whether the foreign transaction paid it, only a person knows. It was none of ours: what
+        # it moved, reconciliation finds.
+        return Verdict(Outcome.WRONG, moved=0)
+    (verdict,) = await service.payments.judge([(payout, slot)])
+    found = [(f.tx, f.moved) for f in facts if isinstance(f, ev.PayoutMismatched)]
+    if verdict.outcome is Outcome.WRONG and (verdict.tx, verdict.moved or 0) in found:
+        return verdict
+    is_old = service.clock.now_ms() - payout.at_ms > UNDECIDED_MS
+    if verdict.outcome is Outcome.WAIT and slot.state is SlotState.FINAL and is_old:
+        return replace(verdict, tx=slot.tx)
+    if verdict.outcome is Outcome.WRONG:
+        text = "that something else was moved is one reading, and a second one must confirm it."
+        hint = "Ask again in some seconds."
+    else:
+        text = "the service decides this payout by itself, once its block is final."
+        hint = "Only a payout that is mismatched, or that lost its nonce, is resolved by hand."
+    raise PayoutEnded(text, hint=hint, state=payout.state.value)

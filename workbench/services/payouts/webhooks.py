@@ -1,0 +1,228 @@
+"""Webhooks of the payout service: subscribers are told its facts, at least once, in order.
+
+The journal is the outbox. What is kept of a subscriber is how far it has been told; that moves only
+after an answer of 2xx. A crash before that tells the same message again, under the same id. Each
+subscriber goes at its own pace, and none holds up payouts or another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from workbench.core.errors import NotFound, PeerUnreachable, PeerUntrusted
+from workbench.core.ports import Clock, Http, Ledger, LedgerBook, Randomness, Request, Response
+from workbench.core.webhooks import WAIT_MOST_S, Delivery, Message, message, wait_ms
+from workbench.services.common.loop import Loop, together
+from workbench.services.common.routes import log
+
+TIMEOUT_S = 15.0
+PAGE = 200
+"""Messages to one subscriber in one round."""
+COUNTED = 10_000
+"""What waits is counted no further: a subscriber that is gone may be years behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One subscriber. Path and query of its URL may hold a password: neither is ever shown."""
+
+    url: str = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        """What it is called in the database and on the wire."""
+        return hashlib.sha256(self.url.encode()).hexdigest()[:16]
+
+    @property
+    def place(self) -> str:
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+
+@dataclass(frozen=True, slots=True)
+class HookRules:
+    """`urls`: whom to tell; `secrets`: each message is signed with all of them."""
+
+    urls: tuple[str, ...] = field(default=(), repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    poll_s: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    said: str
+    is_gone: bool = False
+    wait_ms: int = 0
+
+
+class Webhooks:
+    """See the module."""
+
+    def __init__(
+        self,
+        *,
+        store: LedgerBook,
+        http: Http,
+        clock: Clock,
+        loop: Loop,
+        random: Randomness,
+        rules: HookRules,
+    ) -> None:
+        self._store, self._http, self._clock, self._loop = store, http, clock, loop
+        self._random, self._rules = random, rules
+        self.endpoints = tuple(Endpoint(url) for url in rules.urls)
+        self._idle: dict[Endpoint, tuple[object, Delivery]] = {}
+        """The store's version at which there was nothing to tell, and where it was then."""
+
+    # --- Telling ---
+
+    async def begin(self) -> None:
+        """Whoever is new here is told what comes from now on: before anything else happens."""
+        async with self._store.unit() as unit:
+            for endpoint in self.endpoints:
+                await self._known(unit, endpoint)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await together(*(self._follow(endpoint) for endpoint in self.endpoints))
+
+    async def _follow(self, endpoint: Endpoint) -> None:
+        async def tick() -> None:
+            await self.tick(endpoint)
+
+        await self._loop.rounds(f"webhook {endpoint.id}", tick, self._rules.poll_s)
+
+    async def tick(self, endpoint: Endpoint) -> None:
+        """Tell it what is next, until it knows all, or does not answer as it should."""
+        version, now = self._store.version(), self._clock.now_ms()
+        known, at = self._idle.get(endpoint, (None, None))
+        if version == known and at is not None and not (at.failures and at.is_due(now)):
+            return
+        async with self._store.unit() as unit:
+            at = await self._known(unit, endpoint)
+            is_due = at.is_due(now)
+            page = await _page(unit, at.upto) if is_due else []
+        if not page:
+            self._idle[endpoint] = (version, at)
+        for seq, told in page:
+            if not self._store.lease():
+                return  # Another process tells; this one stands by.
+            failure = await self._post(endpoint, told)
+            after = self._failed(at, failure) if failure else Delivery(endpoint.id, seq)
+            async with self._store.unit() as unit:
+                if await unit.delivery(endpoint.id) != at:
+                    return  # Somebody moved it meanwhile: a person, or another process.
+                await unit.put_delivery(after)
+            self._log(endpoint, at, after)
+            if failure:
+                return
+            at = after
+
+    async def _known(self, unit: Ledger, endpoint: Endpoint) -> Delivery:
+        """How far it is. A new one is told what comes from now on."""
+        at = await unit.delivery(endpoint.id)
+        if at is None:
+            at = Delivery(endpoint.id, await unit.last_seq())
+            await unit.put_delivery(at)
+        return at
+
+    async def _post(self, endpoint: Endpoint, told: Message) -> _Failure | None:
+        """None, if it was answered with 2xx. What the answer says is not looked at."""
+        headers = told.headers(self._rules.secrets, self._clock.now_ms() // 1000)
+        request = Request("POST", endpoint.url, headers=headers, body=told.body)
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                answer = await self._http.send(request)
+        except TimeoutError:
+            return _Failure(f"no answer within {TIMEOUT_S:.0f} s")
+        except PeerUntrusted as why:
+            return _Failure(f"its certificate is not trusted: {why.details['reason']}")
+        except PeerUnreachable as why:  # Whose words may hold the whole URL.
+            return _Failure(f"unreachable ({type(why.__cause__ or why).__name__})")
+        if 200 <= answer.status < 300:
+            return None
+        if answer.status == 410:
+            return _Failure("answered 410: it is not to be told anything more", is_gone=True)
+        moved = ": redirects are not followed" if 300 <= answer.status < 400 else ""
+        return _Failure(f"answered {answer.status}{moved}", wait_ms=_retry_after_ms(answer))
+
+    def _failed(self, at: Delivery, failure: _Failure) -> Delivery:
+        now, failures = self._clock.now_ms(), at.failures + 1
+        chance = int(self._random.token(), 16) / 2**256
+        return replace(
+            at,
+            failures=failures,
+            since_ms=min(at.since_ms, now) if at.failures else now,
+            next_ms=now + max(wait_ms(failures, chance), failure.wait_ms),
+            is_gone=failure.is_gone,
+            said=failure.said,
+        )
+
+    def _log(self, endpoint: Endpoint, before: Delivery, after: Delivery) -> None:
+        """Once for each change, and not for each attempt."""
+        where = f"webhook {endpoint.id} ({endpoint.place})"
+        if after.is_gone or (after.failures and not before.failures):
+            log.warning("%s: %s", where, after.said)
+        elif before.failures and not after.failures:
+            log.warning("%s: goes on", where)
+
+    # --- Showing, and going on ---
+
+    async def listing(self) -> list[dict[str, Any]]:
+        """Every subscriber: how far it is, and what is wrong."""
+        now, found = self._clock.now_ms(), []
+        async with self._store.unit() as unit:
+            for endpoint in self.endpoints:
+                at = await unit.delivery(endpoint.id)
+                at = at or Delivery(endpoint.id, await unit.last_seq())
+                shown: dict[str, Any] = {
+                    "id": endpoint.id,
+                    "place": endpoint.place,
+                    "state": at.state(now),
+                    "told": at.upto,
+                    "waiting": await unit.count_to_tell(at.upto, COUNTED),
+                    "failures": at.failures,
+                }
+                if at.failures:
+                    shown |= {"since_ms": at.since_ms, "next_ms": at.next_ms, "reason": at.said}
+                found.append(shown)
+        return found
+
+    async def resume(self, endpoint_id: str, after: int | None) -> None:
+        """A person lets one go on at once; with `after`, from behind fact number `after`, again."""
+        if endpoint_id not in [endpoint.id for endpoint in self.endpoints]:
+            raise NotFound(f"there is no webhook {endpoint_id[:80]}.")
+        async with self._store.unit() as unit:
+            at = await unit.delivery(endpoint_id)
+            last = await unit.last_seq()
+            upto = (at.upto if at else last) if after is None else min(after, last)
+            await unit.put_delivery(Delivery(endpoint_id, upto))
+
+    async def metrics(self) -> list[str]:
+        """Prometheus lines."""
+        shown = await self.listing()
+        lines = []
+        for name, value in (
+            ("waiting", lambda each: each["waiting"]),
+            ("failures", lambda each: each["failures"]),
+            ("gone", lambda each: int(each["state"] == "gone")),
+        ):
+            lines += [f"# TYPE payouts_webhook_{name} gauge"] if shown else []
+            lines += [f'payouts_webhook_{name}{{id="{e["id"]}"}} {value(e)}' for e in shown]
+        return lines
+
+
+async def _page(unit: Ledger, after: int) -> list[tuple[int, Message]]:
+    facts = await unit.to_tell(after, PAGE)
+    return [(seq, message(seq, fact, await unit.payout(fact.subject))) for seq, fact in facts]
+
+
+def _retry_after_ms(answer: Response) -> int:
+    """What it asks for, if that is a number of seconds; at most the longest wait."""
+    text = next((v for k, v in answer.headers if k.lower() == "retry-after"), "")
+    is_number = text.isascii() and text.isdigit() and len(text) <= 9
+    return 1000 * min(int(text), WAIT_MOST_S) if is_number else 0

@@ -1,0 +1,1 @@
+"""Checkers of a simulated run, and the broken rules that prove them."""

@@ -1,0 +1,268 @@
+"""Looks at the paying wallet on the chain after every block, and holds it against the invariants.
+
+It counts transfers and gas itself; of the service it takes its word for each payout, and at the
+end its books, to hold them against the chain. After a block it looks at whom there is news about,
+and at the end at everybody, from the beginning.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from workbench.core import payout as machine
+from workbench.core.errors import IllegalTransition
+from workbench.core.facts import fact_id
+from workbench.core.invariants import PAYOUT_INVARIANTS, PaidOut, broken
+from workbench.core.payout import ENDED, MOVING, Payout
+from workbench.core.ports import LedgerBook
+from workbench.core.webhooks import TOLD
+from workbench.evm.codec.abi import encode_call
+from workbench.evm.rpc.client import Rpc
+from workbench.services.payouts.accounts import treasury
+from workbench.sim.checks.auditor import TRANSFER, Findings
+from workbench.sim.people.subscriber import Subscriber
+from workbench.sim.people.users import Tally
+
+PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """What the wallet did in it: receiver and amount of each transfer, and the gas in wei."""
+
+    number: int
+    hash: str
+    moved: tuple[tuple[str, int], ...] = ()
+    gas_wei: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """The wallet, what it pays in, and what a credit is worth in that. `token`: None for ETH.
+
+    `batcher`: the contract through which it may pay many at once.
+    """
+
+    address: str
+    token: str | None
+    units_per_credit: int
+    chain_id: int
+    batcher: str | None = None
+
+    @property
+    def native(self) -> str:
+        return f"eip155:{self.chain_id}/native"
+
+    @property
+    def asset(self) -> str:
+        return f"eip155:{self.chain_id}/erc20:{self.token}" if self.token else self.native
+
+
+class Bookkeeper:
+    """See the module. `tally`: what users asked for and were told; `subscriber`: what it heard."""
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        store: LedgerBook,
+        purse: Purse,
+        tally: Tally,
+        subscriber: Subscriber,
+        findings: Findings,
+    ) -> None:
+        self._rpc, self._store, self._purse = rpc, store, purse
+        self._tally, self._subscriber, self._findings = tally, subscriber, findings
+        self._to_tell: list[str] = []
+        self._blocks: list[_Block] = []
+        self._seq = 0
+        self._torn: list[str] = []
+        self._paid: dict[str, list[int]] = {}
+        self._got: Counter[str] = Counter()
+        self._due: dict[str, dict[str, None]] = {}
+        self.payouts: dict[str, Payout] = {}
+
+    async def begin(self) -> None:
+        """From the newest block on."""
+        head = await self._rpc.call("eth_getBlockByNumber", "latest", False)
+        self._blocks = [_Block(int(head["number"], 16), head["hash"])]
+
+    @property
+    def open(self) -> list[str]:
+        """Payouts without an end, and those that were promised and that nobody knows."""
+        lost = [each for each in self._tally.accepted if each not in self.payouts]
+        return lost + [p.id for p in self.payouts.values() if p.state not in ENDED]
+
+    @property
+    def is_told(self) -> bool:
+        """The subscriber has heard of all that has happened."""
+        return self._to_tell == list(self._subscriber.heard)
+
+    # --- Following the chain and the journal ---
+
+    async def after_block(self, number: int) -> None:
+        """All blocks up to `number`, the newest, and then what can be asked at any time."""
+        news: dict[str, None] = {}
+        while (last := self._blocks[-1]).hash != await self._hash(last.number):
+            self._blocks.pop()
+            for receiver, amount in reversed(last.moved):
+                self._paid[receiver].pop()
+                self._got[self._user(receiver)] -= amount
+                news[receiver] = None
+        for each in range(self._blocks[-1].number + 1, number + 1):
+            self._blocks.append(await self._read(each))
+            for receiver, amount in self._blocks[-1].moved:
+                self._paid.setdefault(receiver, []).append(amount)
+                self._got[self._user(receiver)] += amount
+                news[receiver] = None
+        news.update(await self._listen())
+        if news:
+            self.check(self._view(news))
+
+    def _user(self, receiver: str) -> str:
+        """Who asked for a payout to this receiver; every user does that before it is paid."""
+        return self._tally.asked.get(receiver, ("", 0))[0]
+
+    async def _hash(self, number: int) -> str | None:
+        block = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
+        return block["hash"] if block else None
+
+    async def _read(self, number: int) -> _Block:
+        block = await self._rpc.call("eth_getBlockByNumber", hex(number), True)
+        moved: list[tuple[str, int]] = []
+        gas_wei = 0
+        for tx in block["transactions"]:
+            if tx["from"] != self._purse.address:
+                continue
+            receipt = await self._rpc.call("eth_getTransactionReceipt", tx["hash"])
+            gas_wei += int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
+            value = int(tx["value"], 16)
+            if self._purse.token is None and value and int(receipt["status"], 16):
+                together = tx["to"] == self._purse.batcher
+                moved += await self._passed_on(tx["hash"]) if together else [(tx["to"], value)]
+        if self._purse.token is not None:
+            moved += await self._token_moves(block["hash"])
+        return _Block(number, block["hash"], tuple(moved), gas_wei)
+
+    async def _passed_on(self, tx: str) -> list[tuple[str, int]]:
+        """What the contract has paid in a transaction of ours: by its calls, not by its word."""
+        options = {"tracer": "callTracer"}
+        trace = await self._rpc.call("debug_traceTransaction", tx, options)
+        return [
+            (call["to"], int(call["value"], 16))
+            for call in trace.get("calls", ())
+            if "error" not in call
+            and int(call.get("value") or "0x0", 16)
+            and call["to"] != self._purse.address  # What was left comes back.
+        ]
+
+    async def _token_moves(self, block_hash: str) -> list[tuple[str, int]]:
+        """By the token's own logs, whoever sent the transaction."""
+        ours = "0x" + self._purse.address[2:].rjust(64, "0")
+        query = {"blockHash": block_hash, "address": self._purse.token, "topics": [TRANSFER, ours]}
+        logs = await self._rpc.call("eth_getLogs", query)
+        return [("0x" + log["topics"][2][-40:], int(log["data"], 16)) for log in logs]
+
+    async def _listen(self) -> dict[str, None]:
+        """The receivers of whom the service has new facts. What cannot follow is noted."""
+        news: dict[str, None] = {}
+        while True:
+            async with self._store.unit() as unit:
+                page = await unit.facts(after=self._seq, limit=PAGE)
+            for seq, fact in page:
+                self._seq = seq
+                if fact.type in TOLD:
+                    self._to_tell.append(fact_id(fact))
+                if type(fact) not in MOVING:
+                    continue
+                try:
+                    known = self.payouts.get(fact.subject)
+                    payout = self.payouts[fact.subject] = machine.apply(known, fact)
+                except IllegalTransition as why:
+                    self._torn.append(why.message)
+                    news[""] = None
+                else:
+                    self._due.setdefault(payout.address, {})[payout.id] = None
+                    news[payout.address] = None
+            if len(page) < PAGE:
+                return news
+
+    # --- Looking ---
+
+    def _view(self, receivers: Iterable[str]) -> PaidOut:
+        """All about these receivers."""
+        worth, tally = self._purse.units_per_credit, self._tally
+        known = {to: tally.asked[to] for to in receivers if to in tally.asked}
+        users = dict.fromkeys(user for user, _ in known.values())
+        return PaidOut(
+            moved=tuple((to, amount) for to in receivers for amount in self._paid.get(to, ())),
+            payouts=tuple(self.payouts[id_] for to in receivers for id_ in self._due.get(to, ())),
+            torn=tuple(self._torn),
+            asked={to: (user, n * worth) for to, (user, n) in known.items()},
+            earned={user: tally.sent.get(user, 0) * worth for user in users},
+            got={user: self._got[user] for user in users},
+        )
+
+    def _whole_view(self) -> PaidOut:
+        """All about everybody, from the blocks themselves."""
+        worth, tally = self._purse.units_per_credit, self._tally
+        moved = tuple(each for block in self._blocks for each in block.moved)
+        got: Counter[str] = Counter()
+        for receiver, amount in moved:
+            got[self._user(receiver)] += amount
+        del got[""]  # Strangers: each of them is told by itself.
+        return PaidOut(
+            moved=moved,
+            payouts=tuple(self.payouts.values()),
+            torn=tuple(self._torn),
+            asked={to: (user, n * worth) for to, (user, n) in tally.asked.items()},
+            earned={user: n * worth for user, n in tally.sent.items()},
+            got=dict(got),
+        )
+
+    async def whole(self, *, over: bool) -> None:
+        """Everything once more, at the end, the books included.
+
+        `over`: the time is up, and whatever is open has no end in time.
+        """
+        await self._listen()
+        async with self._store.unit() as unit:
+            accounts, lines = await unit.accounts(), await unit.transfers()
+        balances = {account.id: account.balance for account in accounts}
+        tally, view = self._tally, self._whole_view()
+        self.check(
+            replace(
+                view,
+                late=tuple(self.open) if over else (),
+                ledger=balances,
+                chain=await self._sums(sum(amount for _, amount in view.moved)),
+                credited={u: (tally.credited.get(u, 0), most) for u, most in tally.sent.items()},
+                accounts=accounts,
+                lines=lines,
+                facts=self._to_tell,
+                heard=list(self._subscriber.heard),
+                wrong=tuple(self._subscriber.wrong),
+            )
+        )
+
+    async def _sums(self, paid: int) -> dict[str, int]:
+        """By the chain, under the names of the ledger's accounts."""
+        purse, native = self._purse, self._purse.native
+        held = int(await self._rpc.call("eth_getBalance", purse.address, "latest"), 16)
+        sums = {
+            treasury(purse.address, native): held,
+            f"gas:{native}": sum(block.gas_wei for block in self._blocks),
+            f"paid:{purse.asset}": paid,
+            f"suspense:{native}": 0,
+        }
+        if purse.token is not None:
+            data = "0x" + encode_call("MockUSDC", "balanceOf", purse.address).hex()
+            request = {"to": purse.token, "data": data}
+            units = int(await self._rpc.call("eth_call", request, "latest"), 16)
+            sums |= {treasury(purse.address, purse.asset): units, f"suspense:{purse.asset}": 0}
+        return sums
+
+    def check(self, view: PaidOut) -> None:
+        """Hold a view against every invariant of payouts."""
+        self._findings.add(broken(view, PAYOUT_INVARIANTS), self.payouts)

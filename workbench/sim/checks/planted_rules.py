@@ -1,0 +1,210 @@
+"""Broken rules that a scenario may plant: a checker that misses one is itself broken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from eth_hash.auto import keccak
+
+from workbench.core.errors import StateMoved, WorkbenchError
+from workbench.core.facts import Event, SettlementExecuted, SettlementFunded
+from workbench.core.payout import Outcome, Payout, State, Verdict
+from workbench.core.ports import Act, Service, Slot, SlotState
+from workbench.core.settlement import Step
+from workbench.evm.codec.abi import hex_bytes, to_hex
+from workbench.evm.payments.batch import payment_id
+from workbench.evm.rpc.client import RECEIPT, SEND, Rpc
+from workbench.services.otc.facilitator import Facilitator
+from workbench.services.otc.tracker import Tracker
+from workbench.services.payouts.http import PayoutsService
+from workbench.sim.people.wallet import Hand
+
+STRANGE_BLOCK = 10
+PAY_BEFORE_FINAL = "pay_before_final"
+"""Confirmations are not waited for: settings and contract, and so nothing to do here."""
+
+
+class Leak:
+    """`leak`: a base unit of what the vault holds goes missing, once, without any event."""
+
+    def __init__(self, rpc: Rpc, token: str, vault: str) -> None:
+        self._rpc, self._token = rpc, token
+        # OpenZeppelin's ERC20 keeps balances in the mapping of slot 0.
+        self._slot = to_hex(keccak(hex_bytes(vault).rjust(32, b"\0") + bytes(32)))
+        self._done = False
+
+    async def before_block(self) -> None:
+        """At the first block at whose beginning the vault holds something."""
+        if self._done:
+            return
+        word = await self._rpc.call("eth_getStorageAt", self._token, self._slot, "latest")
+        held = int(word, 16)
+        if held:
+            less = to_hex((held - 1).to_bytes(32, "big"))
+            await self._rpc.call("anvil_setStorageAt", self._token, self._slot, less)
+            self._done = True
+
+
+class Stranger:
+    """`foreign_nonce`: somebody else signs with the facilitator's key, once."""
+
+    def __init__(self, hand: Hand) -> None:
+        self._hand, self._blocks = hand, 0
+
+    async def before_block(self) -> None:
+        """A transfer of nothing, some blocks after the beginning."""
+        self._blocks += 1
+        if self._blocks == STRANGE_BLOCK:
+            await self._hand.send(self._hand.address)
+
+
+def plant(rule: str, name: str, service: Service) -> None:
+    """Break `rule` in this service, if it is the one. `name`: which service it is."""
+    if rule == "lose_refund" and isinstance(service, Facilitator):
+        _lose_refunds(service)
+    elif rule in FORGOTTEN and isinstance(service, Tracker):
+        _forget(service, FORGOTTEN[rule])
+    elif isinstance(service, PayoutsService) and rule in OF_PAYOUTS:
+        OF_PAYOUTS[rule](service.payouts)
+
+
+def _lose_refunds(facilitator: Any) -> None:
+    """A refund is owed, and nobody makes it."""
+    owed = facilitator._owed
+
+    def lazy(*args: Any) -> Step:
+        step: Step = owed(*args)
+        return Step.WAIT if step is Step.REFUND else step
+
+    facilitator._owed = lazy
+
+
+FORGOTTEN: dict[str, type[Event]] = {
+    "forget_fact": SettlementExecuted,
+    "forget_step": SettlementFunded,
+}
+"""What the journal misses: the end of a life, or something that the others follow."""
+
+
+def _forget(tracker: Any, kind: type[Event]) -> None:
+    """The journal misses what the chain did."""
+    watcher = tracker._watcher
+    store_block = watcher._store_block
+
+    async def forgetful(number: int, known: str, facts: list[Any]) -> None:
+        await store_block(number, known, [fact for fact in facts if not isinstance(fact, kind)])
+
+    watcher._store_block = forgetful
+
+
+# --- Of payouts: rules that other senders live by ------------------------------------------------
+
+
+def _send_before_store(payouts: Any) -> None:
+    """Bytes leave before they are stored, and the next nonce is what the node has not seen."""
+    sender = payouts._sender
+    take, choose = sender._take_slots, sender._choose
+
+    async def eager(acts: Sequence[Act], priced: Sequence[Any]) -> Any:
+        next_nonce = int(await sender._outcomes.nonce("pending"))
+
+        async def unseen(unit: Any, on_chain: int) -> int:
+            await choose(unit, on_chain)  # What it has to say of others' nonces is not heard.
+            return next_nonce
+
+        going = [fields for fields in priced if isinstance(fields, dict)]
+        for nonce, fields in enumerate(going, next_nonce):
+            raw, _ = sender._signer.sign_transaction({**fields, "nonce": nonce})
+            try:
+                await sender._rpc.call(SEND, raw)
+            except WorkbenchError as why:
+                refused = StateMoved("it did not work: once more, later.")
+                refused.__cause__ = why
+                return {act.key: refused for act in acts}
+        sender._choose = unseen
+        return await take(acts, priced)
+
+    sender._take_slots = eager
+
+
+def _requeue_when_passed(payouts: Any) -> None:
+    """The nonce has passed, and no receipt is found: it is paid once more, with another one."""
+    judge, sender = payouts._judge, payouts._sender
+
+    async def hasty() -> None:
+        await judge()
+        for payout in await _sent(payouts):
+            slot = await _slot_of(payouts, payout)
+            if slot is None or slot.state is SlotState.FINAL:
+                continue
+            used = await sender._outcomes.nonce("latest")
+            if used <= slot.nonce or await _receipts(sender, slot):
+                continue
+            # The slot makes room for another one of the same act.
+            lost = replace(slot, attempt=1_000 + slot.nonce, state=SlotState.LOST)
+            async with payouts.store.unit() as unit:
+                await unit.put_slot(lost)
+                await unit.put_payout(replace(payout, state=State.APPROVED))
+
+    payouts._judge = hasty
+    # Else the comparison with the journal finds the rule out before it has paid anything.
+    payouts.differences = lambda signed, row, facts: ()
+
+
+def _refund_on_first_failure(payouts: Any) -> None:
+    """The first receipt that says "failed" is believed, wherever its block may go."""
+    judge, sender = payouts._judge, payouts._sender
+
+    async def credulous() -> None:
+        for payout in await _sent(payouts):
+            slot = await _slot_of(payouts, payout)
+            receipts = await _receipts(sender, slot) if slot else []
+            failed = [each for each in receipts if _says_no(payouts, payout, slot, each)]
+            if not failed:
+                continue
+            gas = int(failed[0]["gasUsed"], 16) * int(failed[0]["effectiveGasPrice"], 16)
+            tx = failed[0]["transactionHash"]
+            async with payouts.store.unit() as unit:
+                verdict = Verdict(Outcome.REFUSED, tx, gas_wei=gas, reason="failed")
+                await payouts.end(unit, payout, verdict)
+        await judge()
+
+    payouts._judge = credulous
+
+
+def _says_no(payouts: Any, payout: Payout, slot: Slot | None, receipt: dict[str, Any]) -> bool:
+    """Whether a receipt says that the payout failed: all of it, or its part of a batch."""
+    if not payout.batch or slot is None:
+        return not int(receipt["status"], 16)
+    tx = receipt["transactionHash"]
+    attempt = next(each for each in slot.attempts if each.tx == tx)
+    _, found = payouts.payments._outcomes(slot, attempt, receipt)
+    return bool(found[payment_id(payout.id)][0] is Outcome.REFUSED)
+
+
+async def _sent(payouts: Any) -> Sequence[Payout]:
+    async with payouts.store.unit() as unit:
+        found: Sequence[Payout] = await unit.payouts(State.SENT)
+    return found
+
+
+async def _slot_of(payouts: Any, payout: Payout) -> Slot | None:
+    rules, address = payouts.rules, payouts.payments.address
+    async with payouts.store.unit() as unit:
+        slot: Slot | None = await unit.slot(rules.chain_id, address, payout.act_key)
+    return slot
+
+
+async def _receipts(sender: Any, slot: Slot) -> list[dict[str, Any]]:
+    """Those that the node has; an error counts as none."""
+    asked = [(RECEIPT, attempt.tx) for attempt in slot.attempts]
+    return [each for each in await sender._rpc.many(asked) if isinstance(each, dict)]
+
+
+OF_PAYOUTS = {
+    "send_before_store": _send_before_store,
+    "requeue_when_passed": _requeue_when_passed,
+    "refund_on_first_failure": _refund_on_first_failure,
+}

@@ -1,0 +1,1 @@
+"""Faults of a simulated run: their sites, and the components in which they fire."""

@@ -1,0 +1,242 @@
+"""A service's way to the node, with the faults that were ordered; and what lies in its mempool."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from functools import partial
+from random import Random
+from typing import Any
+
+from eth_hash.auto import keccak
+
+from workbench.core.errors import RpcFault, RpcUnreachable, WorkbenchError
+from workbench.core.ports import Clock
+from workbench.evm.codec.abi import hex_bytes, to_hex
+from workbench.evm.codec.receipts import Landing
+from workbench.evm.rpc.client import Answers, Call, Rpc
+from workbench.sim.faults.sites import Crashed, Faults, Hit
+
+SEND = "eth_sendRawTransaction"
+BLOCK_LAST = {
+    "eth_call",
+    "eth_estimateGas",
+    "eth_getBalance",
+    "eth_getCode",
+    "eth_getStorageAt",
+    "eth_getTransactionCount",
+}
+"""Reads whose last parameter is the block."""
+ABOUT_TRANSACTION = {
+    "eth_getTransactionReceipt",
+    "eth_getTransactionByHash",
+    "eth_getRawTransactionByHash",
+}
+"""Reads whose first parameter is a transaction's hash."""
+
+
+LINE_SITES = ("rpc.error", "rpc.delayed", "rpc.stale", "tx.dropped", "tx.delayed", "tx.reordered")
+"""The faults of a line to the node, and of what lies behind it."""
+
+
+class Mempool:
+    """What was accepted and has not reached the node's own pool: late, out of order, or never.
+
+    `send` answers as a node does, with the transaction's hash.
+    """
+
+    def __init__(self, rpc: Rpc, faults: Faults, chance: Random) -> None:
+        self._rpc, self._faults, self._chance = rpc, faults, chance
+        self._late: list[tuple[int, str]] = []
+        self._any_order: list[str] = []
+        self._blocks = 0
+
+    async def send(self, raw: str, name: str) -> str:
+        """Raises what the node says, where it is asked at once."""
+        hit = partial(_hit, raw)
+        if self._faults.strike("tx.dropped", name, hit) is not None:
+            return _hash(raw)
+        blocks = self._faults.strike("tx.delayed", name, hit)
+        if blocks is not None:
+            self._late.append((self._blocks + blocks, raw))
+            return _hash(raw)
+        if self._faults.strike("tx.reordered", name, hit) is not None:
+            self._any_order.append(raw)
+            return _hash(raw)
+        return str(await self._rpc.call(SEND, raw))
+
+    def put_back(self, raws: list[str], blocks: int = 0) -> None:
+        """Transactions of blocks that are no more: they wait again, for so many blocks."""
+        self._late.extend((self._blocks + blocks, raw) for raw in raws)
+
+    @property
+    def waiting(self) -> int:
+        """How many transactions wait here."""
+        return len(self._late) + len(self._any_order)
+
+    @property
+    def state(self) -> Any:
+        """What waits here; can be kept and put back."""
+        return self._blocks, tuple(self._late), tuple(self._any_order)
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._blocks, self._late, self._any_order = state[0], list(state[1]), list(state[2])
+
+    async def release(self) -> None:
+        """Before each block: hand over what is due."""
+        self._blocks += 1
+        due = [raw for block, raw in self._late if block < self._blocks]
+        self._late = [each for each in self._late if each[0] >= self._blocks]
+        self._chance.shuffle(self._any_order)
+        for raw in (*due, *self._any_order):
+            try:
+                await self._rpc.call(SEND, raw)
+            except RpcFault:
+                continue  # Known already, replaced, or its nonce is gone: its sender finds out.
+        self._any_order.clear()
+
+
+def _hash(raw: str) -> str:
+    return to_hex(keccak(hex_bytes(raw)))
+
+
+def _hit(raw: str) -> Hit:
+    """The transaction of these bytes."""
+    return "", _hash(raw)
+
+
+def _hit_call(method: str, params: tuple[Any, ...]) -> Hit:
+    """The transaction that a call of the node is about, if it is one."""
+    if method == SEND:
+        return _hit(params[0])
+    return "", params[0] if method in ABOUT_TRANSACTION else ""
+
+
+class _Through(Answers):
+    """The node's own answers, for as long as the service lives that asked."""
+
+    def __init__(self, line: ShakyRpc, inner: Answers) -> None:
+        super().__init__(lambda: line.unless_dead(inner))
+        self._inner, self.begun = inner, inner.begun
+
+    @property
+    def known(self) -> bool:
+        if self._inner.known:
+            self.results = self._inner.results
+        return self._inner.known
+
+
+class ShakyRpc(Rpc):
+    """One service's connection to the node.
+
+    `dead` once that service has crashed: what it had begun may still arrive, and goes no further.
+    """
+
+    def __init__(
+        self,
+        node: Rpc,
+        name: str,
+        clock: Clock,
+        faults: Faults,
+        mempool: Mempool,
+        chance: Random,
+        *,
+        latency_ms: int = 0,
+        first_block: int = 0,
+    ) -> None:
+        self._node, self.name, self._clock = node, name, clock
+        self._faults, self._mempool, self._chance = faults, mempool, chance
+        self._latency_ms, self._first_block = latency_ms, first_block
+        self.url = node.url
+        self.dead = False
+
+    async def call(self, method: str, *params: Any) -> Any:
+        if self.dead:
+            raise Crashed
+        try:
+            return await self._asked(method, params)
+        finally:
+            if self.dead:
+                raise Crashed
+
+    async def _asked(self, method: str, params: tuple[Any, ...]) -> Any:
+        target, hit = f"{self.name} {method}", partial(_hit_call, method, params)
+        wait_ms = self._latency_ms + (self._faults.strike("rpc.delayed", target, hit) or 0)
+        if wait_ms:
+            await self._clock.sleep(wait_ms / 1000)
+        if self._faults.strike("rpc.error", target, hit) is not None:
+            if method == SEND and self._chance.random() < 0.5:
+                await self._mempool.send(
+                    params[0], self.name
+                )  # It arrived; only the answer did not.
+            raise RpcUnreachable("the node did not answer (an injected fault).")
+        if method == SEND:
+            return await self._mempool.send(params[0], self.name)
+        behind = self._faults.strike("rpc.stale", target, hit)
+        if behind is not None:
+            return await self._as_of(behind, method, params)
+        return await self._node.call(method, *params)
+
+    async def many(self, calls: Sequence[Call]) -> list[Any]:
+        if self._is_smooth():
+            return await self.unless_dead(self._node.many(calls))
+        return await super().many(calls)
+
+    async def try_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
+        if self._is_smooth():
+            return await self.unless_dead(self._node.try_all(requests))
+        return await super().try_all(requests)
+
+    async def landed(self, txs: Sequence[str]) -> list[Landing | WorkbenchError | None]:
+        if self._is_smooth():
+            return await self.unless_dead(self._node.landed(txs))
+        return await super().landed(txs)
+
+    def ask(self, calls: Sequence[Call]) -> Answers:
+        if self._is_smooth():
+            return _Through(self, self._node.ask(calls))
+        return super().ask(calls)
+
+    def foresee(self, calls: Sequence[Call]) -> None:
+        if self._is_smooth():
+            self._node.foresee(calls)
+
+    def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> Answers:
+        if self._is_smooth():
+            return _Through(self, self._node.ask_to_try(requests))
+        return super().ask_to_try(requests)
+
+    async def unless_dead(self, asking: Awaitable[list[Any]]) -> list[Any]:
+        """What the node answers. Raises Crashed where nobody is left to hear it."""
+        try:
+            return await asking
+        finally:
+            if self.dead:
+                raise Crashed
+
+    def _is_smooth(self) -> bool:
+        """Whether nothing can happen on the way, so that many calls are as good as one by one."""
+        if self.dead:
+            raise Crashed
+        return not self._latency_ms and (self._faults.quiet or not self._faults.may(*LINE_SITES))
+
+    async def _as_of(self, behind: int, method: str, params: tuple[Any, ...]) -> Any:
+        """What a node says that is so many blocks behind."""
+        head = int(await self._node.call("eth_blockNumber"), 16)
+        last = max(head - behind, min(self._first_block, head))
+        if method == "eth_blockNumber":
+            return hex(last)
+        if method == "eth_getBlockByNumber":
+            asked = last if params[0] in ("latest", "pending") else int(params[0], 16)
+            if asked > last:
+                return None
+            return await self._node.call(method, hex(asked), *params[1:])
+        if method in BLOCK_LAST and params[-1] == "latest":
+            return await self._node.call(method, *params[:-1], hex(last))
+        answer = await self._node.call(method, *params)
+        if method == "eth_getTransactionReceipt" and answer is not None:
+            return answer if int(answer["blockNumber"], 16) <= last else None
+        return answer
+
+    async def close(self) -> None:
+        """The node's connection belongs to the world."""

@@ -1,0 +1,1 @@
+"""Participants of a simulated run: buyers, users, liquidity provider, arbitrageur."""

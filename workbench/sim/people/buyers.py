@@ -1,0 +1,225 @@
+"""Who comes to buy: honest people, and those who try something. One purchase each.
+
+All of them use the buyer service as it is; the hostile ones only put its steps together in another
+order, or change what it signed. Chance goes through integers and decimals, which are correctly
+rounded, and so are the same on every machine; a library's logarithm of a float need not be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from random import Random
+from typing import Any, TypeVar
+
+from workbench.core import facts as ev
+from workbench.core.errors import WorkbenchError
+from workbench.core.ports import Clock, Signer
+from workbench.core.purchase import Purchase
+from workbench.core.x402.wire import Payment, Terms
+from workbench.evm.codec import abi
+from workbench.evm.codec.abi import hex_bytes
+from workbench.evm.contracts.settlement import EvmChain
+from workbench.scenario import Arrivals, BuyerGroup, Size
+from workbench.services.otc.buyer import Buyer
+from workbench.sim.people.market import ONE, normal
+from workbench.sim.people.wallet import Hand
+
+T = TypeVar("T")
+COPIES = 5
+"""How often a replayer sends the same payment at once."""
+TRY_AGAIN_S = 1.0
+DRAWS = 1_000
+CANCEL_STRUCT = "CancelAuthorization(address authorizer,bytes32 nonce)"
+NOBODY = "0x000000000000000000000000000000000000dead"
+OUT_OF_TIME = "out_of_time"
+"""Why a buyer gives up who is sent home."""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One purchase that will be tried: when (ms from the start), by whom, and how much."""
+
+    name: str
+    at_ms: int
+    units: int
+    group: BuyerGroup
+
+
+@dataclass
+class Agent:
+    """A buyer at work. `hand` sends its own transactions, `signer` signs what is not a payment."""
+
+    visit: Visit
+    buyer: Buyer
+    signer: Signer
+    hand: Hand
+    chain: EvmChain
+    clock: Clock
+    seller_url: str
+    quote_lifetime_s: int
+    tell: Callable[[ev.Event], None]
+    has_come: bool = field(default=False, init=False)
+    settlement_id: str = field(default="", init=False)
+    """Of the payment that this buyer signed; empty before."""
+
+    async def run(self) -> None:
+        """Wait for the time, do it, and say how it ended, even where it is cancelled."""
+        await self.clock.sleep(self.visit.at_ms / 1000)
+        self.has_come = True
+        try:
+            purchase = await KINDS[self.visit.group.kind](self)
+        except WorkbenchError as why:
+            self.give_up(why.code, str(why))
+        except asyncio.CancelledError:
+            self.give_up(OUT_OF_TIME, "the scenario ended before this purchase.")
+            raise
+        else:
+            what = (purchase.settlement_id, purchase.status) if purchase else ("", "")
+            known = self._known()
+            self.tell(ev.BuyerServed(**known, settlement_id=what[0], status=what[1]))
+
+    def give_up(self, code: str, message: str) -> None:
+        """No end of the purchase was seen, for this reason."""
+        known = self._known() | {"code": code, "message": message}
+        known |= {"settlement_id": self.settlement_id, "address": self.buyer.address}
+        self.tell(ev.BuyerGaveUp(**known))
+
+    def _known(self) -> dict[str, Any]:
+        by_us = {"at_ms": self.clock.now_ms(), "source": "simulator"}
+        return {"subject": self.visit.name, "kind": self.visit.group.kind, **by_us}
+
+    async def patiently(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Again while the trouble may pass and there is patience left; acts are repeatable."""
+        limit = self.clock.now_ms() + 1000 * self.visit.group.patience_s
+        while True:
+            try:
+                return await act()
+            except WorkbenchError as why:
+                if not why.transient or self.clock.now_ms() >= limit:
+                    raise
+            await self.clock.sleep(TRY_AGAIN_S)
+
+    async def authorize(self) -> tuple[Payment, Terms]:
+        payment, terms = await self.patiently(
+            lambda: self.buyer.authorize(self.seller_url, self.visit.units)
+        )
+        self.settlement_id = "0x" + self.chain.terms_digest(terms).hex()
+        return payment, terms
+
+    async def pay(self, payment: Payment) -> str:
+        answer = await self.patiently(lambda: self.buyer.pay(self.seller_url, payment))
+        return str(answer["settlement_id"])
+
+    async def follow(self, identity: str, terms: Terms) -> Purchase:
+        return await self.patiently(lambda: self.buyer.follow(self.seller_url, identity, terms))
+
+
+# --- Kinds ---------------------------------------------------------------------------------------
+
+
+async def _honest(agent: Agent) -> Purchase | None:
+    payment, terms = await agent.authorize()
+    return await agent.follow(await agent.pay(payment), terms)
+
+
+async def _walks(agent: Agent) -> Purchase | None:
+    await agent.authorize()
+    return None
+
+
+async def _replays(agent: Agent) -> Purchase | None:
+    payment, terms = await agent.authorize()
+    first, *others = await asyncio.gather(*(agent.pay(payment) for _ in range(COPIES)))
+    assert all(first == other for other in others), "one payment became two settlements"
+    return await agent.follow(first, terms)
+
+
+async def _tampers(agent: Agent) -> Purchase | None:
+    payment, terms = await agent.authorize()
+    cheaper = replace(terms, required_usdc=terms.required_usdc // 2)
+    return await agent.follow(await agent.pay(replace(payment, terms=cheaper)), cheaper)
+
+
+async def _drains(agent: Agent) -> Purchase | None:
+    payment, terms = await agent.authorize()
+    identity = await agent.pay(payment)
+    eurc = agent.chain.addresses.eurc
+    held = await agent.chain.balance(eurc, agent.buyer.address)
+    await agent.hand.send(eurc, abi.encode_call("MockUSDC", "transfer", NOBODY, held))
+    return await agent.follow(identity, terms)
+
+
+async def _revokes(agent: Agent) -> Purchase | None:
+    payment, terms = await agent.authorize()
+    identity = await agent.pay(payment)
+    eurc, nonce = agent.chain.addresses.eurc, hex_bytes(identity)
+    digest = await agent.chain.token_digest(
+        eurc, CANCEL_STRUCT, ["address", "bytes32"], [agent.buyer.address, nonce]
+    )
+    signed = hex_bytes(agent.signer.sign_digest(digest))
+    parts = (signed[64], signed[:32], signed[32:64])
+    data = abi.encode_call("MockEURC", "cancelAuthorization", agent.buyer.address, nonce, *parts)
+    await agent.hand.send(eurc, data)
+    return await agent.follow(identity, terms)
+
+
+async def _stale(agent: Agent) -> Purchase | None:
+    payment, terms = await agent.authorize()
+    await agent.clock.sleep(agent.quote_lifetime_s + 1)
+    return await agent.follow(await agent.pay(payment), terms)
+
+
+KINDS: dict[str, Callable[[Agent], Awaitable[Purchase | None]]] = {
+    "honest": _honest,
+    "walks": _walks,
+    "replays": _replays,
+    "tampers": _tampers,
+    "drains": _drains,
+    "revokes": _revokes,
+    "stale": _stale,
+}
+"""What buyers do, by `scenario.KINDS`."""
+
+
+# --- When, and how much --------------------------------------------------------------------------
+
+
+def visits(number: int, group: BuyerGroup, chance: Random) -> list[Visit]:
+    """The purchases of one group of buyers; `number` tells groups apart."""
+    times = arrivals(group.arrivals, group.count, chance)
+    return [
+        Visit(f"buyer-{number}-{n}", 1000 * group.start_s + at_ms, size(group.size, chance), group)
+        for n, at_ms in enumerate(times)
+    ]
+
+
+def arrivals(how: Arrivals, count: int, chance: Random) -> list[int]:
+    """Milliseconds from the group's start, in order."""
+    if how.model == "burst":
+        return [0] * count
+    if how.model == "even":
+        return [n * how.every_ms for n in range(count)]
+    times, now = [], Decimal(0)
+    for _ in range(count):
+        # A waiting time is exponential: minus the logarithm of a uniform number.
+        now -= (Decimal(chance.randrange(1, ONE + 1)) / ONE).ln() * how.every_ms
+        times.append(round(now))
+    return times
+
+
+def size(how: Size, chance: Random) -> int:
+    """How much one purchase is, in base units."""
+    if how.model == "fixed":
+        return how.low_units
+    if how.model == "uniform":
+        return chance.randint(how.low_units, how.high_units)
+    median = Decimal(how.low_units * how.high_units).sqrt()
+    for _ in range(DRAWS):
+        deviation = Decimal(how.sigma_bps * normal(chance)) / (10_000 * ONE)
+        drawn = int(median * deviation.exp())
+        if how.low_units <= drawn <= how.high_units:
+            return drawn
+    return how.low_units  # So narrow a range is as good as fixed.

@@ -1,0 +1,57 @@
+"""The liquidity provider of a simulated world, who may lose heart and come back."""
+
+from __future__ import annotations
+
+from random import Random
+
+from workbench.evm.codec import abi
+from workbench.evm.contracts.settlement import EvmChain
+from workbench.evm.deploy.deployment import TICK_LIMIT, PoolKey
+from workbench.sim.faults.sites import Faults
+from workbench.sim.people.wallet import Hand
+
+AWAY_BLOCKS = (5, 30)
+"""For how long liquidity stays away once it was pulled."""
+
+
+class Provider:
+    """Acts before each block on the site `pool.drained`. One withdrawal at a time."""
+
+    def __init__(
+        self,
+        chain: EvmChain,
+        hand: Hand,
+        seeder: str,
+        key: PoolKey,
+        faults: Faults,
+        chance: Random,
+    ) -> None:
+        self._chain, self._hand, self._seeder, self._key = chain, hand, seeder, key
+        self._faults, self._chance = faults, chance
+        self._away = 0
+        self._blocks_left = 0
+        self._tx = ""
+
+    async def before_block(self) -> None:
+        """Pull a part of the liquidity, or bring it back."""
+        if self._away:
+            self._blocks_left -= 1
+            if self._blocks_left <= 0 or self._faults.over("pool.drained"):
+                await self._return()
+            return
+        percent = self._faults.strike("pool.drained", "pool")
+        if percent is not None:
+            self._away = await self._chain.pool_liquidity() * percent // 100
+            self._blocks_left = self._chance.randint(*AWAY_BLOCKS)
+            self._tx = await self._modify(-self._away)
+
+    async def _return(self) -> None:
+        """What never left, because its block is no more, cannot come back."""
+        if await self._hand.ok(self._tx):
+            await self._modify(self._away)
+        self._away = 0
+
+    async def _modify(self, liquidity: int) -> str:
+        arguments = (self._key, -TICK_LIMIT, TICK_LIMIT, liquidity)
+        data = abi.encode_call("LiquiditySeeder", "modify", *arguments)
+        return await self._hand.send(self._seeder, data)

@@ -1,0 +1,271 @@
+"""Who earns credits and asks to be paid: honest people, and those who try something.
+
+All of them speak HTTP with the payout service, and repeat what was not answered under the same
+key. What they were promised is noted in a `Tally`, which the service never sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from eth_hash.auto import keccak
+
+from workbench.core import facts as ev
+from workbench.core.errors import KeyReused, PeerRefused, PeerUnreachable, WorkbenchError
+from workbench.core.payout import ENDED
+from workbench.core.ports import Clock, Http, Request
+from workbench.evm.codec.abi import to_hex
+from workbench.scenario import Pattern, UserGroup
+from workbench.services.common import peers
+from workbench.services.payouts.input import KEY_HEADER
+from workbench.sim.people.buyers import COPIES, TRY_AGAIN_S, arrivals
+
+HALF_CLOSED = "0x436001161560" + "0b575f5ffd5b00"
+"""A contract that refuses in blocks of odd numbers: NUMBER AND 1, and REVERT unless that is 0."""
+NO_ANSWER = 0
+LOOK_S = 5.0
+"""How often a user asks after a payout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One user: when it comes (ms from the start), what it earns and asks for.
+
+    `earns`, `asks`: milliseconds from the user's beginning, and credits.
+    """
+
+    name: str
+    at_ms: int
+    group: UserGroup
+    earns: tuple[tuple[int, int], ...]
+    asks: tuple[tuple[int, int], ...]
+
+    def receiver(self, number: int, other: str = "") -> str:
+        """An address that belongs to one payout alone."""
+        return to_hex(keccak(f"{self.name}/{number}{other}".encode())[-20:])
+
+
+def errands(number: int, group: UserGroup, chance: Random) -> list[Errand]:
+    """The users of one group; `number` tells groups apart."""
+    times = arrivals(group.arrivals, group.count, chance)
+    return [
+        Errand(
+            f"user-{number}-{n}",
+            1000 * group.start_s + at_ms,
+            group,
+            _drawn(group.earns, chance),
+            _drawn(group.asks, chance),
+        )
+        for n, at_ms in enumerate(times)
+    ]
+
+
+def _drawn(pattern: Pattern, chance: Random) -> tuple[tuple[int, int], ...]:
+    times = arrivals(pattern.arrivals, pattern.times, chance)
+    low, high = pattern.low_credits, pattern.high_credits
+    return tuple((at_ms, chance.randint(low, high)) for at_ms in times)
+
+
+@dataclass
+class Tally:
+    """What users asked for, and what they were told, in credits.
+
+    `asked`: user and credits by receiver. `sent`: earnings that the service may know of;
+    `credited`: those that it has confirmed. `accepted`: payouts that it has promised.
+    """
+
+    asked: dict[str, tuple[str, int]] = field(default_factory=dict)
+    sent: dict[str, int] = field(default_factory=dict)
+    credited: dict[str, int] = field(default_factory=dict)
+    accepted: dict[str, None] = field(default_factory=dict)
+
+
+@dataclass
+class User:
+    """A user at work, on a line of its own to `url`."""
+
+    errand: Errand
+    http: Http
+    clock: Clock
+    url: str
+    tally: Tally
+    tell: Callable[[ev.Event], None]
+    limit_ms: int = field(default=0, init=False)
+
+    async def run(self) -> None:
+        """Wait for the time, earn, and ask; each payout is followed to its end."""
+        await self.clock.sleep(self.errand.at_ms / 1000)
+        self.limit_ms = self.clock.now_ms() + 1000 * self.errand.group.patience_s
+        began = asyncio.Event()
+        await asyncio.gather(self._earn(began), self._ask(began))
+
+    async def _earn(self, began: asyncio.Event) -> None:
+        start = self.clock.now_ms()
+        for n, (at_ms, credits_) in enumerate(self.errand.earns):
+            await self._until(start + at_ms)
+            me = self.errand.name
+            self.tally.sent[me] = self.tally.sent.get(me, 0) + credits_
+            try:
+                await self.post("/earn", f"{me}/earn/{n}", credits=credits_)
+            except WorkbenchError:
+                continue  # Whether it was booked, nobody has said.
+            finally:
+                began.set()
+            self.tally.credited[me] = self.tally.credited.get(me, 0) + credits_
+
+    async def _ask(self, began: asyncio.Event) -> None:
+        await began.wait()
+        start = self.clock.now_ms()
+        followed = []
+        for n, (at_ms, credits_) in enumerate(self.errand.asks):
+            await self._until(start + at_ms)
+            try:
+                free = int((await self.get(f"/v1/balances/{self.errand.name}"))["credits"])
+            except WorkbenchError:
+                continue
+            if free:
+                asking = KINDS[self.errand.group.kind](self, n, min(free, credits_), free)
+                followed.append(asyncio.ensure_future(asking))
+        try:
+            await asyncio.gather(*followed)
+        finally:
+            for each in followed:
+                each.cancel()
+
+    async def _until(self, at_ms: int) -> None:
+        await self.clock.sleep(max(0, at_ms - self.clock.now_ms()) / 1000)
+
+    # --- Asking for a payout, and waiting for its end ---
+
+    async def ask(self, number: int, credits_: int, other: str = "") -> str | None:
+        """One request for a payout to a receiver of its own; its id, None if it is refused."""
+        key = f"{self.errand.name}/payout/{number}{other}"
+        receiver = self.errand.receiver(number, other)
+        self.tally.asked[receiver] = (self.errand.name, credits_)
+        return await self.request(key, receiver, credits_)
+
+    async def request(self, key: str, receiver: str, credits_: int) -> str | None:
+        """The same, under a key and to a receiver that may have been used before."""
+        try:
+            answer = await self.post("/payout", key, credits=credits_, address=receiver)
+        except WorkbenchError as why:
+            status = NO_ANSWER if why.transient else why.status
+            self._answered(self.errand.name, status, code=why.code)
+            return None
+        identity = str(answer["id"])
+        self._answered(identity, 200, replayed=bool(answer.get("replayed")))
+        self.tally.accepted[identity] = None
+        return identity
+
+    def _answered(
+        self, subject: str, status: int, code: str = "", *, replayed: bool = False
+    ) -> None:
+        self.tell(
+            ev.PayoutAnswered(
+                subject=subject,
+                at_ms=self.clock.now_ms(),
+                source="simulator",
+                user_id=self.errand.name,
+                kind=self.errand.group.kind,
+                status=status,
+                code=code,
+                replayed=replayed,
+            )
+        )
+
+    async def follow(self, identity: str | None) -> None:
+        """Until the payout has ended, or patience has."""
+        ended = {state.value for state in ENDED}
+        while identity is not None and self.clock.now_ms() < self.limit_ms:
+            try:
+                if (await self.get(f"/v1/payouts/{identity}"))["state"] in ended:
+                    return
+            except WorkbenchError:
+                return
+            await self.clock.sleep(LOOK_S)
+
+    # --- HTTP ---
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """Raises the error that was answered, or the last one when patience ended."""
+        return await self._patiently(Request("GET", f"{self.url}{path}"))
+
+    async def post(self, path: str, key: str, **fields: Any) -> dict[str, Any]:
+        """The same, for what the key makes repeatable."""
+        body = json.dumps({"user_id": self.errand.name, **fields}).encode()
+        headers = (("Content-Type", "application/json"), (KEY_HEADER, key))
+        return await self._patiently(Request("POST", f"{self.url}{path}", (), headers, body))
+
+    async def _patiently(self, request: Request) -> dict[str, Any]:
+        while True:
+            try:
+                return await self._once(request)
+            except WorkbenchError as why:
+                if not why.transient or self.clock.now_ms() >= self.limit_ms:
+                    raise
+            await self.clock.sleep(TRY_AGAIN_S)
+
+    async def _once(self, request: Request) -> dict[str, Any]:
+        answer = await self.http.send(request)
+        data = peers.decoded(answer, dict[str, Any], "payout service")
+        if answer.status < 400:
+            return data
+        kind = WorkbenchError.kinds.get(str(data.get("error")))
+        message = f"{answer.status} {data.get('error')}: {data.get('message')}"
+        if kind is not None:
+            raise kind(message)
+        raise PeerUnreachable(message) if answer.status >= 500 else PeerRefused(message)
+
+
+# --- Kinds: what they do about their payout `n` of `size` credits, having `free` in all ---------
+
+
+async def _honest(user: User, n: int, size: int, free: int) -> None:
+    await user.follow(await user.ask(n, size))
+
+
+async def _doubles(user: User, n: int, size: int, free: int) -> None:
+    answers = await asyncio.gather(*(user.ask(n, size) for _ in range(COPIES)))
+    known = {identity for identity in answers if identity is not None}
+    assert len(known) <= 1, "one key became two payouts"
+    for identity in known:
+        await user.follow(identity)
+        again = await user.ask(n, size)
+        assert again in (identity, None), "an old key became a new payout"
+
+
+async def _overspends(user: User, n: int, size: int, free: int) -> None:
+    both = await asyncio.gather(user.ask(n, free), user.ask(n, free, "/again"))
+    for identity in both:
+        await user.follow(identity)
+
+
+async def _changes(user: User, n: int, size: int, free: int) -> None:
+    identity = await user.ask(n, size)
+    if identity is None:
+        return
+    key, other = f"{user.errand.name}/payout/{n}", user.errand.receiver(n, "/other")
+    try:
+        await user.post("/payout", key, credits=size, address=other)
+    except KeyReused:
+        pass
+    except WorkbenchError as why:
+        assert why.transient, f"a used key was answered with {why.code}"
+    else:
+        raise AssertionError("one key was good for two requests")
+    await user.follow(identity)
+
+
+KINDS = {
+    "honest": _honest,
+    "doubles": _doubles,
+    "overspends": _overspends,
+    "changes": _changes,
+    "refuses": _honest,  # It is the receivers that refuse; see HALF_CLOSED.
+}
+"""What users do, by `scenario.USER_KINDS`."""

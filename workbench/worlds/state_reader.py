@@ -1,0 +1,97 @@
+"""What a world looks like at one moment, read without touching what plays in it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.core.errors import RunOver, RunUnderWay, WorkbenchError
+from workbench.evm.contracts.settlement import EvmChain
+from workbench.evm.rpc.blocking import DirectRpc
+from workbench.sim.time.loop import at_once
+from workbench.worlds.virtual import World
+from workbench.worlds.wiring import TOKEN_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class WorldView:
+    """A world at one moment.
+
+    `now_ms`: Unix milliseconds of the virtual clock. `balances`: base units by account (seller,
+    vault, pool) and token symbol. `pool`: `liquidity`, and `price_e8` (USDC for one EURC, times
+    10**8). `mempool`: transactions that wait, `pending` and `queued` at the node, `delayed` on
+    their way to it. `heads`: number of the newest block, by who knows it: the node, each service.
+    """
+
+    now_ms: int
+    balances: dict[tuple[str, str], int]
+    pool: dict[str, int]
+    mempool: dict[str, int]
+    heads: dict[str, int]
+
+
+def view_of(world: World) -> WorldView:
+    """The world as it is now. Called in its own thread, while nobody acts.
+
+    The node is asked over a connection of its own, so that no answer is remembered, or missed, by
+    those who play. Raises the node's errors.
+    """
+    rpc = DirectRpc(world.node.url)
+    try:
+        return at_once(_view(world, rpc))
+    finally:
+        at_once(rpc.close())
+
+
+async def _view(world: World, rpc: DirectRpc) -> WorldView:
+    chain = EvmChain(rpc, world.deployment.chain_id, world.chain.addresses)
+    accounts = {name: world.accounts[name] for name in ("seller", "vault")}
+    accounts["pool"] = world.deployment["PoolManager"].lower()
+    balances = {
+        (name, symbol): await chain.balance(getattr(chain.addresses, token), address)
+        for name, address in accounts.items()
+        for symbol, token in TOKEN_NAMES.items()
+    }
+    pool = {"liquidity": await chain.pool_liquidity(), "price_e8": await chain.pool_price()}
+    waiting: dict[str, Any] = await rpc.call("txpool_status")
+    mempool = {name: int(waiting[name], 16) for name in ("pending", "queued")}
+    known = {name: max(store.blocks) for name, store in world.stores.items() if store.blocks}
+    return WorldView(
+        now_ms=world.clock.now_ms(),
+        balances=balances,
+        pool=pool,
+        mempool=mempool | {"delayed": world.mempool.waiting},
+        heads={"node": (await chain.head()).number} | known,
+    )
+
+
+class LookRequest:
+    """Somebody in another thread waits for a view; the run gives it between two moments."""
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+        self._view: WorldView | None = None
+        self._why: WorkbenchError | None = None
+
+    def take(self, world: World) -> None:
+        """Read the world now. Called by the run."""
+        try:
+            self._view = view_of(world)
+        except WorkbenchError as why:
+            self._why = why
+        self._done.set()
+
+    def refuse(self) -> None:
+        """The run has ended before."""
+        self._why = RunOver("the run has ended, and its node with it.")
+        self._done.set()
+
+    def result(self, timeout_s: float) -> WorldView:
+        """The view. Raises RunOver, RunUnderWay, and the node's errors."""
+        if not self._done.wait(timeout_s):
+            raise RunUnderWay(f"the run has come to no moment to look at within {timeout_s:g} s.")
+        if self._why is not None:
+            raise self._why
+        assert self._view is not None
+        return self._view

@@ -1,0 +1,442 @@
+"""Adapters and services joined: the one place where a service meets its chain, store and clock."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from random import Random
+from typing import Any
+
+from workbench.core import invariants
+from workbench.core.finality import Policy
+from workbench.core.ports import Addresses, Clock, Http, NodeState, Randomness, Reports
+from workbench.core.pricing import DEFAULT_CEILING_EURC, Price
+from workbench.core.settlement import RETRIES, Settlement
+from workbench.evm.contracts.settlement import EvmChain
+from workbench.evm.payments.guard import PaymentSigner
+from workbench.evm.payments.wallet import EvmPayments
+from workbench.evm.rpc.client import Rpc
+from workbench.evm.rpc.node_state import EvmNode
+from workbench.evm.transactions.quarantine import Quarantine
+from workbench.evm.transactions.sender import SlotSender
+from workbench.evm.transactions.signer import KeySigner
+from workbench.evm.watcher import LogWatcher
+from workbench.services.common.checks import SERVICES
+from workbench.services.common.health import Health
+from workbench.services.common.loop import Loop, OnFault
+from workbench.services.common.vitals import GAS_EACH, Vitals
+from workbench.services.otc.buyer import Buyer, BuyerRules
+from workbench.services.otc.facilitator import Facilitator, FacilitatorRules
+from workbench.services.otc.intake import MAX_OPEN_PER_BUYER
+from workbench.services.otc.offer_check import DAY_S
+from workbench.services.otc.rates import FixedPrice, FixedRate, HookRate, PriceSource, RateSource
+from workbench.services.otc.seller import Seller, SellerRules
+from workbench.services.otc.tracker import Tracker
+from workbench.services.payouts.http import PayoutsService
+from workbench.services.payouts.rounds import PayoutRules, Payouts
+from workbench.services.payouts.webhooks import HookRules, Webhooks
+from workbench.store.ledger.database import LedgerStore
+from workbench.store.sql.database import SqlStore
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Private keys by role, as 0x hex. The repr shows none of them."""
+
+    buyer: str = field(repr=False)
+    seller: str = field(repr=False)
+    facilitator: str = field(repr=False)
+    keeper: str | None = field(default=None, repr=False)
+    payer: str | None = field(default=None, repr=False)
+
+
+class SystemRandomness:
+    """Unpredictable tokens, for served and live worlds."""
+
+    def token(self) -> str:
+        return "0x" + secrets.token_hex(32)
+
+
+class SeededRandomness:
+    """The same tokens for the same generator."""
+
+    def __init__(self, generator: Random) -> None:
+        self._random = generator
+
+    def token(self) -> str:
+        return "0x" + self._random.randbytes(32).hex()
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a person may set about all services together; see `settings.SETTINGS`."""
+
+    price: Price
+    finality: Policy
+    slippage_bps: int = 100
+    fund_by: str = "authorization"
+    ceiling_eurc: int | None = DEFAULT_CEILING_EURC
+    expected_price: Price | None = None
+    price_tolerance_bps: int = 100
+    max_deadline_s: int = DAY_S
+    max_open_per_buyer: int | None = MAX_OPEN_PER_BUYER
+    own_rate_e8: int | None = None
+    quote_lifetime_s: int = 600
+    swap_window_s: int = 600
+    finality_timeout_s: int = 600
+    poll_s: float = 0.5
+    facilitator_poll_s: float | None = None
+    keeper_every_s: int = 60
+    retries: int = RETRIES
+    sign_permits: bool = True
+
+
+More = Callable[[NodeState], Awaitable[None]] | None
+WEI_PER_CREDIT = 10**15
+"""The seed's default: 0.001 of the native currency. It is meant for wei, and for nothing else."""
+
+
+@dataclass(frozen=True)
+class Credits:
+    """What a person may set about payouts. `units_per_credit`: None for the default.
+
+    `batch`: payouts in one transaction of the contract at `batcher`; 1: each has its own.
+    """
+
+    token: str | None = None
+    decimals: int | None = None
+    units_per_credit: int | None = None
+    api_key: str | None = field(default=None, repr=False)
+    daily_user: int | None = None
+    daily_address: int | None = None
+    daily_wallet: int | None = None
+    approve_above: int | None = None
+    reconcile_s: float = 3_600.0
+    oldest_s: int = 1_800
+    in_flight: int = 16
+    wait_s: float = 0.0
+    batcher: str | None = None
+    batch: int = 1
+    webhook_urls: tuple[str, ...] = field(default=(), repr=False)
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
+    bump_after_s: float = 60.0
+
+
+STORES: dict[str, type[SqlStore]] = {"payouts": LedgerStore}
+"""The services whose database holds more than a journal and slots."""
+GATHER = 0.2
+"""For this part of a poll the seller's sender gathers what single purchases ask for, once it has
+been at work: a buyer who comes alone does not wait."""
+
+
+def store_for(name: str, url: str = "sqlite://") -> SqlStore:
+    """The database of a service."""
+    return STORES.get(name, SqlStore)(url)
+
+
+@dataclass
+class Wiring:
+    """One chain and the makers of everything a service needs.
+
+    `rpc`, `store`, `clock` and `http` give a service, by its name, what is its own.
+    """
+
+    chain_id: int
+    addresses: Addresses
+    start_block: int
+    keys: Keys
+    rules: Rules
+    rpc: Callable[[str], Rpc]
+    store: Callable[[str], SqlStore]
+    clock: Callable[[str], Clock]
+    http: Callable[[str], Http]
+    random: Randomness
+    seller_url: str
+    facilitator_url: str
+    on_fault: OnFault
+    """Whether a service goes on after a fault of its rounds that is not known to pass."""
+    market: RateSource | None = None
+    """EUR/USD outside the pool, where there is such a market: the keeper follows it."""
+    prices: PriceSource | None = None
+    credits: Credits = field(default_factory=Credits)
+    is_public: bool = False
+    """Whether others than this machine reach the services: reasons of alarms are not for them."""
+    payouts_url: str = ""
+    """Where the payout service is, if its facts are to be in the tracker's journal."""
+
+    def chain(self, name: str) -> EvmChain:
+        return EvmChain(self.rpc(name), self.chain_id, self.addresses)
+
+    def _sender(
+        self, name: str, key: str, store: SqlStore, reports: Reports, gather_s: float = 0.0
+    ) -> SlotSender:
+        return SlotSender(
+            self.rpc(name),
+            KeySigner(key),
+            store,
+            self.clock(name),
+            chain_id=self.chain_id,
+            source=name,
+            finality=self.rules.finality,
+            gather_s=gather_s,
+            reports=reports,
+        )
+
+    def _watcher(self, name: str, store: SqlStore, reports: Reports) -> LogWatcher:
+        at = (self.addresses.vault, self.addresses.hook)
+        return LogWatcher(self.rpc(name), store, self.clock(name), at, self.start_block, reports)
+
+    def loop(self, name: str, ages: Mapping[str, float] = {}) -> Loop:
+        """The rounds of a service, and its health, which begins anew."""
+        return loop_of(name, self.clock(name), self.on_fault, ages, is_public=self.is_public)
+
+    def _watch_node(
+        self, loop: Loop, accounts: Sequence[str] = (), more: More = None, gas: int | None = None
+    ) -> None:
+        """A served service looks at its node before each round. A simulated one cannot find itself
+        on another chain, and its trace would have these questions in it."""
+        if self.on_fault is OnFault.RETRY:
+            loop.before = Vitals(
+                EvmNode(self.rpc(loop.health.service)),
+                loop.health,
+                loop.clock,
+                chain_id=self.chain_id,
+                accounts=accounts,
+                gas=gas,
+                more=more,
+            ).before_round
+
+    def seller(self) -> Seller:
+        store, rules, loop = self.store("seller"), self.rules, self.loop("seller")
+        seller = Seller(
+            chain=self.chain("seller"),
+            signer=KeySigner(self.keys.seller),
+            sender=self._sender(
+                "seller", self.keys.seller, store, loop.health, GATHER * self.rules.poll_s
+            ),
+            watcher=self._watcher("seller", store, loop.health),
+            store=store,
+            clock=self.clock("seller"),
+            loop=loop,
+            http=self.http("seller"),
+            random=self.random,
+            facilitator_url=self.facilitator_url,
+            prices=self.prices or FixedPrice(rules.price),
+            rules=SellerRules(
+                finality=rules.finality,
+                quote_lifetime_s=rules.quote_lifetime_s,
+                swap_window_s=rules.swap_window_s,
+                poll_s=rules.poll_s,
+                sign_permits=rules.sign_permits,
+                max_open_per_buyer=rules.max_open_per_buyer,
+            ),
+        )
+
+        async def more(state: NodeState) -> None:
+            await seller.look_at_facilitator()
+
+        self._watch_node(loop, [address_of_key(self.keys.seller)], more, GAS_EACH)
+        return seller
+
+    async def facilitator(self) -> Facilitator:
+        """Asks the vault for its gate first: the larger of gate and setting rules (agreement 5)."""
+        store, chain = self.store("facilitator"), self.chain("facilitator")
+        finality = replace(self.rules.finality, gate=await chain.finality_gate())
+        keeper, loop = self.keys.keeper, self.loop("facilitator")
+        service = Facilitator(
+            chain=chain,
+            sender=self._sender("facilitator", self.keys.facilitator, store, loop.health),
+            watcher=self._watcher("facilitator", store, loop.health),
+            store=store,
+            clock=self.clock("facilitator"),
+            loop=loop,
+            rules=FacilitatorRules(
+                finality=finality,
+                poll_s=self.rules.facilitator_poll_s or self.rules.poll_s,
+                finality_timeout_s=self.rules.finality_timeout_s,
+                keeper_every_s=self.rules.keeper_every_s,
+                retries=self.rules.retries,
+            ),
+            market=self.market,
+            keeper=self._sender("facilitator", keeper, store, loop.health) if keeper else None,
+        )
+
+        async def more(state: NodeState) -> None:
+            await service.look_at_rate(state.timestamp)
+
+        accounts = [address_of_key(key) for key in (self.keys.facilitator, keeper) if key]
+        self._watch_node(loop, accounts, more, GAS_EACH)
+        return service
+
+    def tracker(self) -> Tracker:
+        store, loop = self.store("tracker"), self.loop("tracker")
+        self._watch_node(loop)
+        return Tracker(
+            chain=self.chain("tracker"),
+            watcher=self._watcher("tracker", store, loop.health),
+            store=store,
+            clock=self.clock("tracker"),
+            loop=loop,
+            http=self.http("tracker"),
+            peers=self._peers(),
+            finality=self.rules.finality,
+            page=files("workbench.web").joinpath("static/tracker.html").read_bytes(),
+            poll_s=self.rules.poll_s,
+        )
+
+    def _peers(self) -> dict[str, str]:
+        peers = {"seller": self.seller_url, "facilitator": self.facilitator_url}
+        return peers | ({"payouts": self.payouts_url} if self.payouts_url else {})
+
+    def payouts(self) -> PayoutsService:
+        """It looks at node and token before its first round, or when it is asked to `check`."""
+        store, key = self.store("payouts"), self.keys.payer
+        assert isinstance(store, LedgerStore)
+        assert key is not None
+        ages = dict.fromkeys(
+            ("reconciliation", "orphans"), max(600.0, 3 * self.credits.reconcile_s)
+        )
+        loop = self.loop("payouts", ages)
+        rpc, credits_, finality = self.rpc("payouts"), self.credits, self.rules.finality
+        # Also where nothing is paid together any more: what was signed may need a higher fee.
+        batcher = credits_.batcher
+        signer = PaymentSigner(key, chain_id=self.chain_id, token=credits_.token, batcher=batcher)
+        payments = EvmPayments(
+            rpc,
+            signer,
+            chain_id=self.chain_id,
+            token=credits_.token,
+            decimals=credits_.decimals,
+            finality=finality,
+            batcher=batcher,
+            most=credits_.batch,
+            reports=loop.health,
+        )
+        known: dict[str, Any] = {"chain_id": self.chain_id, "source": "payouts"}
+        clock = self.clock("payouts")
+        nonces = Quarantine(clock, address=signer.address, **known)
+        known |= {"finality": finality, "nonces": nonces, "bump_after_s": credits_.bump_after_s}
+        sender = SlotSender(
+            rpc, signer, store, clock, is_thrifty=True, reports=loop.health, **known
+        )
+        payouts = Payouts(
+            store=store,
+            sender=sender,
+            payments=payments,
+            clock=clock,
+            loop=loop,
+            random=self.random,
+            rules=payout_rules(credits_, self.chain_id, self.rules.poll_s),
+        )
+        self._watch_node(loop, [signer.address], payouts.look_at_node)
+        return PayoutsService(payouts, self.webhooks(loop) if credits_.webhook_urls else None)
+
+    def webhooks(self, loop: Loop) -> Webhooks:
+        """Who is told of payouts, from the payout service's database."""
+        store, credits_ = self.store("payouts"), self.credits
+        assert isinstance(store, LedgerStore)
+        return Webhooks(
+            store=store,
+            http=self.http("payouts"),
+            clock=self.clock("payouts"),
+            loop=loop,
+            random=self.random,
+            rules=HookRules(credits_.webhook_urls, credits_.webhook_secrets, self.rules.poll_s),
+        )
+
+    def buyer(
+        self, key: str | None = None, rules: BuyerRules | None = None, http: Http | None = None
+    ) -> Buyer:
+        """`key`, `rules` and `http`: another buyer's than the settings'."""
+        chain, own = self.chain("buyer"), self.rules.own_rate_e8
+        rates = self.market or (FixedRate(own) if own is not None else HookRate(chain))
+        return Buyer(
+            chain=chain,
+            signer=KeySigner(key or self.keys.buyer),
+            http=http or self.http("buyer"),
+            clock=self.clock("buyer"),
+            rates=rates,
+            rules=rules or buyer_rules(self.rules),
+            seller=address_of_key(self.keys.seller),
+        )
+
+
+def loop_of(
+    name: str,
+    clock: Clock,
+    on_fault: OnFault,
+    ages: Mapping[str, float] = {},
+    *,
+    is_public: bool = False,
+) -> Loop:
+    """`ages`: maximum ages of checks in seconds, where they are not those of the table."""
+    health = Health(clock, name, SERVICES[name], ages, is_public=is_public)
+    return Loop(clock, health, on_fault)
+
+
+def payout_rules(credits_: Credits, chain_id: int, poll_s: float) -> PayoutRules:
+    """The payout service's share of the rules."""
+    return PayoutRules(
+        chain_id=chain_id,
+        units_per_credit=credits_.units_per_credit or WEI_PER_CREDIT,
+        are_units_meant=credits_.units_per_credit is not None,
+        poll_s=poll_s,
+        api_key=credits_.api_key,
+        daily_user=credits_.daily_user,
+        daily_address=credits_.daily_address,
+        daily_wallet=credits_.daily_wallet,
+        approve_above=credits_.approve_above,
+        reconcile_s=credits_.reconcile_s,
+        oldest_s=credits_.oldest_s,
+        in_flight=credits_.in_flight,
+        wait_s=credits_.wait_s,
+    )
+
+
+def buyer_rules(rules: Rules) -> BuyerRules:
+    """The buyer's share of the rules."""
+    return BuyerRules(
+        slippage_bps=rules.slippage_bps,
+        ceiling_eurc=rules.ceiling_eurc,
+        price=rules.expected_price,
+        price_tolerance_bps=rules.price_tolerance_bps,
+        max_deadline_s=rules.max_deadline_s,
+        fund_by=rules.fund_by,
+        poll_s=rules.poll_s,
+    )
+
+
+def address_of_key(key: str) -> str:
+    """The account of a private key, in lower case."""
+    return KeySigner(key).address
+
+
+TOKEN_NAMES = {"EURC": "eurc", "USDC": "usdc", "YPS": "asset"}
+
+
+async def balances(chain: EvmChain, accounts: dict[str, str]) -> dict[tuple[str, str], int]:
+    """Balance by (account name, token symbol), in base units."""
+    return {
+        (name, symbol): await chain.balance(getattr(chain.addresses, token), at)
+        for name, at in accounts.items()
+        for symbol, token in TOKEN_NAMES.items()
+    }
+
+
+async def audit_world(chain: EvmChain, settlements: tuple[Settlement, ...]) -> None:
+    """Raise ConservationBroken unless vault, puller and hook hold only what is owed."""
+    addresses = chain.addresses
+    tokens = {name: getattr(addresses, name) for name in invariants.TOKENS}
+    holders = {"vault": addresses.vault, "puller": addresses.puller, "hook": addresses.hook}
+    held = {
+        holder: {name: await chain.balance(token, at) for name, token in tokens.items()}
+        for holder, at in holders.items()
+    }
+    escrowed = {name: await chain.escrowed(token) for name, token in tokens.items()}
+    parties = sorted({p for s in settlements for p in (s.buyer, s.seller)})
+    parked = {
+        name: sum(await chain.all_claimable(token, parties)) for name, token in tokens.items()
+    }
+    invariants.audit(invariants.View(settlements, held, escrowed, parked))
