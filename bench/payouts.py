@@ -138,7 +138,7 @@ def accepted(node_url: str, where: Any, folder: Path, count: int, connections: i
     sender = LedgerStore(f"sqlite:///{folder / 'app.db'}")
     is_held = sender.lease()
     assert is_held
-    command = [sys.executable, "-m", "tests.services.mortal_payouts", "after", "0"]
+    command = [sys.executable, "-m", "tests.services.payouts.crashing_process", "after", "0"]
     with subprocess.Popen(
         command, env={**os.environ, **own}, stdout=subprocess.PIPE, text=True
     ) as server:

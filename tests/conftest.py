@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -33,24 +34,25 @@ def world(shared_world: World) -> Iterator[World]:
         beginning.restore()
 
 
+ROOT = Path(__file__).resolve().parents[1]
 LONG = (
-    "test_howtos.py",
-    "test_crashes.py",
-    "01_quickstart.ipynb",
-    "02_run.ipynb",
-    "04_scenario.ipynb",
-    "test_papers.py",
-    "test_cli.py",
-    "test_byhand.py",
-    "test_offers.py",
-    "test_served_idle.py",
-    "test_deploy_command.py",
-    "test_fork.py",
+    "tests/test_howtos.py",
+    "tests/services/otc/test_crashes.py",
+    "notebooks/01_quickstart.ipynb",
+    "notebooks/02_run.ipynb",
+    "notebooks/04_scenario.ipynb",
+    "tests/lab/test_execute.py",
+    "tests/cli/test_cli.py",
+    "tests/commands/test_settlement.py",
+    "tests/services/otc/test_offers.py",
+    "tests/worlds/test_served_idle.py",
+    "tests/commands/test_deploy.py",
+    "tests/evm/node/test_fork.py",
 )
 """Files that take long for their few tests: begun first, so that no worker is left with one."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first; all else as it is collected."""
-    rank = {name: n for n, name in enumerate(LONG)}
-    items.sort(key=lambda item: rank.get(item.path.name, len(LONG)))
+    rank = {ROOT / name: n for n, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path, len(LONG)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.test_cli import CLEAN, Running, start, until
+from tests.cli.test_cli import CLEAN, Running, start, until
 from workbench.settings import world_variables
 
 README = Path(__file__).resolve().parent.parent / "README.md"

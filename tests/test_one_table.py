@@ -105,7 +105,8 @@ PLANTED = [
     ),
     (
         "web/static/tracker.html",
-        '<b data-filter="executed"></b>\n<b data-filter="refunded"></b>\n<b data-filter="rejected">',
+        '<b data-filter="executed"></b>\n<b data-filter="refunded"></b>\n'
+        '<b data-filter="rejected">',
         "lists executed",
     ),
 ]

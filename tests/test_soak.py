@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_cli import until
+from tests.commands.test_play import below, is_anvil
 from tests.sim.scenarios import SMALL
-from tests.test_cli import until
-from tests.test_playing import below, is_anvil
 
 SOAK = Path(__file__).resolve().parents[1] / "tools" / "soak.py"
 LIMIT_S = 60

@@ -4,11 +4,11 @@
     make soak ARGS="payouts --payouts 1000000 --first 5000"
     make soak ARGS="kills --kills 100 --payouts 500 --first 7 --seeds 3"
 
-Of a scenario, every tenth seed is played twice, and must give the same bytes. `payouts` plays the
-storm of tests/services/storm.py: each seed is a world of 100 payouts, foreign nonces included.
-`kills` plays that of tests/services/kill_storm.py, with real processes: so many `kill -9` and
-payouts for each seed. What is not sound is told with the command that plays it again. Ctrl-C and
-SIGTERM tell what was found so far, and leave nothing running.
+Every tenth seed of a scenario is played twice and must give the same bytes. `payouts` plays
+tests/services/payouts/storm.py: each seed is a world of 100 payouts, some with foreign nonces.
+`kills` plays tests/services/payouts/kill_storm.py with real processes: `--kills` and `--payouts`
+count for each seed. A failure is printed with the command that repeats it. Ctrl-C and SIGTERM print
+the findings so far and leave no process.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def soak_scenario(scenario: str, seeds: range, stop: Stop) -> int:
 def storm(seed: int) -> tuple[int, dict[str, int], list[str]]:
     """The seed, how its payouts ended, and what is wrong with them."""
     from tests.services import fake_chain
-    from tests.services.storm import FOREIGN, Storm
+    from tests.services.payouts.storm import FOREIGN, Storm
 
     fake_chain.forget()  # What it remembers of the transactions of other seeds.
     played = Storm(seed, foreign=FOREIGN)
@@ -200,7 +200,7 @@ def _workers() -> Iterator[Pool]:
 def soak_payouts(payouts: int, first: int, stop: Stop) -> int:
     """Print seeds, progress and ends; 1 if any seed was not sound."""
     sys.path.insert(0, str(ROOT))
-    from tests.services.storm import EACH
+    from tests.services.payouts.storm import EACH
 
     seeds = range(first, first + -(-payouts // EACH))
     each = f"{EACH} payouts each, on {WORKERS} processes"
@@ -243,7 +243,7 @@ def soak_payouts(payouts: int, first: int, stop: Stop) -> int:
 def soak_kills(kills: int, payouts: int, seeds: range, stop: Stop) -> int:
     """Print each seed's figures; 1 if any seed was not sound."""
     sys.path.insert(0, str(ROOT))
-    from tests.services.kill_storm import KillStorm
+    from tests.services.payouts.kill_storm import KillStorm
 
     bad = list[int]()
     print(f"kills: seeds {seeds[0]} to {seeds[-1]}, {kills} kills, {payouts} payouts", flush=True)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from tests.chain.mutated import FORM, QUESTION, UNTRUE, mutate_body
+from tests.evm.mutated import FORM, QUESTION, UNTRUE, mutate_body
 from tests.services.fake_chain import FakeChain, Line
 from workbench.evm.codec import jsonrpc
 

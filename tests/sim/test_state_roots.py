@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from bench.common import ending
-from tests.chain.test_anvil import answers, eventually
+from tests.evm.node.test_anvil import answers, eventually
 from tests.sim.scenarios import small
 from tests.sim.test_experiment import FAULTY, assert_sound, elsewhere, play
 from workbench import World, simulated

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from tests.chain.gateway import ForwardProxy
+from tests.evm.gateway import ForwardProxy
 from workbench.core.errors import PeerUnreachable
 from workbench.core.ports import Request, Response
 from workbench.web import client

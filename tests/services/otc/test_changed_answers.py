@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.chain.faulty import FaultyRpc
+from tests.evm.faulty import FaultyRpc
 from workbench import World
 from workbench.core.errors import WorkbenchError
 from workbench.core.pricing import Price

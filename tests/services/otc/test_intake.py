@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.hypothesis_profile import examples
 from tests.payments import AMOUNT, SELLER, follow, offer, pay, payment
-from tests.services.test_failures import give_away, transact
-from tests.services.test_funding import authorised
+from tests.services.otc.test_failures import give_away, transact
+from tests.services.otc.test_funding import authorised
 from workbench import World
 from workbench.core import facts as ev
 from workbench.core.ports import Request, Response

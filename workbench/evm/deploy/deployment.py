@@ -4,9 +4,9 @@ Everything is created by the CREATE2 deployer with fixed salts, so an address is
 code and the plan alone: the same on every machine and chain, whoever sends the transactions. Each
 step first looks whether it is done, so an interrupted deployment is finished by running it again.
 
-Ape does the work (`deploy_ape.py`), in a process of its own: it takes seconds to import, and keeps
-global state. `deploy()` starts that process: `python -m workbench.evm.deploy.deployment`. What is there and
-what is missing is read by `site.py`, before and after.
+Ape does the work (`ape_steps`) in a process of its own, because it is slow to import and keeps
+global state. `deploy()` starts that process: `python -m workbench.evm.deploy.deployment`. The
+module `inspection` reads what exists and what is missing, before and after.
 """
 
 from __future__ import annotations
