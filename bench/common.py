@@ -16,8 +16,8 @@ from typing import Any
 from workbench.core.errors import WorkbenchError
 from workbench.evm.codec import abi
 from workbench.evm.node.boot import boot
-from workbench.evm.node.replay import Block, replay
-from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.node.replay import RecordedBlock, replay
+from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.transactions.signer import KeySigner
 from workbench.evm.transactions.test_keys import key_of
 
@@ -53,7 +53,7 @@ class Round:
         return self.services_per_s / self.node_per_s
 
 
-def ending(rpc: DirectRpc) -> Ending:
+def ending(rpc: BlockingRpc) -> Ending:
     """Of a node as it is now. Where it computes no state root, all its accounts are compared."""
     block = rpc.now("eth_getBlockByNumber", "latest", False)
     if int(block["stateRoot"], 16):
@@ -63,21 +63,23 @@ def ending(rpc: DirectRpc) -> Ending:
     return Ending(block["hash"], hashlib.sha256(accounts).hexdigest())
 
 
-def timed_replay(rpc: DirectRpc, blocks: list[Block]) -> float:
+def timed_replay(rpc: BlockingRpc, blocks: list[RecordedBlock]) -> float:
     """Seconds that a node takes for the same blocks."""
     start = time.perf_counter()
     replay(rpc, blocks)
     return time.perf_counter() - start
 
 
-def measured(blocks: list[Block], ended: Ending, before: int, count: int, seconds: float) -> Round:
+def measured(
+    blocks: list[RecordedBlock], ended: Ending, before: int, count: int, seconds: float
+) -> Round:
     """A run's blocks on a fresh node of its kind; the first `before` are set-up and not timed.
 
     Raises when it ends in another block hash, or in another state.
     """
     node, _ = boot(state_root=not ended.state)
     with node:
-        rpc = DirectRpc(node.url)
+        rpc = BlockingRpc(node.url)
         replay(rpc, blocks[:before])
         again = timed_replay(rpc, blocks[before:])
         same = ending(rpc)
@@ -107,7 +109,7 @@ def mints(owners: Sequence[str], token: str, units: int, nonce: int, chain_id: i
     return raws
 
 
-def deployers_nonce(rpc: DirectRpc) -> int:
+def deployers_nonce(rpc: BlockingRpc) -> int:
     return int(rpc.now("eth_getTransactionCount", key_of("deployer").address, "latest"), 16)
 
 
@@ -115,7 +117,7 @@ def floor() -> float:
     """Pre-signed ERC-20 mints per second on a fresh node: how much machine there is today."""
     node, where = boot()
     with node:
-        rpc = DirectRpc(node.url)
+        rpc = BlockingRpc(node.url)
         owners = [key_of("spare1").address] * FLOOR_MINTS
         raws = mints(owners, where["MockUSDC"], 1, deployers_nonce(rpc), where.chain_id)
         start = time.perf_counter()

@@ -27,21 +27,21 @@ from typing import Any
 from bench.common import ending, floor, timed_replay
 from bench.settlements import miner
 from workbench.core.errors import WorkbenchError
-from workbench.core.payout import State
+from workbench.core.payout import PayoutState
 from workbench.core.pricing import Price
 from workbench.evm.node.boot import boot
 from workbench.evm.node.replay import recorded
-from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.rpc.client import HttpRpc
-from workbench.scenario.model import Chain
-from workbench.services.payouts.input import Asked
+from workbench.scenario.model import ChainSettings
+from workbench.services.payouts.input import PayoutInput
 from workbench.services.payouts.rounds import Payouts
 from workbench.settings import Settings
 from workbench.store.ledger.database import LedgerStore
 from workbench.worlds.factories import LOCAL_FINALITY, addresses_of, local_keys
-from workbench.worlds.served import Place, Served, credits_of
-from workbench.worlds.virtual import Conditions, World
-from workbench.worlds.wiring import Rules
+from workbench.worlds.served import Served, ServedChain, credits_of
+from workbench.worlds.virtual import World, WorldConditions
+from workbench.worlds.wiring import WorldRules
 
 TO = 0xBE9C4 << 120
 IN_FLIGHT = 1_000
@@ -50,16 +50,16 @@ BLOCK_MS, PACED_BLOCKS = 12_000, 20
 POLL_S = 0.5
 
 
-def asked(number: int) -> Asked:
-    return Asked("bench", 1, f"key-{number}", f"0x{TO + number:040x}")
+def asked(number: int) -> PayoutInput:
+    return PayoutInput("bench", 1, f"key-{number}", f"0x{TO + number:040x}")
 
 
 def service_of(served: Served) -> Payouts:
     return served.wiring.payouts().payouts
 
 
-def place_on(url: str, where: Any) -> Place:
-    return Place(
+def place_on(url: str, where: Any) -> ServedChain:
+    return ServedChain(
         rpc_url=url,
         chain_id=where.chain_id,
         addresses=addresses_of(where.addresses),
@@ -73,14 +73,14 @@ def settings_in(folder: Path, **more: str) -> Settings:
     return Settings.load(environ={"POLL_INTERVAL_MS": "20", **more}, folder=folder, world={})
 
 
-async def bare(place: Place, folder: Path, count: int) -> float:
+async def bare(place: ServedChain, folder: Path, count: int) -> float:
     """Accept-and-hold transactions per second, and nothing around them."""
     served = Served(place, folder, settings_in(folder), names=("payouts",), auto_ports=True)
     served.wiring = served.wire()
     payouts = service_of(served)
     try:
         await payouts.check()
-        await payouts.earn(Asked("bench", 10**9, "credits"))
+        await payouts.earn(PayoutInput("bench", 10**9, "credits"))
         start = time.perf_counter()
         for number in range(count):
             await payouts.request(asked(number))
@@ -166,14 +166,14 @@ async def _earn(url: str) -> None:
 # --- Mined ---
 
 
-async def pay(place: Place, folder: Path, count: int) -> float:
+async def pay(place: ServedChain, folder: Path, count: int) -> float:
     """Seconds from the first signature until all are mined; they were accepted before."""
     settings = settings_in(folder, PAYOUTS_IN_FLIGHT=str(IN_FLIGHT))
     served = Served(place, folder, settings, names=("payouts",), auto_ports=True)
     served.wiring = served.wire()
     payouts, rpc, stop = service_of(served), HttpRpc(place.rpc_url), asyncio.Event()
     await payouts.check()
-    await payouts.earn(Asked("bench", 10**9, "credits"))
+    await payouts.earn(PayoutInput("bench", 10**9, "credits"))
     for number in range(count):
         await payouts.request(asked(number))
     start = time.perf_counter()
@@ -202,20 +202,20 @@ async def _nonce(rpc: HttpRpc, payouts: Payouts) -> int:
 
 async def _paid(payouts: Payouts) -> Any:
     async with payouts.store.unit() as unit:
-        return await unit.payouts(State.PAID)
+        return await unit.payouts(PayoutState.PAID)
 
 
 def mined(count: int, folder: Path) -> tuple[float, float]:
     """Payouts per second: ours, and the node's own with the same blocks."""
     node, where = boot()
     with node:
-        rpc = DirectRpc(node.url)
+        rpc = BlockingRpc(node.url)
         first = int(rpc.now("eth_blockNumber"), 16) + 1
         seconds = asyncio.run(pay(place_on(node.url, where), folder, count))
         blocks, ended = recorded(rpc, first), ending(rpc)
     node, _ = boot()
     with node:
-        rpc = DirectRpc(node.url)
+        rpc = BlockingRpc(node.url)
         again, same = timed_replay(rpc, blocks), ending(rpc)
     if same != ended:
         raise WorkbenchError(f"void: the replay ended in {same}, the run in {ended}.")
@@ -233,9 +233,9 @@ def paced(blocks: int) -> float:
     """
     settings = Settings.load(environ={}, folder=Path("/nonexistent"), world={})
     limit = settings["PAYOUTS_IN_FLIGHT"]
-    rules = Rules(price=Price.parse("1.10"), finality=settings.finality, poll_s=POLL_S)
-    conditions = Conditions(
-        chain=Chain(block_time_ms=BLOCK_MS, finality_blocks=settings.finality.depth),
+    rules = WorldRules(price=Price.parse("1.10"), finality=settings.finality, poll_s=POLL_S)
+    conditions = WorldConditions(
+        chain=ChainSettings(block_time_ms=BLOCK_MS, finality_blocks=settings.finality.depth),
         services=("tracker", "payouts"),
         credits=replace(credits_of(settings), reconcile_s=settings["RECONCILE_EVERY_S"]),
     )
@@ -244,7 +244,7 @@ def paced(blocks: int) -> float:
     with world:
         payouts = world.payouts.payouts
         first = limit * (blocks + 4)
-        world.do(payouts.earn(Asked("bench", 10**9, "credits")))
+        world.do(payouts.earn(PayoutInput("bench", 10**9, "credits")))
         for number in range(first):
             world.do(payouts.request(asked(number)))
         start = int(node.call("eth_blockNumber"), 16)

@@ -22,11 +22,11 @@ from workbench.evm.deploy.deployment import Deployment
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.node.boot import boot
 from workbench.evm.node.replay import recorded
-from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.rpc.client import HttpRpc
 from workbench.settings import Settings
 from workbench.worlds.factories import LOCAL_FINALITY, addresses_of, local_keys
-from workbench.worlds.served import Place, Served
+from workbench.worlds.served import Served, ServedChain
 
 BLOCK_PAUSE_S = 0.05
 BUYER_POLL_S = 0.25
@@ -46,7 +46,7 @@ async def services_round(
     node: Anvil, where: Deployment, count: int, buyers: int, data: Path
 ) -> float:
     """Seconds for `count` purchases, `buyers` of them at a time."""
-    place = Place(
+    place = ServedChain(
         rpc_url=node.url,
         chain_id=where.chain_id,
         addresses=addresses_of(where.addresses),
@@ -83,7 +83,7 @@ def measure(count: int, buyers: int) -> Round:
     with tempfile.TemporaryDirectory(prefix="workbench-bench-") as folder:
         node, where = boot()
         with node:
-            rpc = DirectRpc(node.url)
+            rpc = BlockingRpc(node.url)
             first = int(rpc.now("eth_blockNumber"), 16) + 1
             seconds = asyncio.run(services_round(node, where, count, buyers, Path(folder)))
             blocks, ended = recorded(rpc, first), ending(rpc)

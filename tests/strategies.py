@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from workbench.core import facts as ev
 from workbench.core.money import UINT256_MAX
-from workbench.core.x402.wire import Authorization, Payment, Permit, Terms, TransferAuthorization
+from workbench.core.x402.wire import (
+    Payment,
+    Permit,
+    SettlementRequest,
+    Terms,
+    TransferAuthorization,
+)
 
 uint64 = st.integers(0, 2**64 - 1)
 uint256 = st.integers(0, UINT256_MAX)
@@ -51,7 +57,7 @@ def _payment(agreed: Terms, signed: str, funding: Permit | TransferAuthorization
 
 payments = st.builds(_payment, terms, signatures, permits | transfer_authorizations)
 authorizations = st.builds(
-    Authorization,
+    SettlementRequest,
     settlement_id=words,
     payment=payments,
     seller_signature=signatures,

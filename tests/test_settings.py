@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.strategies import json_values
 from workbench.cli import main
 from workbench.core.errors import InvalidSetting, UnknownWorld, WorkbenchError
-from workbench.core.finality import Policy
+from workbench.core.finality import FinalityPolicy
 from workbench.core.ports import Addresses
 from workbench.core.pricing import Price
 from workbench.evm.transactions.signer import KeySigner
@@ -123,7 +123,7 @@ def test_environment_over_dotenv_over_world_over_default(tmp_path: Path) -> None
                                  "DEPLOY_BLOCK")
     )  # fmt: skip
     assert 8403 == found["FACILITATOR_PORT"]
-    assert Policy(3) == found.finality
+    assert FinalityPolicy(3) == found.finality
     assert Path(".workbench") / "world.json" == WORLD_FILE
 
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from workbench.config.env_file import read_env_file
 from workbench.core.errors import InvalidSetting, StoreError, UnknownWorld, WorkbenchError
-from workbench.core.finality import Policy
+from workbench.core.finality import FinalityPolicy
 from workbench.core.money import EURC, parse_decimal
 from workbench.core.ports import Addresses
 from workbench.core.pricing import MAX_SLIPPAGE_BPS, Price, parse_rate
@@ -395,8 +395,8 @@ class Settings:
         return Addresses(**{key: self.need(name) for key, name in ADDRESS_NAMES.items()})
 
     @property
-    def finality(self) -> Policy:
-        return Policy(self.values["FINALITY_CONFIRMATIONS"])
+    def finality(self) -> FinalityPolicy:
+        return FinalityPolicy(self.values["FINALITY_CONFIRMATIONS"])
 
     @classmethod
     def load(

@@ -154,7 +154,7 @@ def test_a_notebook_that_cannot_be_made_is_a_line(
     """The run is there all the same: no error, no stack trace, and why."""
     kernel = Failing(at)
     monkeypatch.setattr(execute, "Kernel", lambda: kernel)
-    with worlds._Paper(wanted=True) as paper:
+    with worlds.RunNotebook(wanted=True) as paper:
         paper.warm_up()
         paper.begin(Path("runs/x"))
     assert (None, True) == (paper.path, kernel.closed)
@@ -165,11 +165,11 @@ def test_a_notebook_that_cannot_be_made_is_a_line(
 
 def test_no_notebook_means_no_kernel() -> None:
     """`--no-notebook`, and a run that stopped before anything was served."""
-    with worlds._Paper(wanted=False) as paper:
+    with worlds.RunNotebook(wanted=False) as paper:
         paper.warm_up()
         paper.begin(Path("runs/x"))
         assert paper._kernel is None
-    with pytest.raises(ValueError), worlds._Paper(wanted=True):
+    with pytest.raises(ValueError), worlds.RunNotebook(wanted=True):
         raise ValueError
 
 

@@ -26,7 +26,7 @@ from workbench.evm.transactions.test_keys import key_of
 from workbench.settings import Settings
 from workbench.store.ledger.database import LedgerStore
 from workbench.worlds.remote import live_payouts, payout_key
-from workbench.worlds.served import _Seat, credits_of
+from workbench.worlds.served import LateBoundHandler, credits_of
 
 WORKBENCH = str(Path(sys.executable).with_name("workbench"))
 KEY = "0x" + "7e" * 32
@@ -160,7 +160,7 @@ def test_places_that_cannot_be_had_are_named(tmp_path: Path) -> None:
 
 def test_who_comes_before_it_is_ready_is_asked_to_come_again(tmp_path: Path) -> None:
     """The port is open while the database is made: nothing is accepted, and that is said."""
-    seat = _Seat("payouts")
+    seat = LateBoundHandler("payouts")
     answer = asyncio.run(seat.handle(Request("POST", "/earn", body=b"{}")))
     assert (503, "starting") == (answer.status, answer.data()["error"])
     assert ("Retry-After", "1") in answer.headers

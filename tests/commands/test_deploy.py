@@ -40,11 +40,11 @@ from workbench.evm.deploy.deployment import (
     DeploymentPlan,
     carry_out,
 )
-from workbench.evm.deploy.inspection import Site, blueprint
+from workbench.evm.deploy.inspection import DeploymentState, blueprint
 from workbench.evm.deploy.uniswap import POOL_MANAGERS
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.node.boot import boot
-from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.transactions.signer import KeySigner
 from workbench.evm.transactions.test_keys import TEST_KEYS, key_of
 from workbench.settings import BY_NAME, WORLD_FILE, Settings
@@ -130,7 +130,7 @@ class Amoy:
 @contextmanager
 def mining(url: str) -> Iterator[None]:
     """Ten blocks a second, by the time of day: confirmations come sooner than on any real chain."""
-    done, rpc = threading.Event(), DirectRpc(url)
+    done, rpc = threading.Event(), BlockingRpc(url)
 
     def mine() -> None:
         while not done.wait(0.1):
@@ -210,7 +210,7 @@ def test_a_killed_deployment_is_taken_up_where_it_was(
 
 def test_it_stands_where_the_plan_says(amoy: Amoy, runs: list[dict[str, Any]]) -> None:
     """Addresses follow from deployer and plan; the vault's first log is in the deploy block."""
-    site = Site(DirectRpc(amoy.node.url), plan_of(amoy.keys))
+    site = DeploymentState(BlockingRpc(amoy.node.url), plan_of(amoy.keys))
     assert runs[-1]["addresses"] == site.at
     assert runs[-1]["pool_id"] == site.deployment(0).pool_id
     site.verify()
@@ -261,7 +261,7 @@ def test_the_estimate_of_gas_is_what_it_takes(amoy: Amoy, runs: list[dict[str, A
         for sent in (tx for tx in block["transactions"] if checksum(tx["from"]) == payer):
             receipt = amoy.node.call("eth_getTransactionReceipt", sent["hash"])
             used += int(receipt["gasUsed"], 16)
-    steps = Site(DirectRpc(amoy.node.url), plan_of(amoy.keys)).steps()
+    steps = DeploymentState(BlockingRpc(amoy.node.url), plan_of(amoy.keys)).steps()
     told = sum(step.gas for step in steps if step.payer == "deployer")
     assert used <= told < 1.2 * used
 
@@ -270,7 +270,7 @@ def test_the_half_done_deployment_of_another_is_neither_used_nor_touched(
     amoy: Amoy, another: dict[str, str], runs: list[dict[str, Any]]
 ) -> None:
     """It has other addresses; who has its key can finish it."""
-    theirs = Site(DirectRpc(amoy.node.url), plan_of(another))
+    theirs = DeploymentState(BlockingRpc(amoy.node.url), plan_of(another))
     # PayoutBatcher is nobody's: there is one on a chain.
     ours = {at for name, at in runs[-1]["addresses"].items() if name != BATCHER}
     assert not set(theirs.at.values()) & ours
@@ -500,7 +500,7 @@ def test_only_uniswaps_own_pool_manager_is_used_and_only_where_it_is() -> None:
     assert 31337 not in POOL_MANAGERS
     assert all(at == checksum(at.lower()) for at in POOL_MANAGERS.values())
     with Anvil(chain_id=11155111) as node:
-        rpc, at = DirectRpc(node.url), POOL_MANAGERS[11155111]
+        rpc, at = BlockingRpc(node.url), POOL_MANAGERS[11155111]
         assert deploy_command.official_pool_manager(11155111, rpc) == ""
         node.call("anvil_setCode", at, "0xfe")
         assert deploy_command.official_pool_manager(11155111, rpc) == at
@@ -511,14 +511,14 @@ def test_only_uniswaps_own_pool_manager_is_used_and_only_where_it_is() -> None:
             carry_out(node.url, 11155111, plan)
         # Another build of it: what answers as it does.
         node.call("anvil_setCode", at, "0x60005460005260206000f3")
-        assert Site(rpc, plan).problems([]) == []
+        assert DeploymentState(rpc, plan).problems([]) == []
 
 
 def test_an_admin_who_gave_its_rights_away_can_add_nothing(
     amoy: Amoy, runs: list[dict[str, Any]]
 ) -> None:
     """Named before it starts."""
-    site = Site(DirectRpc(amoy.node.url), plan_of(amoy.keys))
+    site = DeploymentState(BlockingRpc(amoy.node.url), plan_of(amoy.keys))
     snapshot = amoy.node.call("evm_snapshot")
     vault, admin = site.at["SettlementVault"], account(amoy.keys["DEPLOYER_PRIVATE_KEY"])
     amoy.node.call("anvil_impersonateAccount", admin)

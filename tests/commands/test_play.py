@@ -25,7 +25,7 @@ from workbench.core.errors import (
     WorkbenchError,
 )
 from workbench.results.run import Run
-from workbench.worlds.experiment import Experiment, Progress
+from workbench.worlds.experiment import Experiment, ScenarioProgress
 
 LIMIT_S = 120
 WORKBENCH = (str(Path(sys.executable).with_name("workbench")),)
@@ -230,10 +230,10 @@ def test_a_node_that_dies_is_named_and_the_folder_stays_readable(
 def test_progress_says_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(play_command, "TELL_EVERY_S", 0.0)
     said: list[str] = []
-    teller = play_command._Teller(said.append)
-    teller(Progress(2, 100, 0, 0))
+    teller = play_command.ProgressReporter(said.append)
+    teller(ScenarioProgress(2, 100, 0, 0))
     assert [] == said, "what was booted until then says nothing about the pace"
-    teller(Progress(50, 100, 4, 3))
-    teller(Progress(120, 100, 4, 3))
+    teller(ScenarioProgress(50, 100, 4, 3))
+    teller(ScenarioProgress(120, 100, 4, 3))
     assert "50 s of 100 s: 4 settlements, 3 ended; about 0 s left" in said[0]
     assert "waiting for the last ones to end" in said[1]

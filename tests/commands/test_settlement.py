@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cli.test_cli import CLEAN, WORKBENCH
-from workbench.commands.settlement import Seen, at_hand, describe
+from workbench.commands.settlement import ObservedSettlement, describe, open_operator
 from workbench.core.errors import WorkbenchError
 from workbench.evm.codec import abi
 from workbench.evm.node.anvil import DEFAULT_CHAIN_ID
@@ -55,12 +55,12 @@ class Place:
     async def hand(self, act: str, *arguments: Any, env: dict[str, str] | None = None) -> Any:
         """The same without a process: what the act returns, or the error as JSON."""
         settings = Settings.load({**(env or {})}, self.folder)
-        async with at_hand(settings, self.folder) as hand:
+        async with open_operator(settings, self.folder) as hand:
             try:
                 done = await getattr(hand, act)(*arguments)
             except WorkbenchError as why:
                 return why.to_json()
-            return describe(done) if isinstance(done, Seen) else asdict(done)
+            return describe(done) if isinstance(done, ObservedSettlement) else asdict(done)
 
     async def created(self) -> str:
         """A settlement that nobody funds, since the facilitator is not at work; its id."""

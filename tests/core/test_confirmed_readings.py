@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.core.confirmed_readings import AGAIN_MS, Readings
+from workbench.core.confirmed_readings import AGAIN_MS, ConfirmedReadings
 
 
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.sampled_from("abc")), max_size=30))
@@ -13,7 +13,7 @@ def test_a_reading_is_confirmed_by_an_equal_one_that_is_late_enough(
     steps: list[tuple[int, str]],
 ) -> None:
     """Against the history itself: the run of equal readings that ends now is old enough."""
-    readings, now, history = Readings(), 0, list[tuple[int, str]]()
+    readings, now, history = ConfirmedReadings(), 0, list[tuple[int, str]]()
     for wait, said in steps:
         now += wait
         history.append((now, said))
@@ -24,7 +24,7 @@ def test_a_reading_is_confirmed_by_an_equal_one_that_is_late_enough(
 
 
 def test_what_is_forgotten_or_of_a_clock_set_back_begins_anew() -> None:
-    readings = Readings()
+    readings = ConfirmedReadings()
     assert not readings.confirms("x", 1, 0)
     assert readings.first("x") == 1
     readings.forget("x")

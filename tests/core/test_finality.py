@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import uint64
-from workbench.core.finality import Policy
+from workbench.core.finality import FinalityPolicy
 
 depths = st.integers(0, 10_000)
 
@@ -16,7 +16,7 @@ def test_the_larger_of_setting_and_gate_rules_to_the_block(
     confirmations: int, gate: int, block: int
 ) -> None:
     """Not one block earlier, and not one later."""
-    policy, depth = Policy(confirmations, gate), max(confirmations, gate)
+    policy, depth = FinalityPolicy(confirmations, gate), max(confirmations, gate)
     assert depth == policy.depth
     assert policy.reached(block, block + depth)
     assert not policy.reached(block, block + depth - 1)
@@ -25,10 +25,10 @@ def test_the_larger_of_setting_and_gate_rules_to_the_block(
 @given(depths, uint64, uint64, uint64)
 def test_what_is_final_stays_final(confirmations: int, block: int, head: int, more: int) -> None:
     """A longer chain takes no finality back."""
-    policy = Policy(confirmations)
+    policy = FinalityPolicy(confirmations)
     assert policy.reached(block, head) <= policy.reached(block, head + more)
 
 
 def test_the_vault_demands_nothing_unless_asked() -> None:
     """A policy without a gate is the setting alone."""
-    assert Policy(3, 0) == Policy(3)
+    assert FinalityPolicy(3, 0) == FinalityPolicy(3)

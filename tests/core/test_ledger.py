@@ -11,34 +11,34 @@ from workbench.core.ledger import (
     GENESIS,
     MAX_AMOUNT,
     Account,
-    Books,
-    Kind,
-    Transfer,
+    LedgerModel,
+    LedgerTransfer,
+    TransferKind,
     check,
     link,
     resolved,
 )
 
 
-def books() -> Books:
+def books() -> LedgerModel:
     """Issuance, one user with 100, and where spent credits go."""
-    kept = Books()
+    kept = LedgerModel()
     kept.open(Account("issuance", "credit", no_overdraft=False))
     kept.open(Account("redeemed", "credit", no_overdraft=False))
     kept.open(Account("user", "credit"))
     kept.open(Account("treasury", "wei", no_overdraft=False))
-    kept.add(line("earned", Kind.POSTED, "issuance", "user", 100))
+    kept.add(line("earned", TransferKind.POSTED, "issuance", "user", 100))
     return kept
 
 
-def line(identity: str, kind: Kind, debit: str, credit: str, amount: int) -> Transfer:
-    return Transfer(
+def line(identity: str, kind: TransferKind, debit: str, credit: str, amount: int) -> LedgerTransfer:
+    return LedgerTransfer(
         id=identity, kind=kind, debit=debit, credit=credit, amount=amount, reason="test", at_ms=1
     )
 
 
-def hold(amount: int = 60) -> Transfer:
-    return line("hold", Kind.PENDING, "user", "redeemed", amount)
+def hold(amount: int = 60) -> LedgerTransfer:
+    return line("hold", TransferKind.PENDING, "user", "redeemed", amount)
 
 
 def test_a_hold_is_spent_once() -> None:
@@ -46,9 +46,9 @@ def test_a_hold_is_spent_once() -> None:
     kept = books()
     kept.add(hold())
     assert (100, 40) == (kept.accounts["user"].balance, kept.accounts["user"].available)
-    kept.add(resolved(hold(), "post", Kind.POST, "paid", 2))
+    kept.add(resolved(hold(), "post", TransferKind.POST, "paid", 2))
     assert (40, 40) == (kept.accounts["user"].balance, kept.accounts["user"].available)
-    for kind in (Kind.POST, Kind.VOID):
+    for kind in (TransferKind.POST, TransferKind.VOID):
         with pytest.raises(LedgerRefused, match="ended before"):
             kept.add(resolved(hold(), "again", kind, "again", 3))
 
@@ -56,12 +56,12 @@ def test_a_hold_is_spent_once() -> None:
 def test_a_void_gives_it_back() -> None:
     kept = books()
     kept.add(hold())
-    kept.add(resolved(hold(), "void", Kind.VOID, "refunded", 2))
+    kept.add(resolved(hold(), "void", TransferKind.VOID, "refunded", 2))
     assert Account("user", "credit", credits_posted=100) == kept.accounts["user"]
 
 
-@pytest.mark.parametrize("kind", [Kind.POSTED, Kind.PENDING])
-def test_nobody_spends_what_is_held(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [TransferKind.POSTED, TransferKind.PENDING])
+def test_nobody_spends_what_is_held(kind: TransferKind) -> None:
     kept = books()
     kept.add(hold())
     before = kept.accounts.copy()
@@ -74,20 +74,20 @@ def test_nobody_spends_what_is_held(kind: Kind) -> None:
 @pytest.mark.parametrize(
     ("transfer", "why"),
     [
-        (line("x", Kind.POSTED, "user", "redeemed", 0), "out of bounds"),
-        (line("x", Kind.POSTED, "user", "redeemed", -1), "out of bounds"),
-        (line("x", Kind.POSTED, "issuance", "user", MAX_AMOUNT + 1), "out of bounds"),
-        (line("x", Kind.POSTED, "user", "user", 1), "two accounts"),
-        (line("x", Kind.POSTED, "user", "treasury", 1), "two accounts"),
-        (line("x", Kind.POSTED, "user", "nobody", 1), "no account nobody"),
-        (line("earned", Kind.POSTED, "issuance", "user", 1), "exists"),
-        (line("x", Kind.POST, "user", "redeemed", 60), "with this hold"),
+        (line("x", TransferKind.POSTED, "user", "redeemed", 0), "out of bounds"),
+        (line("x", TransferKind.POSTED, "user", "redeemed", -1), "out of bounds"),
+        (line("x", TransferKind.POSTED, "issuance", "user", MAX_AMOUNT + 1), "out of bounds"),
+        (line("x", TransferKind.POSTED, "user", "user", 1), "two accounts"),
+        (line("x", TransferKind.POSTED, "user", "treasury", 1), "two accounts"),
+        (line("x", TransferKind.POSTED, "user", "nobody", 1), "no account nobody"),
+        (line("earned", TransferKind.POSTED, "issuance", "user", 1), "exists"),
+        (line("x", TransferKind.POST, "user", "redeemed", 60), "with this hold"),
         (replace(hold(), id="x", pending_id="hold"), "with this hold"),
-        (resolved(hold(59), "x", Kind.POST, "other", 2), "does not fit"),
-        (resolved(replace(hold(), id="none"), "x", Kind.POST, "other", 2), "does not fit"),
+        (resolved(hold(59), "x", TransferKind.POST, "other", 2), "does not fit"),
+        (resolved(replace(hold(), id="none"), "x", TransferKind.POST, "other", 2), "does not fit"),
     ],
 )
-def test_nonsense_is_refused(transfer: Transfer, why: str) -> None:
+def test_nonsense_is_refused(transfer: LedgerTransfer, why: str) -> None:
     kept = books()
     kept.add(hold())
     before = (kept.accounts.copy(), kept.head)
@@ -96,11 +96,11 @@ def test_nonsense_is_refused(transfer: Transfer, why: str) -> None:
     assert before == (kept.accounts, kept.head)
 
 
-def written() -> tuple[list[Account], list[tuple[int, str, Transfer]]]:
+def written() -> tuple[list[Account], list[tuple[int, str, LedgerTransfer]]]:
     """A ledger as a database holds it."""
     kept = books()
     kept.add(hold())
-    kept.add(resolved(hold(), "post", Kind.POST, "paid", 2))
+    kept.add(resolved(hold(), "post", TransferKind.POST, "paid", 2))
     lines, head = [], GENESIS
     for seq, transfer in enumerate(kept.transfers.values(), 1):
         head = link(head, seq, transfer)

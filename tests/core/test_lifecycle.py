@@ -20,8 +20,11 @@ from workbench.core.lifecycle import (
 
 def test_every_state_of_a_settlement_and_of_a_payout_is_in_the_table() -> None:
     """A state that is added to the code must be added here, too."""
-    assert [look.word for look in STAGES] == ["requested", *(s.value for s in settlement.State)]
-    assert [look.word for look in PAYOUT_STAGES] == [s.value for s in payout.State]
+    assert [look.word for look in STAGES] == [
+        "requested",
+        *(s.value for s in settlement.SettlementState),
+    ]
+    assert [look.word for look in PAYOUT_STAGES] == [s.value for s in payout.PayoutState]
 
 
 def test_each_row_has_a_known_shape_and_colour() -> None:
@@ -41,7 +44,7 @@ def test_ends_are_the_states_that_nothing_follows() -> None:
     """As the transition tables have it; a rejection may still be overtaken by the chain."""
     follows = {state for state, _ in settlement.TRANSITIONS if state}
     ends = {look.word for look in STAGES if look.is_end}
-    assert ends == {s.value for s in settlement.State if s not in follows} | {"rejected"}
+    assert ends == {s.value for s in settlement.SettlementState if s not in follows} | {"rejected"}
     assert {look.word for look in PAYOUT_STAGES if look.is_end} == {s.value for s in payout.ENDED}
 
 
@@ -52,7 +55,7 @@ def test_colours_by_word() -> None:
 
 def test_the_outcome_of_a_stage_is_its_status() -> None:
     """Both come from the state; `pending` is the status of all that is open."""
-    for state in settlement.State:
+    for state in settlement.SettlementState:
         status = settlement.Settlement("", state).status
         assert outcome_of(state.value).word == ("open" if status == "pending" else status)
     assert outcome_of("requested").word == "open"

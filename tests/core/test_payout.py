@@ -14,8 +14,8 @@ from workbench.core.payout import (
     OPEN,
     TRANSITIONS,
     Payout,
-    State,
-    Step,
+    PayoutState,
+    PayoutStep,
     apply,
     fold,
     next_step,
@@ -55,14 +55,15 @@ def test_the_table_names_every_fact_of_a_payout() -> None:
     }
     named = {k for k in kinds if k.__name__.startswith("Payout")} - moving_nothing
     assert named == MOVING == set(FACTS)
-    assert set(State) == set(TRANSITIONS.values()) == {*OPEN, *ENDED}
+    assert set(PayoutState) == set(TRANSITIONS.values()) == {*OPEN, *ENDED}
     assert not {state for state, _ in TRANSITIONS} & set(ENDED)
 
 
 @pytest.mark.parametrize(
-    ("state", "kind"), itertools.product([None, *State], sorted(MOVING, key=lambda k: k.__name__))
+    ("state", "kind"),
+    itertools.product([None, *PayoutState], sorted(MOVING, key=lambda k: k.__name__)),
 )
-def test_only_what_the_table_has(state: State | None, kind: type[ev.Event]) -> None:
+def test_only_what_the_table_has(state: PayoutState | None, kind: type[ev.Event]) -> None:
     before = None if state is None else Payout("0x01", state)
     if (state, kind) in TRANSITIONS:
         assert apply(before, FACTS[kind]).state is TRANSITIONS[state, kind]
@@ -75,18 +76,18 @@ def test_a_life_is_a_fold() -> None:
     names = ("PayoutRequested", "PayoutHeld", "PayoutApproved", "PayoutSent", "PayoutPaid")
     life = [fact for fact in FACTS.values() if fact.type in names]
     paid = fold(life)["0x01"]
-    assert (State.PAID, "u", 5, 50, "0xff") == (
+    assert (PayoutState.PAID, "u", 5, 50, "0xff") == (
         paid.state, paid.user_id, paid.credits, paid.units, paid.tx,
     )  # fmt: skip
     assert {} == fold([ev.BlockOrphaned(subject="0x02", at_ms=1, source="watcher", number=1)])
 
 
-@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("state", PayoutState)
 @pytest.mark.parametrize("may_sign", [True, False])
 @pytest.mark.parametrize("final", [True, False])
-def test_what_is_owed(state: State, may_sign: bool, final: bool) -> None:
+def test_what_is_owed(state: PayoutState, may_sign: bool, final: bool) -> None:
     """Signed only when approved and free, judged only when sent and final."""
     step = next_step(Payout("0x01", state), may_sign=may_sign, slot_is_final=final)
-    assert (step is Step.SEND) == (state is State.APPROVED and may_sign)
-    assert (step is Step.JUDGE) == (state is State.SENT and final)
-    assert (step is Step.NOTHING) == (state in ENDED)
+    assert (step is PayoutStep.SEND) == (state is PayoutState.APPROVED and may_sign)
+    assert (step is PayoutStep.JUDGE) == (state is PayoutState.SENT and final)
+    assert (step is PayoutStep.NOTHING) == (state in ENDED)

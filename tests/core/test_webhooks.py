@@ -15,15 +15,15 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from workbench.core import facts as ev
 from workbench.core.errors import BadSignature, InvalidSetting
-from workbench.core.payout import Payout, State
+from workbench.core.payout import Payout, PayoutState
 from workbench.core.webhooks import (
     FAILING_MS,
     LARGE,
     TOLD,
     TOLERANCE_S,
     WAIT_MOST_S,
-    Delivery,
-    Message,
+    WebhookDelivery,
+    WebhookMessage,
     key_of_secret,
     message,
     sign,
@@ -39,12 +39,14 @@ PAID = ev.PayoutPaid(
     subject="0xab", at_ms=NOW * 1000 + 5, source="payouts",
     block=ev.BlockRef(7, "0xb1", "0xcc", -1), tx="0xcc", units=10**30, gas_wei=21_000 * 10**9,
 )  # fmt: skip
-PAYOUT = Payout("0xab", State.PAID, "u1", "k1", "0x" + "ab" * 20, 40, 10**30, "eip155:1/native")
+PAYOUT = Payout(
+    "0xab", PayoutState.PAID, "u1", "k1", "0x" + "ab" * 20, 40, 10**30, "eip155:1/native"
+)
 secrets = st.binary(min_size=24, max_size=64).map(lambda k: f"whsec_{base64.b64encode(k).decode()}")
 ids = st.text("0123456789abcdef", min_size=1, max_size=64)
 
 
-def sent(told: Message, *by: str, at_s: int = NOW) -> dict[str, str]:
+def sent(told: WebhookMessage, *by: str, at_s: int = NOW) -> dict[str, str]:
     return dict(told.headers(by or (SECRET,), at_s))
 
 
@@ -137,7 +139,7 @@ def test_another_secret_is_refused_and_signed_nonsense_too() -> None:
     with pytest.raises(BadSignature, match="no signature"):
         verify(OTHER, sent(told), told.body, NOW)
     with pytest.raises(BadSignature, match="not JSON"):
-        verify(SECRET, sent(Message("1", b"hello")), b"hello", NOW)
+        verify(SECRET, sent(WebhookMessage("1", b"hello")), b"hello", NOW)
 
 
 @pytest.mark.parametrize(
@@ -213,15 +215,17 @@ def test_waits_double_and_stop_at_an_hour(failures: int, chance: float) -> None:
 
 
 def test_states() -> None:
-    assert "ok" == Delivery("x", 5).state(NOW)
-    assert "retrying" == Delivery("x", 5, failures=1, since_ms=10).state(9 + FAILING_MS)
-    assert "failing" == Delivery("x", 5, failures=1, since_ms=10).state(10 + FAILING_MS)
-    assert "gone" == Delivery("x", 5, failures=1, since_ms=10, is_gone=True).state(10)
+    assert "ok" == WebhookDelivery("x", 5).state(NOW)
+    assert "retrying" == WebhookDelivery("x", 5, failures=1, since_ms=10).state(9 + FAILING_MS)
+    assert "failing" == WebhookDelivery("x", 5, failures=1, since_ms=10).state(10 + FAILING_MS)
+    assert "gone" == WebhookDelivery("x", 5, failures=1, since_ms=10, is_gone=True).state(10)
 
 
 def test_when_it_is_asked_again() -> None:
     """After its wait, or at once if the clock was put back to before it began to fail."""
-    at = Delivery("x", 5, failures=2, since_ms=100, next_ms=200)
+    at = WebhookDelivery("x", 5, failures=2, since_ms=100, next_ms=200)
     assert [True, False, False, True] == [at.is_due(now) for now in (99, 100, 199, 200)]
-    assert Delivery("x", 5).is_due(0)
-    assert not Delivery("x", 5, failures=1, since_ms=100, next_ms=200, is_gone=True).is_due(300)
+    assert WebhookDelivery("x", 5).is_due(0)
+    assert not WebhookDelivery("x", 5, failures=1, since_ms=100, next_ms=200, is_gone=True).is_due(
+        300
+    )

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 from tests.evm.mutated import mutate
 from workbench.core.errors import RpcFault, RpcUnreachable
 from workbench.core.facts import Event
-from workbench.core.finality import Policy
-from workbench.core.ports import Call, Slot, SlotState
+from workbench.core.finality import FinalityPolicy
+from workbench.core.ports import ContractCall, Slot, SlotState
 from workbench.evm.codec import jsonrpc
 from workbench.evm.node.anvil import GENESIS_TIME, Anvil
-from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.rpc.client import Rpc
 from workbench.evm.transactions.sender import SlotSender
 from workbench.evm.transactions.signer import KeySigner
@@ -48,7 +48,7 @@ class FaultyRpc(Rpc):
     `rate_changed`: the share of answers that are changed (see `mutated`) and then decoded.
     """
 
-    def __init__(self, node: DirectRpc, chance: random.Random | None = None) -> None:
+    def __init__(self, node: BlockingRpc, chance: random.Random | None = None) -> None:
         self.node, self.url = node, node.url
         self.chance = chance or random.Random(0)
         self.calls: Counter[str] = Counter()
@@ -115,7 +115,7 @@ class Ground:
 
     def __init__(self, *, confirmations: int = 2, seed: int = 0) -> None:
         self.node = Anvil()
-        self.direct = DirectRpc(self.node.url)
+        self.direct = BlockingRpc(self.node.url)
         self.rpc = FaultyRpc(self.direct, random.Random(seed))
         self.node.call("anvil_setBlockTimestampInterval", 1)
         self.loop = VirtualLoop()
@@ -141,7 +141,7 @@ class Ground:
             self.clock,
             chain_id=self.node.chain_id,
             source="payer",
-            finality=Policy(self.confirmations),
+            finality=FinalityPolicy(self.confirmations),
             gather_s=gather_s,
         )
         return self.sender
@@ -238,6 +238,6 @@ def subject(number: int) -> str:
     return f"payment-{number}"
 
 
-def pay(number: int) -> Call:
+def pay(number: int) -> ContractCall:
     """A transfer whose value tells which payment it is."""
-    return Call("pay", OTHER, b"", 1000 + number)
+    return ContractCall("pay", OTHER, b"", 1000 + number)

@@ -16,8 +16,8 @@ from tests.evm.faulty import OTHER, FaultyRpc, Ground, pay, subject
 from tests.evm.test_watcher import Scene
 from workbench import World
 from workbench.core.errors import ContractNotFound, WorkbenchError, WrongChain
-from workbench.core.finality import Policy
-from workbench.core.payout import Outcome, Payout, State
+from workbench.core.finality import FinalityPolicy
+from workbench.core.payout import Payout, PayoutOutcome, PayoutState
 from workbench.core.ports import SlotState
 from workbench.evm.contracts.settlement import EvmChain
 from workbench.evm.payments.guard import PaymentSigner
@@ -135,18 +135,21 @@ def test_no_verdict_and_no_balance_is_wrong() -> None:
         ground.pump()
         payments = wallet_of(ground)
         cases = [
-            (Payout(subject(n), State.SENT, address=OTHER, units=pay(n).value), ground.slot(n))
+            (
+                Payout(subject(n), PayoutState.SENT, address=OTHER, units=pay(n).value),
+                ground.slot(n),
+            )
             for n in range(3)
         ]
         truth = ground.run(payments.wallet())
         sure = ground.run(payments.judge(cases))
-        assert [Outcome.PAID] * 3 == [each.outcome for each in sure]
+        assert [PayoutOutcome.PAID] * 3 == [each.outcome for each in sure]
         ground.rpc.rate_changed = RATE
         for _ in range(150):
             verdicts = tried(lambda: ground.run(payments.judge(cases)))
             if not isinstance(verdicts, WorkbenchError):
                 for verdict, right in zip(verdicts, sure, strict=True):
-                    assert verdict == right or verdict.outcome is Outcome.WAIT
+                    assert verdict == right or verdict.outcome is PayoutOutcome.WAIT
             wallet = tried(lambda: ground.run(payments.wallet()))
             assert isinstance(wallet, WorkbenchError) or wallet == truth
             cost = tried(lambda: ground.run(payments.cost(ground.slot(0))))
@@ -161,7 +164,7 @@ def test_no_verdict_and_no_balance_is_wrong() -> None:
 def wallet_of(ground: Ground) -> EvmPayments:
     chain_id = ground.node.chain_id
     signer = PaymentSigner(ground.key.secret, chain_id=chain_id, token=None)
-    finality = Policy(ground.confirmations)
+    finality = FinalityPolicy(ground.confirmations)
     return EvmPayments(
         ground.rpc, signer, chain_id=chain_id, token=None, decimals=None, finality=finality
     )
@@ -182,9 +185,9 @@ def test_a_receipt_that_cannot_be_that_of_our_bytes_is_not_believed() -> None:
         ground.rpc.answers.clear()
         ground.mine(2)
         ground.pump()
-        case = (Payout(subject(0), State.SENT, address=OTHER, units=1000), ground.slot(0))
+        case = (Payout(subject(0), PayoutState.SENT, address=OTHER, units=1000), ground.slot(0))
         payments = wallet_of(ground)
-        assert Outcome.PAID is ground.run(payments.judge([case]))[0].outcome
+        assert PayoutOutcome.PAID is ground.run(payments.judge([case]))[0].outcome
         ground.rpc.answers[("eth_getTransactionReceipt", tx)] = right | {"gasUsed": "0xffffffff"}
         with pytest.raises(WorkbenchError, match="than was signed for"):
             ground.run(payments.judge([case]))

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.core.lifecycle import OUTCOMES, PALETTE, PAYOUT_STAGES, STAGES, Look
+from workbench.core.lifecycle import OUTCOMES, PALETTE, PAYOUT_STAGES, STAGES, StateRow
 
 LETTERS = {
     "q": "requested",
@@ -176,7 +176,7 @@ def load_lanes(count: int, seed: int = 7, gap_ms: float = 60) -> list[Lane]:
 # --- As messages ---
 
 
-def look_of(look: Look) -> dict[str, Any]:
+def look_of(look: StateRow) -> dict[str, Any]:
     names = ("word", "label", "colour", "shape", "is_end")
     return {name: getattr(look, name) for name in names}
 

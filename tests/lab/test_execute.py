@@ -18,7 +18,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from tests.facts import happy, journal
 from workbench import Run
 from workbench.core.errors import NotebookFailed
-from workbench.lab.execute import Kernel, execute
+from workbench.lab.execute import WarmKernel, execute
 from workbench.scenario import load
 
 
@@ -107,7 +107,7 @@ def test_a_wrong_order_is_named(
     assert "\n" not in told.value.message
 
 
-def family(kernel: Kernel) -> list[psutil.Process]:
+def family(kernel: WarmKernel) -> list[psutil.Process]:
     """The kernel's processes, once there are two of them."""
     own = psutil.Process(kernel._process.pid)
     for _ in _patience():
@@ -126,7 +126,7 @@ def _patience() -> Iterator[None]:
 
 def test_closing_ends_the_kernel() -> None:
     """Also one that was never used, and twice."""
-    kernel = Kernel()
+    kernel = WarmKernel()
     processes = family(kernel)
     kernel.close()
     kernel.close()
@@ -135,7 +135,7 @@ def test_closing_ends_the_kernel() -> None:
 
 def test_a_kernel_process_that_is_gone_is_named(folder: Path) -> None:
     """Killed before the order, and killed after it."""
-    early, late = Kernel(), Kernel()
+    early, late = WarmKernel(), WarmKernel()
     with early, late:
         processes = [*family(early), *family(late)]
         os.kill(early._process.pid, signal.SIGKILL)
@@ -155,7 +155,7 @@ def test_what_kept_a_kernel_from_starting_is_told(
     """Whether it was found out before the order came, or after."""
     (tmp_path / "papermill.py").write_text('raise ImportError("no such luck")', encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    with Kernel() as kernel:
+    with WarmKernel() as kernel:
         kernel._process.wait(60)
         kernel.begin("02_run.ipynb", folder, {"run_dir": "."})
         with pytest.raises(NotebookFailed, match="ImportError: no such luck"):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.facts import happy, journal, one_of_each, pending
 from workbench import Run
-from workbench.core.invariants import Balance
+from workbench.core.invariants import ObservedBalance
 from workbench.core.money import EURC, parse_decimal
 from workbench.lab.tables import amount, readable
 
@@ -38,7 +38,10 @@ def test_what_is_not_known_is_empty() -> None:
 
 def test_balances_take_the_unit_of_their_row() -> None:
     """And signs stay where they are."""
-    seen = (Balance("buyer", "EURC", 10**13, 10**13 - 1), Balance("buyer", "XYZ", 0, 1234))
+    seen = (
+        ObservedBalance("buyer", "EURC", 10**13, 10**13 - 1),
+        ObservedBalance("buyer", "XYZ", 0, 1234),
+    )
     table = readable(Run((), seen).balances())
     assert ["10,000,000 EURC", "9,999,999.999999 EURC", "-0.000001 EURC"] == list(
         table.iloc[0][["before", "after", "change"]]

@@ -14,7 +14,7 @@ from workbench.core import facts as ev
 from workbench.core.lifecycle import OUTCOME
 from workbench.results.buyers import buyers_frame, ends_frame, outcome_counts
 from workbench.results.metrics import metrics_frame, nested
-from workbench.worlds.experiment import Experiment, Progress
+from workbench.worlds.experiment import Experiment, ScenarioProgress
 
 BY_US: dict[str, Any] = {"source": "simulator", "kind": "honest"}
 
@@ -199,7 +199,7 @@ def test_who_gives_up_names_its_settlement_and_its_account() -> None:
 def test_who_comes_after_the_stop_has_not_come() -> None:
     """Stopped by hand after a minute: the last buyer was ordered, and is told of."""
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: ScenarioProgress) -> None:
         if progress.now_s >= 60:
             raise KeyboardInterrupt
 

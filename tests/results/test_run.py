@@ -19,7 +19,7 @@ from workbench import Run
 from workbench.core import invariants
 from workbench.core.errors import RunDamaged, StoreError
 from workbench.core.facts import BuyerPlanned, Event, FaultInjected, InvariantBroken, MarketMoved
-from workbench.core.invariants import Balance
+from workbench.core.invariants import ObservedBalance
 from workbench.core.invariants import journal as journal_rules
 from workbench.core.purchase import Purchase
 from workbench.results.run import FORMAT
@@ -29,13 +29,17 @@ ROOT = Path(__file__).resolve().parents[2]
 STORM = load(ROOT / "scenarios" / "storm.yaml")
 ID = happy()[1].subject
 PURCHASE = Purchase(ID, "executed", 10**20, 110_000_000, 101_000_000, 100_301_504, "")
-BALANCES = (Balance("buyer", "YPS", 0, 10**20), Balance("seller", "USDC", 0, 110_000_000))
+BALANCES = (
+    ObservedBalance("buyer", "YPS", 0, 10**20),
+    ObservedBalance("seller", "USDC", 0, 110_000_000),
+)
 
 runs = st.builds(
     Run,
     events=st.lists(facts, max_size=8).map(tuple),
     balances_seen=st.lists(
-        st.builds(Balance, st.text(max_size=5), st.text(max_size=5), uint256, uint256), max_size=3
+        st.builds(ObservedBalance, st.text(max_size=5), st.text(max_size=5), uint256, uint256),
+        max_size=3,
     ).map(tuple),
     purchase=st.none() | st.just(PURCHASE),
     chain_id=st.integers(1, 10**12),

@@ -18,8 +18,8 @@ from workbench.core.errors import OrderRefused, ScenarioError
 from workbench.core.pricing import Price
 from workbench.scenario import (
     FAULT_SITES,
-    Field,
     Scenario,
+    ScenarioField,
     fault_fields,
     fields,
     load,
@@ -29,10 +29,10 @@ from workbench.scenario import (
 )
 from workbench.scenario import model as m
 from workbench.scenario.fields import _section as section_fields
-from workbench.scenario.kinds import Kind
-from workbench.scenario.measures import Wrong
-from workbench.scenario.table import FAULTS, FILE, Item, Section
-from workbench.scenario.tree import WORD, Scalar, Spot
+from workbench.scenario.kinds import ValueKind
+from workbench.scenario.measures import InvalidValue
+from workbench.scenario.table import FAULTS, FILE, TableField, TableSection
+from workbench.scenario.tree import WORD, SourcePosition, TreeScalar
 
 FOLDER = Path(__file__).resolve().parents[2] / "scenarios"
 SHIPPED = {path.stem: load(path) for path in sorted(FOLDER.glob("*.yaml"))}
@@ -55,9 +55,9 @@ SCENARIOS = {**SHIPPED, **{f"more-{n}": parse(text) for n, text in enumerate(MOR
 EVERY = [(name, field) for name, scenario in SCENARIOS.items() for field in scenario.fields()]
 
 
-def read(kind: Kind, words: str) -> Any:
+def read(kind: ValueKind, words: str) -> Any:
     """What a kind reads from words such as those of `--set`."""
-    return kind.read(Scalar(Spot(""), words, WORD))
+    return kind.read(TreeScalar(SourcePosition(""), words, WORD))
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -88,10 +88,10 @@ def test_a_value_between_the_bounds_is_taken_or_contradicts_something(data: st.D
         assert changed == override(changed, {field.path: again.value}, folder=FOLDER)
 
 
-def kinds(section: Section) -> Iterator[tuple[Section, Item, Kind]]:
+def kinds(section: TableSection) -> Iterator[tuple[TableSection, TableField, ValueKind]]:
     """Every item of a section and below that is a word."""
     for item in section.items:
-        if isinstance(item.kind, Kind):
+        if isinstance(item.kind, ValueKind):
             yield section, item, item.kind
         else:
             yield from kinds(item.kind)
@@ -105,9 +105,9 @@ def test_every_item_of_the_table_appears() -> None:
     """With its path: the name of an item, below the names of its sections."""
     paths = {".".join(p for p in f.path.split(".") if not p.isdigit()) for _, f in EVERY}
 
-    def expected(section: Section, at: str) -> Iterator[str]:
+    def expected(section: TableSection, at: str) -> Iterator[str]:
         for item in section.items:
-            if isinstance(item.kind, Kind):
+            if isinstance(item.kind, ValueKind):
                 yield f"{at}{item.name}"
             else:
                 if item.optional:
@@ -126,7 +126,7 @@ def test_a_path_is_listed_once(name: str) -> None:
     assert len(paths) == len(set(paths))
 
 
-def one_step(kind: Kind, value: Any, step: int) -> Any:
+def one_step(kind: ValueKind, value: Any, step: int) -> Any:
     """A value that is one base unit beyond."""
     if isinstance(value, tuple):
         return tuple(each + step for each in value)
@@ -139,12 +139,12 @@ def one_step(kind: Kind, value: Any, step: int) -> Any:
     ("section", "item", "kind"), NUMBERS, ids=[f"{s.make.__name__}.{i.name}" for s, i, _ in NUMBERS]
 )
 def test_bounds_are_accepted_and_one_step_beyond_is_refused(
-    section: Section, item: Item, kind: Kind
+    section: TableSection, item: TableField, kind: ValueKind
 ) -> None:
     """In the units in which fields are written, and in those of a file."""
     for bound, step in ((kind.low, -1), (kind.high, +1)):
         assert bound == read(kind, str(kind.show(bound)))
-        with pytest.raises(Wrong):
+        with pytest.raises(InvalidValue):
             read(kind, str(kind.show(one_step(kind, bound, step))))
         if kind.measure is not None:
             for number in bound if isinstance(bound, tuple) else (bound,):
@@ -165,20 +165,22 @@ def test_the_bounds_of_fields_are_those_of_the_kinds() -> None:
                 assert words.endswith((field.unit, f" {field.unit[:-1]}")), field
 
 
-def defaults() -> Iterator[tuple[Section, Item, Kind, Field]]:
+def defaults() -> Iterator[tuple[TableSection, TableField, ValueKind, ScenarioField]]:
     """Of each section as it is when made from its defaults, where it has all of them."""
     of_file = Scenario(name="x", about="x", duration_s=600, buyers=(m.BuyerGroup(count=1),))
     rich = replace(
         of_file,
-        payouts=m.PayoutSide(users=(m.UserGroup(count=1),)),
-        market=m.Market(arbitrageur=m.Arbitrageur()),
+        payouts=m.PayoutSettings(users=(m.UserGroup(count=1),)),
+        market=m.Market(arbitrageur=m.ArbitrageurSettings()),
     )
     by_path = {field.path: field for field in section_fields(FILE, rich, "")}
 
-    def walk(section: Section, at: str) -> Iterator[tuple[Section, Item, Kind, Field]]:
+    def walk(
+        section: TableSection, at: str
+    ) -> Iterator[tuple[TableSection, TableField, ValueKind, ScenarioField]]:
         for item in section.items:
             path = f"{at}{item.name}"
-            if isinstance(item.kind, Kind):
+            if isinstance(item.kind, ValueKind):
                 if path in by_path:
                     yield section, item, item.kind, by_path[path]
             else:

@@ -35,7 +35,7 @@ from workbench.scenario import (
     words,
 )
 from workbench.scenario import model as m
-from workbench.scenario.table import FAULTS, FILE, Section
+from workbench.scenario.table import FAULTS, FILE, TableSection
 
 FOLDER = Path(__file__).resolve().parents[2] / "scenarios"
 SCHEMA = jsonschema.Draft202012Validator(schema_json())
@@ -137,7 +137,7 @@ def test_every_field_is_read_in_its_unit() -> None:
         seed=42,
         duration_s=5_400,
         settle_s=3_600,
-        chain=m.Chain(
+        chain=m.ChainSettings(
             block_time_ms=12_000,
             finality_blocks=3,
             base_fee_wei=1_500_000_000,
@@ -147,7 +147,7 @@ def test_every_field_is_read_in_its_unit() -> None:
             state_root="computed",
         ),
         market=m.Market(
-            path=m.Path(
+            path=m.RatePath(
                 model="jumps",
                 start_e8=108_420_000,
                 drift_bps_per_day=-5,
@@ -161,7 +161,7 @@ def test_every_field_is_read_in_its_unit() -> None:
             band_bps=200,
             rate_max_age_s=86_400,
             keeper_every_s=120,
-            arbitrageur=m.Arbitrageur(every_s=20, edge_bps=15, max_eurc=1_000_000),
+            arbitrageur=m.ArbitrageurSettings(every_s=20, edge_bps=15, max_eurc=1_000_000),
         ),
         buyers=(
             m.BuyerGroup(
@@ -169,8 +169,12 @@ def test_every_field_is_read_in_its_unit() -> None:
                 kind="replays",
                 arrivals=m.Arrivals(model="even", every_ms=1_500),
                 start_s=60,
-                size=m.Size(model="lognormal", low_units=15 * 10**17, high_units=20 * 10**18,
-                            sigma_bps=12_000),
+                size=m.PurchaseSize(
+                    model="lognormal",
+                    low_units=15 * 10**17,
+                    high_units=20 * 10**18,
+                    sigma_bps=12_000,
+                ),
                 slippage_bps=25,
                 patience_s=3_600,
                 fund_by="permit",
@@ -179,10 +183,10 @@ def test_every_field_is_read_in_its_unit() -> None:
             m.BuyerGroup(
                 count=1,
                 arrivals=m.Arrivals(model="burst"),
-                size=m.Size(low_units=10**18, high_units=10**18),
+                size=m.PurchaseSize(low_units=10**18, high_units=10**18),
             ),
         ),
-        seller=m.SellerSide(
+        seller=m.SellerSettings(
             price=Price(1_200_000),
             price_follows_market=True,
             quote_lifetime_s=300,
@@ -191,7 +195,7 @@ def test_every_field_is_read_in_its_unit() -> None:
             delay_ms=250,
             poll_ms=500,
         ),
-        facilitator=m.FacilitatorSide(poll_ms=2_000, finality_timeout_s=900, retries=5),
+        facilitator=m.FacilitatorSettings(poll_ms=2_000, finality_timeout_s=900, retries=5),
         faults=(
             m.Fault(site="http.lost", chance_ppm=100, stop_s=5_400),
             m.Fault(site="chain.reorg", chance_ppm=10_000, low=1, high=3, stop_s=600),
@@ -216,14 +220,14 @@ def test_the_order_of_faults_in_a_file_says_nothing() -> None:
 def test_every_section_fills_its_values_and_needs_what_has_no_default() -> None:
     """The table and the model agree, attribute by attribute."""
 
-    def check(section: Section, apart: set[str]) -> None:
+    def check(section: TableSection, apart: set[str]) -> None:
         filled = {attribute for item in section.items for attribute in item.into}
         assert filled | apart == {each.name for each in fields(section.make)}, section.make
         for item in section.items:
             if any(section.default(attribute) is MISSING for attribute in item.into):
                 assert item.needed or item.name == "stop"
-            if isinstance(item.kind, Section):
-                check(item.kind, {"points"} if item.kind.make is m.Path else set())
+            if isinstance(item.kind, TableSection):
+                check(item.kind, {"points"} if item.kind.make is m.RatePath else set())
 
     check(FILE, {"name", "faults"})
     for name, section in FAULTS.items():
@@ -697,11 +701,11 @@ def test_faults_end_with_another_duration_too() -> None:
 
 def test_another_model_drops_what_only_the_former_had() -> None:
     base = parse(FULL)
-    assert override(base, {"market.path.model": "constant"}).market.path == m.Path(
+    assert override(base, {"market.path.model": "constant"}).market.path == m.RatePath(
         start_e8=base.market.path.start_e8
     )
     fixed = override(base, {"buyers.0.size.model": "fixed", "buyers.0.size.amount": "7 YPS"})
-    assert fixed.buyers[0].size == m.Size(low_units=7 * 10**18, high_units=7 * 10**18)
+    assert fixed.buyers[0].size == m.PurchaseSize(low_units=7 * 10**18, high_units=7 * 10**18)
     with pytest.raises(ScenarioError, match="has no meaning for model"):
         override(base, {"market.path.model": "constant", "market.path.jump": "1 %"})
 

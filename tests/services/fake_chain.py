@@ -35,7 +35,7 @@ class Block:
     base_fee: int
     txs: list[tuple[str, bool]] = field(default_factory=list)
     """Transactions, and whether each succeeded."""
-    came: dict[str, list[tuple[batch.Item, str]]] = field(default_factory=dict)
+    came: dict[str, list[tuple[batch.BatchItem, str]]] = field(default_factory=dict)
     """Of each batch: its payments, and the topic of the event that tells what came of it."""
 
 
@@ -88,7 +88,7 @@ class FakeChain:
         always = self.bad.get(receiver)
         return always is None or (not always and self.chance.random() < 0.5)
 
-    def _batch(self, tx: str, block: Block) -> list[tuple[batch.Item, str]]:
+    def _batch(self, tx: str, block: Block) -> list[tuple[batch.BatchItem, str]]:
         asked = batch.read({**self.sent[tx], "to": bytes.fromhex(BATCHER[2:])})
         assert asked is not None
         here = (each for came in block.came.values() for each in came)

@@ -12,7 +12,7 @@ from tests.sim.test_experiment import assert_sound, elsewhere, play
 from workbench import simulated
 from workbench.core import facts as ev
 from workbench.core.invariants import PAYOUT_INVARIANTS
-from workbench.core.webhooks import Message
+from workbench.core.webhooks import WebhookMessage
 from workbench.evm.build.toolchain import project_root
 from workbench.results.run import Run
 from workbench.scenario import ASSETS, PAYOUT_PLANTS, USER_KINDS, load
@@ -143,7 +143,7 @@ def test_a_subscriber_that_misses_a_fact_is_noticed(monkeypatch: pytest.MonkeyPa
     """One who goes on without an answer is sound only while none is lost."""
     tell = Webhooks._post
 
-    async def hasty(self: Webhooks, endpoint: Endpoint, told: Message) -> None:
+    async def hasty(self: Webhooks, endpoint: Endpoint, told: WebhookMessage) -> None:
         await tell(self, endpoint, told)
 
     monkeypatch.setattr(Webhooks, "_post", hasty)

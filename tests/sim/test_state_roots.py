@@ -20,7 +20,7 @@ from workbench.core import facts as ev
 from workbench.core.errors import InvalidSetting
 from workbench.evm.node.boot import boot
 from workbench.evm.node.replay import recorded, replay
-from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.scenario import ROOTS_WORTH, Scenario, override
 from workbench.worlds.experiment import Experiment
 
@@ -83,7 +83,7 @@ def without_hashes(fact: ev.Event) -> dict[str, Any]:
 def test_blocks_have_no_state_root_and_the_deployment_all_its_facts(light: World) -> None:
     assert int(head(light)["stateRoot"], 16) == 0
     with boot()[0] as node:
-        rooted = recorded(DirectRpc(node.url), 1)
+        rooted = recorded(BlockingRpc(node.url), 1)
     assert recorded(light.rpc, 1)[: len(rooted)] == rooted
 
 
@@ -129,7 +129,7 @@ def test_a_replay_ends_in_the_same_state(light: World) -> None:
     light.buy("5")
     ended, blocks = ending(light.rpc), recorded(light.rpc, before + 1)
     with boot(state_root=False)[0] as node:
-        rpc = DirectRpc(node.url)
+        rpc = BlockingRpc(node.url)
         replay(rpc, recorded(light.rpc, node_head(rpc) + 1)[: -len(blocks)])
         replay(rpc, blocks)
         assert ending(rpc) == ended
@@ -139,7 +139,7 @@ def test_a_replay_ends_in_the_same_state(light: World) -> None:
     assert other.state != ended.state
 
 
-def node_head(rpc: DirectRpc) -> int:
+def node_head(rpc: BlockingRpc) -> int:
     return int(rpc.now("eth_blockNumber"), 16)
 
 

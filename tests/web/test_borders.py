@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.core.ports import Request, Response
-from workbench.web.borders import MAX_BODY_BYTES, Borders
+from workbench.web.borders import MAX_BODY_BYTES, RequestLimits
 from workbench.web.server import Server
 
 SOON_S = 0.3
@@ -108,14 +108,14 @@ def test_other_host_names_are_refused_on_every_path(host: str, status: int) -> N
             assert "ALLOWED_HOSTS" in told["hint"]
             assert echo.seen == []
 
-    play(work, borders=Borders(frozenset({"desk.example"})))
+    play(work, borders=RequestLimits(frozenset({"desk.example"})))
 
 
 def test_where_a_key_is_asked_for_every_name_is_served() -> None:
     async def work(talk: Talk, echo: Echo, server: Server) -> None:
         assert (await talk(get(host="any.example")))[0] == 200
 
-    play(work, borders=Borders(None))
+    play(work, borders=RequestLimits(None))
 
 
 def test_errors_of_the_server_itself_are_our_json() -> None:
@@ -255,7 +255,7 @@ def test_pages_of_named_origins_may_read() -> None:
         _, headers, _ = await talk(get("/x", "localhost", origin))
         assert not [name for name in headers if name.startswith("access-control")]
 
-    play(work, borders=Borders(origins=frozenset({"https://shop.example"})))
+    play(work, borders=RequestLimits(origins=frozenset({"https://shop.example"})))
     play(nobody)
 
 

@@ -13,7 +13,7 @@ from aiohttp import web
 from workbench.core.errors import NoBaseFee, WorkbenchError
 from workbench.core.ports import Request
 from workbench.evm.node.anvil import DEFAULT_CHAIN_ID
-from workbench.services.common.loop import OnFault
+from workbench.services.common.loop import FaultPolicy
 from workbench.settings import Settings
 from workbench.worlds import served
 from workbench.worlds.local import LocalWorld, boot_served
@@ -86,7 +86,7 @@ def test_a_service_whose_work_ends_by_a_fault_is_run_again(
     runs: list[dict[str, str]] = []
 
     class Defective:
-        health = loop_of("seller", WallClock(), OnFault.RETRY).health
+        health = loop_of("seller", WallClock(), FaultPolicy.RETRY).health
 
         async def run(self) -> None:
             runs.append(self.health.alarms())
@@ -94,7 +94,7 @@ def test_a_service_whose_work_ends_by_a_fault_is_run_again(
                 raise KeyError("status")
             raise asyncio.CancelledError
 
-    seat: Any = served._Seat("seller")
+    seat: Any = served.LateBoundHandler("seller")
     seat.service = Defective()
     nobody: Any = None
     with pytest.raises(asyncio.CancelledError):

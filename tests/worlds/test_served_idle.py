@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from workbench.core.facts import TransactionMined
-from workbench.core.ports import Rate, Request
+from workbench.core.ports import ReferenceRate, Request
 from workbench.core.purchase import Purchase
 from workbench.evm.node.anvil import DEFAULT_CHAIN_ID
 from workbench.settings import Settings
@@ -31,7 +31,7 @@ async def jump(world: LocalWorld, hours: int) -> int:
     return (await chain.head()).timestamp
 
 
-async def refreshed(world: LocalWorld, since: int) -> Rate:
+async def refreshed(world: LocalWorld, since: int) -> ReferenceRate:
     """The rate, once the keeper has set it anew: within 20 seconds."""
     chain = world.wiring.chain("test")
     for _ in range(200):

@@ -7,19 +7,20 @@ import logging
 import click
 
 
-class Commands(click.Group):
+class CommandGroup(click.Group):
     """Lists its commands by their whole first sentence: click would cut it to one line."""
 
     group_class = type  # Groups below this one are of this class, too.
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         told = [(n, self.commands[n].get_short_help_str(1_000)) for n in self.list_commands(ctx)]
-        with formatter.section("Commands"):
+        with formatter.section("CommandGroup"):
             formatter.write_dl(told)
 
 
 @click.group(
-    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96}
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
 )
 @click.version_option(package_name="settlement-workbench", prog_name="workbench")
 @click.option("-v", "--verbose", is_flag=True, help="Say more about what the services do.")

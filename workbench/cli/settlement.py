@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from workbench.commands.settlement import Act, Hand
+    from workbench.commands.settlement import ActionResult, SettlementOperator
 from workbench.cli.output import AS_JSON, clean_exit
 from workbench.cli.root import main
 
@@ -102,19 +102,19 @@ def rescue(token: str, to: str | None, as_json: bool) -> None:
         _tell_act(_by_hand(lambda hand: hand.rescue(token, to)), as_json)
 
 
-def _by_hand(work: Callable[[Hand], Awaitable[T]]) -> T:
+def _by_hand(work: Callable[[SettlementOperator], Awaitable[T]]) -> T:
     """One act on the chain that the settings name."""
-    from workbench.commands.settlement import at_hand
+    from workbench.commands.settlement import open_operator
     from workbench.settings import Settings
 
     async def act() -> T:
-        async with at_hand(Settings.load()) as hand:
+        async with open_operator(Settings.load()) as hand:
             return await work(hand)
 
     return asyncio.run(act())
 
 
-def _tell_act(act: Act, as_json: bool) -> None:
+def _tell_act(act: ActionResult, as_json: bool) -> None:
     if as_json:
         from dataclasses import asdict
 

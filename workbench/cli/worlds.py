@@ -20,7 +20,7 @@ from workbench.core.errors import WorkbenchError
 from workbench.core.money import EURC, USDC, YPS, Amount
 
 if TYPE_CHECKING:
-    from workbench.lab.execute import Kernel
+    from workbench.lab.execute import WarmKernel
 from workbench.cli.output import (
     AMOUNT_HELP,
     AddressType,
@@ -54,7 +54,7 @@ def demo(amount: int, ports: str, runs: Path, no_notebook: bool, as_json: bool) 
         from workbench.settings import Settings
 
         settings = Settings.load(world={})
-        with _Paper(wanted=not no_notebook) as paper:
+        with RunNotebook(wanted=not no_notebook) as paper:
             outcome = run_demo(
                 amount,
                 runs=runs,
@@ -69,7 +69,7 @@ def demo(amount: int, ports: str, runs: Path, no_notebook: bool, as_json: bool) 
             _show(outcome)
 
 
-class _Paper:
+class RunNotebook:
     """The notebook of a run: its kernel warms up while the run is under way.
 
     What goes wrong with it is said in a line; the run is there all the same.
@@ -77,17 +77,17 @@ class _Paper:
 
     def __init__(self, wanted: bool) -> None:
         self._wanted = wanted
-        self._kernel: Kernel | None = None
+        self._kernel: WarmKernel | None = None
         self._run_dir: Path | None = None
         self.path: str | None = None
 
     def warm_up(self) -> None:
         """Start the kernel, in a process of its own."""
         if self._wanted:
-            from workbench.lab.execute import Kernel
+            from workbench.lab.execute import WarmKernel
 
             with self._excused():
-                self._kernel = Kernel()
+                self._kernel = WarmKernel()
 
     def begin(self, run_dir: Path) -> None:
         """Have 02_run.ipynb executed into a run's folder."""

@@ -6,7 +6,6 @@ import asyncio
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,8 +13,8 @@ from typing import Any, Protocol
 from workbench.core import invariants
 from workbench.core.errors import ConservationBroken, SettlementError, TransactionTimeout
 from workbench.core.facts import Event
-from workbench.core.ports import Http, Request
-from workbench.core.settlement import Settlement, State, merge
+from workbench.core.ports import Http, ReportProgress, Request
+from workbench.core.settlement import Settlement, SettlementState, merge
 from workbench.evm.node.anvil import DEFAULT_CHAIN_ID
 from workbench.results.run import Run
 from workbench.services.common import peers
@@ -23,7 +22,6 @@ from workbench.settings import Settings, make_folder
 from workbench.worlds.local import FIRST_USER, LocalWorld, boot_served
 from workbench.worlds.wiring import address_of_key, audit_world, balances
 
-Progress = Callable[[str], None]
 SETTLE_DOWN_S = 60.0
 PAYEE = "0x" + b"payee of the demo...".hex()
 """Who is paid out: twenty bytes of text, so nobody has its key, and it begins with nothing."""
@@ -32,7 +30,7 @@ PAYEE = "0x" + b"payee of the demo...".hex()
 SHOWN_OF_PAYOUT = {"id", "state", "credits", "amount", "address", "tx", "units"}
 
 
-class Beside(Protocol):
+class BackgroundWork(Protocol):
     """Work of another process, done while the demo mostly waits for blocks."""
 
     def warm_up(self) -> None:
@@ -43,7 +41,7 @@ class Beside(Protocol):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DemoResult:
     """What the demo saw, and where it is kept."""
 
     run: Run
@@ -71,10 +69,10 @@ def run_demo(
     *,
     runs: Path,
     auto_ports: bool,
-    progress: Progress,
+    progress: ReportProgress,
     settings: Settings,
-    beside: Beside | None = None,
-) -> Outcome:
+    beside: BackgroundWork | None = None,
+) -> DemoResult:
     """Boot, deploy, serve, buy, reconcile, keep; `beside`: what else can be done meanwhile.
 
     Raises SettlementError when it was not executed, ConservationBroken when a balance is off by
@@ -96,9 +94,9 @@ async def _serve_and_buy(
     world: LocalWorld,
     asset_amount: int,
     runs: Path,
-    progress: Progress,
-    beside: Beside | None,
-) -> Outcome:
+    progress: ReportProgress,
+    beside: BackgroundWork | None,
+) -> DemoResult:
     async with world:
         urls = "   ".join(f"{name} {server.url}" for name, server in world.servers.items())
         progress(f"2/5  serving: {urls}")
@@ -125,12 +123,12 @@ async def _serve_and_buy(
         settlements = merge(facts)
         settlement = settlements[purchase.settlement_id]
         await audit_world(chain, tuple(settlements.values()))
-        seen = tuple(invariants.Balance(*key, before[key], after[key]) for key in before)
+        seen = tuple(invariants.ObservedBalance(*key, before[key], after[key]) for key in before)
     run = Run(tuple(facts), seen, purchase, world.deployment.chain_id)
     run_dir = _keep(run, runs, beside)
     progress(f"5/5  kept in {run_dir}")
     _judge(run, settlement, run_dir)
-    return Outcome(run, run_dir, payout)
+    return DemoResult(run, run_dir, payout)
 
 
 async def _ask_payout(world: LocalWorld) -> str:
@@ -180,13 +178,13 @@ async def _final_facts(world: LocalWorld, settlement_id: str) -> list[Event]:
         async with store.unit() as unit:
             facts = [fact for _, fact in await unit.facts()]
         settlement = merge(facts).get(settlement_id)
-        if settlement and settlement.state in (State.DELIVERED, State.REFUNDED):
+        if settlement and settlement.state in (SettlementState.DELIVERED, SettlementState.REFUNDED):
             return facts
         await clock.sleep(world.wiring.rules.poll_s)
     raise TransactionTimeout(f"the tracker did not see the end of {settlement_id}.")
 
 
-def _keep(run: Run, runs: Path, beside: Beside | None) -> Path:
+def _keep(run: Run, runs: Path, beside: BackgroundWork | None) -> Path:
     """Keep the run, whatever it was."""
     run_dir = runs / f"demo-{run.name}"
     run.save_facts(run_dir)

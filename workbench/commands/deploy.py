@@ -12,7 +12,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -28,18 +28,19 @@ from workbench.core.errors import (
     WrongChain,
 )
 from workbench.core.money import format_units
+from workbench.core.ports import ReportProgress
 from workbench.evm.build.toolchain import write_atomically
 from workbench.evm.contracts.settlement import checksum
 from workbench.evm.deploy.deployment import (
     CREATE2_DEPLOYER,
     DeploymentPlan,
-    Outcome,
+    DeploymentResult,
     carry_out,
     public_url,
 )
-from workbench.evm.deploy.inspection import DEPLOYER, Site
+from workbench.evm.deploy.inspection import DEPLOYER, DeploymentState
 from workbench.evm.deploy.uniswap import POOL_MANAGERS
-from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.rpc.local_marker import is_local
 from workbench.evm.transactions.test_keys import TEST_KEYS
 from workbench.settings import BY_NAME, Settings, read_world, world_variables
@@ -76,8 +77,6 @@ BOUNDS = {
 EARLIER_LIMIT_S = 180.0
 LOOK_AGAIN_S = 0.5
 
-Progress = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class Target:
@@ -89,8 +88,8 @@ class Target:
     settings: Settings
 
     @property
-    def rpc(self) -> DirectRpc:
-        return DirectRpc(self.url)
+    def rpc(self) -> BlockingRpc:
+        return BlockingRpc(self.url)
 
 
 def target(network: str | None, rpc: str | None, chain_id: int | None) -> Target:
@@ -125,7 +124,7 @@ def _url_option(rpc: str) -> str:
 def _require_chain(url: str, wanted: int, source: str, network: str | None) -> None:
     shown = f"{source} ({public_url(url)})"
     try:
-        found = int(DirectRpc(url).now("eth_chainId"), 16)
+        found = int(BlockingRpc(url).now("eth_chainId"), 16)
     except RpcUnreachable as why:
         raise RpcUnreachable(f"{source}: {why.message}", hint=f"Correct {source}.") from why
     except RpcAnswerInvalid as why:
@@ -166,7 +165,7 @@ def plan_for(where: Target, file: Path | None = None) -> DeploymentPlan:
     return plan
 
 
-def official_pool_manager(chain_id: int, rpc: DirectRpc) -> str:
+def official_pool_manager(chain_id: int, rpc: BlockingRpc) -> str:
     """Uniswap's own PoolManager, where the chain has one with code; else nothing."""
     at = POOL_MANAGERS.get(chain_id, "")
     return at if at and rpc.now("eth_getCode", at, "latest") not in ("0x", None) else ""
@@ -241,7 +240,7 @@ def _check_value(file: Path, name: str, value: Any) -> None:
 # --- The deployment -------------------------------------------------------------------------------
 
 
-def deploy(where: Target, plan: DeploymentPlan, progress: Progress) -> Outcome:
+def deploy(where: Target, plan: DeploymentPlan, progress: ReportProgress) -> DeploymentResult:
     """Check, then deploy what is missing. Raises SignerShort, DeployFailed, TransactionTimeout…"""
     keys = {
         getattr(plan, role): "0x" + where.settings[KEY_OF[role]].removeprefix("0x")
@@ -258,7 +257,7 @@ def deploy(where: Target, plan: DeploymentPlan, progress: Progress) -> Outcome:
         )
     for address in keys:
         await_earlier(where.rpc, address, progress)
-    require_gas(Site(where.rpc, plan, seller_signs=plan.seller in keys), progress)
+    require_gas(DeploymentState(where.rpc, plan, seller_signs=plan.seller in keys), progress)
     outcome = carry_out(where.url, where.chain_id, plan, progress, keys)
     if plan.seller not in keys:
         progress("note: SELLER_PRIVATE_KEY is not set, so PermitPuller was not allowed to pull")
@@ -268,7 +267,7 @@ def deploy(where: Target, plan: DeploymentPlan, progress: Progress) -> Outcome:
     return outcome
 
 
-def await_earlier(rpc: DirectRpc, address: str, progress: Progress) -> None:
+def await_earlier(rpc: BlockingRpc, address: str, progress: ReportProgress) -> None:
     """Until everything that an interrupted run has sent is mined: it would be sent twice."""
     limit = time.monotonic() + EARLIER_LIMIT_S
     told = False
@@ -290,7 +289,7 @@ def await_earlier(rpc: DirectRpc, address: str, progress: Progress) -> None:
         time.sleep(LOOK_AGAIN_S)
 
 
-def require_gas(site: Site, progress: Progress) -> None:
+def require_gas(site: DeploymentState, progress: ReportProgress) -> None:
     """Raise SignerShort unless deployer and seller can pay for what is missing, and half more."""
     missing, price = site.missing(), int(site.rpc.now("eth_gasPrice"), 16)
     for payer in (DEPLOYER, "seller"):
@@ -317,7 +316,7 @@ def _coins(wei: int) -> str:
 # --- What is told ---------------------------------------------------------------------------------
 
 
-def summary(outcome: Outcome) -> dict[str, Any]:
+def summary(outcome: DeploymentResult) -> dict[str, Any]:
     """For machines."""
     found = outcome.deployment
     return {
@@ -332,7 +331,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def variables(outcome: Outcome) -> dict[str, str]:
+def variables(outcome: DeploymentResult) -> dict[str, str]:
     """The deployment as settings. No keys, and no RPC URL: that often holds one."""
     keep = ("addresses", "chain_id", "deploy_block")
     return world_variables({key: summary(outcome)[key] for key in keep})

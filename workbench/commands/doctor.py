@@ -1,8 +1,8 @@
 """`workbench doctor`: looks at all that settlements and payouts need; each fault has its remedy.
 
-Checks are equal functions on a `Patient`, or on a `Wallet` that pays out: each yields findings, one
-for each thing it looked at. A check that cannot look (the node is away) is a fault itself, and
-later checks still run.
+Each check is a function on a `DiagnosedChain`, or on a `DiagnosedWallet` that pays out. It yields
+one finding for each item that it inspects. A check that cannot run (the node is unavailable) is
+itself a fault, and later checks still run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from workbench.core.ports import NodeState
 from workbench.core.x402.wire import ZERO_ADDRESS
 from workbench.evm.codec.abi import hex_bytes, to_hex
 from workbench.evm.contracts.settlement import EvmChain
-from workbench.evm.payments.batch import Batcher
+from workbench.evm.payments.batch import EvmBatchContract
 from workbench.evm.payments.wallet import token_decimals
 from workbench.evm.rpc.client import HttpRpc, NodeRevert, Rpc
 from workbench.evm.rpc.local_marker import is_local
@@ -27,7 +27,7 @@ from workbench.evm.transactions.test_keys import is_test_key
 from workbench.settings import ADDRESS_NAMES, BY_NAME, Settings
 from workbench.worlds.remote import SEPOLIA, payout_key
 from workbench.worlds.served import credits_of
-from workbench.worlds.wiring import Credits, address_of_key
+from workbench.worlds.wiring import PayoutConfig, address_of_key
 
 GAS_FOR_A_DAY_WEI = 10**16
 """0.01 of the native currency: below it a signer will soon be stuck."""
@@ -50,7 +50,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Patient:
+class DiagnosedChain:
     """Settings and the chain they name."""
 
     settings: Settings
@@ -59,12 +59,12 @@ class Patient:
 
 
 @dataclass(frozen=True)
-class Wallet:
+class DiagnosedWallet:
     """What pays credits out. `account`: None where nothing is paid out here, and only the
     PayoutBatcher is looked at."""
 
     settings: Settings
-    credits: Credits
+    credits: PayoutConfig
     rpc: Rpc
     chain_id: int
     account: str | None
@@ -73,7 +73,7 @@ class Wallet:
 SETTLING = ("POLYGON_AMOY_RPC_URL", *ADDRESS_NAMES.values())
 """Without these there are no settlements; who has none of them may pay out credits alone."""
 P = TypeVar("P")
-Check = Callable[[P], AsyncIterator[Finding]]
+Diagnosis = Callable[[P], AsyncIterator[Finding]]
 
 
 async def examine(settings: Settings) -> list[Finding]:
@@ -94,7 +94,9 @@ async def _settlements(settings: Settings) -> list[Finding]:
         return findings
     rpc = HttpRpc(settings["POLYGON_AMOY_RPC_URL"])
     try:
-        patient = Patient(settings, rpc, EvmChain(rpc, settings["CHAIN_ID"], settings.addresses))
+        patient = DiagnosedChain(
+            settings, rpc, EvmChain(rpc, settings["CHAIN_ID"], settings.addresses)
+        )
         for check in CHECKS:
             findings += await _run(check, patient)
             if check is node_answers and not findings[-1].ok:
@@ -114,7 +116,7 @@ async def _payouts(settings: Settings) -> list[Finding]:
     try:
         account = address_of_key(payout_key(settings)) if is_served else None
         credits_ = (
-            credits_of(settings) if is_served else Credits(batcher=settings["PAYOUT_BATCHER"])
+            credits_of(settings) if is_served else PayoutConfig(batcher=settings["PAYOUT_BATCHER"])
         )
     except WorkbenchError as why:
         return [Finding("payouts' settings", False, why.message, why.hint)]
@@ -122,7 +124,7 @@ async def _payouts(settings: Settings) -> list[Finding]:
     chain_id = settings["CHAIN_ID"] if is_given else SEPOLIA
     findings: list[Finding] = []
     try:
-        wallet = Wallet(settings, credits_, rpc, chain_id, account)
+        wallet = DiagnosedWallet(settings, credits_, rpc, chain_id, account)
         for check in PAYOUT_CHECKS:
             findings += await _run(check, wallet)
             if not findings[0].ok:
@@ -132,7 +134,7 @@ async def _payouts(settings: Settings) -> list[Finding]:
     return findings
 
 
-async def _run(check: Check[P], patient: P) -> list[Finding]:
+async def _run(check: Diagnosis[P], patient: P) -> list[Finding]:
     found: list[Finding] = []
     try:
         async for finding in check(patient):
@@ -143,7 +145,7 @@ async def _run(check: Check[P], patient: P) -> list[Finding]:
     return found
 
 
-async def node_answers(patient: Patient) -> AsyncIterator[Finding]:
+async def node_answers(patient: DiagnosedChain) -> AsyncIterator[Finding]:
     """The RPC answers, and is on the chain that the settings say."""
     chain_id = int(await patient.rpc.call("eth_chainId"), 16)
     wanted = patient.settings["CHAIN_ID"]
@@ -156,12 +158,12 @@ async def node_answers(patient: Patient) -> AsyncIterator[Finding]:
     )
 
 
-async def transactions_can_be_sent(patient: Patient) -> AsyncIterator[Finding]:
+async def transactions_can_be_sent(patient: DiagnosedChain) -> AsyncIterator[Finding]:
     """The chain has a base fee: as the services look at it when they start."""
     yield _has_base_fee(await EvmNode(patient.rpc).state(()))
 
 
-async def contracts_are_there(patient: Patient) -> AsyncIterator[Finding]:
+async def contracts_are_there(patient: DiagnosedChain) -> AsyncIterator[Finding]:
     """Code at every address, and the vault agrees about the others."""
     for key, name in ADDRESS_NAMES.items():
         at = getattr(patient.chain.addresses, key)
@@ -184,7 +186,7 @@ async def contracts_are_there(patient: Patient) -> AsyncIterator[Finding]:
         )
 
 
-async def roles_are_given(patient: Patient) -> AsyncIterator[Finding]:
+async def roles_are_given(patient: DiagnosedChain) -> AsyncIterator[Finding]:
     """The facilitator may act on the vault; the keeper may set the rate."""
     roles = (
         ("PRIVATE_KEY", "SettlementVault", "vault", "FACILITATOR_ROLE"),
@@ -204,7 +206,7 @@ async def roles_are_given(patient: Patient) -> AsyncIterator[Finding]:
         )
 
 
-async def keys_are_safe(patient: Patient) -> AsyncIterator[Finding]:
+async def keys_are_safe(patient: DiagnosedChain) -> AsyncIterator[Finding]:
     """Public test keys only where we booted the node."""
     local = await is_local(patient.rpc)
     for name in ("BUYER_PRIVATE_KEY", "SELLER_PRIVATE_KEY", "PRIVATE_KEY", "KEEPER_PRIVATE_KEY"):
@@ -220,7 +222,7 @@ async def keys_are_safe(patient: Patient) -> AsyncIterator[Finding]:
         )
 
 
-async def signers_can_pay_gas(patient: Patient) -> AsyncIterator[Finding]:
+async def signers_can_pay_gas(patient: DiagnosedChain) -> AsyncIterator[Finding]:
     """Seller, facilitator and keeper hold some native currency."""
     for name in ("SELLER_PRIVATE_KEY", "PRIVATE_KEY", "KEEPER_PRIVATE_KEY"):
         if patient.settings[name] is None:
@@ -236,7 +238,7 @@ async def signers_can_pay_gas(patient: Patient) -> AsyncIterator[Finding]:
         )
 
 
-async def parties_hold_tokens(patient: Patient) -> AsyncIterator[Finding]:
+async def parties_hold_tokens(patient: DiagnosedChain) -> AsyncIterator[Finding]:
     """The buyer holds EURC, the seller the asset, and PermitPuller may pull the asset."""
     addresses = patient.chain.addresses
     if patient.settings["BUYER_PRIVATE_KEY"]:
@@ -269,7 +271,7 @@ async def parties_hold_tokens(patient: Patient) -> AsyncIterator[Finding]:
         )
 
 
-async def pool_can_swap(patient: Patient) -> AsyncIterator[Finding]:
+async def pool_can_swap(patient: DiagnosedChain) -> AsyncIterator[Finding]:
     """The pool has liquidity, and the reference rate is fresh."""
     liquidity = await patient.chain.pool_liquidity()
     yield Finding(
@@ -293,7 +295,7 @@ async def pool_can_swap(patient: Patient) -> AsyncIterator[Finding]:
     )
 
 
-async def finality_fits(patient: Patient) -> AsyncIterator[Finding]:
+async def finality_fits(patient: DiagnosedChain) -> AsyncIterator[Finding]:
     """Our confirmations are not below the vault's gate, and fit into the alarm's time."""
     gate, ours = await patient.chain.finality_gate(), patient.settings["FINALITY_CONFIRMATIONS"]
     yield Finding(
@@ -309,7 +311,7 @@ async def finality_fits(patient: Patient) -> AsyncIterator[Finding]:
 # --- Payouts ---
 
 
-async def payouts_node_answers(wallet: Wallet) -> AsyncIterator[Finding]:
+async def payouts_node_answers(wallet: DiagnosedWallet) -> AsyncIterator[Finding]:
     """The RPC answers, and is on the chain where credits are paid out."""
     chain_id = int(await wallet.rpc.call("eth_chainId"), 16)
     same = chain_id == wallet.chain_id
@@ -323,7 +325,7 @@ async def payouts_node_answers(wallet: Wallet) -> AsyncIterator[Finding]:
     )
 
 
-async def payouts_can_be_sent(wallet: Wallet) -> AsyncIterator[Finding]:
+async def payouts_can_be_sent(wallet: DiagnosedWallet) -> AsyncIterator[Finding]:
     """The chain has a base fee: as the service looks at it when it starts."""
     state = await EvmNode(wallet.rpc).state(())
     yield _has_base_fee(state)
@@ -335,7 +337,7 @@ def _has_base_fee(state: NodeState) -> Finding:
     return Finding("EIP-1559", has, "" if has else cause, "Use a chain with EIP-1559.")
 
 
-async def payer_is_safe(wallet: Wallet) -> AsyncIterator[Finding]:
+async def payer_is_safe(wallet: DiagnosedWallet) -> AsyncIterator[Finding]:
     """Not everybody's account, except where we booted the node."""
     if wallet.account is None:
         return
@@ -350,7 +352,7 @@ async def payer_is_safe(wallet: Wallet) -> AsyncIterator[Finding]:
     )
 
 
-async def token_is_there(wallet: Wallet) -> AsyncIterator[Finding]:
+async def token_is_there(wallet: DiagnosedWallet) -> AsyncIterator[Finding]:
     """Code at TOKEN_ADDRESS, where credits are paid in a token."""
     if (token := wallet.credits.token) is None:
         return
@@ -370,7 +372,7 @@ async def token_is_there(wallet: Wallet) -> AsyncIterator[Finding]:
             yield Finding("TOKEN_DECIMALS", True, str(known))
 
 
-async def payer_can_pay_gas(wallet: Wallet) -> AsyncIterator[Finding]:
+async def payer_can_pay_gas(wallet: DiagnosedWallet) -> AsyncIterator[Finding]:
     """The wallet holds what one transaction may cost at most, at twice the base fee."""
     if wallet.account is None:
         return
@@ -391,7 +393,7 @@ async def payer_can_pay_gas(wallet: Wallet) -> AsyncIterator[Finding]:
     )
 
 
-async def batcher_is_ours(wallet: Wallet) -> AsyncIterator[Finding]:
+async def batcher_is_ours(wallet: DiagnosedWallet) -> AsyncIterator[Finding]:
     """As the service looks at it when it starts: our code, and blocks that hold a batch."""
     if wallet.credits.batcher is None:
         return
@@ -403,7 +405,7 @@ async def batcher_is_ours(wallet: Wallet) -> AsyncIterator[Finding]:
         yield Finding("PAYOUT_BATCHER", True, wallet.credits.batcher)
 
 
-async def batcher_may_move_the_token(wallet: Wallet) -> AsyncIterator[Finding]:
+async def batcher_may_move_the_token(wallet: DiagnosedWallet) -> AsyncIterator[Finding]:
     """It has an allowance, or the token would give it one: the service sees to that by itself."""
     token, account = wallet.credits.token, wallet.account
     if wallet.credits.batch == 1 or token is None or account is None:
@@ -428,10 +430,10 @@ async def batcher_may_move_the_token(wallet: Wallet) -> AsyncIterator[Finding]:
     )
 
 
-def _batcher(wallet: Wallet) -> Batcher:
+def _batcher(wallet: DiagnosedWallet) -> EvmBatchContract:
     credits_ = wallet.credits
     assert credits_.batcher is not None
-    return Batcher(
+    return EvmBatchContract(
         wallet.rpc,
         payer=wallet.account or ZERO_ADDRESS,
         token=credits_.token,
@@ -440,7 +442,7 @@ def _batcher(wallet: Wallet) -> Batcher:
     )
 
 
-CHECKS: tuple[Check[Patient], ...] = (
+CHECKS: tuple[Diagnosis[DiagnosedChain], ...] = (
     node_answers,
     transactions_can_be_sent,
     contracts_are_there,
@@ -451,7 +453,7 @@ CHECKS: tuple[Check[Patient], ...] = (
     pool_can_swap,
     finality_fits,
 )
-PAYOUT_CHECKS: tuple[Check[Wallet], ...] = (
+PAYOUT_CHECKS: tuple[Diagnosis[DiagnosedWallet], ...] = (
     payouts_node_answers,
     payouts_can_be_sent,
     payer_is_safe,

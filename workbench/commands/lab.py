@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from urllib.parse import quote
 import psutil
 
 from workbench.core.errors import NotFound, PortTaken, SetupError
+from workbench.core.ports import ReportProgress
 from workbench.evm.build.toolchain import project_root
 
 FIRST = ("00_tour.ipynb", "01_quickstart.ipynb")
@@ -46,16 +47,14 @@ START_S = 60.0
 END_S = 10.0
 """How long it may take to end its kernels; then they are killed."""
 
-Say = Callable[[str], None]
-
 
 def run_lab(
     *,
     port: int | None,
     browser: bool,
     more: Sequence[str] = (),
-    tell_url: Say,
-    say: Say,
+    tell_url: ReportProgress,
+    say: ReportProgress,
 ) -> None:
     """Run JupyterLab on the notebooks of this checkout, until it ends or Ctrl-C ends it.
 
@@ -149,7 +148,7 @@ def command(
     ]
 
 
-def trust(folder: Path, config: Any, say: Say) -> None:
+def trust(folder: Path, config: Any, say: ReportProgress) -> None:
     """Sign our notebooks as they are now, as `jupyter trust` does, so that their output is shown.
 
     A notebook that cannot be read, or a store of signatures that cannot be written, is named to

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -13,20 +13,19 @@ from typing import Any
 
 from workbench.core.errors import NotebookFailed, StoreError, TraceDiffers, WorkbenchError
 from workbench.core.facts import to_json
-from workbench.lab.execute import Kernel
+from workbench.core.ports import ReportProgress
+from workbench.lab.execute import WarmKernel
 from workbench.results.run import FORMAT, Run
 from workbench.scenario import Scenario
 from workbench.settings import make_folder
-from workbench.worlds.experiment import Experiment, Progress
+from workbench.worlds.experiment import Experiment, ScenarioProgress
 
 NOTEBOOK = "04_scenario.ipynb"
 TELL_EVERY_S = 2.0
 
-Say = Callable[[str], None]
-
 
 @dataclass(frozen=True)
-class Played:
+class KeptRun:
     """A run that was kept. `notebook`: its executed notebook, None where there is none.
 
     `interrupt`: Ctrl-C or SIGTERM, where that ended it.
@@ -61,7 +60,9 @@ class Played:
         }
 
 
-def play(scenario: Scenario, seed: int | None, *, runs: Path, notebook: bool, say: Say) -> Played:
+def play(
+    scenario: Scenario, seed: int | None, *, runs: Path, notebook: bool, say: ReportProgress
+) -> KeptRun:
     """Run the world, keep what happened, and execute the notebook that shows it.
 
     A run that was stopped (Ctrl-C, SIGTERM, a node that died) is kept as far as it came, without a
@@ -69,9 +70,9 @@ def play(scenario: Scenario, seed: int | None, *, runs: Path, notebook: bool, sa
     written.
     """
     make_folder(runs, "--runs")  # Nothing is played that cannot be kept.
-    experiment = Experiment(scenario, seed, _Teller(say))
+    experiment = Experiment(scenario, seed, ProgressReporter(say))
     say(f"{scenario.name}, seed {experiment.seed}: {scenario.duration_s} s of virtual time")
-    kernel = Kernel() if notebook else None
+    kernel = WarmKernel() if notebook else None
     try:
         with _quiet_services():
             run = experiment.run()
@@ -80,14 +81,14 @@ def play(scenario: Scenario, seed: int | None, *, runs: Path, notebook: bool, sa
         if experiment.failure is not None:
             raise experiment.failure
         if experiment.interrupt is not None:  # Whoever stops it waits for the end of it.
-            return Played(run, run_dir, None, experiment.interrupt)
-        return Played(run, run_dir, _shown(run_dir, kernel, say))
+            return KeptRun(run, run_dir, None, experiment.interrupt)
+        return KeptRun(run, run_dir, _shown(run_dir, kernel, say))
     finally:
         if kernel is not None:
             kernel.close()
 
 
-def replay(run_dir: Path, say: Say) -> Run:
+def replay(run_dir: Path, say: ReportProgress) -> Run:
     """The run of this folder once more.
 
     Raises TraceDiffers, naming the first other fact; the interrupt (Ctrl-C, SIGTERM) that ended it.
@@ -104,7 +105,7 @@ def replay(run_dir: Path, say: Say) -> Run:
             hint=f"Play it to its end first: workbench run with --seed {kept.seed}.",
         )
     say(f"{kept.scenario.name}, seed {kept.seed}: once more")
-    experiment = Experiment(kept.scenario, kept.seed, _Teller(say), kept.orders)
+    experiment = Experiment(kept.scenario, kept.seed, ProgressReporter(say), kept.orders)
     with _quiet_services():
         again = experiment.run()
     if experiment.failure is not None:
@@ -117,7 +118,7 @@ def replay(run_dir: Path, say: Say) -> Run:
 
 
 @contextmanager
-def _told(say: Say, what: str) -> Iterator[None]:
+def _told(say: ReportProgress, what: str) -> Iterator[None]:
     """An error of ours is said in a line, and that is all."""
     try:
         yield
@@ -138,7 +139,7 @@ def _quiet_services() -> Iterator[None]:
         services.setLevel(before)
 
 
-def _kept(run: Run, runs: Path, say: Say) -> Path:
+def _kept(run: Run, runs: Path, say: ReportProgress) -> Path:
     """The facts in any case; charts where the facts make sense, which is not a given: a run may
     have broken the very rules by which they are folded."""
     name = run.scenario.name if run.scenario else "run"
@@ -155,7 +156,7 @@ def _kept(run: Run, runs: Path, say: Say) -> Path:
         ) from why
 
 
-def _shown(run_dir: Path, kernel: Kernel | None, say: Say) -> Path | None:
+def _shown(run_dir: Path, kernel: WarmKernel | None, say: ReportProgress) -> Path | None:
     if kernel is None:
         return None
     say(f"executing {NOTEBOOK} …")
@@ -191,15 +192,15 @@ def _short(fact: Any) -> str:
     return "nothing" if fact is None else to_json(fact)[:160]
 
 
-class _Teller:
+class ProgressReporter:
     """Says now and then how far a run is, and how long it will take."""
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: ReportProgress) -> None:
         self._say, self._told = say, time.monotonic()
         self._began: tuple[float, int] | None = None
         """When virtual time began to pass, and where it was: booting says nothing of its pace."""
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: ScenarioProgress) -> None:
         now = time.monotonic()
         if self._began is None:
             self._began, self._told = (now, progress.now_s), now

@@ -25,7 +25,7 @@ from workbench.core.errors import (
     TooEarly,
     UnknownSettlement,
 )
-from workbench.core.ports import Call, Head
+from workbench.core.ports import ContractCall, Head
 from workbench.core.settlement import Settlement, fold
 from workbench.core.x402 import wire
 from workbench.core.x402.wire import Terms
@@ -59,7 +59,7 @@ FAR = 200_000
 
 
 @dataclass(frozen=True)
-class Act:
+class ActionResult:
     """What was done. `status`: `done`, or `already`, where nothing had to be sent."""
 
     act: str
@@ -73,7 +73,7 @@ class Act:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedSettlement:
     """A settlement as the chain's logs tell it."""
 
     settlement: Settlement
@@ -83,8 +83,8 @@ class Seen:
     parked: tuple[ev.PaymentParked, ...]
 
 
-class Hand:
-    """See the module. Made by `at_hand`."""
+class SettlementOperator:
+    """See the module. Made by `open_operator`."""
 
     def __init__(self, settings: Settings, rpc: HttpRpc, data: Path) -> None:
         self._settings, self._rpc, self._data = settings, rpc, data
@@ -101,7 +101,7 @@ class Hand:
 
     # --- Looking ---
 
-    async def show(self, text: str) -> Seen:
+    async def show(self, text: str) -> ObservedSettlement:
         """The settlement with this id. Raises InvalidId, UnknownSettlement."""
         identity = wire.settlement_id(text)
         facts = [fact async for fact in self._facts(identity)]
@@ -114,7 +114,7 @@ class Hand:
             )
         head = await self._chain.head()
         parked = tuple(fact for fact in facts if isinstance(fact, ev.PaymentParked))
-        return Seen(deal, _terms(facts), await self._state(identity), head, parked)
+        return ObservedSettlement(deal, _terms(facts), await self._state(identity), head, parked)
 
     async def _state(self, identity: str) -> str:
         """The vault's own word: what it says now rules, whatever its logs said."""
@@ -152,12 +152,12 @@ class Hand:
 
     # --- Acting ---
 
-    async def cancel(self, text: str, by: str | None = None) -> Act:
+    async def cancel(self, text: str, by: str | None = None) -> ActionResult:
         """End a settlement that is not funded yet, as its buyer or seller."""
         seen = await self.show(text)
         role = self._party(seen.terms, by)
         if seen.state == "refunded" and seen.settlement.reason == "cancelled":
-            return Act("cancel", seen.settlement.id, "already", seen.state)
+            return ActionResult("cancel", seen.settlement.id, "already", seen.state)
         if seen.state != "created":
             raise StateMoved(
                 f"only what is created and not funded yet can be cancelled; this is {seen.state}.",
@@ -165,11 +165,11 @@ class Hand:
             )
         return await self._act(role, seen.settlement.id, self._chain.cancel(seen.terms))
 
-    async def refund(self, text: str, by: str | None = None) -> Act:
+    async def refund(self, text: str, by: str | None = None) -> ActionResult:
         """Give everybody their own back: after the deadline as anyone, before as facilitator."""
         seen = await self.show(text)
         if seen.state == "refunded":
-            return Act("refund", seen.settlement.id, "already", seen.state)
+            return ActionResult("refund", seen.settlement.id, "already", seen.state)
         if seen.state not in ("created", "funded"):
             raise StateMoved(
                 f"only what is created or funded can be refunded; this is {seen.state}.",
@@ -189,7 +189,7 @@ class Hand:
         call = self._chain.refund(terms, "expired" if now > deadline else "by_hand")
         return await self._act(role, seen.settlement.id, call)
 
-    async def claim(self, text: str, by: str | None = None, to: str | None = None) -> Act:
+    async def claim(self, text: str, by: str | None = None, to: str | None = None) -> ActionResult:
         """Take out what a token refused to pay: all that is parked for this party in the vault."""
         seen = await self.show(text)
         role = self._party(seen.terms, by)
@@ -206,9 +206,11 @@ class Hand:
                 f"nothing is parked in the vault for {owner}, the {role}.",
                 hint="Payments are parked only where a token refused them.",
             )
-        return Act("claim", seen.settlement.id, "done", seen.state, act.tx, act.block, tuple(done))
+        return ActionResult(
+            "claim", seen.settlement.id, "done", seen.state, act.tx, act.block, tuple(done)
+        )
 
-    async def rescue(self, token: str, to: str | None = None) -> Act:
+    async def rescue(self, token: str, to: str | None = None) -> ActionResult:
         """Send what the vault holds of a token, and owes to nobody, to the admin or to `to`."""
         name = TOKENS.get(token.lower())
         at = getattr(self._chain.addresses, name) if name else _address(token, "TOKEN")
@@ -217,9 +219,9 @@ class Hand:
         call = self._chain.rescue(at, to or sender)
         surplus = held - await self._chain.escrowed(at)
         done = await self._act("deployer", f"rescue:{at}", call)
-        return Act("rescue", at, "done", "", done.tx, done.block, ((at, surplus),))
+        return ActionResult("rescue", at, "done", "", done.tx, done.block, ((at, surplus),))
 
-    async def _act(self, role: str, subject: str, call: Call) -> Act:
+    async def _act(self, role: str, subject: str, call: ContractCall) -> ActionResult:
         """Submit under the first attempt that is not over, and wait until it is mined."""
         await refuse_test_keys(self._settings, [KEY_OF[role]])
         store, signer = self._store(role), self._signer(role)
@@ -243,7 +245,7 @@ class Hand:
         tx = await sender.submit(subject, call, attempt)
         block = await sender.mined(subject, call.act, attempt, MINED_S)
         state = await self._state(subject) if subject.startswith("0x") else ""
-        return Act(call.act, subject, "done", state, tx, block.number)
+        return ActionResult(call.act, subject, "done", state, tx, block.number)
 
     # --- Whose hand ---
 
@@ -276,10 +278,12 @@ class Hand:
 
 
 @asynccontextmanager
-async def at_hand(settings: Settings, folder: Path | None = None) -> AsyncIterator[Hand]:
+async def open_operator(
+    settings: Settings, folder: Path | None = None
+) -> AsyncIterator[SettlementOperator]:
     """A hand on the settings' chain; its contracts are looked at first."""
     rpc = HttpRpc(settings.need("POLYGON_AMOY_RPC_URL"))
-    hand = Hand(settings, rpc, _data(settings, folder or Path.cwd()))
+    hand = SettlementOperator(settings, rpc, _data(settings, folder or Path.cwd()))
     try:
         await hand.check()
         yield hand
@@ -319,7 +323,7 @@ def _address(text: str, name: str) -> str:
         raise InvalidSetting(why.message, hint="Or usdc, eurc, yps.") from None
 
 
-def describe(seen: Seen) -> dict[str, Any]:
+def describe(seen: ObservedSettlement) -> dict[str, Any]:
     """What `settlement show` tells, JSON-ready; amounts in base units."""
     deal, terms, now = seen.settlement, seen.terms, seen.head.timestamp
     deadlines = {"created": terms.fund_deadline, "funded": terms.swap_deadline}

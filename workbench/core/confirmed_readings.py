@@ -14,7 +14,7 @@ AGAIN_MS = 3_000
 """Milliseconds of the clock between two readings at least."""
 
 
-class Readings:
+class ConfirmedReadings:
     """First readings by what they are of."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ BLOCKHASH_REACH = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class FinalityPolicy:
     """`confirmations`: our setting. `gate`: what the vault itself demands. The larger one rules."""
 
     confirmations: int

@@ -22,7 +22,7 @@ GENESIS = "0" * 64
 """What stands before the first transfer in the chain of hashes."""
 
 
-class Kind(Enum):
+class TransferKind(Enum):
     """What a transfer does: move, hold, or end a hold."""
 
     POSTED = "posted"
@@ -55,11 +55,11 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Transfer:
+class LedgerTransfer:
     """One immutable line. `ref`: what it is about (a payout's id, a block); `at_ms`: Unix ms."""
 
     id: str
-    kind: Kind
+    kind: TransferKind
     debit: str
     credit: str
     amount: int
@@ -69,20 +69,22 @@ class Transfer:
     pending_id: str | None = None
 
 
-def resolved(hold: Transfer, identity: str, kind: Kind, reason: str, at_ms: int) -> Transfer:
+def resolved(
+    hold: LedgerTransfer, identity: str, kind: TransferKind, reason: str, at_ms: int
+) -> LedgerTransfer:
     """The transfer that posts or voids a hold."""
     return replace(hold, id=identity, kind=kind, pending_id=hold.id, reason=reason, at_ms=at_ms)
 
 
-def link(previous: str, seq: int, transfer: Transfer) -> str:
+def link(previous: str, seq: int, transfer: LedgerTransfer) -> str:
     """The hash of a line: SHA-256 (64 hex digits) over the line before and all it says."""
-    told = {name: getattr(transfer, name) for name in Transfer.__slots__}
+    told = {name: getattr(transfer, name) for name in LedgerTransfer.__slots__}
     told |= {"kind": transfer.kind.value, "seq": seq, "previous": previous}
     text = json.dumps(told, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def moved(debit: Account, credit: Account, transfer: Transfer) -> tuple[Account, Account]:
+def moved(debit: Account, credit: Account, transfer: LedgerTransfer) -> tuple[Account, Account]:
     """Both accounts after a transfer.
 
     Raises LedgerRefused for what makes no sense, InsufficientCredits for an overdraft.
@@ -105,21 +107,30 @@ def moved(debit: Account, credit: Account, transfer: Transfer) -> tuple[Account,
     )
     if min(debit.debits_pending, credit.credits_pending) < 0:
         raise LedgerRefused(f"{transfer.id} ends more than is held.")
-    if debit.no_overdraft and debit.available < 0 and transfer.kind in (Kind.POSTED, Kind.PENDING):
+    if (
+        debit.no_overdraft
+        and debit.available < 0
+        and transfer.kind in (TransferKind.POSTED, TransferKind.PENDING)
+    ):
         raise InsufficientCredits(f"{debit.id} has not {transfer.amount} to give.")
     return debit, credit
 
 
-_PARTS = {Kind.POSTED: (0, 1), Kind.PENDING: (1, 0), Kind.POST: (-1, 1), Kind.VOID: (-1, 0)}
+_PARTS = {
+    TransferKind.POSTED: (0, 1),
+    TransferKind.PENDING: (1, 0),
+    TransferKind.POST: (-1, 1),
+    TransferKind.VOID: (-1, 0),
+}
 """What a kind adds to the pending and to the posted sum, in amounts."""
 
 
 @dataclass
-class Books:
+class LedgerModel:
     """The ledger in memory: what the database must say, computed by other code."""
 
     accounts: dict[str, Account] = field(default_factory=dict)
-    transfers: dict[str, Transfer] = field(default_factory=dict)
+    transfers: dict[str, LedgerTransfer] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
     """The hold's id by that of the transfer which ended it, the other way round."""
     head: str = GENESIS
@@ -130,7 +141,7 @@ class Books:
             raise LedgerRefused(f"the account {account.id} exists.")
         self.accounts[account.id] = account
 
-    def add(self, transfer: Transfer) -> None:
+    def add(self, transfer: LedgerTransfer) -> None:
         """One line more. Raises LedgerRefused or InsufficientCredits, and then nothing moved."""
         if transfer.id in self.transfers:
             raise LedgerRefused(f"the transfer {transfer.id} exists.")
@@ -146,14 +157,16 @@ class Books:
             self.ended[transfer.pending_id] = transfer.id
         self.head = link(self.head, len(self.transfers), transfer)
 
-    def _check_hold(self, transfer: Transfer) -> None:
-        if (transfer.kind in (Kind.POST, Kind.VOID)) != (transfer.pending_id is not None):
+    def _check_hold(self, transfer: LedgerTransfer) -> None:
+        if (transfer.kind in (TransferKind.POST, TransferKind.VOID)) != (
+            transfer.pending_id is not None
+        ):
             raise LedgerRefused(f"{transfer.id}: a {transfer.kind.value} with this hold.")
         if transfer.pending_id is None:
             return
         hold = self.transfers.get(transfer.pending_id)
         same = hold is not None and (hold.kind, hold.debit, hold.credit, hold.amount) == (
-            Kind.PENDING,
+            TransferKind.PENDING,
             transfer.debit,
             transfer.credit,
             transfer.amount,
@@ -165,7 +178,7 @@ class Books:
 
 
 def check(
-    accounts: Iterable[Account], lines: Iterable[tuple[int, str, Transfer]]
+    accounts: Iterable[Account], lines: Iterable[tuple[int, str, LedgerTransfer]]
 ) -> tuple[int, str]:
     """How many lines there are, and the head of the chain, once all is proved.
 
@@ -173,7 +186,7 @@ def check(
     first line that is not what it was, or the account whose sums are not those of its lines.
     """
     stored = {account.id: account for account in accounts}
-    books = Books({a.id: Account(a.id, a.ledger, a.no_overdraft) for a in stored.values()})
+    books = LedgerModel({a.id: Account(a.id, a.ledger, a.no_overdraft) for a in stored.values()})
     for number, (seq, kept, transfer) in enumerate(lines, 1):
         if seq != number:
             raise LedgerBroken(f"line {number} is missing: the next one is {seq}.")

@@ -13,7 +13,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class StateRow:
     """How one state is shown.
 
     `word`: what people and machines read. `is_end`: nothing follows it. `shape`: the mark of a lane
@@ -52,44 +52,44 @@ PALETTE: dict[str, tuple[str, str]] = {
 }
 """Colours by key: on a light ground, and on a dark one."""
 
-STAGES: tuple[Look, ...] = (
-    Look("requested", False, "chevron", "requested", "Requested", "waiting for a signature"),
-    Look("authorized", False, "chevron", "authorized", "Authorized", "on its way to the chain"),
-    Look("rejected", True, "diamond", "ink", "Rejected"),
-    Look("created", False, "chevron", "created", "Created", "waiting for both sides' funds"),
-    Look("funded", False, "chevron", "funded", "Funded", "waiting for the swap"),
-    Look("swapped", False, "chevron", "swapped", "Swapped", "waiting for finality"),
-    Look("final", False, "chevron", "final", "Final", "about to be executed"),
-    Look("executed", False, "disc", "executed", "Executed", "waiting for its confirmations"),
-    Look("delivered", True, "disc", "executed", "Delivered"),
-    Look("refunded", True, "triangle", "refunded", "Refunded"),
+STAGES: tuple[StateRow, ...] = (
+    StateRow("requested", False, "chevron", "requested", "Requested", "waiting for a signature"),
+    StateRow("authorized", False, "chevron", "authorized", "Authorized", "on its way to the chain"),
+    StateRow("rejected", True, "diamond", "ink", "Rejected"),
+    StateRow("created", False, "chevron", "created", "Created", "waiting for both sides' funds"),
+    StateRow("funded", False, "chevron", "funded", "Funded", "waiting for the swap"),
+    StateRow("swapped", False, "chevron", "swapped", "Swapped", "waiting for finality"),
+    StateRow("final", False, "chevron", "final", "Final", "about to be executed"),
+    StateRow("executed", False, "disc", "executed", "Executed", "waiting for its confirmations"),
+    StateRow("delivered", True, "disc", "executed", "Delivered"),
+    StateRow("refunded", True, "triangle", "refunded", "Refunded"),
 )
 """The stages of a settlement in the order of a life: `requested`, then `settlement.State`."""
 
-PAYOUT_STAGES: tuple[Look, ...] = (
-    Look("requested", False, "chevron", "requested", "Requested"),
-    Look("held", False, "chevron", "requested", "Held"),
-    Look("approved", False, "chevron", "authorized", "Approved"),
-    Look("sent", False, "chevron", "funded", "Sent"),
-    Look("paid", True, "disc", "executed", "Paid"),
-    Look("refunded", True, "triangle", "refunded", "Refunded"),
-    Look("cancelled", True, "cross", "ink", "Cancelled"),
+PAYOUT_STAGES: tuple[StateRow, ...] = (
+    StateRow("requested", False, "chevron", "requested", "Requested"),
+    StateRow("held", False, "chevron", "requested", "Held"),
+    StateRow("approved", False, "chevron", "authorized", "Approved"),
+    StateRow("sent", False, "chevron", "funded", "Sent"),
+    StateRow("paid", True, "disc", "executed", "Paid"),
+    StateRow("refunded", True, "triangle", "refunded", "Refunded"),
+    StateRow("cancelled", True, "cross", "ink", "Cancelled"),
 )
 """The states of a payout, as `payout.State` has them, in the order of a life."""
 
-OUTCOMES: tuple[Look, ...] = (
-    Look("executed", True, "disc", "executed", "Executed"),
-    Look("refunded", True, "triangle", "refunded", "Refunded"),
-    Look("rejected", True, "diamond", "ink", "Rejected"),
-    Look("gave_up", True, "cross", "ink", "Gave up"),
-    Look("asked_only", True, "ring", "muted", "Asked only"),
-    Look("open", False, "chevron", "ink", "Still open"),
-    Look("not_come", False, "dot", "muted", "Not come yet"),
+OUTCOMES: tuple[StateRow, ...] = (
+    StateRow("executed", True, "disc", "executed", "Executed"),
+    StateRow("refunded", True, "triangle", "refunded", "Refunded"),
+    StateRow("rejected", True, "diamond", "ink", "Rejected"),
+    StateRow("gave_up", True, "cross", "ink", "Gave up"),
+    StateRow("asked_only", True, "ring", "muted", "Asked only"),
+    StateRow("open", False, "chevron", "ink", "Still open"),
+    StateRow("not_come", False, "dot", "muted", "Not come yet"),
 )
 """What became of a buyer that a scenario ordered; every buyer has exactly one of these."""
 
-STAGE: dict[str, Look] = {look.word: look for look in STAGES}
-OUTCOME: dict[str, Look] = {look.word: look for look in OUTCOMES}
+STAGE: dict[str, StateRow] = {look.word: look for look in STAGES}
+OUTCOME: dict[str, StateRow] = {look.word: look for look in OUTCOMES}
 
 
 def colour(word: str, *, dark: bool = False) -> str:
@@ -97,7 +97,7 @@ def colour(word: str, *, dark: bool = False) -> str:
     return PALETTE[(STAGE.get(word) or OUTCOME[word]).colour][dark]
 
 
-def outcome_of(stage: str) -> Look:
+def outcome_of(stage: str) -> StateRow:
     """The outcome of a settlement that stands in this stage: `open` before its end.
 
     An outcome has the shape of its stages, and no two outcomes share a shape. Raises KeyError for
@@ -112,8 +112,8 @@ _BY_SHAPE = {look.shape: look for look in OUTCOMES}
 def to_json() -> dict[str, Any]:
     """All tables, JSON-ready: `stages`, `payout_stages`, `outcomes`, `palette` and `shapes`.
 
-    A row has the fields of `Look`; a stage also has `outcome`, a word of `outcomes`. A colour of
-    `palette` is a pair: on a light ground, and on a dark one.
+    A row has the fields of `StateRow`; a stage also has `outcome`, a word of `outcomes`. A colour
+    of `palette` is a pair: for a light background, and for a dark one.
     """
     return {
         "stages": [asdict(each) | {"outcome": outcome_of(each.word).word} for each in STAGES],

@@ -20,7 +20,7 @@ ACT = "pay"
 """The name of a payout's transaction among the sender's acts."""
 
 
-class State(Enum):
+class PayoutState(Enum):
     """Where a payout stands. `value` is what people and machines read."""
 
     REQUESTED = "requested"
@@ -38,20 +38,26 @@ BATCH_GAS = 150_000
 BATCH_GAS_EACH = {False: 120_000, True: 141_000}
 """At worst, by whether it is a token: a new id, a new account, a receiver that burns its all."""
 
-OPEN = (State.REQUESTED, State.HELD, State.APPROVED, State.SENT)
-ENDED = (State.PAID, State.REFUNDED, State.CANCELLED)
+OPEN = (PayoutState.REQUESTED, PayoutState.HELD, PayoutState.APPROVED, PayoutState.SENT)
+ENDED = (PayoutState.PAID, PayoutState.REFUNDED, PayoutState.CANCELLED)
 
-TRANSITIONS: dict[tuple[State | None, type[ev.Event]], State] = {
-    (None, ev.PayoutRequested): State.REQUESTED,
-    (State.REQUESTED, ev.PayoutHeld): State.HELD,
-    (State.HELD, ev.PayoutApproved): State.APPROVED,
-    (State.HELD, ev.PayoutCancelled): State.CANCELLED,
-    (State.APPROVED, ev.PayoutCancelled): State.CANCELLED,
-    (State.APPROVED, ev.PayoutBatched): State.APPROVED,  # In one transaction with what follows.
-    (State.APPROVED, ev.PayoutSent): State.SENT,
-    (State.SENT, ev.PayoutPaid): State.PAID,
-    (State.SENT, ev.PayoutRefunded): State.REFUNDED,
-    (State.SENT, ev.PayoutCancelled): State.CANCELLED,  # The no-op of the same nonce won.
+TRANSITIONS: dict[tuple[PayoutState | None, type[ev.Event]], PayoutState] = {
+    (None, ev.PayoutRequested): PayoutState.REQUESTED,
+    (PayoutState.REQUESTED, ev.PayoutHeld): PayoutState.HELD,
+    (PayoutState.HELD, ev.PayoutApproved): PayoutState.APPROVED,
+    (PayoutState.HELD, ev.PayoutCancelled): PayoutState.CANCELLED,
+    (PayoutState.APPROVED, ev.PayoutCancelled): PayoutState.CANCELLED,
+    (
+        PayoutState.APPROVED,
+        ev.PayoutBatched,
+    ): PayoutState.APPROVED,  # In one transaction with what follows.
+    (PayoutState.APPROVED, ev.PayoutSent): PayoutState.SENT,
+    (PayoutState.SENT, ev.PayoutPaid): PayoutState.PAID,
+    (PayoutState.SENT, ev.PayoutRefunded): PayoutState.REFUNDED,
+    (
+        PayoutState.SENT,
+        ev.PayoutCancelled,
+    ): PayoutState.CANCELLED,  # The no-op of the same nonce won.
 }
 MOVING = frozenset(kind for _, kind in TRANSITIONS)
 
@@ -66,7 +72,7 @@ class Payout:
     """
 
     id: str
-    state: State
+    state: PayoutState
     user_id: str = ""
     key: str = ""
     address: str = ""
@@ -149,7 +155,7 @@ def altered(payout: Payout, facts: Iterable[ev.Event]) -> list[str]:
     return [name for name in Payout.__slots__ if getattr(payout, name) != getattr(told, name)]
 
 
-class Step(Enum):
+class PayoutStep(Enum):
     """What is owed to a payout now."""
 
     NOTHING = "nothing"
@@ -158,23 +164,23 @@ class Step(Enum):
     JUDGE = "judge"
 
 
-def next_step(payout: Payout, *, may_sign: bool, slot_is_final: bool) -> Step:
+def next_step(payout: Payout, *, may_sign: bool, slot_is_final: bool) -> PayoutStep:
     """What is owed now. Neither an error nor a wait ever leads to a refund or another nonce.
 
     `may_sign`: the signer is free to take one nonce more. `slot_is_final`: the payout's own nonce
     was used in a final block; by which bytes, and whether they paid, is then judged.
     """
     match payout.state:
-        case State.APPROVED:
-            return Step.SEND if may_sign else Step.WAIT
-        case State.SENT:
-            return Step.JUDGE if slot_is_final else Step.WAIT
-        case State.REQUESTED | State.HELD:
-            return Step.WAIT
-    return Step.NOTHING
+        case PayoutState.APPROVED:
+            return PayoutStep.SEND if may_sign else PayoutStep.WAIT
+        case PayoutState.SENT:
+            return PayoutStep.JUDGE if slot_is_final else PayoutStep.WAIT
+        case PayoutState.REQUESTED | PayoutState.HELD:
+            return PayoutStep.WAIT
+    return PayoutStep.NOTHING
 
 
-class Outcome(Enum):
+class PayoutOutcome(Enum):
     """What a final block says about a payout's nonce."""
 
     PAID = "paid"
@@ -190,13 +196,13 @@ class Outcome(Enum):
 
 @quick
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class PayoutVerdict:
     """`gas_wei`: what the transaction cost. `block`: where it is, final.
 
     `moved`: base units that left the wallet, where that is not what the outcome says.
     """
 
-    outcome: Outcome
+    outcome: PayoutOutcome
     tx: str = ""
     block: ev.BlockRef | None = None
     gas_wei: int = 0

@@ -12,10 +12,10 @@ from dataclasses import MISSING, Field, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-Kind = TypeVar("Kind")
+Record = TypeVar("Record")
 
 
-def quick(kind: type[Kind]) -> type[Kind]:
+def quick(kind: type[Record]) -> type[Record]:
     """The same frozen dataclass with slots, and another `__init__`: for what is made often.
 
     While it is made, a record is of a class of its own that can be assigned to; then it is of
@@ -48,7 +48,7 @@ def _parameter(each: Field[Any], known: dict[str, Any]) -> str:
 
 
 @lru_cache(1_024)
-def copier(kind: type[Kind], names: tuple[str, ...]) -> Callable[..., Kind]:
+def copier(kind: type[Record], names: tuple[str, ...]) -> Callable[..., Record]:
     """What makes a copy of a record (first) with other values in these fields (in their order)."""
     own = {each.name: each.kw_only for each in fields(kind) if each.init}  # type: ignore[arg-type]
     strange = sorted(set(names) - set(own))
@@ -58,7 +58,7 @@ def copier(kind: type[Kind], names: tuple[str, ...]) -> Callable[..., Kind]:
     values = [source[name] for name in own if not own[name]]  # By place: names take longer.
     values += [f"{name}={source[name]}" for name in own if own[name]]
     text = f"lambda record, {', '.join(names)}: Kind({', '.join(values)})"
-    made: Callable[..., Kind] = compiled(text, {"Kind": kind})
+    made: Callable[..., Record] = compiled(text, {"Kind": kind})
     return made
 
 

@@ -13,16 +13,16 @@ def loads(text: str | bytes) -> Any:
     return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse_constant)
 
 
-class Refused(ValueError):
+class AmbiguousJson(ValueError):
     """JSON whose meaning depends on its reader."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise Refused("a field is given twice.")
+        raise AmbiguousJson("a field is given twice.")
     return found
 
 
 def _refuse_constant(name: str) -> Any:
-    raise Refused(f"{name} is no number that JSON knows.")
+    raise AmbiguousJson(f"{name} is no number that JSON knows.")

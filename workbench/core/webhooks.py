@@ -61,7 +61,7 @@ def sign(secret: str, message_id: str, sent_s: int, body: bytes) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class WebhookMessage:
     """What is told: the same id and the same bytes however often it is sent."""
 
     id: str
@@ -111,7 +111,7 @@ def verify(
         raise BadSignature("it is signed, and is not JSON.") from None
 
 
-def message(seq: int, fact: ev.Event, payout: Payout | None) -> Message:
+def message(seq: int, fact: ev.Event, payout: Payout | None) -> WebhookMessage:
     """A fact of the journal, number `seq`, and what its payout was asked for."""
     data: dict[str, Any] = {"seq": seq}
     for name, value in ev.to_dict(fact).items():
@@ -128,7 +128,7 @@ def message(seq: int, fact: ev.Event, payout: Payout | None) -> Message:
             "asset": payout.asset,
         }
     told = {"type": fact.type, "timestamp": utc(fact.at_ms), "data": data}
-    return Message(ev.fact_id(fact), json.dumps(told, separators=(",", ":")).encode())
+    return WebhookMessage(ev.fact_id(fact), json.dumps(told, separators=(",", ":")).encode())
 
 
 def _told(name: str, value: Any) -> Any:
@@ -165,7 +165,7 @@ FAILING_MS = 3 * 1000 * DAY_S
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class WebhookDelivery:
     """One subscriber: everything up to fact number `upto` was answered with 2xx.
 
     `failures`: attempts in a row, the first at `since_ms`, the next not before `next_ms` (Unix ms);

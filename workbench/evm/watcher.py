@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.core.errors import ChainRewound
 from workbench.core.facts import BlockOrphaned, Event
-from workbench.core.ports import Clock, Reports, Store, Unit
+from workbench.core.ports import CheckReports, Clock, Store, StoreTransaction
 from workbench.evm.codec.abi import UNREADABLE, decode_log
 from workbench.evm.codec.bloom import may_hold
 from workbench.evm.codec.jsonrpc import invalid
@@ -19,7 +19,7 @@ NEAR = 64
 """Blocks nearer to the head than this are taken one by one; older ones in ranges."""
 LOOK_BACK = 1_000
 """After a start, so many of the newest facts are looked at for blocks that are not there."""
-Place = tuple[int, str]
+ChainPosition = tuple[int, str]
 """A block's number and hash."""
 
 
@@ -33,12 +33,12 @@ class LogWatcher:
         clock: Clock,
         addresses: Iterable[str],
         start: int,
-        reports: Reports | None = None,
+        reports: CheckReports | None = None,
     ) -> None:
         self._rpc, self._store, self._clock = rpc, store, clock
         self._query, self._start = {"address": sorted(addresses)}, start
         self._ranges = LogRanges(rpc, reports)
-        self._newest: Place | None = None
+        self._newest: ChainPosition | None = None
         self._judged: int | None = None
         self._doubtful: dict[str, int] = {}
         # Requests and rounds of a service poll at the same time; a block is taken once.
@@ -77,13 +77,13 @@ class LogWatcher:
 
     # --- Where we and the chain agree ---
 
-    async def _common_ancestor(self) -> Place:
+    async def _common_ancestor(self) -> ChainPosition:
         """The newest block that both we and the chain have; those above it are orphaned."""
         last = await self._last_block()
         if last is None:
             return await self._begin()
         newest, replaced = last, False
-        gone: list[Place] = []
+        gone: list[ChainPosition] = []
         while last is not None:
             block = await self._block(last[0])
             if block is not None and block["hash"] == last[1]:
@@ -100,7 +100,7 @@ class LogWatcher:
             hint="It was reset or reverted under a live service: start that service anew.",
         )
 
-    async def _begin(self) -> Place:
+    async def _begin(self) -> ChainPosition:
         """The block before the first that matters is where even the first reorg has an end."""
         block = await self._block(self._start) if self._start >= 0 else None
         if block is None:
@@ -108,21 +108,21 @@ class LogWatcher:
         await self._store_block(self._start, block["hash"], [])
         return self._start, block["hash"]
 
-    async def _last_block(self, below: int | None = None) -> Place | None:
+    async def _last_block(self, below: int | None = None) -> ChainPosition | None:
         """The newest block that was taken in, which nobody else does; or the newest below one."""
         if below is None and self._newest is not None:
             return self._newest
         async with self._store.unit() as unit:
             return await unit.last_block(below)
 
-    async def _orphan(self, gone: list[Place]) -> None:
+    async def _orphan(self, gone: list[ChainPosition]) -> None:
         self._newest = None
         async with self._store.unit() as unit:
             for number, known in gone:
                 await unit.unsee_block(number)
                 await self._tell_orphaned(unit, number, known)
 
-    async def _tell_orphaned(self, unit: Unit, number: int, known: str) -> None:
+    async def _tell_orphaned(self, unit: StoreTransaction, number: int, known: str) -> None:
         if await unit.facts_in_block(known):
             now = self._clock.now_ms()
             fact = BlockOrphaned(subject=known, at_ms=now, source="watcher", number=number)

@@ -8,7 +8,7 @@ import ipywidgets as widgets
 
 from workbench.core.errors import ScenarioError
 from workbench.lab.states import sentence
-from workbench.scenario import Field, Scenario, fields, override
+from workbench.scenario import Scenario, ScenarioField, fields, override
 
 CHOSEN = (
     "chain.block_time",
@@ -36,10 +36,10 @@ def label_of(path: str) -> str:
     return LABELS.get(path) or last[:1].upper() + last[1:]
 
 
-class Setting:
+class FieldControl:
     """One setting of a scenario. `box` is what is shown; `words` is what was entered."""
 
-    def __init__(self, field: Field, label: str = "") -> None:
+    def __init__(self, field: ScenarioField, label: str = "") -> None:
         self.field, self.label = field, label or label_of(field.path)
         # The unit of the file: a share may be written in % or in bps.
         own = (field.value or "").partition(" ")[2]
@@ -100,10 +100,10 @@ class Setting:
         return True
 
 
-def settings_of(scenario: Scenario, paths: tuple[str, ...]) -> list[Setting]:
+def settings_of(scenario: Scenario, paths: tuple[str, ...]) -> list[FieldControl]:
     """A control for each of these fields that the scenario has, in this order."""
     known = {field.path: field for field in fields(scenario)}
-    return [Setting(known[path]) for path in paths if path in known]
+    return [FieldControl(known[path]) for path in paths if path in known]
 
 
 def text_input(label: str, value: str, unit: str = "", tooltip: str = "") -> widgets.Text:

@@ -27,7 +27,7 @@ TAKEN_BACK = 1.0
 """The flag of a segment that a reorg took back."""
 OUTCOME_INDEX = {look.word: number for number, look in enumerate(lifecycle.OUTCOMES)}
 
-Message = dict[str, Any]
+EncodedMessage = dict[str, Any]
 LaneText = tuple[str, str, str, str, int]
 """Name, amount, note, id of settlement or payout, and 1 for a payout."""
 
@@ -40,7 +40,7 @@ class LaneFigures:
     undone: int = 0
 
 
-def setup_message(setup: SourceSetup, commands: Iterable[str] = ()) -> Message:
+def setup_message(setup: SourceSetup, commands: Iterable[str] = ()) -> EncodedMessage:
     """What does not change. `commands`: those that the host can carry out."""
     return {
         "kind": "setup",
@@ -61,7 +61,7 @@ def setup_message(setup: SourceSetup, commands: Iterable[str] = ()) -> Message:
     }
 
 
-def _look(look: lifecycle.Look) -> Message:
+def _look(look: lifecycle.StateRow) -> EncodedMessage:
     return {"word": look.word, "label": look.label, "colour": look.colour, "shape": look.shape}
 
 
@@ -88,7 +88,7 @@ def figures_of(lanes: Lanes, *, is_over: bool = False) -> LaneFigures:
 
 def state_message(
     state: SourceState, *, figures: LaneFigures, broken: int, rules: int | None
-) -> Message:
+) -> EncodedMessage:
     """How it stands. `broken`: how often a rule was found broken; `rules`: how many are asked."""
     return {
         "kind": "state",
@@ -108,7 +108,7 @@ def state_message(
     }
 
 
-def _text(told: SourceText | None) -> Message | None:
+def _text(told: SourceText | None) -> EncodedMessage | None:
     return None if told is None else {"title": told.title, "text": told.text}
 
 
@@ -121,7 +121,7 @@ def lanes_message(
     now_ms: int | None = None,
     is_over: bool = False,
     known: dict[int, LaneText] | None = None,
-) -> tuple[Message, list[bytes]]:
+) -> tuple[EncodedMessage, list[bytes]]:
     """These lanes, whole: JSON with the texts that changed, and one Float64 buffer.
 
     `now_ms`: Unix milliseconds, before which a buyer who comes later has not come. `is_over`:
@@ -166,7 +166,7 @@ def _put_lane(
 
 def marks_message(
     marks: Sequence[LaneMark], reset: bool, *, origin_ms: int, services: Sequence[str]
-) -> tuple[Message, list[bytes]]:
+) -> tuple[EncodedMessage, list[bytes]]:
     """Marks as rows of (type, at_ms, a, b). One of a service that is not shown is left out."""
     rows = [
         (float(mark.kind), float(mark.at_ms - origin_ms), float(a), float(mark.by_hand))

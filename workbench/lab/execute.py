@@ -43,7 +43,7 @@ charts.figure_png(charts.timeline(frames.timeline_frame([])))
 """What every notebook of ours needs first, and takes a second or two."""
 
 
-class Kernel:
+class WarmKernel:
     """A kernel that warms up in a process of its own, for one notebook. Close it, or use `with`."""
 
     def __init__(self) -> None:
@@ -139,8 +139,8 @@ def execute(
     *,
     name: str | None = None,
 ) -> Path:
-    """`Kernel.execute` with a kernel that is started for it."""
-    with Kernel() as kernel:
+    """`WarmKernel.execute` with a kernel that is started for it."""
+    with WarmKernel() as kernel:
         return kernel.execute(notebook, folder, parameters, name=name)
 
 

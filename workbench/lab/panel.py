@@ -20,7 +20,7 @@ from workbench.core.errors import InputError, OrderRefused, ScenarioError, Workb
 from workbench.evm.build.toolchain import project_root
 from workbench.lab import panel_parts as parts
 from workbench.lab.comms import answer_while_busy
-from workbench.lab.controls import CHOSEN, Setting, alert, settings_of
+from workbench.lab.controls import CHOSEN, FieldControl, alert, settings_of
 from workbench.lab.scenarios import found, names_of
 from workbench.lab.tracker import Tracker
 from workbench.results.run import Run
@@ -48,7 +48,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         self._lock = threading.RLock()
         self._paths, self._runs, self._given = settings, runs, scenario
         self._base: Scenario | None = None
-        self._settings: list[Setting] = []
+        self._settings: list[FieldControl] = []
         self._unsubscribe: Callable[[], None] = _nothing
         self._shown_state = ""
         self.tracker = Tracker(None)

@@ -54,7 +54,7 @@ MOST_ORDERS = 6
 
 
 @dataclass
-class Parts:
+class PanelWidgets:
     """The widgets of the left column, by what they are for. `left` holds them all."""
 
     scenario: widgets.Dropdown
@@ -90,12 +90,12 @@ def style() -> str:
     return f"<style>{text}</style>"
 
 
-def make(names: tuple[list[str], str]) -> Parts:
+def make(names: tuple[list[str], str]) -> PanelWidgets:
     """All of it, for the scenarios of these names."""
     options, chosen = names
     unit = _unit("")
     parameter = text_input("By", "")
-    made = Parts(
+    made = PanelWidgets(
         scenario=_dropdown("Scenario", options, chosen),
         about=_html("wbp-about"),
         settings=widgets.VBox(),
@@ -124,7 +124,7 @@ def make(names: tuple[list[str], str]) -> Parts:
     return made
 
 
-def _layout(part: Parts) -> list[widgets.DOMWidget]:
+def _layout(part: PanelWidgets) -> list[widgets.DOMWidget]:
     buttons = widgets.HBox([part.run, part.step, part.stop])
     buttons.add_class("wbp-buttons")
     pace = with_unit(part.pace, part.pace_unit)
@@ -185,7 +185,7 @@ def _dropdown(label: str, options: Sequence[object], value: object = None) -> wi
 # --- What was entered ---
 
 
-def seed_of(part: Parts) -> int:
+def seed_of(part: PanelWidgets) -> int:
     """The seed. Raises InputError."""
     text = part.seed.value.strip()
     if not (text.isascii() and text.isdigit() and int(text[:20]) <= MOST_SEED):
@@ -193,7 +193,7 @@ def seed_of(part: Parts) -> int:
     return int(text)
 
 
-def pace_of(part: Parts) -> float | None:
+def pace_of(part: PanelWidgets) -> float | None:
     """Virtual seconds for each second; None for as fast as possible. Raises InputError."""
     text = part.pace.value.strip().lower()
     if text in ("", "max"):
@@ -207,7 +207,7 @@ def pace_of(part: Parts) -> float | None:
     return pace
 
 
-def show_pace(part: Parts) -> None:
+def show_pace(part: PanelWidgets) -> None:
     """The unit of the pace, as far as there is room for it beside the number."""
     text = part.pace.value.strip()
     is_number = text.replace(".", "", 1).isdigit()
@@ -215,7 +215,7 @@ def show_pace(part: Parts) -> None:
     part.pace_unit.value = room if is_number else ""
 
 
-def when_of(part: Parts, end_s: float = math.inf) -> float | None:
+def when_of(part: PanelWidgets, end_s: float = math.inf) -> float | None:
     """Virtual seconds from the start, before `end_s`; None for now. Raises InputError."""
     text = part.when.value.strip().lower()
     if text in ("", "now"):
@@ -236,7 +236,7 @@ def when_of(part: Parts, end_s: float = math.inf) -> float | None:
 # --- How it looks ---
 
 
-def show_site(part: Parts) -> None:
+def show_site(part: PanelWidgets) -> None:
     """The parameter of the chosen site, with its default."""
     site = next(each for each in fault_fields() if each.name == part.site.value)
     part.parameter.description = PARAMETERS.get(site.name.partition(".")[0], "By")
@@ -246,7 +246,7 @@ def show_site(part: Parts) -> None:
     part.parameter_row.layout.display = "" if site.unit else "none"
 
 
-def show_state(part: Parts, state: str, *, has_orders: bool) -> None:
+def show_state(part: PanelWidgets, state: str, *, has_orders: bool) -> None:
     """Which buttons can be pressed, and what the first one does. `state`: "" before a run."""
     is_going = state in ("booting", "running", "paused", "quieting")
     names = {"paused": "Resume", "booting": "Pause", "running": "Pause", "quieting": "Pause"}
@@ -259,7 +259,7 @@ def show_state(part: Parts, state: str, *, has_orders: bool) -> None:
         part.repeat.value = ""
 
 
-def show_orders(part: Parts, orders: Sequence[Order]) -> None:
+def show_orders(part: PanelWidgets, orders: Sequence[Order]) -> None:
     """The newest orders that took effect: when, what, and how much."""
     part.orders_shown = len(orders)
     units = {each.name: each.unit for each in fault_fields()}

@@ -33,7 +33,7 @@ STYLE = (
 widget that JupyterLab does not find is a line of text, without an element inside."""
 
 
-class LastPicture:
+class SavedPicture:
     """The outputs of one widget, in as many cells as show it."""
 
     def __init__(self) -> None:

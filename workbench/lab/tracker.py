@@ -20,7 +20,7 @@ from workbench.core.lanes.model import Lanes
 from workbench.lab import encoding
 from workbench.lab.fact_texts import fact_line
 from workbench.lab.feeds import Feed, RunFeed, SessionFeed, broken_feed, folder_feed, no_feed
-from workbench.lab.saved_picture import LastPicture
+from workbench.lab.saved_picture import SavedPicture
 from workbench.lab.served_feed import ServedFeed
 from workbench.lab.states import SourceSetup, SourceState, setup_of
 from workbench.results.run import Run
@@ -42,7 +42,7 @@ export default {
 };
 """
 
-OnCommand = Callable[[str, dict[str, Any]], None]
+CommandHandler = Callable[[str, dict[str, Any]], None]
 """The name of a command, and the whole message."""
 
 
@@ -68,15 +68,15 @@ class Tracker(anywidget.AnyWidget):
 
     def __init__(self, source: Any = None, **traits: Any) -> None:
         feed = feed_of(source)  # What is no source makes no widget either.
-        self.last_picture = LastPicture()
+        self.last_picture = SavedPicture()
         super().__init__(picture_key=self.last_picture.key, **traits)
-        self.on_command: OnCommand | None = None
+        self.on_command: CommandHandler | None = None
         self._commands: tuple[str, ...] = ()
         self._lock = threading.RLock()
         self._has_view = False
         self._known: dict[int, encoding.LaneText] = {}
         self._sent_origin_ms = self._sent_now_ms = 0
-        self._sent_state: encoding.Message = {}
+        self._sent_state: encoding.EncodedMessage = {}
         self._sent_lanes: Lanes | None = None
         self._figures, self._figures_at = encoding.LaneFigures(), -FIGURES_S
         self._are_figures_old = True

@@ -18,7 +18,7 @@ from workbench.core import facts as ev
 from workbench.core.lifecycle import OUTCOME, OUTCOMES, outcome_of
 from workbench.results import frames
 
-Saw = ev.BuyerServed | ev.BuyerGaveUp
+BuyerObservation = ev.BuyerServed | ev.BuyerGaveUp
 """How a buyer's purchase ended in the buyer's own eyes."""
 
 
@@ -44,7 +44,7 @@ def buyers_frame(
     """
     told = list(facts)
     deals = _deals(told)
-    saw = {f.subject: f for f in told if isinstance(f, Saw)}
+    saw = {f.subject: f for f in told if isinstance(f, BuyerObservation)}
     planned = [f for f in told if isinstance(f, ev.BuyerPlanned)]
     if planned:
         by_buyer = {deal.buyer.lower(): deal for deal in deals.values()}
@@ -126,7 +126,7 @@ def has_plan(facts: Iterable[ev.Event]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Deal:
+class DealColumns:
     """A settlement as its buyer cares for it. Times are Unix milliseconds."""
 
     id: str
@@ -139,7 +139,7 @@ class _Deal:
     took_ms: int | None
 
 
-def _deals(told: list[ev.Event]) -> dict[str, _Deal]:
+def _deals(told: list[ev.Event]) -> dict[str, DealColumns]:
     """All settlements by id, in the order they began, from the facts that stand."""
     times: dict[str, dict[str, int]] = {}
     timeline = frames.timeline_frame(told)
@@ -157,7 +157,7 @@ def _deals(told: list[ev.Event]) -> dict[str, _Deal]:
         entered = times[row["id"]]
         outcome = outcome_of(row["state"])
         asked, delivered = entered.get(frames.REQUESTED), entered.get("delivered")
-        deals[row["id"]] = _Deal(
+        deals[row["id"]] = DealColumns(
             id=row["id"],
             buyer=row["buyer"],
             units=row["asset_amount"],
@@ -174,7 +174,11 @@ def _deals(told: list[ev.Event]) -> dict[str, _Deal]:
 
 
 def _planned(
-    plan: ev.BuyerPlanned, deal: _Deal | None, saw: Saw | None, origin_ms: int, now_ms: int | None
+    plan: ev.BuyerPlanned,
+    deal: DealColumns | None,
+    saw: BuyerObservation | None,
+    origin_ms: int,
+    now_ms: int | None,
 ) -> dict[str, Any]:
     is_due = now_ms is not None and plan.comes_ms <= now_ms
     came = deal is not None or saw is not None or is_due
@@ -190,7 +194,7 @@ def _planned(
     }
 
 
-def _unplanned(saw: Saw, deal: _Deal | None) -> dict[str, Any]:
+def _unplanned(saw: BuyerObservation, deal: DealColumns | None) -> dict[str, Any]:
     """A buyer of whom nothing is known but its end."""
     address = saw.address if isinstance(saw, ev.BuyerGaveUp) else ""
     return {
@@ -205,7 +209,7 @@ def _unplanned(saw: Saw, deal: _Deal | None) -> dict[str, Any]:
     }
 
 
-def _settlement(deal: _Deal) -> dict[str, Any]:
+def _settlement(deal: DealColumns) -> dict[str, Any]:
     """A settlement whose buyer no scenario ordered."""
     return {
         "name": "",
@@ -219,7 +223,7 @@ def _settlement(deal: _Deal) -> dict[str, Any]:
     }
 
 
-def _end(deal: _Deal | None, saw: Saw | None, came: bool) -> dict[str, Any]:
+def _end(deal: DealColumns | None, saw: BuyerObservation | None, came: bool) -> dict[str, Any]:
     """What became of a buyer: the settlement's own end first, then what the buyer saw."""
     gave_up = saw if isinstance(saw, ev.BuyerGaveUp) else None
     code, message = (gave_up.code, gave_up.message) if gave_up else ("", "")

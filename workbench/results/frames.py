@@ -19,14 +19,14 @@ from workbench.core import facts as ev
 from workbench.core import lifecycle
 from workbench.core import payout as payouts
 from workbench.core.errors import IllegalTransition
-from workbench.core.settlement import TRANSITIONS, Settlement, State, apply
+from workbench.core.settlement import TRANSITIONS, Settlement, SettlementState, apply
 
 STAGES = tuple(look.word for look in lifecycle.STAGES)
 """Every stage a settlement can go through, in the order of a life."""
 REQUESTED = STAGES[0]
 
 _ORDER: dict[type[ev.Event], int] = {
-    kind: list(State).index(state) for (_, kind), state in TRANSITIONS.items()
+    kind: list(SettlementState).index(state) for (_, kind), state in TRANSITIONS.items()
 }
 """Facts that move a settlement, by the place in a life of the state they lead to."""
 
@@ -101,7 +101,7 @@ _EVENT_COLUMNS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Stage:
+class StageRow:
     """One step of a life: entered at `at_ms` (Unix milliseconds), by a block and a transaction."""
 
     name: str
@@ -112,11 +112,11 @@ class _Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Life:
+class LifeRow:
     """One settlement with all that charts tell of it. `gas_total`: reverted attempts included."""
 
     settlement: Settlement
-    stages: tuple[_Stage, ...]
+    stages: tuple[StageRow, ...]
     eurc_returned: int | None
     gas_total: int | None
 
@@ -303,7 +303,7 @@ _PAYOUT_COLUMNS = {
 # --- From facts to lives --------------------------------------------------------------------------
 
 
-def _lives(facts: Iterable[ev.Event]) -> list[_Life]:
+def _lives(facts: Iterable[ev.Event]) -> list[LifeRow]:
     """Every settlement the facts know, in the order they began."""
     standing = distinct(ev.canonical(list(facts)))
     asked = {f.subject: f for f in standing if isinstance(f, ev.PaymentRequested)}
@@ -325,7 +325,7 @@ def _lives(facts: Iterable[ev.Event]) -> list[_Life]:
         gas_by_tx = gas.get(subject, {})
         first = asked.get(deal.quote)
         lives.append(
-            _Life(
+            LifeRow(
                 deal,
                 _stages(first, deal, gas_by_tx),
                 returned.get(subject),
@@ -351,9 +351,9 @@ def _fold(told: Sequence[ev.Event]) -> Settlement | None:
 
 def _stages(
     asked: ev.PaymentRequested | None, deal: Settlement, gas_by_tx: dict[str, int]
-) -> tuple[_Stage, ...]:
+) -> tuple[StageRow, ...]:
     """The stages in order; times never run backwards and no transaction is told twice."""
-    result = [_Stage(REQUESTED, asked.at_ms, None, None, None)] if asked else []
+    result = [StageRow(REQUESTED, asked.at_ms, None, None, None)] if asked else []
     told: set[str] = set()
     for entered in deal.entered:
         # Two clocks meet here: services count milliseconds, blocks whole seconds. A block's time
@@ -362,11 +362,11 @@ def _stages(
         # Finality and delivery stand on the block of an earlier act: no transaction of their own.
         own = entered.block if entered.block and entered.block.tx not in told else None
         if own is None:
-            result.append(_Stage(entered.state.value, at_ms, None, None, None))
+            result.append(StageRow(entered.state.value, at_ms, None, None, None))
             continue
         told.add(own.tx)
         gas = gas_by_tx.get(own.tx)
-        result.append(_Stage(entered.state.value, at_ms, own.number, own.tx, gas))
+        result.append(StageRow(entered.state.value, at_ms, own.number, own.tx, gas))
     return tuple(result)
 
 

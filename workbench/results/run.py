@@ -23,7 +23,7 @@ from workbench.core.invariants import (
     PATHS,
     PAYOUT_INVARIANTS,
     PAYOUT_PATHS,
-    Balance,
+    ObservedBalance,
     reconcile,
     sometimes,
 )
@@ -55,7 +55,7 @@ class Run:
     """
 
     events: tuple[Event, ...] = field(repr=False)
-    balances_seen: tuple[Balance, ...] = field(repr=False, default=())
+    balances_seen: tuple[ObservedBalance, ...] = field(repr=False, default=())
     purchase: Purchase | None = None
     chain_id: int = 0
     scenario: Scenario | None = field(repr=False, default=None)
@@ -149,11 +149,11 @@ class Run:
         ]
         return pd.DataFrame(rows)
 
-    def chart(self) -> Chart:
+    def chart(self) -> RunChart:
         """The timeline as a picture."""
         from workbench.results import charts
 
-        return Chart(charts.timeline(self.timeline(), self.facts, **self._axis))
+        return RunChart(charts.timeline(self.timeline(), self.facts, **self._axis))
 
     def metrics(self) -> pd.DataFrame:
         """One row a figure: outcomes, latency, cost, gas, results, payouts, faults, invariants.
@@ -177,32 +177,32 @@ class Run:
 
         return metrics.faults_frame(self.events)
 
-    def lanes(self) -> Chart:
+    def lanes(self) -> RunChart:
         """The settlements as lanes, without the facts below them."""
         from workbench.results import charts
 
         lanes = charts.timeline(self.timeline(), self.facts, has_facts=False, **self._axis)
-        return Chart(lanes)
+        return RunChart(lanes)
 
-    def latency_chart(self) -> Chart:
+    def latency_chart(self) -> RunChart:
         """How long each stage took, with percentiles."""
         from workbench.results import charts
 
-        return Chart(charts.latency(self.timeline()))
+        return RunChart(charts.latency(self.timeline()))
 
-    def outcome_chart(self) -> Chart:
+    def outcome_chart(self) -> RunChart:
         """When buyers' purchases ended, and how, over the faults."""
         from workbench.results import charts, metrics
 
         ends, faults = metrics.ends_frame(self.events), self.faults()
-        return Chart(charts.outcomes(ends, faults, **self._axis))
+        return RunChart(charts.outcomes(ends, faults, **self._axis))
 
-    def price_chart(self) -> Chart:
+    def price_chart(self) -> RunChart:
         """EUR/USD, the reference rate, and what was paid."""
         from workbench.results import charts, metrics
 
         market = metrics.market_frame(self.events)
-        return Chart(charts.prices(self.swaps(), market, **self._axis))
+        return RunChart(charts.prices(self.swaps(), market, **self._axis))
 
     @property
     def origin_ms(self) -> int:
@@ -344,7 +344,7 @@ class Run:
             scenario = Scenario.from_json(about["scenario"]) if about["scenario"] else None
             rows = [{k: v for k, v in row.items() if k != "change"}
                     for row in _read(folder / "balances.json")]  # fmt: skip
-            balances = tuple(Balance(**row) for row in rows)
+            balances = tuple(ObservedBalance(**row) for row in rows)
             orders = tuple(Order.from_json(each) for each in about.get("orders", ()))
         except (TypeError, KeyError, AttributeError) as why:
             raise _damaged(folder / "balances.json or run.json") from why
@@ -362,7 +362,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Chart:
+class RunChart:
     """A figure that shows itself as PNG wherever it is displayed, trusted notebook or not."""
 
     figure: Figure = field(repr=False)

@@ -18,16 +18,16 @@ from workbench.scenario.model import (
     PAYOUT_PLANTS,
     Arrivals,
     BuyerGroup,
-    PayoutSide,
+    PayoutSettings,
     Scenario,
     UserGroup,
 )
 
-Found = tuple[str, str]
+CheckProblem = tuple[str, str]
 """The field that is told, and what is wrong with it."""
 
 
-def contradictions(scenario: Scenario) -> list[Found]:
+def contradictions(scenario: Scenario) -> list[CheckProblem]:
     """All of them, by the field under which each is told."""
     return [
         *_nobody(scenario),
@@ -42,7 +42,7 @@ def contradictions(scenario: Scenario) -> list[Found]:
     ]
 
 
-def _nobody(scenario: Scenario) -> Iterator[Found]:
+def _nobody(scenario: Scenario) -> Iterator[CheckProblem]:
     if not scenario.buyers and scenario.payouts is None:
         yield "buyers", "nobody comes: write `buyers:`, `payouts:`, or both, and their fields."
 
@@ -61,7 +61,7 @@ def _s(milliseconds: int) -> str:
     return f"{milliseconds / 1_000:g} s"
 
 
-def _finality(scenario: Scenario) -> Iterator[Found]:
+def _finality(scenario: Scenario) -> Iterator[CheckProblem]:
     total_ms, total = _confirmations(scenario)
     limits = {
         "seller.swap_window": scenario.seller.swap_window_s,
@@ -75,7 +75,7 @@ def _finality(scenario: Scenario) -> Iterator[Found]:
             yield f"buyers.{n}.patience", f"{group.patience_s} s end before {total}."
 
 
-def _deadlines(scenario: Scenario) -> Iterator[Found]:
+def _deadlines(scenario: Scenario) -> Iterator[CheckProblem]:
     seller, block_s = scenario.seller, scenario.chain.block_time_ms // 1_000
     if seller.quote_lifetime_s < 2 * block_s:
         yield (
@@ -99,7 +99,7 @@ def _deadlines(scenario: Scenario) -> Iterator[Found]:
         )
 
 
-def _retries(scenario: Scenario) -> Iterator[Found]:
+def _retries(scenario: Scenario) -> Iterator[CheckProblem]:
     """Each try is mined in a block of its own; the default promises nothing to anybody."""
     seller, retries = scenario.seller, scenario.facilitator.retries
     block_s = scenario.chain.block_time_ms // 1_000
@@ -117,7 +117,7 @@ def _retries(scenario: Scenario) -> Iterator[Found]:
         )
 
 
-def _market(scenario: Scenario) -> Iterator[Found]:
+def _market(scenario: Scenario) -> Iterator[CheckProblem]:
     market = scenario.market
     if market.keeper_every_s > market.rate_max_age_s:
         yield (
@@ -138,7 +138,7 @@ def _market(scenario: Scenario) -> Iterator[Found]:
         )
 
 
-def _group(scenario: Scenario, n: int, group: BuyerGroup) -> Iterator[Found]:
+def _group(scenario: Scenario, n: int, group: BuyerGroup) -> Iterator[CheckProblem]:
     at, size = f"buyers.{n}", group.size
     if size.low_units > size.high_units:
         low, high = Amount(size.low_units, YPS), Amount(size.high_units, YPS)
@@ -156,7 +156,7 @@ def _group(scenario: Scenario, n: int, group: BuyerGroup) -> Iterator[Found]:
 
 def _comers(
     scenario: Scenario, at: str, start_s: int, count: int, arrivals: Arrivals
-) -> Iterator[Found]:
+) -> Iterator[CheckProblem]:
     """Whether they come before the end."""
     if start_s >= scenario.duration_s:
         yield f"{at}.start", f"{start_s} s are not before duration, {scenario.duration_s} s."
@@ -175,7 +175,7 @@ def _comers(
             )
 
 
-def _purse(scenario: Scenario, at: str, group: BuyerGroup) -> Iterator[Found]:
+def _purse(scenario: Scenario, at: str, group: BuyerGroup) -> Iterator[CheckProblem]:
     """Whether the smallest purchase, at the rate of the start, is one that the group can pay."""
     least, rate_e8 = group.size.low_units, scenario.market.path.start_e8
     required = scenario.seller.price.required_usdc(least)
@@ -191,7 +191,7 @@ def _purse(scenario: Scenario, at: str, group: BuyerGroup) -> Iterator[Found]:
         )
 
 
-def _inventory(scenario: Scenario) -> Iterator[Found]:
+def _inventory(scenario: Scenario) -> Iterator[CheckProblem]:
     least = min((group.size.low_units for group in scenario.buyers), default=0)
     held = scenario.seller.inventory_units
     if held < least:
@@ -201,7 +201,7 @@ def _inventory(scenario: Scenario) -> Iterator[Found]:
         )
 
 
-def _payouts(scenario: Scenario) -> Iterator[Found]:
+def _payouts(scenario: Scenario) -> Iterator[CheckProblem]:
     if scenario.payouts is not None:
         yield from _batch(scenario.payouts.batch, scenario.chain.block_gas_limit)
         for n, group in enumerate(scenario.payouts.users):
@@ -211,7 +211,7 @@ def _payouts(scenario: Scenario) -> Iterator[Found]:
         yield "plant", f"{scenario.plant} breaks a rule of payouts, and there are no payouts."
 
 
-def _batch(most: int, room: int) -> Iterator[Found]:
+def _batch(most: int, room: int) -> Iterator[CheckProblem]:
     needed = batch_gas(most, is_token=True)
     if most > 1 and needed > room:
         yield (
@@ -221,7 +221,9 @@ def _batch(most: int, room: int) -> Iterator[Found]:
         )
 
 
-def _users(scenario: Scenario, side: PayoutSide, at: str, group: UserGroup) -> Iterator[Found]:
+def _users(
+    scenario: Scenario, side: PayoutSettings, at: str, group: UserGroup
+) -> Iterator[CheckProblem]:
     yield from _comers(scenario, at, group.start_s, group.count, group.arrivals)
     if group.kind == "refuses" and side.asset != "eth":
         yield f"{at}.kind", f"refuses needs asset eth: {side.asset} does not ask its receiver."
@@ -233,7 +235,7 @@ def _users(scenario: Scenario, side: PayoutSide, at: str, group: UserGroup) -> I
         )
 
 
-def _faults(scenario: Scenario) -> Iterator[Found]:
+def _faults(scenario: Scenario) -> Iterator[CheckProblem]:
     if scenario.has_reorgs and not scenario.has_state_roots:
         yield (
             "chain.state_root",

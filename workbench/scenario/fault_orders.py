@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 from workbench.core.errors import OrderRefused
 from workbench.scenario.kinds import closest
-from workbench.scenario.measures import Measure, Wrong
-from workbench.scenario.model import FAULT_SITES, Site
+from workbench.scenario.measures import InvalidValue, Measure
+from workbench.scenario.model import FAULT_SITES, FaultSite
 from workbench.scenario.reading import shown
 from workbench.scenario.table import MEASURES
 
@@ -74,7 +74,7 @@ def read_parameter(site: str, value: str | int | None = None) -> int:
         return place.high
     try:
         number = _read(MEASURES[place.unit], value)
-    except Wrong as why:
+    except InvalidValue as why:
         example = _words(place, place.high)
         _refuse(site, f'{shown(said)} {why}; write such as "{example}", {_bounds(place)}.')
     if not place.least <= number <= place.most:
@@ -96,11 +96,11 @@ def _said(value: Any) -> str:
     return "a huge number" if huge else str(value).strip()
 
 
-def _words(site: Site, value: int) -> str:
+def _words(site: FaultSite, value: int) -> str:
     return MEASURES[site.unit].write(value, site.unit) if site.unit else ""
 
 
-def _bounds(site: Site) -> str:
+def _bounds(site: FaultSite) -> str:
     return f"{_words(site, site.least)} to {_words(site, site.most)}"
 
 

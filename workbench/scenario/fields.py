@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import MISSING, asdict, dataclass, replace
 from typing import Any
 
-from workbench.scenario.kinds import NONE, Kind
-from workbench.scenario.model import FAULT_SITES, Scenario, Site
-from workbench.scenario.table import FAULTS, FILE, Item, Section
+from workbench.scenario.kinds import NONE, ValueKind
+from workbench.scenario.model import FAULT_SITES, FaultSite, Scenario
+from workbench.scenario.table import FAULTS, FILE, TableField, TableSection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
+class ScenarioField:
     """One value that can be set, in the words of a scenario file.
 
     `path`: as `override` and `--set` take it, "buyers.0.count". `type`: one of amount, blocks,
@@ -45,7 +45,7 @@ class Field:
         return {**asdict(self), "choices": list(self.choices)}
 
 
-def fields(scenario: Scenario) -> list[Field]:
+def fields(scenario: Scenario) -> list[ScenarioField]:
     """Every value that can be set in this scenario, in the order of a file, faults last.
 
     Where a section has a model, only what this model uses: another model has other fields.
@@ -53,13 +53,13 @@ def fields(scenario: Scenario) -> list[Field]:
     return [*_section(FILE, scenario, ""), *_faults(scenario)]
 
 
-def _section(section: Section, held: Any, at: str) -> Iterator[Field]:
+def _section(section: TableSection, held: Any, at: str) -> Iterator[ScenarioField]:
     model = getattr(held, "model", "")
     for item in section.items:
         if not item.used_by(model):
             continue
         path = f"{at}{item.name}"
-        if isinstance(item.kind, Kind):
+        if isinstance(item.kind, ValueKind):
             yield _field(path, item, item.kind, _held(item, held), _default(section, item, model))
             continue
         below = _held(item, held)
@@ -72,13 +72,13 @@ def _section(section: Section, held: Any, at: str) -> Iterator[Field]:
             yield from _section(item.kind, below, f"{path}.")
 
 
-def _held(item: Item, held: Any) -> Any:
+def _held(item: TableField, held: Any) -> Any:
     """The value of an item, as the `read` of its kind returns it."""
     values = tuple(getattr(held, attribute) for attribute in item.into)
     return values[0] if len(values) == 1 else values
 
 
-def _default(section: Section, item: Item, model: str) -> Any:
+def _default(section: TableSection, item: TableField, model: str) -> Any:
     """The model's default; MISSING where a file must say it."""
     if item.needed_by(model):
         return MISSING
@@ -86,8 +86,8 @@ def _default(section: Section, item: Item, model: str) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def _absent(path: str, item: Item) -> Field:
-    return Field(
+def _absent(path: str, item: TableField) -> ScenarioField:
+    return ScenarioField(
         path=path,
         type="section",
         unit="",
@@ -100,7 +100,7 @@ def _absent(path: str, item: Item) -> Field:
     )
 
 
-def _faults(scenario: Scenario) -> Iterator[Field]:
+def _faults(scenario: Scenario) -> Iterator[ScenarioField]:
     """Of the scenario's faults all settings, of every other site the chance."""
     of_site = Counter(fault.site for fault in scenario.faults)
     seen: Counter[str] = Counter()
@@ -117,27 +117,27 @@ def _faults(scenario: Scenario) -> Iterator[Field]:
             yield _fault_field(name, chance, f"faults.{name}.chance", MISSING)
 
 
-def _fault_field(name: str, item: Item, path: str, value: Any) -> Field:
-    assert isinstance(item.kind, Kind)
+def _fault_field(name: str, item: TableField, path: str, value: Any) -> ScenarioField:
+    assert isinstance(item.kind, ValueKind)
     site = FAULT_SITES[name]
     found = _field(path, item, item.kind, value, _fault_default(name, site, item))
     return replace(found, help=f"{site.does}: {item.meaning}") if item.name == "chance" else found
 
 
-def _fault_default(name: str, site: Site, item: Item) -> Any:
+def _fault_default(name: str, site: FaultSite, item: TableField) -> Any:
     """A site has its own range, and `stop` follows the duration where nothing is said."""
     if item.name == "range":
         return site.low, site.high
     return MISSING if item.name == "stop" else _default(FAULTS[name], item, "")
 
 
-def _field(path: str, item: Item, kind: Kind, value: Any, default: Any) -> Field:
+def _field(path: str, item: TableField, kind: ValueKind, value: Any, default: Any) -> ScenarioField:
     unit = _unit(kind, value, default)
 
     def words(said: Any) -> str | None:
         return None if said is None or said is MISSING else _words(kind, said, unit)
 
-    return Field(
+    return ScenarioField(
         path=path,
         type=kind.type,
         unit=unit,
@@ -150,7 +150,7 @@ def _field(path: str, item: Item, kind: Kind, value: Any, default: Any) -> Field
     )
 
 
-def _unit(kind: Kind, value: Any, default: Any) -> str:
+def _unit(kind: ValueKind, value: Any, default: Any) -> str:
     if kind.measure is None:
         return kind.unit
     told = [each for each in (value, default) if each is not MISSING]
@@ -164,7 +164,7 @@ def _numbers(value: Any) -> tuple[int, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _words(kind: Kind, value: Any, unit: str) -> str:
+def _words(kind: ValueKind, value: Any, unit: str) -> str:
     if kind.measure is None:
         shown = kind.show(value)
         return str(shown).lower() if isinstance(shown, bool) else str(shown)

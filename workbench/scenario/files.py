@@ -8,23 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
 from workbench.core.errors import ScenarioError
 from workbench.scenario.checks import contradictions
-from workbench.scenario.kinds import NONE, Kind
-from workbench.scenario.model import Path, Scenario
-from workbench.scenario.reading import At, Reading, shown
+from workbench.scenario.kinds import NONE, ValueKind
+from workbench.scenario.model import RatePath, Scenario
+from workbench.scenario.reading import FieldPath, Reading, shown
 from workbench.scenario.series import Series, held, read_series, series_problems
-from workbench.scenario.table import FAULTS, FILE, MAX_RATE_E8, MIN_RATE_E8, Item, Section
+from workbench.scenario.table import (
+    FAULTS,
+    FILE,
+    MAX_RATE_E8,
+    MIN_RATE_E8,
+    TableField,
+    TableSection,
+)
 from workbench.scenario.tree import (
     MAX_BYTES,
-    Node,
-    Problem,
-    Unreadable,
+    ScenarioProblem,
+    TreeNode,
+    UnreadableText,
     dotted,
     from_plain,
     parse_tree,
@@ -33,63 +40,63 @@ from workbench.scenario.tree import (
 FORMAT = 1
 """Version of `Scenario.to_json`."""
 MOST_TOLD = 50
-FindSeries = Callable[[str], tuple[Series, list[Problem]]]
+FindSeries = Callable[[str], tuple[Series, list[ScenarioProblem]]]
 
 
-def load(path: FilePath | str, settings: Mapping[str, Any] | None = None) -> Scenario:
+def load(path: Path | str, settings: Mapping[str, Any] | None = None) -> Scenario:
     """The scenario of a file, with `settings` as for `override`. Raises ScenarioError."""
-    path = FilePath(path)
+    path = Path(path)
     where = path.as_posix()
     try:
         if not path.is_file():
-            _refuse([Problem(where, "", "there is no such file.")])
+            _refuse([ScenarioProblem(where, "", "there is no such file.")])
         if path.stat().st_size > MAX_BYTES:
-            _refuse([Problem(where, "", f"is larger than {MAX_BYTES:,} bytes.")])
+            _refuse([ScenarioProblem(where, "", f"is larger than {MAX_BYTES:,} bytes.")])
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError):
-        _refuse([Problem(where, "", "cannot be read as UTF-8 text.")])
+        _refuse([ScenarioProblem(where, "", "cannot be read as UTF-8 text.")])
     scenario = parse(text, where, path.parent)
     return override(scenario, settings, "--set", path.parent) if settings else scenario
 
 
-def parse(text: str, where: str = "<text>", folder: FilePath | str = ".") -> Scenario:
+def parse(text: str, where: str = "<text>", folder: Path | str = ".") -> Scenario:
     """The scenario that a text describes. `folder`: where its files are. Raises ScenarioError."""
     try:
         node, problems = parse_tree(text, where)
-    except Unreadable as why:
+    except UnreadableText as why:
         _refuse([why.problem])
     if node is None:
-        _refuse([Problem(where, "", "is empty.")])
-    name = FilePath(where.strip("<>")).stem or "scenario"
-    return _read(node, name, lambda file: read_series(FilePath(folder) / file), problems)
+        _refuse([ScenarioProblem(where, "", "is empty.")])
+    name = Path(where.strip("<>")).stem or "scenario"
+    return _read(node, name, lambda file: read_series(Path(folder) / file), problems)
 
 
 def override(
     scenario: Scenario,
     settings: Mapping[str, Any],
     where: str = "override",
-    folder: FilePath | str = ".",
+    folder: Path | str = ".",
 ) -> Scenario:
     """The scenario with other settings, in the words of a file: `{"chain.finality": "5 blocks"}`.
 
     A list is entered by number (`buyers.0.count`), or whole (`buyers.count`: every group's); a
     fault by its site (`faults.http.lost.chance`). Raises ScenarioError.
     """
-    tree, set_at, problems = words(scenario), set[At](), list[Problem]()
+    tree, set_at, problems = words(scenario), set[FieldPath](), list[ScenarioProblem]()
     for name, value in settings.items():
         found = _place(tree, _parts(name), value, ())
         set_at.update(found)
         if not found:
-            problems.append(Problem(where, dotted((name,)), "is no setting."))
+            problems.append(ScenarioProblem(where, dotted((name,)), "is no setting."))
     if problems:
         _refuse(problems)
     _prune(FILE, tree, (), set_at)
 
-    def find(file: str) -> tuple[Series, list[Problem]]:
+    def find(file: str) -> tuple[Series, list[ScenarioProblem]]:
         path = scenario.market.path
         if path.points and file == path.file:
             return held(path.points, file), []
-        return read_series(FilePath(folder) / file)
+        return read_series(Path(folder) / file)
 
     return _read_plain(tree, scenario.name, find, where)
 
@@ -99,19 +106,19 @@ def assignments(texts: Sequence[str]) -> dict[str, str]:
     bad = [text for text in texts if not text.partition("=")[0].strip() or "=" not in text]
     if bad:
         told = 'is no setting; write such as chain.finality="5 blocks".'
-        _refuse([Problem("--set", "", f"{shown(text)} {told}") for text in bad])
+        _refuse([ScenarioProblem("--set", "", f"{shown(text)} {told}") for text in bad])
     pairs = (text.partition("=") for text in texts)
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def survey(
-    paths: Iterable[FilePath], settings: Mapping[str, Any] | None = None
+    paths: Iterable[Path], settings: Mapping[str, Any] | None = None
 ) -> list[dict[str, Any]]:
     """What each file holds in short, and its `problems`: JSON-ready, and never an error."""
     return [_surveyed(path, settings) for path in paths]
 
 
-def _surveyed(path: FilePath, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+def _surveyed(path: Path, settings: Mapping[str, Any] | None) -> dict[str, Any]:
     file = path.as_posix()
     try:
         found = load(path, settings)
@@ -154,15 +161,15 @@ def to_yaml(scenario: Scenario) -> str:
     return text
 
 
-def _section_words(section: Section, value: Any) -> dict[str, Any]:
+def _section_words(section: TableSection, value: Any) -> dict[str, Any]:
     model = getattr(value, "model", "")
     return {item.name: _item_words(item, value) for item in section.items if item.used_by(model)}
 
 
-def _item_words(item: Item, value: Any) -> Any:
+def _item_words(item: TableField, value: Any) -> Any:
     held = tuple(getattr(value, attribute) for attribute in item.into)
     one = held[0] if len(held) == 1 else held
-    if isinstance(item.kind, Kind):
+    if isinstance(item.kind, ValueKind):
         return item.kind.show(one)
     if item.many:
         return [_section_words(item.kind, each) for each in one]
@@ -180,21 +187,21 @@ def taken(data: Any) -> Scenario:
     """`Scenario.from_json`."""
     where = "scenario"
     if not isinstance(data, dict) or set(data) != {"format", "name", "scenario", "points"}:
-        _refuse([Problem(where, "", "is not what a run keeps of a scenario.")])
+        _refuse([ScenarioProblem(where, "", "is not what a run keeps of a scenario.")])
     if data["format"] != FORMAT or isinstance(data["format"], bool):
-        _refuse([Problem(where, "format", f"is not {FORMAT}, the one that is read here.")])
+        _refuse([ScenarioProblem(where, "format", f"is not {FORMAT}, the one that is read here.")])
     if not isinstance(data["name"], str) or not isinstance(data["points"], list):
-        _refuse([Problem(where, "", "has a damaged name, or damaged points.")])
+        _refuse([ScenarioProblem(where, "", "has a damaged name, or damaged points.")])
     points = []
     for point in data["points"]:
         pair = isinstance(point, list) and [type(number) for number in point] == [int, int]
         if not pair or not MIN_RATE_E8 <= point[1] <= MAX_RATE_E8 or not 0 <= point[0] <= 10**12:
-            _refuse([Problem(where, "points", "are not pairs of seconds and rate.")])
+            _refuse([ScenarioProblem(where, "points", "are not pairs of seconds and rate.")])
         points.append((point[0], point[1]))
 
-    def find(file: str) -> tuple[Series, list[Problem]]:
+    def find(file: str) -> tuple[Series, list[ScenarioProblem]]:
         begun = points and points[0][0] == 0
-        missing = [] if begun else [Problem(where, "points", "do not begin with second 0.")]
+        missing = [] if begun else [ScenarioProblem(where, "points", "do not begin with second 0.")]
         return held(tuple(points), file), missing
 
     return _read_plain(data["scenario"], data["name"], find, where)
@@ -206,18 +213,18 @@ def taken(data: Any) -> Scenario:
 def _read_plain(data: Any, name: str, find: FindSeries, where: str) -> Scenario:
     try:
         node = from_plain(data, where)
-    except Unreadable as why:
+    except UnreadableText as why:
         _refuse([why.problem])
     return _read(node, name, find, [])
 
 
-def _read(node: Node, name: str, find: FindSeries, problems: list[Problem]) -> Scenario:
+def _read(node: TreeNode, name: str, find: FindSeries, problems: list[ScenarioProblem]) -> Scenario:
     """The scenario of a tree. Contradictions are looked for where every word can be read."""
     reading = Reading(problems)
     values = reading.fields(FILE, node, (), also=("faults",))
     faults = reading.faults(node, values.get("duration_s", 1))
     market = values.get("market")
-    path = market.path if market else Path()
+    path = market.path if market else RatePath()
     series, of_series = find(path.file) if path.model == "csv" and path.file else (None, [])
     if series and series.points:
         path = replace(path, points=series.points, start_e8=series.points[0][1])
@@ -234,12 +241,12 @@ def _read(node: Node, name: str, find: FindSeries, problems: list[Problem]) -> S
     return scenario
 
 
-def _refuse(problems: list[Problem]) -> NoReturn:
+def _refuse(problems: list[ScenarioProblem]) -> NoReturn:
     """Raise ScenarioError that tells them all."""
     told = problems[:MOST_TOLD]
     if len(problems) > MOST_TOLD:
         more = len(problems) - MOST_TOLD
-        told = [*told, Problem("", "", f"and {more} more problems.")]
+        told = [*told, ScenarioProblem("", "", f"and {more} more problems.")]
     raise ScenarioError(
         "\n".join(map(str, told)),
         problems=[
@@ -252,7 +259,7 @@ def _refuse(problems: list[Problem]) -> NoReturn:
 # --- Overrides ---
 
 
-def _parts(name: str) -> At:
+def _parts(name: str) -> FieldPath:
     """`faults.http.lost.chance` has three parts: a site's name holds a dot."""
     parts = tuple(name.split("."))
     if parts[0] == "faults" and len(parts) > 2:
@@ -260,7 +267,7 @@ def _parts(name: str) -> At:
     return parts
 
 
-def _place(tree: Any, parts: At, value: Any, path: At) -> list[At]:
+def _place(tree: Any, parts: FieldPath, value: Any, path: FieldPath) -> list[FieldPath]:
     """Put a value into plain data; where it went. Empty: there is no such place."""
     name, rest = parts[0], parts[1:]
     if isinstance(tree, list):
@@ -283,7 +290,7 @@ def _place(tree: Any, parts: At, value: Any, path: At) -> list[At]:
     return _place(tree[name], rest, value, (*path, name))
 
 
-def _prune(section: Section, tree: Any, path: At, set_at: set[At]) -> None:
+def _prune(section: TableSection, tree: Any, path: FieldPath, set_at: set[FieldPath]) -> None:
     """Where another model was chosen, drop what only the former one had."""
     if not isinstance(tree, dict):
         return
@@ -294,7 +301,7 @@ def _prune(section: Section, tree: Any, path: At, set_at: set[At]) -> None:
                 tree.pop(item.name, None)
     for item in section.items:
         below = tree.get(item.name)
-        if isinstance(item.kind, Section):
+        if isinstance(item.kind, TableSection):
             if isinstance(below, list):
                 for n, each in enumerate(below):
                     _prune(item.kind, each, (*path, item.name, str(n)), set_at)

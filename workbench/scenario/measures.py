@@ -15,7 +15,7 @@ NUMBER = rf"-?[0-9]{{1,24}}(?:\.[0-9]{{1,{_DIGITS}}})?"
 _QUANTITY = re.compile(rf"({NUMBER})(?: ?([A-Za-z%]+(?: per [a-z]+)?))?", re.ASCII)
 
 
-class Wrong(Exception):
+class InvalidValue(Exception):
     """What is wrong with a word, as the second half of a sentence about it.
 
     `advised`: it says already what to write.
@@ -39,19 +39,19 @@ class Measure:
         """The number, and its unit ("" where there is none)."""
         found = _QUANTITY.fullmatch(text)
         if not found:
-            raise Wrong(f"is not {self.noun}")
+            raise InvalidValue(f"is not {self.noun}")
         unit = found[2] or ""
         if unit and unit not in self.units:
-            raise Wrong(f'has the unit "{unit}", and not one of {", ".join(self.units)}')
+            raise InvalidValue(f'has the unit "{unit}", and not one of {", ".join(self.units)}')
         return Fraction(found[1]), unit
 
     def value(self, number: Fraction, unit: str) -> int:
         """In base units, exactly."""
         if not unit:
-            raise Wrong("has no unit")
+            raise InvalidValue("has no unit")
         value = number * self.units[unit]
         if value.denominator != 1:
-            raise Wrong(f"is finer than {self.show(1)}")
+            raise InvalidValue(f"is finer than {self.show(1)}")
         return value.numerator
 
     def read(self, text: str) -> int:

@@ -13,7 +13,7 @@ from workbench.core.pricing import Price
 from workbench.core.settlement import RETRIES
 
 if TYPE_CHECKING:
-    from workbench.scenario.fields import Field
+    from workbench.scenario.fields import ScenarioField
 
 PPM = 1_000_000
 
@@ -62,7 +62,7 @@ ASSETS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class FaultSite:
     """One place where faults happen.
 
     `each`: what one pass of it is. `unit`: of the parameter, "" where it has none; `low` to `high`
@@ -78,36 +78,42 @@ class Site:
     most: int = 0
 
 
-def _crash(service: str) -> Site:
+def _crash(service: str) -> FaultSite:
     does = f"the {service} ends just before or after a commit, and starts again later"
-    return Site(does, "commit", "s", 1, 30, 0, 3_600)
+    return FaultSite(does, "commit", "s", 1, 30, 0, 3_600)
 
 
 FAULT_SITES = {
-    "http.lost": Site("the request never arrives", "message"),
-    "http.delayed": Site("the request arrives late", "message", "ms", 100, 5_000, 1, 3_600_000),
-    "http.duplicated": Site("the request arrives twice", "message"),
-    "http.cut": Site("the server acts, and its answer is lost", "message"),
+    "http.lost": FaultSite("the request never arrives", "message"),
+    "http.delayed": FaultSite(
+        "the request arrives late", "message", "ms", 100, 5_000, 1, 3_600_000
+    ),
+    "http.duplicated": FaultSite("the request arrives twice", "message"),
+    "http.cut": FaultSite("the server acts, and its answer is lost", "message"),
     "crash.seller": _crash("seller"),
     "crash.facilitator": _crash("facilitator"),
     "crash.tracker": _crash("tracker"),
     "crash.payouts": _crash("payout service"),
-    "rpc.error": Site("the node answers with an error", "message"),
-    "rpc.delayed": Site("the node answers late", "message", "ms", 100, 5_000, 1, 3_600_000),
-    "rpc.stale": Site("the node answers from an older block", "message", "blocks", 1, 3, 1, 32),
-    "tx.dropped": Site("a transaction is accepted and never mined", "message"),
-    "tx.delayed": Site("a transaction is mined late", "message", "blocks", 1, 5, 1, 64),
-    "tx.reordered": Site("a transaction is mined before earlier ones of others", "message"),
-    "chain.reorg": Site("the newest blocks are replaced", "block", "blocks", 1, 2, 1, 32),
-    "clock.skew": Site("a service's clock is off", "block", "s", -30, 30, -3_600, 3_600),
-    "fee.spike": Site("the base fee is multiplied", "block", "x", 2, 10, 2, 1_000),
-    "pool.drained": Site("liquidity is pulled, and returns later", "block", "%", 30, 90, 1, 99),
-}  # fmt: skip
+    "rpc.error": FaultSite("the node answers with an error", "message"),
+    "rpc.delayed": FaultSite("the node answers late", "message", "ms", 100, 5_000, 1, 3_600_000),
+    "rpc.stale": FaultSite(
+        "the node answers from an older block", "message", "blocks", 1, 3, 1, 32
+    ),
+    "tx.dropped": FaultSite("a transaction is accepted and never mined", "message"),
+    "tx.delayed": FaultSite("a transaction is mined late", "message", "blocks", 1, 5, 1, 64),
+    "tx.reordered": FaultSite("a transaction is mined before earlier ones of others", "message"),
+    "chain.reorg": FaultSite("the newest blocks are replaced", "block", "blocks", 1, 2, 1, 32),
+    "clock.skew": FaultSite("a service's clock is off", "block", "s", -30, 30, -3_600, 3_600),
+    "fee.spike": FaultSite("the base fee is multiplied", "block", "x", 2, 10, 2, 1_000),
+    "pool.drained": FaultSite(
+        "liquidity is pulled, and returns later", "block", "%", 30, 90, 1, 99
+    ),
+}
 """Every place where a fault may be ordered, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chain:
+class ChainSettings:
     """The chain: a block every `block_time_ms`; a small `block_gas_limit` is congestion.
 
     `state_root`: whether blocks have one; by itself, where they are not too many for it.
@@ -123,7 +129,7 @@ class Chain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Path:
+class RatePath:
     """How EUR/USD goes. `points`: (seconds from the start, rate), read from the CSV `file`.
 
     Which fields count: constant none; drift, gbm, jumps `drift_bps_per_day`; gbm and jumps
@@ -143,7 +149,7 @@ class Path:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arbitrageur:
+class ArbitrageurSettings:
     """Looks every `every_s`; acts when the pool is more than `edge_bps` off the market."""
 
     every_s: int = 10
@@ -156,14 +162,14 @@ class Market:
     """EUR/USD outside, and the pool. The path moves every `step_s`, the reference rate follows
     it every `keeper_every_s`."""
 
-    path: Path = field(default_factory=Path)
+    path: RatePath = field(default_factory=RatePath)
     step_s: int = 10
     pool_usdc: int = 10**9 * 10**6
     lp_fee_pips: int = 500
     band_bps: int = 100
     rate_max_age_s: int = 86_400
     keeper_every_s: int = 60
-    arbitrageur: Arbitrageur | None = None
+    arbitrageur: ArbitrageurSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +181,7 @@ class Arrivals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
+class PurchaseSize:
     """How much one buys, in YPS base units. fixed: low = high.
 
     lognormal: the median is the geometric mean of `low_units` and `high_units`, `sigma_bps` the
@@ -194,7 +200,7 @@ class BuyerGroup:
 
     count: int
     arrivals: Arrivals = field(default_factory=Arrivals)
-    size: Size = field(default_factory=Size)
+    size: PurchaseSize = field(default_factory=PurchaseSize)
     slippage_bps: int = 100
     patience_s: int = 900
     kind: str = "honest"
@@ -204,7 +210,7 @@ class BuyerGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SellerSide:
+class SellerSettings:
     """The seller. `price_follows_market`: the price is kept in EUR as of the start.
 
     `delay_ms`: how long it takes to answer.
@@ -220,7 +226,7 @@ class SellerSide:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FacilitatorSide:
+class FacilitatorSettings:
     """The facilitator. `retries`: of an act that was mined and reverted, before it is refunded."""
 
     poll_ms: int = 1_000
@@ -229,7 +235,7 @@ class FacilitatorSide:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pattern:
+class EarningPattern:
     """`times` times, each of `low_credits` to `high_credits`."""
 
     times: int = 1
@@ -249,13 +255,13 @@ class UserGroup:
     kind: str = "honest"
     arrivals: Arrivals = field(default_factory=Arrivals)
     start_s: int = 0
-    earns: Pattern = field(default_factory=Pattern)
-    asks: Pattern = field(default_factory=Pattern)
+    earns: EarningPattern = field(default_factory=EarningPattern)
+    asks: EarningPattern = field(default_factory=EarningPattern)
     patience_s: int = 3_600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PayoutSide:
+class PayoutSettings:
     """The payout service, and who earns credits and is paid for them in `asset`.
 
     `batch`: most payouts in one transaction.
@@ -292,12 +298,12 @@ class Scenario:
     seed: int = 1
     duration_s: int
     settle_s: int = 1_800
-    chain: Chain = field(default_factory=Chain)
+    chain: ChainSettings = field(default_factory=ChainSettings)
     market: Market = field(default_factory=Market)
     buyers: tuple[BuyerGroup, ...] = ()
-    seller: SellerSide = field(default_factory=SellerSide)
-    facilitator: FacilitatorSide = field(default_factory=FacilitatorSide)
-    payouts: PayoutSide | None = None
+    seller: SellerSettings = field(default_factory=SellerSettings)
+    facilitator: FacilitatorSettings = field(default_factory=FacilitatorSettings)
+    payouts: PayoutSettings | None = None
     faults: tuple[Fault, ...] = ()
     plant: str = ""
 
@@ -316,7 +322,7 @@ class Scenario:
         blocks = 1_000 * self.duration_s // self.chain.block_time_ms
         return worth_a_state_root(blocks, sum(group.count for group in self.buyers))
 
-    def fields(self) -> list[Field]:
+    def fields(self) -> list[ScenarioField]:
         """Every value that can be set in this scenario, as `override` takes it."""
         from workbench.scenario.fields import fields
 

@@ -5,40 +5,49 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from workbench.scenario.kinds import NONE, Kind, closest
-from workbench.scenario.measures import Wrong
+from workbench.scenario.kinds import NONE, ValueKind, closest
+from workbench.scenario.measures import InvalidValue
 from workbench.scenario.model import FAULT_SITES, Fault
-from workbench.scenario.table import FAULTS, Item, Section
-from workbench.scenario.tree import Fields, Items, Node, Problem, Scalar, Spot, dotted, is_refused
+from workbench.scenario.table import FAULTS, TableField, TableSection
+from workbench.scenario.tree import (
+    ScenarioProblem,
+    SourcePosition,
+    TreeList,
+    TreeMapping,
+    TreeNode,
+    TreeScalar,
+    dotted,
+    is_refused,
+)
 
-At = tuple[str, ...]
+FieldPath = tuple[str, ...]
 
 
 class Reading:
     """One pass over a tree: the values found, and everything wrong on the way."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[ScenarioProblem]) -> None:
         self.problems = problems
         self._sound = not problems  # Else a value may be missing that nothing is said about here.
-        self._spots: dict[str, Spot] = {}
+        self._spots: dict[str, SourcePosition] = {}
 
-    def at(self, field: str) -> Spot:
+    def at(self, field: str) -> SourcePosition:
         """Where a field stands, or what it is in, where it is left at its default."""
         while field and field not in self._spots:
             field = field.rpartition(".")[0]
         return self._spots[field]
 
-    def _wrong(self, spot: Spot, path: At, message: str) -> None:
+    def _wrong(self, spot: SourcePosition, path: FieldPath, message: str) -> None:
         self.problems.append(spot.problem(dotted(path), message))
 
     def fields(
-        self, section: Section, node: Node, path: At, also: tuple[str, ...] = ()
+        self, section: TableSection, node: TreeNode, path: FieldPath, also: tuple[str, ...] = ()
     ) -> dict[str, Any]:
         """Attribute -> value, of all fields given that can be read."""
         self._spots.setdefault(dotted(path), node.spot)
         if is_refused(node):
             return {}
-        if not isinstance(node, Fields):
+        if not isinstance(node, TreeMapping):
             known = ", ".join(item.name for item in section.items)
             self._wrong(node.spot, path, f"must be a mapping of fields: {known}.")
             return {}
@@ -62,7 +71,7 @@ class Reading:
                 self._wrong(node.spot, (*path, item.name), f"is missing; write {example}.")
         return values
 
-    def _model(self, section: Section, node: Fields) -> str | None:
+    def _model(self, section: TableSection, node: TreeMapping) -> str | None:
         """The section's model; "" where it has none, None where it cannot be read."""
         item = section.item("model")
         if item is None:
@@ -70,54 +79,56 @@ class Reading:
         given = node.nodes.get("model")
         if given is None:
             return str(section.default("model"))
-        assert isinstance(item.kind, Kind)
+        assert isinstance(item.kind, ValueKind)
         try:
-            return str(item.kind.read(given)) if isinstance(given, Scalar) else None
-        except Wrong:
+            return str(item.kind.read(given)) if isinstance(given, TreeScalar) else None
+        except InvalidValue:
             return None
 
-    def _item(self, item: Item, node: Node, path: At) -> dict[str, Any]:
+    def _item(self, item: TableField, node: TreeNode, path: FieldPath) -> dict[str, Any]:
         if is_refused(node):
             return {}
-        if isinstance(item.kind, Kind):
+        if isinstance(item.kind, ValueKind):
             return self._word(item, item.kind, node, path)
         (attribute,) = item.into
-        if item.optional and isinstance(node, Scalar) and node.text == NONE:
+        if item.optional and isinstance(node, TreeScalar) and node.text == NONE:
             return {attribute: () if item.many else None}
         if not item.many:
             made = self._make(item.kind, node, path)
             return {} if made is None else {attribute: made}
-        if not isinstance(node, Items) or not (node.nodes or item.optional):
+        if not isinstance(node, TreeList) or not (node.nodes or item.optional):
             self._wrong(node.spot, path, "must be a list, each with a dash: `- count: 20`.")
             return {}
         each = [self._make(item.kind, one, (*path, str(n))) for n, one in enumerate(node.nodes)]
         return {attribute: tuple(each)}
 
-    def _make(self, section: Section, node: Node, path: At) -> Any:
+    def _make(self, section: TableSection, node: TreeNode, path: FieldPath) -> Any:
         before = len(self.problems)
         values = self.fields(section, node, path)
         made = self._sound and len(self.problems) == before
         return section.make(**values) if made else None
 
-    def _word(self, item: Item, kind: Kind, node: Node, path: At) -> dict[str, Any]:
-        if not isinstance(node, Scalar):
+    def _word(
+        self, item: TableField, kind: ValueKind, node: TreeNode, path: FieldPath
+    ) -> dict[str, Any]:
+        if not isinstance(node, TreeScalar):
             self._wrong(node.spot, path, f"must be one value; write such as {kind.example}.")
             return {}
         try:
             value = kind.read(node)
-        except Wrong as why:
+        except InvalidValue as why:
             told = f"{shown(node.text)} {why}" if node.tag != "null" else str(why)
             advice = "" if why.advised else f"; write such as {kind.example}."
             self._wrong(node.spot, path, told + advice)
             return {}
         return dict(zip(item.into, (value,) if len(item.into) == 1 else value, strict=True))
 
-    def faults(self, root: Node, duration_s: int) -> tuple[Fault, ...]:
+    def faults(self, root: TreeNode, duration_s: int) -> tuple[Fault, ...]:
         """All faults, by site in the order of FAULT_SITES, whatever the file's."""
-        node = root.nodes.get("faults") if isinstance(root, Fields) else None
-        if node is None or is_refused(node) or (isinstance(node, Scalar) and node.text == NONE):
+        node = root.nodes.get("faults") if isinstance(root, TreeMapping) else None
+        if node is None or is_refused(node) or (isinstance(node, TreeScalar) and node.text == NONE):
             return ()
-        if isinstance(node, Fields):
+        if isinstance(node, TreeMapping):
             given = [(site, each, node.keys[site], ("faults", site))
                      for site, each in node.nodes.items()]  # fmt: skip
         else:
@@ -129,15 +140,15 @@ class Reading:
             if site not in FAULT_SITES:
                 told = closest(site, tuple(FAULT_SITES))
                 self._wrong(spot, path, f"is an unknown site{told}")
-            elif isinstance(each, Items):
+            elif isinstance(each, TreeList):
                 for n, one in enumerate(each.nodes):
                     found[site] += self._fault(site, one, (*path, str(n)), duration_s)
             else:
                 found[site] += self._fault(site, each, path, duration_s)
         return tuple(fault for faults in found.values() for fault in faults)
 
-    def _fault(self, site: str, node: Node, path: At, duration_s: int) -> list[Fault]:
-        if isinstance(node, Scalar):  # `http.lost: 1 %` is short for its chance.
+    def _fault(self, site: str, node: TreeNode, path: FieldPath, duration_s: int) -> list[Fault]:
+        if isinstance(node, TreeScalar):  # `http.lost: 1 %` is short for its chance.
             self._spots[dotted(path)] = node.spot
             chance = FAULTS[site].item("chance")
             assert chance is not None
@@ -151,8 +162,8 @@ class Reading:
         return [Fault(site=site, **{**standard, **values})]
 
 
-def _example(item: Item) -> str:
-    if isinstance(item.kind, Kind):
+def _example(item: TableField) -> str:
+    if isinstance(item.kind, ValueKind):
         return f"`{item.name}: {item.kind.example}`"
     return f"`{item.name}:` and its fields"
 

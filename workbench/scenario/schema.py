@@ -6,9 +6,9 @@ import json
 from dataclasses import MISSING
 from typing import Any
 
-from workbench.scenario.kinds import NONE, Kind
+from workbench.scenario.kinds import NONE, ValueKind
 from workbench.scenario.model import FAULT_SITES
-from workbench.scenario.table import FAULTS, FAULTS_MEANING, FILE, Item, Section
+from workbench.scenario.table import FAULTS, FAULTS_MEANING, FILE, TableField, TableSection
 
 
 def schema_json() -> dict[str, Any]:
@@ -41,15 +41,15 @@ def _faults() -> dict[str, Any]:
     return {"type": "object", "properties": sites, "additionalProperties": False}
 
 
-def _fault(section: Section) -> dict[str, Any]:
+def _fault(section: TableSection) -> dict[str, Any]:
     """Its settings, or its chance alone."""
     chance = section.item("chance")
     assert chance is not None
-    assert isinstance(chance.kind, Kind)
+    assert isinstance(chance.kind, ValueKind)
     return {"anyOf": [chance.kind.schema, _section(section)]}
 
 
-def _section(section: Section) -> dict[str, Any]:
+def _section(section: TableSection) -> dict[str, Any]:
     schema: dict[str, Any] = {
         "type": "object",
         "additionalProperties": False,
@@ -62,9 +62,9 @@ def _section(section: Section) -> dict[str, Any]:
     return schema
 
 
-def _item(section: Section, item: Item) -> dict[str, Any]:
+def _item(section: TableSection, item: TableField) -> dict[str, Any]:
     told: dict[str, Any] = {"description": item.meaning}
-    if isinstance(item.kind, Section):
+    if isinstance(item.kind, TableSection):
         one = _section(item.kind)
         if item.many:
             some = {"type": "array", "minItems": 1, "items": one}
@@ -81,12 +81,12 @@ def _item(section: Section, item: Item) -> dict[str, Any]:
     return {**told, **item.kind.schema}
 
 
-def _cases(section: Section) -> list[dict[str, Any]]:
+def _cases(section: TableSection) -> list[dict[str, Any]]:
     """For each model, what must be there and what must not."""
     model = section.item("model")
     if model is None:
         return []
-    assert isinstance(model.kind, Kind)
+    assert isinstance(model.kind, ValueKind)
     cases = []
     for name in model.kind.schema["enum"]:
         needed = [item.name for item in section.items if item.needed_by(name)]

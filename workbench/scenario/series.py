@@ -10,7 +10,7 @@ from workbench.core.errors import WorkbenchError
 from workbench.core.money import format_units
 from workbench.core.pricing import parse_rate
 from workbench.scenario.table import MAX_RATE_E8, MIN_RATE_E8
-from workbench.scenario.tree import Problem, Spot
+from workbench.scenario.tree import ScenarioProblem, SourcePosition
 
 MAX_BYTES = 16_000_000
 GAP_STEPS = 10
@@ -23,15 +23,17 @@ class Series:
     """`points`: (seconds from the first line, rate e8), and the place of each in its file."""
 
     points: tuple[tuple[int, int], ...]
-    spots: tuple[Spot, ...]
+    spots: tuple[SourcePosition, ...]
 
 
 def held(points: tuple[tuple[int, int], ...], where: str) -> Series:
     """Points that are known already, without the file that they came from."""
-    return Series(points, tuple(Spot(f"{where}: point {n}") for n, _ in enumerate(points, 1)))
+    return Series(
+        points, tuple(SourcePosition(f"{where}: point {n}") for n, _ in enumerate(points, 1))
+    )
 
 
-def read_series(path: Path) -> tuple[Series, list[Problem]]:
+def read_series(path: Path) -> tuple[Series, list[ScenarioProblem]]:
     """The points of a file, and what is wrong with its lines.
 
     A first line of names is passed over, as are empty lines and comments (#).
@@ -39,18 +41,20 @@ def read_series(path: Path) -> tuple[Series, list[Problem]]:
     where, nothing = path.as_posix(), Series((), ())
     try:
         if not path.is_file():
-            return nothing, [Spot(where).problem("", "there is no such file.")]
+            return nothing, [SourcePosition(where).problem("", "there is no such file.")]
         if path.stat().st_size > MAX_BYTES:
-            return nothing, [Spot(where).problem("", f"is larger than {MAX_BYTES:,} bytes.")]
+            return nothing, [
+                SourcePosition(where).problem("", f"is larger than {MAX_BYTES:,} bytes.")
+            ]
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError):  # ValueError: not UTF-8, or a null character in the name.
-        return nothing, [Spot(where).problem("", "cannot be read as UTF-8 text.")]
+        return nothing, [SourcePosition(where).problem("", "cannot be read as UTF-8 text.")]
     points: list[tuple[int, int]] = []
-    spots: list[Spot] = []
-    problems: list[Problem] = []
+    spots: list[SourcePosition] = []
+    problems: list[ScenarioProblem] = []
     begun = False
     for number, line in enumerate(lines, 1):
-        row, spot = line.strip(), Spot(where, number)
+        row, spot = line.strip(), SourcePosition(where, number)
         if not row or row.startswith("#"):
             continue
         header, begun = not begun and row[0].isalpha(), True
@@ -64,7 +68,7 @@ def read_series(path: Path) -> tuple[Series, list[Problem]]:
         points.append((seconds, rate_e8))
         spots.append(spot)
     if not points and not problems:
-        problems.append(Spot(where).problem("", "holds no rate."))
+        problems.append(SourcePosition(where).problem("", "holds no rate."))
     origin = points[0][0] if points else 0
     moved = tuple((seconds - origin, rate_e8) for seconds, rate_e8 in points)
     return Series(moved, tuple(spots)), problems
@@ -86,7 +90,7 @@ def _row(row: str) -> tuple[int, int]:
     return int(cells[0]), rate_e8
 
 
-def series_problems(series: Series, step_s: int, gaps: str, needed_s: int) -> list[Problem]:
+def series_problems(series: Series, step_s: int, gaps: str, needed_s: int) -> list[ScenarioProblem]:
     """Times that do not rise, gaps, and an end that comes before `needed_s`."""
     problems = []
     points = series.points

@@ -14,7 +14,7 @@ from workbench.core.pricing import MAX_SLIPPAGE_BPS
 from workbench.scenario import kinds as k
 from workbench.scenario import measures as u
 from workbench.scenario import model as m
-from workbench.scenario.kinds import Kind
+from workbench.scenario.kinds import ValueKind
 
 DAY_S = 86_400
 YEAR_S = 365 * DAY_S
@@ -30,7 +30,7 @@ EVERY = ("every model",)
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class TableField:
     """One field. `into`: the attributes it fills (two for a range).
 
     `only`: the models in which it has a meaning (empty: all); `needed`: those in which it must be
@@ -40,7 +40,7 @@ class Item:
 
     name: str
     into: tuple[str, ...]
-    kind: Kind | Section
+    kind: ValueKind | TableSection
     meaning: str
     only: tuple[str, ...] = ()
     needed: tuple[str, ...] = ()
@@ -55,13 +55,13 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class TableSection:
     """A mapping of fields that becomes a `make`."""
 
     make: type
-    items: tuple[Item, ...]
+    items: tuple[TableField, ...]
 
-    def item(self, name: str) -> Item | None:
+    def item(self, name: str) -> TableField | None:
         return next((item for item in self.items if item.name == name), None)
 
     def default(self, attribute: str) -> Any:
@@ -72,15 +72,17 @@ class Section:
         return found.default
 
 
-def _at(name: str, into: str, kind: Kind | Section, meaning: str, **more: Any) -> Item:
-    return Item(name, tuple(into.split()), kind, meaning, **more)
+def _at(
+    name: str, into: str, kind: ValueKind | TableSection, meaning: str, **more: Any
+) -> TableField:
+    return TableField(name, tuple(into.split()), kind, meaning, **more)
 
 
-def _seconds(low: int, high: int, example: str) -> Kind:
+def _seconds(low: int, high: int, example: str) -> ValueKind:
     return k.quantity(u.SECONDS, low, high, example)
 
 
-def _milliseconds(low: int, high: int, example: str) -> Kind:
+def _milliseconds(low: int, high: int, example: str) -> ValueKind:
     return k.quantity(u.MILLISECONDS, low, high, example)
 
 
@@ -88,7 +90,7 @@ _POLL = _milliseconds(10, 60_000, '"1 s"')
 _EURC = k.amount(EURC, UINT96_MAX, '"5000000 EURC"')
 _YPS = k.amount(YPS, 2**128 - 1, '"100 YPS"')
 
-CHAIN = Section(m.Chain, (
+CHAIN = TableSection(m.ChainSettings, (
     _at("block_time", "block_time_ms", k.whole_seconds_ms(1, 3_600, '"2 s"'),
         "time from block to block, in whole seconds"),
     _at("finality", "finality_blocks", k.quantity(u.BLOCKS, 0, 10_000, '"2 blocks"'),
@@ -105,7 +107,7 @@ CHAIN = Section(m.Chain, (
         "whether blocks have one: omitted, they are quick however much has happened"),
 ))  # fmt: skip
 
-PATH = Section(m.Path, (
+PATH = TableSection(m.RatePath, (
     _at("model", "model", k.choice(m.PATH_MODELS, '"gbm"'), "how EUR/USD moves"),
     _at("start", "start_e8", k.rate(MIN_RATE_E8, MAX_RATE_E8, '"1.10"'),
         "USDC for one EURC at the start", only=("constant", "drift", "gbm", "jumps")),
@@ -126,14 +128,14 @@ PATH = Section(m.Path, (
         "whether the last rate holds over a gap of more than 10 steps", only=("csv",)),
 ))  # fmt: skip
 
-ARBITRAGEUR = Section(m.Arbitrageur, (
+ARBITRAGEUR = TableSection(m.ArbitrageurSettings, (
     _at("every", "every_s", _seconds(1, YEAR_S, '"10 s"'), "how often it looks"),
     _at("edge", "edge_bps", k.quantity(u.BPS, 0, 5_000, '"0.1 %"'),
         "acts when the pool is further than this from the market"),
     _at("max", "max_eurc", _EURC, "the most that one trade moves"),
 ))  # fmt: skip
 
-MARKET = Section(m.Market, (
+MARKET = TableSection(m.Market, (
     _at("path", "path", PATH, "EUR/USD outside"),
     _at("step", "step_s", _seconds(1, DAY_S, '"10 s"'), "how often EUR/USD moves"),
     _at("pool", "pool_usdc", k.amount(USDC, UINT96_MAX, '"1000000 USDC"'),
@@ -150,14 +152,14 @@ MARKET = Section(m.Market, (
         optional=True),
 ))  # fmt: skip
 
-ARRIVALS = Section(m.Arrivals, (
+ARRIVALS = TableSection(m.Arrivals, (
     _at("model", "model", k.choice(m.ARRIVAL_MODELS, '"poisson"'), "burst: all at once"),
     _at("every", "every_ms", _milliseconds(1, 1_000 * YEAR_S, '"30 s"'),
         "time from one to the next; in the mean for poisson", only=("even", "poisson")),
 ))  # fmt: skip
 
 SPREAD = ("uniform", "lognormal")
-SIZE = Section(m.Size, (
+SIZE = TableSection(m.PurchaseSize, (
     _at("model", "model", k.choice(m.SIZE_MODELS, '"uniform"'), "how sizes are spread"),
     _at("amount", "low_units high_units", k.both(_YPS), "what each buys", only=("fixed",)),
     _at("low", "low_units", _YPS, "the least", only=SPREAD, needed=SPREAD),
@@ -166,7 +168,7 @@ SIZE = Section(m.Size, (
         "deviation of the logarithm", only=("lognormal",), needed=("lognormal",)),
 ))  # fmt: skip
 
-BUYERS = Section(m.BuyerGroup, (
+BUYERS = TableSection(m.BuyerGroup, (
     _at("count", "count", k.integer(1, 1_000_000, "20"), "how many; each buys once", needed=EVERY),
     _at("kind", "kind", k.choice(tuple(m.KINDS), '"honest"'),
         "; ".join(f"{name}: {does}" for name, does in m.KINDS.items())),
@@ -182,7 +184,7 @@ BUYERS = Section(m.BuyerGroup, (
     _at("wallet", "wallet_eurc", _EURC, "what each owns"),
 ))  # fmt: skip
 
-SELLER = Section(m.SellerSide, (
+SELLER = TableSection(m.SellerSettings, (
     _at("price", "price", k.price(UINT96_MAX, '"1.10"'), "USDC for one whole YPS"),
     _at("price_follows_market", "price_follows_market", k.BOOLEAN,
         "whether the price in USDC moves with EUR/USD"),
@@ -195,7 +197,7 @@ SELLER = Section(m.SellerSide, (
     _at("poll", "poll_ms", _POLL, "how often it looks"),
 ))  # fmt: skip
 
-FACILITATOR = Section(m.FacilitatorSide, (
+FACILITATOR = TableSection(m.FacilitatorSettings, (
     _at("poll", "poll_ms", _POLL, "how often it looks"),
     _at("finality_timeout", "finality_timeout_s", _seconds(1, DAY_S, '"10 min"'),
         "then waiting for confirmations is an alarm"),
@@ -204,14 +206,14 @@ FACILITATOR = Section(m.FacilitatorSide, (
         "then it is refunded"),
 ))  # fmt: skip
 
-PATTERN = Section(m.Pattern, (
+PATTERN = TableSection(m.EarningPattern, (
     _at("times", "times", k.integer(1, 10_000, "3"), "how often each user does it"),
     _at("arrivals", "arrivals", ARRIVALS, "when, counted from the user's beginning"),
     _at("credits", "low_credits high_credits",
         k.span(u.CREDITS, 1, 10**12, '"1 to 20 credits"'), "how many at a time"),
 ))  # fmt: skip
 
-USERS = Section(m.UserGroup, (
+USERS = TableSection(m.UserGroup, (
     _at("count", "count", k.integer(1, 1_000_000, "10"), "how many", needed=EVERY),
     _at("kind", "kind", k.choice(tuple(m.USER_KINDS), '"honest"'),
         "; ".join(f"{name}: {does}" for name, does in m.USER_KINDS.items())),
@@ -224,7 +226,7 @@ USERS = Section(m.UserGroup, (
         "how long a user asks after a payout"),
 ))  # fmt: skip
 
-PAYOUTS = Section(m.PayoutSide, (
+PAYOUTS = TableSection(m.PayoutSettings, (
     _at("asset", "asset", k.choice(tuple(m.ASSETS), '"erc20"'),
         "what is paid; " + "; ".join(f"{name}: {is_}" for name, is_ in m.ASSETS.items())),
     _at("batch", "batch", k.integer(1, 100, "10"),
@@ -244,7 +246,7 @@ MEASURES = {
 _CHANCE = k.quantity(u.CHANCE, 0, m.PPM, '"0.5 %"')
 
 
-def _fault(site: m.Site) -> Section:
+def _fault(site: m.FaultSite) -> TableSection:
     kind = site.unit and k.span(
         MEASURES[site.unit],
         site.least,
@@ -261,13 +263,13 @@ def _fault(site: m.Site) -> Section:
         _at("start", "start_s", _seconds(0, YEAR_S, '"1 min"'), "not before"),
         _at("stop", "stop_s", _seconds(1, YEAR_S, '"10 min"'), "not after; default: `duration`"),
     )
-    return Section(m.Fault, tuple(filter(None, items)))
+    return TableSection(m.Fault, tuple(filter(None, items)))
 
 
 FAULTS = {name: _fault(site) for name, site in m.FAULT_SITES.items()}
 """The section of each site; `site` itself is the key under which it stands."""
 
-FILE = Section(m.Scenario, (
+FILE = TableSection(m.Scenario, (
     _at("about", "about", k.text(2_000, '"what question this answers"'),
         "the question that this scenario answers", needed=EVERY),
     _at("seed", "seed", k.integer(0, 2**63 - 1, "7"), "everything random comes from it"),

@@ -22,7 +22,7 @@ REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ScenarioProblem:
     """One thing wrong. `where`: file and line; `field`: dotted, "" for the file as a whole."""
 
     where: str
@@ -35,7 +35,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class SourcePosition:
     """Where something stands."""
 
     where: str
@@ -44,51 +44,51 @@ class Spot:
     def __str__(self) -> str:
         return f"{self.where}:{self.line}" if self.line else self.where
 
-    def problem(self, field: str, message: str) -> Problem:
-        return Problem(str(self), field, message, self.line)
+    def problem(self, field: str, message: str) -> ScenarioProblem:
+        return ScenarioProblem(str(self), field, message, self.line)
 
 
 @dataclass(frozen=True, slots=True)
-class Scalar:
+class TreeScalar:
     """One word. `tag`: what YAML takes it for: str, int, float, bool, null, timestamp."""
 
-    spot: Spot
+    spot: SourcePosition
     text: str
     tag: str = "str"
 
 
 @dataclass(frozen=True, slots=True)
-class Items:
+class TreeList:
     """A list."""
 
-    spot: Spot
-    nodes: tuple[Node, ...]
+    spot: SourcePosition
+    nodes: tuple[TreeNode, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Fields:
+class TreeMapping:
     """A mapping, in order; `keys` has the place of each name."""
 
-    spot: Spot
-    nodes: dict[str, Node]
-    keys: dict[str, Spot]
+    spot: SourcePosition
+    nodes: dict[str, TreeNode]
+    keys: dict[str, SourcePosition]
 
 
-Node = Scalar | Items | Fields
+TreeNode = TreeScalar | TreeList | TreeMapping
 
 
-class Unreadable(Exception):
+class UnreadableText(Exception):
     """The text is no tree of plain data at all."""
 
-    def __init__(self, spot: Spot, message: str) -> None:
+    def __init__(self, spot: SourcePosition, message: str) -> None:
         super().__init__(message)
         self.problem = spot.problem("", message)
 
 
-def parse_tree(text: str, where: str) -> tuple[Node | None, list[Problem]]:
+def parse_tree(text: str, where: str) -> tuple[TreeNode | None, list[ScenarioProblem]]:
     """The tree (None for an empty file), and what is wrong with it. Raises Unreadable."""
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        raise Unreadable(Spot(where), f"is larger than {MAX_BYTES:,} bytes.")
+        raise UnreadableText(SourcePosition(where), f"is larger than {MAX_BYTES:,} bytes.")
     reader = _Reader(where)
     try:
         # yaml's own ValueError: an escape that is no character, a number of a thousand digits.
@@ -97,20 +97,22 @@ def parse_tree(text: str, where: str) -> tuple[Node | None, list[Problem]]:
         mark = why.problem_mark or why.context_mark
         line = mark.line + 1 if mark else 0
         told = ", ".join(filter(None, (why.context, why.problem)))
-        raise Unreadable(Spot(where, line), f"is not YAML: {told}.") from None
+        raise UnreadableText(SourcePosition(where, line), f"is not YAML: {told}.") from None
     except yaml.reader.ReaderError as why:
         line = text.count("\n", 0, why.position) + 1
-        raise Unreadable(Spot(where, line), "holds a character that YAML does not allow.") from None
+        raise UnreadableText(
+            SourcePosition(where, line), "holds a character that YAML does not allow."
+        ) from None
     except (yaml.YAMLError, ValueError, OverflowError):
-        raise Unreadable(Spot(where), "is not YAML.") from None
+        raise UnreadableText(SourcePosition(where), "is not YAML.") from None
 
 
-def from_plain(data: Any, where: str, depth: int = 1) -> Node:
+def from_plain(data: Any, where: str, depth: int = 1) -> TreeNode:
     """The same tree from plain data of Python. A text counts as a word of the command line.
 
     Raises Unreadable.
     """
-    spot = Spot(where)
+    spot = SourcePosition(where)
     if depth > MAX_DEPTH:
         raise _too_deep(spot)
     if isinstance(data, dict):
@@ -118,31 +120,31 @@ def from_plain(data: Any, where: str, depth: int = 1) -> Node:
             _sound(spot, str(name)): from_plain(each, where, depth + 1)
             for name, each in data.items()
         }
-        return Fields(spot, nodes, dict.fromkeys(nodes, spot))
+        return TreeMapping(spot, nodes, dict.fromkeys(nodes, spot))
     if isinstance(data, list | tuple):
-        return Items(spot, tuple(from_plain(each, where, depth + 1) for each in data))
+        return TreeList(spot, tuple(from_plain(each, where, depth + 1) for each in data))
     if isinstance(data, str):
-        return Scalar(spot, _sound(spot, data), WORD)
+        return TreeScalar(spot, _sound(spot, data), WORD)
     if data is None:
-        return Scalar(spot, "", "null")
+        return TreeScalar(spot, "", "null")
     if isinstance(data, bool):
-        return Scalar(spot, str(data).lower(), "bool")
+        return TreeScalar(spot, str(data).lower(), "bool")
     if isinstance(data, int):
         # Python refuses to write out integers of thousands of digits.
-        return Scalar(spot, str(data) if data.bit_length() < 1_000 else "a huge number", "int")
-    return Scalar(spot, str(data)[:80], "float")
+        return TreeScalar(spot, str(data) if data.bit_length() < 1_000 else "a huge number", "int")
+    return TreeScalar(spot, str(data)[:80], "float")
 
 
-def _too_deep(spot: Spot) -> Unreadable:
-    return Unreadable(spot, f"is nested deeper than {MAX_DEPTH} levels.")
+def _too_deep(spot: SourcePosition) -> UnreadableText:
+    return UnreadableText(spot, f"is nested deeper than {MAX_DEPTH} levels.")
 
 
-def _sound(spot: Spot, text: str) -> str:
+def _sound(spot: SourcePosition, text: str) -> str:
     """The text, which can be written as UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise Unreadable(spot, "holds half a character (\\ud800 to \\udfff).") from None
+        raise UnreadableText(spot, "holds half a character (\\ud800 to \\udfff).") from None
     return text
 
 
@@ -151,32 +153,34 @@ class _Reader:
 
     def __init__(self, where: str) -> None:
         self.where = where
-        self.problems: list[Problem] = []
+        self.problems: list[ScenarioProblem] = []
         self._nodes = 0
         self._resolver = yaml.resolver.Resolver()
 
-    def document(self, events: Iterator[yaml.Event]) -> Node | None:
+    def document(self, events: Iterator[yaml.Event]) -> TreeNode | None:
         root = None
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent) and root is not None:
-                raise Unreadable(self._spot(event), "holds a second document (---).")
+                raise UnreadableText(self._spot(event), "holds a second document (---).")
             if isinstance(event, yaml.NodeEvent):
                 root = self._node(event, events, ())
-        if isinstance(root, Scalar) and root.tag == "null":
+        if isinstance(root, TreeScalar) and root.tag == "null":
             return None
         return root
 
-    def _spot(self, event: yaml.Event) -> Spot:
+    def _spot(self, event: yaml.Event) -> SourcePosition:
         assert event.start_mark is not None
-        return Spot(self.where, event.start_mark.line + 1)
+        return SourcePosition(self.where, event.start_mark.line + 1)
 
-    def _node(self, event: yaml.Event, events: Iterator[yaml.Event], path: tuple[str, ...]) -> Node:
+    def _node(
+        self, event: yaml.Event, events: Iterator[yaml.Event], path: tuple[str, ...]
+    ) -> TreeNode:
         spot = self._spot(event)
         if len(path) >= MAX_DEPTH:
             raise _too_deep(spot)
         self._nodes += 1
         if self._nodes > MAX_NODES:
-            raise Unreadable(spot, f"holds more than {MAX_NODES:,} names and values.")
+            raise UnreadableText(spot, f"holds more than {MAX_NODES:,} names and values.")
         told = len(self.problems)
         if getattr(event, "anchor", None) is not None:
             self._wrong(spot, path, "anchors and aliases (& and *) are not allowed.")
@@ -185,38 +189,44 @@ class _Reader:
             self._wrong(spot, path, f"tags such as {tag[:40]} are not allowed.")
         refused = len(self.problems) > told
         node = self._content(spot, event, events, path)
-        return Scalar(spot, "", REFUSED) if refused else node
+        return TreeScalar(spot, "", REFUSED) if refused else node
 
     def _content(
-        self, spot: Spot, event: yaml.Event, events: Iterator[yaml.Event], path: tuple[str, ...]
-    ) -> Node:
+        self,
+        spot: SourcePosition,
+        event: yaml.Event,
+        events: Iterator[yaml.Event],
+        path: tuple[str, ...],
+    ) -> TreeNode:
         if isinstance(event, yaml.MappingStartEvent):
             return self._fields(spot, events, path)
         if isinstance(event, yaml.SequenceStartEvent):
-            nodes: list[Node] = []
+            nodes: list[TreeNode] = []
             while not isinstance(event := next(events), yaml.SequenceEndEvent):
                 nodes.append(self._node(event, events, (*path, str(len(nodes)))))
-            return Items(spot, tuple(nodes))
+            return TreeList(spot, tuple(nodes))
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(spot, event)
-        return Scalar(spot, "", REFUSED)  # An alias.
+        return TreeScalar(spot, "", REFUSED)  # An alias.
 
-    def _wrong(self, spot: Spot, path: tuple[str, ...], message: str) -> None:
+    def _wrong(self, spot: SourcePosition, path: tuple[str, ...], message: str) -> None:
         self.problems.append(spot.problem(dotted(path), message))
 
-    def _scalar(self, spot: Spot, event: yaml.ScalarEvent) -> Scalar:
+    def _scalar(self, spot: SourcePosition, event: yaml.ScalarEvent) -> TreeScalar:
         resolve: Callable[..., str] = self._resolver.resolve
         tag = resolve(yaml.ScalarNode, event.value, event.implicit)
-        return Scalar(spot, _sound(spot, event.value), tag.rpartition(":")[2])
+        return TreeScalar(spot, _sound(spot, event.value), tag.rpartition(":")[2])
 
-    def _fields(self, spot: Spot, events: Iterator[yaml.Event], path: tuple[str, ...]) -> Fields:
-        nodes: dict[str, Node] = {}
-        keys: dict[str, Spot] = {}
+    def _fields(
+        self, spot: SourcePosition, events: Iterator[yaml.Event], path: tuple[str, ...]
+    ) -> TreeMapping:
+        nodes: dict[str, TreeNode] = {}
+        keys: dict[str, SourcePosition] = {}
         while not isinstance(event := next(events), yaml.MappingEndEvent):
             key = self._node(event, events, (*path, "?"))
-            name = key.text if isinstance(key, Scalar) else "?"
+            name = key.text if isinstance(key, TreeScalar) else "?"
             value = self._node(next(events), events, (*path, name))
-            if not isinstance(key, Scalar):
+            if not isinstance(key, TreeScalar):
                 self._wrong(key.spot, path, "the name of a field must be a word.")
             elif name in nodes:
                 first = keys[name].line
@@ -224,12 +234,12 @@ class _Reader:
                 self._wrong(key.spot, (*path, name), told)
             else:
                 nodes[name], keys[name] = value, key.spot
-        return Fields(spot, nodes, keys)
+        return TreeMapping(spot, nodes, keys)
 
 
-def is_refused(node: Node) -> bool:
+def is_refused(node: TreeNode) -> bool:
     """Whether all about it was told when the tree was made."""
-    return isinstance(node, Scalar) and node.tag == REFUSED
+    return isinstance(node, TreeScalar) and node.tag == REFUSED
 
 
 def dotted(path: tuple[str, ...]) -> str:

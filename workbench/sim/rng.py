@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 
-class Dice:
+class SeededStreams:
     """Streams by name. A fault that draws once more moves no arrival and no price."""
 
     def __init__(self, seed: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from workbench.core.facts import BlockRef, Event, from_line, to_json
 from workbench.core.ports import Attempt, Slot, SlotState
-from workbench.core.x402.wire import Authorization
+from workbench.core.x402.wire import SettlementRequest
 
 LINES_KEPT = 32_768
 """So many facts are remembered by their line of JSON: the newest are read again and again."""
@@ -35,12 +35,12 @@ def standing_of(own: Slot) -> Row:
     return own.state.value, own.sent_ms, own.ok, placed(own.block)
 
 
-def claim_row(claimed: Authorization) -> Row:
+def claim_row(claimed: SettlementRequest) -> Row:
     """The values of `statements.CLAIM`."""
     return claimed.settlement_id, json.dumps(claimed.to_wire())
 
 
-def offer_row(claimed: Authorization) -> Row:
+def offer_row(claimed: SettlementRequest) -> Row:
     """The values of `statements.OFFER`."""
     return claimed.offer, claimed.settlement_id
 

@@ -26,7 +26,7 @@ HEADERS_SENT = "X-PAYMENT, Content-Type, Idempotency-Key, Prefer"
 
 
 @dataclass(frozen=True, slots=True)
-class Borders:
+class RequestLimits:
     """`hosts`: names that are served beside those of loopback; None: every name, since a key is
     asked for. `origins`: web pages that may read the answers; `*` stands for all."""
 

@@ -17,8 +17,8 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler, stream_request_body
 
 from workbench.core.errors import BodyTooLarge, InvalidSetting, PortTaken, WorkbenchError
-from workbench.core.ports import Handler, Request, Response
-from workbench.web.borders import MAX_BODY_BYTES, MAX_HEADER_BYTES, Borders
+from workbench.core.ports import HttpHandler, Request, Response
+from workbench.web.borders import MAX_BODY_BYTES, MAX_HEADER_BYTES, RequestLimits
 
 MAX_HEADER_BLOCK = 262_144
 """Above this Tornado stops to read, and the connection ends with our answer."""
@@ -42,14 +42,14 @@ SECURITY_HEADERS = {
 
 
 @stream_request_body
-class _Bridge(RequestHandler):
+class TornadoBridge(RequestHandler):
     """Every method and path of one service."""
 
     SUPPORTED_METHODS = (
         "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY",
     )  # fmt: skip
 
-    def initialize(self, service: Handler, borders: Borders) -> None:
+    def initialize(self, service: HttpHandler, borders: RequestLimits) -> None:
         self._service, self._borders = service, borders
         self._body = bytearray()
         self._streaming: asyncio.Task[None] | None = None
@@ -139,7 +139,7 @@ class _Bridge(RequestHandler):
             self._streaming.cancel()
 
 
-class _Listener(HTTPServer):
+class BoundedListener(HTTPServer):
     """Takes at most `most` connections at a time, and answers nonsense with our JSON."""
 
     most = CONNECTIONS
@@ -203,22 +203,24 @@ class Server:
 
     def __init__(
         self,
-        service: Handler,
+        service: HttpHandler,
         *,
         host: str,
         port: int,
         name: str = "",
         setting: str = "the port",
-        borders: Borders | None = None,
+        borders: RequestLimits | None = None,
         reading_s: float = READING_S,
         connections: int = CONNECTIONS,
     ) -> None:
-        known = {"service": service, "borders": borders or Borders()}
+        known = {"service": service, "borders": borders or RequestLimits()}
         application = Application(
-            [(r".*", _Bridge, known)], log_function=_quiet, default_handler_class=_Bridge,
+            [(r".*", TornadoBridge, known)],
+            log_function=_quiet,
+            default_handler_class=TornadoBridge,
             default_handler_args=known,
-        )  # fmt: skip
-        self._http = _Listener(
+        )
+        self._http = BoundedListener(
             application,
             # A body is counted as it comes, and refused in our own words.
             max_body_size=2**62,

@@ -18,7 +18,7 @@ from workbench.core.errors import (
     StoreError,
     WorkbenchError,
 )
-from workbench.core.finality import Policy
+from workbench.core.finality import FinalityPolicy
 from workbench.core.invariants import no_state_without_its_fact
 from workbench.core.ports import Addresses, Request
 from workbench.core.settlement import OPEN
@@ -28,32 +28,31 @@ from workbench.evm.node.boot import boot
 from workbench.evm.transactions.signer import KeySigner
 from workbench.evm.transactions.test_keys import key_of
 from workbench.results.run import Run
-from workbench.scenario import Arbitrageur as ArbitrageurRules
-from workbench.scenario import Order, Scenario
+from workbench.scenario import ArbitrageurSettings, Order, Scenario
 from workbench.services.common import peers
 from workbench.services.otc.buyer import BuyerRules
 from workbench.services.otc.offer_check import DAY_S
 from workbench.services.otc.rates import EuroPrice
-from workbench.sim.checks.auditor import Auditor, Findings, chain_word
-from workbench.sim.checks.bookkeeper import Bookkeeper, Purse
-from workbench.sim.checks.planted_rules import PAY_BEFORE_FINAL, Leak, Stranger, plant
-from workbench.sim.people.arbitrageur import Arbitrageur
-from workbench.sim.people.buyers import Agent, Visit, visits
-from workbench.sim.people.liquidity_provider import Provider
-from workbench.sim.people.market import EurUsd, MarketRate
+from workbench.sim.checks.auditor import Auditor, InvariantFindings, chain_word
+from workbench.sim.checks.bookkeeper import PayoutChecker, WalletSpec
+from workbench.sim.checks.planted_rules import PAY_BEFORE_FINAL, ForeignSigner, VaultLeak, plant
+from workbench.sim.people.arbitrageur import SimArbitrageur
+from workbench.sim.people.buyers import BuyerPlan, SimBuyer, visits
+from workbench.sim.people.liquidity_provider import SimLiquidityProvider
+from workbench.sim.people.market import MarketRate, SimMarket
 from workbench.sim.people.subscriber import SECRET as SUBSCRIBER_SECRET
 from workbench.sim.people.subscriber import URL as SUBSCRIBER_URL
-from workbench.sim.people.subscriber import Subscriber
-from workbench.sim.people.users import HALF_CLOSED, Errand, Tally, User, errands
-from workbench.sim.people.wallet import ANY_FEE_WEI, Hand
-from workbench.sim.rng import Dice
+from workbench.sim.people.subscriber import SimSubscriber
+from workbench.sim.people.users import HALF_CLOSED, SimUser, UserPlan, UserTally, errands
+from workbench.sim.people.wallet import ANY_FEE_WEI, SimWallet
+from workbench.sim.rng import SeededStreams
 from workbench.store.ledger.database import LedgerStore
 from workbench.worlds.factories import addresses_of, local_keys
 from workbench.worlds.gate import RunGate
 from workbench.worlds.replay import orders_again, scenario_again
 from workbench.worlds.session import Session
-from workbench.worlds.virtual import PAYOUTS_URL, SELLER_URL, SERVICES, Conditions, World
-from workbench.worlds.wiring import TOKEN_NAMES, Credits, Rules
+from workbench.worlds.virtual import PAYOUTS_URL, SELLER_URL, SERVICES, World, WorldConditions
+from workbench.worlds.wiring import TOKEN_NAMES, PayoutConfig, WorldRules
 
 T = TypeVar("T")
 GAS_MONEY_WEI = 10**18
@@ -76,7 +75,7 @@ GATHERED = ("seller", "facilitator")
 
 
 @dataclass(frozen=True)
-class Progress:
+class ScenarioProgress:
     """How far a run is: virtual seconds, settlements seen and ended."""
 
     now_s: int
@@ -96,7 +95,7 @@ class Experiment:
         self,
         scenario: Scenario,
         seed: int | None = None,
-        progress: Callable[[Progress], None] = lambda _: None,
+        progress: Callable[[ScenarioProgress], None] = lambda _: None,
         orders: Iterable[Order] = (),
     ) -> None:
         self.orders = tuple(orders)
@@ -106,14 +105,14 @@ class Experiment:
         self.scenario = scenario
         self.seed = scenario.seed if seed is None else seed
         self._progress = progress
-        self._dice = Dice(self.seed)
+        self._dice = SeededStreams(self.seed)
         market = scenario.market
-        self._path = EurUsd(market.path, market.step_s, self._dice.stream("market"))
+        self._path = SimMarket(market.path, market.step_s, self._dice.stream("market"))
         self._rate = MarketRate(self._path)
         self.failure: Exception | None = None
         self.interrupt: KeyboardInterrupt | None = None
-        self.bookkeeper: Bookkeeper | None = None
-        self._buyers: list[Agent] = []
+        self.bookkeeper: PayoutChecker | None = None
+        self._buyers: list[SimBuyer] = []
         self._agents: list[asyncio.Task[None]] = []
         self._market: list[asyncio.Task[None]] = []
         self._block_s = scenario.chain.block_time_ms / 1000
@@ -180,11 +179,11 @@ class Experiment:
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.world.do(work)
 
-    def _conditions(self) -> Conditions:
+    def _conditions(self) -> WorldConditions:
         scenario, seller = self.scenario, self.scenario.seller
         euro = EuroPrice(seller.price, self._path.rate_e8, self._rate)
         here = [name for name in SERVICES if name != "payouts" or scenario.payouts]
-        return Conditions(
+        return WorldConditions(
             chain=scenario.chain,
             faults=scenario.faults,
             slow_ms={"seller": seller.delay_ms} if seller.delay_ms else {},
@@ -213,7 +212,7 @@ class Experiment:
         agents = [self._agent(visit) for visit in sorted(came, key=lambda each: each.at_ms)]
         self._buyers = agents
         await self._give_money(agents)
-        provider = Provider(
+        provider = SimLiquidityProvider(
             world.chain,
             self._deployer,
             world.deployment["LiquiditySeeder"],
@@ -223,7 +222,7 @@ class Experiment:
         )
         if scenario.market.arbitrageur is not None:
             await self._add_arbitrageur(scenario.market.arbitrageur)
-        findings = Findings(self._tell_broken)
+        findings = InvariantFindings(self._tell_broken)
         users = await self._open_counter(findings)
         self.auditor = self._auditor(agents, findings)
         await self.auditor.begin()
@@ -250,12 +249,12 @@ class Experiment:
             known |= {"address": agent.buyer.address, "comes_ms": known["at_ms"] + visit.at_ms}
             self.world.tell(ev.BuyerPlanned(**known))
 
-    def _rich_hand(self, role: str) -> Hand:
+    def _rich_hand(self, role: str) -> SimWallet:
         """One whom no base fee stops: it acts inside the miner, which must not end."""
         world = self.world
-        return Hand(world.rpc, key_of(role).secret, world.deployment.chain_id, ANY_FEE_WEI)
+        return SimWallet(world.rpc, key_of(role).secret, world.deployment.chain_id, ANY_FEE_WEI)
 
-    async def _add_arbitrageur(self, rules: ArbitrageurRules) -> None:
+    async def _add_arbitrageur(self, rules: ArbitrageurSettings) -> None:
         """With money for both directions; from now on it looks at the pool before blocks."""
         world = self.world
         at, balancer = world.chain.addresses, world.deployment["PoolBalancer"]
@@ -266,7 +265,7 @@ class Experiment:
         allowed = [await hand.send(token, approve) for token in (at.eurc, at.usdc)]
         await self._mined(minted + allowed)
         key, clock = world.deployment.pool_key, world.clock
-        arbitrageur = Arbitrageur(world.chain, hand, balancer, key, self._rate, clock, rules)
+        arbitrageur = SimArbitrageur(world.chain, hand, balancer, key, self._rate, clock, rules)
         world.miner.before_block.append(arbitrageur.before_block)
 
     def _plant_around(self) -> None:
@@ -274,13 +273,13 @@ class Experiment:
         world, rule = self.world, self.scenario.plant
         at = world.chain.addresses
         if rule == "leak":
-            world.miner.before_block.append(Leak(world.rpc, at.eurc, at.vault).before_block)
+            world.miner.before_block.append(VaultLeak(world.rpc, at.eurc, at.vault).before_block)
         elif rule == "foreign_nonce":
             key = key_of("facilitator").secret
-            hand = Hand(world.rpc, key, world.deployment.chain_id)
-            world.miner.before_block.append(Stranger(hand).before_block)
+            hand = SimWallet(world.rpc, key, world.deployment.chain_id)
+            world.miner.before_block.append(ForeignSigner(hand).before_block)
 
-    def _agent(self, visit: Visit) -> Agent:
+    def _agent(self, visit: BuyerPlan) -> SimBuyer:
         world, group, seller = self.world, visit.group, self.scenario.seller
         key = self._dice.key(visit.name)
         rules = BuyerRules(
@@ -291,11 +290,11 @@ class Experiment:
             poll_s=seller.poll_ms / 1000,
             timeout_s=group.patience_s,
         )
-        return Agent(
+        return SimBuyer(
             visit=visit,
             buyer=world.wiring.buyer(key, rules, world.http_of("buyer", visit.name)),
             signer=KeySigner(key),
-            hand=Hand(world.rpc, key, world.deployment.chain_id),
+            hand=SimWallet(world.rpc, key, world.deployment.chain_id),
             chain=world.chain,
             clock=world.clock,
             seller_url=SELLER_URL,
@@ -303,7 +302,7 @@ class Experiment:
             tell=world.tell,
         )
 
-    async def _give_money(self, agents: list[Agent]) -> None:
+    async def _give_money(self, agents: list[SimBuyer]) -> None:
         """EURC for everyone, gas money for those who will send transactions of their own."""
         eurc = self.world.chain.addresses.eurc
         waiting: list[str] = []
@@ -317,7 +316,7 @@ class Experiment:
                 await self._mined(waiting)
                 waiting.clear()
 
-    async def _open_counter(self, findings: Findings) -> list[User]:
+    async def _open_counter(self, findings: InvariantFindings) -> list[SimUser]:
         """The users of the payout service, a wallet that can pay all they ask, and who checks it.
 
         Nobody, where the scenario has no payouts.
@@ -335,25 +334,25 @@ class Experiment:
         address = key_of("payer").address.lower()
         chain_id = world.deployment.chain_id
         known = (credits_.token, credits_.units_per_credit, chain_id, self._batcher)
-        purse = Purse(address, *known)
+        purse = WalletSpec(address, *known)
         await self._fill(purse, sum(n for errand in came for _, n in errand.earns))
         for errand in came:
             if errand.group.kind == "refuses":
                 for n in range(len(errand.asks)):
                     await world.rpc.call("anvil_setCode", errand.receiver(n), HALF_CLOSED)
-        tally, subscriber = Tally(), Subscriber(world.clock)
+        tally, subscriber = UserTally(), SimSubscriber(world.clock)
         world.http.services[SUBSCRIBER_URL] = subscriber
         store = world.stores["payouts"]
         assert isinstance(store, LedgerStore)
-        self.bookkeeper = Bookkeeper(world.rpc, store, purse, tally, subscriber, findings)
+        self.bookkeeper = PayoutChecker(world.rpc, store, purse, tally, subscriber, findings)
         return [self._user(errand, tally) for errand in came]
 
-    def _user(self, errand: Errand, tally: Tally) -> User:
+    def _user(self, errand: UserPlan, tally: UserTally) -> SimUser:
         world = self.world
         http = world.wiring.http(errand.name)
-        return User(errand, http, world.clock, PAYOUTS_URL, tally, world.tell)
+        return SimUser(errand, http, world.clock, PAYOUTS_URL, tally, world.tell)
 
-    async def _fill(self, purse: Purse, credits_: int) -> None:
+    async def _fill(self, purse: WalletSpec, credits_: int) -> None:
         """All that can be earned, and gas money, by transactions like everybody's."""
         at, hand = self.world.chain.addresses, self._deployer
         units = credits_ * purse.units_per_credit
@@ -382,7 +381,7 @@ class Experiment:
             hint="Raise chain.block_gas_limit.",
         )
 
-    def _auditor(self, agents: list[Agent], findings: Findings) -> Auditor:
+    def _auditor(self, agents: list[SimBuyer], findings: InvariantFindings) -> Auditor:
         world = self.world
         roles = ["seller", "facilitator", "keeper", *(["payer"] if self.bookkeeper else [])]
         signers = [key_of(role).address.lower() for role in roles]
@@ -444,7 +443,7 @@ class Experiment:
     def _report(self, now_s: int) -> None:
         settlements = self.auditor.settlements
         ended = len(settlements) - len(self.auditor.open)
-        self._progress(Progress(now_s, self.scenario.duration_s, len(settlements), ended))
+        self._progress(ScenarioProgress(now_s, self.scenario.duration_s, len(settlements), ended))
 
     async def _all_ended(self) -> bool:
         books = self.bookkeeper
@@ -547,7 +546,7 @@ def again(
     until_s: float | None = None,
     without: object = None,
     with_: object = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[ScenarioProgress], None] = lambda _: None,
 ) -> Experiment:
     """The experiment that `Run.again` plays; see there."""
     scenario = run.scenario
@@ -601,11 +600,13 @@ def plan_of(scenario: Scenario) -> DeploymentPlan:
     )
 
 
-def credits_of(scenario: Scenario, addresses: Addresses, batcher: str | None = None) -> Credits:
+def credits_of(
+    scenario: Scenario, addresses: Addresses, batcher: str | None = None
+) -> PayoutConfig:
     """What the payout service is told. `batcher`: where the world has one."""
     asset = scenario.payouts.asset if scenario.payouts else "eth"
     token = {"erc20": addresses.asset, "eip3009": addresses.usdc}.get(asset)
-    return Credits(
+    return PayoutConfig(
         token,
         None,
         UNITS_PER_CREDIT[asset],
@@ -617,12 +618,12 @@ def credits_of(scenario: Scenario, addresses: Addresses, batcher: str | None = N
     )
 
 
-def rules_of(scenario: Scenario) -> Rules:
+def rules_of(scenario: Scenario) -> WorldRules:
     """What the services are told."""
     early = scenario.plant == PAY_BEFORE_FINAL
-    return Rules(
+    return WorldRules(
         price=scenario.seller.price,
-        finality=Policy(0 if early else scenario.chain.finality_blocks),
+        finality=FinalityPolicy(0 if early else scenario.chain.finality_blocks),
         quote_lifetime_s=scenario.seller.quote_lifetime_s,
         swap_window_s=scenario.seller.swap_window_s,
         finality_timeout_s=scenario.facilitator.finality_timeout_s,

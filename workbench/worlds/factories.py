@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from workbench.core.finality import Policy
+from workbench.core.finality import FinalityPolicy
 from workbench.core.ports import Addresses
 from workbench.core.pricing import Price
 from workbench.evm.deploy.deployment import Deployment
 from workbench.evm.node.anvil import Anvil
 from workbench.worlds.virtual import World
-from workbench.worlds.wiring import Keys, Rules
+from workbench.worlds.wiring import RoleKeys, WorldRules
 
-LOCAL_FINALITY = Policy(2)
+LOCAL_FINALITY = FinalityPolicy(2)
 """Confirmations in worlds that we boot (agreement 6)."""
 
 
-def local_keys() -> Keys:
+def local_keys() -> RoleKeys:
     """The public test keys: only for nodes that we booted ourselves."""
     from workbench.evm.transactions.test_keys import key_of
 
     roles = ("buyer", "seller", "facilitator", "keeper", "payer")
-    return Keys(*(key_of(role).secret for role in roles))
+    return RoleKeys(*(key_of(role).secret for role in roles))
 
 
 def addresses_of(contracts: dict[str, str]) -> Addresses:
@@ -41,7 +41,7 @@ def simulated(
     *,
     seed: int = 1,
     chain_id: int = 31337,
-    rules: Rules | None = None,
+    rules: WorldRules | None = None,
     progress: Callable[[str], None] = lambda _: None,
     state_root: bool = True,
 ) -> World:
@@ -61,7 +61,7 @@ def fork(
     *,
     seed: int = 1,
     chain_id: int | None = None,
-    rules: Rules | None = None,
+    rules: WorldRules | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> World:
     """The same world on top of the chain at `url`, as of `block` (default: its latest).
@@ -75,7 +75,7 @@ def fork(
     return _world(node, deployment, rules, seed)
 
 
-def _world(node: Anvil, deployment: Deployment, rules: Rules | None, seed: int) -> World:
+def _world(node: Anvil, deployment: Deployment, rules: WorldRules | None, seed: int) -> World:
     """On virtual time; the node is the world's from now on."""
     try:
         return World(
@@ -83,7 +83,7 @@ def _world(node: Anvil, deployment: Deployment, rules: Rules | None, seed: int) 
             deployment,
             addresses_of(deployment.addresses),
             local_keys(),
-            rules or Rules(price=Price.parse("1.10"), finality=LOCAL_FINALITY, poll_s=1.0),
+            rules or WorldRules(price=Price.parse("1.10"), finality=LOCAL_FINALITY, poll_s=1.0),
             seed,
         )
     except BaseException:

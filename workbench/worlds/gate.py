@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from workbench.scenario import Order
-from workbench.sim.time.loop import Gate
+from workbench.sim.time.loop import TimeGate
 from workbench.worlds.virtual import World
 
 
@@ -20,7 +20,7 @@ def go_through(at_ms: int) -> None:
     """Holds nobody."""
 
 
-class RunGate(Gate):
+class RunGate(TimeGate):
     """The gate of one run. `hold(at_ms)`: called before time moves there; may block, or raise.
 
     `orders`: those of a run that is played again, with the moments at which they took effect.

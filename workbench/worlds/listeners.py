@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from workbench.core.facts import Event
 
-Listener = Callable[[int, tuple[Event, ...]], None]
+FactListener = Callable[[int, tuple[Event, ...]], None]
 """Gets the number of facts handed over so far, and those that are new."""
-Moment = tuple[str, int]
+RunMoment = tuple[str, int]
 """The state of a run, and where a pause stands: a step may bring no fact."""
 log = logging.getLogger(__name__)
 
@@ -25,17 +25,17 @@ class Listeners:
     def __init__(
         self,
         events: Callable[[], list[Event]],
-        moment: Callable[[], Moment],
+        moment: Callable[[], RunMoment],
         over: threading.Event,
     ) -> None:
         self._events, self._moment, self._over = events, moment, over
         self._changed = threading.Condition()
-        self._subscriptions: list[_Subscription] = []
+        self._subscriptions: list[FactSubscription] = []
         self.told_all = threading.Event()
 
-    def add(self, on_facts: Listener, after: int, at_most_hz: float) -> Callable[[], None]:
+    def add(self, on_facts: FactListener, after: int, at_most_hz: float) -> Callable[[], None]:
         """From now on tell this listener; returns what ends that."""
-        added = _Subscription(on_facts, after, 1 / at_most_hz)
+        added = FactSubscription(on_facts, after, 1 / at_most_hz)
         with self._changed:
             is_late = self.told_all.is_set()
             if not is_late:
@@ -78,21 +78,21 @@ class Listeners:
                     self._changed.wait_for(lambda: self._subscriptions or self._over.is_set())
 
 
-class _Subscription:
+class FactSubscription:
     """One who is told facts, and how many it knows."""
 
-    def __init__(self, on_facts: Listener, cursor: int, period_s: float) -> None:
+    def __init__(self, on_facts: FactListener, cursor: int, period_s: float) -> None:
         self._on_facts, self._cursor, self.period_s = on_facts, cursor, period_s
-        self._moment: Moment = ("", 0)
+        self._moment: RunMoment = ("", 0)
         self._next = 0.0
         self.thread = 0
         self.is_over = False
 
-    def is_due(self, events: list[Event], moment: Moment) -> bool:
+    def is_due(self, events: list[Event], moment: RunMoment) -> bool:
         news = len(events) > self._cursor or moment != self._moment
         return news and time.monotonic() >= self._next
 
-    def tell(self, events: list[Event], moment: Moment) -> None:
+    def tell(self, events: list[Event], moment: RunMoment) -> None:
         fresh = tuple(events[self._cursor :])
         if self.is_over or not (fresh or moment != self._moment):
             return

@@ -8,19 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench.core.finality import Policy
+from workbench.core.finality import FinalityPolicy
 from workbench.core.money import USDC
 from workbench.core.pricing import Price
 from workbench.evm.deploy.deployment import Deployment
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.node.boot import boot
-from workbench.evm.node.fork import Upstream, boot_fork
+from workbench.evm.node.fork import ForkedChain, boot_fork
 from workbench.evm.transactions.test_keys import TEST_KEYS
-from workbench.services.payouts.http import PayoutsService
-from workbench.services.payouts.input import Asked
+from workbench.services.payouts.http import PayoutHttpService
+from workbench.services.payouts.input import PayoutInput
 from workbench.settings import Settings
 from workbench.worlds.factories import LOCAL_FINALITY, addresses_of, local_keys
-from workbench.worlds.served import Place, Served, Supervised
+from workbench.worlds.served import Served, ServedChain, SupervisedService
 from workbench.worlds.wiring import address_of_key
 
 BLOCK_TIME_S = 1.0
@@ -39,10 +39,10 @@ class LocalWorld(Served):
         settings: Settings,
         *,
         auto_ports: bool = False,
-        upstream: Upstream | None = None,
+        upstream: ForkedChain | None = None,
     ) -> None:
         self.node, self.deployment, self.upstream = node, deployment, upstream
-        place = Place(
+        place = ServedChain(
             rpc_url=node.url,
             chain_id=deployment.chain_id,
             addresses=addresses_of(deployment.addresses),
@@ -54,10 +54,10 @@ class LocalWorld(Served):
         settings = replace(settings, values=settings.values | own)
         super().__init__(place, data, settings, auto_ports=auto_ports)
 
-    async def _make(self, name: str) -> Supervised:
+    async def _make(self, name: str) -> SupervisedService:
         service = await super()._make(name)
-        if isinstance(service, PayoutsService):
-            await service.payouts.earn(Asked(FIRST_USER, FIRST_CREDITS, key="first-credits"))
+        if isinstance(service, PayoutHttpService):
+            await service.payouts.earn(PayoutInput(FIRST_USER, FIRST_CREDITS, key="first-credits"))
         return service
 
     def description(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _decimal(price: Price) -> str:
     return f"{whole}.{part:0{USDC.decimals}d}"
 
 
-def local_finality(settings: Settings) -> Policy:
+def local_finality(settings: Settings) -> FinalityPolicy:
     """Two confirmations (agreement 6), unless somebody asked for another depth."""
     return settings.finality if "FINALITY_CONFIRMATIONS" in settings.given else LOCAL_FINALITY
 
@@ -100,6 +100,6 @@ def boot_served(chain_id: int, progress: Callable[[str], None]) -> tuple[Anvil, 
 
 def fork_served(
     url: str, block: int | None, chain_id: int | None, progress: Callable[[str], None]
-) -> tuple[Anvil, Deployment, Upstream]:
+) -> tuple[Anvil, Deployment, ForkedChain]:
     """The same on top of the chain at `url`, as of `block`."""
     return boot_fork(url, block, chain_id, block_time=int(BLOCK_TIME_S), progress=progress)

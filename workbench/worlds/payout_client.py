@@ -40,7 +40,7 @@ PAYOUTS = {
 }
 
 
-class Teller:
+class PayoutClient:
     """What programs do over HTTP, as calls. Raises PeerRefused with the service's own words."""
 
     def __init__(

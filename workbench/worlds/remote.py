@@ -20,7 +20,7 @@ from workbench.evm.rpc.local_marker import is_local
 from workbench.evm.transactions.keystore import key_of_keystore
 from workbench.evm.transactions.signer import KeySigner
 from workbench.evm.transactions.test_keys import is_test_key
-from workbench.services.common.loop import OnFault
+from workbench.services.common.loop import FaultPolicy
 from workbench.services.otc.buyer import Buyer, unknown_seller
 from workbench.services.otc.rates import FixedRate, HookRate
 from workbench.services.payouts.audit import (
@@ -31,14 +31,14 @@ from workbench.services.payouts.audit import (
     check_payouts,
     check_slots,
 )
-from workbench.services.payouts.reconciler import Report
-from workbench.services.payouts.webhooks import HookRules, Webhooks
+from workbench.services.payouts.reconciler import ReconcileReport
+from workbench.services.payouts.webhooks import WebhookRules, Webhooks
 from workbench.settings import Settings, make_folder
 from workbench.store.ledger.database import LedgerStore
 from workbench.store.sql.database import sqlite_url
 from workbench.web.client import SocketHttp
-from workbench.worlds.served import Place, Served, WallClock, rules_of
-from workbench.worlds.wiring import Keys, SystemRandomness, address_of_key, buyer_rules, loop_of
+from workbench.worlds.served import Served, ServedChain, WallClock, rules_of
+from workbench.worlds.wiring import RoleKeys, SystemRandomness, address_of_key, buyer_rules, loop_of
 
 SEPOLIA = 11155111
 """The chain of payouts, unless CHAIN_ID says another."""
@@ -57,13 +57,13 @@ async def live_part(name: str, settings: Settings) -> Served:
     needed = [KEY_OF[name]] if name in KEY_OF else []
     optional = ["KEEPER_PRIVATE_KEY"] if name == "facilitator" else []
     await refuse_test_keys(settings, [*needed, *optional])
-    keys = Keys(
+    keys = RoleKeys(
         buyer=UNUSED,
         seller=settings.need("SELLER_PRIVATE_KEY") if name == "seller" else UNUSED,
         facilitator=settings.need("PRIVATE_KEY") if name == "facilitator" else UNUSED,
         keeper=settings["KEEPER_PRIVATE_KEY"] if name == "facilitator" else None,
     )
-    place = Place(
+    place = ServedChain(
         rpc_url=settings.need("POLYGON_AMOY_RPC_URL"),
         chain_id=settings.need("CHAIN_ID"),
         addresses=settings.addresses,
@@ -74,7 +74,7 @@ async def live_part(name: str, settings: Settings) -> Served:
     return Served(place, Path(settings["DATA_DIR"]), settings, names=(name,))
 
 
-class PayoutsAlone(Served):
+class PayoutOnlyServices(Served):
     """The payout service needs no contracts of ours, and has a database of its own."""
 
     async def _check(self) -> None:
@@ -96,15 +96,15 @@ async def live_payouts(settings: Settings) -> Served:
     rpc_url, key = settings.need("WEB3_PROVIDER_URL"), payout_key(settings)
     await refuse_test_keys(settings, ["PAYOUT_PRIVATE_KEY"], rpc_url)
     given = "CHAIN_ID" in settings.given
-    place = Place(
+    place = ServedChain(
         rpc_url=rpc_url,
         chain_id=settings["CHAIN_ID"] if given else SEPOLIA,
         addresses=Addresses(*[ZERO_ADDRESS] * 6),
         start_block=0,
-        keys=Keys(UNUSED, UNUSED, UNUSED, payer=key),
+        keys=RoleKeys(UNUSED, UNUSED, UNUSED, payer=key),
         finality=settings.finality,
     )
-    return PayoutsAlone(place, Path(settings["DATA_DIR"]), settings, names=("payouts",))
+    return PayoutOnlyServices(place, Path(settings["DATA_DIR"]), settings, names=("payouts",))
 
 
 async def ledger_verified(settings: Settings) -> tuple[int, str]:
@@ -139,16 +139,16 @@ async def webhooks_told(settings: Settings) -> list[dict[str, Any]]:
             store=store,
             http=SocketHttp(),
             clock=WallClock(),
-            loop=loop_of("payouts", WallClock(), OnFault.RAISE),
+            loop=loop_of("payouts", WallClock(), FaultPolicy.RAISE),
             random=SystemRandomness(),
-            rules=HookRules(settings["WEBHOOK_URLS"] or ()),
+            rules=WebhookRules(settings["WEBHOOK_URLS"] or ()),
         )
         return await webhooks.listing()
     finally:
         store.close()
 
 
-async def ledger_reconciled(settings: Settings) -> Report:
+async def ledger_reconciled(settings: Settings) -> ReconcileReport:
     """The ledger against the chain; differences are booked, and stop the signer if any is lost."""
     _existing(settings)
     served = await live_payouts(settings)

@@ -14,20 +14,27 @@ from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
 from workbench.core.errors import InvalidSetting, Starting, WorldRuns
-from workbench.core.finality import Policy
+from workbench.core.finality import FinalityPolicy
 from workbench.core.ports import Addresses, Request, Response, Service
 from workbench.evm.rpc.client import HttpRpc
 from workbench.evm.rpc.node_state import refuse_no_eip1559
 from workbench.services.common.health import Health, brief
-from workbench.services.common.loop import BACKOFF_MOST_S, OnFault
+from workbench.services.common.loop import BACKOFF_MOST_S, FaultPolicy
 from workbench.services.common.routes import log
-from workbench.services.payouts.http import PayoutsService
+from workbench.services.payouts.http import PayoutHttpService
 from workbench.settings import WORLD_FILE, Settings, make_folder
 from workbench.store.sql.database import SqlStore, sqlite_url
-from workbench.web.borders import Borders
+from workbench.web.borders import RequestLimits
 from workbench.web.client import SocketHttp
 from workbench.web.server import Server
-from workbench.worlds.wiring import Credits, Keys, Rules, SystemRandomness, Wiring, store_for
+from workbench.worlds.wiring import (
+    PayoutConfig,
+    RoleKeys,
+    SystemRandomness,
+    Wiring,
+    WorldRules,
+    store_for,
+)
 
 PORTS = {
     "seller": "SELLER_PORT",
@@ -53,10 +60,10 @@ class WallClock:
         await asyncio.sleep(seconds)
 
 
-def rules_of(settings: Settings, finality: Policy) -> Rules:
+def rules_of(settings: Settings, finality: FinalityPolicy) -> WorldRules:
     """The services' rules, as the settings have them."""
     price = settings["PRICE_PER_UNIT_USDC"]
-    return Rules(
+    return WorldRules(
         price=price,
         finality=finality,
         slippage_bps=settings["SLIPPAGE_BPS"],
@@ -74,7 +81,7 @@ def rules_of(settings: Settings, finality: Policy) -> Rules:
     )
 
 
-def credits_of(settings: Settings) -> Credits:
+def credits_of(settings: Settings) -> PayoutConfig:
     """The payout service's own rules. Raises InvalidSetting where it would be open to anybody."""
     host, api_key = settings["HOST"], settings["PAYOUTS_API_KEY"]
     if host not in LOOPBACK and not api_key:
@@ -98,7 +105,7 @@ def credits_of(settings: Settings) -> Credits:
             setting="WEBHOOK_SECRET",
         )
     given = "UNITS_PER_CREDIT" in settings.given
-    return Credits(
+    return PayoutConfig(
         token=settings["TOKEN_ADDRESS"],
         decimals=settings["TOKEN_DECIMALS"],
         units_per_credit=settings["UNITS_PER_CREDIT"] if given else None,
@@ -120,29 +127,29 @@ def credits_of(settings: Settings) -> Credits:
 
 
 @dataclass(frozen=True)
-class Place:
+class ServedChain:
     """One chain with our contracts on it, and the keys to act there."""
 
     rpc_url: str = field(repr=False)
     chain_id: int
     addresses: Addresses
     start_block: int
-    keys: Keys
-    finality: Policy
+    keys: RoleKeys
+    finality: FinalityPolicy
 
 
-class Supervised(Service, Protocol):
+class SupervisedService(Service, Protocol):
     """A service that knows its own state."""
 
     health: Health
 
 
-class _Seat:
+class LateBoundHandler:
     """A service's place at its port, taken before the others' URLs, and so the service, exist."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.service: Supervised | None = None
+        self.service: SupervisedService | None = None
 
     async def handle(self, request: Request) -> Response:
         if self.service is not None:
@@ -161,7 +168,7 @@ class Served:
 
     def __init__(
         self,
-        place: Place,
+        place: ServedChain,
         data: Path,
         settings: Settings,
         *,
@@ -172,7 +179,7 @@ class Served:
         self.names, self._auto_ports = names, auto_ports
         self.servers: dict[str, Server] = {}
         self.stores: dict[str, SqlStore] = {}
-        self._seats: dict[str, _Seat] = {}
+        self._seats: dict[str, LateBoundHandler] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._open: list[HttpRpc | SocketHttp] = []
 
@@ -188,7 +195,7 @@ class Served:
         await self.close()
 
     async def _start(self) -> None:
-        self._seats = {name: _Seat(name) for name in self.names}
+        self._seats = {name: LateBoundHandler(name) for name in self.names}
         for name, seat in self._seats.items():
             port = 0 if self._auto_ports else self.settings[PORTS[name]]
             self.servers[name] = Server(
@@ -206,14 +213,14 @@ class Served:
         for seat in self._seats.values():
             self._tasks.append(asyncio.ensure_future(self._supervise(seat)))
 
-    def _borders(self, name: str) -> Borders:
+    def _borders(self, name: str) -> RequestLimits:
         """Payouts are not for other sites' pages; whoever has their key may use any name."""
         is_payouts = name == "payouts"
         if is_payouts and self.settings["PAYOUTS_API_KEY"]:
-            return Borders(hosts=None)
+            return RequestLimits(hosts=None)
         hosts = frozenset((*(self.settings["ALLOWED_HOSTS"] or ()), self.settings["HOST"].lower()))
         origins = () if is_payouts else self.settings["CORS_ORIGINS"] or ()
-        return Borders(hosts, frozenset(origins))
+        return RequestLimits(hosts, frozenset(origins))
 
     async def _check(self) -> None:
         """The place is what it should be, before any service is made."""
@@ -221,7 +228,7 @@ class Served:
         if not {"seller", "facilitator"}.isdisjoint(self.names):
             await refuse_no_eip1559(self.wiring.rpc("check"))
 
-    async def _make(self, name: str) -> Supervised:
+    async def _make(self, name: str) -> SupervisedService:
         if name == "seller":
             return self.wiring.seller()
         if name == "payouts":
@@ -250,7 +257,7 @@ class Served:
             random=SystemRandomness(),
             seller_url=self.url("seller"),
             facilitator_url=self.url("facilitator"),
-            on_fault=OnFault.RETRY,
+            on_fault=FaultPolicy.RETRY,
             is_public=self.settings["HOST"] not in LOOPBACK,
             credits=credits_of(self.settings),
         )
@@ -274,7 +281,7 @@ class Served:
         self._open.append(rpc)
         return rpc
 
-    async def _supervise(self, seat: _Seat) -> None:
+    async def _supervise(self, seat: LateBoundHandler) -> None:
         """Rounds take care of their own faults. Should one escape them, the service is red with
         its reason and is run again: it never ends by itself, and the others go on."""
         assert seat.service is not None
@@ -296,7 +303,7 @@ class Served:
     async def close(self) -> None:
         """End the services. The chain belongs to whoever booted it."""
         for seat in self._seats.values():
-            if isinstance(seat.service, PayoutsService):
+            if isinstance(seat.service, PayoutHttpService):
                 await seat.service.wind_down()
         for task in self._tasks:
             task.cancel()

@@ -19,9 +19,9 @@ from workbench.core.errors import OrderRefused, RunOver, RunUnderWay
 from workbench.results.run import Run
 from workbench.scenario import Order, Scenario, order_for
 from workbench.worlds.gate import RunGate
-from workbench.worlds.listeners import Listener, Listeners, Moment
+from workbench.worlds.listeners import FactListener, Listeners, RunMoment
 from workbench.worlds.progress import FactCounts, SessionProgress
-from workbench.worlds.state_reader import LookRequest, WorldView
+from workbench.worlds.state_reader import ViewRequest, WorldView
 from workbench.worlds.virtual import World
 
 PAUSE_S = 5.0
@@ -31,7 +31,7 @@ CATCH_UP_S = 0.25
 KILL_S = 5.0
 
 
-class Stopped(KeyboardInterrupt):
+class RunStopped(KeyboardInterrupt):
     """`Session.stop()`: everything that answers Ctrl-C answers it, too."""
 
 
@@ -68,7 +68,7 @@ class Session:
         self._is_stopping = self._is_released = False
         self._world: World | None = None
         self._events: list[ev.Event] = []
-        self._views: list[LookRequest] = []
+        self._views: list[ViewRequest] = []
         self._counts = FactCounts()
         self._over = threading.Event()
         self._listeners = Listeners(lambda: self._events, lambda: self._moment, self._over)
@@ -90,7 +90,7 @@ class Session:
             try:
                 self.run = run()
                 self.failure = failure()
-            except Stopped:  # Before there was a world: nothing was run.
+            except RunStopped:  # Before there was a world: nothing was run.
                 self.run = Run((), scenario=self.scenario, seed=self.seed, finished=False)
             except Exception as why:  # noqa: BLE001 - it is told by `wait`, whatever it was
                 self.failure = why
@@ -103,7 +103,7 @@ class Session:
     def boots(self, world: World) -> None:
         """The world is there: its facts can be watched from now on."""
         if self._is_stopping:
-            raise Stopped
+            raise RunStopped
         self._world, self._events = world, world.events
         self._notify()
 
@@ -136,7 +136,7 @@ class Session:
                 self._serve()
                 if self._is_stopping:
                     self._is_released = True
-                    raise Stopped
+                    raise RunStopped
                 if self._has_stepped():
                     self._until_block, self._wants_pause = None, True
                 if self._wants_pause and self._until_block is None and self._phase != "booting":
@@ -282,7 +282,7 @@ class Session:
         return self.run
 
     def subscribe(
-        self, on_facts: Listener, *, after: int = 0, at_most_hz: float = 15.0
+        self, on_facts: FactListener, *, after: int = 0, at_most_hz: float = 15.0
     ) -> Callable[[], None]:
         """Call `on_facts(cursor, facts)` with each fact after `after` exactly once, in order.
 
@@ -346,7 +346,7 @@ class Session:
         It is read between two moments of the run, over a connection of its own. Raises RunOver once
         the node is gone, RunUnderWay where the run comes to no such moment within `timeout_s`.
         """
-        look = LookRequest()
+        look = ViewRequest()
         with self._changed:
             self._require_going()
             self._views.append(look)
@@ -394,7 +394,7 @@ class Session:
         self._notify()
 
     @property
-    def _moment(self) -> Moment:
+    def _moment(self) -> RunMoment:
         """The state, and where a pause stands: a step may bring no fact."""
         state = self.state
         return state, self.gate.now_ms if state == "paused" else 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.core.errors import RunOver, RunUnderWay, WorkbenchError
 from workbench.evm.contracts.settlement import EvmChain
-from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.sim.time.loop import at_once
 from workbench.worlds.virtual import World
 from workbench.worlds.wiring import TOKEN_NAMES
@@ -37,14 +37,14 @@ def view_of(world: World) -> WorldView:
     The node is asked over a connection of its own, so that no answer is remembered, or missed, by
     those who play. Raises the node's errors.
     """
-    rpc = DirectRpc(world.node.url)
+    rpc = BlockingRpc(world.node.url)
     try:
         return at_once(_view(world, rpc))
     finally:
         at_once(rpc.close())
 
 
-async def _view(world: World, rpc: DirectRpc) -> WorldView:
+async def _view(world: World, rpc: BlockingRpc) -> WorldView:
     chain = EvmChain(rpc, world.deployment.chain_id, world.chain.addresses)
     accounts = {name: world.accounts[name] for name in ("seller", "vault")}
     accounts["pool"] = world.deployment["PoolManager"].lower()
@@ -66,7 +66,7 @@ async def _view(world: World, rpc: DirectRpc) -> WorldView:
     )
 
 
-class LookRequest:
+class ViewRequest:
     """Somebody in another thread waits for a view; the run gives it between two moments."""
 
     def __init__(self) -> None:

@@ -24,34 +24,34 @@ from workbench.core.errors import (
     WorkbenchError,
 )
 from workbench.core.facts import Event, FaultOrdered, ServiceRestarted
-from workbench.core.invariants import Balance
+from workbench.core.invariants import ObservedBalance
 from workbench.core.money import YPS, parse_decimal
 from workbench.core.ports import Addresses, Http, Request, Response, Service
 from workbench.core.settlement import Settlement, merge
 from workbench.evm.deploy.deployment import Deployment
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.rpc.client import Rpc
-from workbench.evm.rpc.mining import CachedRpc
+from workbench.evm.rpc.mining import MiningRpc
 from workbench.results.run import Run
-from workbench.scenario import FAULT_SITES, Chain, Fault, Order
-from workbench.services.common.loop import OnFault
+from workbench.scenario import FAULT_SITES, ChainSettings, Fault, Order
+from workbench.services.common.loop import FaultPolicy
 from workbench.services.otc.buyer import Buyer
 from workbench.services.otc.rates import PriceSource, RateSource
 from workbench.sim.faults.crashes import Crashes
-from workbench.sim.faults.http import InProcessHttp, ShakyHttp
+from workbench.sim.faults.http import FaultyHttp, InProcessHttp
 from workbench.sim.faults.miner import Miner
-from workbench.sim.faults.rpc import LINE_SITES, Mempool, ShakyRpc
+from workbench.sim.faults.rpc import LINE_SITES, FaultyRpc, Mempool
 from workbench.sim.faults.sites import Crashed, Faults
-from workbench.sim.rng import Dice
+from workbench.sim.rng import SeededStreams
 from workbench.sim.time.garbage import seldom_searched
 from workbench.sim.time.loop import SkewedClock, VirtualClock, VirtualLoop, at_once
-from workbench.worlds.payout_client import Teller
+from workbench.worlds.payout_client import PayoutClient
 from workbench.worlds.wiring import (
-    Credits,
-    Keys,
-    Rules,
+    PayoutConfig,
+    RoleKeys,
     SeededRandomness,
     Wiring,
+    WorldRules,
     address_of_key,
     audit_world,
     balances,
@@ -70,7 +70,7 @@ RPC_SITES = [site for site in FAULT_SITES if site.startswith(("rpc.", "tx."))]
 
 
 @dataclass(frozen=True)
-class Conditions:
+class WorldConditions:
     """How it is to live in a world: the chain's pace and fees, latencies, faults, the market.
 
     `slow_ms`: how long a host takes to answer. `market`: EUR/USD outside the pool; the keeper and
@@ -79,7 +79,7 @@ class Conditions:
     `takes_orders`: any fault may be ordered while time passes (see `World.take_order`).
     """
 
-    chain: Chain = field(default_factory=Chain)
+    chain: ChainSettings = field(default_factory=ChainSettings)
     faults: tuple[Fault, ...] = ()
     slow_ms: dict[str, int] = field(default_factory=dict)
     market: RateSource | None = None
@@ -87,7 +87,7 @@ class Conditions:
     on_launch: Callable[[str, Service], None] = lambda name, service: None
     on_torn: Callable[[str, IllegalTransition], None] | None = None
     services: tuple[str, ...] = SERVICES
-    credits: Credits = field(default_factory=Credits)
+    credits: PayoutConfig = field(default_factory=PayoutConfig)
     takes_orders: bool = False
 
 
@@ -127,20 +127,20 @@ class World:
         node: Anvil,
         deployment: Deployment,
         addresses: Addresses,
-        keys: Keys,
-        rules: Rules,
+        keys: RoleKeys,
+        rules: WorldRules,
         seed: int,
-        conditions: Conditions | None = None,
+        conditions: WorldConditions | None = None,
     ) -> None:
         self.node, self.deployment, self.seed = node, deployment, seed
-        self.conditions = conditions or Conditions()
+        self.conditions = conditions or WorldConditions()
         self._addresses, self._keys, self._rules = addresses, keys, rules
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="world")
         self._is_closed = False
         self.services = self.conditions.services
         self.stores = {name: store_for(name) for name in self.services}
-        self.dice = Dice(seed)
-        self.rpc = CachedRpc(node.url)
+        self.dice = SeededStreams(seed)
+        self.rpc = MiningRpc(node.url)
         self.rpc.meanwhile = self._write_some
         head = self.rpc.now("eth_getBlockByNumber", "latest", False)
         self._epoch, self.first_block = int(head["timestamp"], 16), int(head["number"], 16)
@@ -158,7 +158,7 @@ class World:
         self.occupied_by = ""
         """What plays in this world, in words; "" if it is the caller's alone."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._lines: dict[str, list[ShakyRpc | ShakyHttp]] = {}
+        self._lines: dict[str, list[FaultyRpc | FaultyHttp]] = {}
         self._clocks: dict[str, SkewedClock] = {}
         self.clock = VirtualClock(VirtualLoop(), self._epoch)
         self.faults = Faults(
@@ -249,9 +249,9 @@ class World:
         return self._do(self.http.send(request))
 
     @property
-    def teller(self) -> Teller:
+    def teller(self) -> PayoutClient:
         """Credits and payouts: earn, pay, and the ledger as frames."""
-        return Teller(self.send, self._do, lambda: self.payouts.payouts)
+        return PayoutClient(self.send, self._do, lambda: self.payouts.payouts)
 
     @property
     def run(self) -> Run:
@@ -327,7 +327,7 @@ class World:
             random=SeededRandomness(self.dice.stream("tokens")),
             seller_url=SELLER_URL,
             facilitator_url=FACILITATOR_URL,
-            on_fault=OnFault.RAISE,
+            on_fault=FaultPolicy.RAISE,
             market=self.conditions.market,
             prices=self.conditions.prices,
             payouts_url=PAYOUTS_URL if "payouts" in self.services else "",
@@ -363,7 +363,7 @@ class World:
         shaky = latency_ms or self._may_fail(name, *LINE_SITES)
         if name == "world" or not shaky:
             return self.rpc
-        line = ShakyRpc(
+        line = FaultyRpc(
             self.rpc,
             name,
             self.clock,
@@ -386,7 +386,7 @@ class World:
         faulty = self._may_fail(name, *HTTP_SITES)
         if not (any(latency_ms) or self.conditions.slow_ms or faulty):
             return self.http
-        line = ShakyHttp(
+        line = FaultyHttp(
             self.http,
             name,
             self.clock,
@@ -448,7 +448,7 @@ class World:
     def take_order(self, order: Order) -> None:
         """A person's order takes effect now, before anything else of this moment happens.
 
-        Needs `Conditions.takes_orders`. Called by the loop's gate, in the world's thread.
+        Needs `WorldConditions.takes_orders`. Called by the loop's gate, in the world's thread.
         """
         assert self.conditions.takes_orders, "this world has no lines on which an order could act"
         self.tell(
@@ -474,7 +474,7 @@ class World:
         await self._settle_down(purchase.settlement_id)
         after = await balances(self.chain, self.accounts)
         await self._audit()
-        seen = tuple(Balance(*key, before[key], after[key]) for key in before)
+        seen = tuple(ObservedBalance(*key, before[key], after[key]) for key in before)
         return Run(tuple(self.events), seen, purchase, self.deployment.chain_id)
 
     async def _settle_down(self, settlement_id: str) -> None:
@@ -559,7 +559,7 @@ class World:
 
         def whole() -> T:
             # Between calls anybody may have spoken to the node, by `web3` say.
-            self.rpc.forget()
+            self.rpc.invalidate()
             with seldom_searched():
                 try:
                     return self.loop.run_until_complete(work)

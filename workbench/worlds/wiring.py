@@ -10,8 +10,8 @@ from random import Random
 from typing import Any
 
 from workbench.core import invariants
-from workbench.core.finality import Policy
-from workbench.core.ports import Addresses, Clock, Http, NodeState, Randomness, Reports
+from workbench.core.finality import FinalityPolicy
+from workbench.core.ports import Addresses, CheckReports, Clock, Http, NodeState, Randomness
 from workbench.core.pricing import DEFAULT_CEILING_EURC, Price
 from workbench.core.settlement import RETRIES, Settlement
 from workbench.evm.contracts.settlement import EvmChain
@@ -25,24 +25,24 @@ from workbench.evm.transactions.signer import KeySigner
 from workbench.evm.watcher import LogWatcher
 from workbench.services.common.checks import SERVICES
 from workbench.services.common.health import Health
-from workbench.services.common.loop import Loop, OnFault
-from workbench.services.common.vitals import GAS_EACH, Vitals
+from workbench.services.common.loop import FaultPolicy, ServiceLoop
+from workbench.services.common.vitals import GAS_EACH, NodeChecks
 from workbench.services.otc.buyer import Buyer, BuyerRules
 from workbench.services.otc.facilitator import Facilitator, FacilitatorRules
 from workbench.services.otc.intake import MAX_OPEN_PER_BUYER
 from workbench.services.otc.offer_check import DAY_S
 from workbench.services.otc.rates import FixedPrice, FixedRate, HookRate, PriceSource, RateSource
 from workbench.services.otc.seller import Seller, SellerRules
-from workbench.services.otc.tracker import Tracker
-from workbench.services.payouts.http import PayoutsService
+from workbench.services.otc.tracker import TrackerService
+from workbench.services.payouts.http import PayoutHttpService
 from workbench.services.payouts.rounds import PayoutRules, Payouts
-from workbench.services.payouts.webhooks import HookRules, Webhooks
+from workbench.services.payouts.webhooks import WebhookRules, Webhooks
 from workbench.store.ledger.database import LedgerStore
 from workbench.store.sql.database import SqlStore
 
 
 @dataclass(frozen=True)
-class Keys:
+class RoleKeys:
     """Private keys by role, as 0x hex. The repr shows none of them."""
 
     buyer: str = field(repr=False)
@@ -70,11 +70,11 @@ class SeededRandomness:
 
 
 @dataclass(frozen=True)
-class Rules:
+class WorldRules:
     """What a person may set about all services together; see `settings.SETTINGS`."""
 
     price: Price
-    finality: Policy
+    finality: FinalityPolicy
     slippage_bps: int = 100
     fund_by: str = "authorization"
     ceiling_eurc: int | None = DEFAULT_CEILING_EURC
@@ -93,13 +93,13 @@ class Rules:
     sign_permits: bool = True
 
 
-More = Callable[[NodeState], Awaitable[None]] | None
+ExtraChecks = Callable[[NodeState], Awaitable[None]] | None
 WEI_PER_CREDIT = 10**15
 """The seed's default: 0.001 of the native currency. It is meant for wei, and for nothing else."""
 
 
 @dataclass(frozen=True)
-class Credits:
+class PayoutConfig:
     """What a person may set about payouts. `units_per_credit`: None for the default.
 
     `batch`: payouts in one transaction of the contract at `batcher`; 1: each has its own.
@@ -146,8 +146,8 @@ class Wiring:
     chain_id: int
     addresses: Addresses
     start_block: int
-    keys: Keys
-    rules: Rules
+    keys: RoleKeys
+    rules: WorldRules
     rpc: Callable[[str], Rpc]
     store: Callable[[str], SqlStore]
     clock: Callable[[str], Clock]
@@ -155,12 +155,12 @@ class Wiring:
     random: Randomness
     seller_url: str
     facilitator_url: str
-    on_fault: OnFault
+    on_fault: FaultPolicy
     """Whether a service goes on after a fault of its rounds that is not known to pass."""
     market: RateSource | None = None
     """EUR/USD outside the pool, where there is such a market: the keeper follows it."""
     prices: PriceSource | None = None
-    credits: Credits = field(default_factory=Credits)
+    credits: PayoutConfig = field(default_factory=PayoutConfig)
     is_public: bool = False
     """Whether others than this machine reach the services: reasons of alarms are not for them."""
     payouts_url: str = ""
@@ -170,7 +170,7 @@ class Wiring:
         return EvmChain(self.rpc(name), self.chain_id, self.addresses)
 
     def _sender(
-        self, name: str, key: str, store: SqlStore, reports: Reports, gather_s: float = 0.0
+        self, name: str, key: str, store: SqlStore, reports: CheckReports, gather_s: float = 0.0
     ) -> SlotSender:
         return SlotSender(
             self.rpc(name),
@@ -184,21 +184,25 @@ class Wiring:
             reports=reports,
         )
 
-    def _watcher(self, name: str, store: SqlStore, reports: Reports) -> LogWatcher:
+    def _watcher(self, name: str, store: SqlStore, reports: CheckReports) -> LogWatcher:
         at = (self.addresses.vault, self.addresses.hook)
         return LogWatcher(self.rpc(name), store, self.clock(name), at, self.start_block, reports)
 
-    def loop(self, name: str, ages: Mapping[str, float] = {}) -> Loop:
+    def loop(self, name: str, ages: Mapping[str, float] = {}) -> ServiceLoop:
         """The rounds of a service, and its health, which begins anew."""
         return loop_of(name, self.clock(name), self.on_fault, ages, is_public=self.is_public)
 
     def _watch_node(
-        self, loop: Loop, accounts: Sequence[str] = (), more: More = None, gas: int | None = None
+        self,
+        loop: ServiceLoop,
+        accounts: Sequence[str] = (),
+        more: ExtraChecks = None,
+        gas: int | None = None,
     ) -> None:
         """A served service looks at its node before each round. A simulated one cannot find itself
         on another chain, and its trace would have these questions in it."""
-        if self.on_fault is OnFault.RETRY:
-            loop.before = Vitals(
+        if self.on_fault is FaultPolicy.RETRY:
+            loop.before = NodeChecks(
                 EvmNode(self.rpc(loop.health.service)),
                 loop.health,
                 loop.clock,
@@ -270,10 +274,10 @@ class Wiring:
         self._watch_node(loop, accounts, more, GAS_EACH)
         return service
 
-    def tracker(self) -> Tracker:
+    def tracker(self) -> TrackerService:
         store, loop = self.store("tracker"), self.loop("tracker")
         self._watch_node(loop)
-        return Tracker(
+        return TrackerService(
             chain=self.chain("tracker"),
             watcher=self._watcher("tracker", store, loop.health),
             store=store,
@@ -290,7 +294,7 @@ class Wiring:
         peers = {"seller": self.seller_url, "facilitator": self.facilitator_url}
         return peers | ({"payouts": self.payouts_url} if self.payouts_url else {})
 
-    def payouts(self) -> PayoutsService:
+    def payouts(self) -> PayoutHttpService:
         """It looks at node and token before its first round, or when it is asked to `check`."""
         store, key = self.store("payouts"), self.keys.payer
         assert isinstance(store, LedgerStore)
@@ -331,9 +335,9 @@ class Wiring:
             rules=payout_rules(credits_, self.chain_id, self.rules.poll_s),
         )
         self._watch_node(loop, [signer.address], payouts.look_at_node)
-        return PayoutsService(payouts, self.webhooks(loop) if credits_.webhook_urls else None)
+        return PayoutHttpService(payouts, self.webhooks(loop) if credits_.webhook_urls else None)
 
-    def webhooks(self, loop: Loop) -> Webhooks:
+    def webhooks(self, loop: ServiceLoop) -> Webhooks:
         """Who is told of payouts, from the payout service's database."""
         store, credits_ = self.store("payouts"), self.credits
         assert isinstance(store, LedgerStore)
@@ -343,7 +347,7 @@ class Wiring:
             clock=self.clock("payouts"),
             loop=loop,
             random=self.random,
-            rules=HookRules(credits_.webhook_urls, credits_.webhook_secrets, self.rules.poll_s),
+            rules=WebhookRules(credits_.webhook_urls, credits_.webhook_secrets, self.rules.poll_s),
         )
 
     def buyer(
@@ -366,17 +370,17 @@ class Wiring:
 def loop_of(
     name: str,
     clock: Clock,
-    on_fault: OnFault,
+    on_fault: FaultPolicy,
     ages: Mapping[str, float] = {},
     *,
     is_public: bool = False,
-) -> Loop:
+) -> ServiceLoop:
     """`ages`: maximum ages of checks in seconds, where they are not those of the table."""
     health = Health(clock, name, SERVICES[name], ages, is_public=is_public)
-    return Loop(clock, health, on_fault)
+    return ServiceLoop(clock, health, on_fault)
 
 
-def payout_rules(credits_: Credits, chain_id: int, poll_s: float) -> PayoutRules:
+def payout_rules(credits_: PayoutConfig, chain_id: int, poll_s: float) -> PayoutRules:
     """The payout service's share of the rules."""
     return PayoutRules(
         chain_id=chain_id,
@@ -395,7 +399,7 @@ def payout_rules(credits_: Credits, chain_id: int, poll_s: float) -> PayoutRules
     )
 
 
-def buyer_rules(rules: Rules) -> BuyerRules:
+def buyer_rules(rules: WorldRules) -> BuyerRules:
     """The buyer's share of the rules."""
     return BuyerRules(
         slippage_bps=rules.slippage_bps,
@@ -439,4 +443,4 @@ async def audit_world(chain: EvmChain, settlements: tuple[Settlement, ...]) -> N
     parked = {
         name: sum(await chain.all_claimable(token, parties)) for name, token in tokens.items()
     }
-    invariants.audit(invariants.View(settlements, held, escrowed, parked))
+    invariants.audit(invariants.SettlementView(settlements, held, escrowed, parked))

@@ -16,24 +16,28 @@ from workbench.core.invariants import (
     INVARIANTS,
     PAYOUT_INVARIANTS,
     TOKENS,
-    Balance,
-    Invariant,
-    PaidOut,
-    PaidOutInvariant,
-    View,
+    ObservedBalance,
+    PayoutInvariant,
+    PayoutView,
+    SettlementInvariant,
+    SettlementView,
     broken,
     reconcile,
 )
-from workbench.core.ledger import Account, Books, Kind, Transfer, resolved
-from workbench.core.payout import Payout
-from workbench.core.payout import State as PayoutState
-from workbench.core.settlement import Settlement, State
+from workbench.core.ledger import Account, LedgerModel, LedgerTransfer, TransferKind, resolved
+from workbench.core.payout import Payout, PayoutState
+from workbench.core.settlement import Settlement, SettlementState
 
 ASSET, USDC, BUDGET, SPENT = 100 * 10**18, 110_000_000, 101_000_000, 100_301_504
-SWAPPED = (State.SWAPPED, State.FINAL, State.EXECUTED, State.DELIVERED)
+SWAPPED = (
+    SettlementState.SWAPPED,
+    SettlementState.FINAL,
+    SettlementState.EXECUTED,
+    SettlementState.DELIVERED,
+)
 
 
-def deal(state: State, name: str = "0x01") -> Settlement:
+def deal(state: SettlementState, name: str = "0x01") -> Settlement:
     """A settlement as it would be in `state`."""
     spent = SPENT if state in SWAPPED else None
     return Settlement(
@@ -46,15 +50,15 @@ def deal(state: State, name: str = "0x01") -> Settlement:
     )
 
 
-LOCKED: dict[State, dict[str, int]] = {
-    State.FUNDED: {"eurc": BUDGET, "usdc": 0, "asset": ASSET},
-    State.SWAPPED: {"eurc": BUDGET - SPENT, "usdc": USDC, "asset": ASSET},
-    State.FINAL: {"eurc": BUDGET - SPENT, "usdc": USDC, "asset": ASSET},
+LOCKED: dict[SettlementState, dict[str, int]] = {
+    SettlementState.FUNDED: {"eurc": BUDGET, "usdc": 0, "asset": ASSET},
+    SettlementState.SWAPPED: {"eurc": BUDGET - SPENT, "usdc": USDC, "asset": ASSET},
+    SettlementState.FINAL: {"eurc": BUDGET - SPENT, "usdc": USDC, "asset": ASSET},
 }
 """What the vault holds for one settlement, by state; nothing in every other state."""
 
 
-def sound(*states: State, parked: int = 0) -> View:
+def sound(*states: SettlementState, parked: int = 0) -> SettlementView:
     """A world that is right, with one settlement in each of these states."""
     settlements = tuple(deal(state, f"0x{n:02x}") for n, state in enumerate(states))
     total = {
@@ -62,109 +66,109 @@ def sound(*states: State, parked: int = 0) -> View:
         for token in TOKENS
     }
     helpers = {holder: dict.fromkeys(TOKENS, 0) for holder in ("puller", "hook")}
-    return View(
+    return SettlementView(
         settlements, {"vault": dict(total), **helpers}, dict(total), dict.fromkeys(TOKENS, parked)
     )
 
 
-states = st.lists(st.sampled_from(list(State)), max_size=6)
+states = st.lists(st.sampled_from(list(SettlementState)), max_size=6)
 
 
 @given(states, st.integers(0, 2**200))
-def test_a_sound_world_gives_empty_lists(each: list[State], parked: int) -> None:
+def test_a_sound_world_gives_empty_lists(each: list[SettlementState], parked: int) -> None:
     """Whatever the states are, and with amounts that wait to be claimed."""
     view = sound(*each, parked=parked)
     rules.audit(view)
     assert [[]] * len(INVARIANTS) == [invariant(view) for invariant in INVARIANTS]
 
 
-def vault_short(view: View) -> None:
+def vault_short(view: SettlementView) -> None:
     view.held["vault"]["usdc"] -= 1
 
 
-def vault_long(view: View) -> None:
+def vault_long(view: SettlementView) -> None:
     view.held["vault"]["asset"] += 1
 
 
-def escrow_short(view: View) -> None:
+def escrow_short(view: SettlementView) -> None:
     view.escrowed["eurc"] -= 1
 
 
-def escrow_long(view: View) -> None:
+def escrow_long(view: SettlementView) -> None:
     view.escrowed["asset"] += 1
 
 
-def puller_holds(view: View) -> None:
+def puller_holds(view: SettlementView) -> None:
     view.held["puller"]["eurc"] = 1
 
 
-def hook_holds(view: View) -> None:
+def hook_holds(view: SettlementView) -> None:
     view.held["hook"]["usdc"] = 1
 
 
 ID = "0x01"
 
 
-def unpredicted(view: View) -> None:
+def unpredicted(view: SettlementView) -> None:
     view.balances["0xb", "eurc"], view.predicted["0xb", "eurc"] = 6, 7
 
 
-def two_ends(view: View) -> None:
+def two_ends(view: SettlementView) -> None:
     view.ends[ID] = ("SettlementExecuted", "SettlementRefunded")
 
 
-def never_ended(view: View) -> None:
+def never_ended(view: SettlementView) -> None:
     object.__setattr__(view, "late", (ID,))
 
 
-def too_early(view: View) -> None:
+def too_early(view: SettlementView) -> None:
     object.__setattr__(view, "finality", 3)
     view.waited[ID] = 2
 
 
-def another_view(view: View) -> None:
+def another_view(view: SettlementView) -> None:
     view.words[ID], view.views["seller"] = "executed", {ID: "funded"}
 
 
-def no_fact(view: View) -> None:
+def no_fact(view: SettlementView) -> None:
     view.words["0x02"] = "executed"
     object.__setattr__(view, "told", {})
 
 
-def unstored(view: View) -> None:
+def unstored(view: SettlementView) -> None:
     object.__setattr__(view, "unknown", ("0xabc",))
 
 
-def minted(view: View) -> None:
+def minted(view: SettlementView) -> None:
     view.supply["usdc"] = (5, 6)
 
 
-def ended_again(view: View) -> None:
+def ended_again(view: SettlementView) -> None:
     object.__setattr__(view, "torn", (f"{ID}: executed cannot follow executed",))
 
 
-def hardly_confirmed(view: View) -> None:
+def hardly_confirmed(view: SettlementView) -> None:
     object.__setattr__(view, "finality", 3)
     view.confirmed[ID] = 2
 
 
-def never_confirmed(view: View) -> None:
+def never_confirmed(view: SettlementView) -> None:
     view.confirmed[ID] = None
 
 
-def untold(view: View) -> None:
+def untold(view: SettlementView) -> None:
     object.__setattr__(view, "untold", ("FinalityReached of 0x01",))
 
 
-def without_a_word(view: View) -> None:
+def without_a_word(view: SettlementView) -> None:
     view.ends_of["buyer-0-1"] = 0
 
 
-def with_two_words(view: View) -> None:
+def with_two_words(view: SettlementView) -> None:
     view.ends_of["buyer-0-1"] = 2
 
 
-BREACHES: list[tuple[Callable[[View], None], Invariant, str]] = [
+BREACHES: list[tuple[Callable[[SettlementView], None], SettlementInvariant, str]] = [
     (vault_short, rules.vault_holds_what_it_owes, "109999999 usdc and owes 110000000"),
     (
         vault_long,
@@ -212,10 +216,12 @@ BREACHES: list[tuple[Callable[[View], None], Invariant, str]] = [
     ("breach", "invariant", "told"), BREACHES, ids=[breach.__name__ for breach, _, _ in BREACHES]
 )
 def test_a_planted_breach_is_caught_by_its_invariant_alone(
-    breach: Callable[[View], None], invariant: Invariant, told: str
+    breach: Callable[[SettlementView], None], invariant: SettlementInvariant, told: str
 ) -> None:
     """One base unit is enough, and the error names invariant, token and amounts."""
-    view = deepcopy(sound(State.FUNDED, State.SWAPPED, State.REFUNDED))
+    view = deepcopy(
+        sound(SettlementState.FUNDED, SettlementState.SWAPPED, SettlementState.REFUNDED)
+    )
     breach(view)
     assert [invariant] == [each for each in INVARIANTS if each(view)]
     assert told in " ".join(invariant(view))
@@ -226,7 +232,7 @@ def test_a_planted_breach_is_caught_by_its_invariant_alone(
 
 def test_a_budget_that_was_overspent_is_caught() -> None:
     """By one base unit, and in a settlement that is long over; the whole budget may be spent."""
-    spent_all = replace(deal(State.EXECUTED), eurc_spent=BUDGET)
+    spent_all = replace(deal(SettlementState.EXECUTED), eurc_spent=BUDGET)
     view = replace(sound(), settlements=(spent_all,))
     rules.audit(view)
     over = replace(view, settlements=(replace(spent_all, eurc_spent=BUDGET + 1),))
@@ -245,7 +251,7 @@ def test_every_invariant_has_its_breach() -> None:
 
 def test_all_breaches_are_told_at_once() -> None:
     """The one who looks sees the whole damage."""
-    view = sound(State.SWAPPED)
+    view = sound(SettlementState.SWAPPED)
     for breach, _, _ in BREACHES:
         breach(view)
     with pytest.raises(ConservationBroken) as broken:
@@ -261,29 +267,29 @@ ALICE, BOB = "0xa", "0xb"
 """Two receivers of one user: the first was paid, the second refused."""
 
 
-def books() -> Books:
+def books() -> LedgerModel:
     """A user earned 10 credits, was paid for 4, and got 6 back."""
-    kept = Books()
+    kept = LedgerModel()
     for name in ("issuance", "redeemed"):
         kept.open(Account(name, "credit", no_overdraft=False))
     kept.open(Account("user:u", "credit"))
-    kept.add(_line("earned", Kind.POSTED, "issuance", "user:u", 10))
-    for receiver, size, end in ((ALICE, 4, Kind.POST), (BOB, 6, Kind.VOID)):
-        hold = _line(f"{receiver}/hold", Kind.PENDING, "user:u", "redeemed", size)
+    kept.add(_line("earned", TransferKind.POSTED, "issuance", "user:u", 10))
+    for receiver, size, end in ((ALICE, 4, TransferKind.POST), (BOB, 6, TransferKind.VOID)):
+        hold = _line(f"{receiver}/hold", TransferKind.PENDING, "user:u", "redeemed", size)
         kept.add(hold)
         kept.add(resolved(hold, f"{receiver}/{end.value}", end, "ended", 1))
     return kept
 
 
-def _line(name: str, kind: Kind, debit: str, credit: str, amount: int) -> Transfer:
-    return Transfer(
+def _line(name: str, kind: TransferKind, debit: str, credit: str, amount: int) -> LedgerTransfer:
+    return LedgerTransfer(
         id=name, kind=kind, debit=debit, credit=credit, amount=amount, reason="test", at_ms=1
     )
 
 
-def lines(kept: Books) -> list[tuple[int, str, Transfer]]:
+def lines(kept: LedgerModel) -> list[tuple[int, str, LedgerTransfer]]:
     """The same once more, line by line, with the hash after each."""
-    again = Books(
+    again = LedgerModel(
         {name: Account(a.id, a.ledger, a.no_overdraft) for name, a in kept.accounts.items()}
     )
     told = []
@@ -293,11 +299,11 @@ def lines(kept: Books) -> list[tuple[int, str, Transfer]]:
     return told
 
 
-def paid_out() -> PaidOut:
+def paid_out() -> PayoutView:
     """A world that is right."""
     kept = books()
     sums = {"treasury:w:eth": 7, "gas:eth": 2, "paid:eth": 4 * WORTH, "suspense:eth": 0}
-    return PaidOut(
+    return PayoutView(
         moved=((ALICE, 4 * WORTH),),
         payouts=(
             Payout("p1", PayoutState.PAID, "u", address=ALICE, credits=4, units=4 * WORTH),
@@ -318,82 +324,82 @@ def paid_out() -> PaidOut:
 
 def test_sound_payouts_give_empty_lists() -> None:
     """With all that is known at the end, and with nothing known yet."""
-    for view in (paid_out(), PaidOut()):
+    for view in (paid_out(), PayoutView()):
         assert [[]] * len(PAYOUT_INVARIANTS) == [each(view) for each in PAYOUT_INVARIANTS]
 
 
-def paid_twice(view: PaidOut) -> PaidOut:
+def paid_twice(view: PayoutView) -> PayoutView:
     """And the user had earned enough for that."""
     return replace(view, moved=view.moved * 2, got={"u": 8 * WORTH})
 
 
-def paid_too_much(view: PaidOut) -> PaidOut:
+def paid_too_much(view: PayoutView) -> PayoutView:
     return replace(view, moved=((ALICE, 4 * WORTH + 1),))
 
 
-def paid_to_a_stranger(view: PaidOut) -> PaidOut:
+def paid_to_a_stranger(view: PayoutView) -> PayoutView:
     return replace(view, moved=(*view.moved, ("0xc", 1)))
 
 
-def refunded_and_paid(view: PaidOut) -> PaidOut:
+def refunded_and_paid(view: PayoutView) -> PayoutView:
     return replace(view, moved=(*view.moved, (BOB, 6 * WORTH)))
 
 
-def never_paid(view: PaidOut) -> PaidOut:
+def never_paid(view: PayoutView) -> PayoutView:
     return replace(view, moved=())
 
 
-def beyond_credits(view: PaidOut) -> PaidOut:
+def beyond_credits(view: PayoutView) -> PayoutView:
     return replace(view, earned={"u": 4 * WORTH - 1})
 
 
-def out_of_order(view: PaidOut) -> PaidOut:
+def out_of_order(view: PayoutView) -> PayoutView:
     return replace(view, torn=("payout p1: PayoutSent cannot follow paid.",))
 
 
-def endless(view: PaidOut) -> PaidOut:
+def endless(view: PayoutView) -> PayoutView:
     return replace(view, late=("p3",))
 
 
-def off_by_one(view: PaidOut) -> PaidOut:
+def off_by_one(view: PayoutView) -> PayoutView:
     return replace(view, ledger={**view.ledger, "gas:eth": 1})
 
 
-def suspended(view: PaidOut) -> PaidOut:
+def suspended(view: PayoutView) -> PayoutView:
     return replace(view, ledger={**view.ledger, "suspense:eth": 1})
 
 
-def earned_twice(view: PaidOut) -> PaidOut:
+def earned_twice(view: PayoutView) -> PayoutView:
     return replace(view, credited={"u": (5, 5)})
 
 
-def never_credited(view: PaidOut) -> PaidOut:
+def never_credited(view: PayoutView) -> PayoutView:
     return replace(view, credited={"u": (11, 20)})
 
 
-def edited(view: PaidOut) -> PaidOut:
+def edited(view: PayoutView) -> PayoutView:
     """One character of one line."""
     (seq, kept, transfer), *rest = view.lines
     return replace(view, lines=[(seq, kept, replace(transfer, reason="tesT")), *rest])
 
 
-def unheard(view: PaidOut) -> PaidOut:
+def unheard(view: PayoutView) -> PayoutView:
     return replace(view, heard=("f1",))
 
 
-def heard_out_of_order(view: PaidOut) -> PaidOut:
+def heard_out_of_order(view: PayoutView) -> PayoutView:
     return replace(view, heard=("f2", "f1"))
 
 
-def heard_what_is_not(view: PaidOut) -> PaidOut:
+def heard_what_is_not(view: PayoutView) -> PayoutView:
     return replace(view, heard=("f1", "f2", "f3"))
 
 
-def heard_from_a_liar(view: PaidOut) -> PaidOut:
+def heard_from_a_liar(view: PayoutView) -> PayoutView:
     return replace(view, wrong=("f1 came with other bytes",))
 
 
-PAYOUT_BREACHES: list[tuple[Callable[[PaidOut], PaidOut], PaidOutInvariant, str]] = [
+PAYOUT_BREACHES: list[tuple[Callable[[PayoutView], PayoutView], PayoutInvariant, str]] = [
     (paid_twice, rules.one_transfer_a_payout, "0xa was paid 2 times"),
     (
         paid_too_much,
@@ -424,7 +430,7 @@ PAYOUT_BREACHES: list[tuple[Callable[[PaidOut], PaidOut], PaidOutInvariant, str]
     ids=[breach.__name__ for breach, _, _ in PAYOUT_BREACHES],
 )
 def test_a_breach_of_payouts_is_caught_by_its_invariant_alone(
-    breach: Callable[[PaidOut], PaidOut], invariant: PaidOutInvariant, told: str
+    breach: Callable[[PayoutView], PayoutView], invariant: PayoutInvariant, told: str
 ) -> None:
     found = broken(breach(paid_out()), PAYOUT_INVARIANTS)
     assert [invariant.__name__] == list(found)
@@ -446,28 +452,28 @@ EXPECTED = {
 ROWS = [(a, t) for a in ("buyer", "seller", "vault") for t in ("EURC", "USDC", "YPS")]
 
 
-def rows(changes: dict[tuple[str, str], int]) -> list[Balance]:
+def rows(changes: dict[tuple[str, str], int]) -> list[ObservedBalance]:
     """Balances of everybody in every token, with these changes."""
-    return [Balance(a, t, 10**21, 10**21 + changes.get((a, t), 0)) for a, t in ROWS]
+    return [ObservedBalance(a, t, 10**21, 10**21 + changes.get((a, t), 0)) for a, t in ROWS]
 
 
 def test_an_executed_settlement_reconciles() -> None:
     """Exactly the deal, and nothing else."""
-    assert [] == reconcile(rows(EXPECTED), deal(State.EXECUTED))
-    assert [] == reconcile(rows(EXPECTED), deal(State.DELIVERED))
+    assert [] == reconcile(rows(EXPECTED), deal(SettlementState.EXECUTED))
+    assert [] == reconcile(rows(EXPECTED), deal(SettlementState.DELIVERED))
 
 
 def test_where_nothing_was_executed_nothing_may_move() -> None:
     """Refunded in full, or never begun."""
-    assert [] == reconcile(rows({}), deal(State.REFUNDED))
-    assert 4 == len(reconcile(rows(EXPECTED), deal(State.REFUNDED)))
-    assert 4 == len(reconcile(rows({}), deal(State.EXECUTED)))
+    assert [] == reconcile(rows({}), deal(SettlementState.REFUNDED))
+    assert 4 == len(reconcile(rows(EXPECTED), deal(SettlementState.REFUNDED)))
+    assert 4 == len(reconcile(rows({}), deal(SettlementState.EXECUTED)))
 
 
 @given(st.sampled_from(ROWS), st.integers(-(2**90), 2**90).filter(bool))
 def test_any_other_change_is_named(row: tuple[str, str], by: int) -> None:
     """One account's one token off by anything is one problem, with the numbers."""
     wrong = EXPECTED.get(row, 0) + by
-    told = reconcile(rows({**EXPECTED, row: wrong}), deal(State.EXECUTED))
+    told = reconcile(rows({**EXPECTED, row: wrong}), deal(SettlementState.EXECUTED))
     expected = f"{row[0]}'s {row[1]} changed by {wrong}, not {EXPECTED.get(row, 0)}"
     assert [expected] == told

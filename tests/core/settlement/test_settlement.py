@@ -16,7 +16,7 @@ from tests.hypothesis_profile import examples
 from tests.strategies import facts, uint64
 from workbench.core import facts as ev
 from workbench.core.errors import IllegalTransition
-from workbench.core.finality import Policy
+from workbench.core.finality import FinalityPolicy
 from workbench.core.settlement import (
     FACILITATOR_REASONS,
     LATE,
@@ -24,10 +24,10 @@ from workbench.core.settlement import (
     OPEN,
     RETRIES,
     TRANSITIONS,
-    Failure,
     Settlement,
-    State,
-    Step,
+    SettlementFailure,
+    SettlementState,
+    SettlementStep,
     apply,
     fold,
     fold_into,
@@ -41,16 +41,16 @@ from workbench.core.settlement import (
 ID = digest("settlement", 0)
 FACTS = {type(fact): fact for fact in one_of_each(ID)}
 KINDS = sorted(FACTS, key=lambda kind: kind.__name__)
-STATES: tuple[State | None, ...] = (None, *State)
-ENDS = (State.REJECTED, State.DELIVERED, State.REFUNDED)
-REFUNDABLE = (State.CREATED, State.FUNDED)
+STATES: tuple[SettlementState | None, ...] = (None, *SettlementState)
+ENDS = (SettlementState.REJECTED, SettlementState.DELIVERED, SettlementState.REFUNDED)
+REFUNDABLE = (SettlementState.CREATED, SettlementState.FUNDED)
 MINED = ev.BlockRef(100, digest("block", 100), digest("tx"), 0)
 
 
-def shortest_walks() -> dict[State | None, tuple[type[ev.Event], ...]]:
+def shortest_walks() -> dict[SettlementState | None, tuple[type[ev.Event], ...]]:
     """For each state that the table leads to, the fewest facts that lead there."""
-    walks: dict[State | None, tuple[type[ev.Event], ...]] = {None: ()}
-    waiting: deque[State | None] = deque([None])
+    walks: dict[SettlementState | None, tuple[type[ev.Event], ...]] = {None: ()}
+    waiting: deque[SettlementState | None] = deque([None])
     while waiting:
         at = waiting.popleft()
         for (before, kind), after in TRANSITIONS.items():
@@ -73,7 +73,11 @@ def walk(kinds: Iterable[type[ev.Event]]) -> Settlement | None:
 
 def name(value: Any) -> str:
     """Test ids."""
-    return value.value if isinstance(value, State) else getattr(value, "__name__", str(value))
+    return (
+        value.value
+        if isinstance(value, SettlementState)
+        else getattr(value, "__name__", str(value))
+    )
 
 
 # --- The table ---
@@ -86,24 +90,31 @@ def test_every_state_can_be_reached_and_only_ends_cannot_be_left() -> None:
     """
     assert set(STATES) == set(WALKS)
     left = {before for before, _ in TRANSITIONS if before}
-    assert {State.DELIVERED, State.REFUNDED} == set(State) - left
-    assert left - {State.REJECTED, State.EXECUTED} == set(OPEN)
+    assert {SettlementState.DELIVERED, SettlementState.REFUNDED} == set(SettlementState) - left
+    assert left - {SettlementState.REJECTED, SettlementState.EXECUTED} == set(OPEN)
 
 
 def test_after_the_swap_there_is_no_way_back() -> None:
     """From SWAPPED the table never leads to REFUNDED; from REFUNDED it leads nowhere."""
-    reached, waiting = {State.SWAPPED}, [State.SWAPPED]
+    reached, waiting = {SettlementState.SWAPPED}, [SettlementState.SWAPPED]
     while waiting:
         at = waiting.pop()
         further = {after for (before, _), after in TRANSITIONS.items() if before is at} - reached
         reached |= further
         waiting += further
-    assert {State.SWAPPED, State.FINAL, State.EXECUTED, State.DELIVERED} == reached
+    assert {
+        SettlementState.SWAPPED,
+        SettlementState.FINAL,
+        SettlementState.EXECUTED,
+        SettlementState.DELIVERED,
+    } == reached
 
 
 @pytest.mark.parametrize("state", STATES, ids=name)
 @pytest.mark.parametrize("kind", KINDS, ids=name)
-def test_the_table_decides_what_may_follow(state: State | None, kind: type[ev.Event]) -> None:
+def test_the_table_decides_what_may_follow(
+    state: SettlementState | None, kind: type[ev.Event]
+) -> None:
     """Every fact in every state: it moves as the table says, adds detail, or is refused by name."""
     before, fact = walk(WALKS[state]), FACTS[kind]
     assert state is (before.state if before else None)
@@ -165,9 +176,9 @@ def test_a_whole_life_is_learnt() -> None:
         assert getattr(created, each) == getattr(settlement, each)
     assert (created.subject, created.salt) == (settlement.id, settlement.quote)
     assert swapped.eurc_spent == settlement.eurc_spent
-    assert swapped.block == settlement.block_of(State.SWAPPED)
-    assert created.block == settlement.block_of(State.CREATED)
-    assert settlement.block_of(State.REFUNDED) is None
+    assert swapped.block == settlement.block_of(SettlementState.SWAPPED)
+    assert created.block == settlement.block_of(SettlementState.CREATED)
+    assert settlement.block_of(SettlementState.REFUNDED) is None
     assert ["authorized", "created", "funded", "swapped", "final", "executed", "delivered"] == [
         entered.state.value for entered in settlement.entered
     ]
@@ -176,16 +187,16 @@ def test_a_whole_life_is_learnt() -> None:
 @pytest.mark.parametrize(
     ("told", "state", "status", "reason"),
     [
-        (happy(), State.DELIVERED, "executed", ""),
-        (happy()[:-1], State.EXECUTED, "executed", ""),
-        (pending(), State.SWAPPED, "pending", ""),
-        (refunded(reason="over_budget"), State.REFUNDED, "refunded", "over_budget"),
-        (rejected(), State.REJECTED, "rejected", "insufficient_allowance"),
+        (happy(), SettlementState.DELIVERED, "executed", ""),
+        (happy()[:-1], SettlementState.EXECUTED, "executed", ""),
+        (pending(), SettlementState.SWAPPED, "pending", ""),
+        (refunded(reason="over_budget"), SettlementState.REFUNDED, "refunded", "over_budget"),
+        (rejected(), SettlementState.REJECTED, "rejected", "insufficient_allowance"),
     ],
     ids=["delivered", "executed", "pending", "refunded", "rejected"],
 )
 def test_state_status_and_reason(
-    told: list[ev.Event], state: State, status: str, reason: str
+    told: list[ev.Event], state: SettlementState, status: str, reason: str
 ) -> None:
     """The words that a seller answers with."""
     (settlement,) = fold(told).values()
@@ -202,28 +213,28 @@ def test_the_chain_overrules_a_rejection_in_either_order() -> None:
     )
     for told in ([authorized, refused, created], [authorized, created, refused]):
         (settlement,) = fold(told).values()
-        assert (State.CREATED, "") == (settlement.state, settlement.reason)
+        assert (SettlementState.CREATED, "") == (settlement.state, settlement.reason)
 
 
 @pytest.mark.parametrize(
     ("state", "word"),
     [
-        (State.AUTHORIZED, "none"),
-        (State.REJECTED, "none"),
-        (State.CREATED, "created"),
-        (State.FUNDED, "funded"),
-        (State.SWAPPED, "swapped"),
-        (State.FINAL, "swapped"),
-        (State.EXECUTED, "executed"),
-        (State.DELIVERED, "executed"),
-        (State.REFUNDED, "refunded"),
+        (SettlementState.AUTHORIZED, "none"),
+        (SettlementState.REJECTED, "none"),
+        (SettlementState.CREATED, "created"),
+        (SettlementState.FUNDED, "funded"),
+        (SettlementState.SWAPPED, "swapped"),
+        (SettlementState.FINAL, "swapped"),
+        (SettlementState.EXECUTED, "executed"),
+        (SettlementState.DELIVERED, "executed"),
+        (SettlementState.REFUNDED, "refunded"),
     ],
     ids=name,
 )
-def test_the_contracts_word(state: State, word: str) -> None:
+def test_the_contracts_word(state: SettlementState, word: str) -> None:
     """In lower case; `expired` from the second after the deadline that counts in that state."""
     settlement = Settlement(ID, state, fund_deadline=1_000, swap_deadline=2_000)
-    limit = {State.CREATED: 1_000, State.FUNDED: 2_000}.get(state, 10**10)
+    limit = {SettlementState.CREATED: 1_000, SettlementState.FUNDED: 2_000}.get(state, 10**10)
     assert word == settlement.contract_word(0)
     assert word == settlement.contract_word(limit)
     late = word if limit == 10**10 else "expired"
@@ -270,7 +281,7 @@ def test_facts_about_nothing_that_stands_are_passed_over() -> None:
     born = replace(FACTS[ev.SettlementCreated], block=MINED)
     gone = ev.BlockOrphaned(subject=MINED.hash, at_ms=1, source="watcher", number=100)
     assert {} == fold([born, FACTS[ev.TransactionFailed], gone])
-    assert State.CREATED is fold([born, gone, born])[ID].state
+    assert SettlementState.CREATED is fold([born, gone, born])[ID].state
 
 
 @given(st.lists(facts, max_size=6))
@@ -323,17 +334,18 @@ def test_what_is_missing_stops_nobody(story: str, data: st.DataObject) -> None:
     chain = [fact for fact in told[:upto] if emitter(fact) == "chain"]
     peers = [fact for fact in told if emitter(fact) != "chain" and data.draw(st.booleans())]
     folded = merge(peers + chain)
-    states = {state for state in State if folded and folded[ID].block_of(state)}
+    states = {state for state in SettlementState if folded and folded[ID].block_of(state)}
     seen = {fact.block.hash for fact in ev.canonical(chain) if fact.block}
     assert {b.hash for state in states if (b := folded[ID].block_of(state))} <= seen
     assert merge([]) == {}
 
 
 @pytest.mark.parametrize(
-    ("kind", "state"), [(ev.FinalityReached, State.SWAPPED), (ev.AssetDelivered, State.EXECUTED)]
+    ("kind", "state"),
+    [(ev.FinalityReached, SettlementState.SWAPPED), (ev.AssetDelivered, SettlementState.EXECUTED)],
 )
 def test_what_a_peer_says_about_another_block_does_not_count(
-    kind: type[ev.Event], state: State
+    kind: type[ev.Event], state: SettlementState
 ) -> None:
     """Its block may have been orphaned where we do not see the peer's journal say so."""
     told = [replace(FACTS[each], block=MINED) for each in WALKS[state]]
@@ -344,20 +356,20 @@ def test_what_a_peer_says_about_another_block_does_not_count(
 
 # --- The next step ---
 
-ACT: dict[Step, type[ev.Event]] = {
-    Step.FUND: ev.SettlementFunded,
-    Step.SWAP: ev.SettlementSwapped,
-    Step.CONFIRM: ev.FinalityReached,
-    Step.EXECUTE: ev.SettlementExecuted,
-    Step.REFUND: ev.SettlementRefunded,
+ACT: dict[SettlementStep, type[ev.Event]] = {
+    SettlementStep.FUND: ev.SettlementFunded,
+    SettlementStep.SWAP: ev.SettlementSwapped,
+    SettlementStep.CONFIRM: ev.FinalityReached,
+    SettlementStep.EXECUTE: ev.SettlementExecuted,
+    SettlementStep.REFUND: ev.SettlementRefunded,
 }
 """Each step and the fact that it leads to."""
 
-FAILURE = Failure("swap", "outside_band", "the rate is outside the band.")
+FAILURE = SettlementFailure("swap", "outside_band", "the rate is outside the band.")
 small = st.integers(0, 40)
 
 
-def standing_at(state: State, **known: Any) -> Settlement:
+def standing_at(state: SettlementState, **known: Any) -> Settlement:
     """A settlement in `state`, every state entered by the block MINED."""
     settlement = walk(WALKS[state])
     assert settlement is not None
@@ -367,22 +379,22 @@ def standing_at(state: State, **known: Any) -> Settlement:
 
 settlements = st.builds(
     standing_at,
-    st.sampled_from(State),
+    st.sampled_from(SettlementState),
     fund_deadline=small,
     swap_deadline=small,
     failure=st.none() | st.just(FAILURE),
 )
 heads = st.integers(90, 120)
-policies = st.builds(Policy, small, small)
+policies = st.builds(FinalityPolicy, small, small)
 
 
 @given(settlements, heads, small, policies, st.booleans())
 def test_a_step_is_legal_and_is_never_owed_twice(
-    settlement: Settlement, head: int, now: int, finality: Policy, authorized: bool
+    settlement: Settlement, head: int, now: int, finality: FinalityPolicy, authorized: bool
 ) -> None:
     """The table takes the step's fact; and once it is there, the same step is not asked again."""
     step = next_step(settlement, head=head, now=now, finality=finality, authorized=authorized)
-    if step in (Step.WAIT, Step.NOTHING):
+    if step in (SettlementStep.WAIT, SettlementStep.NOTHING):
         return
     assert (settlement.state, ACT[step]) in TRANSITIONS
     after = apply(settlement, replace(FACTS[ACT[step]], block=MINED))
@@ -392,49 +404,62 @@ def test_a_step_is_legal_and_is_never_owed_twice(
 
 @given(settlements, heads, uint64, policies, st.booleans())
 def test_money_is_refunded_only_before_the_swap(
-    settlement: Settlement, head: int, now: int, finality: Policy, authorized: bool
+    settlement: Settlement, head: int, now: int, finality: FinalityPolicy, authorized: bool
 ) -> None:
     """And then exactly when time ran out or the act cannot succeed; ended ones ask for nothing."""
     step = next_step(settlement, head=head, now=now, finality=finality, authorized=authorized)
-    limits = {State.CREATED: settlement.fund_deadline, State.FUNDED: settlement.swap_deadline}
+    limits = {
+        SettlementState.CREATED: settlement.fund_deadline,
+        SettlementState.FUNDED: settlement.swap_deadline,
+    }
     over = settlement.state in limits and now > limits[settlement.state]
     lost = settlement.failure is not None and settlement.state in REFUNDABLE
-    assert (over or lost) == (step is Step.REFUND)
-    ended = settlement.state in (*ENDS, State.EXECUTED)
-    assert ended == (step is Step.NOTHING)
+    assert (over or lost) == (step is SettlementStep.REFUND)
+    ended = settlement.state in (*ENDS, SettlementState.EXECUTED)
+    assert ended == (step is SettlementStep.NOTHING)
 
 
-def asked(settlement: Settlement, now: int, head: int = 100, authorized: bool = True) -> Step:
+def asked(
+    settlement: Settlement, now: int, head: int = 100, authorized: bool = True
+) -> SettlementStep:
     """`next_step` under two confirmations."""
-    return next_step(settlement, head=head, now=now, finality=Policy(2), authorized=authorized)
+    return next_step(
+        settlement, head=head, now=now, finality=FinalityPolicy(2), authorized=authorized
+    )
 
 
 @given(st.integers(1, 2**64))
 def test_deadlines_to_the_second(deadline: int) -> None:
     """At the deadline one may still act, as the vault says; a second later it is a refund."""
-    created = standing_at(State.CREATED, fund_deadline=deadline, swap_deadline=0)
-    funded = standing_at(State.FUNDED, fund_deadline=0, swap_deadline=deadline)
-    for settlement, step in ((created, Step.FUND), (funded, Step.SWAP)):
-        assert [step, step, Step.REFUND] == [
+    created = standing_at(SettlementState.CREATED, fund_deadline=deadline, swap_deadline=0)
+    funded = standing_at(SettlementState.FUNDED, fund_deadline=0, swap_deadline=deadline)
+    for settlement, step in ((created, SettlementStep.FUND), (funded, SettlementStep.SWAP)):
+        assert [step, step, SettlementStep.REFUND] == [
             asked(settlement, now) for now in (deadline - 1, deadline, deadline + 1)
         ]
 
 
 def test_without_authority_one_waits_for_the_deadline() -> None:
     """Nothing is pulled that nobody handed to us; the empty settlement is closed when it ends."""
-    created = standing_at(State.CREATED, fund_deadline=1_000)
-    assert Step.WAIT is asked(created, 1_000, authorized=False)
-    assert Step.REFUND is asked(created, 1_001, authorized=False)
-    assert Step.SWAP is asked(standing_at(State.FUNDED, swap_deadline=9), 1, authorized=False)
+    created = standing_at(SettlementState.CREATED, fund_deadline=1_000)
+    assert SettlementStep.WAIT is asked(created, 1_000, authorized=False)
+    assert SettlementStep.REFUND is asked(created, 1_001, authorized=False)
+    assert SettlementStep.SWAP is asked(
+        standing_at(SettlementState.FUNDED, swap_deadline=9), 1, authorized=False
+    )
 
 
 def test_finality_to_the_block() -> None:
     """Deadlines play no part any more, nor does a failure."""
-    swapped = standing_at(State.SWAPPED, swap_deadline=0, failure=FAILURE)
-    assert [Step.WAIT, Step.CONFIRM] == [asked(swapped, 10**9, head) for head in (101, 102)]
+    swapped = standing_at(SettlementState.SWAPPED, swap_deadline=0, failure=FAILURE)
+    assert [SettlementStep.WAIT, SettlementStep.CONFIRM] == [
+        asked(swapped, 10**9, head) for head in (101, 102)
+    ]
     off_chain = replace(swapped, entered=tuple(replace(e, block=None) for e in swapped.entered))
-    assert Step.WAIT is asked(off_chain, 0, 10**9), "without a block there is no depth"
-    assert Step.EXECUTE is asked(standing_at(State.FINAL, failure=FAILURE), 10**9)
+    assert SettlementStep.WAIT is asked(off_chain, 0, 10**9), "without a block there is no depth"
+    assert SettlementStep.EXECUTE is asked(
+        standing_at(SettlementState.FINAL, failure=FAILURE), 10**9
+    )
 
 
 # --- Failures ---
@@ -461,25 +486,29 @@ def after(settlement: Settlement, told: Sequence[ev.Event]) -> Settlement:
     return settlement
 
 
-@pytest.mark.parametrize(("state", "act"), [(State.CREATED, "fund"), (State.FUNDED, "swap")])
+@pytest.mark.parametrize(
+    ("state", "act"), [(SettlementState.CREATED, "fund"), (SettlementState.FUNDED, "swap")]
+)
 @pytest.mark.parametrize("tx", ["", "0xfeed"], ids=["simulated", "mined"])
 def test_a_lasting_failure_leads_to_a_refund_with_its_reason(
-    state: State, act: str, tx: str
+    state: SettlementState, act: str, tx: str
 ) -> None:
     """At once, and with the code as the reason on chain."""
     settlement = standing_at(state, fund_deadline=100, swap_deadline=100)
     settlement = apply(settlement, failed(act, tx=tx, transient=False, code="over_budget"))
-    assert Step.REFUND is asked(settlement, 1)
+    assert SettlementStep.REFUND is asked(settlement, 1)
     assert "over_budget" == refund_reason(settlement)
 
 
 @given(st.lists(st.sampled_from(["swap", "fund", "create"]), max_size=30))
 def test_what_may_pass_does_not_lead_to_a_refund(acts: list[str]) -> None:
     """However often the simulation says so: only the deadline ends that."""
-    settlement = standing_at(State.FUNDED, swap_deadline=100)
+    settlement = standing_at(SettlementState.FUNDED, swap_deadline=100)
     settlement = after(settlement, [failed(act) for act in acts])
     assert settlement.failure is None
-    assert [Step.SWAP, Step.REFUND] == [asked(settlement, now) for now in (100, 101)]
+    assert [SettlementStep.SWAP, SettlementStep.REFUND] == [
+        asked(settlement, now) for now in (100, 101)
+    ]
     assert "expired" == refund_reason(settlement)
 
 
@@ -490,7 +519,7 @@ def test_what_may_pass_does_not_lead_to_a_refund(acts: list[str]) -> None:
 def test_an_act_is_tried_again_so_often_and_then_refunded(fates: list[str], retries: int) -> None:
     """Exactly 1 + `retries` mined reverts, the last one for a reason: simulated refusals do not
     count, nor does another act's revert; a race counts, and ends nothing."""
-    settlement = standing_at(State.FUNDED, swap_deadline=100)
+    settlement = standing_at(SettlementState.FUNDED, swap_deadline=100)
     fact = {
         "reverted": failed("swap", tx="0x01"),
         "refused": failed("swap"),
@@ -503,30 +532,35 @@ def test_an_act_is_tried_again_so_often_and_then_refunded(fates: list[str], retr
         act = "create" if fate == "other" else "swap"
         over |= fate in ("reverted", "other") and settlement.reverted.count(act) > retries
         step = next_step(
-            settlement, head=100, now=1, finality=Policy(2), authorized=True, retries=retries
+            settlement,
+            head=100,
+            now=1,
+            finality=FinalityPolicy(2),
+            authorized=True,
+            retries=retries,
         )
-        assert (Step.REFUND if over else Step.SWAP) is step
+        assert (SettlementStep.REFUND if over else SettlementStep.SWAP) is step
         assert ("not_final" if over else "expired") == refund_reason(settlement, retries)
     mined = fates.count("reverted") + fates.count("raced")
     assert mined == settlement.reverted.count("swap")
 
 
 def test_two_retries_unless_somebody_says_otherwise() -> None:
-    settlement = standing_at(State.FUNDED, swap_deadline=100)
+    settlement = standing_at(SettlementState.FUNDED, swap_deadline=100)
     steps = []
     for _ in range(1 + RETRIES):
         steps.append(asked(settlement, 1))
         settlement = apply(settlement, failed("swap", tx="0x01"))
-    assert [Step.SWAP] * 3 == steps
-    assert Step.REFUND is asked(settlement, 1)
+    assert [SettlementStep.SWAP] * 3 == steps
+    assert SettlementStep.REFUND is asked(settlement, 1)
 
 
 def test_a_failure_is_about_one_state() -> None:
     """Whoever funded meanwhile: the next state starts with a clean sheet."""
-    settlement = apply(standing_at(State.CREATED), failed("fund", transient=False))
+    settlement = apply(standing_at(SettlementState.CREATED), failed("fund", transient=False))
     assert settlement.failure is not None
     assert apply(settlement, FACTS[ev.SettlementFunded]).failure is None
-    reverted = after(standing_at(State.CREATED), [failed("fund", tx="0x01")] * 3)
+    reverted = after(standing_at(SettlementState.CREATED), [failed("fund", tx="0x01")] * 3)
     assert given_up(reverted) is not None
     assert given_up(apply(reverted, FACTS[ev.SettlementFunded]), 0) is None
 
@@ -536,7 +570,9 @@ def test_a_failure_is_about_one_state() -> None:
 @example("x" * 32)
 def test_a_reason_fits_one_word(code: str) -> None:
     """31 bytes of ASCII, as the vault keeps it."""
-    reason = refund_reason(standing_at(State.FUNDED, failure=Failure("swap", code, "")))
+    reason = refund_reason(
+        standing_at(SettlementState.FUNDED, failure=SettlementFailure("swap", code, ""))
+    )
     assert code[:FACILITATOR_REASONS] == reason
     assert len(reason.encode("ascii")) < 32
 
@@ -596,42 +632,48 @@ class Node:
         for _ in range(depth and depth + 1):
             self.mine()
 
-    def do(self, step: Step) -> None:
+    def do(self, step: SettlementStep) -> None:
         """An act as the vault takes it: in its state and time, else it reverts."""
         since = next(n for n, block in enumerate(self.blocks) if block[2] == self.word)
         allowed = {
-            Step.FUND: self.word == "created",
-            Step.SWAP: self.word == "funded",
-            Step.EXECUTE: self.word == "swapped" and self.head >= since + GATE,
-            Step.REFUND: self.word in ("created", "funded"),
+            SettlementStep.FUND: self.word == "created",
+            SettlementStep.SWAP: self.word == "funded",
+            SettlementStep.EXECUTE: self.word == "swapped" and self.head >= since + GATE,
+            SettlementStep.REFUND: self.word in ("created", "funded"),
         }
         if not allowed[step]:
             self.bad_orders.append(f"{step.value} in {self.word}")
-        late = {Step.FUND: FUND_S, Step.SWAP: SWAP_S}.get(step, 10**9) < self.now + BLOCK_S
+        late = {SettlementStep.FUND: FUND_S, SettlementStep.SWAP: SWAP_S}.get(
+            step, 10**9
+        ) < self.now + BLOCK_S
         if late:
             self.fail(step, "0xlate", transient=True)
         else:
             self.mine(fact=ACT[step])
 
-    def fail(self, step: Step, tx: str, transient: bool) -> None:
+    def fail(self, step: SettlementStep, tx: str, transient: bool) -> None:
         """The act is refused (no `tx`) or reverts in a block of its own."""
         self.mine()
         fact = failed(step.value, tx=tx, transient=transient)
         self.journal.append(replace(fact, block=self.at(self.head) if tx else None))
 
 
-def round_of(node: Node, fate: str, authorized: bool) -> Step:
+def round_of(node: Node, fate: str, authorized: bool) -> SettlementStep:
     """One round of the loop: fold, ask, act, and let fate have its way."""
     (settlement,) = fold(node.journal).values()
     step = next_step(
-        settlement, head=node.head, now=node.now, finality=Policy(3, GATE), authorized=authorized
+        settlement,
+        head=node.head,
+        now=node.now,
+        finality=FinalityPolicy(3, GATE),
+        authorized=authorized,
     )
     if fate.startswith("reorg"):
         node.reorg(int(fate.split()[1]))
-    elif fate in ("idle", "slow") or step in (Step.WAIT, Step.NOTHING):
+    elif fate in ("idle", "slow") or step in (SettlementStep.WAIT, SettlementStep.NOTHING):
         node.mine(60 if fate == "slow" else BLOCK_S)
-    elif step is Step.CONFIRM:
-        swapped = settlement.block_of(State.SWAPPED)
+    elif step is SettlementStep.CONFIRM:
+        swapped = settlement.block_of(SettlementState.SWAPPED)
         node.journal.append(replace(FACTS[ev.FinalityReached], block=swapped))
     elif fate == "refused":
         node.fail(step, "", transient=True)
@@ -659,11 +701,11 @@ def test_a_driver_that_asks_next_step_always_comes_to_an_end(
         round_of(node, fate, authorized)
     steps = [round_of(node, "mined", authorized) for _ in range(60)]
     (settlement,) = fold(node.journal).values()
-    assert settlement.state in (State.EXECUTED, State.REFUNDED)
+    assert settlement.state in (SettlementState.EXECUTED, SettlementState.REFUNDED)
     assert [] == node.bad_orders
     assert settlement.contract_word(node.now) == node.word
-    assert Step.NOTHING is steps[-1]
+    assert SettlementStep.NOTHING is steps[-1]
     if not fates and authorized:
-        assert State.EXECUTED is settlement.state
+        assert SettlementState.EXECUTED is settlement.state
     if not authorized:
-        assert State.REFUNDED is settlement.state
+        assert SettlementState.REFUNDED is settlement.state

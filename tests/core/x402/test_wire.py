@@ -21,10 +21,10 @@ from workbench.core.x402.wire import (
     NO_PERMIT,
     TERMS_TYPE,
     ZERO_ADDRESS,
-    Authorization,
     Domain,
     Payment,
     Permit,
+    SettlementRequest,
     Terms,
     TransferAuthorization,
     address,
@@ -42,7 +42,7 @@ PAYMENT = Payment(A, TERMS, "0x" + "5a" * 65, PERMIT)
 BY_TRANSFER = Payment(
     A, TERMS, "0x" + "5a" * 65, authorization=TransferAuthorization(0, 2_600, "0x" + "7b" * 65)
 )
-AUTHORIZATION = Authorization(WORD, PAYMENT, "0x" + "a5" * 65, PERMIT)
+AUTHORIZATION = SettlementRequest(WORD, PAYMENT, "0x" + "a5" * 65, PERMIT)
 GONE: Any = Ellipsis
 
 READERS: dict[str, Callable[[Any], object]] = {
@@ -50,7 +50,7 @@ READERS: dict[str, Callable[[Any], object]] = {
     "permit": Permit.from_wire,
     "transfer": TransferAuthorization.from_wire,
     "payment": Payment.from_wire,
-    "authorization": Authorization.from_wire,
+    "authorization": SettlementRequest.from_wire,
     "id": settlement_id,
     "address": lambda value: address(value, "client"),
     "offer": lambda value: complete_terms(value, A, 1),
@@ -78,10 +78,10 @@ def test_a_payment_survives_its_header(payment: Payment) -> None:
 
 
 @given(authorizations)
-def test_an_authorisation_survives_the_wire(authorization: Authorization) -> None:
+def test_an_authorisation_survives_the_wire(authorization: SettlementRequest) -> None:
     """From seller to facilitator, through JSON."""
     wire = json.loads(json.dumps(authorization.to_wire()))
-    assert authorization == Authorization.from_wire(wire)
+    assert authorization == SettlementRequest.from_wire(wire)
     assert authorization.terms == authorization.payment.terms
 
 
@@ -91,7 +91,7 @@ def test_an_authorisation_without_a_permit_relies_on_an_allowance() -> None:
     for change in ({"seller_permit": None}, {}):
         del wire["seller_permit"]
         wire |= change
-        assert NO_PERMIT == Authorization.from_wire(wire).seller_permit
+        assert NO_PERMIT == SettlementRequest.from_wire(wire).seller_permit
 
 
 @given(terms)
@@ -344,7 +344,7 @@ def test_every_wrong_field_of_an_authorisation_is_named(path: tuple[str, ...], b
     """What the facilitator is asked to do is checked like what the seller is offered."""
     named = {"payload": "payload|the payment", "seller_permit": "permit"}.get(path[-1], path[-1])
     with pytest.raises(InvalidPayment, match=named):
-        Authorization.from_wire(spoil(AUTHORIZATION.to_wire(), path, bad))
+        SettlementRequest.from_wire(spoil(AUTHORIZATION.to_wire(), path, bad))
 
 
 @pytest.mark.parametrize("bad", [*NOT_WORD, "0x" + "０" * 64], ids=repr)
@@ -395,11 +395,11 @@ def test_no_value_in_any_place_raises_anything_but_our_errors(
         inner = inner[name]
     inner[path[-1]] = value
     try:
-        read = Authorization.from_wire(wire)
+        read = SettlementRequest.from_wire(wire)
     except InputError as why:
         assert len(why.message) < 400
     else:
-        assert read == Authorization.from_wire(json.loads(json.dumps(read.to_wire())))
+        assert read == SettlementRequest.from_wire(json.loads(json.dumps(read.to_wire())))
 
 
 @given(st.text(max_size=200) | st.binary(max_size=150).map(lambda raw: raw.decode("latin-1")))

@@ -34,7 +34,7 @@ from tests.strategies import (
 from workbench.core import errors
 from workbench.core import facts as ev
 from workbench.core.errors import WorkbenchError
-from workbench.core.ports import Addresses, Call, Rate
+from workbench.core.ports import Addresses, ContractCall, ReferenceRate
 from workbench.core.x402.wire import (
     DOMAIN_NAME,
     DOMAIN_VERSION,
@@ -237,7 +237,7 @@ def outside_permit(permit: Permit) -> tuple[Any, ...]:
     return permit.value, permit.deadline, permit.v, HexBytes(permit.r), HexBytes(permit.s)
 
 
-def same(call: Call, act: str, function: str, *arguments: Any) -> None:
+def same(call: ContractCall, act: str, function: str, *arguments: Any) -> None:
     """Whether our call is web3's calldata, sent to the vault under the act's name."""
     expected = outside("SettlementVault").encode_abi(function, args=list(arguments))
     assert (act, AT.vault, expected, 0) == (call.act, call.to, to_hex(call.data), call.value)
@@ -274,7 +274,7 @@ def test_the_rate_goes_in_and_out_as_web3_says(
     e8: int, set_at: int, max_age: int, band: int, fee: int
 ) -> None:
     """Each number in its place: a band taken for an age would lock money."""
-    rate = Rate(e8, set_at, max_age, band, fee)
+    rate = ReferenceRate(e8, set_at, max_age, band, fee)
     ours = EvmChain(StubRpc("FacilitatorHook", rate=((e8, set_at, band, max_age, fee),)), 1, AT)
     assert rate == finished(ours.rate())
     call = ours.set_rate(rate)

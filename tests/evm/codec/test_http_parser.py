@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.evm.codec import http_parser
-from workbench.evm.codec.http_parser import Answer, AnswerParser, NotHttp, retry_after
+from workbench.evm.codec.http_parser import HttpAnswer, HttpAnswerParser, InvalidHttp, retry_after
 
 
 def plain(body: bytes, *fields: str, status: str = "200 OK") -> bytes:
@@ -25,9 +25,9 @@ def chunked(*parts: bytes) -> bytes:
     return head + body + b"0\r\nTrailer: x\r\n\r\n"
 
 
-def read(said: bytes, cuts: Sequence[int] = (), *, ends: bool = False) -> list[Answer]:
+def read(said: bytes, cuts: Sequence[int] = (), *, ends: bool = False) -> list[HttpAnswer]:
     """All answers in what a connection said, cut into pieces at these places."""
-    parser, places = AnswerParser(), sorted({0, *cuts, len(said)})
+    parser, places = HttpAnswerParser(), sorted({0, *cuts, len(said)})
     for first, last in itertools.pairwise(places):
         parser.feed(said[first:last])
     if ends:
@@ -35,28 +35,31 @@ def read(said: bytes, cuts: Sequence[int] = (), *, ends: bool = False) -> list[A
     return list(parser.ready)
 
 
-WHOLE: list[tuple[bytes, list[Answer]]] = [
-    (plain(b"one"), [Answer(200, b"one")]),
-    (plain(b"one") + plain(b"two"), [Answer(200, b"one"), Answer(200, b"two")]),
-    (chunked(b"o", b"ne") + plain(b"two"), [Answer(200, b"one"), Answer(200, b"two")]),
-    (b"HTTP/1.1 100 Continue\r\n\r\n" + plain(b"one"), [Answer(200, b"one")]),
-    (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + plain(b"one"), [Answer(200, b"one")]),
-    (b"HTTP/1.1 204 No Content\r\n\r\n" + plain(b"two"), [Answer(204, b""), Answer(200, b"two")]),
+WHOLE: list[tuple[bytes, list[HttpAnswer]]] = [
+    (plain(b"one"), [HttpAnswer(200, b"one")]),
+    (plain(b"one") + plain(b"two"), [HttpAnswer(200, b"one"), HttpAnswer(200, b"two")]),
+    (chunked(b"o", b"ne") + plain(b"two"), [HttpAnswer(200, b"one"), HttpAnswer(200, b"two")]),
+    (b"HTTP/1.1 100 Continue\r\n\r\n" + plain(b"one"), [HttpAnswer(200, b"one")]),
+    (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + plain(b"one"), [HttpAnswer(200, b"one")]),
+    (
+        b"HTTP/1.1 204 No Content\r\n\r\n" + plain(b"two"),
+        [HttpAnswer(204, b""), HttpAnswer(200, b"two")],
+    ),
     (
         b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n" + plain(b"two"),
-        [Answer(304, b""), Answer(200, b"two")],
+        [HttpAnswer(304, b""), HttpAnswer(200, b"two")],
     ),
-    (plain(b"one", "Connection: close"), [Answer(200, b"one", is_last=True)]),
+    (plain(b"one", "Connection: close"), [HttpAnswer(200, b"one", is_last=True)]),
     (
         plain(b"no", "Retry-After: 7", status="429 Too Many Requests"),
-        [Answer(429, b"no", retry_after_s=7)],
+        [HttpAnswer(429, b"no", retry_after_s=7)],
     ),
 ]
 
 
 @given(st.sampled_from(WHOLE), st.lists(st.integers(0, 200), max_size=8))
 def test_answers_are_the_same_however_they_are_cut(
-    case: tuple[bytes, list[Answer]], cuts: list[int]
+    case: tuple[bytes, list[HttpAnswer]], cuts: list[int]
 ) -> None:
     said, wanted = case
     assert wanted == read(said, [cut % (len(said) + 1) for cut in cuts])
@@ -65,7 +68,7 @@ def test_answers_are_the_same_however_they_are_cut(
 def test_an_answer_without_a_length_ends_with_its_connection() -> None:
     said = b"HTTP/1.1 200 OK\r\n\r\none"
     assert [] == read(said)
-    assert [Answer(200, b"one", is_last=True)] == read(said, [20], ends=True)
+    assert [HttpAnswer(200, b"one", is_last=True)] == read(said, [20], ends=True)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,7 @@ def test_an_answer_without_a_length_ends_with_its_connection() -> None:
     ],
 )
 def test_half_an_answer_is_none(said: bytes) -> None:
-    with pytest.raises(NotHttp, match="without a whole answer"):
+    with pytest.raises(InvalidHttp, match="without a whole answer"):
         read(said, ends=True)
 
 
@@ -98,7 +101,7 @@ def test_half_an_answer_is_none(said: bytes) -> None:
     ],
 )
 def test_what_is_no_http_is_named(said: bytes) -> None:
-    with pytest.raises(NotHttp) as caught:
+    with pytest.raises(InvalidHttp) as caught:
         read(said)
     assert len(str(caught.value)) < 120
 
@@ -108,32 +111,32 @@ def test_any_bytes_are_answers_or_no_http(said: bytes, cuts: list[int]) -> None:
     for before in (b"", b"HTTP/1.1 200 OK\r\n", plain(b"one")):
         try:
             read(before + said, [cut % (len(before + said) + 1) for cut in cuts], ends=True)
-        except NotHttp as why:
+        except InvalidHttp as why:
             assert str(why)
 
 
 def test_what_was_whole_before_the_nonsense_is_an_answer() -> None:
-    parser = AnswerParser()
+    parser = HttpAnswerParser()
     parser.feed(plain(b"one") + b"nonsense")
-    assert Answer(200, b"one") == parser.ready.popleft()
-    with pytest.raises(NotHttp):
+    assert HttpAnswer(200, b"one") == parser.ready.popleft()
+    with pytest.raises(InvalidHttp):
         parser.feed(b"more")
 
 
 def test_heads_and_bodies_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that never ends is not kept in memory."""
-    with pytest.raises(NotHttp, match="head of its answer is too large"):
+    with pytest.raises(InvalidHttp, match="head of its answer is too large"):
         endless(b"HTTP/1.1 200 OK\r\n", b"X-A: y\r\n" * 1_000)
     monkeypatch.setattr(http_parser, "MAX_BODY_BYTES", 1 << 20)
-    with pytest.raises(NotHttp, match="its answer is too large"):
+    with pytest.raises(InvalidHttp, match="its answer is too large"):
         endless(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", b"x" * 65_536)
     chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
-    with pytest.raises(NotHttp, match="its answer is too large"):
+    with pytest.raises(InvalidHttp, match="its answer is too large"):
         endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", chunk)
 
 
 def endless(first: bytes, piece: bytes) -> None:
-    parser = AnswerParser()
+    parser = HttpAnswerParser()
     parser.feed(first)
     for _ in range(100):
         parser.feed(piece)

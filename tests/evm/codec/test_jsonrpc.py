@@ -14,7 +14,7 @@ from tests.evm.mutated import FORM, ODD, QUESTION, mutate, mutate_body
 from tests.strategies import json_values
 from workbench.core.errors import RpcAnswerInvalid, RpcFault, RpcLimited, WorkbenchError
 from workbench.evm.codec import jsonrpc
-from workbench.evm.codec.consistency import Call
+from workbench.evm.codec.consistency import RpcCall
 from workbench.evm.codec.jsonrpc import NodeRevert
 from workbench.evm.codec.methods import RESULTS
 
@@ -69,7 +69,7 @@ TRY = {"from": A, "to": B, "data": "0x"}
 TRIED = {"status": "0x1", "returnData": "0x01", "gasUsed": "0x5208", "logs": [LOG]}
 REFUSED = {"status": "0x0", "returnData": "0x", "error": {"code": 3, "message": "reverted"}}
 TRACE = {"gas": 1, "failed": False, "structLogs": []}
-GOOD: list[tuple[Call, Any]] = [
+GOOD: list[tuple[RpcCall, Any]] = [
     (("eth_blockNumber",), "0x10"),
     (("eth_call", TRY, "latest"), "0x" + "00" * 32),
     (("eth_chainId",), "0x7a69"),
@@ -115,7 +115,7 @@ def told(data: Any) -> bytes:
     return json.dumps(data).encode()
 
 
-def answered(call: Call, **envelope: Any) -> Any:
+def answered(call: RpcCall, **envelope: Any) -> Any:
     return jsonrpc.answer(HOST, 7, call, told({"jsonrpc": "2.0", "id": 7, **envelope}))
 
 
@@ -130,7 +130,7 @@ def refused(error: Any, method: str = "eth_call") -> WorkbenchError:
 
 
 @pytest.mark.parametrize(("call", "result"), GOOD)
-def test_a_good_result_is_passed_on(call: Call, result: Any) -> None:
+def test_a_good_result_is_passed_on(call: RpcCall, result: Any) -> None:
     """Whatever our types know of it, and nothing else."""
     for found in (answered(call, result=result), answered(call, result=result, error=None)):
         assert is_part(found, result)
@@ -160,7 +160,7 @@ WITHOUT_PRICE = {name: value for name, value in RECEIPT.items() if name != "effe
 NO_HEX = "0x" + "zz" * 32
 MOVED = HEADER | {"transactions": [TX | {"blockHash": H3}]}
 ODD_ERROR = [{"calls": [REFUSED | {"error": "no"}]}]
-BAD: list[tuple[Call, Any, str]] = [
+BAD: list[tuple[RpcCall, Any, str]] = [
     (("eth_getBlockByNumber", "latest", False), None, ""),
     (BLOCK_16, HEADER, "transactions"),
     (("eth_getBlockByNumber", "0x11", False), HEADER | {"transactions": []}, "number"),
@@ -210,7 +210,9 @@ BAD: list[tuple[Call, Any, str]] = [
 
 
 @pytest.mark.parametrize(("call", "result", "field"), BAD)
-def test_a_result_of_another_form_or_question_is_named(call: Call, result: Any, field: str) -> None:
+def test_a_result_of_another_form_or_question_is_named(
+    call: RpcCall, result: Any, field: str
+) -> None:
     """Method, field and reason, in one sentence that quotes little."""
     with pytest.raises(RpcAnswerInvalid) as caught:
         answered(call, result=result)
@@ -240,13 +242,13 @@ def test_an_answer_to_another_request_is_none(identity: Any, said: Any) -> None:
     raw = told({"jsonrpc": "2.0", "id": identity, **said})
     why = jsonrpc.outcome(HOST, 7, ("eth_blockNumber",), raw)
     assert isinstance(why, RpcAnswerInvalid)
-    assert jsonrpc.is_torn(why)
+    assert jsonrpc.is_truncated(why)
     assert not isinstance(why, NodeRevert)
 
 
 def test_an_answer_without_any_id_is_none() -> None:
     for said in ({"result": "0x1"}, {"error": "odd"}):
-        assert jsonrpc.is_torn(jsonrpc.outcome(HOST, 7, ("eth_blockNumber",), told(said)))
+        assert jsonrpc.is_truncated(jsonrpc.outcome(HOST, 7, ("eth_blockNumber",), told(said)))
     limited = {"jsonrpc": "2.0", "id": None, "error": {"code": -32005, "message": "slow down"}}
     assert isinstance(jsonrpc.outcome(HOST, 7, ("eth_blockNumber",), told(limited)), RpcLimited)
 
@@ -344,14 +346,14 @@ def test_what_is_no_answer_is_never_a_result(raw: bytes) -> None:
 
 
 @given(st.sampled_from(GOOD), st.one_of(st.binary(max_size=60), json_values.map(told)))
-def test_any_bytes_are_a_result_or_our_error(good: tuple[Call, Any], raw: bytes) -> None:
+def test_any_bytes_are_a_result_or_our_error(good: tuple[RpcCall, Any], raw: bytes) -> None:
     """Nothing that a server may send leaves as a foreign exception."""
     read(good[0], raw)
 
 
 @given(st.sampled_from(GOOD), st.randoms(use_true_random=False), st.booleans())
 def test_a_changed_answer_is_a_consistent_result_or_a_named_fault(
-    good: tuple[Call, Any], chance: random.Random, whole: bool
+    good: tuple[RpcCall, Any], chance: random.Random, whole: bool
 ) -> None:
     """Each method × null, a field missing, another type, huge, empty, of another question."""
     call, result = good
@@ -364,7 +366,7 @@ def test_a_changed_answer_is_a_consistent_result_or_a_named_fault(
 
 
 @pytest.mark.parametrize(("call", "result"), GOOD)
-def test_odd_values_in_every_place(call: Call, result: Any) -> None:
+def test_odd_values_in_every_place(call: RpcCall, result: Any) -> None:
     """Each member of each answer in turn, so that none is left to chance."""
     for odd in ODD:
         read(call, told({"jsonrpc": "2.0", "id": 7, "result": odd}))
@@ -388,7 +390,7 @@ def changed_members(value: Any, odd: Any) -> list[Any]:
     return found
 
 
-def read(call: Call, raw: bytes) -> None:
+def read(call: RpcCall, raw: bytes) -> None:
     """A value that our code can work with, or an error that names the method."""
     try:
         result = jsonrpc.answer(HOST, 7, call, raw)
@@ -399,7 +401,7 @@ def read(call: Call, raw: bytes) -> None:
     used(call, result)
 
 
-def used(call: Call, result: Any) -> None:
+def used(call: RpcCall, result: Any) -> None:
     """What the code does with results: numbers are read, and fields are there."""
     method = call[0]
     if method in ("eth_blockNumber", "eth_getTransactionCount", "eth_estimateGas"):

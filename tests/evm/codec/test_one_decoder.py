@@ -27,7 +27,7 @@ READ_FILES = {
 """Modules of the chain's room that decode JSON from files, or from a process of ours."""
 DECODING = re.compile(r"(\w+\.)*(loads|decode|Decoder|convert)")
 JSON = re.compile(r"(json|msgspec|orjson|simplejson)\b")
-ASKING = {"call", "now", "ask", "many", "all_now", "foresee"}
+ASKING = {"call", "now", "ask", "many", "all_now", "prefetch"}
 
 
 def unknown_methods(module: Module) -> list[str]:

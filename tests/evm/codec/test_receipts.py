@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.core.facts import BlockRef
-from workbench.evm.codec.receipts import Landing, traced
+from workbench.evm.codec.receipts import Inclusion, traced
 from workbench.evm.transactions.signer import KeySigner
 from workbench.evm.transactions.test_keys import key_of
 
@@ -44,7 +44,7 @@ def test_the_price_is_what_eip_1559_says(
     header = block(21_000, tx, base_fee=base_fee)
     landed = traced(header, [told(tx, 21_000)], {tx: raw})
     where = BlockRef(16, "0xb1", tx, -1)
-    assert {tx: Landing(where, True, 21_000, min(most, base_fee + tip))} == landed
+    assert {tx: Inclusion(where, True, 21_000, min(most, base_fee + tip))} == landed
 
 
 def test_gas_is_told_up_to_each_transaction() -> None:

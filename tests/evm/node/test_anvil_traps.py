@@ -17,8 +17,8 @@ from tests.evm.faulty import GWEI, OTHER
 from workbench import World
 from workbench.core.errors import RpcFault
 from workbench.evm.node.anvil import Anvil
-from workbench.evm.rpc.blocking import DirectRpc
-from workbench.evm.rpc.mining import CachedRpc
+from workbench.evm.rpc.blocking import BlockingRpc
+from workbench.evm.rpc.mining import MiningRpc
 from workbench.evm.transactions.signer import KeySigner
 from workbench.evm.transactions.test_keys import key_of
 
@@ -41,8 +41,8 @@ def payments(
     return [payer.sign_transaction({**fields, "nonce": nonce})[0] for nonce in nonces]
 
 
-def number(node: DirectRpc | Anvil, method: str, *params: Any) -> int:
-    ask = node.now if isinstance(node, DirectRpc) else node.call
+def number(node: BlockingRpc | Anvil, method: str, *params: Any) -> int:
+    ask = node.now if isinstance(node, BlockingRpc) else node.call
     return int(ask(method, *params), 16)
 
 
@@ -74,14 +74,14 @@ def test_a_batch_reads_before_it_mines(node: Anvil) -> None:
 
 def test_many_calls_are_executed_in_order(node: Anvil) -> None:
     """Ours: requests one after the other on one connection. Every read sees the block before it."""
-    rpc = DirectRpc(node.url)
+    rpc = BlockingRpc(node.url)
     heads = rpc.all_now([("evm_mine",), ("eth_blockNumber",)] * 100)[1::2]
     assert list(range(1, 101)) == [int(head, 16) for head in heads]
 
 
 def test_many_sends_keep_their_order_and_are_all_in_the_block(node: Anvil) -> None:
     """Two hundred, the order to mine right behind them: one block with all, by nonce."""
-    rpc = DirectRpc(node.url)
+    rpc = BlockingRpc(node.url)
     raws = payments(200)
     *hashes, _ = rpc.all_now([*(("eth_sendRawTransaction", raw) for raw in raws), ("evm_mine",)])
     block = rpc.now("eth_getBlockByNumber", "latest", False)
@@ -90,7 +90,7 @@ def test_many_sends_keep_their_order_and_are_all_in_the_block(node: Anvil) -> No
 
 def test_an_error_among_many_is_a_value_in_its_place(node: Anvil) -> None:
     """The others are as they would have been without it."""
-    chain, error, head = DirectRpc(node.url).all_now(
+    chain, error, head = BlockingRpc(node.url).all_now(
         [("eth_chainId",), ("eth_noSuch",), ("eth_blockNumber",)]
     )
     assert ("0x7a69", "0x0") == (chain, head)
@@ -100,13 +100,13 @@ def test_an_error_among_many_is_a_value_in_its_place(node: Anvil) -> None:
 # --- The base fee drifts, and a revert does not bring it back -------------------------------------
 
 
-def base_fee(rpc: DirectRpc) -> int:
+def base_fee(rpc: BlockingRpc) -> int:
     return int(rpc.now("eth_getBlockByNumber", "latest", False)["baseFeePerGas"], 16)
 
 
 def test_the_base_fee_falls_and_is_not_restored(node: Anvil) -> None:
     """The trap: each empty block is cheaper; after a revert the next one goes on from there."""
-    rpc = DirectRpc(node.url)
+    rpc = BlockingRpc(node.url)
     rpc.now("evm_mine")
     snapshot = rpc.now("evm_snapshot")
     rpc.now("evm_mine")
@@ -139,7 +139,7 @@ def test_loading_a_state_merges(node: Anvil) -> None:
 
     `boot` starts a new process from the file; nothing of ours loads into a node that has lived.
     """
-    rpc = DirectRpc(node.url)
+    rpc = BlockingRpc(node.url)
     state = rpc.now("anvil_dumpState")
     stranger = "0x" + "51" * 20
     rpc.now("anvil_setBalance", stranger, hex(7))
@@ -152,7 +152,7 @@ def test_loading_a_state_merges(node: Anvil) -> None:
 
 def test_the_pool_survives_a_revert(node: Anvil) -> None:
     """The trap: what was pending before a revert is mined after it."""
-    rpc = DirectRpc(node.url)
+    rpc = BlockingRpc(node.url)
     rpc.now("evm_mine")
     snapshot = rpc.now("evm_snapshot")
     (raw,) = payments(1)
@@ -177,7 +177,7 @@ def test_a_world_forgets_what_was_pending_when_it_goes_back(world: World) -> Non
 
 def test_calls_tried_together_are_as_if_tried_alone(node: Anvil) -> None:
     """In the newest block, as `eth_call` has it; one that cannot be tried spoils no other."""
-    rpc, plain = CachedRpc(node.url), DirectRpc(node.url)
+    rpc, plain = MiningRpc(node.url), BlockingRpc(node.url)
     where = "0x" + "c0" * 20
     # Returns number and timestamp; given any data, it reverts with the number.
     code = "0x4360005242602052" + "3615601257" + "60206000fd" + "5b60406000f3"
@@ -195,7 +195,7 @@ def test_calls_tried_together_are_as_if_tried_alone(node: Anvil) -> None:
 
 def test_equal_questions_are_asked_once_a_block(node: Anvil) -> None:
     """And after a block, a change by hand or a revert they are asked again."""
-    rpc, plain = CachedRpc(node.url), DirectRpc(node.url)
+    rpc, plain = MiningRpc(node.url), BlockingRpc(node.url)
     asked: list[int] = []
     exchange = rpc._exchange
     rpc._exchange = lambda calls: asked.append(len(calls)) or exchange(calls)  # type: ignore[method-assign, func-returns-value]
@@ -233,7 +233,7 @@ def test_equal_questions_are_asked_once_a_block(node: Anvil) -> None:
 
 def test_a_traces_gas_is_that_of_all_transactions_up_to_it(node: Anvil) -> None:
     """The trap, and why landings come from differences: elsewhere it is the transaction's own."""
-    rpc = DirectRpc(node.url)
+    rpc = BlockingRpc(node.url)
     rpc.all_now([("eth_sendRawTransaction", raw) for raw in payments(3)])
     rpc.now("evm_mine")
     traces = rpc.now("debug_traceBlockByNumber", "latest", {})
@@ -243,7 +243,7 @@ def test_a_traces_gas_is_that_of_all_transactions_up_to_it(node: Anvil) -> None:
 def test_receipts_and_logs_are_those_of_the_node(world: World) -> None:
     """Remembered, or not yet there: the same as when asked one by one."""
     identity = world.buy("1").settlement_id
-    plain = DirectRpc(world.node.url)
+    plain = BlockingRpc(world.node.url)
     head = number(plain, "eth_blockNumber")
     vault = [world.chain.addresses.vault, world.chain.addresses.hook]
     found = 0

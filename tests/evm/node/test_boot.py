@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from workbench.core.errors import DeployFailed
+from workbench.core.ports import ReportProgress
 from workbench.evm.deploy.deployment import Deployment, DeploymentPlan, keccak
 from workbench.evm.node import boot as boot_module
 from workbench.evm.node.anvil import GENESIS_TIME, Anvil
@@ -118,11 +119,11 @@ def test_a_damaged_file_is_made_again(
     built: list[int] = []
 
     def build(
-        world: boot_module._World,
+        world: boot_module.WorldFiles,
         chain_id: int,
         plan: DeploymentPlan,
-        progress: boot_module.Progress,
-    ) -> boot_module._Kept:
+        progress: ReportProgress,
+    ) -> boot_module.CachedWorld:
         built.append(chain_id)
         world.write(*whole)
         return whole[1]
@@ -133,13 +134,13 @@ def test_a_damaged_file_is_made_again(
     assert built == [31337]
 
 
-def _copy_world(folder: Path, plan: DeploymentPlan) -> tuple[str, boot_module._Kept]:
+def _copy_world(folder: Path, plan: DeploymentPlan) -> tuple[str, boot_module.CachedWorld]:
     from workbench.evm.build.toolchain import cache_dir
 
     key = world_key(31337, plan)
     for name in (f"{key}.json", f"{key}.facts.json"):
         (folder / name).write_bytes((cache_dir("worlds") / name).read_bytes())
-    world = boot_module._World(folder / f"{key}.json", folder / f"{key}.facts.json")
+    world = boot_module.WorldFiles(folder / f"{key}.json", folder / f"{key}.facts.json")
     kept = world.read()
     assert kept is not None
     return world.state.read_text(encoding="utf-8"), kept
@@ -150,10 +151,10 @@ def test_a_file_that_anvil_refuses_is_made_again_once(
 ) -> None:
     state, kept = _copy_world(own_cache, DeploymentPlan())
     key = world_key(31337, DeploymentPlan())
-    world = boot_module._World(own_cache / f"{key}.json", own_cache / f"{key}.facts.json")
+    world = boot_module.WorldFiles(own_cache / f"{key}.json", own_cache / f"{key}.facts.json")
     world.write('{"block": "nonsense"}', kept)
 
-    def build(world: boot_module._World, *rest: object) -> boot_module._Kept:
+    def build(world: boot_module.WorldFiles, *rest: object) -> boot_module.CachedWorld:
         world.write(state, kept)
         return kept
 
@@ -192,7 +193,7 @@ def test_old_worlds_are_forgotten(own_cache: Path, monkeypatch: pytest.MonkeyPat
     for number in range(4):
         for end in (".json", ".facts.json", ".lock"):
             (own_cache / f"old{number}{end}").write_text("{}", encoding="utf-8")
-    kept = boot_module._World(own_cache / "old3.json", own_cache / "old3.facts.json")
+    kept = boot_module.WorldFiles(own_cache / "old3.json", own_cache / "old3.facts.json")
     boot_module._forget_old(kept)
     assert len(list(own_cache.glob("*.facts.json"))) == 2
     assert len(list(own_cache.iterdir())) == 6

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import hexes
-from workbench.core.payout import Outcome, Payout, State
+from workbench.core.payout import Payout, PayoutOutcome, PayoutState
 from workbench.evm.codec.abi import to_hex
 from workbench.evm.payments import batch
 
@@ -19,7 +19,7 @@ ZERO = "0x" + "00" * 20
 
 
 def payout(number: int, units: int = 5) -> Payout:
-    return Payout(f"p{number}", State.SENT, address=f"0x{number + 1:040x}", units=units)
+    return Payout(f"p{number}", PayoutState.SENT, address=f"0x{number + 1:040x}", units=units)
 
 
 def made(*payouts: Payout, token: str | None = None) -> batch.Batch:
@@ -46,7 +46,7 @@ def log(
 
 def judged(
     together: batch.Batch, *logs: dict[str, Any], moved: Any = (), status: int = 1
-) -> list[Outcome]:
+) -> list[PayoutOutcome]:
     receipt = {"status": hex(status), "logs": list(logs)}
     found = batch.outcomes(together, PAYER, receipt, list(moved))
     return [found[item.id][0] for item in together.items]
@@ -58,10 +58,12 @@ PAID_B = log(batch.PAID, B)
 
 def test_each_has_its_own_end() -> None:
     native = made(A, B)
-    assert [Outcome.PAID, Outcome.PAID] == judged(native, log(batch.PAID, A), PAID_B)
-    assert [Outcome.REFUSED, Outcome.PAID] == judged(native, log(batch.FAILED, A), PAID_B)
-    assert [Outcome.PAID, Outcome.PAID] == judged(native, log(batch.SKIPPED, A), PAID_B)
-    assert [Outcome.REFUSED, Outcome.REFUSED] == judged(native, status=0)
+    assert [PayoutOutcome.PAID, PayoutOutcome.PAID] == judged(native, log(batch.PAID, A), PAID_B)
+    assert [PayoutOutcome.REFUSED, PayoutOutcome.PAID] == judged(
+        native, log(batch.FAILED, A), PAID_B
+    )
+    assert [PayoutOutcome.PAID, PayoutOutcome.PAID] == judged(native, log(batch.SKIPPED, A), PAID_B)
+    assert [PayoutOutcome.REFUSED, PayoutOutcome.REFUSED] == judged(native, status=0)
 
 
 @pytest.mark.parametrize(
@@ -80,14 +82,14 @@ def test_each_has_its_own_end() -> None:
 )
 def test_what_is_told_otherwise_is_for_a_person(told: list[dict[str, Any]]) -> None:
     """Nothing, twice, another amount, receiver, token; by another contract, of another payer."""
-    assert [Outcome.WRONG, Outcome.PAID] == judged(made(A, B), *told, PAID_B)
+    assert [PayoutOutcome.WRONG, PayoutOutcome.PAID] == judged(made(A, B), *told, PAID_B)
 
 
 def test_a_token_must_have_moved_too() -> None:
     """Exactly what is told: no more, no less, nothing back, nobody else's."""
     together, right = made(A, B, token=TOKEN), [(PAYER, A.address, 5), (PAYER, B.address, 7)]
     told = [log(batch.PAID, A, TOKEN), log(batch.PAID, B, TOKEN)]
-    assert [Outcome.PAID] * 2 == judged(together, *told, moved=right)
+    assert [PayoutOutcome.PAID] * 2 == judged(together, *told, moved=right)
     for wrong in (
         [],
         right[:1],
@@ -96,20 +98,22 @@ def test_a_token_must_have_moved_too() -> None:
         [*right, (PAYER, TOKEN, 1)],
         [(PAYER, A.address, 4), right[1]],
     ):
-        assert [Outcome.WRONG] * 2 == judged(together, *told, moved=wrong), wrong
+        assert [PayoutOutcome.WRONG] * 2 == judged(together, *told, moved=wrong), wrong
     failed = [log(batch.FAILED, A, TOKEN), told[1]]
-    assert [Outcome.REFUSED, Outcome.PAID] == judged(together, *failed, moved=right[1:])
-    assert [Outcome.WRONG] * 2 == judged(together, *failed, moved=right)
+    assert [PayoutOutcome.REFUSED, PayoutOutcome.PAID] == judged(together, *failed, moved=right[1:])
+    assert [PayoutOutcome.WRONG] * 2 == judged(together, *failed, moved=right)
 
 
 @given(st.lists(st.tuples(hexes(20), st.integers(0, 2**256 - 1)), max_size=9), st.booleans())
 def test_what_is_written_is_read(items: list[tuple[str, int]], is_token: bool) -> None:
-    payouts = [Payout(str(n), State.SENT, address=to, units=u) for n, (to, u) in enumerate(items)]
+    payouts = [
+        Payout(str(n), PayoutState.SENT, address=to, units=u) for n, (to, u) in enumerate(items)
+    ]
     token = TOKEN if is_token else None
     found = batch.read({"to": b"\xba" * 20, "data": batch.encoded(payouts, token), "value": 3})
     assert found is not None
     assert (AT, token, 3) == (found.to, found.token, found.value)
-    expected = [batch.Item(batch.payment_id(p.id), p.address, p.units) for p in payouts]
+    expected = [batch.BatchItem(batch.payment_id(p.id), p.address, p.units) for p in payouts]
     assert expected == list(found.items)
 
 

@@ -33,7 +33,7 @@ OWN = KEY.address.lower()
 
 def signer(token: str | None = None) -> PaymentSigner:
     made = PaymentSigner(KEY.secret, chain_id=31337, token=token)
-    made.expect("p", TO, 5)
+    made.authorize_signing("p", TO, 5)
     return made
 
 
@@ -115,7 +115,7 @@ BATCHER = "0x" + "ba" * 20
 def batching(token: str | None = None) -> PaymentSigner:
     made = PaymentSigner(KEY.secret, chain_id=31337, token=token, batcher=BATCHER)
     for name in ("p", "q"):
-        made.expect(name, TO, 5)
+        made.authorize_signing(name, TO, 5)
     return made
 
 
@@ -186,7 +186,7 @@ def test_without_a_batcher_there_are_no_batches(token: str | None) -> None:
 
 def test_a_payout_that_has_ended_is_not_signed_again() -> None:
     made = signer()
-    made.forget("p")
+    made.revoke_signing("p")
     with pytest.raises(SigningRefused, match="not announced"):
         made.sign_transaction(fields())
 
@@ -200,10 +200,10 @@ def test_exactly_what_is_announced_now_is_signed(
     made, known = PaymentSigner(KEY.secret, chain_id=31337, token=token), dict[str, Any]()
     for name, to, amount in steps:
         if amount:
-            made.expect(name, to, amount)
+            made.authorize_signing(name, to, amount)
             known[name] = (to, amount)
         else:
-            made.forget(name)
+            made.revoke_signing(name)
             known.pop(name, None)
     for to, amount in ((TO, 1), (TO, 2), (OTHER, 1), (OTHER, 2)):
         plain = fields(to, amount) if token is None else fields(TOKEN, 0, transfer(to, amount))

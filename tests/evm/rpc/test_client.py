@@ -30,9 +30,9 @@ from workbench.evm.codec import http_parser
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.rpc import blocking
 from workbench.evm.rpc import client as rpc_module
-from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.rpc.client import SEND, HttpRpc, NodeRevert, Rpc, outcome
-from workbench.evm.rpc.mining import CachedRpc
+from workbench.evm.rpc.mining import MiningRpc
 
 Answer = Callable[[socket.socket, bytes], None]
 
@@ -62,7 +62,7 @@ def ask(rpc: Rpc, *calls: tuple[Any, ...]) -> list[Any]:
     return asyncio.run(work())
 
 
-@pytest.mark.parametrize("kind", [DirectRpc, HttpRpc])
+@pytest.mark.parametrize("kind", [BlockingRpc, HttpRpc])
 def test_a_transport_tells_results_reverts_and_faults(kind: type[Any], node: Anvil) -> None:
     """A value, an unknown method, a contract's refusal, and more after those."""
     code = "0x600160005260206000fd"  # revert with one word: 1
@@ -110,7 +110,7 @@ def test_a_trial_that_nobody_answers_is_so_many_errors() -> None:
     asyncio.run(work())
 
 
-@pytest.mark.parametrize("kind", [DirectRpc, HttpRpc])
+@pytest.mark.parametrize("kind", [BlockingRpc, HttpRpc])
 def test_a_node_that_is_away_and_comes_back(kind: type[Any]) -> None:
     """Unreachable with a next step, and the same object works once somebody listens."""
     with socket.socket() as place:
@@ -180,7 +180,7 @@ def silence(connection: socket.socket, request: bytes) -> None:
 def test_a_connection_closed_while_idle_is_opened_again() -> None:
     """The server closed a kept connection: one fresh try, which the caller does not notice."""
     server = Server([good], [good, good])
-    rpc = DirectRpc(server.url)
+    rpc = BlockingRpc(server.url)
     assert ["0x1"] * 3 == [rpc.now("m") for _ in range(3)]
     assert 3 <= len([r for r in server.requests if r])
     assert all(r.startswith(b"POST /rpc?key=1 ") for r in server.requests if r)
@@ -196,7 +196,7 @@ def test_a_request_that_may_have_worked_is_not_repeated(
     for module in (rpc_module, blocking):
         monkeypatch.setattr(module, "TIMEOUT_S", 0.2)
     server = Server([good, fault], [good])
-    rpc = DirectRpc(server.url)
+    rpc = BlockingRpc(server.url)
     assert "0x1" == rpc.now("m")
     with pytest.raises(RpcUnreachable):
         rpc.now("evm_mine")
@@ -216,7 +216,7 @@ def of_another(connection: socket.socket, request: bytes) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
 
 
-@pytest.mark.parametrize("kind", [DirectRpc, HttpRpc])
+@pytest.mark.parametrize("kind", [BlockingRpc, HttpRpc])
 def test_an_answer_with_another_id_ends_the_connection(kind: type[Any]) -> None:
     """Those after it would be another's too. The next question has a new connection."""
     server = Server([good, of_another], [good])
@@ -243,7 +243,7 @@ def test_what_was_written_behind_a_foreign_answer_is_unknown() -> None:
         for number in (numbers[0], numbers[2], numbers[1]):
             good(connection, b'\r\n\r\n{"id":%d}' % number)
 
-    for kind in (DirectRpc, CachedRpc):
+    for kind in (BlockingRpc, MiningRpc):
         server = Server([second_is_foreign], [good])
         rpc = kind(server.url)
         told = rpc.all_now([("evm_mine",), ("evm_mine",), ("evm_mine",)])
@@ -263,7 +263,7 @@ def told_by_status(*said: Any) -> list[Any]:
     found: list[Any] = []
     with Gateway("", lambda request, node: next(answers)) as server:
         for _ in said:
-            for rpc in (DirectRpc(server.url), HttpRpc(server.url)):
+            for rpc in (BlockingRpc(server.url), HttpRpc(server.url)):
                 with pytest.raises(WorkbenchError) as caught:
                     ask(rpc, ("evm_mine",))
                 found.append(caught.value)
@@ -314,13 +314,13 @@ def test_an_error_object_with_a_status_of_its_own_is_read() -> None:
         return 400, {}, json.dumps({"id": request["id"], "error": error}).encode()
 
     with Gateway("", decide) as server:
-        for rpc in (DirectRpc(server.url), HttpRpc(server.url)):
+        for rpc in (BlockingRpc(server.url), HttpRpc(server.url)):
             with pytest.raises(NodeRevert) as caught:
                 ask(rpc, ("eth_call", {}, "latest"))
             assert "0x01" == caught.value.data
 
 
-@pytest.mark.parametrize("kind", [DirectRpc, HttpRpc])
+@pytest.mark.parametrize("kind", [BlockingRpc, HttpRpc])
 def test_a_read_that_was_limited_is_asked_again_and_an_act_is_not(
     kind: type[Any], node: Anvil, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,7 +384,7 @@ def test_bodies_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (rpc_module, http_parser):
         monkeypatch.setattr(module, "MAX_BODY_BYTES", 200_000)
     with Gateway("", lambda request, node: (200, {}, b"x" * 1_000_000)) as server:
-        for rpc in (DirectRpc(server.url), HttpRpc(server.url)):
+        for rpc in (BlockingRpc(server.url), HttpRpc(server.url)):
             with pytest.raises(RpcUnreachable, match="its answer is too large"):
                 ask(rpc, ("eth_chainId",))
 
@@ -404,7 +404,7 @@ SENDS = [(SEND, "0x02"), (SEND, "0x03")]
 def test_a_node_at_an_ipv6_address(node: Anvil) -> None:
     """Reads, and sends that are written one after the other."""
     with Gateway(node.url, lambda request, node: None, socket.AF_INET6) as server:
-        for rpc in (DirectRpc(server.url), HttpRpc(server.url), CachedRpc(server.url)):
+        for rpc in (BlockingRpc(server.url), HttpRpc(server.url), MiningRpc(server.url)):
 
             async def work(rpc: Any = rpc) -> list[Any]:
                 try:
@@ -424,7 +424,7 @@ def test_a_distant_node_is_asked_through_the_proxy(
     url = "http://node.invalid:8545/key"
     with ForwardProxy(("127.0.0.1", node.port), "Basic dTpw") as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("//", "//u:p@"))
-        for rpc in (DirectRpc(url), HttpRpc(url)):
+        for rpc in (BlockingRpc(url), HttpRpc(url)):
 
             async def work(rpc: Any = rpc) -> list[Any]:
                 try:
@@ -438,11 +438,11 @@ def test_a_distant_node_is_asked_through_the_proxy(
         assert {f"POST {url} HTTP/1.1"} == {line for line, _ in proxy.heads}
         assert {"node.invalid:8545"} == {fields["Host"] for _, fields in proxy.heads}
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        for rpc in (DirectRpc(url), HttpRpc(url)):
+        for rpc in (BlockingRpc(url), HttpRpc(url)):
             with pytest.raises(RpcUnreachable, match="HTTP status 407"):
                 ask(rpc, ("eth_chainId",))
         proxy.heads.clear()
-        for rpc in (DirectRpc(node.url), HttpRpc(node.url)):
+        for rpc in (BlockingRpc(node.url), HttpRpc(node.url)):
             assert ["0x7a69"] == ask(rpc, ("eth_chainId",))
         assert [] == proxy.heads, "what is on this machine is not asked through a proxy"
 
@@ -464,21 +464,21 @@ def test_a_node_with_tls_is_asked_through_a_tunnel(
         port = int(place.rpartition(":")[2])
         with ForwardProxy(("127.0.0.1", port), "Basic dTpw") as proxy:
             monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//u:p@"))
-            for rpc in (DirectRpc(url), HttpRpc(url)):
+            for rpc in (BlockingRpc(url), HttpRpc(url)):
                 assert ["0x7a69"] == ask(rpc, ("eth_chainId",))
             assert {"CONNECT node.invalid:443 HTTP/1.1"} == {line for line, _ in proxy.heads}
             assert all("key" not in str(head) for head in proxy.heads)
             monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-            for rpc in (DirectRpc(url), HttpRpc(url)):
+            for rpc in (BlockingRpc(url), HttpRpc(url)):
                 with pytest.raises(RpcUnreachable, match="407"):
                     ask(rpc, ("eth_chainId",))
         monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-        for rpc in (DirectRpc(url), HttpRpc(url)):
+        for rpc in (BlockingRpc(url), HttpRpc(url)):
             with pytest.raises(RpcUnreachable, match="connection refused"):
                 ask(rpc, ("eth_chainId",))
 
 
-@pytest.mark.parametrize("kind", [DirectRpc, HttpRpc])
+@pytest.mark.parametrize("kind", [BlockingRpc, HttpRpc])
 def test_a_node_that_is_away_is_told_in_plain_words(kind: type[Any]) -> None:
     """No number of an error, and no class."""
     with pytest.raises(RpcUnreachable) as caught:

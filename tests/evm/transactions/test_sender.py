@@ -37,7 +37,7 @@ from workbench.core.facts import (
     TransactionSent,
     TransactionSigned,
 )
-from workbench.core.ports import Act, Call, Slot, SlotState
+from workbench.core.ports import ContractCall, Slot, SlotState, TransactionIntent
 from workbench.evm.transactions import sender as sender_module
 from workbench.evm.transactions.inclusion import SEARCH_MS
 from workbench.evm.transactions.sender import MAX_ATTEMPTS, RESEND_MS
@@ -57,9 +57,9 @@ def ground() -> Iterator[Ground]:
     made.close()
 
 
-def knock() -> Call:
+def knock() -> ContractCall:
     """A call that GATE takes or refuses."""
-    return Call("knock", GATE, b"")
+    return ContractCall("knock", GATE, b"")
 
 
 def set_gate(ground: Ground, shut: bool) -> None:
@@ -193,7 +193,9 @@ class Marks:
         self.asked: list[int] = []
         self.marked: list[str] = []
 
-    async def refused(self, unit: Any, acts: Sequence[Act]) -> dict[Any, WorkbenchError]:
+    async def refused(
+        self, unit: Any, acts: Sequence[TransactionIntent]
+    ) -> dict[Any, WorkbenchError]:
         self.asked.append(len(acts))
         return {a.key: StateMoved("taken back.") for a in acts if a.subject in self.back}
 
@@ -203,8 +205,8 @@ class Marks:
         self.marked += [slot.subject for slot in slots]
 
 
-def acts(count: int, within: Marks | None = None) -> list[Act]:
-    return [Act(subject(n), pay(n), within=within) for n in range(count)]
+def acts(count: int, within: Marks | None = None) -> list[TransactionIntent]:
+    return [TransactionIntent(subject(n), pay(n), within=within) for n in range(count)]
 
 
 def test_parts_are_sent_in_the_order_of_their_nonces(ground: Ground, parts: None) -> None:
@@ -512,7 +514,7 @@ def test_the_simulation_looks_at_the_newest_block(ground: Ground) -> None:
     drain = {"from": ground.key.address, "to": OTHER}
     balance = int(ground.node.call("eth_getBalance", ground.address, "latest"), 16)
     ground.node.call("eth_sendTransaction", {**drain, "value": hex(balance - 10**17)})
-    big = Call("pay", GATE, b"", 10**18)
+    big = ContractCall("pay", GATE, b"", 10**18)
     set_gate(ground, shut=False)
     assert ground.run(ground.sender.submit("a", big))
 
@@ -551,7 +553,7 @@ def test_gas_suffices_for_storage_that_others_cleared(ground: Ground) -> None:
             ground.node.call("anvil_setStorageAt", GATE, place, word)
 
     fill(1)
-    ground.run(ground.sender.submit("a", Call("store", GATE, b"any")))
+    ground.run(ground.sender.submit("a", ContractCall("store", GATE, b"any")))
     fill(0)
     ground.mine()
     ground.pump()

@@ -18,7 +18,12 @@ from workbench.core.errors import (
     StoreBusy,
     WorkbenchError,
 )
-from workbench.services.common.loop import BACKOFF_MOST_S, RETRY_AFTER_MOST_S, Loop, OnFault
+from workbench.services.common.loop import (
+    BACKOFF_MOST_S,
+    RETRY_AFTER_MOST_S,
+    FaultPolicy,
+    ServiceLoop,
+)
 from workbench.sim.time.loop import VirtualClock, VirtualLoop
 from workbench.worlds.wiring import loop_of
 
@@ -42,10 +47,10 @@ FAULTS: list[tuple[Exception, str]] = [
 class Stage:
     """A service of one loop on virtual time."""
 
-    def __init__(self, on_fault: OnFault) -> None:
+    def __init__(self, on_fault: FaultPolicy) -> None:
         self.virtual = VirtualLoop()
         self.clock = VirtualClock(self.virtual, START_S)
-        self.loop: Loop = loop_of("seller", self.clock, on_fault)
+        self.loop: ServiceLoop = loop_of("seller", self.clock, on_fault)
         self.at_s: list[float] = []
 
     def run(self, tick: Callable[[], None], for_s: float) -> None:
@@ -71,14 +76,14 @@ class Stage:
 
 @pytest.fixture
 def served() -> Iterator[Stage]:
-    stage = Stage(OnFault.RETRY)
+    stage = Stage(FaultPolicy.RETRY)
     yield stage
     stage.virtual.close()
 
 
 @pytest.fixture
 def simulated() -> Iterator[Stage]:
-    stage = Stage(OnFault.RAISE)
+    stage = Stage(FaultPolicy.RAISE)
     yield stage
     stage.virtual.close()
 

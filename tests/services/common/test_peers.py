@@ -17,7 +17,7 @@ from workbench.core.facts import to_dict
 from workbench.core.ports import Request, Response
 from workbench.core.x402.wire import ZERO_ADDRESS, complete_terms
 from workbench.services.common import peers
-from workbench.services.common.routes import Page
+from workbench.services.common.routes import EventPage
 from workbench.services.otc.facilitator_answer import check_acceptance
 
 IDENTITY = "0x" + "ab" * 32
@@ -151,9 +151,9 @@ def _offer(world: World) -> dict[str, Any]:
 
 @given(ANSWERS)
 def test_any_answer_of_a_peer_leaves_the_tracker_at_work(answer: Response) -> None:
-    """`Page.of` reads a page, or raises an error of our tree."""
+    """`EventPage.of` reads a page, or raises an error of our tree."""
     try:
-        page = Page.of(answer, "seller", 0)
+        page = EventPage.of(answer, "seller", 0)
     except WorkbenchError:
         return
     assert page.next >= 0
@@ -177,7 +177,7 @@ def page_of(*facts: dict[str, Any], upto: int = 9, last: int = 9) -> Response:
 
 def test_a_page_is_read() -> None:
     """Bytes to the very fact."""
-    assert [(1, FACT)] == list(Page.of(page_of(to_dict(FACT)), "seller", 0).facts)
+    assert [(1, FACT)] == list(EventPage.of(page_of(to_dict(FACT)), "seller", 0).facts)
 
 
 CHANGES: list[dict[str, Any]] = [
@@ -199,21 +199,21 @@ CHANGES: list[dict[str, Any]] = [
 def test_a_fact_that_is_no_fact_of_the_peer_is_refused(changes: dict[str, Any]) -> None:
     """Types, kinds and emitters: a peer's journal is not ours to believe."""
     with pytest.raises(PeerAnswerInvalid):
-        Page.of(page_of({**to_dict(FACT), **changes}), "seller", 0)
+        EventPage.of(page_of({**to_dict(FACT), **changes}), "seller", 0)
 
 
 def test_a_peer_tells_nothing_of_the_chain_and_takes_nothing_back() -> None:
     """Blocks and their logs are the watcher's to tell."""
     orphaned = ev.BlockOrphaned(subject="0x1", at_ms=1, source="seller", block=None, number=1)
     with pytest.raises(PeerAnswerInvalid):
-        Page.of(page_of(to_dict(orphaned)), "seller", 0)
+        EventPage.of(page_of(to_dict(orphaned)), "seller", 0)
 
 
 @pytest.mark.parametrize(("upto", "last"), [(5, 9), (3, 9)])
 def test_a_page_that_leads_nowhere_ends_the_asking(upto: int, last: int) -> None:
     """`next` that stays, or goes back, would be asked for ever."""
     with pytest.raises(PeerAnswerInvalid):
-        Page.of(page_of(upto=upto, last=last), "seller", 5)
+        EventPage.of(page_of(upto=upto, last=last), "seller", 5)
 
 
 @pytest.mark.parametrize("code", sorted(WorkbenchError.kinds))

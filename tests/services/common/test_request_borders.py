@@ -17,7 +17,7 @@ from tests.services.payouts.test_http import Desk, ask, desk
 from workbench import World
 from workbench.core import strict_json
 from workbench.core.errors import InputError, InvalidPayment
-from workbench.core.finality import Policy
+from workbench.core.finality import FinalityPolicy
 from workbench.core.ports import Addresses, Request
 from workbench.core.x402.wire import Payment, Terms
 from workbench.evm.build.toolchain import node_binary
@@ -25,9 +25,9 @@ from workbench.services.common.routes import DECIDING
 from workbench.services.payouts.wrong_keys import ADDRESSES, MOST, WrongKeys
 from workbench.settings import Settings, make_folder
 from workbench.store.ledger.database import LedgerStore
-from workbench.web.borders import Borders
+from workbench.web.borders import RequestLimits
 from workbench.worlds.factories import local_keys
-from workbench.worlds.served import NAMES, Place, Served
+from workbench.worlds.served import NAMES, Served, ServedChain
 
 __all__ = ["desk"]
 KEY = "0123456789abcdef"
@@ -45,7 +45,7 @@ def test_a_header_that_decides_is_given_once(desk: Desk, name: str) -> None:
 
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', '[{"b": {"a": 1, "a": 1}}]', '{"a": NaN}'])
 def test_json_that_readers_take_differently_is_refused(text: str) -> None:
-    with pytest.raises(strict_json.Refused):
+    with pytest.raises(strict_json.AmbiguousJson):
         strict_json.loads(text)
     with pytest.raises(InputError):
         Request("POST", "/settle", body=text.encode()).json()
@@ -204,12 +204,14 @@ def test_each_service_is_served_within_its_borders(name: str, tmp_path: Path) ->
     """Foreign names nowhere; other sites' pages at payouts never; with a key every name."""
     given = {"ALLOWED_HOSTS": "Desk.example", "CORS_ORIGINS": "*", "PAYOUTS_API_KEY": ""}
 
-    def borders(**more: str) -> Borders:
+    def borders(**more: str) -> RequestLimits:
         settings = Settings.load(environ={**given, **more}, folder=tmp_path, world={})
-        place = Place("http://127.0.0.1:1", 1, Addresses(*["0x"] * 6), 0, local_keys(), Policy(1))
+        place = ServedChain(
+            "http://127.0.0.1:1", 1, Addresses(*["0x"] * 6), 0, local_keys(), FinalityPolicy(1)
+        )
         return Served(place, tmp_path, settings)._borders(name)
 
-    def is_served(host: str, at: Borders) -> bool:
+    def is_served(host: str, at: RequestLimits) -> bool:
         return at.refusal((("Host", host),)) is None
 
     plain, keyed = borders(), borders(PAYOUTS_API_KEY=KEY)

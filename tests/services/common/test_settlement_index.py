@@ -26,9 +26,9 @@ from tests.facts import (
 )
 from workbench.core import facts as ev
 from workbench.core.errors import IllegalTransition
-from workbench.core.ports import Unit
-from workbench.core.settlement import OPEN, State, fold, merge
-from workbench.services.common.settlement_index import Book
+from workbench.core.ports import StoreTransaction
+from workbench.core.settlement import OPEN, SettlementState, fold, merge
+from workbench.services.common.settlement_index import SettlementIndex
 from workbench.store.sql.database import SqlStore
 
 FACTS = {type(fact): fact for fact in one_of_each()}
@@ -123,7 +123,10 @@ class Play:
         """The service notes what the newest act's block has: finality, or delivery."""
         identity = self.ids[n % len(self.ids)]
         state = fold(self.told).get(identity)
-        kind = {State.SWAPPED: ev.FinalityReached, State.EXECUTED: ev.AssetDelivered}
+        kind = {
+            SettlementState.SWAPPED: ev.FinalityReached,
+            SettlementState.EXECUTED: ev.AssetDelivered,
+        }
         if state and state.state in kind:
             block = state.block_of(state.state)
             self.told.append(self.make(kind[state.state], identity, block=block))
@@ -179,7 +182,7 @@ def store() -> Iterator[SqlStore]:
 def test_bit_by_bit_equals_all_at_once(script: list[tuple[Any, ...]]) -> None:
     """After any reorgs, returns, failures and refreshes: the book is the fold of the journal."""
     store = SqlStore()
-    play, book, written = Play(4), Book(store), 0
+    play, book, written = Play(4), SettlementIndex(store), 0
     for name, *arguments in [*script, ("refresh",)]:
         if name != "refresh":
             getattr(play, name)(*arguments)
@@ -196,7 +199,7 @@ def test_bit_by_bit_equals_all_at_once(script: list[tuple[Any, ...]]) -> None:
         stage, known = play.stage(identity), book.get(identity)
         on_chain = [e for e in known.entered if e.state.name in CHAIN_STATES] if known else []
         assert stage == len(on_chain)
-    anew = Book(store)
+    anew = SettlementIndex(store)
     at_once(anew.refresh())
     assert anew.settlements == book.settlements
     store.close()
@@ -207,7 +210,7 @@ CHAIN_STATES = ("CREATED", "FUNDED", "SWAPPED", "EXECUTED")
 
 def test_refresh_names_what_moved(store: SqlStore) -> None:
     """Those with new facts, and those whose facts were taken back; then nobody."""
-    play, book = Play(3), Book(store)
+    play, book = Play(3), SettlementIndex(store)
     play.mine([0, 1])
     play.mine([1, 2])
     record(store, play.told)
@@ -216,12 +219,15 @@ def test_refresh_names_what_moved(store: SqlStore) -> None:
     play.reorg(1)
     record(store, play.told[-1:])
     assert set(play.ids[1:]) < set(at_once(book.refresh()))
-    assert (State.CREATED, None) == (book.settlements[play.ids[1]].state, book.get(play.ids[2]))
+    assert (SettlementState.CREATED, None) == (
+        book.settlements[play.ids[1]].state,
+        book.get(play.ids[2]),
+    )
 
 
 def test_a_journal_of_many(store: SqlStore) -> None:
     """Forty overlapping lives, refunds and reorgs among them, refreshed after every tenth fact."""
-    facts, book = journal(40), Book(store)
+    facts, book = journal(40), SettlementIndex(store)
     for start in range(0, len(facts), 10):
         record(store, facts[start : start + 10])
         at_once(book.refresh())
@@ -231,7 +237,7 @@ def test_a_journal_of_many(store: SqlStore) -> None:
 
 def test_a_revert_told_before_the_birth_counts(store: SqlStore) -> None:
     """After a reorg, `fund` may be mined, and revert, before its settlement is created again."""
-    play, book = Play(1), Book(store)
+    play, book = Play(1), SettlementIndex(store)
     identity = play.ids[0]
     play.mine([0])
     born = play.told[0]
@@ -242,7 +248,7 @@ def test_a_revert_told_before_the_birth_counts(store: SqlStore) -> None:
     assert None is book.get(identity)
     record(store, [replace(born, at_ms=99)])
     at_once(book.refresh())
-    assert (State.CREATED, ("fund",)) == (
+    assert (SettlementState.CREATED, ("fund",)) == (
         book.settlements[identity].state,
         book.settlements[identity].reverted,
     )
@@ -255,12 +261,12 @@ def test_a_rejection_after_the_chain_said_otherwise(store: SqlStore) -> None:
     created = replace(FACTS[ev.SettlementCreated], subject=facts[0].subject)
     for order in ([facts[0], created, facts[1]], [*facts, created]):
         settlement = fold(order)[facts[0].subject]
-        assert (State.CREATED, "") == (settlement.state, settlement.reason)
+        assert (SettlementState.CREATED, "") == (settlement.state, settlement.reason)
 
 
 def test_an_illegal_fact_is_named_and_changes_nothing(store: SqlStore) -> None:
     """One journal, one emitter: out of order is a defect, each time it is looked at."""
-    facts, book = happy(0), Book(store)
+    facts, book = happy(0), SettlementIndex(store)
     upto = next(n for n, f in enumerate(facts) if isinstance(f, ev.SettlementFunded))
     record(store, facts[:upto])
     at_once(book.refresh())
@@ -274,7 +280,7 @@ def test_an_illegal_fact_is_named_and_changes_nothing(store: SqlStore) -> None:
     assert final.block
     record(store, [orphaned(final.block, 1)])
     at_once(book.refresh())
-    assert State.FUNDED is book.settlements[final.subject].state
+    assert SettlementState.FUNDED is book.settlements[final.subject].state
 
 
 class Slow:
@@ -287,7 +293,7 @@ class Slow:
         return self._store.version()
 
     @asynccontextmanager
-    async def unit(self) -> AsyncIterator[Unit]:
+    async def unit(self) -> AsyncIterator[StoreTransaction]:
         await asyncio.sleep(0)
         async with self._store.unit() as unit:
             yield unit
@@ -296,7 +302,7 @@ class Slow:
 
 def test_refreshes_at_the_same_time(store: SqlStore) -> None:
     """A request and a round refresh together: each fact is folded once."""
-    book = Book(Slow(store))
+    book = SettlementIndex(Slow(store))
 
     async def together() -> None:
         await asyncio.gather(*(book.refresh() for _ in range(4)))
@@ -313,7 +319,7 @@ def test_refreshes_at_the_same_time(store: SqlStore) -> None:
 def test_merged_whatever_comes_when(script: list[tuple[Any, ...]], data: st.DataObject) -> None:
     """Peers' facts come early, late, and about blocks that are gone: no error, and one truth."""
     store = SqlStore()
-    play, book = Play(3), Book(store, merged=True)
+    play, book = Play(3), SettlementIndex(store, merged=True)
     chain: list[ev.Event] = []
     peers: list[ev.Event] = []
     for identity in play.ids:
@@ -354,7 +360,7 @@ def test_a_tracker_that_starts_late(store: SqlStore) -> None:
     """All the peers' facts, and then the chain as it is now: the lives are as they were."""
     facts = [*happy(0), *refunded(1), *rejected(2), *pending(3)]
     facts += reorged(4, GENESIS_MS + 100_000)
-    book = Book(store, merged=True)
+    book = SettlementIndex(store, merged=True)
     record(store, [f for f in facts if not (f.contract or isinstance(f, ev.BlockOrphaned))])
     at_once(book.refresh())
     record(store, [f for f in ev.canonical(facts) if f.contract])
@@ -371,13 +377,13 @@ def test_merged_names_what_the_chain_cannot_do_and_goes_on(store: SqlStore, at_a
     is whole again once the missing one is there."""
     (missing,) = [f for f in happy(0) if isinstance(f, ev.SettlementFunded)]
     facts = [f for f in (*happy(0), *happy(1)) if f is not missing and f != missing]
-    book = Book(store, merged=True)
+    book = SettlementIndex(store, merged=True)
     for first in range(0, len(facts), at_a_time):
         record(store, facts[first : first + at_a_time])
         at_once(book.refresh())
     torn, other = happy(0)[1].subject, happy(1)[1].subject
     assert {torn: f"{torn}: SettlementSwapped cannot follow created."} == book.torn
-    assert State.CREATED is book.settlements[torn].state
+    assert SettlementState.CREATED is book.settlements[torn].state
     assert merge(happy(1))[other] == book.settlements[other]
     with pytest.raises(IllegalTransition):
         merge(facts)

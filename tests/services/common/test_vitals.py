@@ -13,8 +13,8 @@ from workbench.core.errors import RpcUnreachable, WrongChain
 from workbench.core.ports import NodeState
 from workbench.services.common.checks import SERVICES
 from workbench.services.common.health import Health
-from workbench.services.common.loop import OnFault
-from workbench.services.common.vitals import GAS_EACH, LOOK_S, STALLED_S, Timer, Vitals
+from workbench.services.common.loop import FaultPolicy
+from workbench.services.common.vitals import GAS_EACH, LOOK_S, STALLED_S, DueTimer, NodeChecks
 from workbench.worlds.wiring import loop_of
 
 ACCOUNT = "0x" + "ab" * 20
@@ -45,7 +45,7 @@ class Scene:
         self.clock = Hand()
         self.node = Told(self.clock)
         self.health = Health(self.clock, "seller", SERVICES["seller"])
-        self.vitals = Vitals(
+        self.vitals = NodeChecks(
             self.node,
             self.health,
             self.clock,
@@ -82,7 +82,7 @@ def test_a_node_that_has_become_another_chain(scene: Scene) -> None:
 def test_nothing_is_done_on_another_chain() -> None:
     """The loop is red by the name of that check, and goes on when the chain is the right one."""
     scene = Scene()
-    loop = loop_of("seller", scene.clock, OnFault.RETRY)
+    loop = loop_of("seller", scene.clock, FaultPolicy.RETRY)
     loop.before = scene.vitals.before_round
     done = []
 
@@ -137,6 +137,6 @@ def test_little_is_asked(scene: Scene) -> None:
 
 
 def test_a_timer_whose_clock_is_set_back() -> None:
-    timer = Timer(15)
+    timer = DueTimer(15)
     due = [timer.is_due(at) for at in (10**12, 10**12 + 14_999, 10**12 + 15_000, 5, 6, 15_005)]
     assert [True, False, True, True, False, True] == due

@@ -15,10 +15,10 @@ from workbench import World
 from workbench.core.errors import WorkbenchError
 from workbench.core.pricing import Price
 from workbench.evm.node.boot import boot
-from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.rpc.client import Rpc
 from workbench.worlds.factories import LOCAL_FINALITY, addresses_of, local_keys
-from workbench.worlds.wiring import Rules
+from workbench.worlds.wiring import WorldRules
 
 SERVICES = ("seller", "facilitator", "tracker")
 SEEDS = [1, pytest.param(range(2, 8), marks=pytest.mark.check)]
@@ -37,7 +37,7 @@ class OddWorld(World):
         self.__dict__.setdefault("odd", {})
         if name not in self.odd:
             chance = random.Random(f"{self.seed} {name}")
-            self.odd[name] = FaultyRpc(DirectRpc(self.node.url), chance)
+            self.odd[name] = FaultyRpc(BlockingRpc(self.node.url), chance)
         return self.odd[name]
 
     def lie(self, rate: float) -> None:
@@ -47,7 +47,7 @@ class OddWorld(World):
 
 def odd_world(seed: int) -> OddWorld:
     node, where = boot()
-    rules = Rules(price=Price.parse("1.10"), finality=LOCAL_FINALITY, poll_s=1.0)
+    rules = WorldRules(price=Price.parse("1.10"), finality=LOCAL_FINALITY, poll_s=1.0)
     return OddWorld(node, where, addresses_of(where.addresses), local_keys(), rules, seed)
 
 

@@ -16,13 +16,13 @@ from workbench.core.errors import OverCeiling, RpcUnreachable
 from workbench.core.facts import PaymentAuthorized, SettlementCreated, TransactionMined
 from workbench.core.ports import Request
 from workbench.core.pricing import Price
-from workbench.core.settlement import State
+from workbench.core.settlement import SettlementState
 from workbench.evm.codec import abi
 from workbench.evm.deploy.deployment import TICK_LIMIT
 from workbench.evm.rpc.client import Rpc
 from workbench.evm.transactions.test_keys import key_of
 from workbench.worlds.factories import LOCAL_FINALITY
-from workbench.worlds.wiring import Rules
+from workbench.worlds.wiring import WorldRules
 
 MAX = 2**256 - 1
 
@@ -160,7 +160,7 @@ def test_one_payment_sent_five_times_at_once_is_one_settlement(world: World) -> 
 @pytest.fixture(scope="module")
 def permitless() -> Iterator[World]:
     """A world whose seller signs no permits: it sells by allowance alone."""
-    rules = Rules(price=Price.parse("1.10"), finality=LOCAL_FINALITY, sign_permits=False)
+    rules = WorldRules(price=Price.parse("1.10"), finality=LOCAL_FINALITY, sign_permits=False)
     with simulated(rules=rules) as made:
         yield made
 
@@ -184,13 +184,13 @@ ALWAYS_REVERTS = "0x5f5ffd"
 @pytest.mark.parametrize("retries", [0, 1])
 def test_what_reverts_is_tried_again_as_often_as_the_rules_say(retries: int) -> None:
     """Sound whenever it is simulated, and refused in every block that has a swap."""
-    rules = Rules(price=Price.parse("1.10"), finality=LOCAL_FINALITY, retries=retries)
+    rules = WorldRules(price=Price.parse("1.10"), finality=LOCAL_FINALITY, retries=retries)
     with simulated(rules=rules) as world:
         vault = world.accounts["vault"]
         code = world.rpc.now("eth_getCode", vault, "latest")
 
         async def break_vault() -> None:
-            swapping = world.facilitator.book.of(State.FUNDED)
+            swapping = world.facilitator.book.of(SettlementState.FUNDED)
             if swapping and swapping[0].reverted.count("swap") <= retries:
                 await world.rpc.call("anvil_setCode", vault, ALWAYS_REVERTS)
 

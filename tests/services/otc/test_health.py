@@ -9,10 +9,10 @@ import pytest
 from tests.payments import offer, pay, payment
 from workbench import World, simulated
 from workbench.core.errors import PeerUnreachable, RpcUnreachable
-from workbench.core.finality import Policy
+from workbench.core.finality import FinalityPolicy
 from workbench.core.ports import Request, Response
 from workbench.core.pricing import Price
-from workbench.worlds.wiring import Rules
+from workbench.worlds.wiring import WorldRules
 
 OTC = ("seller", "facilitator", "tracker")
 
@@ -142,7 +142,9 @@ def test_a_defect_of_a_round_fails_a_simulated_run(world: World, name: str) -> N
 
 def test_a_swap_that_does_not_become_final_is_an_alarm() -> None:
     """By the name of the check, never a refund; and it is gone when the swap is final."""
-    rules = Rules(price=Price.parse("1.10"), finality=Policy(30), finality_timeout_s=10)
+    rules = WorldRules(
+        price=Price.parse("1.10"), finality=FinalityPolicy(30), finality_timeout_s=10
+    )
     with simulated(rules=rules) as world:
         answer = pay(world, payment(world, offer(world)))
         identity = answer.data()["settlement_id"]

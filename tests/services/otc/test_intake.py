@@ -20,12 +20,12 @@ from workbench import World
 from workbench.core import facts as ev
 from workbench.core.ports import Request, Response
 from workbench.core.records import replace
-from workbench.core.settlement import OPEN, State
+from workbench.core.settlement import OPEN, SettlementState
 from workbench.core.x402.wire import Terms, complete_terms
 from workbench.evm.codec import abi
 from workbench.evm.transactions.signer import KeySigner
 from workbench.evm.transactions.test_keys import key_of
-from workbench.services.common.settlement_index import Book
+from workbench.services.common.settlement_index import SettlementIndex
 from workbench.services.otc.intake import MAX_OPEN_PER_BUYER
 from workbench.sim.people.buyers import CANCEL_STRUCT
 from workbench.store.sql.database import SqlStore
@@ -89,7 +89,7 @@ def test_a_cancelled_authorization_costs_no_gas_and_no_stock(world: World) -> No
     cancel(world, content)
     with nothing_happens(world, claimed=True):
         refused(pay(world, content), 409, "authorization_used")
-        assert State.REJECTED is world._do(_only(world)).state
+        assert SettlementState.REJECTED is world._do(_only(world)).state
         assert 0 == reserved(world)
     assert "executed" == world.buy("100").status
 
@@ -97,7 +97,7 @@ def test_a_cancelled_authorization_costs_no_gas_and_no_stock(world: World) -> No
 def reserved(world: World) -> int:
     """Base units of stock that wait for their settlement's creation."""
     world._do(world.seller.book.refresh())
-    return world.seller.book.assets(world.chain.addresses.asset, State.AUTHORIZED)
+    return world.seller.book.assets(world.chain.addresses.asset, SettlementState.AUTHORIZED)
 
 
 async def _only(world: World) -> Any:
@@ -286,7 +286,7 @@ def test_another_seller_s_settlements_count_for_nothing(data: Any) -> None:
     store = SqlStore()
 
     async def play() -> None:
-        books = {seller: Book(store, seller=seller) for seller in PARTIES}
+        books = {seller: SettlementIndex(store, seller=seller) for seller in PARTIES}
         for each in told:
             async with store.unit() as unit:
                 await unit.record(each)
@@ -298,10 +298,10 @@ def test_another_seller_s_settlements_count_for_nothing(data: Any) -> None:
     store.close()
 
 
-def _check(book: Book, seller: str) -> None:
+def _check(book: SettlementIndex, seller: str) -> None:
     own = [each for each in book.settlements.values() if each.seller == seller]
     for asset in ASSETS:
-        for state in State:
+        for state in SettlementState:
             expected = sum(s.asset_amount for s in own if (s.asset, s.state) == (asset, state))
             assert expected == book.assets(asset, state)
     for buyer in PARTIES:

@@ -15,7 +15,7 @@ from workbench.evm.transactions.test_keys import key_of
 from workbench.services.otc.buyer import BuyerRules
 from workbench.settings import Settings
 from workbench.worlds.remote import live_buyer, seller_address
-from workbench.worlds.wiring import Rules, buyer_rules
+from workbench.worlds.wiring import WorldRules, buyer_rules
 
 SELLER, OTHER = key_of("seller"), "0x" + "5e" * 20
 
@@ -73,7 +73,11 @@ def test_the_defaults_are_bounded(tmp_path: Path) -> None:
     settings = load(tmp_path)
     served = buyer_rules(rules_of(settings, settings.finality))
     own = BuyerRules()
-    for rules in (served, own, buyer_rules(Rules(served.price or _price(), settings.finality))):
+    for rules in (
+        served,
+        own,
+        buyer_rules(WorldRules(served.price or _price(), settings.finality)),
+    ):
         assert 1_000 * 10**6 == rules.ceiling_eurc
         assert 86_400 == rules.max_deadline_s
         assert 100 == rules.price_tolerance_bps

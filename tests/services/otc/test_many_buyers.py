@@ -14,7 +14,7 @@ from workbench import World
 from workbench.core.facts import Event, TransactionMined, TransactionSigned
 from workbench.core.money import YPS
 from workbench.core.purchase import Purchase
-from workbench.core.settlement import State
+from workbench.core.settlement import SettlementState
 from workbench.evm.codec.abi import encode_call
 from workbench.evm.transactions.signer import KeySigner
 from workbench.worlds.virtual import SELLER_URL
@@ -68,7 +68,7 @@ def test_many_buyers_settle_alike_each_time(world: World) -> None:
     assert COUNT == len({each.settlement_id for each in purchases})
     books = (world.seller.book, world.tracker.book)
     for book in books:
-        assert {State.DELIVERED} == {s.state for s in book.settlements.values()}
+        assert {SettlementState.DELIVERED} == {s.state for s in book.settlements.values()}
     mined = [fact for fact in facts if isinstance(fact, TransactionMined)]
     assert dict.fromkeys(("create", "fund", "swap", "execute"), COUNT) == Counter(
         f.act for f in mined

@@ -19,7 +19,13 @@ from workbench.core.ports import Request
 from workbench.core.x402.wire import Domain, Terms
 from workbench.evm.transactions.signer import KeySigner
 from workbench.evm.transactions.test_keys import key_of
-from workbench.services.otc.offers import MINUTE_MS, NOTED_PER_MINUTE, OFFERED, Offers, requested
+from workbench.services.otc.offers import (
+    MINUTE_MS,
+    NOTED_PER_MINUTE,
+    OFFERED,
+    OfferIssuer,
+    requested,
+)
 
 DOMAIN = Domain(31337, "0x" + "ab" * 20)
 SIGNER = KeySigner(key_of("seller").secret)
@@ -123,9 +129,9 @@ def test_an_unrecorded_offer_is_for_its_own_amount(world: World) -> None:
 @given(terms, st.integers(0, 2**48 - 1), hexes(32))
 def test_what_was_offered_is_recognised(given: Terms, at_ms: int, token: str) -> None:
     """By any seller of the same key and chain; the buyer's own terms are free."""
-    sealed = Offers(SIGNER, DOMAIN).sealed(given, at_ms, token)
+    sealed = OfferIssuer(SIGNER, DOMAIN).sealed(given, at_ms, token)
     answered = replace(sealed, buyer="0x" + "cd" * 20, max_eurc=7)
-    assert at_ms == Offers(SIGNER, DOMAIN).made_at_ms(answered)
+    assert at_ms == OfferIssuer(SIGNER, DOMAIN).made_at_ms(answered)
     fact = requested(answered, at_ms, "seller")
     assert (sealed.salt, *(getattr(given, name) for name in OFFERED)) == (
         fact.subject,
@@ -138,13 +144,13 @@ def test_what_was_not_offered_is_not(
     given: Terms, token: str, name: str, number: int, address: str, word: str
 ) -> None:
     """Any other value of any member that is ours; another key; another chain."""
-    sealed = Offers(SIGNER, DOMAIN).sealed(given, 1, token)
+    sealed = OfferIssuer(SIGNER, DOMAIN).sealed(given, 1, token)
     old = getattr(sealed, name)
     new: Any = number if isinstance(old, int) else address if len(old) == 42 else word
-    others = [(Offers(SIGNER, replace(DOMAIN, chain_id=1)), sealed)]
-    others += [(Offers(KeySigner(key_of("buyer").secret), DOMAIN), sealed)]
+    others = [(OfferIssuer(SIGNER, replace(DOMAIN, chain_id=1)), sealed)]
+    others += [(OfferIssuer(KeySigner(key_of("buyer").secret), DOMAIN), sealed)]
     if new != old:
-        others.append((Offers(SIGNER, DOMAIN), replace(sealed, **{name: new})))
+        others.append((OfferIssuer(SIGNER, DOMAIN), replace(sealed, **{name: new})))
     for offers, answered in others:
         with pytest.raises(TermsMismatch):
             offers.made_at_ms(answered)
@@ -152,7 +158,7 @@ def test_what_was_not_offered_is_not(
 
 def test_what_is_worth_noting_is_counted_by_the_minute() -> None:
     """So many in each, whatever was before."""
-    offers = Offers(SIGNER, DOMAIN)
+    offers = OfferIssuer(SIGNER, DOMAIN)
     for minute in (5, 6, 90):
         noted = [offers.worth_noting(minute * MINUTE_MS + n) for n in range(200)]
         assert [True] * NOTED_PER_MINUTE + [False] * (200 - NOTED_PER_MINUTE) == noted

@@ -19,7 +19,7 @@ from tests.strategies import authorizations
 from workbench import World
 from workbench.core import facts as ev
 from workbench.core.ports import Request, Response
-from workbench.core.x402.wire import Authorization
+from workbench.core.x402.wire import SettlementRequest
 from workbench.evm.transactions.test_keys import key_of
 from workbench.store.sql.database import SqlStore, sqlite_url
 
@@ -135,7 +135,7 @@ def test_a_buyer_whose_money_left_may_not_keep_the_offer(world: World) -> None:
 # --- The store ---
 
 
-def sibling(claimed: Authorization, by: int) -> Authorization:
+def sibling(claimed: SettlementRequest, by: int) -> SettlementRequest:
     """Another settlement of the same offer."""
     terms = replace(claimed.terms, max_eurc=claimed.terms.max_eurc ^ by)
     identity = f"0x{int(claimed.settlement_id, 16) ^ by:064x}"
@@ -144,7 +144,7 @@ def sibling(claimed: Authorization, by: int) -> Authorization:
 
 @examples(20)
 @given(st.lists(authorizations, min_size=1, max_size=3), st.data())
-def test_a_store_never_claims_an_offer_twice(claims: list[Authorization], data: Any) -> None:
+def test_a_store_never_claims_an_offer_twice(claims: list[SettlementRequest], data: Any) -> None:
     """In memory, and in a file that two processes have open; whatever the order."""
     many = [each if not by else sibling(each, by) for each in claims for by in range(3)]
     tried = data.draw(st.lists(st.sampled_from(many), max_size=12))

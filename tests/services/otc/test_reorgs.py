@@ -31,7 +31,7 @@ from workbench.core.facts import (
     canonical,
 )
 from workbench.core.purchase import Purchase
-from workbench.core.settlement import Settlement, State
+from workbench.core.settlement import Settlement, SettlementState
 from workbench.evm.codec.abi import hex_bytes
 from workbench.evm.transactions.test_keys import key_of
 from workbench.worlds.wiring import balances
@@ -96,9 +96,9 @@ async def reach(world: World, stage: str) -> str:
         await world.clock.sleep(0.25)
         for identity, known in world.seller.book.settlements.items():
             facilitator = world.facilitator.book.get(identity)
-            if stage == "final" and facilitator and facilitator.state is State.FINAL:
+            if stage == "final" and facilitator and facilitator.state is SettlementState.FINAL:
                 return identity
-            if stage == "delivered" and known.state is State.DELIVERED:
+            if stage == "delivered" and known.state is SettlementState.DELIVERED:
                 return identity
             if stage == await status(world, identity):
                 return identity
@@ -109,7 +109,7 @@ async def end(world: World, identity: str) -> None:
     """Until seller, facilitator and tracker know the end, with its confirmations."""
     for _ in range(60):
         await world._advance(1)
-        if State.DELIVERED is world.tracker.book.settlements[identity].state:
+        if SettlementState.DELIVERED is world.tracker.book.settlements[identity].state:
             break
     for _ in range(4):
         await world._advance(1)
@@ -149,9 +149,11 @@ async def assert_settled_once(world: World, purchases: list[Purchase], before: A
         identity = purchase.settlement_id
         assert "executed" == await status(world, identity)
         states = {name: book.state for name, book in books(world, identity).items()}
-        assert states.pop("facilitator") is State.EXECUTED
-        assert set(states.values()) == {State.DELIVERED}, states
-        assert 1 == len({book.block_of(State.EXECUTED) for book in books(world, identity).values()})
+        assert states.pop("facilitator") is SettlementState.EXECUTED
+        assert set(states.values()) == {SettlementState.DELIVERED}, states
+        assert 1 == len(
+            {book.block_of(SettlementState.EXECUTED) for book in books(world, identity).values()}
+        )
         done = [f.act for f in facts if isinstance(f, TransactionMined) and f.ok]
         assert {"create", "fund", "swap", "execute"} <= set(done)
         assert dict.fromkeys(done, count) == Counter(done)
@@ -205,7 +207,7 @@ def test_a_refusal_is_told_again_after_a_reorg(world: World) -> None:
 
     identity = world._do(story())
     states = {name: (b.state, b.reason) for name, b in books(world, identity).items()}
-    assert {(State.REFUNDED, "insufficient_output")} == set(states.values()), states
+    assert {(SettlementState.REFUNDED, "insufficient_output")} == set(states.values()), states
 
 
 def test_the_keeper_is_not_stuck_by_a_stolen_nonce(world: World) -> None:

@@ -23,7 +23,7 @@ from workbench.core.errors import (
 from workbench.core.ports import Slot
 from workbench.evm.rpc.client import SEND
 from workbench.evm.transactions.sender import SlotSender, _fields_of
-from workbench.services.common.loop import Loop
+from workbench.services.common.loop import ServiceLoop
 
 TRIES = 3
 """So often a transaction is sent, so that a time-out is met soon."""
@@ -58,13 +58,13 @@ def another_nonce() -> None:
 def ends_at_null() -> None:
     """An answer that cannot be read ends the process, as a defect of a round once did."""
 
-    def note(self: Loop, name: str, why: Exception) -> None:
+    def note(self: ServiceLoop, name: str, why: Exception) -> None:
         if isinstance(why, RpcAnswerInvalid):
             os._exit(1)
         right(self, name, why)
 
-    right = Loop.note
-    Loop.note = note  # type: ignore[method-assign]
+    right = ServiceLoop.note
+    ServiceLoop.note = note  # type: ignore[method-assign]
 
 
 PLANTS: dict[str, Callable[[], None]] = {

@@ -18,16 +18,16 @@ from tests.services.fake_chain import BATCHER, FakeChain, Line
 from workbench.core import ledger
 from workbench.core.errors import WorkbenchError
 from workbench.core.facts import Event
-from workbench.core.finality import Policy
-from workbench.core.payout import ENDED, Payout, State, fold
+from workbench.core.finality import FinalityPolicy
+from workbench.core.payout import ENDED, Payout, PayoutState, fold
 from workbench.core.ports import SlotState
 from workbench.evm.payments.guard import PaymentSigner
 from workbench.evm.payments.wallet import EvmPayments
 from workbench.evm.transactions.quarantine import Quarantine
 from workbench.evm.transactions.sender import SlotSender
 from workbench.evm.transactions.test_keys import key_of
-from workbench.services.common.loop import OnFault
-from workbench.services.payouts.input import Asked
+from workbench.services.common.loop import FaultPolicy
+from workbench.services.payouts.input import PayoutInput
 from workbench.services.payouts.rounds import PayoutRules, Payouts
 from workbench.sim.time.loop import VirtualClock, VirtualLoop
 from workbench.store.ledger.database import LedgerStore
@@ -98,8 +98,8 @@ class Storm:
         batcher = BATCHER if self.batch > 1 else None
         signer = PaymentSigner(KEY, chain_id=31337, token=None, batcher=batcher)
         known: dict[str, Any] = {"chain_id": 31337, "source": "payouts"}
-        policy = Policy(DEPTH)
-        loop = loop_of("payouts", self.clock, OnFault.RAISE)
+        policy = FinalityPolicy(DEPTH)
+        loop = loop_of("payouts", self.clock, FaultPolicy.RAISE)
         sender = self.rules.sender(
             self.line, signer, self.store, self.clock, finality=policy,
             nonces=Quarantine(self.clock, address=signer.address, **known),
@@ -134,7 +134,7 @@ class Storm:
 
     def ask(self, number: int) -> None:
         """A client asks until it has an answer, always with the same key."""
-        asked = Asked("user", 1 + number % 7, f"key-{number}", self.receivers[number])
+        asked = PayoutInput("user", 1 + number % 7, f"key-{number}", self.receivers[number])
         self.do(self.payouts.request(asked))
 
     def step(self) -> None:
@@ -173,7 +173,7 @@ class Storm:
             return
         async with self.store.unit() as unit:
             standing = await unit.signer(31337, address)
-            sent = await unit.payouts(State.SENT)
+            sent = await unit.payouts(PayoutState.SENT)
             slots = [await unit.slot(31337, address, payout.act_key) for payout in sent]
         if standing is None or not standing.quarantine:
             return
@@ -189,7 +189,7 @@ class Storm:
     def play(self, steps: int = 110) -> None:
         """The storm, and then calm until everything has ended."""
         self.loop.run_until_complete(self.payouts.check())
-        self.loop.run_until_complete(self.payouts.earn(Asked("user", 10**6, "credits")))
+        self.loop.run_until_complete(self.payouts.earn(PayoutInput("user", 10**6, "credits")))
         self.bad, self.deaths = 0.05, 0.003
         self.start()
         for _ in range(steps):
@@ -244,9 +244,9 @@ class Storm:
             times = paid[payout.address]
             if times > 1:
                 found.append(f"{payout.id} was paid {times} times")
-            if times and payout.state in (State.REFUNDED, State.CANCELLED):
+            if times and payout.state in (PayoutState.REFUNDED, PayoutState.CANCELLED):
                 found.append(f"{payout.id} was paid and {payout.state.value}")
-            if not times and payout.state is State.PAID:
+            if not times and payout.state is PayoutState.PAID:
                 found.append(f"{payout.id} is called paid, and is not")
             if payout.state not in ENDED:
                 found.append(f"{payout.id} has not ended: {payout.state.value}")
@@ -258,7 +258,7 @@ class Storm:
                 accounts = {a.id: a for a in await unit.accounts()}
                 ledger.check(accounts.values(), await unit.transfers())
                 facts = [fact for _, fact in await unit.facts()]
-            redeemed = sum(p.credits for p in payouts if p.state is State.PAID)
+            redeemed = sum(p.credits for p in payouts if p.state is PayoutState.PAID)
             found, others = [], self.chain.foreign_cost()
             # What others spent is in suspense, or was gone before the first reconciliation.
             held = [accounts.get(f"{name}:eip155:31337/native") for name in ("funding", "suspense")]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.services.payouts.test_http import Desk, ask
 from workbench.core.errors import LedgerBroken, WorkbenchError
 from workbench.core.facts import fact_id, from_json, to_json
-from workbench.core.payout import State
+from workbench.core.payout import PayoutState
 from workbench.settings import Settings
 from workbench.worlds.remote import ledger_verified
 
@@ -113,7 +113,7 @@ VALUES = st.one_of(
     st.binary(max_size=20),
     st.floats(allow_nan=False),
     st.none(),
-    st.sampled_from([*(state.value for state in State), OTHER, f"{7:036d}"]),
+    st.sampled_from([*(state.value for state in PayoutState), OTHER, f"{7:036d}"]),
 )
 
 

@@ -17,7 +17,7 @@ from workbench.core.ports import Request
 from workbench.evm.codec.abi import hex_bytes, to_hex
 from workbench.evm.payments import batch
 from workbench.evm.payments.batch import payment_id
-from workbench.worlds.wiring import Credits
+from workbench.worlds.wiring import PayoutConfig
 
 UNITS = 10**6
 HALF_CLOSED = "0x6001431615600a57005b5f5ffd"
@@ -33,7 +33,7 @@ class Till:
         self.world, self.token = world, token.lower() if token else None
         self.batcher = world.deployment["PayoutBatcher"].lower()
         units = UNITS if token else 10**15
-        self.credits = Credits(self.token, None, units, batcher=self.batcher, batch=most)
+        self.credits = PayoutConfig(self.token, None, units, batcher=self.batcher, batch=most)
         self.restart()
         self.post("/earn", user_id="u", credits=1_000, idempotency_key="e")
 
@@ -285,7 +285,7 @@ def test_another_contract_than_ours_is_refused(world: World) -> None:
         (payee(1), ContractNotFound, "PAYOUT_BATCHER"),
         (world.deployment["MockUSDC"].lower(), InvalidSetting, "is not this PayoutBatcher"),
     ):
-        world.wiring.credits = Credits(None, None, 1, batcher=address, batch=2)
+        world.wiring.credits = PayoutConfig(None, None, 1, batcher=address, batch=2)
         with pytest.raises(error, match=why):
             world.do(world.wiring.payouts().payouts.check())
     world.wiring.credits = till.credits
@@ -298,7 +298,7 @@ def test_a_batch_that_no_block_can_hold(world: World) -> None:
     world.node.call("evm_setBlockGasLimit", hex(1_000_000))
     world.advance(1)
     at = world.deployment["PayoutBatcher"].lower()
-    world.wiring.credits = Credits(None, None, 1, batcher=at, batch=100)
+    world.wiring.credits = PayoutConfig(None, None, 1, batcher=at, batch=100)
     with pytest.raises(InvalidSetting, match="PAYOUT_BATCH=100 may take"):
         world.do(world.wiring.payouts().payouts.check())
 

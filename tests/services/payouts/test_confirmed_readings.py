@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from tests.services.odd_line import Change, OddLine
 from tests.services.payouts.storm import FUNDS, Rules, Storm
 from workbench.core.facts import SignerQuarantined
-from workbench.core.payout import ENDED, State
-from workbench.services.payouts.input import Asked
+from workbench.core.payout import ENDED, PayoutState
+from workbench.services.payouts.input import PayoutInput
 
 
 def storm_of(seed: int, count: int = 6) -> Storm:
     storm = Storm(seed, Rules(line=OddLine, reconcile_s=5.0), count=count)
     storm.chain.bad.clear()
     storm.loop.run_until_complete(storm.payouts.check())
-    storm.loop.run_until_complete(storm.payouts.earn(Asked("user", 10**6, "credits")))
+    storm.loop.run_until_complete(storm.payouts.earn(PayoutInput("user", 10**6, "credits")))
     return storm
 
 
@@ -91,7 +91,7 @@ def test_one_wrong_reading_concludes_nothing(what: str, after: int) -> None:
     odd_of(storm).script.clear()
     settle(storm)
     assert [] == storm.problems()
-    assert {State.PAID} == {payout.state for payout in storm.all()}
+    assert {PayoutState.PAID} == {payout.state for payout in storm.all()}
     assert not [fact for fact in storm.facts() if isinstance(fact, SignerQuarantined)]
     assert FUNDS == funding(storm), "a balance that was not there is no funding"
     assert {} == storm.payouts.health.alarms()
@@ -158,5 +158,5 @@ def test_every_true_answer_passes_the_codec() -> None:
     for number in range(3):
         storm.ask(number)
     rounds(storm, 20)
-    assert {State.PAID} == {payout.state for payout in storm.all()}
+    assert {PayoutState.PAID} == {payout.state for payout in storm.all()}
     assert {"eth_getBalance", "eth_getTransactionReceipt"} <= set(odd_of(storm).changed)

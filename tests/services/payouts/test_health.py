@@ -13,8 +13,8 @@ from tests.services.payouts.test_http import TO, Desk, ask
 from workbench.core.errors import RpcFault
 from workbench.core.payout import Payout
 from workbench.core.ports import NodeState
-from workbench.services.common.loop import OnFault
-from workbench.services.payouts.http import PayoutsService
+from workbench.services.common.loop import FaultPolicy
+from workbench.services.payouts.http import PayoutHttpService
 
 API_KEY = "a-long-key-0123456789"
 OTHER = "0x" + "cd" * 20
@@ -116,7 +116,7 @@ def test_a_wallet_that_will_not_last_is_an_alarm_before_it_is_empty(desk: Desk) 
 def test_who_has_no_key_sees_names_and_words_alone(desk: Desk) -> None:
     """Payer and token mode too; no payout's id, receiver, transaction, node, nor a reason."""
     desk.rules(api_key=API_KEY)
-    desk.service = PayoutsService(desk.storm.payouts)
+    desk.service = PayoutHttpService(desk.storm.payouts)
     health = desk.storm.payouts.health
     health.fails("signer_quarantined", f"payout 0x{'17' * 32} to {TO} at http://10.0.0.7:8545.")
     key = ("Authorization", f"Bearer {API_KEY}")
@@ -136,7 +136,7 @@ def test_who_has_no_key_sees_names_and_words_alone(desk: Desk) -> None:
 def test_a_defect_of_one_payout_holds_up_no_other(desk: Desk, part: str) -> None:
     """In a served process. It is red by name and is tried again; the others are paid."""
     payouts = desk.storm.payouts
-    payouts.loop.on_fault = OnFault.RETRY
+    payouts.loop.on_fault = FaultPolicy.RETRY
     real = getattr(payouts.payments, part)
 
     async def defective(asked: Any) -> Any:

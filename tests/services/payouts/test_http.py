@@ -18,9 +18,9 @@ import pytest
 from tests.services.payouts.storm import DEPTH, Storm
 from workbench.core import ledger
 from workbench.core.errors import LedgerBroken
-from workbench.core.payout import State
+from workbench.core.payout import PayoutState
 from workbench.core.ports import Request, Response
-from workbench.services.payouts.http import PayoutsService
+from workbench.services.payouts.http import PayoutHttpService
 from workbench.services.payouts.input import MAX_CREDITS
 from workbench.store.ledger.database import LedgerStore
 
@@ -35,13 +35,13 @@ class Desk:
 
     def __init__(self, url: str = "sqlite://") -> None:
         self.storm = Storm(1, count=4, url=url)
-        self.service = PayoutsService(self.storm.payouts)
+        self.service = PayoutHttpService(self.storm.payouts)
         self.storm.loop.run_until_complete(self.storm.payouts.check())
 
     def rules(self, **changes: Any) -> None:
         payouts = self.storm.payouts
         payouts.rules = replace(payouts.rules, **changes)
-        self.service = PayoutsService(payouts)
+        self.service = PayoutHttpService(payouts)
 
     def send(self, request: Request) -> Response:
         return self.storm.loop.run_until_complete(self.service.handle(request))
@@ -265,7 +265,7 @@ def test_the_same_request_gets_the_same_answer_for_ever(desk: Desk) -> None:
     first = desk.post("/payout", ask())
     plain = {k: v for k, v in ask().items() if k != "idempotency_key"}
     desk.storm.start()
-    desk.service = PayoutsService(desk.storm.payouts)
+    desk.service = PayoutHttpService(desk.storm.payouts)
     for again in (
         desk.post("/payout", ask()),
         desk.post("/payout", ask(), kind=FORM),
@@ -544,7 +544,7 @@ def test_yesterdays_database_is_restored(desk: Desk) -> None:
     assert {TO: 1} == desk.storm.chain.paid()
     desk.storm.store.restore(image)
     desk.storm.start()
-    desk.service = PayoutsService(desk.storm.payouts)
+    desk.service = PayoutHttpService(desk.storm.payouts)
     desk.settle()
     assert "approved" == desk.user()["payouts"][0]["state"]
     assert "signer_quarantined" in desk.get("/readyz").data()["alarms"]
@@ -680,6 +680,6 @@ def test_balances_transfers_and_metrics(desk: Desk) -> None:
     metrics = desk.get("/metrics").body.decode()
     assert 'payouts{state="paid"} 1' in metrics
     assert "payouts_credits_redeemed_total 40" in metrics
-    assert State.PAID.value in metrics
+    assert PayoutState.PAID.value in metrics
     report = desk.get("/v1/reconciliation").data()
     assert (True, True) == (report["settled"], report["right"])

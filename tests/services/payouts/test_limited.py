@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from tests.evm.gateway import Gateway
-from workbench.core.payout import State
+from workbench.core.payout import PayoutState
 from workbench.evm.node.boot import boot
 from workbench.evm.rpc.client import HttpRpc
-from workbench.services.payouts.input import Asked
+from workbench.services.payouts.input import PayoutInput
 from workbench.settings import Settings
 from workbench.worlds.factories import LOCAL_FINALITY, addresses_of, local_keys
-from workbench.worlds.served import Place, Served
+from workbench.worlds.served import Served, ServedChain
 
 COUNT = 3
 PATIENCE_S = 60.0
@@ -34,7 +34,7 @@ def test_all_are_paid_where_many_requests_are_refused(tmp_path: Path, share: flo
 
     node, where = boot()
     with node, Gateway(node.url, decide) as limited:
-        place = Place(
+        place = ServedChain(
             rpc_url=limited.url,
             chain_id=where.chain_id,
             addresses=addresses_of(where.addresses),
@@ -53,7 +53,7 @@ def payee(number: int) -> str:
     return f"0x{number + 0xFEED00:040x}"
 
 
-async def pay(place: Place, node_url: str, folder: Path) -> None:
+async def pay(place: ServedChain, node_url: str, folder: Path) -> None:
     """Until all are paid. Blocks come by themselves, five in a second."""
     settings = Settings.load(environ={"POLL_INTERVAL_MS": "50"}, folder=folder, world={})
     served = Served(place, folder, settings, names=("payouts",), auto_ports=True)
@@ -61,13 +61,13 @@ async def pay(place: Place, node_url: str, folder: Path) -> None:
     payouts, rpc = served.wiring.payouts().payouts, HttpRpc(node_url)
     running = [asyncio.ensure_future(mine(rpc)), asyncio.ensure_future(payouts.run())]
     try:
-        await payouts.earn(Asked("u", 1_000, "credits"))
+        await payouts.earn(PayoutInput("u", 1_000, "credits"))
         for number in range(COUNT):
-            await payouts.request(Asked("u", 1, f"key-{number}", payee(number)))
+            await payouts.request(PayoutInput("u", 1, f"key-{number}", payee(number)))
         limit = time.monotonic() + PATIENCE_S
         while time.monotonic() < limit:
             async with payouts.store.unit() as unit:
-                if len(await unit.payouts(State.PAID)) == COUNT:
+                if len(await unit.payouts(PayoutState.PAID)) == COUNT:
                     return
             await asyncio.sleep(0.05)
         raise AssertionError("not all were paid")

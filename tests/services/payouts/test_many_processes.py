@@ -33,7 +33,7 @@ from workbench.core.ports import SlotState
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.rpc.local_marker import MARKER_ADDRESS, MARKER_CODE
 from workbench.evm.transactions.test_keys import key_of
-from workbench.services.payouts.input import Asked
+from workbench.services.payouts.input import PayoutInput
 from workbench.sim.time.loop import VirtualLoop
 from workbench.store.ledger.database import LedgerStore
 
@@ -104,7 +104,7 @@ class Several:
     def play(self) -> None:
         storm, chance = self.storm, self.storm.chance
         self.loop.run_until_complete(storm.payouts.check())
-        self.loop.run_until_complete(storm.payouts.earn(Asked("user", 10**6, "credits")))
+        self.loop.run_until_complete(storm.payouts.earn(PayoutInput("user", 10**6, "credits")))
         for each in self.storms:
             each.line.bad = 0.03
         for number in range(len(storm.receivers)):

@@ -6,8 +6,8 @@ import pytest
 
 from tests.services import fake_chain
 from tests.services.payouts.storm import DEPTH, Storm
-from workbench.core.payout import State
-from workbench.services.payouts.input import Asked
+from workbench.core.payout import PayoutState
+from workbench.services.payouts.input import PayoutInput
 
 MANY = 96
 LIMIT = 16
@@ -25,7 +25,7 @@ def test_every_block_pays_as_many_as_may_be_unmined() -> None:
     storm.chain.bad.clear()
     try:
         storm.loop.run_until_complete(storm.payouts.check())
-        storm.loop.run_until_complete(storm.payouts.earn(Asked("user", 10**6, "credits")))
+        storm.loop.run_until_complete(storm.payouts.earn(PayoutInput("user", 10**6, "credits")))
         for number in range(MANY):
             storm.ask(number)
         blocks = []
@@ -47,7 +47,7 @@ def test_what_a_reorg_puts_back_counts_again() -> None:
     storm.chain.bad.clear()
     try:
         storm.loop.run_until_complete(storm.payouts.check())
-        storm.loop.run_until_complete(storm.payouts.earn(Asked("user", 10**6, "credits")))
+        storm.loop.run_until_complete(storm.payouts.earn(PayoutInput("user", 10**6, "credits")))
         for number in range(4 * LIMIT):
             storm.ask(number)
         for _ in range(2):
@@ -63,7 +63,7 @@ def test_what_a_reorg_puts_back_counts_again() -> None:
         assert storm.payouts.signed == 3 * LIMIT, "what is unmined is above the limit"
         for _ in range(20):
             storm.calm()
-        assert {payout.state for payout in storm.all()} == {State.PAID}
+        assert {payout.state for payout in storm.all()} == {PayoutState.PAID}
         assert storm.problems() == []
     finally:
         storm.loop.close()

@@ -15,7 +15,7 @@ from tests.services.payouts.test_tokens import UNITS, Till, act, call, sign_and_
 from workbench import World
 from workbench.core.errors import PayoutEnded
 from workbench.core.facts import PayoutMismatched, PayoutResolved, SignerReleased
-from workbench.core.payout import Payout, State
+from workbench.core.payout import Payout, PayoutState
 from workbench.services.payouts.reconciler import _unexplained
 
 __all__ = ["desk"]
@@ -115,13 +115,13 @@ def test_two_who_decide_at_once(world: World) -> None:
 class Read:
     """What reconciliation reads of payouts of one transaction."""
 
-    def __init__(self, *payouts: tuple[State, int, int | None]) -> None:
+    def __init__(self, *payouts: tuple[PayoutState, int, int | None]) -> None:
         self.rows = [
             (Payout(f"{n}", state, units=units, tx="0x01"), moved)
             for n, (state, units, moved) in enumerate(payouts)
         ]
 
-    async def payouts(self, *states: State, tx: str) -> list[Payout]:
+    async def payouts(self, *states: PayoutState, tx: str) -> list[Payout]:
         return [row for row, _ in self.rows if row.state in states and row.tx == tx]
 
     async def standing(self, payout_id: str) -> list[Any]:
@@ -138,13 +138,13 @@ class Read:
 @pytest.mark.parametrize(
     ("payouts", "out", "came", "strange"),
     [
-        ([(State.PAID, 5, None)], [5], 0, []),
-        ([(State.PAID, 5, None)], [5, 5], 0, ["5"]),
-        ([(State.PAID, 5, 4)], [4], 0, []),
-        ([(State.REFUNDED, 5, 4)], [5], 1, []),
-        ([(State.REFUNDED, 5, 4)], [4, 7], 0, ["4", "7"]),
-        ([(State.PAID, 5, None), (State.REFUNDED, 5, 4)], [5, 4], 0, []),
-        ([(State.PAID, 5, None), (State.PAID, 5, 0)], [5, 5], 0, ["5"]),
+        ([(PayoutState.PAID, 5, None)], [5], 0, []),
+        ([(PayoutState.PAID, 5, None)], [5, 5], 0, ["5"]),
+        ([(PayoutState.PAID, 5, 4)], [4], 0, []),
+        ([(PayoutState.REFUNDED, 5, 4)], [5], 1, []),
+        ([(PayoutState.REFUNDED, 5, 4)], [4, 7], 0, ["4", "7"]),
+        ([(PayoutState.PAID, 5, None), (PayoutState.REFUNDED, 5, 4)], [5, 4], 0, []),
+        ([(PayoutState.PAID, 5, None), (PayoutState.PAID, 5, 0)], [5, 5], 0, ["5"]),
     ],
 )
 def test_a_resolved_payout_explains_what_it_moved_and_no_more(

@@ -20,15 +20,15 @@ from tests.services.fake_chain import BATCHER_CODE
 from tests.services.payouts.storm import EACH, FOREIGN, Killed, Rules, Storm
 from workbench.core.errors import WorkbenchError
 from workbench.core.facts import Event, SignerQuarantined, TransactionSigned
-from workbench.core.payout import Outcome, Payout, State, Verdict
-from workbench.core.ports import Act, Attempt, Slot, SlotState
+from workbench.core.payout import Payout, PayoutOutcome, PayoutState, PayoutVerdict
+from workbench.core.ports import Attempt, Slot, SlotState, TransactionIntent
 from workbench.evm.codec.abi import hex_bytes, to_hex
 from workbench.evm.payments import batch as batching
 from workbench.evm.payments.wallet import EvmPayments
 from workbench.evm.transactions import sender
 from workbench.evm.transactions.sender import SlotSender
-from workbench.evm.transactions.slots import CountOn
-from workbench.services.payouts.input import Asked
+from workbench.evm.transactions.slots import SharedNonces
+from workbench.services.payouts.input import PayoutInput
 from workbench.services.payouts.rounds import Payouts
 
 PAYOUTS = int(os.environ.get("STORM_PAYOUTS", "2000"))
@@ -46,7 +46,9 @@ def test_a_storm_of_payouts(part: int) -> None:
         storm.play()
         assert [] == storm.problems(), f"seed {seed}"
         states = {payout.state for payout in storm.all()}
-        assert {State.PAID, State.REFUNDED} == states, "some receivers refuse, others do not"
+        assert {PayoutState.PAID, PayoutState.REFUNDED} == states, (
+            "some receivers refuse, others do not"
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +67,7 @@ def test_a_storm_of_batches(batch: int) -> None:
         storm.play()
         assert [] == storm.problems(), f"seed {seed}"
         payouts = storm.all()
-        assert {State.PAID, State.REFUNDED} == {payout.state for payout in payouts}
+        assert {PayoutState.PAID, PayoutState.REFUNDED} == {payout.state for payout in payouts}
         members = Counter(payout.batch for payout in payouts if payout.batch)
         assert max(members.values()) <= batch
         together += sum(members.values())
@@ -131,7 +133,7 @@ def test_killed_around_every_commit(
         storm.start()
         setattr(storm.store, moment, perhaps)
         for _ in range(40):
-            if storm.do(storm.payouts.earn(Asked("user", 10**6, "credits"))):
+            if storm.do(storm.payouts.earn(PayoutInput("user", 10**6, "credits"))):
                 for number in range(count):
                     storm.ask(number)
             storm.do(storm.payouts.tick())
@@ -140,7 +142,7 @@ def test_killed_around_every_commit(
         done = len(commits)
         setattr(storm.store, moment, lambda: None)
         assert [] == storm.problems(), f"step {step}"
-        assert {State.PAID} == {payout.state for payout in storm.all()}
+        assert {PayoutState.PAID} == {payout.state for payout in storm.all()}
         assert (batch > 1) == any(payout.batch for payout in storm.all())
         if done < step:
             break
@@ -154,10 +156,10 @@ class SendsFirst(SlotSender):
     """Sends, and stores afterwards: what was sent before a death is not known any more."""
 
     def __init__(self, *ports: Any, **named: Any) -> None:
-        super().__init__(*ports, **{**named, "nonces": CountOn()})
+        super().__init__(*ports, **{**named, "nonces": SharedNonces()})
         self._book.take = self._put  # type: ignore[method-assign]
 
-    async def _signed(self, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
+    async def _signed(self, nonce: int, fields: dict[str, Any], act: TransactionIntent) -> Slot:
         state = SlotState.SENT
         raw, tx = self._signer.sign_transaction({**fields, "nonce": nonce})
         try:
@@ -195,7 +197,7 @@ class Requeues(Payouts):
         await super()._judge()
         sender: Any = self._sender
         async with self.store.unit() as unit:
-            sent = await unit.payouts(State.SENT)
+            sent = await unit.payouts(PayoutState.SENT)
             slots = [await unit.slot(31337, sender.address, p.act_key) for p in sent]
         for payout, slot in zip(sent, slots, strict=True):
             if slot is None or slot.state is SlotState.FINAL:
@@ -209,36 +211,38 @@ class Requeues(Payouts):
                 again = replace(slot, attempt=1000 + slot.nonce, state=SlotState.LOST)
                 async with self.store.unit() as unit:
                     await unit.put_slot(again)
-                    alone = replace(payout, state=State.APPROVED, batch="", place=0)
+                    alone = replace(payout, state=PayoutState.APPROVED, batch="", place=0)
                     await unit.put_payout(alone)
 
 
 class Hasty(EvmPayments):
     """The first receipt that says "failed" is believed; of a batch, what it says of one payment."""
 
-    async def judge(self, cases: Sequence[tuple[Payout, Slot]]) -> list[Verdict]:
+    async def judge(self, cases: Sequence[tuple[Payout, Slot]]) -> list[PayoutVerdict]:
         hashes = list(dict.fromkeys(each.tx for _, slot in cases for each in slot.attempts))
         told = await self._rpc.many([("eth_getTransactionReceipt", tx) for tx in hashes])
         receipts = {tx: a for tx, a in zip(hashes, told, strict=True) if isinstance(a, dict)}
-        verdicts: dict[str, Verdict] = {}
+        verdicts: dict[str, PayoutVerdict] = {}
         for payout, slot in cases:
             for attempt in slot.attempts:
                 receipt = receipts.get(attempt.tx)
                 if receipt and self._says_no(payout, slot, attempt, receipt):
                     gas = 21_000 * int(receipt["effectiveGasPrice"], 16)
-                    failed = Verdict(Outcome.REFUSED, attempt.tx, gas_wei=gas, reason="failed")
+                    failed = PayoutVerdict(
+                        PayoutOutcome.REFUSED, attempt.tx, gas_wei=gas, reason="failed"
+                    )
                     verdicts[payout.id] = failed
         left = [(payout, slot) for payout, slot in cases
                 if payout.id not in verdicts and slot.state is SlotState.FINAL]  # fmt: skip
         judged = await super().judge(left) if left else []
         verdicts |= {p.id: verdict for (p, _), verdict in zip(left, judged, strict=True)}
-        return [verdicts.get(payout.id, Verdict(Outcome.WAIT)) for payout, _ in cases]
+        return [verdicts.get(payout.id, PayoutVerdict(PayoutOutcome.WAIT)) for payout, _ in cases]
 
     def _says_no(self, payout: Payout, slot: Slot, attempt: Attempt, receipt: Any) -> bool:
         if not payout.batch:
             return int(receipt["status"], 16) == 0
         _, found = self._outcomes(slot, attempt, receipt)
-        return found[batching.payment_id(payout.id)][0] is Outcome.REFUSED
+        return found[batching.payment_id(payout.id)][0] is PayoutOutcome.REFUSED
 
 
 class AsksEarly(Payouts):
@@ -247,12 +251,12 @@ class AsksEarly(Payouts):
     async def _judge(self) -> None:
         finals = []
         async with self.store.unit() as unit:
-            for payout in await unit.payouts(State.SENT):
+            for payout in await unit.payouts(PayoutState.SENT):
                 slot = await unit.slot(31337, self.payments.address, payout.act_key)
                 if slot is not None:
                     finals.append((payout, slot))
         for (payout, _), verdict in zip(finals, await self.payments.judge(finals), strict=True):
-            if verdict.outcome is not Outcome.WAIT:
+            if verdict.outcome is not PayoutOutcome.WAIT:
                 async with self.store.unit() as unit:
                     await self.end(unit, payout, verdict)
 
@@ -282,7 +286,7 @@ def test_a_wrong_rule_is_caught(rule: str) -> None:
         found += [
             f"{p.id} was paid and {p.state.value}"
             for p in storm.all()
-            if p.state is State.REFUNDED and paid[p.address]
+            if p.state is PayoutState.REFUNDED and paid[p.address]
         ]
         if any(symptom.replace("2 times", "") in each for each in found):
             return
@@ -299,7 +303,7 @@ def paid_wrongly(storm: Storm) -> list[str]:
     """Who was paid more than once, or was also given the credits back."""
     paid = storm.chain.paid()
     found = [f"paid {times} times" for times in paid.values() if times > 1]
-    refunded = (p for p in storm.all() if p.state is State.REFUNDED and paid[p.address])
+    refunded = (p for p in storm.all() if p.state is PayoutState.REFUNDED and paid[p.address])
     return found + [f"{p.id} was paid and refunded" for p in refunded]
 
 

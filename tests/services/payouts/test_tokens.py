@@ -16,7 +16,7 @@ from workbench.core.ports import Request
 from workbench.evm.codec.abi import to_hex
 from workbench.evm.payments.guard import AUTHORIZED, authorization_nonce
 from workbench.evm.transactions.test_keys import key_of
-from workbench.worlds.wiring import Credits
+from workbench.worlds.wiring import PayoutConfig
 
 MANIFEST = Path(__file__).resolve().parents[3] / ".build" / "__local__.json"
 TO = "0x" + "ab" * 20
@@ -31,7 +31,7 @@ class Till:
 
     def __init__(self, world: World, token: str) -> None:
         self.world, self.token = world, token.lower()
-        self.credits = Credits(token=self.token, units_per_credit=UNITS)
+        self.credits = PayoutConfig(token=self.token, units_per_credit=UNITS)
         self.restart()
 
     def restart(self) -> None:
@@ -247,7 +247,7 @@ def test_a_token_taken_from_the_wallet_stops_the_signer(world: World) -> None:
 
 def test_what_one_credit_would_cost_is_named(world: World) -> None:
     """The default is made for wei: in a token of six decimals it would be a billion of them."""
-    world.wiring.credits = Credits(token=world.deployment.addresses["MockUSDC"].lower())
+    world.wiring.credits = PayoutConfig(token=world.deployment.addresses["MockUSDC"].lower())
     service = world.wiring.payouts()
     with pytest.raises(InvalidSetting, match=r"one credit would cost 1000000000 mUSDC") as wrong:
         world.do(service.payouts.check())
@@ -256,7 +256,7 @@ def test_what_one_credit_would_cost_is_named(world: World) -> None:
 
 
 def test_a_token_that_is_not_there(world: World) -> None:
-    world.wiring.credits = Credits(token=TO, units_per_credit=1)
+    world.wiring.credits = PayoutConfig(token=TO, units_per_credit=1)
     with pytest.raises(ContractNotFound, match="TOKEN_ADDRESS"):
         world.do(world.wiring.payouts().payouts.check())
 
@@ -273,7 +273,7 @@ def test_open_payouts_of_another_asset(world: World) -> None:
     act(world, till.token, call("pause()"))
     till.ask()
     world.kill("payouts")
-    world.wiring.credits = Credits()
+    world.wiring.credits = PayoutConfig()
     with pytest.raises(InvalidSetting, match="open payouts in this database are of"):
         world.do(world.wiring.payouts().payouts.check())
     world.wiring.credits = till.credits

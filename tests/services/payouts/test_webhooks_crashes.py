@@ -14,7 +14,7 @@ from tests.services.payouts import webhook_receivers
 from tests.services.payouts.storm import Killed
 from tests.services.payouts.webhook_receivers import HOUR_S, OTHER, URL, House
 from workbench.core.errors import PeerUnreachable
-from workbench.core.webhooks import Message
+from workbench.core.webhooks import WebhookMessage
 from workbench.services.payouts.webhooks import TIMEOUT_S, Endpoint, Webhooks
 
 database = many.database
@@ -109,15 +109,15 @@ def test_in_a_storm(seed: int, bad: float) -> None:
 class Hasty(Webhooks):
     """Goes on whatever the answer was."""
 
-    async def _post(self, endpoint: Endpoint, told: Message) -> None:
+    async def _post(self, endpoint: Endpoint, told: WebhookMessage) -> None:
         await super()._post(endpoint, told)
 
 
 class Renaming(Webhooks):
     """A new id for each attempt."""
 
-    async def _post(self, endpoint: Endpoint, told: Message) -> Any:
-        return await super()._post(endpoint, Message(self._random.token(), told.body))
+    async def _post(self, endpoint: Endpoint, told: WebhookMessage) -> Any:
+        return await super()._post(endpoint, WebhookMessage(self._random.token(), told.body))
 
 
 @pytest.mark.parametrize("kind", [Hasty, Renaming])

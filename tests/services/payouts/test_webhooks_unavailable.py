@@ -22,8 +22,8 @@ from tests.services.payouts.webhook_receivers import (
 )
 from workbench.core.errors import StoreError
 from workbench.core.ports import Request, Response
-from workbench.services.payouts.http import PayoutsService
-from workbench.services.payouts.webhooks import TIMEOUT_S, Endpoint, HookRules, Webhooks
+from workbench.services.payouts.http import PayoutHttpService
+from workbench.services.payouts.webhooks import TIMEOUT_S, Endpoint, WebhookRules, Webhooks
 
 house = webhook_receivers.house
 
@@ -137,7 +137,7 @@ def test_payouts_go_on_while_a_receiver_is_slow() -> None:
         async def send(self, request: Request) -> Response:
             return await receiver.handle(request)
 
-    rules = HookRules((URL,), (SECRET,))
+    rules = WebhookRules((URL,), (SECRET,))
     hooks = Webhooks(
         store=storm.store,
         http=Network(),
@@ -146,7 +146,7 @@ def test_payouts_go_on_while_a_receiver_is_slow() -> None:
         random=storm.tokens,
         rules=rules,
     )
-    desk.service = PayoutsService(storm.payouts, hooks)
+    desk.service = PayoutHttpService(storm.payouts, hooks)
 
     async def play() -> None:
         running = asyncio.ensure_future(desk.service.run())

@@ -20,8 +20,8 @@ from workbench.core import facts as ev
 from workbench.core.errors import PeerUnreachable
 from workbench.core.ports import Request, Response
 from workbench.core.webhooks import TOLD, verify
-from workbench.services.common.loop import OnFault
-from workbench.services.payouts.webhooks import Endpoint, HookRules, Webhooks
+from workbench.services.common.loop import FaultPolicy
+from workbench.services.payouts.webhooks import Endpoint, WebhookRules, Webhooks
 from workbench.sim.time.loop import VirtualClock, VirtualLoop
 from workbench.store.ledger.database import LedgerStore
 from workbench.worlds.wiring import SeededRandomness, loop_of
@@ -114,9 +114,9 @@ class House:
             store=self.store,
             http=self,
             clock=self.clock,
-            loop=loop_of("payouts", self.clock, OnFault.RAISE),
+            loop=loop_of("payouts", self.clock, FaultPolicy.RAISE),
             random=SeededRandomness(random.Random(1)),
-            rules=HookRules(tuple(self.receivers), (SECRET,), self.poll_s),
+            rules=WebhookRules(tuple(self.receivers), (SECRET,), self.poll_s),
         )
 
     async def send(self, request: Request) -> Response:

@@ -11,20 +11,20 @@ import pytest
 from tests.sim.scenarios import small
 from workbench.core import facts as ev
 from workbench.core.errors import StoreError
-from workbench.core.finality import Policy
+from workbench.core.finality import FinalityPolicy
 from workbench.core.invariants.prediction import Prediction
 from workbench.evm.codec.abi import encode_call
-from workbench.evm.rpc.mining import CachedRpc
+from workbench.evm.rpc.mining import MiningRpc
 from workbench.evm.watcher import LogWatcher
 from workbench.scenario import Scenario
 from workbench.services.otc.facilitator import Facilitator
 from workbench.services.otc.seller import Seller
-from workbench.services.otc.tracker import Tracker
-from workbench.sim.checks.auditor import MOST_TOLD, Auditor, Findings
-from workbench.sim.checks.planted_rules import Leak
+from workbench.services.otc.tracker import TrackerService
+from workbench.sim.checks.auditor import MOST_TOLD, Auditor, InvariantFindings
+from workbench.sim.checks.planted_rules import VaultLeak
 from workbench.sim.faults.crashes import Crashes
-from workbench.sim.people.buyers import Agent
-from workbench.sim.people.market import EurUsd
+from workbench.sim.people.buyers import SimBuyer
+from workbench.sim.people.market import SimMarket
 from workbench.store.sql.unit import SqlUnit
 from workbench.worlds import experiment
 from workbench.worlds.experiment import Experiment
@@ -38,7 +38,7 @@ def execute_a_block_too_early(patch: pytest.MonkeyPatch) -> None:
     told, made = experiment.rules_of, experiment.plan_of
 
     def rules(scenario: Scenario) -> Any:
-        return replace(told(scenario), finality=Policy(scenario.chain.finality_blocks - 1))
+        return replace(told(scenario), finality=FinalityPolicy(scenario.chain.finality_blocks - 1))
 
     patch.setattr(experiment, "rules_of", rules)
     patch.setattr(experiment, "plan_of", lambda s: replace(made(s), finality_blocks=0))
@@ -50,14 +50,14 @@ def forget_what_a_peer_said(patch: pytest.MonkeyPatch) -> None:
     async def forgetful(self: SqlUnit, facts: Any) -> None:
         await record_all(self, [f for f in facts if not isinstance(f, ev.AssetDelivered)])
 
-    gather = Tracker._gather
+    gather = TrackerService._gather
 
-    async def gathering(self: Tracker, name: str, url: str) -> None:
+    async def gathering(self: TrackerService, name: str, url: str) -> None:
         with pytest.MonkeyPatch.context() as meanwhile:
             meanwhile.setattr(SqlUnit, "record_all", forgetful)
             await gather(self, name, url)
 
-    patch.setattr(Tracker, "_gather", gathering)
+    patch.setattr(TrackerService, "_gather", gathering)
 
 
 def show_another_state(patch: pytest.MonkeyPatch) -> None:
@@ -129,25 +129,25 @@ def rob_the_pool(patch: pytest.MonkeyPatch) -> None:
     def robbing(self: Experiment) -> None:
         around(self)
         at = self.world.deployment["PoolManager"]
-        leak = Leak(self.world.rpc, self.world.chain.addresses.usdc, at)
+        leak = VaultLeak(self.world.rpc, self.world.chain.addresses.usdc, at)
         self.world.miner.before_block.append(leak.before_block)
 
     patch.setattr(Experiment, "_plant_around", robbing)
 
 
 def leave_without_a_word(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Agent, "give_up", lambda self, code, message: None)
+    patch.setattr(SimBuyer, "give_up", lambda self, code, message: None)
     never_bring_it_on_chain(patch)
 
 
 def say_goodbye_twice(patch: pytest.MonkeyPatch) -> None:
-    follow = Agent.follow
+    follow = SimBuyer.follow
 
-    async def talking(self: Agent, identity: str, terms: Any) -> Any:
+    async def talking(self: SimBuyer, identity: str, terms: Any) -> Any:
         self.give_up("state_moved", "no, wait.")
         return await follow(self, identity, terms)
 
-    patch.setattr(Agent, "follow", talking)
+    patch.setattr(SimBuyer, "follow", talking)
 
 
 def miss_a_step(of: type[Any]) -> Break:
@@ -187,7 +187,7 @@ FOUND: list[tuple[Break, str]] = [
     (mint_for_a_stranger, "nothing_comes_from_nowhere"),
     (rob_the_pool, "balances_as_predicted"),
     (miss_a_step(Seller), "no_state_without_its_fact"),
-    (miss_a_step(Tracker), "no_state_without_its_fact"),
+    (miss_a_step(TrackerService), "no_state_without_its_fact"),
     (leave_without_a_word, "every_buyer_has_an_end"),
     (say_goodbye_twice, "every_buyer_has_an_end"),
 ]
@@ -212,15 +212,15 @@ def test_the_checker_asks_the_node_and_not_the_memory_of_the_services(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever the line that all others share would say."""
-    now, asked = CachedRpc.now, []
+    now, asked = MiningRpc.now, []
 
-    def lying(self: CachedRpc, method: str, *params: Any) -> Any:
+    def lying(self: MiningRpc, method: str, *params: Any) -> Any:
         if method == "eth_call" and params[0]["data"] == TOTAL_SUPPLY:
             asked.append(params)
             return hex(len(asked))
         return now(self, method, *params)
 
-    monkeypatch.setattr(CachedRpc, "now", lying)
+    monkeypatch.setattr(MiningRpc, "now", lying)
     playing = Experiment(small(**DEEP, **{"buyers.0.count": "1", "duration": "10 s"}))
     run = playing.run()
     assert {} == run.invariants_broken
@@ -230,7 +230,7 @@ def test_the_checker_asks_the_node_and_not_the_memory_of_the_services(
 
 def test_one_invariant_that_breaks_always_hides_no_other() -> None:
     told: list[str] = []
-    findings = Findings(lambda name, problem, subject: told.append(name))
+    findings = InvariantFindings(lambda name, problem, subject: told.append(name))
     for n in range(2 * MOST_TOLD):
         findings.add({"loud": [f"problem {n}"]}, ())
     findings.add({"rare": ["another"]}, ())
@@ -261,10 +261,10 @@ def the_checker(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_market(patch: pytest.MonkeyPatch) -> None:
-    def step(self: EurUsd) -> int:
+    def step(self: SimMarket) -> int:
         raise KeyError("a mistake of ours")
 
-    patch.setattr(EurUsd, "step", step)
+    patch.setattr(SimMarket, "step", step)
 
 
 @pytest.mark.parametrize("death", [a_service, the_checker, the_market])

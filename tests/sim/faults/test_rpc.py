@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from workbench.core.errors import RpcUnreachable
-from workbench.evm.rpc.client import Call, Rpc
+from workbench.evm.codec.consistency import RpcCall
+from workbench.evm.rpc.client import Rpc
 from workbench.scenario import Fault
-from workbench.sim.faults.rpc import Mempool, ShakyRpc
+from workbench.sim.faults.rpc import FaultyRpc, Mempool
 from workbench.sim.faults.sites import Crashed, Faults
-from workbench.sim.rng import Dice
+from workbench.sim.rng import SeededStreams
 from workbench.sim.time.loop import VirtualClock, VirtualLoop
 
 
@@ -29,7 +30,7 @@ class Node(Rpc):
         self.asked.append(1)
         return [method, *params]
 
-    async def many(self, calls: Sequence[Call]) -> list[Any]:
+    async def many(self, calls: Sequence[RpcCall]) -> list[Any]:
         self.asked.append(len(calls))
         return [list(each) for each in calls]
 
@@ -37,15 +38,15 @@ class Node(Rpc):
         """Nothing is open."""
 
 
-def line(node: Node, *ordered: Fault, latency_ms: int = 0) -> tuple[ShakyRpc, Faults]:
-    dice, clock = Dice(1), VirtualClock(VirtualLoop(), 0)
+def line(node: Node, *ordered: Fault, latency_ms: int = 0) -> tuple[FaultyRpc, Faults]:
+    dice, clock = SeededStreams(1), VirtualClock(VirtualLoop(), 0)
     faults = Faults(ordered, dice, clock.now_ms, lambda _: None)
     mempool = Mempool(node, faults, dice.stream("mempool"))
     chance = dice.stream("rpc")
-    return ShakyRpc(node, "test", clock, faults, mempool, chance, latency_ms=latency_ms), faults
+    return FaultyRpc(node, "test", clock, faults, mempool, chance, latency_ms=latency_ms), faults
 
 
-CALLS: list[Call] = [("eth_chainId",), ("eth_sendRawTransaction", "0x02"), ("eth_blockNumber",)]
+CALLS: list[RpcCall] = [("eth_chainId",), ("eth_sendRawTransaction", "0x02"), ("eth_blockNumber",)]
 SURE = {"chance_ppm": 1_000_000, "stop_s": 60}
 
 
@@ -65,7 +66,7 @@ def test_who_dies_while_the_node_works_gets_no_answer() -> None:
     """However it was asked: what others of the same service wait for ends with it."""
 
     class Slow(Node):
-        async def many(self, calls: Sequence[Call]) -> list[Any]:
+        async def many(self, calls: Sequence[RpcCall]) -> list[Any]:
             calm.dead = True
             return await super().many(calls)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from workbench.core.facts import FaultInjected
 from workbench.scenario import Fault
 from workbench.sim.faults.sites import Faults
-from workbench.sim.rng import Dice
+from workbench.sim.rng import SeededStreams
 
 SITE = "http.lost"
 
@@ -19,7 +19,7 @@ class Scene:
     def __init__(self, *ordered: Fault, seed: int = 1) -> None:
         self.now_ms = 1_000_000
         self.told: list[FaultInjected] = []
-        self.faults = Faults(ordered, Dice(seed), lambda: self.now_ms, self.told.append)
+        self.faults = Faults(ordered, SeededStreams(seed), lambda: self.now_ms, self.told.append)
 
     def strikes(self, passes: int, site: str = SITE) -> list[int]:
         struck = (self.faults.strike(site, "test") for _ in range(passes))
@@ -77,7 +77,7 @@ def test_a_seed_decides_which_sites_are_on() -> None:
 @given(st.integers(0, 2**40), st.integers(0, 50))
 def test_streams_do_not_shift_each_other(seed: int, draws: int) -> None:
     """However much is drawn from one, the other gives the same; and state can be put back."""
-    dice, other = Dice(seed), Dice(seed)
+    dice, other = SeededStreams(seed), SeededStreams(seed)
     for _ in range(draws):
         dice.stream("faults", 1).random()
     assert other.stream("arrivals").random() == dice.stream("arrivals").random()

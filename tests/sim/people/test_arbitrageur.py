@@ -10,16 +10,15 @@ from hypothesis import strategies as st
 
 from workbench import World, simulated
 from workbench.core import facts as ev
-from workbench.core.ports import Rate
+from workbench.core.ports import ReferenceRate
 from workbench.evm.build.toolchain import project_root
 from workbench.evm.codec.abi import encode_call
 from workbench.evm.transactions.test_keys import key_of
 from workbench.results.run import Run
-from workbench.scenario import Arbitrageur as Rules
-from workbench.scenario import Scenario, load
+from workbench.scenario import ArbitrageurSettings, Scenario, load
 from workbench.services.otc.rates import FixedRate
-from workbench.sim.people.arbitrageur import Arbitrageur, goal
-from workbench.sim.people.wallet import Hand
+from workbench.sim.people.arbitrageur import SimArbitrageur, goal
+from workbench.sim.people.wallet import SimWallet
 from workbench.worlds.experiment import Experiment
 
 START = 110_000_000
@@ -27,8 +26,8 @@ EDGE_BPS, FEE_PIPS = 10, 500
 prices = st.integers(10**7, 10**9)
 
 
-def rate_of(e8: int, *, max_age_s: int = 86_400) -> Rate:
-    return Rate(e8, 0, max_age_s, 100, FEE_PIPS)
+def rate_of(e8: int, *, max_age_s: int = 86_400) -> ReferenceRate:
+    return ReferenceRate(e8, 0, max_age_s, 100, FEE_PIPS)
 
 
 # --- Where to ---
@@ -39,7 +38,7 @@ def test_a_goal_is_on_the_way_and_pays(
     price: int, market: int, reference: int, edge_bps: int, fee_pips: int
 ) -> None:
     """Between the price and both the market, less the fee, and the reference; or there is none."""
-    found = goal(price, market, Rate(reference, 0, 86_400, 100, fee_pips), edge_bps)
+    found = goal(price, market, ReferenceRate(reference, 0, 86_400, 100, fee_pips), edge_bps)
     if found is None:
         return
     assert abs(price - market) * 10_000 > edge_bps * market
@@ -76,7 +75,7 @@ def world() -> Iterator[World]:
 
 def transact(world: World, role: str, to: str, data: bytes) -> None:
     key = key_of(role).secret
-    hand = Hand(world.rpc, key, world.deployment.chain_id)
+    hand = SimWallet(world.rpc, key, world.deployment.chain_id)
     tx = world.do(hand.send(to, data))
     world.advance()
     assert world.do(hand.ok(tx))
@@ -87,21 +86,21 @@ def set_rate(world: World, e8: int, max_age_s: int = 86_400) -> None:
     transact(world, "keeper", world.deployment["FacilitatorHook"], data)
 
 
-def add_arbitrageur(world: World, market_e8: int, eurc: int, usdc: int, **rules: int) -> Hand:
+def add_arbitrageur(world: World, market_e8: int, eurc: int, usdc: int, **rules: int) -> SimWallet:
     """One who owns so much, and looks before every block."""
-    where, hand = world.deployment, Hand(world.rpc, key_of("balancer").secret, 31337)
+    where, hand = world.deployment, SimWallet(world.rpc, key_of("balancer").secret, 31337)
     for token, units in (("MockEURC", eurc), ("MockUSDC", usdc)):
         transact(world, "deployer", where[token], encode_call(token, "mint", hand.address, units))
         approve = encode_call(token, "approve", where["PoolBalancer"], 2**256 - 1)
         transact(world, "balancer", where[token], approve)
-    arbitrageur = Arbitrageur(
+    arbitrageur = SimArbitrageur(
         world.chain,
         hand,
         where["PoolBalancer"],
         where.pool_key,
         FixedRate(market_e8),
         world.clock,
-        Rules(**{"every_s": 1, "max_eurc": 10**18, **rules}),
+        ArbitrageurSettings(**{"every_s": 1, "max_eurc": 10**18, **rules}),
     )
     world.miner.before_block.append(arbitrageur.before_block)
     return hand
@@ -111,7 +110,7 @@ def price(world: World) -> int:
     return world.do(world.chain.pool_price())
 
 
-def sent(world: World, hand: Hand) -> int:
+def sent(world: World, hand: SimWallet) -> int:
     return int(world.rpc.now("eth_getTransactionCount", hand.address, "latest"), 16)
 
 

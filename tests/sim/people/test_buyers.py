@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.scenario import KINDS, Arrivals, BuyerGroup, Size
+from workbench.scenario import KINDS, Arrivals, BuyerGroup, PurchaseSize
 from workbench.sim.people import buyers
 from workbench.sim.people.buyers import arrivals, size, visits
 
@@ -31,9 +31,11 @@ def test_sizes_stay_within_what_was_ordered(seed: int, a: int, b: int, sigma_bps
     low, high = sorted((a * UNIT, b * UNIT))
     chance = Random(seed)
     for model in ("uniform", "lognormal"):
-        units = size(Size(model=model, low_units=low, high_units=high, sigma_bps=sigma_bps), chance)
+        units = size(
+            PurchaseSize(model=model, low_units=low, high_units=high, sigma_bps=sigma_bps), chance
+        )
         assert low <= units <= high
-    assert low == size(Size(low_units=low, high_units=high), chance)
+    assert low == size(PurchaseSize(low_units=low, high_units=high), chance)
 
 
 def test_a_group_starts_when_it_should() -> None:

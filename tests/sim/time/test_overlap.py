@@ -22,11 +22,11 @@ from tests.evm.rpc.test_client import Server, cut_short, good
 from workbench.core.errors import RpcUnreachable
 from workbench.core.facts import TransactionReplaced
 from workbench.core.ports import SlotState
-from workbench.evm.codec.receipts import Landing, landing_of
+from workbench.evm.codec.receipts import Inclusion, landing_of
 from workbench.evm.node.anvil import Anvil
-from workbench.evm.rpc.blocking import DirectRpc
-from workbench.evm.rpc.client import RECEIPT, SEND, Answers
-from workbench.evm.rpc.mining import CachedRpc
+from workbench.evm.rpc.blocking import BlockingRpc
+from workbench.evm.rpc.client import RECEIPT, SEND, PendingAnswers
+from workbench.evm.rpc.mining import MiningRpc
 from workbench.evm.transactions.test_keys import key_of
 from workbench.sim.time.loop import VirtualClock, VirtualLoop
 
@@ -75,7 +75,7 @@ def test_of_equal_timers_the_lower_rank_comes_first() -> None:
 
 def test_a_moment_is_over_when_nobody_can_go_on(node: Anvil) -> None:
     """Not before an answer that somebody waits for has come, nor what it leads to."""
-    rpc, done = CachedRpc(node.url), list[str]()
+    rpc, done = MiningRpc(node.url), list[str]()
     with playing() as (loop, play):
 
         async def service() -> None:
@@ -100,7 +100,7 @@ def test_a_moment_is_over_when_nobody_can_go_on(node: Anvil) -> None:
 
 def test_others_run_while_the_node_works_and_time_stands_still(node: Anvil) -> None:
     """Whoever is ready goes on; whoever sleeps wakes when the answer is there."""
-    rpc, told = CachedRpc(node.url), list[str]()
+    rpc, told = MiningRpc(node.url), list[str]()
     with playing() as (loop, play):
 
         async def asking() -> None:
@@ -138,7 +138,7 @@ def test_there_is_work_to_do_while_the_node_is_silent() -> None:
         return True
 
     server = Server([late])
-    rpc = CachedRpc(server.url)
+    rpc = MiningRpc(server.url)
     rpc.meanwhile = work
     assert "0x1" == rpc.now("m")
     assert 3 == len(done)
@@ -154,7 +154,7 @@ def test_every_answer_is_of_the_block_in_which_it_was_asked(
     node: Anvil, scripts: Sequence[Steps]
 ) -> None:
     """Whoever mines or asks at the same time, and although equal questions are asked once."""
-    rpc = CachedRpc(node.url)
+    rpc = MiningRpc(node.url)
     mined = int(rpc.now("eth_blockNumber"), 16)
     wrong: list[tuple[int, int]] = []
     with playing() as (_, play):
@@ -179,7 +179,7 @@ def test_every_answer_is_of_the_block_in_which_it_was_asked(
 
 def test_who_gives_up_takes_no_answer_from_others(node: Anvil) -> None:
     """Two wait for the same answer, one is cancelled; and what was written is answered anyway."""
-    rpc = CachedRpc(node.url)
+    rpc = MiningRpc(node.url)
     with playing() as (_, play):
 
         async def both() -> list[Any]:
@@ -207,7 +207,7 @@ def test_what_is_sent_holds_up_nobody() -> None:
     So many at once that they fill all buffers between the two processes.
     """
     with Anvil() as node, playing() as (_, play):
-        rpc = CachedRpc(node.url)
+        rpc = MiningRpc(node.url)
 
         async def work() -> list[str]:
             raws = payments(3_000)
@@ -230,11 +230,11 @@ def test_no_transaction_moves_across_the_order_to_mine() -> None:
     """Though it has a connection of its own, and whatever is asked before, behind and between."""
     raws, tip = iter(payments(4_000)), st.sampled_from(["send", "ask", "pending", "mine", "wait"])
     with Anvil() as node:
-        rpc = CachedRpc(node.url)
+        rpc = MiningRpc(node.url)
 
         @given(st.lists(tip, max_size=16))
         def check(script: list[str]) -> None:
-            sent: list[list[Answers]] = [[]]
+            sent: list[list[PendingAnswers]] = [[]]
 
             async def work() -> list[Any]:
                 first = int(await rpc.call("eth_blockNumber"), 16) + 1
@@ -288,7 +288,7 @@ def test_what_came_with_a_block_is_what_the_node_says_of_it() -> None:
     asks = ["logs 0", "logs 01", "receipt", "landed", "landed"]
     step = st.sampled_from([*sends, "mine", "mine", "wait", *asks])
     with Anvil() as node:
-        plain, rpc = DirectRpc(node.url), CachedRpc(node.url)
+        plain, rpc = BlockingRpc(node.url), MiningRpc(node.url)
         for at in LOGGERS:
             plain.now("anvil_setCode", at, LOG_SELF)
         plain.now("anvil_setCode", REFUSING, REFUSE)
@@ -329,7 +329,7 @@ def test_what_came_with_a_block_is_what_the_node_says_of_it() -> None:
                     receipts = plain.all_now([(RECEIPT, tx) for tx in txs])
                     if mined == int(await rpc.call("eth_blockNumber"), 16):
                         assert [each and landing_of(each) for each in receipts] == landed
-                        ends.update(each.ok for each in landed if isinstance(each, Landing))
+                        ends.update(each.ok for each in landed if isinstance(each, Inclusion))
                 else:
                     await asyncio.sleep(1)
 
@@ -348,7 +348,7 @@ def test_what_came_with_a_block_is_what_the_node_says_of_it() -> None:
 def test_landings_of_a_head_that_goes_are_not_kept() -> None:
     """It is taken back while somebody asks what became of a transaction in it."""
     with Anvil() as node, playing() as (_, play):
-        rpc = CachedRpc(node.url)
+        rpc = MiningRpc(node.url)
         (raw,) = payments(1)
 
         async def work() -> list[Any]:
@@ -356,8 +356,8 @@ def test_landings_of_a_head_that_goes_are_not_kept() -> None:
             assert [None] == await rpc.landed([tx])
             await rpc.call("evm_mine")
             (there,) = await rpc.landed([tx])
-            assert isinstance(there, Landing)
-            rpc.forget()
+            assert isinstance(there, Inclusion)
+            rpc.invalidate()
             asking = asyncio.ensure_future(rpc.landed([tx]))
             await asyncio.gather(asking, asyncio.ensure_future(rpc.call("anvil_rollback", 1)))
             assert await rpc.call(RECEIPT, tx) is None
@@ -371,7 +371,7 @@ def test_what_is_foreseen_comes_with_the_next_block() -> None:
     with Anvil() as node, playing() as (_, play):
         written: list[str] = []
 
-        class Noting(CachedRpc):
+        class Noting(MiningRpc):
             def _write(self, asked: Any) -> None:
                 written.append(asked.wanted[0][0])
                 super()._write(asked)
@@ -380,7 +380,7 @@ def test_what_is_foreseen_comes_with_the_next_block() -> None:
         question = ("eth_getBalance", NOBODY, "latest")
 
         async def work() -> list[str]:
-            rpc.foresee([question])
+            rpc.prefetch([question])
             assert [] == written
             answers = []
             for n, written_ahead in ((7, 1), (8, 0)):
@@ -400,7 +400,7 @@ def test_a_refusal_is_heard_at_the_next_look() -> None:
     """The base fee jumps between signing and sending, and nobody waited for what the node said."""
     ground = Ground()
     try:
-        rpc = CachedRpc(ground.node.url)
+        rpc = MiningRpc(ground.node.url)
         ground.rpc = rpc  # type: ignore[assignment]
         ground.fresh_sender()
 
@@ -428,7 +428,7 @@ def test_a_refusal_is_heard_at_the_next_look() -> None:
 def test_all_who_wait_are_told_that_the_node_is_gone() -> None:
     """Nothing is asked again: the node may have mined. The next question has a new connection."""
     server = Server([good, cut_short], [good])
-    rpc = CachedRpc(server.url)
+    rpc = MiningRpc(server.url)
     with playing() as (_, play):
         assert ["0x1"] == play(rpc.call("first"))
         told = play(rpc.call("evm_mine"), rpc.call("eth_chainId"), rpc.call("second"))
@@ -442,7 +442,7 @@ def test_all_who_wait_are_told_that_the_node_is_gone() -> None:
 def test_nobody_notices_a_connection_that_was_closed_while_idle() -> None:
     """It is seen before anything is written to it."""
     server = Server([good], [good])
-    rpc = CachedRpc(server.url)
+    rpc = MiningRpc(server.url)
     with playing() as (_, play):
         assert ["0x1"] == play(rpc.call("first"))
         assert rpc._connection is not None

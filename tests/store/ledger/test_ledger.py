@@ -26,10 +26,10 @@ from workbench.core.errors import (
     WorkbenchError,
 )
 from workbench.core.facts import BlockRef
-from workbench.core.ledger import MAX_AMOUNT, Account, Kind, Transfer, check, resolved
-from workbench.core.payout import Payout, State
-from workbench.core.ports import Answered, Attempt, Slot, SlotState, Standing
-from workbench.core.webhooks import Delivery
+from workbench.core.ledger import MAX_AMOUNT, Account, LedgerTransfer, TransferKind, check, resolved
+from workbench.core.payout import Payout, PayoutState
+from workbench.core.ports import Attempt, IdempotentAnswer, SignerState, Slot, SlotState
+from workbench.core.webhooks import WebhookDelivery
 from workbench.store.ledger.database import AT_ONCE, LedgerStore, LedgerUnit
 
 T = TypeVar("T")
@@ -84,8 +84,10 @@ def within(store: LedgerStore, work: Work[T]) -> T:
     return asyncio.run(do())
 
 
-def line(identity: str, debit: str, credit: str, amount: int, kind: Kind = Kind.POSTED) -> Transfer:
-    return Transfer(
+def line(
+    identity: str, debit: str, credit: str, amount: int, kind: TransferKind = TransferKind.POSTED
+) -> LedgerTransfer:
+    return LedgerTransfer(
         id=identity, kind=kind, debit=debit, credit=credit, amount=amount, reason="test", at_ms=1
     )
 
@@ -128,13 +130,13 @@ def account(store: LedgerStore, name: str) -> Account:
 def test_amounts_beyond_64_bits_are_exact(store: LedgerStore) -> None:
     """Sums, comparisons and what comes back, around 2^63 and at the very top."""
     begin(store)
-    hold = line("hold", "user", "redeemed", 3 * BIG - 1, Kind.PENDING)
+    hold = line("hold", "user", "redeemed", 3 * BIG - 1, TransferKind.PENDING)
     within(store, lambda unit: unit.transfer(hold))
     assert (3 * BIG, 1) == (account(store, "user").balance, account(store, "user").available)
     with pytest.raises(InsufficientCredits):
         within(store, lambda unit: unit.transfer(line("over", "user", "redeemed", 2)))
     within(store, lambda unit: unit.transfer(line("last", "user", "redeemed", 1)))
-    within(store, lambda unit: unit.transfer(resolved(hold, "post", Kind.POST, "paid", 2)))
+    within(store, lambda unit: unit.transfer(resolved(hold, "post", TransferKind.POST, "paid", 2)))
     assert 3 * BIG == account(store, "redeemed").balance
     assert 0 == account(store, "user").balance
     assert 4 == whole(store)[0]
@@ -199,7 +201,7 @@ PLAIN: dict[str, Any] = {
 )
 def test_nonsense_by_hand_is_refused(store: LedgerStore, change: dict[str, Any]) -> None:
     begin(store)
-    hold = line("hold", "user", "redeemed", 7, Kind.PENDING)
+    hold = line("hold", "user", "redeemed", 7, TransferKind.PENDING)
     within(store, lambda unit: unit.transfer(hold))
     before = whole(store)
     with pytest.raises(exc.DBAPIError):
@@ -210,7 +212,7 @@ def test_nonsense_by_hand_is_refused(store: LedgerStore, change: dict[str, Any])
 def test_the_same_by_hand_without_the_nonsense_is_taken(store: LedgerStore) -> None:
     """The test above refuses for the reason it names; the chain of hashes finds this one."""
     begin(store)
-    hold = line("hold", "user", "redeemed", 7, Kind.PENDING)
+    hold = line("hold", "user", "redeemed", 7, TransferKind.PENDING)
     within(store, lambda unit: unit.transfer(hold))
     sql(store, INSERT.format(**PLAIN))
     with pytest.raises(WorkbenchError, match="line 3 is not what was written"):
@@ -236,7 +238,7 @@ def test_what_was_written_stays(store: LedgerStore, statement: str) -> None:
 
     async def more(unit: LedgerUnit) -> None:
         await unit.put_payout(payout(1))
-        await unit.answer("payout", "k", Answered("f", 202, "{}"), 1)
+        await unit.answer("payout", "k", IdempotentAnswer("f", 202, "{}"), 1)
 
     within(store, more)
     before = whole(store)
@@ -253,7 +255,7 @@ def test_sqlites_replace_replaces_nothing(tmp_path: Path, table: str) -> None:
 
     async def more(unit: LedgerUnit) -> None:
         await unit.put_payout(payout(1))
-        await unit.answer("payout", "k", Answered("f", 202, "{}"), 1)
+        await unit.answer("payout", "k", IdempotentAnswer("f", 202, "{}"), 1)
 
     within(store, more)
     before = whole(store)
@@ -278,7 +280,7 @@ def test_postgresql_truncates_nothing(server: postgres.Cluster) -> None:
 
 def payout(number: int, **changes: Any) -> Payout:
     plain = Payout(
-        f"0x{number:02x}", State.APPROVED, user_id="u", key=f"k{number}", address="0xab",
+        f"0x{number:02x}", PayoutState.APPROVED, user_id="u", key=f"k{number}", address="0xab",
         credits=2**53 - 1, units=BIG * number, asset="eip155:1/native", at_ms=number,
     )  # fmt: skip
     return replace(plain, **changes)
@@ -290,16 +292,16 @@ def test_payouts_come_back_as_they_were(store: LedgerStore) -> None:
     async def work(unit: LedgerUnit) -> None:
         for number in range(5, 0, -1):
             await unit.put_payout(payout(number))
-        await unit.put_payout(payout(2, state=State.SENT, tx="0xtx"))
+        await unit.put_payout(payout(2, state=PayoutState.SENT, tx="0xtx"))
         assert [payout(n).id for n in (1, 3, 4)] == [
-            p.id for p in await unit.payouts(State.APPROVED, limit=3)
+            p.id for p in await unit.payouts(PayoutState.APPROVED, limit=3)
         ]
-        assert [payout(2, state=State.SENT, tx="0xtx")] == await unit.payouts(tx="0xtx")
+        assert [payout(2, state=PayoutState.SENT, tx="0xtx")] == await unit.payouts(tx="0xtx")
         assert [5, 4] == [p.at_ms for p in await unit.payouts(user_id="u", limit=2)]
         assert [] == await unit.payouts(user_id="v")
         assert payout(3) == await unit.payout("0x03")
         counted = await unit.count_payouts()
-        assert (4, 1) == (counted[State.APPROVED], counted[State.SENT])
+        assert (4, 1) == (counted[PayoutState.APPROVED], counted[PayoutState.SENT])
 
     within(store, work)
 
@@ -308,7 +310,7 @@ def test_payouts_come_back_as_they_were(store: LedgerStore) -> None:
 def test_payouts_are_read_and_moved_together(store: LedgerStore, count: int) -> None:
     """Any number of them; who is not there is not found; nothing but the state's part moves."""
     were = [payout(n) for n in range(1, count + 1)]
-    now = [replace(each, state=State.SENT, tx=f"0xt{each.at_ms}") for each in were]
+    now = [replace(each, state=PayoutState.SENT, tx=f"0xt{each.at_ms}") for each in were]
 
     async def work(unit: LedgerUnit) -> None:
         for each in [*were, payout(100)]:
@@ -330,19 +332,19 @@ def test_one_payout_that_is_elsewhere_moves_none(store: LedgerStore, elsewhere: 
 
     async def begin(unit: LedgerUnit) -> None:
         for n, each in enumerate(were):
-            state = State.CANCELLED if n == elsewhere else State.APPROVED
+            state = PayoutState.CANCELLED if n == elsewhere else PayoutState.APPROVED
             await unit.put_payout(replace(each, state=state))
 
     async def move(unit: LedgerUnit) -> None:
         known: dict[str, Any] = {"at_ms": 1, "source": "payouts", "user_id": "u", "credits": 1}
         await unit.record_all([ev.CreditsEarned(subject=each.id, **known) for each in were])
-        await unit.move_payouts([(w, replace(w, state=State.SENT, tx=w.key)) for w in were])
+        await unit.move_payouts([(w, replace(w, state=PayoutState.SENT, tx=w.key)) for w in were])
 
     within(store, begin)
     with pytest.raises(StateMoved, match="1 of 5 payouts"):
         within(store, move)
-    assert [] == within(store, lambda unit: unit.payouts(State.SENT))
-    assert 4 == len(within(store, lambda unit: unit.payouts(State.APPROVED)))
+    assert [] == within(store, lambda unit: unit.payouts(PayoutState.SENT))
+    assert 4 == len(within(store, lambda unit: unit.payouts(PayoutState.APPROVED)))
     assert 0 == within(store, lambda unit: unit.last_seq())
 
 
@@ -352,7 +354,7 @@ def test_a_days_credits_are_summed_beyond_64_bits(store: LedgerStore) -> None:
     async def work(unit: LedgerUnit) -> None:
         for number in range(1, 1_101):
             await unit.put_payout(payout(number))
-        for number, state in ((1, State.CANCELLED), (2, State.REFUNDED)):
+        for number, state in ((1, PayoutState.CANCELLED), (2, PayoutState.REFUNDED)):
             await unit.put_payout(payout(number, state=state))
         await unit.put_payout(payout(2_000, user_id="v", address="0xcd", credits=1))
         assert 1_098 * (2**53 - 1) + 1 == await unit.credits_since(0)
@@ -366,11 +368,11 @@ def test_a_days_credits_are_summed_beyond_64_bits(store: LedgerStore) -> None:
 def test_answers_and_signers_are_kept(store: LedgerStore) -> None:
     async def work(unit: LedgerUnit) -> None:
         assert await unit.answered("payout", "k") is None
-        await unit.answer("payout", "k", Answered("f", 202, "{}"), 1)
-        assert Answered("f", 202, "{}") == await unit.answered("payout", "k")
+        await unit.answer("payout", "k", IdempotentAnswer("f", 202, "{}"), 1)
+        assert IdempotentAnswer("f", 202, "{}") == await unit.answered("payout", "k")
         assert await unit.answered("earn", "k") is None
         assert await unit.signer(1, "0xab") is None
-        for standing in (Standing(4), Standing(4, "stolen")):
+        for standing in (SignerState(4), SignerState(4, "stolen")):
             await unit.put_signer(1, "0xab", standing)
             assert standing == await unit.signer(1, "0xab")
         await unit.reconcile(7, 1, "{}")
@@ -449,10 +451,10 @@ def test_a_ledger_of_before_the_webhooks_is_upgraded(url: str) -> None:
     first.close()
     second = LedgerStore(url)
     assert before == whole(second)
-    at = Delivery("e", 2**62, 3, 4, 5, True, "gone")
+    at = WebhookDelivery("e", 2**62, 3, 4, 5, True, "gone")
 
-    async def work(unit: LedgerUnit) -> Delivery | None:
-        await unit.put_delivery(Delivery("e", 1))
+    async def work(unit: LedgerUnit) -> WebhookDelivery | None:
+        await unit.put_delivery(WebhookDelivery("e", 1))
         await unit.put_delivery(at)
         assert await unit.delivery("f") is None
         return await unit.delivery("e")
@@ -554,7 +556,7 @@ class Ledgers(RuleBasedStateMachine):
         self.free: dict[str, int] = {}
         self.held: dict[str, int] = {}
         self.got: dict[str, int] = {}
-        self.open: dict[str, Transfer] = {}
+        self.open: dict[str, LedgerTransfer] = {}
         self.count = 0
 
     users = Bundle("users")
@@ -576,7 +578,7 @@ class Ledgers(RuleBasedStateMachine):
         self.held.setdefault(name, 0)
         return name
 
-    def _add(self, transfer: Transfer) -> bool:
+    def _add(self, transfer: LedgerTransfer) -> bool:
         try:
             within(self.store, lambda unit: unit.transfer(transfer))
         except (InsufficientCredits, LedgerRefused):
@@ -584,7 +586,9 @@ class Ledgers(RuleBasedStateMachine):
         self.count += 1
         return True
 
-    def _line(self, debit: str, credit: str, amount: int, kind: Kind = Kind.POSTED) -> Transfer:
+    def _line(
+        self, debit: str, credit: str, amount: int, kind: TransferKind = TransferKind.POSTED
+    ) -> LedgerTransfer:
         return line(f"t{self.count}", debit, credit, amount, kind)
 
     @rule(user=users, amount=amounts)
@@ -601,8 +605,8 @@ class Ledgers(RuleBasedStateMachine):
             self.free[other] += amount
 
     @rule(target=holds, user=users, amount=amounts)
-    def hold(self, user: str, amount: int) -> Transfer:
-        held = self._line(user, "redeemed", amount, Kind.PENDING)
+    def hold(self, user: str, amount: int) -> LedgerTransfer:
+        held = self._line(user, "redeemed", amount, TransferKind.PENDING)
         fits = self.free[user] >= amount
         assert fits == self._add(held)
         if fits:
@@ -611,8 +615,12 @@ class Ledgers(RuleBasedStateMachine):
             self.open[held.id] = held
         return held
 
-    @rule(held=holds, kind=st.sampled_from([Kind.POST, Kind.VOID]), off=st.sampled_from([0, 0, 1]))
-    def end(self, held: Transfer, kind: Kind, off: int) -> None:
+    @rule(
+        held=holds,
+        kind=st.sampled_from([TransferKind.POST, TransferKind.VOID]),
+        off=st.sampled_from([0, 0, 1]),
+    )
+    def end(self, held: LedgerTransfer, kind: TransferKind, off: int) -> None:
         ended = resolved(held, f"t{self.count}", kind, "test", 2)
         fits = held == self.open.get(held.id) and not off
         assert fits == self._add(replace(ended, amount=ended.amount + off))
@@ -620,7 +628,7 @@ class Ledgers(RuleBasedStateMachine):
             return
         self.held[held.debit] -= held.amount
         del self.open[held.id]
-        if kind is Kind.VOID:
+        if kind is TransferKind.VOID:
             self.free[held.debit] += held.amount
 
     @invariant()

@@ -12,8 +12,8 @@ import pytest
 
 from tests import postgres
 from workbench.core.errors import StoreBusy
-from workbench.core.payout import Payout, State
-from workbench.core.ports import Standing
+from workbench.core.payout import Payout, PayoutState
+from workbench.core.ports import SignerState
 from workbench.store.ledger.database import LedgerStore, LedgerUnit
 
 pytestmark = pytest.mark.skipif(postgres.MISSING, reason=postgres.WHY)
@@ -37,7 +37,7 @@ def pair(server: postgres.Cluster) -> Iterator[tuple[LedgerStore, LedgerStore]]:
             for number in range(10):
                 await unit.put_payout(
                     Payout(
-                        f"0x{number:02x}", State.APPROVED, user_id="u", key=f"k{number}",
+                        f"0x{number:02x}", PayoutState.APPROVED, user_id="u", key=f"k{number}",
                         address="0xab", credits=1, units=1, asset="eip155:1/native", at_ms=number,
                     )
                 )  # fmt: skip
@@ -99,7 +99,7 @@ def test_one_process_at_a_time_takes_nonces(pair: tuple[LedgerStore, LedgerStore
 
     async def put() -> None:
         async with first.unit() as unit:
-            await unit.put_signer(1, "0xab", Standing(4))
+            await unit.put_signer(1, "0xab", SignerState(4))
 
     async def hold() -> None:
         async with first.beside() as unit:
@@ -111,7 +111,7 @@ def test_one_process_at_a_time_takes_nonces(pair: tuple[LedgerStore, LedgerStore
     async def wait() -> None:
         held.wait(5)
         async with second.beside() as unit:
-            assert Standing(4) == await unit.signer(1, "0xab"), "reading waits for nobody"
+            assert SignerState(4) == await unit.signer(1, "0xab"), "reading waits for nobody"
             order.append("read")
             await unit.signer(1, "0xab", locked=True)
             order.append("second")
@@ -137,7 +137,7 @@ def test_a_process_that_is_stopped_within_a_unit_stops_nobody(
     first, second = pair
 
     async def one(unit: LedgerUnit) -> None:
-        await unit.put_signer(1, "0xab", Standing(1))
+        await unit.put_signer(1, "0xab", SignerState(1))
 
     async def stopped() -> None:
         async with first.unit() as unit:
@@ -145,7 +145,7 @@ def test_a_process_that_is_stopped_within_a_unit_stops_nobody(
             await one(unit)
             await asyncio.sleep(0.5)
 
-    async def again(store: LedgerStore) -> Standing | None:
+    async def again(store: LedgerStore) -> SignerState | None:
         async with store.unit() as unit:
             return await unit.signer(1, "0xab")
 

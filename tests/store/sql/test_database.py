@@ -23,7 +23,7 @@ from workbench.core import facts as ev
 from workbench.core.errors import StoreError
 from workbench.core.facts import BlockOrphaned, BlockRef, Event, canonical
 from workbench.core.ports import Attempt, Slot, SlotState
-from workbench.core.x402.wire import NO_PERMIT, Authorization, Payment, Permit, Terms
+from workbench.core.x402.wire import NO_PERMIT, Payment, Permit, SettlementRequest, Terms
 from workbench.store.sql.database import SqlStore, sqlite_url
 from workbench.store.sql.unit import SqlUnit
 from workbench.store.sql.write_behind import BLOCKS_KEPT
@@ -87,10 +87,10 @@ def orphaned(block_hash: str, at_ms: int = 0) -> Event:
     return BlockOrphaned(subject=block_hash, at_ms=at_ms, source="watcher", number=7)
 
 
-def authorization(identity: str = WORD, amount: int = 7) -> Authorization:
+def authorization(identity: str = WORD, amount: int = 7) -> SettlementRequest:
     terms = Terms(A, A, A, amount, amount, amount, 1, 2, WORD, WORD)
     payment = Payment(A, terms, "0x" + "5a" * 65, Permit(amount, 9, 27, WORD, WORD))
-    return Authorization(identity, payment, "0x" + "a5" * 65, NO_PERMIT)
+    return SettlementRequest(identity, payment, "0x" + "a5" * 65, NO_PERMIT)
 
 
 # --- The journal ---
@@ -288,7 +288,7 @@ def test_reading_alone_runs_no_hooks(store: SqlStore) -> None:
 
 @examples(30)
 @given(authorizations, authorizations)
-def test_a_settlement_is_claimed_once(first: Authorization, second: Authorization) -> None:
+def test_a_settlement_is_claimed_once(first: SettlementRequest, second: SettlementRequest) -> None:
     """The first claim stands for ever and comes back whole; another is refused."""
     store = SqlStore()
     second = replace(second, settlement_id=first.settlement_id)

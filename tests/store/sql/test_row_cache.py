@@ -17,7 +17,7 @@ from workbench.core.errors import StoreError
 from workbench.core.facts import BlockOrphaned, Event
 from workbench.core.ports import Slot, SlotState
 from workbench.store.sql.database import SqlStore
-from workbench.store.sql.row_cache import FACTS_KEPT, Tail
+from workbench.store.sql.row_cache import FACTS_KEPT, JournalTail
 from workbench.store.sql.unit import SqlUnit
 
 FACT = BlockOrphaned(subject="0x01", at_ms=1, source="me", number=1)
@@ -139,7 +139,7 @@ def test_a_unit_reads_what_it_has_told() -> None:
 
 def test_a_tail_forgets_its_beginning() -> None:
     """Only so many are kept; what is before them must be read."""
-    tail = Tail()
+    tail = JournalTail()
     tail.grow([FACT] * FACTS_KEPT)
     assert len(tail.facts(0, None) or ()) == FACTS_KEPT
     tail.grow([FACT])

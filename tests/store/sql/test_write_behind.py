@@ -179,13 +179,13 @@ def test_what_is_taken_is_refused_at_once(store: SqlStore, taken: Slot) -> None:
 def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many facts were written at a time."""
     sizes: list[int] = []
-    write = write_behind.Rows.write
+    write = write_behind.PendingRows.write
 
-    def noting(self: write_behind.Rows, cursor: Any) -> None:
+    def noting(self: write_behind.PendingRows, cursor: Any) -> None:
         sizes.append(len(self.facts))
         write(self, cursor)
 
-    monkeypatch.setattr(write_behind.Rows, "write", noting)
+    monkeypatch.setattr(write_behind.PendingRows, "write", noting)
     return sizes
 
 
@@ -224,11 +224,11 @@ def test_what_is_refused_waits_on_and_whoever_reads_is_told(
     tell(store, 5)
     with monkeypatch.context() as patch:
 
-        def full(self: write_behind.Rows, cursor: Any) -> None:
+        def full(self: write_behind.PendingRows, cursor: Any) -> None:
             cursor.execute("INSERT INTO block VALUES (1, '0xb1')")
             raise sqlite3.OperationalError("database or disk is full")
 
-        patch.setattr(write_behind.Rows, "write", full)
+        patch.setattr(write_behind.PendingRows, "write", full)
         assert not store.write_some()
         with pytest.raises(StoreError, match="full"):
             store.catch_up()

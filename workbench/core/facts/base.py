@@ -23,7 +23,7 @@ class BlockRef:
     log_index: int
 
 
-class _Written:
+class CachedLine:
     """Where a fact keeps its line and that line's id, once somebody asked: it never changes."""
 
     __slots__ = ("_id", "_line")
@@ -31,14 +31,14 @@ class _Written:
     _id: str
 
 
-_keep_line: Callable[[Any, str], None] = _Written.__dict__["_line"].__set__
+_keep_line: Callable[[Any, str], None] = CachedLine.__dict__["_line"].__set__
 
 
-_keep_id: Callable[[Any, str], None] = _Written.__dict__["_id"].__set__
+_keep_id: Callable[[Any, str], None] = CachedLine.__dict__["_id"].__set__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event(_Written):
+class Event(CachedLine):
     """What all facts share.
 
     `subject`: the settlement, payout, quote or block the fact is about (0x hex, or "").

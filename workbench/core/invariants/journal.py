@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from workbench.core import facts as ev
 
-Told = Mapping[str, Sequence[ev.Event]]
+FactsBySubject = Mapping[str, Sequence[ev.Event]]
 """Standing facts by what they are about."""
-Rule = Callable[[Told], list[str]]
-Kind = TypeVar("Kind", bound=ev.Event)
+JournalInvariant = Callable[[FactsBySubject], list[str]]
+EventType = TypeVar("EventType", bound=ev.Event)
 
 
 def standing(facts: Iterable[ev.Event]) -> dict[str, list[ev.Event]]:
@@ -25,11 +25,11 @@ def standing(facts: Iterable[ev.Event]) -> dict[str, list[ev.Event]]:
     return {subject: list(own.values()) for subject, own in told.items() if subject}
 
 
-def _all(facts: Iterable[ev.Event], kind: type[Kind]) -> list[Kind]:
+def _all(facts: Iterable[ev.Event], kind: type[EventType]) -> list[EventType]:
     return [fact for fact in facts if isinstance(fact, kind)]
 
 
-def nobody_over_budget(told: Told) -> list[str]:
+def nobody_over_budget(told: FactsBySubject) -> list[str]:
     """No swap spends more EURC than the buyer signed for."""
     return [
         f"{subject}: {swap.eurc_spent} EURC of a budget of {created.max_eurc}"
@@ -40,7 +40,7 @@ def nobody_over_budget(told: Told) -> list[str]:
     ]
 
 
-def swapped_for_the_price(told: Told) -> list[str]:
+def swapped_for_the_price(told: FactsBySubject) -> list[str]:
     """A swap buys exactly the USDC that is required."""
     return [
         f"{subject}: {swap.usdc_received} USDC where {created.required_usdc} are required"
@@ -51,14 +51,14 @@ def swapped_for_the_price(told: Told) -> list[str]:
     ]
 
 
-def one_end(told: Told) -> list[str]:
+def one_end(told: FactsBySubject) -> list[str]:
     """Asset or refund, never both, and neither twice."""
     kinds = ev.SettlementExecuted | ev.SettlementRefunded
     ends = {s: [f.type for f in facts if isinstance(f, kinds)] for s, facts in told.items()}
     return [f"{subject}: {', '.join(found)}" for subject, found in ends.items() if len(found) > 1]
 
 
-def executed_in_full(told: Told) -> list[str]:
+def executed_in_full(told: FactsBySubject) -> list[str]:
     """Who executes pays the asset, the price, and all of the budget that the swap left."""
     problems = []
     for subject, facts in told.items():
@@ -75,7 +75,7 @@ def executed_in_full(told: Told) -> list[str]:
     return problems
 
 
-def refunded_in_full(told: Told) -> list[str]:
+def refunded_in_full(told: FactsBySubject) -> list[str]:
     """A refund gives back all that was pulled, and nothing where nothing was."""
     problems = []
     for subject, facts in told.items():
@@ -88,7 +88,7 @@ def refunded_in_full(told: Told) -> list[str]:
     return problems
 
 
-def each_act_once(told: Told) -> list[str]:
+def each_act_once(told: FactsBySubject) -> list[str]:
     """No act of a settlement succeeds in two transactions."""
     problems = []
     for subject, facts in told.items():
@@ -100,7 +100,7 @@ def each_act_once(told: Told) -> list[str]:
     return problems
 
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[JournalInvariant, ...] = (
     nobody_over_budget,
     swapped_for_the_price,
     one_end,
@@ -110,7 +110,9 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def review(facts: Iterable[ev.Event], rules: Iterable[Rule] = RULES) -> dict[str, list[str]]:
+def review(
+    facts: Iterable[ev.Event], rules: Iterable[JournalInvariant] = RULES
+) -> dict[str, list[str]]:
     """What each rule has to say, by its name; empty lists for a sound run."""
     told = standing(facts)
     return {rule.__name__: rule(told) for rule in rules}

@@ -8,11 +8,11 @@ from workbench.core import facts as ev
 from workbench.core.facts import Event
 from workbench.core.payout import ACT as PAY
 
-Paths = dict[str, Callable[[Event], bool]]
+PathPredicates = dict[str, Callable[[Event], bool]]
 """Rare paths by name, each with how to recognise it in a fact."""
 
 
-def sometimes(facts: Iterable[Event], paths: Paths) -> dict[str, int]:
+def sometimes(facts: Iterable[Event], paths: PathPredicates) -> dict[str, int]:
     """How often each rare path was taken. A run that never took one has not tested it."""
     counts = dict.fromkeys(paths, 0)
     for fact in facts:
@@ -21,7 +21,7 @@ def sometimes(facts: Iterable[Event], paths: Paths) -> dict[str, int]:
     return counts
 
 
-PATHS: Paths = {
+PATHS: PathPredicates = {
     "executed": lambda f: isinstance(f, ev.SettlementExecuted),
     "refunded": lambda f: isinstance(f, ev.SettlementRefunded),
     "refunded_after_deadline": lambda f: (
@@ -39,7 +39,7 @@ PATHS: Paths = {
 """Of settlements, and of what befalls everybody."""
 
 
-PAYOUT_PATHS: Paths = {
+PAYOUT_PATHS: PathPredicates = {
     "payout_paid": lambda f: isinstance(f, ev.PayoutPaid),
     "payout_refunded": lambda f: isinstance(f, ev.PayoutRefunded),
     "payout_not_accepted": lambda f: isinstance(f, ev.PayoutAnswered) and f.status >= 400,

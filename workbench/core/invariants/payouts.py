@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from workbench.core.errors import LedgerBroken
-from workbench.core.ledger import Account, Transfer, check
-from workbench.core.payout import Payout
-from workbench.core.payout import State as PayoutState
+from workbench.core.ledger import Account, LedgerTransfer, check
+from workbench.core.payout import Payout, PayoutState
 
 
 @dataclass(frozen=True, slots=True)
-class PaidOut:
+class PayoutView:
     """What one looks at where credits are paid out, all at one block: of all receivers, or of those
     about whom there is news, and then all about them and their users.
 
@@ -42,13 +41,13 @@ class PaidOut:
     chain: dict[str, int] = field(default_factory=dict)
     credited: dict[str, tuple[int, int]] = field(default_factory=dict)
     accounts: Sequence[Account] = ()
-    lines: Sequence[tuple[int, str, Transfer]] = ()
+    lines: Sequence[tuple[int, str, LedgerTransfer]] = ()
     facts: Sequence[str] = ()
     heard: Sequence[str] = ()
     wrong: tuple[str, ...] = ()
 
 
-def one_transfer_a_payout(view: PaidOut) -> list[str]:
+def one_transfer_a_payout(view: PayoutView) -> list[str]:
     """Whoever asked for a payout is paid once at most, and exactly what was asked."""
     times = Counter(receiver for receiver, _ in view.moved)
     problems = [f"{receiver} was paid {n} times" for receiver, n in times.items() if n > 1]
@@ -59,7 +58,7 @@ def one_transfer_a_payout(view: PaidOut) -> list[str]:
     return problems
 
 
-def none_refunded_and_paid(view: PaidOut) -> list[str]:
+def none_refunded_and_paid(view: PayoutView) -> list[str]:
     """Who got the credits back, got no money."""
     paid = {receiver for receiver, _ in view.moved}
     gone = (PayoutState.REFUNDED, PayoutState.CANCELLED)
@@ -70,7 +69,7 @@ def none_refunded_and_paid(view: PaidOut) -> list[str]:
     ]
 
 
-def none_marked_paid_and_unpaid(view: PaidOut) -> list[str]:
+def none_marked_paid_and_unpaid(view: PayoutView) -> list[str]:
     """What the service calls paid, the chain has."""
     paid = {receiver for receiver, _ in view.moved}
     return [
@@ -80,7 +79,7 @@ def none_marked_paid_and_unpaid(view: PaidOut) -> list[str]:
     ]
 
 
-def nobody_paid_beyond_their_credits(view: PaidOut) -> list[str]:
+def nobody_paid_beyond_their_credits(view: PayoutView) -> list[str]:
     """All that a user was paid is no more than the user has earned."""
     return [
         f"{user} was paid {amount}, and has earned {view.earned.get(user, 0)}"
@@ -89,17 +88,17 @@ def nobody_paid_beyond_their_credits(view: PaidOut) -> list[str]:
     ]
 
 
-def payouts_follow_their_table(view: PaidOut) -> list[str]:
+def payouts_follow_their_table(view: PayoutView) -> list[str]:
     """No fact of a payout comes where the table has no place for it."""
     return list(view.torn)
 
 
-def every_payout_ends(view: PaidOut) -> list[str]:
+def every_payout_ends(view: PayoutView) -> list[str]:
     """Paid, refunded or cancelled, once nothing goes wrong any more."""
     return [f"{each} has no end" for each in view.late]
 
 
-def ledger_equals_chain(view: PaidOut) -> list[str]:
+def ledger_equals_chain(view: PayoutView) -> list[str]:
     """Treasury, payments and gas of the books are those of the chain; no suspense."""
     return [
         f"{name}: the ledger has {view.ledger.get(name, 0)}, the chain {amount}"
@@ -108,7 +107,7 @@ def ledger_equals_chain(view: PaidOut) -> list[str]:
     ]
 
 
-def credits_are_what_was_earned(view: PaidOut) -> list[str]:
+def credits_are_what_was_earned(view: PayoutView) -> list[str]:
     """Each earning is in its user's account, once."""
     received = {account.id: account.credits_posted for account in view.accounts}
     return [
@@ -118,7 +117,7 @@ def credits_are_what_was_earned(view: PaidOut) -> list[str]:
     ]
 
 
-def the_books_are_whole(view: PaidOut) -> list[str]:
+def the_books_are_whole(view: PayoutView) -> list[str]:
     """The chain of hashes verifies, and every sum is that of its lines."""
     try:
         check(view.accounts, view.lines)
@@ -127,7 +126,7 @@ def the_books_are_whole(view: PaidOut) -> list[str]:
     return []
 
 
-def subscribers_hear_every_fact(view: PaidOut) -> list[str]:
+def subscribers_hear_every_fact(view: PayoutView) -> list[str]:
     """Each at least once, first in the journal's order, and nothing besides."""
     pairs = zip_longest(view.facts, view.heard)
     first = next((n for n, (fact, heard) in enumerate(pairs) if fact != heard), None)
@@ -138,10 +137,10 @@ def subscribers_hear_every_fact(view: PaidOut) -> list[str]:
     return problems
 
 
-PaidOutInvariant = Callable[[PaidOut], list[str]]
+PayoutInvariant = Callable[[PayoutView], list[str]]
 
 
-PAYOUT_INVARIANTS: tuple[PaidOutInvariant, ...] = (
+PAYOUT_INVARIANTS: tuple[PayoutInvariant, ...] = (
     one_transfer_a_payout,
     none_refunded_and_paid,
     none_marked_paid_and_unpaid,

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from workbench.core.errors import ConservationBroken
-from workbench.core.invariants.payouts import PaidOut
-from workbench.core.settlement import Settlement, State
+from workbench.core.invariants.payouts import PayoutView
+from workbench.core.settlement import Settlement, SettlementState
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class SettlementView:
     """What one looks at, all at one block.
 
     `held[holder][token]`: balances of vault, puller and hook. `escrowed[token]`: the vault's own
@@ -51,10 +51,10 @@ class View:
     ends_of: dict[str, int] = field(default_factory=dict)
 
 
-Seen = TypeVar("Seen", View, "PaidOut")
+AnyView = TypeVar("AnyView", SettlementView, "PayoutView")
 
 
-Invariant = Callable[[View], list[str]]
+SettlementInvariant = Callable[[SettlementView], list[str]]
 
 
 TOKENS = ("eurc", "usdc", "asset")
@@ -63,19 +63,19 @@ TOKENS = ("eurc", "usdc", "asset")
 def owed(settlement: Settlement) -> dict[str, int]:
     """What the vault owes because of one settlement, by token."""
     due = dict.fromkeys(TOKENS, 0)
-    if settlement.state in (State.FUNDED, State.SWAPPED, State.FINAL):
+    if settlement.state in (SettlementState.FUNDED, SettlementState.SWAPPED, SettlementState.FINAL):
         due["asset"] = settlement.asset_amount
         due["eurc"] = settlement.max_eurc - (settlement.eurc_spent or 0)
-    if settlement.state in (State.SWAPPED, State.FINAL):
+    if settlement.state in (SettlementState.SWAPPED, SettlementState.FINAL):
         due["usdc"] = settlement.required_usdc
     return due
 
 
-def _total_owed(view: View, token: str) -> int:
+def _total_owed(view: SettlementView, token: str) -> int:
     return sum(owed(each)[token] for each in view.settlements) + view.parked.get(token, 0)
 
 
-def vault_holds_what_it_owes(view: View) -> list[str]:
+def vault_holds_what_it_owes(view: SettlementView) -> list[str]:
     """The vault's balance of each token is what it owes, to the base unit."""
     problems = []
     for token in TOKENS:
@@ -85,7 +85,7 @@ def vault_holds_what_it_owes(view: View) -> list[str]:
     return problems
 
 
-def escrow_equals_debt(view: View) -> list[str]:
+def escrow_equals_debt(view: SettlementView) -> list[str]:
     """The vault's own account of its escrow agrees with the sum over settlements."""
     problems = []
     for token in TOKENS:
@@ -95,7 +95,7 @@ def escrow_equals_debt(view: View) -> list[str]:
     return problems
 
 
-def helpers_hold_nothing(view: View) -> list[str]:
+def helpers_hold_nothing(view: SettlementView) -> list[str]:
     """PermitPuller and FacilitatorHook never hold tokens."""
     return [
         f"the {holder} holds {units} {token}"
@@ -105,7 +105,7 @@ def helpers_hold_nothing(view: View) -> list[str]:
     ]
 
 
-def nothing_comes_from_nowhere(view: View) -> list[str]:
+def nothing_comes_from_nowhere(view: SettlementView) -> list[str]:
     """Of each token there is as much as at the beginning: nobody mints, nobody burns."""
     return [
         f"there are {now} {token}, and {before} at the beginning"
@@ -114,12 +114,12 @@ def nothing_comes_from_nowhere(view: View) -> list[str]:
     ]
 
 
-def settlements_follow_their_table(view: View) -> list[str]:
+def settlements_follow_their_table(view: SettlementView) -> list[str]:
     """The vault tells nothing that the table of transitions has no place for."""
     return list(view.torn)
 
 
-def nobody_over_budget(view: View) -> list[str]:
+def nobody_over_budget(view: SettlementView) -> list[str]:
     """No settlement spends more EURC than its buyer signed for."""
     return [
         f"{s.id} spent {s.eurc_spent} EURC of a budget of {s.max_eurc}"
@@ -128,7 +128,7 @@ def nobody_over_budget(view: View) -> list[str]:
     ]
 
 
-def balances_as_predicted(view: View) -> list[str]:
+def balances_as_predicted(view: SettlementView) -> list[str]:
     """Everybody owns what the second model says, to the base unit."""
     return [
         f"{account} owns {view.balances.get((account, token))} {token}, predicted are {units}"
@@ -137,17 +137,17 @@ def balances_as_predicted(view: View) -> list[str]:
     ]
 
 
-def one_end_at_most(view: View) -> list[str]:
+def one_end_at_most(view: SettlementView) -> list[str]:
     """Asset or refund, and never both, nor one of them twice."""
     return [f"{each} ended {len(e)} times: {e}" for each, e in view.ends.items() if len(e) > 1]
 
 
-def an_end_in_time(view: View) -> list[str]:
+def an_end_in_time(view: SettlementView) -> list[str]:
     """Asset or refund, and never neither once the deadline has passed."""
     return [f"{each} is still open after its time" for each in view.late]
 
 
-def paid_after_finality(view: View) -> list[str]:
+def paid_after_finality(view: SettlementView) -> list[str]:
     """Nothing is executed before its swap has the confirmations that were ordered."""
     return [
         f"{each} was executed {blocks} blocks after its swap, ordered were {view.finality}"
@@ -156,7 +156,7 @@ def paid_after_finality(view: View) -> list[str]:
     ]
 
 
-def confirmed_before_execution(view: View) -> list[str]:
+def confirmed_before_execution(view: SettlementView) -> list[str]:
     """Whoever executes has counted the ordered confirmations, on the block that has the swap."""
     return [
         f"{each} was executed after {count or 'no'} confirmations, ordered were {view.finality}"
@@ -165,7 +165,7 @@ def confirmed_before_execution(view: View) -> list[str]:
     ]
 
 
-def services_agree_with_the_contract(view: View) -> list[str]:
+def services_agree_with_the_contract(view: SettlementView) -> list[str]:
     """What a service shows is what the contract says."""
     return [
         f"the {service} shows {identity} as {words.get(identity)}, the contract as {word}"
@@ -175,7 +175,7 @@ def services_agree_with_the_contract(view: View) -> list[str]:
     ]
 
 
-def no_state_without_its_fact(view: View) -> list[str]:
+def no_state_without_its_fact(view: SettlementView) -> list[str]:
     """Whatever state the contract is in, the journal has the fact that led there."""
     if view.told is None:
         return []
@@ -186,12 +186,12 @@ def no_state_without_its_fact(view: View) -> list[str]:
     ]
 
 
-def no_fact_is_lost(view: View) -> list[str]:
+def no_fact_is_lost(view: SettlementView) -> list[str]:
     """The journal has every fact that a service is the source of."""
     return [f"the journal has not {fact}" for fact in view.untold]
 
 
-def every_buyer_has_an_end(view: View) -> list[str]:
+def every_buyer_has_an_end(view: SettlementView) -> list[str]:
     """Whoever came to buy was served or gave up, and the journal says so once."""
     return [
         f"{name} came, and the journal has {count or 'no'} ends of that"
@@ -200,12 +200,12 @@ def every_buyer_has_an_end(view: View) -> list[str]:
     ]
 
 
-def nothing_sent_that_was_not_stored(view: View) -> list[str]:
+def nothing_sent_that_was_not_stored(view: SettlementView) -> list[str]:
     """Every mined transaction of our signers stands in its service's store."""
     return [f"{tx} was mined, and no store knows it" for tx in view.unknown]
 
 
-INVARIANTS: tuple[Invariant, ...] = (
+INVARIANTS: tuple[SettlementInvariant, ...] = (
     vault_holds_what_it_owes,
     escrow_equals_debt,
     helpers_hold_nothing,
@@ -225,13 +225,15 @@ INVARIANTS: tuple[Invariant, ...] = (
 )
 
 
-def broken(view: Seen, invariants: Iterable[Callable[[Seen], list[str]]]) -> dict[str, list[str]]:
+def broken(
+    view: AnyView, invariants: Iterable[Callable[[AnyView], list[str]]]
+) -> dict[str, list[str]]:
     """What is wrong, by the name of the invariant."""
     named = [(getattr(each, "__name__", ""), each(view)) for each in invariants]
     return {name: problems for name, problems in named if problems}
 
 
-def audit(view: View, invariants: Iterable[Invariant] = INVARIANTS) -> None:
+def audit(view: SettlementView, invariants: Iterable[SettlementInvariant] = INVARIANTS) -> None:
     """Raise ConservationBroken naming every invariant that does not hold."""
     problems = broken(view, invariants)
     if problems:
@@ -240,7 +242,7 @@ def audit(view: View, invariants: Iterable[Invariant] = INVARIANTS) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Balance:
+class ObservedBalance:
     """One account's balance of one token, before and after, in base units."""
 
     account: str
@@ -253,7 +255,7 @@ class Balance:
         return self.after - self.before
 
 
-def reconcile(balances: Iterable[Balance], settlement: Settlement) -> list[str]:
+def reconcile(balances: Iterable[ObservedBalance], settlement: Settlement) -> list[str]:
     """What does not fit when exactly this settlement happened between `before` and `after`.
 
     Executed: the buyer paid `eurc_spent` and got the asset, the seller was paid `required_usdc`.

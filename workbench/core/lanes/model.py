@@ -59,7 +59,7 @@ class Lanes:
         self._gas_in: dict[str, list[tuple[LaneRecord, str]]] = {}
         self._orphaned: dict[str, int] = {}
         self._acts: dict[type[ev.Event], Callable[..., None]] = {
-            **dict.fromkeys(settlements.MOVING, self._settlement),
+            **dict.fromkeys(settlements.TRANSITION_EVENTS, self._settlement),
             **dict.fromkeys(payouts.MOVING, self._payout),
             ev.PayoutBatched: self._batched,
             ev.BuyerPlanned: self._planned,

@@ -14,8 +14,8 @@ from workbench.core.lanes.segments import (
     PAYOUT_STAGE,
     REQUESTED,
     SETTLEMENT_STAGE,
-    LaneCourse,
     LaneMove,
+    LaneProgress,
     LaneSegment,
     course_of,
 )
@@ -164,7 +164,7 @@ def state_of(
     )
 
 
-def _end(row: LaneRow, course: LaneCourse) -> tuple[str, str, int | None]:
+def _end(row: LaneRow, course: LaneProgress) -> tuple[str, str, int | None]:
     """Outcome, note, and when it ended.
 
     A settlement's own state decides; the buyer's word does where no settlement is known. So money
@@ -186,7 +186,7 @@ def _end(row: LaneRow, course: LaneCourse) -> tuple[str, str, int | None]:
     return "open", "", None
 
 
-def _reason(course: LaneCourse, outcome: str) -> str:
+def _reason(course: LaneProgress, outcome: str) -> str:
     last = course.facts[-1]
     if isinstance(last, ev.PaymentRejected):
         late = NOT_ON_CHAIN if last.code == "deadline_passed" else ""
@@ -208,7 +208,7 @@ def _amount(row: LaneRow) -> str:
     return short_amount(birth.asset_amount) if birth else ""
 
 
-def _money(course: LaneCourse) -> tuple[int, int]:
+def _money(course: LaneProgress) -> tuple[int, int]:
     """USDC to the seller, EURC back to the buyer: of what stands."""
     usdc = eurc = 0
     for fact in course.facts:

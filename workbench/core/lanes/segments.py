@@ -82,7 +82,7 @@ class LaneMove:
 
 @quick
 @dataclass(frozen=True, slots=True)
-class LaneCourse:
+class LaneProgress:
     """The segments in order of time; when each stage that stands was entered; by which facts."""
 
     segments: tuple[LaneSegment, ...]
@@ -104,7 +104,7 @@ def add_move(moves: list[LaneMove], fact: ev.Event) -> LaneMove | None:
     return move
 
 
-def course_of(moves: Sequence[LaneMove], asked_ms: int | None, *, is_payout: bool) -> LaneCourse:
+def course_of(moves: Sequence[LaneMove], asked_ms: int | None, *, is_payout: bool) -> LaneProgress:
     """The course of one settlement or payout. `asked_ms`: when HTTP 402 was answered, if known.
 
     A fact whose cause is not known, or no longer, is left out, as `frames.timeline_frame` does.
@@ -114,7 +114,7 @@ def course_of(moves: Sequence[LaneMove], asked_ms: int | None, *, is_payout: boo
     entries, facts = _entries(sorted(stays, key=lambda move: move.stage), asked_ms, table)
     taken = [move for move in moves if move.taken_ms is not None]
     segments = _swept(entries, _spans(taken, entries)) if taken else _joined(entries)
-    return LaneCourse(segments, {stage: at_ms for at_ms, stage in entries}, tuple(facts))
+    return LaneProgress(segments, {stage: at_ms for at_ms, stage in entries}, tuple(facts))
 
 
 _Entry = tuple[int, int]

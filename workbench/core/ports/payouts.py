@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from workbench.core.facts import Event
-from workbench.core.ledger import Account, Transfer
-from workbench.core.payout import Payout, State, Verdict
-from workbench.core.ports.store import Unit
-from workbench.core.ports.transactions import Call, Sender, Slot
+from workbench.core.ledger import Account, LedgerTransfer
+from workbench.core.payout import Payout, PayoutState, PayoutVerdict
+from workbench.core.ports.store import StoreTransaction
+from workbench.core.ports.transactions import ContractCall, Sender, Slot
 from workbench.core.records import quick
-from workbench.core.webhooks import Delivery
+from workbench.core.webhooks import WebhookDelivery
 
 
 class PayoutSender(Sender, Protocol):
@@ -49,7 +49,7 @@ class PayoutSender(Sender, Protocol):
 
 @quick
 @dataclass(frozen=True, slots=True)
-class Answered:
+class IdempotentAnswer:
     """What was answered under an idempotency key, for ever; `fingerprint` of what was asked."""
 
     fingerprint: str
@@ -58,7 +58,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class StoredFact:
     """A fact as a database has it: its id (see `core.events.fact_id`), what it is looked for by,
     and its line of JSON."""
 
@@ -71,7 +71,7 @@ class Written:
 
 @quick
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SignerState:
     """A signer in our database: its first nonce here, and why it stands still ("" if it acts)."""
 
     first_nonce: int
@@ -79,7 +79,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Backlog:
+class PayoutBacklog:
     """Payouts in some states: how many, their credits, and since when the oldest was asked for."""
 
     count: int = 0
@@ -91,7 +91,7 @@ class Backlog:
         return 0 if self.oldest_ms is None else max(0, now_ms - self.oldest_ms) // 1000
 
 
-class Ledger(Unit, Protocol):
+class Ledger(StoreTransaction, Protocol):
     """A transaction of a store that also keeps accounts, transfers and payouts."""
 
     async def account(self, account_id: str) -> Account | None: ...
@@ -99,15 +99,15 @@ class Ledger(Unit, Protocol):
     async def open_account(self, account: Account) -> None:
         """A new account, unless it is there."""
 
-    async def transfer(self, transfer: Transfer) -> None:
+    async def transfer(self, transfer: LedgerTransfer) -> None:
         """One line more. Raises InsufficientCredits (an overdraft), LedgerRefused (nonsense)."""
 
-    async def transfer_all(self, lines: Sequence[Transfer]) -> None:
+    async def transfer_all(self, lines: Sequence[LedgerTransfer]) -> None:
         """`transfer` for each, in this order."""
 
     async def transfers(
         self, after: int = 0, limit: int | None = None, account_id: str | None = None
-    ) -> Sequence[tuple[int, str, Transfer]]:
+    ) -> Sequence[tuple[int, str, LedgerTransfer]]:
         """Lines by sequence number, with their hashes, those after `after` only."""
 
     async def payout(self, payout_id: str) -> Payout | None: ...
@@ -127,7 +127,7 @@ class Ledger(Unit, Protocol):
 
     async def payouts(
         self,
-        *states: State,
+        *states: PayoutState,
         user_id: str | None = None,
         tx: str | None = None,
         batch: str | None = None,
@@ -156,25 +156,29 @@ class Ledger(Unit, Protocol):
     async def count_taken(self, at_ms: int) -> int:
         """Payouts that somebody is about to sign: taken until after that time."""
 
-    async def count_payouts(self) -> dict[State, int]: ...
-    async def backlog(self, *states: State) -> Backlog: ...
+    async def count_payouts(self) -> dict[PayoutState, int]: ...
+    async def backlog(self, *states: PayoutState) -> PayoutBacklog: ...
     async def credits_since(
         self, at_ms: int, *, user_id: str | None = None, address: str | None = None
     ) -> int:
         """Credits of payouts requested after `at_ms` that were not taken back."""
 
-    async def answered(self, scope: str, key: str) -> Answered | None: ...
-    async def answer(self, scope: str, key: str, answered: Answered, at_ms: int) -> None: ...
-    async def signer(self, chain_id: int, address: str, *, locked: bool = False) -> Standing | None:
+    async def answered(self, scope: str, key: str) -> IdempotentAnswer | None: ...
+    async def answer(
+        self, scope: str, key: str, answered: IdempotentAnswer, at_ms: int
+    ) -> None: ...
+    async def signer(
+        self, chain_id: int, address: str, *, locked: bool = False
+    ) -> SignerState | None:
         """`locked`: until this transaction ends, who else asks so waits: a nonce is being taken."""
 
-    async def put_signer(self, chain_id: int, address: str, standing: Standing) -> None: ...
+    async def put_signer(self, chain_id: int, address: str, standing: SignerState) -> None: ...
     async def reconciled(self) -> tuple[int, str] | None:
         """Block and result (JSON) of the newest reconciliation."""
 
     async def reconcile(self, block: int, at_ms: int, data: str) -> None: ...
-    async def delivery(self, endpoint: str) -> Delivery | None: ...
-    async def put_delivery(self, delivery: Delivery) -> None:
+    async def delivery(self, endpoint: str) -> WebhookDelivery | None: ...
+    async def put_delivery(self, delivery: WebhookDelivery) -> None:
         """Insert or replace."""
 
     async def to_tell(self, after: int, limit: int) -> Sequence[tuple[int, Event]]:
@@ -184,7 +188,7 @@ class Ledger(Unit, Protocol):
         """How many those are; counted no further than `limit`."""
 
 
-class LedgerBook(Protocol):
+class LedgerStorePort(Protocol):
     """The payout service's database.
 
     `aliases`: the ids of users that are not in Unicode's form NFC, by their names that are.
@@ -225,7 +229,7 @@ class Wallet:
 
 @quick
 @dataclass(frozen=True, slots=True)
-class Movement:
+class WalletTransfer:
     """One transfer out of the wallet, or into it, in a final block."""
 
     tx: str
@@ -235,7 +239,7 @@ class Movement:
     amount: int
 
 
-class Batcher(Protocol):
+class BatchContract(Protocol):
     """A contract that pays many in one transaction, and no payout twice."""
 
     address: str
@@ -247,7 +251,7 @@ class Batcher(Protocol):
     def name(self, payouts: Sequence[Payout]) -> str:
         """A batch's own name, by what is in it."""
 
-    def call(self, payouts: Sequence[Payout]) -> Call:
+    def call(self, payouts: Sequence[Payout]) -> ContractCall:
         """The one transaction that pays them all."""
 
     async def would_pay(self, payouts: Sequence[Payout]) -> list[bool]:
@@ -256,7 +260,7 @@ class Batcher(Protocol):
     async def may_move(self, units: int) -> bool:
         """Whether the wallet's allowance covers so many units of the token; native needs none."""
 
-    def allow(self) -> Call:
+    def allow(self) -> ContractCall:
         """The transaction that gives it that allowance."""
 
 
@@ -269,7 +273,7 @@ class Payments(Protocol):
     decimals: int
     address: str
     token: str | None
-    batcher: Batcher | None
+    batcher: BatchContract | None
 
     def receiver(self, text: str) -> str:
         """An address in lower case. Raises InvalidAddress for what cannot be one of a receiver."""
@@ -281,24 +285,24 @@ class Payments(Protocol):
     async def check(self) -> None:
         """Raise WrongChain, ContractNotFound or InvalidSetting before anything is promised."""
 
-    async def call(self, payout: Payout) -> Call:
+    async def call(self, payout: Payout) -> ContractCall:
         """The transaction that pays it; from now on the signer may sign it."""
 
-    def expect(self, payout: Payout) -> None:
+    def authorize_signing(self, payout: Payout) -> None:
         """The signer may sign for this payout (again, after a restart)."""
 
-    def forget(self, payout: Payout) -> None: ...
-    async def judge(self, cases: Sequence[tuple[Payout, Slot]]) -> list[Verdict]:
+    def revoke_signing(self, payout: Payout) -> None: ...
+    async def judge(self, cases: Sequence[tuple[Payout, Slot]]) -> list[PayoutVerdict]:
         """What the final block says of each, read at that block for all attempts.
 
         Raises RpcUnreachable or RpcFault.
         """
 
-    async def cost(self, slot: Slot) -> Verdict | None:
+    async def cost(self, slot: Slot) -> PayoutVerdict | None:
         """What a slot that is final has cost, whatever it did; None where that is not clear yet."""
 
     async def wallet(self, final: bool = True) -> Wallet:
         """At the final block, or at the newest."""
 
-    async def movements(self, after: int, upto: int) -> Sequence[Movement]:
+    async def movements(self, after: int, upto: int) -> Sequence[WalletTransfer]:
         """The token's transfers from and to the wallet in blocks after..upto; none for native."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,6 +19,10 @@ class Clock(Protocol):
         """Unix milliseconds."""
 
     async def sleep(self, seconds: float) -> None: ...
+
+
+ReportProgress = Callable[[str], None]
+"""Receives one line of text about the progress of a long operation."""
 
 
 class Randomness(Protocol):
@@ -47,13 +51,13 @@ class Request:
         """The body as JSON, each name once. Raises InputError."""
         try:
             return strict_json.loads(self.body)
-        except strict_json.Refused as why:
+        except strict_json.AmbiguousJson as why:
             raise InputError(str(why), hint="Give each field once.") from why
         except (ValueError, RecursionError) as why:
             raise InputError("the body is not JSON.") from why
 
 
-class Content(Protocol):
+class LazyBody(Protocol):
     """A body that is made when somebody asks for bytes: within one process nobody does."""
 
     def encoded(self) -> bytes: ...
@@ -63,7 +67,7 @@ class Content(Protocol):
 
 @quick
 @dataclass(frozen=True, slots=True)
-class Json:
+class JsonBody:
     """JSON-ready data as a body."""
 
     value: Any
@@ -81,14 +85,14 @@ class Response:
     """`stream`, where set, follows the body until it ends or the client leaves."""
 
     status: int
-    content: bytes | Content = b""
+    content: bytes | LazyBody = b""
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
     stream: AsyncIterator[bytes] | None = field(default=None, compare=False)
 
     @classmethod
     def json(cls, status: int, data: Any) -> Response:
-        return cls(status, Json(data), headers=(("Cache-Control", "no-store"),))
+        return cls(status, JsonBody(data), headers=(("Cache-Control", "no-store"),))
 
     @property
     def body(self) -> bytes:
@@ -99,7 +103,7 @@ class Response:
         return json.loads(self.content) if isinstance(self.content, bytes) else self.content.data()
 
 
-class Handler(Protocol):
+class HttpHandler(Protocol):
     """Whatever answers requests."""
 
     name: str
@@ -107,7 +111,7 @@ class Handler(Protocol):
     async def handle(self, request: Request) -> Response: ...
 
 
-class Service(Handler, Protocol):
+class Service(HttpHandler, Protocol):
     """Seller, facilitator, tracker: one async function, and work of their own."""
 
     async def run(self) -> None:
@@ -119,7 +123,7 @@ class Http(Protocol):
         """Raises PeerUnreachable."""
 
 
-class Reports(Protocol):
+class CheckReports(Protocol):
     """Where the state of a check is reported, by its name; see `services.common.checks`."""
 
     def ok(self, name: str, key: str = "") -> None:
@@ -129,7 +133,7 @@ class Reports(Protocol):
         """The check has failed, or could not run, because of `reason` (one sentence)."""
 
 
-class Unreported:
+class NoReports:
     """Reports that nobody reads: of a part that is used outside a service."""
 
     def ok(self, name: str, key: str = "") -> None: ...

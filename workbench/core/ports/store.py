@@ -9,11 +9,11 @@ from typing import Protocol
 from workbench.core.facts import Event
 from workbench.core.ports.transactions import Slot, SlotState
 from workbench.core.x402.wire import (
-    Authorization,
+    SettlementRequest,
 )
 
 
-class Unit(Protocol):
+class StoreTransaction(Protocol):
     """One database transaction: rows and facts together, or not at all."""
 
     async def record(self, fact: Event) -> bool:
@@ -34,12 +34,12 @@ class Unit(Protocol):
     async def last_seq(self) -> int:
         """Sequence number of the newest fact, 0 for an empty journal."""
 
-    async def authorization(self, settlement_id: str) -> Authorization | None: ...
-    async def authorize(self, authorization: Authorization) -> bool:
+    async def authorization(self, settlement_id: str) -> SettlementRequest | None: ...
+    async def authorize(self, authorization: SettlementRequest) -> bool:
         """Claim the settlement id and its offer for ever. False if either was claimed before."""
 
     async def sold(self, offer: str) -> str | None:
-        """The settlement id that has claimed an offer (`Authorization.offer`)."""
+        """The settlement id that has claimed an offer (`SettlementRequest.offer`)."""
 
     async def slot(self, chain_id: int, signer: str, key: tuple[str, str, int]) -> Slot | None:
         """The slot of (subject, act, attempt), if it was ever signed."""
@@ -78,5 +78,5 @@ class Store(Protocol):
     def version(self) -> object:
         """Another one whenever something was committed, by whomever."""
 
-    def unit(self) -> AbstractAsyncContextManager[Unit]:
+    def unit(self) -> AbstractAsyncContextManager[StoreTransaction]:
         """Commits on leaving, rolls back on an exception. Raises StoreError."""

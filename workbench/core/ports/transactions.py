@@ -17,7 +17,7 @@ from workbench.core.x402.wire import (
 
 @quick
 @dataclass(frozen=True, slots=True)
-class Call:
+class ContractCall:
     """A transaction's content, before it has a nonce: `act` is its name in facts.
 
     `gas`: what it is given at least, where an estimate could be too low. `also`: what is simulated
@@ -29,12 +29,12 @@ class Call:
     data: bytes
     value: int = 0
     gas: int = 0
-    also: Beside | None = None
+    also: PrecedingCall | None = None
 
 
 @quick
 @dataclass(frozen=True, slots=True)
-class Beside:
+class PrecedingCall:
     """A call of `sender` that must pass as well, or its transaction is not worth its gas.
 
     It is simulated beside the transaction, and never sent.
@@ -45,11 +45,11 @@ class Beside:
     data: bytes
 
 
-class Within(Protocol):
+class SlotTransactionHook(Protocol):
     """What else belongs to the transaction (a Unit) that stores new slots; one for many acts."""
 
     async def refused(
-        self, unit: Any, acts: Sequence[Act]
+        self, unit: Any, acts: Sequence[TransactionIntent]
     ) -> dict[tuple[str, str, int], WorkbenchError]:
         """By key, those that may not be done any more, and why. They are not signed."""
 
@@ -60,16 +60,16 @@ class Within(Protocol):
 
 @quick
 @dataclass(frozen=True, slots=True)
-class Act:
+class TransactionIntent:
     """A call to be made, once, under the key (subject, call's act, attempt).
 
     `within`: see there; in the transaction that stores the new slot.
     """
 
     subject: str
-    call: Call
+    call: ContractCall
     attempt: int = 1
-    within: Within | None = field(default=None, compare=False)
+    within: SlotTransactionHook | None = field(default=None, compare=False)
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -94,14 +94,14 @@ class Sender(Protocol):
 
     address: str
 
-    async def submit(self, subject: str, call: Call, attempt: int = 1) -> str:
+    async def submit(self, subject: str, call: ContractCall, attempt: int = 1) -> str:
         """Sign, store and send `call` under the key (subject, act, attempt): its tx hash.
 
         A key that has a slot already gets its hash back. Raises what the node's simulation says
         before any slot is taken.
         """
 
-    async def submit_many(self, acts: Sequence[Act]) -> list[str | WorkbenchError]:
+    async def submit_many(self, acts: Sequence[TransactionIntent]) -> list[str | WorkbenchError]:
         """`submit` for each, in this order: its tx hash, or the error that it would have raised.
 
         Those whose simulation fails take no slot and hold up nobody else.

@@ -1,12 +1,12 @@
 """The life of one settlement: its states, its fold, and its next step. No input or output."""
 
 from workbench.core.settlement.fold import (
+    DETAIL_EVENTS,
     RETRIES,
-    TEACHING,
-    Entered,
-    Failure,
+    InconsistentJournals,
     Settlement,
-    Torn,
+    SettlementFailure,
+    StateEntry,
     apply,
     fold,
     fold_into,
@@ -15,34 +15,39 @@ from workbench.core.settlement.fold import (
     merge_into,
     place_in_life,
 )
-from workbench.core.settlement.next_step import FACILITATOR_REASONS, Step, next_step, refund_reason
+from workbench.core.settlement.next_step import (
+    FACILITATOR_REASONS,
+    SettlementStep,
+    next_step,
+    refund_reason,
+)
 from workbench.core.settlement.table import (
     LATE,
-    MOVING,
     NOT_ABOUT_SETTLEMENTS,
     OPEN,
-    TELLING,
+    RELEVANT_EVENTS,
+    TRANSITION_EVENTS,
     TRANSITIONS,
-    State,
+    SettlementState,
     is_detail,
 )
 
 __all__ = [
+    "DETAIL_EVENTS",
     "FACILITATOR_REASONS",
     "LATE",
-    "MOVING",
     "NOT_ABOUT_SETTLEMENTS",
     "OPEN",
+    "RELEVANT_EVENTS",
     "RETRIES",
-    "TEACHING",
-    "TELLING",
     "TRANSITIONS",
-    "Entered",
-    "Failure",
+    "TRANSITION_EVENTS",
+    "InconsistentJournals",
     "Settlement",
-    "State",
-    "Step",
-    "Torn",
+    "SettlementFailure",
+    "SettlementState",
+    "SettlementStep",
+    "StateEntry",
     "apply",
     "fold",
     "fold_into",

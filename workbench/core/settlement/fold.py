@@ -9,22 +9,28 @@ from typing import Any
 from workbench.core import facts as ev
 from workbench.core.errors import IllegalTransition, NonceTaken, StateMoved
 from workbench.core.records import copier, quick, replace
-from workbench.core.settlement.table import LATE, TELLING, TRANSITIONS, State, is_detail
+from workbench.core.settlement.table import (
+    LATE,
+    RELEVANT_EVENTS,
+    TRANSITIONS,
+    SettlementState,
+    is_detail,
+)
 
 
 @quick
 @dataclass(frozen=True, slots=True)
-class Entered:
+class StateEntry:
     """A state, when it was entered, and by which block and transaction (None: off chain)."""
 
-    state: State
+    state: SettlementState
     at_ms: int
     block: ev.BlockRef | None
 
 
 @quick
 @dataclass(frozen=True, slots=True)
-class Failure:
+class SettlementFailure:
     """Why an act cannot go on: the act, and the stable error code."""
 
     act: str
@@ -42,8 +48,8 @@ class Settlement:
     """
 
     id: str
-    state: State
-    entered: tuple[Entered, ...] = ()
+    state: SettlementState
+    entered: tuple[StateEntry, ...] = ()
     buyer: str = ""
     seller: str = ""
     asset: str = ""
@@ -55,12 +61,12 @@ class Settlement:
     swap_deadline: int = 0
     quote: str = ""
     reason: str = ""
-    failure: Failure | None = None
-    setback: Failure | None = None
+    failure: SettlementFailure | None = None
+    setback: SettlementFailure | None = None
     setbacks: int = 0
     reverted: tuple[str, ...] = ()
 
-    def block_of(self, state: State) -> ev.BlockRef | None:
+    def block_of(self, state: SettlementState) -> ev.BlockRef | None:
         """The block that brought this settlement into `state`, if it was one."""
         return next((e.block for e in self.entered if e.state is state), None)
 
@@ -68,25 +74,25 @@ class Settlement:
     def status(self) -> str:
         """The seed's word: `pending`, `executed` or `refunded`."""
         match self.state:
-            case State.EXECUTED | State.DELIVERED:
+            case SettlementState.EXECUTED | SettlementState.DELIVERED:
                 return "executed"
-            case State.REFUNDED:
+            case SettlementState.REFUNDED:
                 return "refunded"
-            case State.REJECTED:
+            case SettlementState.REJECTED:
                 return "rejected"
             case _:
                 return "pending"
 
     def contract_word(self, now: int) -> str:
         """The contract's state in lower case, or `expired` where a deadline has passed."""
-        if self.state is State.CREATED and now > self.fund_deadline:
+        if self.state is SettlementState.CREATED and now > self.fund_deadline:
             return "expired"
-        if self.state is State.FUNDED and now > self.swap_deadline:
+        if self.state is SettlementState.FUNDED and now > self.swap_deadline:
             return "expired"
         return _WORDS[self.state]
 
 
-TEACHING = {
+DETAIL_EVENTS = {
     ev.PaymentAuthorized,
     ev.PaymentRejected,
     ev.SettlementCreated,
@@ -97,11 +103,11 @@ TEACHING = {
 """Facts that tell more than the state they lead to."""
 
 
-_WORDS = {state: state.value for state in State} | {
-    State.AUTHORIZED: "none",
-    State.REJECTED: "none",
-    State.FINAL: "swapped",
-    State.DELIVERED: "executed",
+_WORDS = {state: state.value for state in SettlementState} | {
+    SettlementState.AUTHORIZED: "none",
+    SettlementState.REJECTED: "none",
+    SettlementState.FINAL: "swapped",
+    SettlementState.DELIVERED: "executed",
 }
 """What the contract calls a state."""
 
@@ -109,7 +115,7 @@ _WORDS = {state: state.value for state in State} | {
 def _learned(before: Settlement, event: ev.Event) -> dict[str, Any]:
     """What a fact tells about a settlement, by field, beside the state it leads to."""
     known: dict[str, Any] = {}
-    if type(event) not in TEACHING:
+    if type(event) not in DETAIL_EVENTS:
         return known
     match event:
         case ev.PaymentAuthorized() | ev.SettlementCreated():
@@ -124,7 +130,7 @@ def _learned(before: Settlement, event: ev.Event) -> dict[str, Any]:
             known["eurc_spent"] = event.eurc_spent
         case ev.SettlementRefunded():
             known["reason"] = event.reason
-        case ev.PaymentRejected() if before.state is State.AUTHORIZED:
+        case ev.PaymentRejected() if before.state is SettlementState.AUTHORIZED:
             known["reason"] = event.code
         case ev.TransactionFailed():
             known = _failed(before, event)
@@ -141,7 +147,7 @@ RETRIES = 2
 
 
 def _failed(before: Settlement, event: ev.TransactionFailed) -> dict[str, Any]:
-    failure = Failure(event.act, event.code, event.message)
+    failure = SettlementFailure(event.act, event.code, event.message)
     known: dict[str, Any] = {}
     if not event.transient:
         known["failure"] = failure
@@ -154,7 +160,7 @@ def _failed(before: Settlement, event: ev.TransactionFailed) -> dict[str, Any]:
     return known
 
 
-def given_up(settlement: Settlement, retries: int = RETRIES) -> Failure | None:
+def given_up(settlement: Settlement, retries: int = RETRIES) -> SettlementFailure | None:
     """Why it is refunded before its time: it cannot go on, or an act reverted once too often.
 
     The last of those reverts had a reason of its own, beyond a race or a reorg.
@@ -176,7 +182,7 @@ def apply(before: Settlement | None, event: ev.Event) -> Settlement:
         raise IllegalTransition(f"{event.subject}: {event.type} cannot follow {was}.")
     before = before or Settlement(event.subject, state)
     known = _learned(before, event)
-    entered = (*before.entered, Entered(state, event.at_ms, event.block))
+    entered = (*before.entered, StateEntry(state, event.at_ms, event.block))
     # A failure is about one state's act; the next state starts with a clean sheet.
     return _move(replace(before, **known) if known else before, state, entered, None, None, 0)
 
@@ -196,7 +202,7 @@ def fold_into(
     """
     early: dict[str, list[ev.Event]] = {}
     for event in facts:
-        if type(event) not in TELLING or not event.subject:
+        if type(event) not in RELEVANT_EVENTS or not event.subject:
             continue
         before = settlements.get(event.subject)
         if before is None and is_detail(event):
@@ -211,24 +217,24 @@ def fold_into(
 
 
 _OWED_IN = {
-    "create": State.AUTHORIZED,
-    "fund": State.CREATED,
-    "swap": State.FUNDED,
-    "refund": State.FUNDED,
-    "execute": State.FINAL,
+    "create": SettlementState.AUTHORIZED,
+    "fund": SettlementState.CREATED,
+    "swap": SettlementState.FUNDED,
+    "refund": SettlementState.FUNDED,
+    "execute": SettlementState.FINAL,
 }
 """The state in which an act is owed, and so the one that its failure is about."""
 
 
-_STATES = list(State)
+_STATES = list(SettlementState)
 
 
 _LEADS_TO = {kind: _STATES.index(state) for (_, kind), state in TRANSITIONS.items()}
 
 
-_ABOUT_BLOCK_OF: dict[type[ev.Event], State] = {
-    ev.FinalityReached: State.SWAPPED,
-    ev.AssetDelivered: State.EXECUTED,
+_ABOUT_BLOCK_OF: dict[type[ev.Event], SettlementState] = {
+    ev.FinalityReached: SettlementState.SWAPPED,
+    ev.AssetDelivered: SettlementState.EXECUTED,
 }
 
 
@@ -241,11 +247,13 @@ def place_in_life(event: ev.Event) -> int | None:
     return None if owed is None else 2 * _STATES.index(owed) + 1
 
 
-Torn = dict[str, str]
+InconsistentJournals = dict[str, str]
 """What cannot follow what a journal has of a settlement before, by its id."""
 
 
-def merge(facts: Iterable[ev.Event], torn: Torn | None = None) -> dict[str, Settlement]:
+def merge(
+    facts: Iterable[ev.Event], torn: InconsistentJournals | None = None
+) -> dict[str, Settlement]:
     """`fold` for a journal that gathers several emitters' facts, which have no common order.
 
     `torn` takes what cannot follow, as in `merge_into`.
@@ -254,7 +262,9 @@ def merge(facts: Iterable[ev.Event], torn: Torn | None = None) -> dict[str, Sett
 
 
 def merge_into(
-    settlements: dict[str, Settlement], facts: Iterable[ev.Event], torn: Torn | None = None
+    settlements: dict[str, Settlement],
+    facts: Iterable[ev.Event],
+    torn: InconsistentJournals | None = None,
 ) -> dict[str, Settlement]:
     """`merge`, further, by facts that belong after all that were merged before.
 
@@ -265,7 +275,7 @@ def merge_into(
     Where `torn` is given, a fact of the chain that cannot follow (another is missing) is told there
     and left out, and all others go on; else it raises IllegalTransition.
     """
-    telling = [event for event in facts if type(event) in TELLING]
+    telling = [event for event in facts if type(event) in RELEVANT_EVENTS]
     for event in sorted(telling, key=lambda each: place_in_life(each) or 0):
         if not event.contract and not _has_cause(settlements.get(event.subject), event):
             continue

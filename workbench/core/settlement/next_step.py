@@ -5,15 +5,15 @@ from __future__ import annotations
 from enum import Enum
 
 from workbench.core.errors import DeadlinePassed
-from workbench.core.finality import Policy
+from workbench.core.finality import FinalityPolicy
 from workbench.core.settlement.fold import RETRIES, Settlement, given_up
-from workbench.core.settlement.table import State
+from workbench.core.settlement.table import SettlementState
 
 FACILITATOR_REASONS = 31
 """A refund reason is at most this many ASCII bytes, so that it fits one EVM word as text."""
 
 
-class Step(Enum):
+class SettlementStep(Enum):
     """What the facilitator owes a settlement now."""
 
     WAIT = "wait"
@@ -30,10 +30,10 @@ def next_step(
     *,
     head: int,
     now: int,
-    finality: Policy,
+    finality: FinalityPolicy,
     authorized: bool,
     retries: int = RETRIES,
-) -> Step:
+) -> SettlementStep:
     """What is owed now. The live loop and the simulator ask this very function.
 
     `head`: number of the newest block; `now`: its time in Unix seconds, the clock by which the
@@ -41,24 +41,24 @@ def next_step(
     often what was mined and reverted is tried again.
     """
     match settlement.state:
-        case State.CREATED:
+        case SettlementState.CREATED:
             if now > settlement.fund_deadline or given_up(settlement, retries):
-                return Step.REFUND
-            return Step.FUND if authorized else Step.WAIT
-        case State.FUNDED:
+                return SettlementStep.REFUND
+            return SettlementStep.FUND if authorized else SettlementStep.WAIT
+        case SettlementState.FUNDED:
             if now > settlement.swap_deadline or given_up(settlement, retries):
-                return Step.REFUND
-            return Step.SWAP
-        case State.SWAPPED:
-            swapped = settlement.block_of(State.SWAPPED)
+                return SettlementStep.REFUND
+            return SettlementStep.SWAP
+        case SettlementState.SWAPPED:
+            swapped = settlement.block_of(SettlementState.SWAPPED)
             final = swapped is not None and finality.reached(swapped.number, head)
-            return Step.CONFIRM if final else Step.WAIT
-        case State.FINAL:
-            return Step.EXECUTE
-        case State.AUTHORIZED:
-            return Step.WAIT
+            return SettlementStep.CONFIRM if final else SettlementStep.WAIT
+        case SettlementState.FINAL:
+            return SettlementStep.EXECUTE
+        case SettlementState.AUTHORIZED:
+            return SettlementStep.WAIT
         case _:
-            return Step.NOTHING
+            return SettlementStep.NOTHING
 
 
 def refund_reason(settlement: Settlement, retries: int = RETRIES) -> str:

@@ -7,7 +7,7 @@ from enum import Enum
 from workbench.core import facts as ev
 
 
-class State(Enum):
+class SettlementState(Enum):
     """Where a settlement stands. `value` is what people and machines read."""
 
     AUTHORIZED = "authorized"
@@ -24,30 +24,53 @@ class State(Enum):
     __hash__ = object.__hash__
 
 
-OPEN = (State.AUTHORIZED, State.CREATED, State.FUNDED, State.SWAPPED, State.FINAL)
+OPEN = (
+    SettlementState.AUTHORIZED,
+    SettlementState.CREATED,
+    SettlementState.FUNDED,
+    SettlementState.SWAPPED,
+    SettlementState.FINAL,
+)
 
 
-TRANSITIONS: dict[tuple[State | None, type[ev.Event]], State] = {
-    (None, ev.PaymentAuthorized): State.AUTHORIZED,
-    (None, ev.SettlementCreated): State.CREATED,
-    (State.AUTHORIZED, ev.SettlementCreated): State.CREATED,
-    (State.AUTHORIZED, ev.PaymentRejected): State.REJECTED,
-    (State.REJECTED, ev.SettlementCreated): State.CREATED,  # Our answer was wrong, the chain is not
-    (State.CREATED, ev.SettlementFunded): State.FUNDED,
-    (State.FUNDED, ev.SettlementSwapped): State.SWAPPED,
-    (State.SWAPPED, ev.FinalityReached): State.FINAL,
-    (State.FINAL, ev.SettlementExecuted): State.EXECUTED,
-    (State.SWAPPED, ev.SettlementExecuted): State.EXECUTED,  # The vault is the judge of finality.
-    (State.EXECUTED, ev.AssetDelivered): State.DELIVERED,
-    (State.CREATED, ev.SettlementRefunded): State.REFUNDED,
-    (State.FUNDED, ev.SettlementRefunded): State.REFUNDED,
+TRANSITIONS: dict[tuple[SettlementState | None, type[ev.Event]], SettlementState] = {
+    (None, ev.PaymentAuthorized): SettlementState.AUTHORIZED,
+    (None, ev.SettlementCreated): SettlementState.CREATED,
+    (SettlementState.AUTHORIZED, ev.SettlementCreated): SettlementState.CREATED,
+    (SettlementState.AUTHORIZED, ev.PaymentRejected): SettlementState.REJECTED,
+    (
+        SettlementState.REJECTED,
+        ev.SettlementCreated,
+    ): SettlementState.CREATED,  # Our answer was wrong, the chain is not
+    (SettlementState.CREATED, ev.SettlementFunded): SettlementState.FUNDED,
+    (SettlementState.FUNDED, ev.SettlementSwapped): SettlementState.SWAPPED,
+    (SettlementState.SWAPPED, ev.FinalityReached): SettlementState.FINAL,
+    (SettlementState.FINAL, ev.SettlementExecuted): SettlementState.EXECUTED,
+    (
+        SettlementState.SWAPPED,
+        ev.SettlementExecuted,
+    ): SettlementState.EXECUTED,  # The vault is the judge of finality.
+    (SettlementState.EXECUTED, ev.AssetDelivered): SettlementState.DELIVERED,
+    (SettlementState.CREATED, ev.SettlementRefunded): SettlementState.REFUNDED,
+    (SettlementState.FUNDED, ev.SettlementRefunded): SettlementState.REFUNDED,
 }
 
 
-LATE: frozenset[tuple[State, type[ev.Event]]] = frozenset(
-    {(state, ev.PaymentAuthorized) for state in State if state is not State.AUTHORIZED}
-    | {(s, ev.PaymentRejected) for s in State if s not in (State.AUTHORIZED, State.REJECTED)}
-    | {(s, ev.FinalityReached) for s in (State.FINAL, State.EXECUTED, State.DELIVERED)}
+LATE: frozenset[tuple[SettlementState, type[ev.Event]]] = frozenset(
+    {
+        (state, ev.PaymentAuthorized)
+        for state in SettlementState
+        if state is not SettlementState.AUTHORIZED
+    }
+    | {
+        (s, ev.PaymentRejected)
+        for s in SettlementState
+        if s not in (SettlementState.AUTHORIZED, SettlementState.REJECTED)
+    }
+    | {
+        (s, ev.FinalityReached)
+        for s in (SettlementState.FINAL, SettlementState.EXECUTED, SettlementState.DELIVERED)
+    }
 )
 """Facts that may arrive after the state they lead to has passed: known, and nothing moves."""
 
@@ -55,10 +78,10 @@ LATE: frozenset[tuple[State, type[ev.Event]]] = frozenset(
 NOT_ABOUT_SETTLEMENTS = (ev.PaymentRequested, ev.BlockOrphaned)
 
 
-MOVING = frozenset(kind for _, kind in TRANSITIONS)
+TRANSITION_EVENTS = frozenset(kind for _, kind in TRANSITIONS)
 
 
-TELLING = MOVING | {ev.TransactionFailed}
+RELEVANT_EVENTS = TRANSITION_EVENTS | {ev.TransactionFailed}
 """Kinds of facts that change what is known of a settlement. Of all others, 16 of the 25 facts of a
 life, folding takes no notice."""
 
@@ -68,4 +91,4 @@ def is_detail(event: ev.Event) -> bool:
 
     So a new kind of fact needs no entry here.
     """
-    return type(event) not in MOVING and not isinstance(event, NOT_ABOUT_SETTLEMENTS)
+    return type(event) not in TRANSITION_EVENTS and not isinstance(event, NOT_ABOUT_SETTLEMENTS)

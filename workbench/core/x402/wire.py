@@ -218,7 +218,7 @@ class Payment:
             )
         try:
             data = strict_json.loads(base64.b64decode(header.strip(), validate=True))
-        except strict_json.Refused as why:
+        except strict_json.AmbiguousJson as why:
             raise InvalidPayment(f"{PAYMENT_HEADER}: {why}", hint="Give each field once.") from why
         except (binascii.Error, ValueError, RecursionError) as why:
             raise InvalidPayment(
@@ -230,7 +230,7 @@ class Payment:
 
 @quick
 @dataclass(frozen=True, slots=True)
-class Authorization:
+class SettlementRequest:
     """Everything the facilitator needs to bring one settlement to its end."""
 
     settlement_id: str
@@ -256,7 +256,7 @@ class Authorization:
         }
 
     @classmethod
-    def from_wire(cls, data: Any) -> Authorization:
+    def from_wire(cls, data: Any) -> SettlementRequest:
         """Raises InvalidPayment naming what is missing or malformed."""
         members = _object(data, "the authorisation")
         missing = {"settlement_id", "payload", "seller_signature"} - set(members)

@@ -14,13 +14,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from workbench.core.errors import NotCompiled, WorkbenchError
+from workbench.core.ports import ReportProgress
 from workbench.evm.build.artifacts import INTERFACES
 from workbench.evm.build.toolchain import (
     ape_environment,
@@ -35,8 +36,6 @@ INDEX = "index.json"
 TIME_LIMIT_S = 600
 # Not the `ape` script, whose first line goes stale when the checkout moves; `-m ape` does not work.
 APE = "from ape._cli import cli; cli()"
-
-Progress = Callable[[str], None]
 
 
 def fingerprint() -> str:
@@ -133,7 +132,7 @@ def _publish_interfaces(types: dict[str, Any]) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def compile_contracts(*, force: bool = False, progress: Progress = lambda text: None) -> bool:
+def compile_contracts(*, force: bool = False, progress: ReportProgress = lambda text: None) -> bool:
     """Compile if sources, settings or tools changed; tells whether it did.
 
     Raises NotCompiled (the compiler's message) or ToolMissing.

@@ -23,9 +23,9 @@ from workbench.evm.build.artifacts import interface
 from workbench.evm.codec.fast_abi import (
     WORD,
     WORDS,
-    NotPlain,
-    Plan,
-    Words,
+    DecodePlan,
+    EncodedWords,
+    UnsupportedByFastAbi,
     decode_plain,
     encode_plain,
     encode_words,
@@ -78,14 +78,14 @@ def signature(item: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Function:
+class AbiFunction:
     """`ins` and `outs`: canonical types; `plain_*`: how `words` takes them, None if it does not."""
 
     selector: bytes
     ins: list[str]
     outs: list[str]
-    plain_ins: Plan | None
-    plain_outs: Plan | None
+    plain_ins: DecodePlan | None
+    plain_outs: DecodePlan | None
 
 
 def event_signature(contract: str, name: str) -> bytes:
@@ -95,14 +95,14 @@ def event_signature(contract: str, name: str) -> bytes:
 
 
 @cache
-def _functions(contract: str) -> dict[str, _Function]:
-    found: dict[str, _Function] = {}
+def _functions(contract: str) -> dict[str, AbiFunction]:
+    found: dict[str, AbiFunction] = {}
     for item in interface(contract):
         if item["type"] == "function":
             ins, outs = ([abi_type(i) for i in item[k]] for k in ("inputs", "outputs"))
             selector = keccak(signature(item).encode())[:4]
             plains = plan(item["inputs"]), plan(item["outputs"])
-            found[item["name"]] = _Function(selector, ins, outs, *plains)
+            found[item["name"]] = AbiFunction(selector, ins, outs, *plains)
     return found
 
 
@@ -110,7 +110,7 @@ def encode_call(contract: str, function: str, *arguments: Any) -> bytes:
     """Calldata of a function that the contract does not overload."""
     known = _functions(contract)[function]
     if known.plain_ins is not None:
-        with suppress(NotPlain):
+        with suppress(UnsupportedByFastAbi):
             return known.selector + encode_plain(known.plain_ins, arguments)
     return known.selector + encode(known.ins, arguments)
 
@@ -120,7 +120,7 @@ def decode_result(contract: str, function: str, data: bytes) -> tuple[Any, ...]:
     """What a call of the function returned. Between two blocks, the same is returned often."""
     known = _functions(contract)[function]
     if known.plain_outs is not None:
-        with suppress(NotPlain):
+        with suppress(UnsupportedByFastAbi):
             return decode_plain(known.plain_outs, data)
     return decode(known.outs, data)
 
@@ -156,12 +156,12 @@ def typed_digest(separator: bytes, struct: str, kinds: Sequence[str], values: An
     return struct_digest(separator, struct, members(kinds, values))
 
 
-def members(kinds: Sequence[str], values: Any) -> Words:
+def members(kinds: Sequence[str], values: Any) -> EncodedWords:
     """Static members as words, for `struct_digest` and for `encode_call` in place of the struct."""
     try:
-        return Words(encode_words(kinds, values))
-    except NotPlain:
-        return Words(encode(kinds, values))
+        return EncodedWords(encode_words(kinds, values))
+    except UnsupportedByFastAbi:
+        return EncodedWords(encode(kinds, values))
 
 
 def struct_digest(separator: bytes, struct: str, members: bytes) -> bytes:
@@ -173,7 +173,7 @@ def struct_digest(separator: bytes, struct: str, members: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Log:
+class EventDecoder:
     """An event that we have a class for. `words`: its members in the order of topics and data, each
     a field's name (None: no field of ours) and a type; None where one takes more than a word."""
 
@@ -183,15 +183,15 @@ class _Log:
 
 
 @cache
-def _event_table(kinds: int) -> dict[str, _Log]:
-    table: dict[str, _Log] = {}
+def _event_table(kinds: int) -> dict[str, EventDecoder]:
+    table: dict[str, EventDecoder] = {}
     for kind in list(Event.kinds.values()):
         if not kind.contract:
             continue
         for item in interface(kind.contract):
             if item["type"] == "event" and item["name"] == kind.__name__:
                 topic = to_hex(keccak(signature(item).encode()))
-                table[topic] = _Log(kind, item["inputs"], _members(kind, item["inputs"]))
+                table[topic] = EventDecoder(kind, item["inputs"], _members(kind, item["inputs"]))
     return table
 
 
@@ -234,7 +234,7 @@ def _decode_log(
         return None
     try:
         values = _plain_values(known, topics, data)
-    except NotPlain:
+    except UnsupportedByFastAbi:
         values = _values(known, topics, data)
     block = BlockRef(int(number, 16), block_hash, tx, int(log_index, 16))
     subject = values.pop("settlement_id", "")
@@ -243,13 +243,13 @@ def _decode_log(
     )
 
 
-def _plain_values(known: _Log, topics: Sequence[str], body: str) -> dict[str, Any]:
+def _plain_values(known: EventDecoder, topics: Sequence[str], body: str) -> dict[str, Any]:
     """The members that have a field, where all are words. Raises NotPlain."""
     if known.words is None:
-        raise NotPlain
+        raise UnsupportedByFastAbi
     data = hex_bytes("".join([topic[2:] for topic in topics[1:]]) + body[2:])
     if len(data) != WORD * len(known.words):
-        raise NotPlain
+        raise UnsupportedByFastAbi
     values: dict[str, Any] = {}
     for n, (name, kind) in enumerate(known.words):
         value = WORDS[kind][1](data[n * WORD : (n + 1) * WORD])
@@ -258,7 +258,7 @@ def _plain_values(known: _Log, topics: Sequence[str], body: str) -> dict[str, An
     return values
 
 
-def _values(known: _Log, topics: Sequence[str], data: str) -> dict[str, Any]:
+def _values(known: EventDecoder, topics: Sequence[str], data: str) -> dict[str, Any]:
     """The members that have a field, by eth_abi."""
     values: dict[str, Any] = {}
     indexed = iter(topics[1:])

@@ -11,7 +11,7 @@ from typing import Any
 
 from workbench.evm.codec.bloom import bloom_of
 
-Call = tuple[Any, ...]
+RpcCall = tuple[Any, ...]
 HEX_DIGITS = b"0123456789abcdefABCDEF"
 TAGS = frozenset({"latest", "safe", "finalized", "earliest"})
 """Names of blocks that every chain has. ("pending" is none: a node need not make one.)"""
@@ -40,7 +40,7 @@ def _require_same(field: str, said: str, asked: str) -> None:
         raise Mismatch(field, "it is another one than was asked for")
 
 
-def _data(call: Call, data: str | None) -> None:
+def _data(call: RpcCall, data: str | None) -> None:
     if data is not None:
         _require_hex("", [data])
         _require_bytes("", data)
@@ -54,7 +54,7 @@ def _require_bytes(field: str, data: str) -> None:
 # --- Blocks ---
 
 
-def _block(call: Call, block: dict[str, Any] | None) -> None:
+def _block(call: RpcCall, block: dict[str, Any] | None) -> None:
     by_hash, asked = call[0] == "eth_getBlockByHash", call[1]
     if block is None:
         if asked in TAGS:
@@ -84,7 +84,7 @@ def _texts(logs: Iterable[dict[str, Any]]) -> list[str]:
     return texts
 
 
-def _logs(call: Call, logs: list[dict[str, Any]]) -> None:
+def _logs(call: RpcCall, logs: list[dict[str, Any]]) -> None:
     """In the range, or the block, that was asked for, of the addresses and with the topics."""
     query = call[1]
     texts = _texts(logs)
@@ -138,13 +138,13 @@ def _require_topic(place: int, wanted: set[str], logs: list[dict[str, Any]]) -> 
 # --- Transactions ---
 
 
-def _receipt(call: Call, receipt: dict[str, Any] | None) -> None:
+def _receipt(call: RpcCall, receipt: dict[str, Any] | None) -> None:
     if receipt is not None:
         _require_same("transactionHash", receipt["transactionHash"], call[1])
         _require_whole(receipt)
 
 
-def _receipts(call: Call, receipts: list[dict[str, Any]] | None) -> None:
+def _receipts(call: RpcCall, receipts: list[dict[str, Any]] | None) -> None:
     asked = call[1]
     for receipt in receipts or ():
         if len(asked) == len(receipt["blockHash"]):
@@ -174,7 +174,7 @@ def _require_whole(receipt: dict[str, Any]) -> None:
         raise Mismatch("logs", "they are not those that its bloom filter says")
 
 
-def _transaction(call: Call, transaction: dict[str, Any] | None) -> None:
+def _transaction(call: RpcCall, transaction: dict[str, Any] | None) -> None:
     if transaction is not None:
         _require_same("hash", transaction["hash"], call[1])
 
@@ -182,7 +182,7 @@ def _transaction(call: Call, transaction: dict[str, Any] | None) -> None:
 # --- Trials and traces ---
 
 
-def _simulated(call: Call, blocks: list[dict[str, Any]]) -> None:
+def _simulated(call: RpcCall, blocks: list[dict[str, Any]]) -> None:
     """As many blocks and calls as were asked."""
     asked = call[1]["blockStateCalls"]
     if len(blocks) != len(asked):
@@ -197,11 +197,11 @@ def _simulated(call: Call, blocks: list[dict[str, Any]]) -> None:
         _require_hex("calls.logs", _texts(log for each in calls for log in each.get("logs", ())))
 
 
-def _traces(call: Call, traces: list[dict[str, Any]]) -> None:
+def _traces(call: RpcCall, traces: list[dict[str, Any]]) -> None:
     _require_hex("txHash", [each["txHash"] for each in traces if "txHash" in each])
 
 
-CHECKS: dict[str, Callable[[Call, Any], None]] = {
+CHECKS: dict[str, Callable[[RpcCall, Any], None]] = {
     "anvil_dumpState": _data,
     "eth_call": _data,
     "eth_getCode": _data,

@@ -15,7 +15,7 @@ from sha3 import keccak_256
 WORD = 32
 
 
-class NotPlain(ValueError):
+class UnsupportedByFastAbi(ValueError):
     """A value or some data that eth_abi should look at."""
 
 
@@ -26,34 +26,34 @@ def keccak(data: bytes) -> bytes:
 
 # --- One word -------------------------------------------------------------------------------------
 
-Encode = Callable[[Any], bytes]
-Decode = Callable[[bytes], Any]
+EncodeValue = Callable[[Any], bytes]
+DecodeWord = Callable[[bytes], Any]
 
 
-def _uint(bits: int) -> tuple[Encode, Decode]:
+def _uint(bits: int) -> tuple[EncodeValue, DecodeWord]:
     def encode(value: Any) -> bytes:
         if type(value) is not int or value < 0 or value >> bits:
-            raise NotPlain
+            raise UnsupportedByFastAbi
         return value.to_bytes(WORD, "big")
 
     def decode(word: bytes) -> int:
         value = int.from_bytes(word, "big")
         if value >> bits:
-            raise NotPlain
+            raise UnsupportedByFastAbi
         return value
 
     return encode, decode
 
 
-def _fixed(size: int) -> tuple[Encode, Decode]:
+def _fixed(size: int) -> tuple[EncodeValue, DecodeWord]:
     def encode(value: Any) -> bytes:
         if type(value) is not bytes or len(value) != size:
-            raise NotPlain
+            raise UnsupportedByFastAbi
         return value.ljust(WORD, b"\0")
 
     def decode(word: bytes) -> bytes:
         if any(word[size:]):
-            raise NotPlain
+            raise UnsupportedByFastAbi
         return word[:size]
 
     return encode, decode
@@ -62,33 +62,33 @@ def _fixed(size: int) -> tuple[Encode, Decode]:
 def _encode_address(value: Any) -> bytes:
     # Lower case only: of mixed case, eth_abi checks the checksum.
     if type(value) is not str or len(value) != 42 or value[:2] != "0x" or value != value.lower():
-        raise NotPlain
+        raise UnsupportedByFastAbi
     try:
         return bytes.fromhex(value[2:]).rjust(WORD, b"\0")
     except ValueError:
-        raise NotPlain from None
+        raise UnsupportedByFastAbi from None
 
 
 def _decode_address(word: bytes) -> str:
     if any(word[:12]):
-        raise NotPlain
+        raise UnsupportedByFastAbi
     return "0x" + word[12:].hex()
 
 
 def _encode_bool(value: Any) -> bytes:
     if type(value) is not bool:
-        raise NotPlain
+        raise UnsupportedByFastAbi
     return value.to_bytes(WORD, "big")
 
 
 def _decode_bool(word: bytes) -> bool:
     value = int.from_bytes(word, "big")
     if value > 1:
-        raise NotPlain
+        raise UnsupportedByFastAbi
     return bool(value)
 
 
-WORDS: dict[str, tuple[Encode, Decode]] = {
+WORDS: dict[str, tuple[EncodeValue, DecodeWord]] = {
     **{f"uint{bits}": _uint(bits) for bits in range(8, 257, 8)},
     **{f"bytes{size}": _fixed(size) for size in range(1, 33)},
     "address": (_encode_address, _decode_address),
@@ -97,7 +97,7 @@ WORDS: dict[str, tuple[Encode, Decode]] = {
 """How each type of one word is written and read."""
 
 
-class Words(bytes):
+class EncodedWords(bytes):
     """A static struct that is encoded already."""
 
 
@@ -107,16 +107,16 @@ def encode_words(kinds: Sequence[str], values: Sequence[Any]) -> bytes:
         pairs = zip(kinds, values, strict=True)
         return b"".join([WORDS[kind][0](value) for kind, value in pairs])
     except (KeyError, ValueError) as why:
-        raise NotPlain from why
+        raise UnsupportedByFastAbi from why
 
 
 # --- Arguments and results ------------------------------------------------------------------------
 
-Plan = tuple[Any, ...]
+DecodePlan = tuple[Any, ...]
 """One entry for each value: a word's type, "bytes", or the plan of a static struct."""
 
 
-def plan(items: Sequence[dict[str, Any]]) -> Plan | None:
+def plan(items: Sequence[dict[str, Any]]) -> DecodePlan | None:
     """How to write and read these ABI items; None if one of them is not plain."""
     found: list[Any] = []
     for item in items:
@@ -134,47 +134,47 @@ def plan(items: Sequence[dict[str, Any]]) -> Plan | None:
 
 
 @cache
-def _flat(planned: Plan) -> tuple[str, ...]:
+def _flat(planned: DecodePlan) -> tuple[str, ...]:
     kinds: list[str] = []
     for each in planned:
         kinds += [each] if isinstance(each, str) else _flat(each)
     return tuple(kinds)
 
 
-def encode_plain(planned: Plan, values: Sequence[Any]) -> bytes:
+def encode_plain(planned: DecodePlan, values: Sequence[Any]) -> bytes:
     """ABI encoding of arguments. Raises NotPlain."""
     parts: list[bytes] = []
     if len(planned) != len(values):
-        raise NotPlain
+        raise UnsupportedByFastAbi
     size = WORD * len(_flat(planned))
     tail: list[bytes] = []
     for kind, value in zip(planned, values, strict=True):
         if kind == "bytes":
             if type(value) is not bytes:
-                raise NotPlain
+                raise UnsupportedByFastAbi
             parts.append(size.to_bytes(WORD, "big"))
             body = value.ljust(-(-len(value) // WORD) * WORD, b"\0")
             tail += [len(value).to_bytes(WORD, "big"), body]
             size += WORD + len(body)
         elif isinstance(kind, str):
             parts.append(WORDS[kind][0](value))
-        elif type(value) is Words and len(value) == WORD * len(_flat(kind)):
+        elif type(value) is EncodedWords and len(value) == WORD * len(_flat(kind)):
             parts.append(value)
         else:
             parts.append(encode_plain(kind, value))
     return b"".join(parts + tail)
 
 
-def decode_plain(planned: Plan, data: bytes) -> tuple[Any, ...]:
+def decode_plain(planned: DecodePlan, data: bytes) -> tuple[Any, ...]:
     """Static values out of exactly as many words. Raises NotPlain."""
     kinds = _flat(planned)
     if len(data) != WORD * len(kinds) or "bytes" in kinds:
-        raise NotPlain
+        raise UnsupportedByFastAbi
     words = iter([data[at : at + WORD] for at in range(0, len(data), WORD)])
     return _decoded(planned, words)
 
 
-def _decoded(planned: Plan, words: Any) -> tuple[Any, ...]:
+def _decoded(planned: DecodePlan, words: Any) -> tuple[Any, ...]:
     return tuple(
         WORDS[each][1](next(words)) if isinstance(each, str) else _decoded(each, words)
         for each in planned

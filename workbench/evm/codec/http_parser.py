@@ -18,11 +18,11 @@ RECEIVE_BYTES = 1 << 18
 SWITCHING = 101
 
 
-class NotHttp(Exception):
+class InvalidHttp(Exception):
     """What came is no HTTP answer, or is too large. The text says which."""
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """`is_last`: the connection ends with it."""
 
     status: int
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
     retry_after_s: int | None = None
 
 
-class AnswerParser:
+class HttpAnswerParser:
     """Feed it what a connection says, and take answers from `ready`.
 
     Informational answers (1xx) are passed over. 204 and 304 have no body (RFC 9112 section 6.3). An
@@ -39,7 +39,7 @@ class AnswerParser:
     """
 
     def __init__(self) -> None:
-        self.ready: deque[Answer] = deque()
+        self.ready: deque[HttpAnswer] = deque()
         self.is_begun = False
         """Whether a part of an answer that is not complete has come."""
         self._fields: dict[bytes, bytes] = {}
@@ -71,7 +71,7 @@ class AnswerParser:
         if self._pending > MAX_HEAD_BYTES:
             self._require_bounded()
         if self._error and not self.ready:
-            raise NotHttp(self._error)
+            raise InvalidHttp(self._error)
 
     def _require_bounded(self) -> None:
         if not self._has_head:
@@ -83,10 +83,10 @@ class AnswerParser:
     def finish(self) -> None:
         """The connection has ended: an answer without a length is complete. Raises NotHttp."""
         if self._error:
-            raise NotHttp(self._error)
+            raise InvalidHttp(self._error)
         named = {name.lower() for name in self._fields}
         if not self._has_head or named & {b"content-length", b"transfer-encoding"}:
-            raise NotHttp("it closed the connection without a whole answer")
+            raise InvalidHttp("it closed the connection without a whole answer")
         self.on_message_complete()
 
     # --- Called by httptools ---
@@ -101,7 +101,7 @@ class AnswerParser:
             body = parts[0] if len(parts) == 1 else b"".join(parts)
             later = None if status == 200 else retry_after(self._fields)
             is_last = not self._parser.should_keep_alive()
-            self.ready.append(Answer(status, body, is_last, later))
+            self.ready.append(HttpAnswer(status, body, is_last, later))
         self._fields.clear()
         self._parts.clear()
         self._has_head = self.is_begun = False

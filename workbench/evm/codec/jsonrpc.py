@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, json
 
 from workbench.core.errors import RpcAnswerInvalid, RpcFault, RpcLimited
-from workbench.evm.codec.consistency import CHECKS, Call, Mismatch
+from workbench.evm.codec.consistency import CHECKS, Mismatch, RpcCall
 from workbench.evm.codec.methods import RESULTS, WITH_TRANSACTIONS
 
 QUOTED = 60
@@ -55,7 +55,7 @@ def request(number: int, method: str, params: tuple[Any, ...]) -> bytes:
     return json.encode({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
 
 
-def answer(host: str, number: int, call: Call, raw: bytes) -> Any:
+def answer(host: str, number: int, call: RpcCall, raw: bytes) -> Any:
     """The result of `call` in the answer to the request with this id.
 
     `host`: what a person may see of where the node is. Raises NodeRevert, RpcLimited,
@@ -76,7 +76,7 @@ def answer(host: str, number: int, call: Call, raw: bytes) -> Any:
     return told.result
 
 
-def outcome(host: str, number: int, call: Call, raw: bytes) -> Any:
+def outcome(host: str, number: int, call: RpcCall, raw: bytes) -> Any:
     """`answer`, with an error as a value."""
     try:
         return answer(host, number, call, raw)
@@ -84,12 +84,12 @@ def outcome(host: str, number: int, call: Call, raw: bytes) -> Any:
         return why
 
 
-def typed(call: Call, result: Any) -> Any:
+def typed(call: RpcCall, result: Any) -> Any:
     """A result as plain JSON values, read like a node's answer. For tests' own nodes."""
     return answer("test", 0, call, json.encode({"jsonrpc": "2.0", "id": 0, "result": result}))
 
 
-def is_torn(why: Any) -> bool:
+def is_truncated(why: Any) -> bool:
     """Whether an answer was to another request: then those after it on its connection are, too."""
     return isinstance(why, RpcAnswerInvalid) and why.details.get("field") == "id"
 
@@ -138,16 +138,16 @@ def _decoder(method: str, is_full: bool) -> json.Decoder[Any]:
     return json.Decoder(msgspec.defstruct("Answer", fields))
 
 
-class _Loose(msgspec.Struct):
+class LooseEnvelope(msgspec.Struct):
     id: Any = None
     result: Any = UNSET
     error: Any = None
 
 
-_LOOSE = json.Decoder(_Loose)
+_LOOSE = json.Decoder(LooseEnvelope)
 
 
-def _misformed(host: str, number: int, call: Call, raw: bytes, why: Exception) -> RpcFault:
+def _misformed(host: str, number: int, call: RpcCall, raw: bytes, why: Exception) -> RpcFault:
     """Why an answer is not of the method's form; or what its error says, or whose answer it is."""
     method = call[0]
     if not raw:
@@ -171,7 +171,7 @@ def _misformed(host: str, number: int, call: Call, raw: bytes, why: Exception) -
     return invalid(method, reason[:1].lower() + reason[1:], field.removeprefix("."))
 
 
-def _no_result(host: str, number: int, call: Call, told: Any) -> RpcFault:
+def _no_result(host: str, number: int, call: RpcCall, told: Any) -> RpcFault:
     method, error = call[0], told.error
     is_ours = type(told.id) is int and told.id == number
     if error:

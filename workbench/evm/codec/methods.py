@@ -23,62 +23,62 @@ MAX_TEXT = 10_000
 
 Quantity = Annotated[str, Meta(pattern=r"^0x[0-9a-fA-F]{1,64}\Z")]
 """Below 2**256."""
-Small = Annotated[str, Meta(pattern=r"^0x[0-7]?[0-9a-fA-F]{1,15}\Z")]
+SmallQuantity = Annotated[str, Meta(pattern=r"^0x[0-7]?[0-9a-fA-F]{1,15}\Z")]
 """Below 2**63: block numbers, times, counts, amounts of gas."""
-Bit = Annotated[str, Meta(pattern=r"^0x[01]\Z")]
+BitQuantity = Annotated[str, Meta(pattern=r"^0x[01]\Z")]
 Hash = Annotated[str, Meta(pattern=r"^0x[0-9a-fA-F]{64}\Z")]
 Bloom = Annotated[str, Meta(pattern=r"^0x[0-9a-fA-F]{512}\Z")]
 Address = Annotated[str, Meta(pattern=r"^0x[0-9a-fA-F]{40}\Z")]
 Data = Annotated[str, Meta(pattern=r"^0x(?:[0-9a-fA-F]{2})*+\Z", max_length=MAX_DATA)]
-Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+BoundedText = Annotated[str, Meta(max_length=MAX_TEXT)]
 
 # Their digits are looked at by `consistency`.
-LongHash = Annotated[str, Meta(min_length=66, max_length=66)]
-LongAddress = Annotated[str, Meta(min_length=42, max_length=42)]
-LongData = Annotated[str, Meta(min_length=2, max_length=MAX_DATA)]
-LongDump = Annotated[str, Meta(min_length=2, max_length=MAX_DUMP)]
-LongSmall = Annotated[str, Meta(min_length=3, max_length=17)]
+SizedHash = Annotated[str, Meta(min_length=66, max_length=66)]
+SizedAddress = Annotated[str, Meta(min_length=42, max_length=42)]
+BoundedData = Annotated[str, Meta(min_length=2, max_length=MAX_DATA)]
+BoundedDump = Annotated[str, Meta(min_length=2, max_length=MAX_DUMP)]
+BoundedQuantity = Annotated[str, Meta(min_length=3, max_length=17)]
 """Below 2**60."""
-Hashes = Annotated[list[LongHash], Meta(max_length=MAX_ITEMS)]
-Topics = Annotated[list[LongHash], Meta(max_length=4)]
+Hashes = Annotated[list[SizedHash], Meta(max_length=MAX_ITEMS)]
+Topics = Annotated[list[SizedHash], Meta(max_length=4)]
 
 
 class Log(TypedDict):
-    address: LongAddress
+    address: SizedAddress
     topics: Topics
-    data: LongData
-    blockHash: LongHash
-    blockNumber: LongSmall
-    transactionHash: LongHash
-    logIndex: LongSmall
+    data: BoundedData
+    blockHash: SizedHash
+    blockNumber: BoundedQuantity
+    transactionHash: SizedHash
+    logIndex: BoundedQuantity
     removed: NotRequired[bool]
 
 
-class TriedLog(TypedDict):
+class SimulatedLog(TypedDict):
     """Of a call that was simulated: it is in no block."""
 
-    address: LongAddress
+    address: SizedAddress
     topics: Topics
-    data: LongData
+    data: BoundedData
 
 
 Logs = Annotated[list[Log], Meta(max_length=MAX_ITEMS)]
 
 
-class _Header(TypedDict):
-    number: Small
+class BlockFields(TypedDict):
+    number: SmallQuantity
     hash: Hash
     parentHash: Hash
-    timestamp: Small
-    gasLimit: Small
-    gasUsed: Small
+    timestamp: SmallQuantity
+    gasLimit: SmallQuantity
+    gasUsed: SmallQuantity
     baseFeePerGas: NotRequired[Quantity | None]
     stateRoot: NotRequired[Hash]
     receiptsRoot: NotRequired[Hash]
     logsBloom: NotRequired[Bloom | None]
 
 
-class Block(_Header):
+class BlockHeader(BlockFields):
     transactions: Hashes
 
 
@@ -86,63 +86,63 @@ _TRANSACTION = {
     "hash": Hash,
     "from": Address,
     "to": NotRequired[Address | None],
-    "nonce": Small,
+    "nonce": SmallQuantity,
     "value": Quantity,
-    "gas": Small,
+    "gas": SmallQuantity,
     "gasPrice": NotRequired[Quantity | None],
     "maxFeePerGas": NotRequired[Quantity | None],
     "maxPriorityFeePerGas": NotRequired[Quantity | None],
     "input": Data,
-    "type": NotRequired[Small],
-    "blockNumber": NotRequired[Small | None],
+    "type": NotRequired[SmallQuantity],
+    "blockNumber": NotRequired[SmallQuantity | None],
     "blockHash": NotRequired[Hash | None],
-    "transactionIndex": NotRequired[Small | None],
+    "transactionIndex": NotRequired[SmallQuantity | None],
 }
 Transaction = TypedDict("Transaction", _TRANSACTION)  # type: ignore[misc]
 
 
-class FullBlock(_Header):
+class FullBlock(BlockFields):
     transactions: Annotated[list[Transaction], Meta(max_length=MAX_ITEMS)]
 
 
 _RECEIPT = {
     "transactionHash": Hash,
-    "blockNumber": Small,
+    "blockNumber": SmallQuantity,
     "blockHash": Hash,
-    "status": Bit,
-    "gasUsed": Small,
+    "status": BitQuantity,
+    "gasUsed": SmallQuantity,
     "effectiveGasPrice": Quantity,
     "logs": Logs,
     "logsBloom": NotRequired[Bloom | None],
     "from": NotRequired[Address],
     "to": NotRequired[Address | None],
     "contractAddress": NotRequired[Address | None],
-    "cumulativeGasUsed": NotRequired[Small],
-    "transactionIndex": NotRequired[Small],
-    "type": NotRequired[Small],
+    "cumulativeGasUsed": NotRequired[SmallQuantity],
+    "transactionIndex": NotRequired[SmallQuantity],
+    "type": NotRequired[SmallQuantity],
     "l1Fee": NotRequired[Quantity | None],
 }
 Receipt = TypedDict("Receipt", _RECEIPT)  # type: ignore[misc]
 
 
-class TriedError(TypedDict, total=False):
+class SimulatedError(TypedDict, total=False):
     code: int
-    message: Text
+    message: BoundedText
     data: Any
 
 
-class Tried(TypedDict):
+class SimulatedCall(TypedDict):
     """One call of `eth_simulateV1`."""
 
-    status: Bit
-    returnData: LongData
-    gasUsed: NotRequired[Small]
-    logs: NotRequired[Annotated[list[TriedLog], Meta(max_length=MAX_ITEMS)]]
-    error: NotRequired[TriedError | None]
+    status: BitQuantity
+    returnData: BoundedData
+    gasUsed: NotRequired[SmallQuantity]
+    logs: NotRequired[Annotated[list[SimulatedLog], Meta(max_length=MAX_ITEMS)]]
+    error: NotRequired[SimulatedError | None]
 
 
-class TriedBlock(TypedDict):
-    calls: Annotated[list[Tried], Meta(max_length=MAX_ITEMS)]
+class SimulatedBlock(TypedDict):
+    calls: Annotated[list[SimulatedCall], Meta(max_length=MAX_ITEMS)]
 
 
 class TraceEnd(TypedDict):
@@ -153,57 +153,57 @@ class TraceEnd(TypedDict):
 
 
 class BlockTrace(TypedDict):
-    txHash: NotRequired[LongHash]
+    txHash: NotRequired[SizedHash]
     result: NotRequired[TraceEnd | None]
 
 
 _CALL = {
-    "type": NotRequired[Text],
+    "type": NotRequired[BoundedText],
     "from": NotRequired[Address],
     "to": NotRequired[Address | None],
     "value": NotRequired[Quantity | None],
     "input": NotRequired[Data],
     "output": NotRequired[Data | None],
-    "error": NotRequired[Text],
-    "gas": NotRequired[Small],
-    "gasUsed": NotRequired[Small],
+    "error": NotRequired[BoundedText],
+    "gas": NotRequired[SmallQuantity],
+    "gasUsed": NotRequired[SmallQuantity],
     "calls": NotRequired[list["CallTrace"]],
 }
 CallTrace = TypedDict("CallTrace", _CALL)  # type: ignore[misc]
 
 
-class Waiting(TypedDict):
+class PoolStatus(TypedDict):
     """How many transactions a pool holds."""
 
-    pending: Small
-    queued: Small
+    pending: SmallQuantity
+    queued: SmallQuantity
 
 
 RESULTS: dict[str, Any] = {
     # The chain, as every node tells it.
-    "eth_blockNumber": Small,
-    "eth_call": LongData,
-    "eth_chainId": Small,
-    "eth_estimateGas": Small,
+    "eth_blockNumber": SmallQuantity,
+    "eth_call": BoundedData,
+    "eth_chainId": SmallQuantity,
+    "eth_estimateGas": SmallQuantity,
     "eth_gasPrice": Quantity,
     "eth_getBalance": Quantity,
-    "eth_getBlockByHash": Block | None,
-    "eth_getBlockByNumber": Block | None,
+    "eth_getBlockByHash": BlockHeader | None,
+    "eth_getBlockByNumber": BlockHeader | None,
     "eth_getBlockReceipts": Annotated[list[Receipt], Meta(max_length=MAX_ITEMS)] | None,
-    "eth_getCode": LongData,
+    "eth_getCode": BoundedData,
     "eth_getLogs": Logs,
-    "eth_getRawTransactionByHash": LongData | None,
+    "eth_getRawTransactionByHash": BoundedData | None,
     "eth_getStorageAt": Hash,
     "eth_getTransactionByHash": Transaction | None,
-    "eth_getTransactionCount": Small,
+    "eth_getTransactionCount": SmallQuantity,
     "eth_getTransactionReceipt": Receipt | None,
     "eth_maxPriorityFeePerGas": Quantity,
     "eth_sendRawTransaction": Hash,
-    "eth_simulateV1": Annotated[list[TriedBlock], Meta(max_length=MAX_ITEMS)],
+    "eth_simulateV1": Annotated[list[SimulatedBlock], Meta(max_length=MAX_ITEMS)],
     # What nodes of our own are asked besides.
     "anvil_dropAllTransactions": None,
     "anvil_dropTransaction": Hash | None,
-    "anvil_dumpState": LongDump,
+    "anvil_dumpState": BoundedDump,
     "anvil_impersonateAccount": None,
     "anvil_loadState": bool,
     "anvil_mine": None,
@@ -222,15 +222,15 @@ RESULTS: dict[str, Any] = {
     "debug_traceTransaction": CallTrace,
     "eth_sendTransaction": Hash,
     "evm_increaseTime": int | Quantity,
-    "evm_mine": Text,
+    "evm_mine": BoundedText,
     "evm_revert": bool,
     "evm_setAutomine": None,
     "evm_setBlockGasLimit": bool,
     "evm_setIntervalMining": None,
     "evm_setNextBlockTimestamp": None,
     "evm_setTime": int | Quantity,
-    "evm_snapshot": Small,
-    "txpool_status": Waiting,
+    "evm_snapshot": SmallQuantity,
+    "txpool_status": PoolStatus,
 }
 """Type of each method's result. A method that is not here may not be asked (`test_tidy`)."""
 WITH_TRANSACTIONS: dict[str, Any] = {

@@ -22,7 +22,7 @@ ENOUGH = 2 + 2 * (1 + 9 + 5 * 33)
 
 @quick
 @dataclass(frozen=True, slots=True)
-class Landing:
+class Inclusion:
     """`ok`: it did not revert. `gas_price`: what a unit of gas cost in the end, in wei."""
 
     block: BlockRef
@@ -35,10 +35,10 @@ class Landing:
         return self.block.tx
 
 
-def landing_of(receipt: dict[str, Any]) -> Landing:
+def landing_of(receipt: dict[str, Any]) -> Inclusion:
     """What a receipt says."""
     number = int(receipt["blockNumber"], 16)
-    return Landing(
+    return Inclusion(
         BlockRef(number, receipt["blockHash"], receipt["transactionHash"], -1),
         int(receipt["status"], 16) == 1,
         int(receipt["gasUsed"], 16),
@@ -63,7 +63,7 @@ def require_within(raw: str, gas_used: int, gas_price: int) -> None:
 
 def traced(
     block: dict[str, Any], traces: list[dict[str, Any]], raws: dict[str, str]
-) -> dict[str, Landing]:
+) -> dict[str, Inclusion]:
     """Landings by transaction, of those whose raw bytes are among `raws`.
 
     `traces`: `debug_traceBlockByNumber` with no tracer, whose `gas` is in anvil 1.7.1 what all
@@ -72,7 +72,7 @@ def traced(
     """
     number, block_hash = int(block["number"], 16), block["hash"]
     base_fee = int(block["baseFeePerGas"], 16)
-    found: dict[str, Landing] = {}
+    found: dict[str, Inclusion] = {}
     before = 0
     if len(traces) != len(block["transactions"]):
         return {}
@@ -84,7 +84,7 @@ def traced(
         price = _price(raws.get(tx, ""), base_fee)
         if price is not None:
             where = BlockRef(number, block_hash, tx, -1)
-            found[tx] = Landing(where, not result["failed"], used, price)
+            found[tx] = Inclusion(where, not result["failed"], used, price)
     return found if before == int(block["gasUsed"], 16) else {}
 
 

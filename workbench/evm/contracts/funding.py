@@ -18,11 +18,11 @@ from workbench.core.errors import (
     WorkbenchError,
 )
 from workbench.core.money import EURC, Amount
-from workbench.core.ports import Beside
+from workbench.core.ports import PrecedingCall
 from workbench.core.x402.wire import Payment
 from workbench.evm.codec import abi
 from workbench.evm.codec.abi import hex_bytes, to_hex
-from workbench.evm.codec.fast_abi import NotPlain, encode_plain, keccak
+from workbench.evm.codec.fast_abi import UnsupportedByFastAbi, encode_plain, keccak
 from workbench.evm.rpc.client import NodeRevert
 
 TAKES = ("address", "address", "uint256", "uint256", "uint256", "bytes32", "bytes")
@@ -33,7 +33,7 @@ STATE = keccak(b"authorizationState(address,bytes32)")[:4]
 ERC20 = "MockUSDC"
 
 
-def pull(eurc: str, vault: str, payment: Payment, digest: bytes) -> Beside:
+def pull(eurc: str, vault: str, payment: Payment, digest: bytes) -> PrecedingCall:
     """The transfer of the budget to the vault. `digest`: the settlement id, which is the nonce.
 
     With a permit the buyer itself is the sender: its allowance comes only with the permit.
@@ -41,18 +41,18 @@ def pull(eurc: str, vault: str, payment: Payment, digest: bytes) -> Beside:
     terms, given = payment.terms, payment.authorization
     if given is None:
         data = abi.encode_call(ERC20, "transfer", vault, terms.max_eurc)
-        return Beside(terms.buyer, eurc, data)
+        return PrecedingCall(terms.buyer, eurc, data)
     window = (given.valid_after, given.valid_before)
     signed = hex_bytes(given.signature)
     values = (terms.buyer, vault, terms.max_eurc, *window, digest, signed)
     try:
         data = encode_plain(TAKES, values)
-    except NotPlain:
+    except UnsupportedByFastAbi:
         data = encode(TAKES, values)
-    return Beside(vault, eurc, SELECTOR + data)
+    return PrecedingCall(vault, eurc, SELECTOR + data)
 
 
-async def refusal(chain: Any, payment: Payment, pulled: Beside) -> WorkbenchError | None:
+async def refusal(chain: Any, payment: Payment, pulled: PrecedingCall) -> WorkbenchError | None:
     """Why the token refuses the `pull` of this payment, by cause; None if it does not.
 
     `chain`: the EvmChain to ask. Raises RpcUnreachable and RpcFault.

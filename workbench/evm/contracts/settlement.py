@@ -10,7 +10,7 @@ from typing import Any
 from eth_abi.abi import encode
 
 from workbench.core.errors import ContractNotFound, WorkbenchError, WrongChain
-from workbench.core.ports import Addresses, Beside, Call, Head, Rate
+from workbench.core.ports import Addresses, ContractCall, Head, PrecedingCall, ReferenceRate
 from workbench.core.records import replace
 from workbench.core.settlement import FACILITATOR_REASONS
 from workbench.core.x402.wire import (
@@ -25,7 +25,7 @@ from workbench.core.x402.wire import (
 )
 from workbench.evm.codec import abi
 from workbench.evm.codec.abi import hex_bytes, number_of, to_hex
-from workbench.evm.codec.fast_abi import Words, keccak
+from workbench.evm.codec.fast_abi import EncodedWords, keccak
 from workbench.evm.codec.jsonrpc import invalid
 from workbench.evm.contracts import funding
 from workbench.evm.rpc.client import NodeRevert, Rpc
@@ -89,10 +89,10 @@ class EvmChain:
             (self._gate,) = await self._read("SettlementVault", vault, "finalityBlocks")
         return int(self._gate)
 
-    async def rate(self) -> Rate:
+    async def rate(self) -> ReferenceRate:
         result = await self._read("FacilitatorHook", self.addresses.hook, "rate")
         e8, set_at, band, age, fee = result[0] if isinstance(result[0], tuple) else result
-        return Rate(e8, set_at, age, band, fee)
+        return ReferenceRate(e8, set_at, age, band, fee)
 
     async def balance(self, token: str, owner: str) -> int:
         return int((await self._read(ERC20, token, "balanceOf", owner))[0])
@@ -102,7 +102,7 @@ class EvmChain:
         data = _asked(ERC20, "balanceOf", owner)
         asked = ("eth_call", {"to": token, "data": data}, "latest")
         if next_block:
-            self.rpc.foresee([asked])
+            self.rpc.prefetch([asked])
         else:
             self.rpc.ask([asked])
 
@@ -243,7 +243,7 @@ class EvmChain:
         """See `core.ports.Chain.payment_refusal`."""
         return await funding.refusal(self, payment, self._pull(payment))
 
-    def _pull(self, payment: Payment) -> Beside:
+    def _pull(self, payment: Payment) -> PrecedingCall:
         digest = self.terms_digest(payment.terms)
         return funding.pull(self.addresses.eurc, self.addresses.vault, payment, digest)
 
@@ -255,57 +255,57 @@ class EvmChain:
 
     # --- Calls ---
 
-    def create_settlement(self, terms: Terms, buyer_sig: str, seller_sig: str) -> Call:
+    def create_settlement(self, terms: Terms, buyer_sig: str, seller_sig: str) -> ContractCall:
         signatures = (hex_bytes(buyer_sig), hex_bytes(seller_sig))
         return self._vault("create", "createSettlement", _abi_terms(terms), *signatures)
 
-    def if_paid(self, call: Call, payment: Payment) -> Call:
+    def if_paid(self, call: ContractCall, payment: Payment) -> ContractCall:
         """See `core.ports.Chain.if_paid`."""
         return replace(call, also=self._pull(payment))
 
-    def fund(self, terms: Terms, buyer: Permit, seller: Permit) -> Call:
+    def fund(self, terms: Terms, buyer: Permit, seller: Permit) -> ContractCall:
         return self._vault(
             "fund", "fund", _abi_terms(terms), _abi_permit(buyer), _abi_permit(seller)
         )
 
     def fund_with_authorization(
         self, terms: Terms, buyer: TransferAuthorization, seller: Permit
-    ) -> Call:
+    ) -> ContractCall:
         window = (buyer.valid_after, buyer.valid_before, hex_bytes(buyer.signature))
         arguments = (_abi_terms(terms), *window, _abi_permit(seller))
         return self._vault("fund", "fundWithAuthorization", *arguments)
 
-    def execute_swap(self, terms: Terms) -> Call:
+    def execute_swap(self, terms: Terms) -> ContractCall:
         return self._vault("swap", "executeSwap", _abi_terms(terms))
 
-    def execute_settlement(self, terms: Terms, swap_block_hash: str) -> Call:
+    def execute_settlement(self, terms: Terms, swap_block_hash: str) -> ContractCall:
         pin = hex_bytes(swap_block_hash)
         return self._vault("execute", "executeSettlement", _abi_terms(terms), pin)
 
-    def refund(self, terms: Terms, reason: str) -> Call:
+    def refund(self, terms: Terms, reason: str) -> ContractCall:
         word = abi.word(reason[:FACILITATOR_REASONS])
         return self._vault("refund", "refund", _abi_terms(terms), word)
 
-    def cancel(self, terms: Terms) -> Call:
+    def cancel(self, terms: Terms) -> ContractCall:
         """By buyer or seller, while Created."""
         return self._vault("cancel", "cancel", _abi_terms(terms))
 
-    def claim(self, token: str, to: str) -> Call:
+    def claim(self, token: str, to: str) -> ContractCall:
         """What is parked for the sender of the transaction."""
         return self._vault("claim", "claim", token, to)
 
-    def rescue(self, token: str, to: str) -> Call:
+    def rescue(self, token: str, to: str) -> ContractCall:
         """What is owed to nobody; by the vault's admin."""
         return self._vault("rescue", "rescue", token, to)
 
-    def set_rate(self, rate: Rate) -> Call:
+    def set_rate(self, rate: ReferenceRate) -> ContractCall:
         values = (rate.usdc_per_eurc_e8, rate.band_bps, rate.max_age_s, rate.lp_fee_pips)
         data = abi.encode_call("FacilitatorHook", "setRate", *values)
-        return Call("set_rate", self.addresses.hook, data)
+        return ContractCall("set_rate", self.addresses.hook, data)
 
-    def _vault(self, act: str, function: str, *arguments: Any) -> Call:
+    def _vault(self, act: str, function: str, *arguments: Any) -> ContractCall:
         data = abi.encode_call("SettlementVault", function, *arguments)
-        return Call(act, self.addresses.vault, data)
+        return ContractCall(act, self.addresses.vault, data)
 
 
 @cache
@@ -336,7 +336,7 @@ def _asked(contract: str, function: str, *args: Any) -> str:
 
 
 @lru_cache(1_024)
-def _abi_terms(terms: Terms) -> Words:
+def _abi_terms(terms: Terms) -> EncodedWords:
     """Encoded once, for the digest and four calls."""
     *plain, resource_hash, salt = terms.as_tuple()
     values = (*plain, hex_bytes(str(resource_hash)), hex_bytes(str(salt)))

@@ -41,7 +41,7 @@ class KeyAccount(ApeSigner):
     __str__ = __repr__
 
 
-class LiveNode(EthereumNodeProvider):
+class UrlProvider(EthereumNodeProvider):
     """Ape's provider for one URL. Ape's own would first look for a node on this machine, and for
     one in the environment."""
 
@@ -62,4 +62,4 @@ def live_node(url: str) -> ProviderAPI:
     """A provider that is not connected yet."""
     from ape import networks
 
-    return networks.create_custom_provider(url, provider_cls=LiveNode)
+    return networks.create_custom_provider(url, provider_cls=UrlProvider)

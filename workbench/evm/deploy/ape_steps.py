@@ -22,11 +22,12 @@ from ethpm_types import ContractType
 from web3.exceptions import Web3Exception
 
 from workbench.core.errors import DeployFailed, RpcUnreachable, SignerShort, WorkbenchError
+from workbench.core.ports import ReportProgress
 from workbench.evm.build.artifacts import load
 from workbench.evm.deploy import deployment as d
 from workbench.evm.deploy.ape_provider import KeyAccount, live_node
-from workbench.evm.deploy.inspection import SELLER, Site, Step
-from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.deploy.inspection import SELLER, DeploymentState, DeploymentStep
+from workbench.evm.rpc.blocking import BlockingRpc
 
 MAX_UINT256 = (1 << 256) - 1
 # Ape's words, geth's, and those of a node that estimates within the balance.
@@ -37,9 +38,9 @@ def deploy_here(
     url: str,
     chain_id: int,
     plan: d.DeploymentPlan,
-    progress: d.Progress,
+    progress: ReportProgress,
     keys: Mapping[str, str] | None = None,
-) -> d.Outcome:
+) -> d.DeploymentResult:
     """Deploy over the node at `url`. Raises DeployFailed, SignerShort or RpcUnreachable.
 
     `keys`: private keys by address, on any chain; None: the test keys, and the node is an anvil,
@@ -54,7 +55,9 @@ def deploy_here(
                     f"The node has chain id {provider.chain_id}, not {chain_id}.",
                     hint="Name the right node, or the right chain.",
                 )
-            site = Site(DirectRpc(url), plan, seller_signs=keys is None or plan.seller in keys)
+            site = DeploymentState(
+                BlockingRpc(url), plan, seller_signs=keys is None or plan.seller in keys
+            )
             return _Deployer(provider, site, progress, _signers(keys), live=bool(keys)).run()
     except WorkbenchError:
         raise
@@ -93,8 +96,8 @@ class _Deployer:
     def __init__(
         self,
         provider: Any,
-        site: Site,
-        progress: d.Progress,
+        site: DeploymentState,
+        progress: ReportProgress,
         signers: dict[str, Any],
         *,
         live: bool,
@@ -130,7 +133,7 @@ class _Deployer:
             "allowance": partial(self._allow, "YieldPoolShare", "PermitPuller", plan.seller),
         }
 
-    def run(self) -> d.Outcome:
+    def run(self) -> d.DeploymentResult:
         """All steps in their order; each is safe to repeat."""
         if not self.provider.get_code(d.CREATE2_DEPLOYER):
             raise DeployFailed(f"This chain has no CREATE2 deployer at {d.CREATE2_DEPLOYER}.")
@@ -148,14 +151,14 @@ class _Deployer:
         if "SettlementVault" in created:
             created.append("PermitPuller")
         block = self.site.first_block() if self.vault_block is None else self.vault_block
-        return d.Outcome(
+        return d.DeploymentResult(
             self.site.deployment(block),
             tuple(name for name in self.at if name in created),
             tuple(name for name in self.at if name not in created),
             self.transactions,
         )
 
-    def _await(self, step: Step) -> None:
+    def _await(self, step: DeploymentStep) -> None:
         limit = time.monotonic() + self.patience_s
         while not step.is_done():
             if time.monotonic() >= limit:

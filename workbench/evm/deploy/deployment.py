@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from math import isqrt
@@ -29,6 +29,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from workbench.core.errors import DeployFailed, RpcFault, RpcUnreachable, WorkbenchError
+from workbench.core.ports import ReportProgress
 from workbench.evm.build.toolchain import ape_environment, project_root, write_atomically
 from workbench.evm.transactions.test_keys import key_of
 
@@ -68,7 +69,6 @@ CONTRACTS = (
     BATCHER,
 )
 
-Progress = Callable[[str], None]
 PoolKey = tuple[str, str, int, int, str]
 
 
@@ -223,7 +223,7 @@ def full_range_amounts(liquidity: int, price_x96: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DeploymentResult:
     """A deployment, and what it took: contracts made now, contracts found, transactions sent."""
 
     deployment: Deployment
@@ -236,7 +236,7 @@ def deploy(
     rpc_url: str,
     chain_id: int,
     plan: DeploymentPlan | None = None,
-    progress: Progress = lambda text: None,
+    progress: ReportProgress = lambda text: None,
 ) -> Deployment:
     """Deploy `plan` onto the anvil at `rpc_url`, or finish doing so. Takes 5 to 6 s.
 
@@ -250,18 +250,20 @@ def carry_out(
     rpc_url: str,
     chain_id: int,
     plan: DeploymentPlan,
-    progress: Progress = lambda text: None,
+    progress: ReportProgress = lambda text: None,
     keys: Mapping[str, str] | None = None,
-) -> Outcome:
+) -> DeploymentResult:
     """Look, do what is missing through Ape, and verify. Where nothing is missing, nothing starts.
 
     `keys`: private keys by address, on any chain; None: the test keys, on an anvil.
     """
-    from workbench.evm.deploy.inspection import Site
-    from workbench.evm.rpc.blocking import DirectRpc
+    from workbench.evm.deploy.inspection import DeploymentState
+    from workbench.evm.rpc.blocking import BlockingRpc
 
     _require_chain(rpc_url, chain_id)
-    site = Site(DirectRpc(rpc_url), plan, seller_signs=keys is None or plan.seller in keys)
+    site = DeploymentState(
+        BlockingRpc(rpc_url), plan, seller_signs=keys is None or plan.seller in keys
+    )
     missing = site.missing()
     if problems := site.problems(missing):
         raise DeployFailed(
@@ -273,7 +275,7 @@ def carry_out(
     else:
         for step in site.steps():
             progress(step.told_done)
-        outcome = Outcome(site.deployment(site.first_block()), (), tuple(site.at), 0)
+        outcome = DeploymentResult(site.deployment(site.first_block()), (), tuple(site.at), 0)
     # Behind a public URL are many nodes, and the next one may be behind the last one.
     limit = time.monotonic() + (PATIENCE_S if missing and keys else 0.0)
     while True:
@@ -290,9 +292,9 @@ def _in_a_process(
     rpc_url: str,
     chain_id: int,
     plan: DeploymentPlan,
-    progress: Progress,
+    progress: ReportProgress,
     keys: Mapping[str, str] | None,
-) -> Outcome:
+) -> DeploymentResult:
     """Keys and URL go through standard input: arguments are in the list of processes."""
     job = {"rpc_url": rpc_url, "chain_id": chain_id, "plan": plan.to_json(), "keys": keys}
     secrets = [*(keys or {}).values(), *secrets_of(rpc_url)]
@@ -304,7 +306,7 @@ def _in_a_process(
             data = json.loads(out_file.read_text(encoding="utf-8"))
             found, created = tuple(data["found"]), tuple(data["created"])
             where = Deployment.from_json(data["deployment"])
-            return Outcome(where, created, found, data["transactions"])
+            return DeploymentResult(where, created, found, data["transactions"])
     if failure.get("error") in WorkbenchError.kinds:
         kind = WorkbenchError.kinds[failure["error"]]
         raise kind(failure.get("message", ""), hint=failure.get("hint", ""))
@@ -315,10 +317,10 @@ def _in_a_process(
 
 def _require_chain(rpc_url: str, chain_id: int) -> None:
     """Ask the node for its chain id, before seconds are spent on starting Ape."""
-    from workbench.evm.rpc.blocking import DirectRpc
+    from workbench.evm.rpc.blocking import BlockingRpc
 
     try:
-        found = int(DirectRpc(rpc_url).now("eth_chainId"), 16)
+        found = int(BlockingRpc(rpc_url).now("eth_chainId"), 16)
     except (RpcUnreachable, RpcFault) as error:
         why = error.message.rstrip(".")
         raise RpcUnreachable(f"No node answers at {public_url(rpc_url)} ({why}).") from error
@@ -349,7 +351,7 @@ def secrets_of(url: str) -> list[str]:
 
 
 def _run(
-    command: list[str], job: str, progress: Progress, secrets: list[str]
+    command: list[str], job: str, progress: ReportProgress, secrets: list[str]
 ) -> tuple[int, dict[str, str]]:
     """Run, passing on progress; the exit code, and the error, or the last of other output."""
     tail: list[str] = []

@@ -17,7 +17,7 @@ from workbench.evm.build.artifacts import load
 from workbench.evm.codec import abi
 from workbench.evm.deploy import deployment as d
 from workbench.evm.deploy.uniswap import is_packaged_code
-from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.blocking import BlockingRpc
 
 # v4-core StateLibrary: where PoolManager keeps its pools, and liquidity within a pool.
 POOLS_SLOT = 6
@@ -85,7 +85,7 @@ def create_address(creator: str) -> str:
 
 
 @dataclass(frozen=True)
-class Step:
+class DeploymentStep:
     """One thing to be done: who pays for it, what it was measured to take, and whether it is."""
 
     name: str
@@ -102,11 +102,11 @@ class Step:
         return f"{self.told} (already)"
 
 
-class Site:
+class DeploymentState:
     """A plan on the chain behind `rpc`. `seller_signs`: whether the seller's key is at hand."""
 
     def __init__(
-        self, rpc: DirectRpc, plan: d.DeploymentPlan, *, seller_signs: bool = True
+        self, rpc: BlockingRpc, plan: d.DeploymentPlan, *, seller_signs: bool = True
     ) -> None:
         self.rpc, self.plan, self.seller_signs = rpc, plan, seller_signs
         self.blueprint = blueprint(plan)
@@ -130,18 +130,18 @@ class Site:
 
     # --- What is to be done ---
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[DeploymentStep]:
         """All steps in their order. A later one may need the earlier ones done."""
         first, last = self._creations(d.CONTRACTS[:-1]), self._creations(d.CONTRACTS[-1:])
         return [*first, *self._settings(), *self._pool(), *self._stocks(), *last]
 
-    def missing(self) -> list[Step]:
+    def missing(self) -> list[DeploymentStep]:
         """The steps that are not done."""
         return [step for step in self.steps() if not step.is_done()]
 
-    def _creations(self, names: tuple[str, ...]) -> list[Step]:
+    def _creations(self, names: tuple[str, ...]) -> list[DeploymentStep]:
         return [
-            Step(
+            DeploymentStep(
                 name,
                 f"{name}: created at {self.at[name]}",
                 GAS_A_CREATION + GAS_A_BYTE * len(self.blueprint.code.get(name, b"")),
@@ -151,12 +151,12 @@ class Site:
             if name in self.at and name != "PermitPuller"  # Comes with the vault.
         ]
 
-    def _settings(self) -> list[Step]:
+    def _settings(self) -> list[DeploymentStep]:
         plan, at = self.plan, self.at
         rate = f"{plan.rate_e8 / d.RATE_SCALE:.4f} USDC per EURC, band {plan.band_bps} bps"
         return [
-            Step("hook", "vault: hook set", 48_000, self._hook_is_set),
-            Step(
+            DeploymentStep("hook", "vault: hook set", 48_000, self._hook_is_set),
+            DeploymentStep(
                 "asset",
                 "vault: sells YieldPoolShare",
                 51_000,
@@ -165,44 +165,46 @@ class Site:
             self._grant("SettlementVault", "FACILITATOR_ROLE", plan.facilitator),
             self._grant("FacilitatorHook", "RATE_ROLE", plan.keeper),
             self._grant("FacilitatorHook", "BALANCER_ROLE", at["PoolBalancer"]),
-            Step("rate", f"hook: {rate}", 50_000, self._rate_is_set),
+            DeploymentStep("rate", f"hook: {rate}", 50_000, self._rate_is_set),
         ]
 
-    def _grant(self, contract: str, role: str, holder: str) -> Step:
-        return Step(
+    def _grant(self, contract: str, role: str, holder: str) -> DeploymentStep:
+        return DeploymentStep(
             role,
             f"{contract}: {role} to {holder}",
             52_000,
             lambda: bool(self.ask(contract, "hasRole", d.keccak(role.encode()), holder)),
         )
 
-    def _pool(self) -> list[Step]:
+    def _pool(self) -> list[DeploymentStep]:
         deep = f"pool: {self.plan.pool_usdc // 10**6:,} USDC deep on each side"
         return [
-            Step("pool", "pool: initialised", 60_000, lambda: self.pool_price() != 0),
-            Step("liquidity", deep, 540_000, lambda: self.liquidity() >= self.liquidity_wanted),
+            DeploymentStep("pool", "pool: initialised", 60_000, lambda: self.pool_price() != 0),
+            DeploymentStep(
+                "liquidity", deep, 540_000, lambda: self.liquidity() >= self.liquidity_wanted
+            ),
         ]
 
-    def _stocks(self) -> list[Step]:
+    def _stocks(self) -> list[DeploymentStep]:
         """The seller's first: the deployer pays for it in USDC, and may be the buyer, too."""
         plan = self.plan
         stocked = partial(self.holds, "YieldPoolShare", plan.seller, plan.seller_yps)
         stock = f"seller: {plan.seller_yps // 10**18:,} YPS in stock"
-        steps = [Step("stock", stock, 220_000, stocked)]
+        steps = [DeploymentStep("stock", stock, 220_000, stocked)]
         for token, amount in (("MockEURC", plan.buyer_eurc), ("MockUSDC", plan.buyer_usdc)):
             held = partial(self.holds, token, plan.buyer, amount)
             told = f"buyer: {amount // 10**6:,} of {token}"
-            steps.append(Step(f"buyer's {token}", told, 61_000, held))
+            steps.append(DeploymentStep(f"buyer's {token}", told, 61_000, held))
         if self.seller_signs:
             puller = self.at["PermitPuller"]
             allowed = partial(self.may_spend, "YieldPoolShare", plan.seller, puller)
             told = "seller: PermitPuller may pull"
-            steps.append(Step("allowance", told, 47_000, allowed, SELLER))
+            steps.append(DeploymentStep("allowance", told, 47_000, allowed, SELLER))
         return steps
 
     # --- What is wrong, and no step can mend ---
 
-    def problems(self, missing: list[Step]) -> list[str]:
+    def problems(self, missing: list[DeploymentStep]) -> list[str]:
         """Faults of what is there already; empty if what is `missing` can be built upon it."""
         found = []
         for name in ("SettlementVault", "FacilitatorHook") if missing else ():

@@ -26,13 +26,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from workbench.core.errors import DeployFailed, RpcUnreachable
+from workbench.core.ports import ReportProgress
 from workbench.evm.build.artifacts import load
 from workbench.evm.build.toolchain import cache_dir, npm_version, write_atomically
 from workbench.evm.deploy import deployment as deployment
 from workbench.evm.deploy.deployment import CONTRACTS, Deployment, DeploymentPlan
 from workbench.evm.node.anvil import DEFAULT_CHAIN_ID, GENESIS_TIME, Anvil
-from workbench.evm.node.replay import Block, recorded, replay
-from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.node.replay import RecordedBlock, recorded, replay
+from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.rpc.local_marker import MARKER_ADDRESS, MARKER_CODE
 
 # Each is about 1 MB; changing contracts or plans leaves old ones behind.
@@ -41,15 +42,13 @@ WORLDS_KEPT = 16
 # depends on the number of blocks alone, never on how fast the machine was.
 BLOCK_INTERVAL_S = 1
 
-Progress = Callable[[str], None]
-
 
 @dataclass(frozen=True)
-class _Kept:
+class CachedWorld:
     """What we know about a world: where everything is, and the blocks that put it there."""
 
     where: Deployment
-    blocks: tuple[Block, ...]
+    blocks: tuple[RecordedBlock, ...]
 
     def to_json(self) -> dict[str, Any]:
         blocks = [block.to_json() for block in self.blocks]
@@ -57,28 +56,28 @@ class _Kept:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        blocks = tuple(Block.from_json(block) for block in data["blocks"])
+        blocks = tuple(RecordedBlock.from_json(block) for block in data["blocks"])
         return cls(Deployment.from_json(data["deployment"]), blocks)
 
 
 @dataclass(frozen=True)
-class _World:
+class WorldFiles:
     """The files of one world: the node's state, and what we know about it."""
 
     state: Path
     facts: Path
 
-    def read(self) -> _Kept | None:
+    def read(self) -> CachedWorld | None:
         """What is known, or None if either file is missing or damaged."""
         try:
             facts = json.loads(self.facts.read_text(encoding="utf-8"))
             if facts.pop("check") != _check(self.state.read_bytes(), facts):
                 return None
-            return _Kept.from_json(facts)
+            return CachedWorld.from_json(facts)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def write(self, state: str, kept: _Kept) -> None:
+    def write(self, state: str, kept: CachedWorld) -> None:
         """The facts last: they vouch for the state."""
         self.facts.unlink(missing_ok=True)
         write_atomically(self.state, state)
@@ -90,7 +89,7 @@ class _World:
 def boot(
     chain_id: int = DEFAULT_CHAIN_ID,
     plan: DeploymentPlan | None = None,
-    progress: Progress = lambda text: None,
+    progress: ReportProgress = lambda text: None,
     *,
     port: int = 0,
     block_time: float | None = None,
@@ -107,7 +106,9 @@ def boot(
     """
     plan = plan or DeploymentPlan()
     key = world_key(chain_id, plan)
-    world = _World(cache_dir("worlds") / f"{key}.json", cache_dir("worlds") / f"{key}.facts.json")
+    world = WorldFiles(
+        cache_dir("worlds") / f"{key}.json", cache_dir("worlds") / f"{key}.facts.json"
+    )
     kept = world.read() or _build(world, chain_id, plan, progress)
     start = partial(Anvil, port=port, chain_id=chain_id, block_time=block_time, extra=extra)
     if not state_root:
@@ -148,7 +149,7 @@ def world_key(chain_id: int, plan: DeploymentPlan) -> str:
     return digest.hexdigest()[:40]
 
 
-def _start_on_nothing(start: Callable[..., Anvil], blocks: Sequence[Block]) -> Anvil:
+def _start_on_nothing(start: Callable[..., Anvil], blocks: Sequence[RecordedBlock]) -> Anvil:
     """A node that forks an empty one of its own, with these blocks made again on it."""
     ground = Anvil()
     try:
@@ -157,7 +158,7 @@ def _start_on_nothing(start: Callable[..., Anvil], blocks: Sequence[Block]) -> A
         ground.stop()
         raise
     try:
-        rpc = DirectRpc(node.url)
+        rpc = BlockingRpc(node.url)
         replay(rpc, blocks)
         if recorded(rpc, 1) != list(blocks):
             raise DeployFailed("the deployment's blocks, made again, are not the same.")
@@ -168,14 +169,16 @@ def _start_on_nothing(start: Callable[..., Anvil], blocks: Sequence[Block]) -> A
 
 
 @contextmanager
-def _only_one(world: _World) -> Iterator[None]:
+def _only_one(world: WorldFiles) -> Iterator[None]:
     """One process builds a world, the others wait for it; a dead builder's lock is gone."""
     with world.state.with_suffix(".lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _build(world: _World, chain_id: int, plan: DeploymentPlan, progress: Progress) -> _Kept:
+def _build(
+    world: WorldFiles, chain_id: int, plan: DeploymentPlan, progress: ReportProgress
+) -> CachedWorld:
     with _only_one(world):
         kept = world.read()
         if kept is not None:
@@ -184,7 +187,7 @@ def _build(world: _World, chain_id: int, plan: DeploymentPlan, progress: Progres
         with Anvil(chain_id=chain_id, automine=True) as node:
             node.call("anvil_setBlockTimestampInterval", BLOCK_INTERVAL_S)
             where = deployment.deploy(node.url, chain_id, plan, progress)
-            kept = _Kept(where, tuple(recorded(DirectRpc(node.url), 1)))
+            kept = CachedWorld(where, tuple(recorded(BlockingRpc(node.url), 1)))
             dump = node.call("anvil_dumpState")
         try:
             state = gzip.decompress(bytes.fromhex(dump.removeprefix("0x"))).decode()
@@ -197,7 +200,7 @@ def _build(world: _World, chain_id: int, plan: DeploymentPlan, progress: Progres
         return kept
 
 
-def _forget_old(kept: _World) -> None:
+def _forget_old(kept: WorldFiles) -> None:
     facts = sorted(kept.facts.parent.glob("*.facts.json"), key=_age, reverse=True)
     for path in facts[WORLDS_KEPT:]:
         stem = path.name.removesuffix(".facts.json")

@@ -19,12 +19,13 @@ from workbench.core.errors import (
     RpcUnanswered,
     RpcUnreachable,
 )
+from workbench.core.ports import ReportProgress
 from workbench.evm.deploy import deployment as deployment
 from workbench.evm.deploy.deployment import CREATE2_DEPLOYER, Deployment, DeploymentPlan, public_url
 from workbench.evm.deploy.uniswap import POOL_MANAGERS
 from workbench.evm.node import boot as booting
 from workbench.evm.node.anvil import Anvil
-from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.rpc.local_marker import MARKER_ADDRESS, MARKER_CODE
 from workbench.evm.transactions.test_keys import TEST_KEYS
 
@@ -37,7 +38,7 @@ TEST_BALANCE_WEI = 10_000 * 10**18
 
 
 @dataclass(frozen=True)
-class Upstream:
+class ForkedChain:
     """The chain below a fork. Its URL may hold a key, so it is shown without its secrets."""
 
     url: str = field(repr=False)
@@ -49,7 +50,7 @@ class Upstream:
         return {"url": public_url(self.url), "block": self.block, "chain_id": self.chain_id}
 
 
-def look_up(url: str, block: int | None = None) -> Upstream:
+def look_up(url: str, block: int | None = None) -> ForkedChain:
     """The chain at `url`, at `block` or at its head. Raises InvalidSetting for what is no URL,
     RpcUnreachable for what is no node, BlockMissing for a block that cannot be forked from."""
     url = url.strip()
@@ -62,7 +63,7 @@ def look_up(url: str, block: int | None = None) -> Upstream:
         raise InvalidSetting(
             "what to fork is not an http(s) URL.", hint="Such as http://127.0.0.1:8545."
         )
-    rpc = DirectRpc(url)
+    rpc = BlockingRpc(url)
     shown = public_url(url)
     try:
         chain_id = int(rpc.now("eth_chainId"), 16)
@@ -80,10 +81,10 @@ def look_up(url: str, block: int | None = None) -> Upstream:
         ) from why
     if block is not None:
         _require_state(rpc, shown, block, head)
-    return Upstream(url, chain_id, head if block is None else block)
+    return ForkedChain(url, chain_id, head if block is None else block)
 
 
-def _require_state(rpc: DirectRpc, shown: str, block: int, head: int) -> None:
+def _require_state(rpc: BlockingRpc, shown: str, block: int, head: int) -> None:
     if block > head:
         raise BlockMissing(
             f"block {block} is in the future: {shown} is at block {head}.",
@@ -106,11 +107,11 @@ def boot_fork(
     block: int | None = None,
     chain_id: int | None = None,
     plan: DeploymentPlan | None = None,
-    progress: deployment.Progress = lambda text: None,
+    progress: ReportProgress = lambda text: None,
     *,
     port: int = 0,
     block_time: int | None = None,
-) -> tuple[Anvil, Deployment, Upstream]:
+) -> tuple[Anvil, Deployment, ForkedChain]:
     """A running fork with `plan` deployed on it, or found there; the caller stops it.
 
     The chain id is the upstream's, unless another is given. `block_time` as for `boot()`: without

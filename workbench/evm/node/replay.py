@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from workbench.core.errors import WorkbenchError
-from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.rpc.client import BLOCK, MINE, SEND
 
 RAW = "eth_getRawTransactionByHash"
 
 
 @dataclass(frozen=True)
-class Block:
+class RecordedBlock:
     """What is needed to make a block again: Unix seconds, wei, gas, and signed bytes as 0x hex.
 
     `receipts_root` is what came of it: status, gas and logs of each transaction.
@@ -36,7 +36,7 @@ class Block:
         return cls(**{**data, "raws": tuple(data["raws"])})
 
 
-def recorded(rpc: DirectRpc, first: int) -> list[Block]:
+def recorded(rpc: BlockingRpc, first: int) -> list[RecordedBlock]:
     """The blocks from number `first` to the newest. Raises what the node answers."""
     head = int(rpc.now("eth_blockNumber"), 16)
     numbers = range(first, head + 1)
@@ -44,7 +44,7 @@ def recorded(rpc: DirectRpc, first: int) -> list[Block]:
     hashes = [tx for block in found for tx in block["transactions"]]
     raws = dict(zip(hashes, _results(rpc, [(RAW, tx) for tx in hashes]), strict=True))
     return [
-        Block(
+        RecordedBlock(
             int(block["timestamp"], 16),
             int(block["baseFeePerGas"], 16),
             int(block["gasLimit"], 16),
@@ -55,7 +55,7 @@ def recorded(rpc: DirectRpc, first: int) -> list[Block]:
     ]
 
 
-def replay(rpc: DirectRpc, blocks: Sequence[Block]) -> None:
+def replay(rpc: BlockingRpc, blocks: Sequence[RecordedBlock]) -> None:
     """The same on a node that mines when told. Raises what it answers."""
     for block in blocks:
         sends = [(SEND, raw) for raw in block.raws]
@@ -64,7 +64,7 @@ def replay(rpc: DirectRpc, blocks: Sequence[Block]) -> None:
         _results(rpc, [*sends, *shape, (MINE, {"timestamp": block.timestamp})])
 
 
-def _results(rpc: DirectRpc, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+def _results(rpc: BlockingRpc, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
     answers = rpc.all_now(calls)
     for answer in answers:
         if isinstance(answer, WorkbenchError):

@@ -20,8 +20,8 @@ from workbench.core.errors import (
     InvalidSetting,
     SigningRefused,
 )
-from workbench.core.payout import ACT, Outcome, Payout, batch_gas
-from workbench.core.ports import Call
+from workbench.core.payout import ACT, Payout, PayoutOutcome, batch_gas
+from workbench.core.ports import ContractCall
 from workbench.core.x402.wire import ZERO_ADDRESS
 from workbench.evm.codec.abi import UNREADABLE, explain_revert, hex_bytes, number_of, to_hex
 from workbench.evm.codec.jsonrpc import invalid
@@ -46,7 +46,7 @@ PAID, FAILED, SKIPPED = (
 )
 WOULD_FAIL = 1
 """Of `PayoutBatcher.Outcome`: Paid, Failed, Skipped."""
-Transfer = tuple[str, str, int]
+TransferTuple = tuple[str, str, int]
 
 
 def payment_id(payout_id: str) -> bytes:
@@ -60,7 +60,7 @@ def batch_id(payouts: Sequence[Payout]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class BatchItem:
     """One payment of a batch. `to` in lower case."""
 
     id: bytes
@@ -75,7 +75,7 @@ class Batch:
     to: str
     token: str | None
     value: int
-    items: tuple[Item, ...]
+    items: tuple[BatchItem, ...]
 
     def share(self, identity: bytes, gas_wei: int) -> int:
         """One payment's part of the transaction's cost; all parts together are all of it."""
@@ -104,7 +104,7 @@ def read(fields: dict[str, Any]) -> Batch | None:
             token, payments = decode(["address", PAYMENTS], data[4:])
     except UNREADABLE as why:
         raise SigningRefused("a batch that cannot be decoded.") from why
-    items = tuple(Item(identity, to.lower(), amount) for identity, to, amount in payments)
+    items = tuple(BatchItem(identity, to.lower(), amount) for identity, to, amount in payments)
     return Batch(to_hex(bytes(fields["to"])), token, fields["value"], items)
 
 
@@ -117,7 +117,7 @@ def allowing(batcher: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class BatchEvent:
     """One event of the contract about a payment."""
 
     kind: str
@@ -128,21 +128,21 @@ class Told:
 
 
 def outcomes(
-    batch: Batch, payer: str, receipt: dict[str, Any], moved: Sequence[Transfer]
-) -> dict[bytes, tuple[Outcome, str]]:
+    batch: Batch, payer: str, receipt: dict[str, Any], moved: Sequence[TransferTuple]
+) -> dict[bytes, tuple[PayoutOutcome, str]]:
     """What a final receipt says of each payment, by id, and why. `moved`: the token's transfers.
 
     Paid is what the contract tells once, as it was owed, and the token moved, too. What it has
     skipped, it had paid before.
     """
     if int(receipt["status"], 16) != 1:
-        return dict.fromkeys(_ids(batch), (Outcome.REFUSED, "the transaction reverted"))
+        return dict.fromkeys(_ids(batch), (PayoutOutcome.REFUSED, "the transaction reverted"))
     told = _told(batch.to, payer, receipt["logs"])
     found = {item.id: _outcome(batch, item, told.get(item.id, [])) for item in batch.items}
     paid = [i for i in batch.items if [t.kind for t in told.get(i.id, [])] == [PAID]]
     if batch.token is not None and not _is_moved(payer, paid, moved):
         wrong = "the token moved something else than what was owed"
-        return dict.fromkeys(_ids(batch), (Outcome.WRONG, wrong))
+        return dict.fromkeys(_ids(batch), (PayoutOutcome.WRONG, wrong))
     return found
 
 
@@ -150,23 +150,25 @@ def _ids(batch: Batch) -> list[bytes]:
     return [item.id for item in batch.items]
 
 
-def _outcome(batch: Batch, item: Item, told: list[Told]) -> tuple[Outcome, str]:
+def _outcome(batch: Batch, item: BatchItem, told: list[BatchEvent]) -> tuple[PayoutOutcome, str]:
     if len(told) != 1:
-        return Outcome.WRONG, f"the batch tells {len(told)} times what came of it"
+        return PayoutOutcome.WRONG, f"the batch tells {len(told)} times what came of it"
     (one,) = told
     if one.kind == SKIPPED:
-        return Outcome.PAID, "it was paid before"
+        return PayoutOutcome.PAID, "it was paid before"
     if (one.to, one.token, one.amount) != (item.to, batch.token or ZERO_ADDRESS, item.amount):
-        return Outcome.WRONG, "the batch tells of another payment"
+        return PayoutOutcome.WRONG, "the batch tells of another payment"
     if one.kind == PAID:
-        return Outcome.PAID, ""
+        return PayoutOutcome.PAID, ""
     who = "the receiver" if batch.token is None else "the token"
-    return Outcome.REFUSED, f"{who} refused: {explain_revert(one.reason).message.rstrip('.')}"
+    return PayoutOutcome.REFUSED, f"{who} refused: {explain_revert(one.reason).message.rstrip('.')}"
 
 
-def _told(batcher: str, payer: str, logs: Sequence[dict[str, Any]]) -> dict[bytes, list[Told]]:
+def _told(
+    batcher: str, payer: str, logs: Sequence[dict[str, Any]]
+) -> dict[bytes, list[BatchEvent]]:
     """The contract's events about payments of this payer, by id."""
-    found: dict[bytes, list[Told]] = {}
+    found: dict[bytes, list[BatchEvent]] = {}
     for log in logs:
         topics = log["topics"]
         if log["address"].lower() != batcher or topics[:1] not in ([PAID], [FAILED], [SKIPPED]):
@@ -181,18 +183,18 @@ def _told(batcher: str, payer: str, logs: Sequence[dict[str, Any]]) -> dict[byte
     return found
 
 
-def _one_told(topics: list[str], data: str) -> tuple[str, bytes, Told]:
+def _one_told(topics: list[str], data: str) -> tuple[str, bytes, BatchEvent]:
     """Whose payment, its id, and what the event tells."""
     sender, identity = "0x" + topics[1][-40:].lower(), hex_bytes(topics[2])
     if topics[0] == SKIPPED:
-        return sender, identity, Told(SKIPPED)
+        return sender, identity, BatchEvent(SKIPPED)
     kinds = ["address", "uint256", "bytes"][: 2 + (topics[0] == FAILED)]
     token, amount, *reason = decode(kinds, hex_bytes(data))
     to = "0x" + topics[3][-40:].lower()
-    return sender, identity, Told(topics[0], to, token, amount, b"".join(reason))
+    return sender, identity, BatchEvent(topics[0], to, token, amount, b"".join(reason))
 
 
-def _is_moved(payer: str, paid: Sequence[Item], moved: Sequence[Transfer]) -> bool:
+def _is_moved(payer: str, paid: Sequence[BatchItem], moved: Sequence[TransferTuple]) -> bool:
     """Whether exactly this left us, and exactly this stayed with the receivers."""
     out = Counter((to, amount) for sender, to, amount in moved if sender == payer)
     owed = Counter((item.to, item.amount) for item in paid)
@@ -208,7 +210,7 @@ def _is_moved(payer: str, paid: Sequence[Item], moved: Sequence[Transfer]) -> bo
 # --- The contract ---
 
 
-class Batcher:
+class EvmBatchContract:
     """The contract at `address`, as one wallet uses it. See `core.ports.Batcher`."""
 
     def __init__(self, rpc: Rpc, *, payer: str, token: str | None, address: str, most: int) -> None:
@@ -238,11 +240,11 @@ class Batcher:
     def name(self, payouts: Sequence[Payout]) -> str:
         return batch_id(payouts)
 
-    def call(self, payouts: Sequence[Payout]) -> Call:
+    def call(self, payouts: Sequence[Payout]) -> ContractCall:
         data = encoded(payouts, self._token)
         value = 0 if self._token else sum(payout.units for payout in payouts)
         gas = batch_gas(len(payouts), is_token=self._token is not None)
-        return Call(ACT, self.address, data, value, gas)
+        return ContractCall(ACT, self.address, data, value, gas)
 
     async def would_pay(self, payouts: Sequence[Payout]) -> list[bool]:
         call = self.call(payouts)
@@ -275,7 +277,7 @@ class Batcher:
             ) from why
         return number_of(said) >= units
 
-    def allow(self) -> Call:
+    def allow(self) -> ContractCall:
         if self._token is None:
             raise SigningRefused("native currency needs no allowance.")
-        return Call(ALLOW, self._token, allowing(self.address))
+        return ContractCall(ALLOW, self._token, allowing(self.address))

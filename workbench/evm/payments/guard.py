@@ -26,7 +26,7 @@ AUTHORIZED = keccak(f"transferWithAuthorization({','.join(AUTHORIZED_TYPES)})".e
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedPayment:
     """What a transaction would do: pay `amount` of `token` (None: native) to `receiver`.
 
     `nonce` (0x hex) and `before` (Unix seconds): of an authorisation (ERC-3009).
@@ -60,18 +60,18 @@ def fields_of(raw: str) -> dict[str, Any]:
     }
 
 
-def decoded(fields: dict[str, Any]) -> Decoded:
+def decoded(fields: dict[str, Any]) -> DecodedPayment:
     """Raises SigningRefused for a call that is no payment we know."""
     to, data = to_hex(bytes(fields["to"])), bytes(fields["data"])
     if not data:
-        return Decoded(None, to, fields["value"])
+        return DecodedPayment(None, to, fields["value"])
     try:
         if data[:4] == TRANSFER:
             receiver, amount = decode(["address", "uint256"], data[4:])
-            found = Decoded(to, receiver, amount)
+            found = DecodedPayment(to, receiver, amount)
         elif data[:4] == AUTHORIZED:
             values = decode(AUTHORIZED_TYPES, data[4:])
-            found = Decoded(to, values[1], values[2], to_hex(values[5]), values[4])
+            found = DecodedPayment(to, values[1], values[2], to_hex(values[5]), values[4])
         else:
             raise SigningRefused(f"a call of {to_hex(data[:4])} is no payment.")
     except UNREADABLE as why:
@@ -102,15 +102,15 @@ class PaymentSigner(KeySigner):
         self._owed = Counter[tuple[str, int]]()
         self._by_nonce: dict[str, tuple[str, int]] = {}
 
-    def expect(self, payout_id: str, receiver: str, amount: int) -> None:
+    def authorize_signing(self, payout_id: str, receiver: str, amount: int) -> None:
         """From now on this payment may be signed."""
-        self.forget(payout_id)
+        self.revoke_signing(payout_id)
         owed = self._expected[payout_id] = (receiver, amount)
         self._owed[owed] += 1
         if self._token is not None:
             self._by_nonce[to_hex(authorization_nonce(payout_id))] = owed
 
-    def forget(self, payout_id: str) -> None:
+    def revoke_signing(self, payout_id: str) -> None:
         owed = self._expected.pop(payout_id, None)
         if owed is None:
             return
@@ -141,7 +141,7 @@ class PaymentSigner(KeySigner):
         if self._batcher is not None and (self._is_batch(fields) or self._is_allowance(fields)):
             return
         paid = decoded(fields)
-        if paid == Decoded(None, self.address, 0):
+        if paid == DecodedPayment(None, self.address, 0):
             return  # A no-op: it uses a nonce up, and moves nothing.
         if paid.token != self._token:
             raise SigningRefused(f"a payment of {paid.token or 'native currency'}.")

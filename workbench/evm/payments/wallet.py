@@ -24,9 +24,17 @@ from workbench.core.errors import (
     WrongChain,
 )
 from workbench.core.facts import BlockRef
-from workbench.core.finality import Policy
-from workbench.core.payout import ACT, Outcome, Payout, Verdict
-from workbench.core.ports import Attempt, Batcher, Call, Movement, Reports, Slot, Wallet
+from workbench.core.finality import FinalityPolicy
+from workbench.core.payout import ACT, Payout, PayoutOutcome, PayoutVerdict
+from workbench.core.ports import (
+    Attempt,
+    BatchContract,
+    CheckReports,
+    ContractCall,
+    Slot,
+    Wallet,
+    WalletTransfer,
+)
 from workbench.core.records import replace
 from workbench.core.x402.wire import ZERO_ADDRESS
 from workbench.evm.codec.abi import (
@@ -46,7 +54,7 @@ from workbench.evm.payments.guard import (
     AUTHORIZED,
     AUTHORIZED_TYPES,
     TRANSFER,
-    Decoded,
+    DecodedPayment,
     PaymentSigner,
     authorization_nonce,
     decoded,
@@ -55,7 +63,7 @@ from workbench.evm.payments.guard import (
 from workbench.evm.rpc.client import NodeRevert, Rpc, receipts_in
 from workbench.evm.rpc.log_ranges import LogRanges
 
-Found = dict[bytes, tuple[Outcome, str]]
+ItemOutcomes = dict[bytes, tuple[PayoutOutcome, str]]
 """What came of each payment of a batch, by its id, and why."""
 VALIDITY_S = 3_600
 """How long a token's authorisation holds. A payment that failed is refunded only after that."""
@@ -88,10 +96,10 @@ class EvmPayments:
         chain_id: int,
         token: str | None,
         decimals: int | None,
-        finality: Policy,
+        finality: FinalityPolicy,
         batcher: str | None = None,
         most: int = 1,
-        reports: Reports | None = None,
+        reports: CheckReports | None = None,
     ) -> None:
         self._rpc, self._signer, self._finality = rpc, signer, finality
         self._chain_id, self._given_decimals = chain_id, decimals
@@ -99,10 +107,12 @@ class EvmPayments:
         self.native = f"eip155:{chain_id}/native"
         self.asset = f"eip155:{chain_id}/erc20:{token}" if token else self.native
         self.symbol, self.decimals = "ETH", 18
-        self.batcher: Batcher | None = None
+        self.batcher: BatchContract | None = None
         if batcher is not None and most > 1:
             payer = self.address
-            self.batcher = batch.Batcher(rpc, payer=payer, token=token, address=batcher, most=most)
+            self.batcher = batch.EvmBatchContract(
+                rpc, payer=payer, token=token, address=batcher, most=most
+            )
         self._ranges = LogRanges(rpc, reports)
         self._separator: bytes | None = None
         """The token's EIP-712 domain, where it knows ERC-3009."""
@@ -184,23 +194,23 @@ class EvmPayments:
 
     # --- Paying ---
 
-    def expect(self, payout: Payout) -> None:
-        self._signer.expect(payout.id, payout.address, payout.units)
+    def authorize_signing(self, payout: Payout) -> None:
+        self._signer.authorize_signing(payout.id, payout.address, payout.units)
 
-    def forget(self, payout: Payout) -> None:
-        self._signer.forget(payout.id)
+    def revoke_signing(self, payout: Payout) -> None:
+        self._signer.revoke_signing(payout.id)
 
-    async def call(self, payout: Payout) -> Call:
-        self.expect(payout)
+    async def call(self, payout: Payout) -> ContractCall:
+        self.authorize_signing(payout)
         if self.token is None:
-            return Call(ACT, payout.address, b"", payout.units)
+            return ContractCall(ACT, payout.address, b"", payout.units)
         # An authorisation is good for an hour, whoever brings it: a batch must not pay besides.
         if self._separator is not None and self.batcher is None:
             data = await self._authorized(payout, self._separator)
         else:
             data = TRANSFER + encode(["address", "uint256"], [payout.address, payout.units])
         await self._try(payout, self.token, data)
-        return Call(ACT, self.token, data)
+        return ContractCall(ACT, self.token, data)
 
     async def _authorized(self, payout: Payout, separator: bytes) -> bytes:
         block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
@@ -245,19 +255,19 @@ class EvmPayments:
 
     # --- What came of it ---
 
-    async def judge(self, cases: Sequence[tuple[Payout, Slot]]) -> list[Verdict]:
+    async def judge(self, cases: Sequence[tuple[Payout, Slot]]) -> list[PayoutVerdict]:
         head = int(await self._rpc.call("eth_blockNumber"), 16)
         number = max(0, head - self._finality.depth)
         final = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
         if final is None:
-            return [Verdict(Outcome.WAIT) for _ in cases]
+            return [PayoutVerdict(PayoutOutcome.WAIT) for _ in cases]
         used = await self._used(hex(number))
         mined = await self._mined([slot for _, slot in cases], number, used)
-        batches: dict[str, tuple[Batch, Found]] = {}
+        batches: dict[str, tuple[Batch, ItemOutcomes]] = {}
         verdicts = []
         for payout, slot in cases:
             if slot.nonce not in mined:
-                verdicts.append(Verdict(Outcome.WAIT))
+                verdicts.append(PayoutVerdict(PayoutOutcome.WAIT))
                 continue
             attempt, receipt = mined[slot.nonce]
             if payout.batch:
@@ -266,13 +276,16 @@ class EvmPayments:
                 verdicts.append(self._of_batch(payout, *batches[attempt.tx], receipt))
                 continue
             verdict = self._verdict(payout, decoded(fields_of(attempt.raw)), receipt)
-            if self._separator and verdict.outcome in (Outcome.REFUSED, Outcome.CANCELLED):
+            if self._separator and verdict.outcome in (
+                PayoutOutcome.REFUSED,
+                PayoutOutcome.CANCELLED,
+            ):
                 before = max(decoded(fields_of(each.raw)).before for each in slot.attempts)
                 verdict = await self._unless_authorized(payout, verdict, before, final)
             verdicts.append(verdict)
         return verdicts
 
-    async def cost(self, slot: Slot) -> Verdict | None:
+    async def cost(self, slot: Slot) -> PayoutVerdict | None:
         head = int(await self._rpc.call("eth_blockNumber"), 16)
         number = max(0, head - self._finality.depth)
         mined = await self._mined([slot], number, await self._used(hex(number)))
@@ -280,7 +293,7 @@ class EvmPayments:
             return None
         _, receipt = mined[slot.nonce]
         done = int(receipt["status"], 16) == 1
-        return _said(receipt, Outcome.PAID if done else Outcome.REFUSED)
+        return _said(receipt, PayoutOutcome.PAID if done else PayoutOutcome.REFUSED)
 
     async def _mined(
         self, slots: Sequence[Slot], final: int, used: int
@@ -304,7 +317,7 @@ class EvmPayments:
 
     def _outcomes(
         self, slot: Slot, attempt: Attempt, receipt: dict[str, Any]
-    ) -> tuple[Batch, Found]:
+    ) -> tuple[Batch, ItemOutcomes]:
         """The batch that a slot stands for, and what came of each of its payments."""
         mined = batch.read(fields_of(attempt.raw))
         if mined is not None:
@@ -312,15 +325,17 @@ class EvmPayments:
             return mined, batch.outcomes(mined, self.address, receipt, moved)
         meant = batch.read(fields_of(slot.attempts[0].raw))
         assert meant is not None, "what is marked as a batch was signed as one"
-        return meant, {item.id: (Outcome.CANCELLED, "cancelled") for item in meant.items}
+        return meant, {item.id: (PayoutOutcome.CANCELLED, "cancelled") for item in meant.items}
 
     def _of_batch(
-        self, payout: Payout, together: Batch, outcomes: Found, receipt: dict[str, Any]
-    ) -> Verdict:
+        self, payout: Payout, together: Batch, outcomes: ItemOutcomes, receipt: dict[str, Any]
+    ) -> PayoutVerdict:
         identity = batch.payment_id(payout.id)
-        owed = batch.Item(identity, payout.address, payout.units)
+        owed = batch.BatchItem(identity, payout.address, payout.units)
         if owed not in together.items or together.token != self.token:
-            verdict = _said(receipt, Outcome.WRONG, "the batch that was mined does not pay this")
+            verdict = _said(
+                receipt, PayoutOutcome.WRONG, "the batch that was mined does not pay this"
+            )
             return replace(verdict, gas_wei=0, moved=0)  # Its cost and payments are the others'.
         outcome, reason = outcomes[identity]
         verdict = _said(receipt, outcome, reason)
@@ -343,27 +358,29 @@ class EvmPayments:
             known[number] = block["hash"] if block else None
         return {tx for tx, (number, seen) in places.items() if known.get(number) == seen}
 
-    def _verdict(self, payout: Payout, sent: Decoded, receipt: dict[str, Any]) -> Verdict:
-        def says(outcome: Outcome, reason: str = "") -> Verdict:
+    def _verdict(
+        self, payout: Payout, sent: DecodedPayment, receipt: dict[str, Any]
+    ) -> PayoutVerdict:
+        def says(outcome: PayoutOutcome, reason: str = "") -> PayoutVerdict:
             return _said(receipt, outcome, reason)
 
-        def wrong(reason: str) -> Verdict:
-            return replace(says(Outcome.WRONG, reason), moved=self._left(sent, receipt))
+        def wrong(reason: str) -> PayoutVerdict:
+            return replace(says(PayoutOutcome.WRONG, reason), moved=self._left(sent, receipt))
 
         owed = (payout.address, payout.units)
-        if sent == Decoded(None, self.address, 0):
-            return says(Outcome.CANCELLED, "cancelled")
+        if sent == DecodedPayment(None, self.address, 0):
+            return says(PayoutOutcome.CANCELLED, "cancelled")
         if (sent.receiver.lower(), sent.amount, sent.token) != (*owed, self.token):
             return wrong("the bytes that were mined are not this payment")
         if int(receipt["status"], 16) != 1:
-            return says(Outcome.REFUSED, "the transaction reverted")
+            return says(PayoutOutcome.REFUSED, "the transaction reverted")
         if self.token is None or self._is_owed(payout, receipt["logs"]):
-            return says(Outcome.PAID)
+            return says(PayoutOutcome.PAID)
         if self._transfers(receipt["logs"]):
             return wrong("the token moved something else than what was owed")
-        return says(Outcome.REFUSED, "the token did not pay, and did not revert")
+        return says(PayoutOutcome.REFUSED, "the token did not pay, and did not revert")
 
-    def _left(self, sent: Decoded, receipt: dict[str, Any]) -> int:
+    def _left(self, sent: DecodedPayment, receipt: dict[str, Any]) -> int:
         """Base units of the asset that a mined transaction took from the wallet."""
         if self.token is None:
             return sent.amount if int(receipt["status"], 16) == 1 else 0
@@ -390,15 +407,17 @@ class EvmPayments:
         ]
 
     async def _unless_authorized(
-        self, payout: Payout, verdict: Verdict, before: int, final: dict[str, Any]
-    ) -> Verdict:
+        self, payout: Payout, verdict: PayoutVerdict, before: int, final: dict[str, Any]
+    ) -> PayoutVerdict:
         """Nothing was moved by us. But what was signed for the token, anybody may bring to it."""
         used = await self._state_of(authorization_nonce(payout.id), final["number"])
         if used is None:
             raise RpcFault("the token does not say whether the authorisation was used.")
         if used:
-            return Verdict(Outcome.PAID, verdict.tx, verdict.block, verdict.gas_wei)
-        return Verdict(Outcome.WAIT) if int(final["timestamp"], 16) < before else verdict
+            return PayoutVerdict(PayoutOutcome.PAID, verdict.tx, verdict.block, verdict.gas_wei)
+        return (
+            PayoutVerdict(PayoutOutcome.WAIT) if int(final["timestamp"], 16) < before else verdict
+        )
 
     async def _state_of(self, nonce: bytes, block: str) -> bool | None:
         """ERC-3009: whether the authorisation was used; None where the token does not know."""
@@ -428,7 +447,7 @@ class EvmPayments:
             asset = number_of(said)
         return Wallet(number, asset, native, await self._used(block))
 
-    async def movements(self, after: int, upto: int) -> Sequence[Movement]:
+    async def movements(self, after: int, upto: int) -> Sequence[WalletTransfer]:
         if self.token is None:
             return []
         own = "0x" + self.address[2:].rjust(64, "0")
@@ -475,13 +494,13 @@ async def token_decimals(rpc: Rpc, token: str, given: int | None) -> int:
     return known
 
 
-def _said(receipt: dict[str, Any], outcome: Outcome, reason: str = "") -> Verdict:
+def _said(receipt: dict[str, Any], outcome: PayoutOutcome, reason: str = "") -> PayoutVerdict:
     """A verdict by a receipt, with all that the transaction has cost."""
     tx = receipt["transactionHash"]
     block = BlockRef(int(receipt["blockNumber"], 16), receipt["blockHash"], tx, -1)
     gas = int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
     gas += int(receipt.get("l1Fee") or "0x0", 16)
-    return Verdict(outcome, tx, block, gas, reason)
+    return PayoutVerdict(outcome, tx, block, gas, reason)
 
 
 def _height(slot: Slot) -> int:
@@ -489,8 +508,8 @@ def _height(slot: Slot) -> int:
     return slot.block.number if slot.block else -1
 
 
-def _movement(log: dict[str, Any], incoming: bool) -> Movement:
-    return Movement(
+def _movement(log: dict[str, Any], incoming: bool) -> WalletTransfer:
+    return WalletTransfer(
         tx=log["transactionHash"],
         log_index=int(log["logIndex"], 16),
         block=int(log["blockNumber"], 16),

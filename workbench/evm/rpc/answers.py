@@ -7,8 +7,8 @@ from typing import Any
 
 from workbench.core.errors import RpcLimited, RpcUnanswered, RpcUnreachable, WorkbenchError
 from workbench.evm.codec import jsonrpc
-from workbench.evm.codec.consistency import Call
-from workbench.evm.codec.http_parser import Answer
+from workbench.evm.codec.consistency import RpcCall
+from workbench.evm.codec.http_parser import HttpAnswer
 from workbench.evm.codec.jsonrpc import limited
 
 TOO_MANY, UNAVAILABLE = 429, 503
@@ -20,7 +20,7 @@ STATUS_HINTS = {
 }
 
 
-def result_or_error(shown: str, number: int, call: Call, answer: Answer) -> Any:
+def result_or_error(shown: str, number: int, call: RpcCall, answer: HttpAnswer) -> Any:
     """What the call with this id returned, or why not, as a value. `shown`: see `Place`."""
     status = answer.status
     if 200 <= status < 300:

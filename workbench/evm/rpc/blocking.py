@@ -13,11 +13,12 @@ from typing import Any
 
 from workbench.core.errors import RpcLimited, WorkbenchError
 from workbench.evm.codec import jsonrpc
-from workbench.evm.codec.http_parser import RECEIVE_BYTES, Answer, AnswerParser, NotHttp
+from workbench.evm.codec.consistency import RpcCall
+from workbench.evm.codec.http_parser import RECEIVE_BYTES, HttpAnswer, HttpAnswerParser, InvalidHttp
 from workbench.evm.codec.methods import REPEATABLE
 from workbench.evm.rpc.answers import result_or_error
-from workbench.evm.rpc.client import PAUSES_S, TIMEOUT_S, Call, Rpc, pause_after
-from workbench.evm.rpc.node_url import Place, place_of, plain_words, unreachable
+from workbench.evm.rpc.client import PAUSES_S, TIMEOUT_S, Rpc, pause_after
+from workbench.evm.rpc.node_url import NodeUrl, place_of, plain_words, unreachable
 from workbench.evm.rpc.pipeline import acknowledge_at_once
 from workbench.evm.rpc.proxies import Proxy, proxy_for
 from workbench.evm.rpc.requests import (
@@ -33,7 +34,7 @@ AHEAD = 16
 TORN = "an answer was to another request"
 
 
-class Broken(Exception):
+class BrokenConnection(Exception):
     """The connection gave no answer. `unused`: the node has surely not seen the request."""
 
     def __init__(self, why: str, *, unused: bool = False) -> None:
@@ -44,11 +45,11 @@ class Broken(Exception):
 class Connection:
     """HTTP/1.1 kept alive, as little of it as JSON-RPC needs. Raises OSError or Broken."""
 
-    def __init__(self, place: Place, proxy: Proxy | None = None) -> None:
+    def __init__(self, place: NodeUrl, proxy: Proxy | None = None) -> None:
         self._socket = _opened(place, proxy)
         self._ready = select.poll()
         self._ready.register(self._socket, select.POLLIN)
-        self._parser = AnswerParser()
+        self._parser = HttpAnswerParser()
         self.used = False
         self.meanwhile: Callable[[], bool] | None = None
         """Some of what there is to do while nothing has come; False if there is nothing. Not over
@@ -81,7 +82,7 @@ class Connection:
         """Whether the other side has closed it, where no answer is on its way; else one is here."""
         return self.closed or bool(self._ready.poll(0))
 
-    def read(self) -> Answer:
+    def read(self) -> HttpAnswer:
         """The next answer. Raises OSError or Broken."""
         parser = self._parser
         while not parser.ready:
@@ -102,8 +103,8 @@ class Connection:
                 self._parser.feed(got)
             else:
                 self._parser.finish()
-        except NotHttp as why:
-            raise Broken(str(why), unused=unused and not got) from why
+        except InvalidHttp as why:
+            raise BrokenConnection(str(why), unused=unused and not got) from why
 
     def _received(self) -> bytes:
         while self.meanwhile is not None and not self.stale and self.meanwhile():
@@ -118,14 +119,14 @@ class Connection:
         self._socket.close()
 
 
-def _opened(place: Place, proxy: Proxy | None) -> socket.socket:
+def _opened(place: NodeUrl, proxy: Proxy | None) -> socket.socket:
     """A connection to the place, or to its proxy. Raises OSError or Broken."""
     nearest = (proxy.host, proxy.port) if proxy else (place.host, place.port)
     try:
         plain = socket.create_connection(nearest, timeout=TIMEOUT_S)
     except OSError as why:
         if proxy:
-            raise Broken(f"at the proxy {proxy.shown}: {plain_words(why)}") from why
+            raise BrokenConnection(f"at the proxy {proxy.shown}: {plain_words(why)}") from why
         raise
     try:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -140,21 +141,21 @@ def _opened(place: Place, proxy: Proxy | None) -> socket.socket:
         raise
 
 
-def _tunnel(plain: socket.socket, place: Place, proxy: Proxy) -> None:
+def _tunnel(plain: socket.socket, place: NodeUrl, proxy: Proxy) -> None:
     plain.sendall(tunnel_request(place, proxy))
     said = b""
     try:
         while not is_tunnel_head(said):
             got = plain.recv(RECEIVE_BYTES)
             if not got:
-                raise Broken(f"the proxy {proxy.shown} closed the connection")
+                raise BrokenConnection(f"the proxy {proxy.shown} closed the connection")
             said += got
         require_tunnel(proxy, said)
-    except NotHttp as why:
-        raise Broken(str(why)) from why
+    except InvalidHttp as why:
+        raise BrokenConnection(str(why)) from why
 
 
-class DirectRpc(Rpc):
+class BlockingRpc(Rpc):
     """Blocking, on one kept connection; `now` and `all_now` are the same without `await`."""
 
     def __init__(self, url: str) -> None:
@@ -169,7 +170,7 @@ class DirectRpc(Rpc):
     async def call(self, method: str, *params: Any) -> Any:
         return self.now(method, *params)
 
-    async def many(self, calls: Sequence[Call]) -> list[Any]:
+    async def many(self, calls: Sequence[RpcCall]) -> list[Any]:
         return self.all_now(calls)
 
     def now(self, method: str, *params: Any) -> Any:
@@ -181,7 +182,7 @@ class DirectRpc(Rpc):
     def _connect(self) -> Connection:
         return Connection(self._place, self._proxy)
 
-    def all_now(self, calls: Sequence[Call]) -> list[Any]:
+    def all_now(self, calls: Sequence[RpcCall]) -> list[Any]:
         """See `Rpc.many`. The node works on some while others are still being written.
 
         Reads that a node has refused because of their number are asked again, after a while.
@@ -198,11 +199,11 @@ class DirectRpc(Rpc):
                 results[n] = result
         return results
 
-    def _result(self, number: int, call: Call, answer: Answer) -> Any:
+    def _result(self, number: int, call: RpcCall, answer: HttpAnswer) -> Any:
         """What was answered to the request with this id, or the error that it was."""
         return result_or_error(self._shown, number, call, answer)
 
-    def _requests(self, calls: Sequence[Call]) -> tuple[int, list[bytes]]:
+    def _requests(self, calls: Sequence[RpcCall]) -> tuple[int, list[bytes]]:
         """Requests, and the first one's id: they count on."""
         numbers = [next(self._ids) for _ in calls]
         head = self._head
@@ -212,7 +213,7 @@ class DirectRpc(Rpc):
         ]
         return (numbers[0] if numbers else 0), requests
 
-    def _exchange(self, calls: Sequence[Call]) -> list[Any]:
+    def _exchange(self, calls: Sequence[RpcCall]) -> list[Any]:
         """Each call's result or error, in order. Calls that a broken connection leaves open are not
         asked again: the node may have mined already, and would mine once more."""
         first, requests = self._requests(calls)
@@ -221,17 +222,19 @@ class DirectRpc(Rpc):
             kept = self._connection is not None
             try:
                 self._converse(first, calls, requests, results)
-            except (OSError, Broken) as why:
+            except (OSError, BrokenConnection) as why:
                 self._drop()
                 # A kept connection may have been closed while idle: one fresh try.
-                idle = isinstance(why, ConnectionError) or (isinstance(why, Broken) and why.unused)
+                idle = isinstance(why, ConnectionError) or (
+                    isinstance(why, BrokenConnection) and why.unused
+                )
                 if kept and idle and not results:
                     continue
                 results += [unreachable(self._shown, why)] * (len(requests) - len(results))
         return results
 
     def _converse(
-        self, first: int, calls: Sequence[Call], requests: list[bytes], results: list[Any]
+        self, first: int, calls: Sequence[RpcCall], requests: list[bytes], results: list[Any]
     ) -> None:
         """Write ahead of reading by two chunks at most, so that the node never waits for us."""
         if self._connection is None:
@@ -244,12 +247,12 @@ class DirectRpc(Rpc):
                 written = min(written + ahead, len(requests))
             place = len(results)
             results.append(self._result(first + place, calls[place], connection.read()))
-            if jsonrpc.is_torn(results[-1]):
-                raise Broken(TORN)
+            if jsonrpc.is_truncated(results[-1]):
+                raise BrokenConnection(TORN)
             if connection.closed:
                 self._connection = None
                 if len(results) < len(requests):
-                    raise Broken("it closed the connection before all was answered")
+                    raise BrokenConnection("it closed the connection before all was answered")
 
     def _drop(self) -> None:
         if self._connection is not None:

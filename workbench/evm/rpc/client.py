@@ -18,13 +18,14 @@ from typing import Any, Protocol
 
 from workbench.core.errors import RpcFault, RpcLimited, RpcUnanswered, WorkbenchError
 from workbench.evm.codec import jsonrpc
-from workbench.evm.codec.http_parser import MAX_BODY_BYTES, Answer, NotHttp, retry_after
+from workbench.evm.codec.consistency import RpcCall
+from workbench.evm.codec.http_parser import MAX_BODY_BYTES, HttpAnswer, InvalidHttp, retry_after
 from workbench.evm.codec.jsonrpc import NodeRevert as NodeRevert
 from workbench.evm.codec.methods import REPEATABLE
-from workbench.evm.codec.receipts import Landing, landing_of
+from workbench.evm.codec.receipts import Inclusion, landing_of
 from workbench.evm.rpc.answers import result_or_error
 from workbench.evm.rpc.node_url import place_of, unreachable
-from workbench.evm.rpc.pipeline import Pipe
+from workbench.evm.rpc.pipeline import Pipeline
 from workbench.evm.rpc.proxies import proxy_for
 
 TIMEOUT_S = 30.0
@@ -43,11 +44,8 @@ how long."""
 MAX_PAUSE_S = 10
 """A node that asks to wait longer is told of, and the round that asked it backs off."""
 
-Call = tuple[Any, ...]
-"""A method's name and its parameters."""
 
-
-class Answers:
+class PendingAnswers:
     """What calls were answered, or will be: await it, or look once it is `known`.
 
     This plain kind asks when it is awaited. `begun`: the node has been asked already.
@@ -67,7 +65,7 @@ class Answers:
         return self._asking().__await__()
 
 
-class Early(Answers):
+class EagerAnswers(PendingAnswers):
     """Asked at once, in a task of its own. It raises nothing: errors are among the results."""
 
     def __init__(self, asking: Callable[[], Awaitable[list[Any]]], count: int) -> None:
@@ -97,21 +95,21 @@ class Rpc(Protocol):
     async def call(self, method: str, *params: Any) -> Any:
         """The result. Raises RpcUnreachable, NodeRevert or RpcFault."""
 
-    async def many(self, calls: Sequence[Call]) -> list[Any]:
+    async def many(self, calls: Sequence[RpcCall]) -> list[Any]:
         """Each call's result, or the error that `call` would have raised; sends keep their order.
 
         An adapter that inherits from this class has this plain way of it.
         """
         return [await outcome(self, each) for each in calls]
 
-    def ask(self, calls: Sequence[Call]) -> Answers:
+    def ask(self, calls: Sequence[RpcCall]) -> PendingAnswers:
         """`many`, whose answers may be awaited later: a node of our own goes to work at once.
 
         What is sent there need not be awaited: it is answered before the next block is.
         """
-        return Answers(lambda: self.many(calls))
+        return PendingAnswers(lambda: self.many(calls))
 
-    def foresee(self, calls: Sequence[Call]) -> None:
+    def prefetch(self, calls: Sequence[RpcCall]) -> None:
         """They will be asked in the next block: a node of our own answers them together with it."""
         return  # Others answer when they are asked.
 
@@ -122,11 +120,11 @@ class Rpc(Protocol):
         """
         return await self.many([("eth_call", request, "latest") for request in requests])
 
-    def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> Answers:
+    def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> PendingAnswers:
         """`try_all` as `ask` has it."""
-        return Answers(lambda: self.try_all(requests))
+        return PendingAnswers(lambda: self.try_all(requests))
 
-    async def landed(self, txs: Sequence[str]) -> list[Landing | WorkbenchError | None]:
+    async def landed(self, txs: Sequence[str]) -> list[Inclusion | WorkbenchError | None]:
         """Where each transaction was mined: None for one that was not, or why nobody knows."""
         told = await self.many([(RECEIPT, tx) for tx in txs])
         return [landing_of(each) if isinstance(each, dict) else each for each in told]
@@ -155,7 +153,7 @@ async def receipts_in(rpc: Rpc, places: Sequence[tuple[str, int]]) -> dict[str, 
     return found | {tx: a for tx, a in zip(single, answers, strict=True) if a is not None}
 
 
-async def outcome(rpc: Rpc, asked: Call) -> Any:
+async def outcome(rpc: Rpc, asked: RpcCall) -> Any:
     """One call's result, or its error as a value."""
     try:
         return await rpc.call(*asked)
@@ -190,7 +188,7 @@ class HttpRpc(Rpc):
         self._shown = place.shown
         self._ids = itertools.count(1)
         self._session: Any = None
-        self._pipe = Pipe(place, TIMEOUT_S)
+        self._pipe = Pipeline(place, TIMEOUT_S)
         self._piping, self._trying = asyncio.Lock(), asyncio.Lock()
         self._early: set[asyncio.Task[list[Any]]] = set()
         self._simulates = True
@@ -216,7 +214,7 @@ class HttpRpc(Rpc):
         if wait_s > 0:
             await asyncio.sleep(wait_s)
 
-    async def _once(self, call: Call) -> Any:
+    async def _once(self, call: RpcCall) -> Any:
         import aiohttp
 
         if self._session is None:
@@ -235,15 +233,15 @@ class HttpRpc(Rpc):
                 allow_redirects=False,
             ) as said:
                 result = result_or_error(self._shown, number, call, await _answer(said))
-        except (TimeoutError, aiohttp.ClientError, OSError, NotHttp) as why:
+        except (TimeoutError, aiohttp.ClientError, OSError, InvalidHttp) as why:
             raise unreachable(self._shown, why) from why
-        if jsonrpc.is_torn(result):
+        if jsonrpc.is_truncated(result):
             await self._hang_up()
         if isinstance(result, WorkbenchError):
             raise result
         return result
 
-    async def many(self, calls: Sequence[Call]) -> list[Any]:
+    async def many(self, calls: Sequence[RpcCall]) -> list[Any]:
         """Reads at once; sends one after the other, since a pool may refuse a nonce gap."""
         if any(each[0] == SEND for each in calls):
             is_plain = len(calls) > 1 and all(each[0] == SEND for each in calls)
@@ -256,12 +254,12 @@ class HttpRpc(Rpc):
             results += await asyncio.gather(*(outcome(self, each) for each in some))
         return results
 
-    async def _send_all(self, calls: Sequence[Call]) -> list[Any]:
+    async def _send_all(self, calls: Sequence[RpcCall]) -> list[Any]:
         """Without waiting for each answer: what had none may be there, or may be sent again."""
         numbers = [next(self._ids) for _ in calls]
         bodies = [jsonrpc.request(n, c[0], c[1:]) for n, c in zip(numbers, calls, strict=True)]
 
-        def taken(place: int, said: Answer) -> Any:
+        def taken(place: int, said: HttpAnswer) -> Any:
             return result_or_error(self._shown, numbers[place], calls[place], said)
 
         async with self._piping:
@@ -289,14 +287,14 @@ class HttpRpc(Rpc):
                 results += await super().try_all(some)
         return results
 
-    def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> Answers:
+    def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> PendingAnswers:
         """See `Rpc.ask_to_try`. One question after the other: the first is wanted first."""
 
         async def in_turn() -> list[Any]:
             async with self._trying:
                 return await self.try_all(requests)
 
-        early = Early(in_turn, len(requests))
+        early = EagerAnswers(in_turn, len(requests))
         self._early.add(early.task)
         early.task.add_done_callback(self._early.discard)
         return early
@@ -315,13 +313,13 @@ class HttpRpc(Rpc):
             await session.close()
 
 
-async def _answer(said: Any) -> Answer:
+async def _answer(said: Any) -> HttpAnswer:
     """An answer of aiohttp's, of a bounded size."""
     parts, size = [], 0
     async for part in said.content.iter_any():
         size += len(part)
         if size > MAX_BODY_BYTES:
-            raise NotHttp("its answer is too large")
+            raise InvalidHttp("its answer is too large")
         parts.append(part)
     later = None
     if said.status != 200:
@@ -331,4 +329,4 @@ async def _answer(said: Any) -> Answer:
                 for name, value in said.headers.items()
             }
         )
-    return Answer(said.status, b"".join(parts), retry_after_s=later)
+    return HttpAnswer(said.status, b"".join(parts), retry_after_s=later)

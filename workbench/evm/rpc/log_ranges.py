@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from workbench.core.errors import RpcFault, RpcUnanswered
-from workbench.core.ports import Reports, Unreported
+from workbench.core.ports import CheckReports, NoReports
 from workbench.evm.rpc.client import LOGS, Rpc
 
 MOST = 500
@@ -24,8 +24,8 @@ class LogRanges:
     Reports the check `logs_refused`: a node that refuses a single block serves no logs.
     """
 
-    def __init__(self, rpc: Rpc, reports: Reports | None = None, most: int = 0) -> None:
-        self._rpc, self._reports, self._most = rpc, reports or Unreported(), most or MOST
+    def __init__(self, rpc: Rpc, reports: CheckReports | None = None, most: int = 0) -> None:
+        self._rpc, self._reports, self._most = rpc, reports or NoReports(), most or MOST
         self.span, self._good = self._most, 0
 
     async def once(self, query: dict[str, Any], first: int, last: int) -> list[Any] | None:

@@ -11,8 +11,9 @@ from msgspec import json
 
 from workbench.core.errors import RpcFault, WorkbenchError
 from workbench.evm.codec import jsonrpc
-from workbench.evm.codec.receipts import ENOUGH, Landing, traced
-from workbench.evm.rpc.blocking import TORN, Broken, Connection, DirectRpc
+from workbench.evm.codec.consistency import RpcCall
+from workbench.evm.codec.receipts import ENOUGH, Inclusion, traced
+from workbench.evm.rpc.blocking import TORN, BlockingRpc, BrokenConnection, Connection
 from workbench.evm.rpc.client import (
     BLOCK,
     LOGS,
@@ -21,8 +22,7 @@ from workbench.evm.rpc.client import (
     SEND,
     TRACES,
     TRIED_AT_ONCE,
-    Answers,
-    Call,
+    PendingAnswers,
     tried,
 )
 from workbench.evm.rpc.node_url import unreachable
@@ -66,17 +66,17 @@ RAWS_KEPT = 65_536
 POOL_BLIND = READS | {"eth_estimateGas", "eth_simulateV1"}
 """What is answered alike whatever waits to be mined, unless it asks for "pending"."""
 
-Key = tuple[str, bytes]
-HEAD: Call = (BLOCK, "latest", False)
-NEW_TRACES: Call = (TRACES, "latest", {})
+CacheKey = tuple[str, bytes]
+HEAD: RpcCall = (BLOCK, "latest", False)
+NEW_TRACES: RpcCall = (TRACES, "latest", {})
 
 
-class _Line:
+class PipelinedConnection:
     """A connection, and what was asked on it and is not answered yet."""
 
     def __init__(self) -> None:
         self.connection: Connection | None = None
-        self.owed: deque[_Asked] = deque()
+        self.owed: deque[PendingRpc] = deque()
 
     def drop(self) -> None:
         if self.connection is not None:
@@ -84,7 +84,7 @@ class _Line:
             self.connection = None
 
 
-class _Asked(Answers):
+class PendingRpc(PendingAnswers):
     """Calls as they were asked together: what is known of them, and what the node has to answer.
 
     `places`: where each of the calls that are `wanted` of the node belongs among the results;
@@ -95,15 +95,15 @@ class _Asked(Answers):
 
     begun = True
 
-    def __init__(self, rpc: CachedRpc, count: int) -> None:
+    def __init__(self, rpc: MiningRpc, count: int) -> None:
         self.results = [None] * count
         self._rpc, self.count, self.since, self.done = rpc, count, 0, True
         self.places: dict[Any, list[int]] = {}
-        self.wanted: list[Call] = []
-        self.joined: list[tuple[int, _Asked, int]] = []
-        self.ahead: dict[Key, Call] = {}
+        self.wanted: list[RpcCall] = []
+        self.joined: list[tuple[int, PendingRpc, int]] = []
+        self.ahead: dict[CacheKey, RpcCall] = {}
         self.mines = False
-        self.line: _Line | None = None
+        self.line: PipelinedConnection | None = None
         self.first = 0
         self.waiting: list[asyncio.Future[None]] = []
 
@@ -112,19 +112,19 @@ class _Asked(Answers):
         return self.done and all(other.done for _, other, _ in self.joined)
 
     @property
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[RpcCall]:
         return [*self.wanted, *self.ahead.values()]
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         return self._rpc.answers(self).__await__()
 
 
-class _Tried(Answers):
+class SimulationRequests(PendingAnswers):
     """Calls that are tried together, those of one request after the other."""
 
     begun = True
 
-    def __init__(self, rpc: CachedRpc, parts: list[Sequence[dict[str, Any]]]) -> None:
+    def __init__(self, rpc: MiningRpc, parts: list[Sequence[dict[str, Any]]]) -> None:
         self._rpc, self._parts = rpc, parts
         tries = [{"blockStateCalls": [{"calls": part}]} for part in parts]
         self._asked = rpc.ask([("eth_simulateV1", each, "latest") for each in tries])
@@ -142,7 +142,7 @@ class _Tried(Answers):
         return results
 
 
-class CachedRpc(DirectRpc):
+class MiningRpc(BlockingRpc):
     """A node of our own that mines when told: between two blocks, equal questions are asked once.
 
     What was asked in two blocks running is asked again together with the order to mine, and with
@@ -155,34 +155,34 @@ class CachedRpc(DirectRpc):
     connection of their own, since questions need not wait until they are taken in; all are before
     a block is mined. `now` and `all_now` read first whatever is still to come.
 
-    Everything that may change an answer must go through this object, or be followed by `forget`:
+    Everything that may change an answer must go through this object, or call `invalidate` after:
     any method that is not known to be harmless empties the memory.
     """
 
     def __init__(self, url: str) -> None:
-        self._main, self._sends = _Line(), _Line()
+        self._main, self._sends = PipelinedConnection(), PipelinedConnection()
         super().__init__(url)
-        self._known: dict[Key, Any] = {}
-        self._blocks: dict[Key, Any] = {}
+        self._known: dict[CacheKey, Any] = {}
+        self._blocks: dict[CacheKey, Any] = {}
         self._unmined: set[str] = set()
         # By block hash, so these stay true whatever becomes of the chain.
         self._logs: dict[str, tuple[frozenset[str], list[dict[str, Any]]]] = {}
-        self._landings: dict[str, tuple[str, dict[str, Landing]]] = {}
+        self._landings: dict[str, tuple[str, dict[str, Inclusion]]] = {}
         """The block's parent, and our transactions that have landed in it."""
         # By transaction: of the newest blocks as the chain is now; and how it begins.
-        self._landed: dict[str, Landing] | None = None
+        self._landed: dict[str, Inclusion] | None = None
         self._raws: dict[str, str] = {}
         # Addresses whose logs somebody asks for; whether somebody asks what became of transactions.
         self._followed: frozenset[str] = frozenset()
         self._follows_ours = False
-        self._asked: dict[Key, Call] = {}
-        self._asked_before: dict[Key, Call] = {}
-        self._soon: list[Call] = []
+        self._asked: dict[CacheKey, RpcCall] = {}
+        self._asked_before: dict[CacheKey, RpcCall] = {}
+        self._soon: list[RpcCall] = []
         # Transactions wait until the node has answered what others wait for.
-        self._held: deque[_Asked] = deque()
+        self._held: deque[PendingRpc] = deque()
         self._since = 0
-        self._asking: dict[Key, tuple[_Asked, int]] = {}
-        self._waiting: deque[tuple[asyncio.Future[None], _Asked]] = deque()
+        self._asking: dict[CacheKey, tuple[PendingRpc, int]] = {}
+        self._waiting: deque[tuple[asyncio.Future[None], PendingRpc]] = deque()
         self.meanwhile: Callable[[], bool] | None = None
         """See `Connection.meanwhile`."""
 
@@ -200,7 +200,7 @@ class CachedRpc(DirectRpc):
         made.meanwhile = self.meanwhile
         return made
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Whatever the node said before may have changed."""
         self._blocks.clear()
         self._expect_block()
@@ -225,7 +225,7 @@ class CachedRpc(DirectRpc):
             raise answer
         return answer
 
-    def all_now(self, calls: Sequence[Call]) -> list[Any]:
+    def all_now(self, calls: Sequence[RpcCall]) -> list[Any]:
         """What is known is not asked; the rest goes to the node in the order of `calls`."""
         self.settle()
         asked = self._sorted(calls)
@@ -243,13 +243,13 @@ class CachedRpc(DirectRpc):
             raise answer
         return answer
 
-    async def many(self, calls: Sequence[Call]) -> list[Any]:
+    async def many(self, calls: Sequence[RpcCall]) -> list[Any]:
         """See `Rpc.many`, and `all_now`."""
         if not hasattr(asyncio.get_running_loop(), "wait_for"):
             return self.all_now(calls)
         return await self.ask(calls)
 
-    def ask(self, calls: Sequence[Call]) -> Answers:
+    def ask(self, calls: Sequence[RpcCall]) -> PendingAnswers:
         """See `Rpc.ask`."""
         if not hasattr(asyncio.get_running_loop(), "wait_for"):
             return super().ask(calls)
@@ -261,7 +261,7 @@ class CachedRpc(DirectRpc):
             self.ask(soon)
         return asked
 
-    async def answers(self, asked: _Asked) -> list[Any]:
+    async def answers(self, asked: PendingRpc) -> list[Any]:
         """What the node says to `asked`; time stands still until then."""
         loop: Any = asyncio.get_running_loop()
         for each in (*(other for _, other, _ in asked.joined), asked):
@@ -279,18 +279,18 @@ class CachedRpc(DirectRpc):
         """See `Rpc.try_all`. In our node's block, as `eth_call` has it, for half of its cost."""
         return await self.ask_to_try(requests)
 
-    def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> Answers:
+    def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> PendingAnswers:
         """See `Rpc.ask_to_try`."""
         if len(requests) < 2:
             return self.ask([("eth_call", request, "latest") for request in requests])
         firsts = range(0, len(requests), TRIED_AT_ONCE)
-        return _Tried(self, [requests[n : n + TRIED_AT_ONCE] for n in firsts])
+        return SimulationRequests(self, [requests[n : n + TRIED_AT_ONCE] for n in firsts])
 
     # --- What is known, what is asked, and what was answered ---
 
-    def _sorted(self, calls: Sequence[Call]) -> _Asked:
+    def _sorted(self, calls: Sequence[RpcCall]) -> PendingRpc:
         """What is known of each call; what is asked already; and what the node must be asked."""
-        asked = _Asked(self, len(calls))
+        asked = PendingRpc(self, len(calls))
         results = asked.results
         for n, call in enumerate(calls):
             key: Any = n
@@ -315,7 +315,7 @@ class CachedRpc(DirectRpc):
         asked.done = not asked.wanted
         return asked
 
-    def _take(self, asked: _Asked, answers: Sequence[Any]) -> None:
+    def _take(self, asked: PendingRpc, answers: Sequence[Any]) -> None:
         """The node's answers to `asked.calls`, for all who wait for them."""
         for (key, places), answer in zip(asked.places.items(), answers, strict=False):
             for n in places:
@@ -338,7 +338,7 @@ class CachedRpc(DirectRpc):
         if asked.mines and asked.since == self._since:
             self._take_head()
 
-    def _write(self, asked: _Asked) -> None:
+    def _write(self, asked: PendingRpc) -> None:
         """Ask now, and let the answers come."""
         for n, key in enumerate(asked.ahead, len(asked.results)):
             self._asking[key] = (asked, n)
@@ -356,7 +356,7 @@ class CachedRpc(DirectRpc):
         while self._held:
             self._put(self._held.popleft(), self._sends)
 
-    def _put(self, asked: _Asked, line: _Line) -> None:
+    def _put(self, asked: PendingRpc, line: PipelinedConnection) -> None:
         asked.first, requests = self._requests(asked.calls)
         try:
             if line.connection is not None and not line.owed and line.connection.stale:
@@ -364,13 +364,13 @@ class CachedRpc(DirectRpc):
             if line.connection is None:
                 line.connection = self._connect()
             line.connection.write_ahead(b"".join(requests))
-        except (OSError, Broken) as why:
+        except (OSError, BrokenConnection) as why:
             line.owed.append(asked)
             self._lose(line, why)
         else:
             line.owed.append(asked)
 
-    def _line_for(self, asked: _Asked) -> _Line:
+    def _line_for(self, asked: PendingRpc) -> PipelinedConnection:
         """Nothing overtakes a transaction but questions whose answer it does not change."""
         before = self._main.owed
         if all(call[0] == SEND for call in asked.wanted):
@@ -402,23 +402,23 @@ class CachedRpc(DirectRpc):
         for line in (self._sends, self._main):
             self._settle(line)
 
-    def _settle(self, line: _Line) -> None:
+    def _settle(self, line: PipelinedConnection) -> None:
         if line is self._sends:
             self._release()
         while line.owed:
             self._read_one(line)
 
-    def _read_one(self, line: _Line) -> None:
+    def _read_one(self, line: PipelinedConnection) -> None:
         asked, answers = line.owed[0], list[Any]()
         calls, connection = asked.calls, line.connection
         try:
             if connection is None or connection.closed:
-                raise Broken("it closed the connection before all was answered")
+                raise BrokenConnection("it closed the connection before all was answered")
             for number, call in enumerate(calls, asked.first):
                 answers.append(self._result(number, call, connection.read()))
-                if jsonrpc.is_torn(answers[-1]):
-                    raise Broken(TORN)
-        except (OSError, Broken) as why:
+                if jsonrpc.is_truncated(answers[-1]):
+                    raise BrokenConnection(TORN)
+        except (OSError, BrokenConnection) as why:
             lost = unreachable(self._shown, why)
             line.owed.popleft()
             self._take(asked, answers + [lost] * (len(calls) - len(answers)))
@@ -429,7 +429,7 @@ class CachedRpc(DirectRpc):
             if not self._main.owed:
                 self._release()
 
-    def _lose(self, line: _Line, why: Exception) -> None:
+    def _lose(self, line: PipelinedConnection, why: Exception) -> None:
         """The connection is gone, and with it all answers that were still to come."""
         line.drop()
         lost = unreachable(self._shown, why)
@@ -441,16 +441,16 @@ class CachedRpc(DirectRpc):
         self._sends.drop()
         await super().close()
 
-    def _may_know(self, call: Call) -> bool:
+    def _may_know(self, call: RpcCall) -> bool:
         if call[0] in READS:
             return "pending" not in call
         if call[0] == MINE:
             self._expect_block()
         elif call[0] not in HARMLESS:
-            self.forget()
+            self.invalidate()
         return False
 
-    def _is_unmined(self, call: Call) -> bool:
+    def _is_unmined(self, call: RpcCall) -> bool:
         """Whether it asks for the receipt of what was sent after the newest block."""
         return call[0] == RECEIPT and call[1] in self._unmined
 
@@ -468,15 +468,15 @@ class CachedRpc(DirectRpc):
 
     # --- Asking ahead ---
 
-    def foresee(self, calls: Sequence[Call]) -> None:
-        """See `Rpc.foresee`."""
+    def prefetch(self, calls: Sequence[RpcCall]) -> None:
+        """See `Rpc.prefetch`."""
         self._soon += calls
 
-    def _note(self, key: Key, call: Call) -> None:
+    def _note(self, key: CacheKey, call: RpcCall) -> None:
         if len(call) == 1 or "latest" in call:
             self._asked[key] = call
 
-    def _foreseen(self) -> dict[Key, Call]:
+    def _foreseen(self) -> dict[CacheKey, RpcCall]:
         """What the next round will ask, if it is like the last two; then the new block itself."""
         both = {key: call for key, call in self._asked.items() if key in self._asked_before}
         self._asked_before, self._asked = self._asked, {}
@@ -485,7 +485,7 @@ class CachedRpc(DirectRpc):
         new += [NEW_TRACES] if self._follows_ours else []
         return both | {_key(call): call for call in new}
 
-    def _news(self) -> Call:
+    def _news(self) -> RpcCall:
         """Of the newest block, all logs that somebody follows."""
         where = {"fromBlock": "latest", "toBlock": "latest"}
         return LOGS, {"address": sorted(self._followed), **where}
@@ -508,7 +508,7 @@ class CachedRpc(DirectRpc):
 
     # --- What became of transactions ---
 
-    async def landed(self, txs: Sequence[str]) -> list[Landing | WorkbenchError | None]:
+    async def landed(self, txs: Sequence[str]) -> list[Inclusion | WorkbenchError | None]:
         """See `Rpc.landed`. Of the newest blocks it came with them."""
         self._follows_ours = True
         known = await self._newest_landings()
@@ -516,7 +516,7 @@ class CachedRpc(DirectRpc):
         told = dict(zip(asked, await super().landed(asked), strict=True)) if asked else {}
         return [known.get(tx) or told.get(tx) for tx in txs]
 
-    def _from_logs(self, call: Call) -> Any:
+    def _from_logs(self, call: RpcCall) -> Any:
         """A block's logs, if they have come with it."""
         if call[0] != LOGS or set(call[1]) != {"address", "blockHash"}:
             return None
@@ -528,11 +528,11 @@ class CachedRpc(DirectRpc):
         self._followed |= {each for each in at if each == each.lower()}  # As the node has them.
         return None
 
-    async def _newest_landings(self) -> dict[str, Landing]:
+    async def _newest_landings(self) -> dict[str, Inclusion]:
         """By transaction: the newest block's and its ancestors', as far as they are known."""
         if self._landed is not None:
             return self._landed
-        since, found = self._since, dict[str, Landing]()
+        since, found = self._since, dict[str, Inclusion]()
         block_hash = (await self.call(*HEAD))["hash"]
         while block_hash in self._landings:
             block_hash, told = self._landings[block_hash]
@@ -547,5 +547,5 @@ def _forget_old(by_block: dict[str, Any]) -> None:
         del by_block[old]
 
 
-def _key(call: Call) -> Key:
+def _key(call: RpcCall) -> CacheKey:
     return call[0], json.encode(call[1:])

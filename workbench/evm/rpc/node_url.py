@@ -16,7 +16,7 @@ _ERRNO = re.compile(r"\[Errno -?\d+\] ?")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NodeUrl:
     """A URL's parts. `host` without brackets; `login`: the value of a header, "" for none."""
 
     scheme: str
@@ -42,7 +42,7 @@ class Place:
         return f"{self.scheme}://{self.authority}"
 
 
-def place_of(url: str) -> Place:
+def place_of(url: str) -> NodeUrl:
     """Raises InvalidSetting where it is no http or https URL with a host."""
     try:
         parts = urlsplit(url)
@@ -57,7 +57,7 @@ def place_of(url: str) -> Place:
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     login = basic(parts.username, parts.password) if parts.username is not None else ""
     standard = 443 if parts.scheme == "https" else 80
-    return Place(parts.scheme, parts.hostname, port or standard, port is not None, target, login)
+    return NodeUrl(parts.scheme, parts.hostname, port or standard, port is not None, target, login)
 
 
 def basic(user: str | None, password: str | None) -> str:
@@ -67,7 +67,7 @@ def basic(user: str | None, password: str | None) -> str:
 
 
 def unreachable(shown: str, why: BaseException | str) -> RpcUnreachable:
-    """There was no answer at `Place.shown`: nobody knows what became of the request."""
+    """There was no answer at `NodeUrl.shown`: nobody knows what became of the request."""
     said = why if isinstance(why, str) else plain_words(why)
     return RpcUnreachable(
         f"no chain at {shown}: {said}.",

@@ -14,16 +14,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from workbench.evm.codec.http_parser import RECEIVE_BYTES, Answer, AnswerParser, NotHttp
-from workbench.evm.codec.jsonrpc import is_torn
-from workbench.evm.rpc.node_url import Place, plain_words
+from workbench.evm.codec.http_parser import RECEIVE_BYTES, HttpAnswer, HttpAnswerParser, InvalidHttp
+from workbench.evm.codec.jsonrpc import is_truncated
+from workbench.evm.rpc.node_url import NodeUrl, plain_words
 from workbench.evm.rpc.requests import request_head, whole
 
 AHEAD = 64
 """So many requests are written before their answers are read: the node has work while we have."""
 
 
-class BrokenPipe(Exception):
+class PipelineBroken(Exception):
     """No answer any more; the text says why."""
 
 
@@ -38,20 +38,20 @@ def acknowledge_at_once(connection: Any) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
-class Pipe:
+class Pipeline:
     """One kept connection, opened at the first use."""
 
-    def __init__(self, place: Place, timeout_s: float) -> None:
+    def __init__(self, place: NodeUrl, timeout_s: float) -> None:
         self._place, self._timeout_s = place, timeout_s
         self._head = request_head(place)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self._parser = AnswerParser()
+        self._parser = HttpAnswerParser()
 
     async def exchange(
-        self, bodies: Sequence[bytes], taken: Callable[[int, Answer], Any]
+        self, bodies: Sequence[bytes], taken: Callable[[int, HttpAnswer], Any]
     ) -> tuple[list[Any], str]:
         """What `taken(place, answer)` makes of the answers in order, and why there are fewer than
-        requests ("" if not). One that is torn (`codec.is_torn`) is the last."""
+        requests ("" if not). One that is torn (`codec.is_truncated`) is the last."""
         results: list[Any] = []
         loop = asyncio.get_running_loop()
         try:
@@ -66,17 +66,19 @@ class Pipe:
                         patience.reschedule(loop.time() + self._timeout_s)
                         answer = await self._answer(reader, writer)
                         results.append(taken(len(results), answer))
-                        if is_torn(results[-1]):
-                            raise BrokenPipe("an answer was to another request")
+                        if is_truncated(results[-1]):
+                            raise PipelineBroken("an answer was to another request")
                         if answer.is_last:
-                            raise BrokenPipe("it closed the connection before all was answered")
-        except (OSError, NotHttp, BrokenPipe) as why:
+                            raise PipelineBroken("it closed the connection before all was answered")
+        except (OSError, InvalidHttp, PipelineBroken) as why:
             await self.close()
             if len(results) < len(bodies):
                 return results, plain_words(why)
         return results, ""
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
+    async def _answer(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> HttpAnswer:
         parser = self._parser
         while not parser.ready:
             acknowledge_at_once(writer.get_extra_info("socket"))
@@ -99,7 +101,7 @@ class Pipe:
                 place.host, place.port, ssl=secure, limit=RECEIVE_BYTES
             )
             self._streams = await asyncio.wait_for(opening, self._timeout_s)
-            self._parser = AnswerParser()
+            self._parser = HttpAnswerParser()
         return self._streams
 
     async def close(self) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from workbench.evm.codec.http_parser import MAX_HEAD_BYTES, AnswerParser, NotHttp
-from workbench.evm.rpc.node_url import Place
+from workbench.evm.codec.http_parser import MAX_HEAD_BYTES, HttpAnswerParser, InvalidHttp
+from workbench.evm.rpc.node_url import NodeUrl
 from workbench.evm.rpc.proxies import Proxy
 
 END_OF_HEAD = b"\r\n\r\n"
 
 
-def request_head(place: Place, proxy: Proxy | None = None) -> bytes:
+def request_head(place: NodeUrl, proxy: Proxy | None = None) -> bytes:
     """All of a JSON-RPC request (HTTP/1.1) before the length of its body.
 
     Through a proxy, a request of plain HTTP names the whole URL (RFC 9112 section 3.2.2).
@@ -30,7 +30,7 @@ def whole(head: bytes, body: bytes) -> bytes:
     return b"%b%d\r\n\r\n%b" % (head, len(body), body)
 
 
-def tunnel_request(place: Place, proxy: Proxy) -> bytes:
+def tunnel_request(place: NodeUrl, proxy: Proxy) -> bytes:
     """Asks a proxy for a connection to the place itself (RFC 9110 section 9.3.6)."""
     host = f"[{place.host}]" if ":" in place.host else place.host
     head = f"CONNECT {host}:{place.port} HTTP/1.1\r\nHost: {host}:{place.port}\r\n"
@@ -44,14 +44,14 @@ def is_tunnel_head(said: bytes) -> bool:
     if END_OF_HEAD in said:
         return True
     if len(said) > MAX_HEAD_BYTES:
-        raise NotHttp("the head of the proxy's answer is too large")
+        raise InvalidHttp("the head of the proxy's answer is too large")
     return False
 
 
 def require_tunnel(proxy: Proxy, head: bytes) -> None:
     """Raise NotHttp unless the proxy has agreed."""
-    parser = AnswerParser()
+    parser = HttpAnswerParser()
     parser.feed(head)
     status = parser.ready[0].status if parser.ready else parser.status
     if not 200 <= status < 300:
-        raise NotHttp(f"the proxy {proxy.shown} refuses with HTTP status {status}")
+        raise InvalidHttp(f"the proxy {proxy.shown} refuses with HTTP status {status}")

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workbench.core.ports import Clock, Slot, SlotState
-from workbench.evm.transactions.inclusion import View
+from workbench.evm.transactions.inclusion import NonceView
 
 
-class Waits:
+class FeeBumps:
     """See the module. `bump_after_s`: then a fee is raised whatever the base fee; None: never."""
 
     def __init__(self, clock: Clock, bump_after_s: float | None) -> None:
@@ -29,7 +29,7 @@ class Waits:
         self._since = {tx: since for tx, since in self._since.items() if tx in newest}
         self._capped = {nonce: told for nonce, told in self._capped.items() if nonce in nonces}
 
-    def is_overdue(self, slot: Slot, view: View) -> bool:
+    def is_overdue(self, slot: Slot, view: NonceView) -> bool:
         """Whether it is time to offer more. Asked each time that it is seen waiting."""
         if self._after_ms is None or slot.state is not SlotState.SENT or view.nonce != slot.nonce:
             return False

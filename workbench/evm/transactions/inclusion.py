@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.core import facts as ev
-from workbench.core.confirmed_readings import Readings
+from workbench.core.confirmed_readings import ConfirmedReadings
 from workbench.core.errors import Reverted, RpcFault, RpcUnanswered, WorkbenchError
-from workbench.core.finality import Policy
+from workbench.core.finality import FinalityPolicy
 from workbench.core.ports import Clock, Slot
 from workbench.evm.codec.abi import explain_revert, hex_bytes
-from workbench.evm.codec.receipts import Landing, landing_of, require_within
+from workbench.evm.codec.receipts import Inclusion, landing_of, require_within
 from workbench.evm.rpc.client import BLOCK, BLOCK_RECEIPTS, MANY_IN_BLOCK, NodeRevert, Rpc
 from workbench.evm.transactions.simulation import base_fee
 
@@ -23,7 +23,7 @@ SEARCH_MS = 600_000
 
 
 @dataclass(slots=True)
-class View:
+class NonceView:
     """The chain as one pump sees it. What many slots need is asked once.
 
     `blocks`: hash and Unix milliseconds by number, None for a block that is not there.
@@ -33,34 +33,40 @@ class View:
     hash: str
     base_fee: int
     blocks: dict[int, tuple[str, int] | None] = field(default_factory=dict)
-    is_torn: bool = False
+    is_inconsistent: bool = False
     """It does not hold together: another look at the same block may find more."""
     nonce: int | None = None
 
 
-class Outcomes:
+class InclusionReader:
     """See the module. `address`: the signer's. `is_thrifty`: asks less for more; see `news`."""
 
     def __init__(
-        self, rpc: Rpc, clock: Clock, *, address: str, finality: Policy, is_thrifty: bool = False
+        self,
+        rpc: Rpc,
+        clock: Clock,
+        *,
+        address: str,
+        finality: FinalityPolicy,
+        is_thrifty: bool = False,
     ) -> None:
         self._rpc, self._clock, self._finality = rpc, clock, finality
         self._address, self._is_thrifty = address, is_thrifty
-        self._mined: dict[str, Landing] = {}
+        self._mined: dict[str, Inclusion] = {}
         self._head = -1
         self._unproven: dict[int, int] = {}
-        self._takers = Readings()
+        self._takers = ConfirmedReadings()
 
-    async def look(self) -> View:
+    async def look(self) -> NonceView:
         """The newest block."""
         block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
-        return View(int(block["number"], 16), block["hash"], base_fee(block))
+        return NonceView(int(block["number"], 16), block["hash"], base_fee(block))
 
     async def nonce(self, tag: str) -> int:
         """How many transactions the signer has in the chain up to the block `tag`."""
         return int(await self._rpc.call("eth_getTransactionCount", self._address, tag), 16)
 
-    async def news(self, slots: Sequence[Slot], view: View) -> list[Landing | None]:
+    async def news(self, slots: Sequence[Slot], view: NonceView) -> list[Inclusion | None]:
         """`landings`, of which few are asked: nothing is mined above the chain's own nonce.
 
         And what was mined in a block that the chain still has is where it was.
@@ -91,13 +97,13 @@ class Outcomes:
         for landing in await self.landings(asked):
             if landing is not None:
                 self._mined[landing.tx] = landing
-        found: list[Landing | None] = []
+        found: list[Inclusion | None] = []
         for slot in slots:
             own = (self._mined.get(attempt.tx) for attempt in reversed(slot.attempts))
             found.append(next((mined for mined in own if mined), None))
         return found
 
-    async def _landed_in(self, number: int, open_: dict[str, str]) -> dict[str, Landing]:
+    async def _landed_in(self, number: int, open_: dict[str, str]) -> dict[str, Inclusion]:
         """Landings of these in a block, by transaction; none where the node does not know how."""
         try:
             told = await self._rpc.call(BLOCK_RECEIPTS, hex(number))
@@ -106,13 +112,13 @@ class Outcomes:
         ours = (receipt for receipt in told or () if receipt["transactionHash"] in open_)
         return {each["transactionHash"]: _landing(landing_of(each), open_) for each in ours}
 
-    async def landings(self, slots: Sequence[Slot]) -> list[Landing | None]:
+    async def landings(self, slots: Sequence[Slot]) -> list[Inclusion | None]:
         """For each slot that of its newest attempt that has one."""
         asked = {each.tx: each.raw for slot in slots for each in reversed(slot.attempts)}
         answers = iter(await self._rpc.landed(list(asked)))
-        found: list[Landing | None] = []
+        found: list[Inclusion | None] = []
         for slot in slots:
-            told: list[Landing] = []
+            told: list[Inclusion] = []
             for answer in (next(answers) for _ in slot.attempts):
                 if isinstance(answer, WorkbenchError):
                     raise answer
@@ -120,12 +126,12 @@ class Outcomes:
             found.append(told[0] if told else None)
         return found
 
-    async def time_of(self, landing: Landing, view: View) -> int | None:
+    async def time_of(self, landing: Inclusion, view: NonceView) -> int | None:
         """Unix milliseconds of its block; None if the chain has another one at its height."""
         seen = await self.block_at(landing.block.number, view)
         return seen[1] if seen and seen[0] == landing.block.hash else None
 
-    async def block_at(self, number: int, view: View) -> tuple[str, int] | None:
+    async def block_at(self, number: int, view: NonceView) -> tuple[str, int] | None:
         if number not in view.blocks:
             block = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
             seen = (block["hash"], int(block["timestamp"], 16) * 1000) if block else None
@@ -141,7 +147,7 @@ class Outcomes:
                 raise block
         return {n: block["hash"] for n, block in zip(asked, blocks, strict=True) if block}
 
-    async def is_taken(self, slot: Slot, view: View) -> bool:
+    async def is_taken(self, slot: Slot, view: NonceView) -> bool:
         """Whether somebody else's transaction with our nonce is final, not merely mined.
 
         A missing receipt proves nothing: the node that says so may lag. The foreign transaction
@@ -208,7 +214,7 @@ class Outcomes:
         return Reverted("the transaction reverted; before the others of its block it would not.")
 
 
-def _landing(landing: Landing, raws: dict[str, str]) -> Landing:
+def _landing(landing: Inclusion, raws: dict[str, str]) -> Inclusion:
     """A landing of these signed bytes. Raises RpcAnswerInvalid where it cannot be theirs."""
     require_within(raws[landing.tx], landing.gas_used, landing.gas_price)
     return landing

@@ -11,18 +11,18 @@ from dataclasses import replace
 from typing import Any
 
 from workbench.core import facts as ev
-from workbench.core.confirmed_readings import Readings
-from workbench.core.ports import Clock, Ledger, Slot, Standing
-from workbench.evm.transactions.slots import CountOn
+from workbench.core.confirmed_readings import ConfirmedReadings
+from workbench.core.ports import Clock, Ledger, SignerState, Slot
+from workbench.evm.transactions.slots import SharedNonces
 
 
-class Quarantine(CountOn):
+class Quarantine(SharedNonces):
     """See the module. The state is in the store; the fact is told once."""
 
     def __init__(self, clock: Clock, *, chain_id: int, address: str, source: str) -> None:
         self._clock, self._source = clock, source
         self._chain_id, self._address = chain_id, address
-        self._readings, self._suspicion = Readings(), ""
+        self._readings, self._suspicion = ConfirmedReadings(), ""
         self.is_new = True
 
     async def choose(self, unit: Any, on_chain: int, counted: int) -> int | None:
@@ -65,7 +65,7 @@ class Quarantine(CountOn):
         if not standing.quarantine:
             return
         first = max(standing.first_nonce, on_chain)
-        await unit.put_signer(self._chain_id, self._address, Standing(first))
+        await unit.put_signer(self._chain_id, self._address, SignerState(first))
         await unit.record(
             ev.SignerReleased(
                 subject="",
@@ -78,7 +78,7 @@ class Quarantine(CountOn):
             )
         )
 
-    async def _standing(self, unit: Ledger, on_chain: int) -> Standing:
+    async def _standing(self, unit: Ledger, on_chain: int) -> SignerState:
         """A key that this database never saw begins at the chain's own nonce.
 
         Its row is locked: nonces are taken one process after the other.
@@ -86,11 +86,11 @@ class Quarantine(CountOn):
         standing = await unit.signer(self._chain_id, self._address, locked=True)
         self.is_new = False
         if standing is None:
-            standing = Standing(on_chain)
+            standing = SignerState(on_chain)
             await unit.put_signer(self._chain_id, self._address, standing)
         return standing
 
-    async def _stop(self, unit: Ledger, standing: Standing, nonce: int, text: str) -> None:
+    async def _stop(self, unit: Ledger, standing: SignerState, nonce: int, text: str) -> None:
         if standing.quarantine:
             return
         stopped = replace(standing, quarantine=text)

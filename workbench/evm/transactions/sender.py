@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard, TypeVar
 
 from workbench.core import facts as ev
-from workbench.core.confirmed_readings import Readings
+from workbench.core.confirmed_readings import ConfirmedReadings
 from workbench.core.errors import (
     NonceTaken,
     Quarantined,
@@ -25,30 +25,30 @@ from workbench.core.errors import (
     TransactionTimeout,
     WorkbenchError,
 )
-from workbench.core.finality import Policy
+from workbench.core.finality import FinalityPolicy
 from workbench.core.ports import (
     OPEN_SLOTS,
-    Act,
     Attempt,
-    Call,
+    CheckReports,
     Clock,
-    Reports,
+    ContractCall,
+    NoReports,
     Signer,
     Slot,
     SlotState,
+    SlotTransactionHook,
     Store,
-    Unit,
-    Unreported,
-    Within,
+    StoreTransaction,
+    TransactionIntent,
 )
 from workbench.core.records import replace
 from workbench.evm.codec.abi import hex_bytes
-from workbench.evm.codec.receipts import Landing
-from workbench.evm.rpc.client import SEND, Answers, Rpc
-from workbench.evm.transactions.fee_bumps import Waits
-from workbench.evm.transactions.inclusion import Outcomes, View
-from workbench.evm.transactions.simulation import MAX_FEE_WEI, Asked, Trial, base_fee
-from workbench.evm.transactions.slots import CountOn, Move, SlotBook
+from workbench.evm.codec.receipts import Inclusion
+from workbench.evm.rpc.client import SEND, PendingAnswers, Rpc
+from workbench.evm.transactions.fee_bumps import FeeBumps
+from workbench.evm.transactions.inclusion import InclusionReader, NonceView
+from workbench.evm.transactions.simulation import MAX_FEE_WEI, Simulation, SimulationBatch, base_fee
+from workbench.evm.transactions.slots import SharedNonces, SlotMove, SlotStore
 
 RESEND_MS = 5_000
 LOOK_MS = 1_000
@@ -69,17 +69,17 @@ CANCELS = 3
 FILL = "fill"
 """The act that uses up a nonce nobody else will use."""
 
-Slots = dict[tuple[str, str, int], Slot | WorkbenchError]
+AddedSlots = dict[tuple[str, str, int], Slot | WorkbenchError]
 """What became of acts, by their keys."""
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False)
-class _Asked:
+class PendingSubmit:
     """An act that somebody waits for: `answers` has its tx hash or its error, once there is one."""
 
-    act: Act
+    act: TransactionIntent
     answers: list[str | WorkbenchError] = field(default_factory=list)
 
 
@@ -99,44 +99,44 @@ class SlotSender:
         *,
         chain_id: int,
         source: str,
-        finality: Policy,
-        nonces: CountOn | None = None,
+        finality: FinalityPolicy,
+        nonces: SharedNonces | None = None,
         gather_s: float = 0.0,
         bump_after_s: float | None = None,
         is_thrifty: bool = False,
-        reports: Reports | None = None,
+        reports: CheckReports | None = None,
     ) -> None:
-        self._nonces, self._reports = nonces or CountOn(), reports or Unreported()
+        self._nonces, self._reports = nonces or SharedNonces(), reports or NoReports()
         self._rpc, self._signer, self._store, self._clock = rpc, signer, store, clock
         self._chain_id, self._source, self._finality = chain_id, source, finality
         self._gather_s = gather_s
-        self._book = SlotBook(store, clock, source=source, nonces=self._nonces)
-        self._trial = Trial(rpc, clock, chain_id=chain_id, payer=signer.address, source=source)
+        self._book = SlotStore(store, clock, source=source, nonces=self._nonces)
+        self._trial = Simulation(rpc, clock, chain_id=chain_id, payer=signer.address, source=source)
         known: dict[str, Any] = {"address": signer.address, "finality": finality}
-        self._outcomes = Outcomes(rpc, clock, is_thrifty=is_thrifty, **known)
-        self._waits, self._readings = Waits(clock, bump_after_s), Readings()
+        self._outcomes = InclusionReader(rpc, clock, is_thrifty=is_thrifty, **known)
+        self._waits, self._readings = FeeBumps(clock, bump_after_s), ConfirmedReadings()
         self._submitting, self._pumping = asyncio.Lock(), asyncio.Lock()
-        self._waiting: list[_Asked] = []
-        self._unheard: list[tuple[Sequence[Slot], Answers]] = []
+        self._waiting: list[PendingSubmit] = []
+        self._unheard: list[tuple[Sequence[Slot], PendingAnswers]] = []
         self._pumped_ms = self._seen_ms = self._began_ms = 0
         self._seen: str | None = None
         self.address = signer.address
 
     # --- Submitting ---
 
-    async def submit(self, subject: str, call: Call, attempt: int = 1) -> str:
+    async def submit(self, subject: str, call: ContractCall, attempt: int = 1) -> str:
         """See `core.ports.Sender.submit`. `attempt` above 1: the earlier ones have failed."""
-        (answer,) = await self.submit_many([Act(subject, call, attempt)])
+        (answer,) = await self.submit_many([TransactionIntent(subject, call, attempt)])
         if isinstance(answer, WorkbenchError):
             raise answer
         return answer
 
-    async def submit_many(self, acts: Sequence[Act]) -> list[str | WorkbenchError]:
+    async def submit_many(self, acts: Sequence[TransactionIntent]) -> list[str | WorkbenchError]:
         """See `core.ports.Sender.submit_many`.
 
         What is asked for while others are at work is done together, in one go.
         """
-        asked = [_Asked(act) for act in acts]
+        asked = [PendingSubmit(act) for act in acts]
         self._waiting += asked
         try:
             if len(acts) == 1:  # Those who ask at this very moment come along.
@@ -156,8 +156,8 @@ class SlotSender:
             raise
         return [each.answers[0] for each in asked]
 
-    async def _submit_all(self, batch: list[_Asked]) -> None:
-        by_key: dict[tuple[str, str, int], list[_Asked]] = {}
+    async def _submit_all(self, batch: list[PendingSubmit]) -> None:
+        by_key: dict[tuple[str, str, int], list[PendingSubmit]] = {}
         for each in batch:
             by_key.setdefault(each.act.key, []).append(each)
         async with self._store.unit() as unit:
@@ -170,7 +170,7 @@ class SlotSender:
         await self._try_all(fresh, by_key)
 
     async def _try_all(
-        self, acts: list[Act], by_key: dict[tuple[str, str, int], list[_Asked]]
+        self, acts: list[TransactionIntent], by_key: dict[tuple[str, str, int], list[PendingSubmit]]
     ) -> None:
         """Part after part: the node takes one in and tries the next while we sign and store one.
 
@@ -178,32 +178,34 @@ class SlotSender:
         """
         parts = _in_parts(acts)
         trials = await self._trial.ask([[act.call for act in part] for part in parts])
-        before: list[Slots] = []
+        before: list[AddedSlots] = []
         for part, trial in zip(parts, trials, strict=True):
             sending = [self._sent(slots, by_key) for slots in before]
             before = [await _beside(sending, self._tried(part, trial))]
         for slots in before:
             await self._sent(slots, by_key)
 
-    async def _tried(self, part: Sequence[Act], trial: Asked) -> Slots:
+    async def _tried(self, part: Sequence[TransactionIntent], trial: SimulationBatch) -> AddedSlots:
         return await self._take_slots(part, await self._trial.judged(trial))
 
-    async def _sent(self, slots: Slots, by_key: dict[tuple[str, str, int], list[_Asked]]) -> None:
+    async def _sent(
+        self, slots: AddedSlots, by_key: dict[tuple[str, str, int], list[PendingSubmit]]
+    ) -> None:
         await self._send_all([slot for slot in slots.values() if _is_unsent(slot)])
         for key, found in slots.items():
             await self._answer(by_key[key], found)
 
-    async def _answer(self, asked: list[_Asked], slot: Slot | WorkbenchError) -> None:
+    async def _answer(self, asked: list[PendingSubmit], slot: Slot | WorkbenchError) -> None:
         if isinstance(slot, Slot) and _is_over(slot):
             await self._look_again(slot)
         for each in asked:
             each.answers.append(slot if isinstance(slot, WorkbenchError) else slot.tx)
 
     async def _take_slots(
-        self, acts: Sequence[Act], priced: Sequence[dict[str, Any] | WorkbenchError]
-    ) -> Slots:
+        self, acts: Sequence[TransactionIntent], priced: Sequence[dict[str, Any] | WorkbenchError]
+    ) -> AddedSlots:
         """Sign and store, all at once, what the node's simulation lets pass."""
-        found: Slots = {}
+        found: AddedSlots = {}
         if all(isinstance(fields, WorkbenchError) for fields in priced):
             return {a.key: f for a, f in zip(acts, priced, strict=True) if not isinstance(f, dict)}
         on_chain = await self._on_chain()
@@ -230,7 +232,7 @@ class SlotSender:
                 raise
         return found
 
-    async def _others_took(self, found: Slots, keys: list[tuple[str, str, int]]) -> bool:
+    async def _others_took(self, found: AddedSlots, keys: list[tuple[str, str, int]]) -> bool:
         """Fill `found` with slots that we did not take; False where one is missing."""
         async with self._store.unit() as unit:
             for key in keys:
@@ -242,7 +244,7 @@ class SlotSender:
                 found[key] = slot
         return True
 
-    async def _signed(self, nonce: int, fields: dict[str, Any], act: Act) -> Slot:
+    async def _signed(self, nonce: int, fields: dict[str, Any], act: TransactionIntent) -> Slot:
         raw, tx = self._signer.sign_transaction({**fields, "nonce": nonce})
         return Slot(
             chain_id=self._chain_id,
@@ -270,7 +272,7 @@ class SlotSender:
             raise RpcFault("the node has told two counts of our transactions, one after the other.")
         return told
 
-    async def _choose(self, unit: Unit, on_chain: int) -> int | None:
+    async def _choose(self, unit: StoreTransaction, on_chain: int) -> int | None:
         counted = await unit.next_nonce(self._chain_id, self.address)
         return await self._nonces.choose(unit, on_chain, counted)
 
@@ -336,7 +338,7 @@ class SlotSender:
         if asked.begun:
             self._unheard.append((slots, asked))
         answers = [slot.tx for slot in slots] if asked.begun else await asked
-        moves: list[Move] = []
+        moves: list[SlotMove] = []
         for slot, answer in zip(slots, answers, strict=True):
             sent = replace(slot, state=SlotState.SENT, sent_ms=now)
             if isinstance(answer, RpcUnreachable | RpcUnanswered):
@@ -429,7 +431,7 @@ class SlotSender:
             # What is not answered yet is in no block: see `Rpc.ask`.
             unheard = {slot.nonce for some, _ in self._unheard for slot in some}
             await self._look_after([slot for slot in slots if slot.nonce not in unheard], view)
-            self._seen, self._seen_ms = None if view.is_torn else view.hash, self._pumped_ms
+            self._seen, self._seen_ms = None if view.is_inconsistent else view.hash, self._pumped_ms
             if view.nonce is None or view.nonce >= slots[0].nonce:
                 self._readings.forget("gap")
             else:
@@ -442,11 +444,11 @@ class SlotSender:
         if not recent or (await self._outcomes.look()).hash != self._seen:
             await self.pump()
 
-    async def _look_after(self, slots: Sequence[Slot], view: View) -> None:
+    async def _look_after(self, slots: Sequence[Slot], view: NonceView) -> None:
         """Those that were mined together, in two units: what was mined, then what is final."""
         landings = await self._outcomes.news(slots, view)
         there: list[Slot] = []
-        moves: list[Move] = []
+        moves: list[SlotMove] = []
         faults: list[Exception] = []
         for slot, landing in zip(slots, landings, strict=True):
             try:
@@ -461,7 +463,7 @@ class SlotSender:
             elif move is not None:
                 moves.append(move)
         there += [slot for slot in await self._book.move_all(moves) if slot is not None]
-        final: list[Move] = []
+        final: list[SlotMove] = []
         for slot in there:
             if slot.block and self._finality.reached(slot.block.number, view.head):
                 fact = self._book.about(slot, ev.TransactionFinalized, block=slot.block)
@@ -470,7 +472,9 @@ class SlotSender:
         if faults:
             raise faults[0]
 
-    async def _look_at(self, slot: Slot, landing: Landing | None, view: View) -> Slot | Move | None:
+    async def _look_at(
+        self, slot: Slot, landing: Inclusion | None, view: NonceView
+    ) -> Slot | SlotMove | None:
         """The slot where it stands as it did, how it moves, or None where nothing can be said."""
         if landing is None:
             await self._missing(slot, view)
@@ -522,11 +526,11 @@ class SlotSender:
         elif moved is not None:
             await self.cancel(slot.subject, slot.act, slot.attempt)
 
-    async def _missing(self, slot: Slot, view: View) -> None:
+    async def _missing(self, slot: Slot, view: NonceView) -> None:
         """No receipt: sent but waiting, dropped, taken back by a reorg, or its nonce is taken."""
         if view.nonce is None:
             view.nonce = await self._outcomes.nonce("latest")
-        view.is_torn = view.is_torn or view.nonce > slot.nonce
+        view.is_inconsistent = view.is_inconsistent or view.nonce > slot.nonce
         if view.nonce > slot.nonce and await self._outcomes.is_taken(slot, view):
             lost = replace(slot, state=SlotState.LOST, ok=False, block=None)
             text = f"nonce {slot.nonce} of {self.address} was used by another transaction."
@@ -548,7 +552,7 @@ class SlotSender:
         cheap = _fields_of(slot.attempts[-1].raw)["maxFeePerGas"] < view.base_fee
         await self._send((await self._bump(slot) if cheap or overdue else None) or slot)
 
-    async def _close_gap(self, view: View, lowest: Slot) -> None:
+    async def _close_gap(self, view: NonceView, lowest: Slot) -> None:
         """The chain waits for a nonce that no open slot has: those above it would wait for ever.
 
         A reorg deeper than finality took back what was final: it is sent again. Or it dropped a
@@ -570,7 +574,7 @@ class SlotSender:
                 await self._look_after([known[nonce]], view)
 
     async def _fill(self, nonce: int) -> None:
-        act = Act("", Call(FILL, self.address, b""), nonce)
+        act = TransactionIntent("", ContractCall(FILL, self.address, b""), nonce)
         (fields,) = await self._trial.priced([act.call])
         if isinstance(fields, WorkbenchError):
             raise fields
@@ -581,7 +585,7 @@ class SlotSender:
             await self._book.take(unit, [slot])
         await self._send(slot)
 
-    async def _mined_move(self, slot: Slot, landing: Landing, at_ms: int) -> Move:
+    async def _mined_move(self, slot: Slot, landing: Inclusion, at_ms: int) -> SlotMove:
         """The slot as mined where it has landed, and the facts of it."""
         block, ok = landing.block, landing.ok
         state = slot.state if slot.block == block else SlotState.MINED
@@ -632,15 +636,19 @@ class SlotSender:
             await self._clock.sleep(POLL_S)
 
 
-def _by_within(acts: Sequence[Act]) -> dict[Within, list[Act]]:
-    found: dict[Within, list[Act]] = {}
+def _by_within(
+    acts: Sequence[TransactionIntent],
+) -> dict[SlotTransactionHook, list[TransactionIntent]]:
+    found: dict[SlotTransactionHook, list[TransactionIntent]] = {}
     for act in acts:
         if act.within is not None:
             found.setdefault(act.within, []).append(act)
     return found
 
 
-async def _refused(unit: Unit, acts: Sequence[Act]) -> dict[tuple[str, str, int], WorkbenchError]:
+async def _refused(
+    unit: StoreTransaction, acts: Sequence[TransactionIntent]
+) -> dict[tuple[str, str, int], WorkbenchError]:
     """Acts that those who asked for them have taken back by now."""
     refused: dict[tuple[str, str, int], WorkbenchError] = {}
     for within, some in _by_within(acts).items():
@@ -648,7 +656,9 @@ async def _refused(unit: Unit, acts: Sequence[Act]) -> dict[tuple[str, str, int]
     return refused
 
 
-async def _mark(unit: Unit, acts: Sequence[Act], found: Slots) -> None:
+async def _mark(
+    unit: StoreTransaction, acts: Sequence[TransactionIntent], found: AddedSlots
+) -> None:
     for within, some in _by_within(acts).items():
         slots = [found[act.key] for act in some]
         await within.mark(unit, [slot for slot in slots if isinstance(slot, Slot)])
@@ -665,7 +675,7 @@ async def _beside(others: Sequence[Coroutine[Any, Any, None]], work: Coroutine[A
     return last.result()
 
 
-def _in_parts(acts: list[Act]) -> list[list[Act]]:
+def _in_parts(acts: list[TransactionIntent]) -> list[list[TransactionIntent]]:
     parts, size = [], min(FIRST_PART, PART)
     while acts:
         parts.append(acts[:size])

@@ -14,9 +14,9 @@ from workbench.core.errors import (
     SignerShort,
     WorkbenchError,
 )
-from workbench.core.ports import Beside, Call, Clock
+from workbench.core.ports import Clock, ContractCall, PrecedingCall
 from workbench.evm.codec.abi import explain_revert, hex_bytes
-from workbench.evm.rpc.client import Answers, NodeRevert, Rpc
+from workbench.evm.rpc.client import NodeRevert, PendingAnswers, Rpc
 
 TIP_WEI = 10**9
 """The least we tip; more where the node suggests more (Polygon asks for 25 gwei)."""
@@ -36,24 +36,24 @@ MAX_FEE_WEI = 10**13
 
 
 @dataclass(slots=True)
-class Asked:
+class SimulationBatch:
     """Calls that the node tries: at a fee and a tip in wei, by a payer who held so much.
 
     By place: the gas with which each is `tried`, and what is known to be `needed`, or why not.
     `beside`: the places of those that need another call to pass as well.
     """
 
-    calls: Sequence[Call]
+    calls: Sequence[ContractCall]
     fee: int
     tip: int
     held: int
     tried: dict[int, int] = field(default_factory=dict)
     needed: dict[int, int | WorkbenchError] = field(default_factory=dict)
     beside: list[int] = field(default_factory=list)
-    answers: Answers | None = None
+    answers: PendingAnswers | None = None
 
 
-class Trial:
+class Simulation:
     """See the module. `payer`: the address that sends; `source`: what it is called in errors."""
 
     def __init__(self, rpc: Rpc, clock: Clock, *, chain_id: int, payer: str, source: str) -> None:
@@ -62,20 +62,23 @@ class Trial:
         self._gas: dict[tuple[str, str, bytes, int], int] = {}
         self._tip: tuple[int, int] | None = None
 
-    async def priced(self, calls: Sequence[Call]) -> list[dict[str, Any] | WorkbenchError]:
+    async def priced(self, calls: Sequence[ContractCall]) -> list[dict[str, Any] | WorkbenchError]:
         """Fees and gas of each, or why it is doomed: the simulation, before any slot is taken."""
         (asked,) = await self.ask([calls])
         return await self.judged(asked)
 
-    async def ask(self, parts: Sequence[Sequence[Call]]) -> list[Asked]:
+    async def ask(self, parts: Sequence[Sequence[ContractCall]]) -> list[SimulationBatch]:
         """Have the node try all parts; what it says of each can be `judged` when it is needed."""
         tip = await self.tip()
         block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
         fee = min(2 * base_fee(block) + tip, MAX_FEE_WEI)
         held = int(await self._rpc.call("eth_getBalance", self._payer, "latest"), 16)
-        return [await self._simulated(Asked(calls, fee, min(tip, fee), held)) for calls in parts]
+        return [
+            await self._simulated(SimulationBatch(calls, fee, min(tip, fee), held))
+            for calls in parts
+        ]
 
-    async def judged(self, asked: Asked) -> list[dict[str, Any] | WorkbenchError]:
+    async def judged(self, asked: SimulationBatch) -> list[dict[str, Any] | WorkbenchError]:
         """See `priced`. Raises RpcUnreachable or RpcUnanswered."""
         priced: list[dict[str, Any] | WorkbenchError] = []
         for call, needed in zip(asked.calls, await self._needed(asked), strict=True):
@@ -94,7 +97,7 @@ class Trial:
             priced.append(fields)
         return priced
 
-    async def _simulated(self, asked: Asked) -> Asked:
+    async def _simulated(self, asked: SimulationBatch) -> SimulationBatch:
         """The gas that each would need at the newest block, or why it would be refused.
 
         An estimate searches, and so executes an act many times. What one act of a kind took,
@@ -116,7 +119,7 @@ class Trial:
         asked.answers = self._rpc.ask_to_try(requests) if requests else None
         return asked
 
-    async def _needed(self, asked: Asked) -> list[int | WorkbenchError]:
+    async def _needed(self, asked: SimulationBatch) -> list[int | WorkbenchError]:
         answers = await asked.answers if asked.answers else []
         first = len(asked.tried)
         for (n, gas), answer in zip(asked.tried.items(), answers[:first], strict=True):
@@ -131,7 +134,7 @@ class Trial:
                 asked.needed[n] = _meaning(answer)
         return [asked.needed[n] for n in range(len(asked.calls))]
 
-    async def _estimated(self, call: Call, fee: int) -> int | WorkbenchError:
+    async def _estimated(self, call: ContractCall, fee: int) -> int | WorkbenchError:
         """The node's estimate, remembered for acts of the same kind; or what its refusal means."""
         try:
             # Without a block some nodes take "pending": other people's plans, and another clock.
@@ -151,7 +154,7 @@ class Trial:
             self._gas[kind] = max(least, self._gas.get(kind, 0))
         return gas
 
-    def _request(self, call: Call, fee: int) -> dict[str, Any]:
+    def _request(self, call: ContractCall, fee: int) -> dict[str, Any]:
         # With the fee, the node also looks whether the signer can pay for it.
         request = {"from": self._payer, "to": call.to, "data": "0x" + call.data.hex()}
         request |= {"maxFeePerGas": hex(fee)}
@@ -178,13 +181,13 @@ def _meaning(answer: WorkbenchError) -> WorkbenchError:
     return explain_revert(hex_bytes(answer.data)) if isinstance(answer, NodeRevert) else answer
 
 
-def _beside(also: Beside | None) -> dict[str, Any]:
+def _beside(also: PrecedingCall | None) -> dict[str, Any]:
     assert also is not None
     request = {"from": also.sender, "to": also.to, "data": "0x" + also.data.hex()}
     return {**request, "gas": hex(GAS_BESIDE)}
 
 
-def _kind_of(call: Call) -> tuple[str, str, bytes, int]:
+def _kind_of(call: ContractCall) -> tuple[str, str, bytes, int]:
     """Acts of one kind take about the same gas: the same function of the same contract."""
     return call.act, call.to, call.data[:4], call.gas
 

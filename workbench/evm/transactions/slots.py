@@ -7,13 +7,13 @@ from typing import Any
 
 from workbench.core import facts as ev
 from workbench.core.errors import WorkbenchError
-from workbench.core.ports import Clock, Slot, SlotState, Store, Unit
+from workbench.core.ports import Clock, Slot, SlotState, Store, StoreTransaction
 
-Move = tuple[Slot, Slot, Sequence[ev.Event]]
+SlotMove = tuple[Slot, Slot, Sequence[ev.Event]]
 """A slot as it is stored, as it shall be, and the facts that go with it."""
 
 
-class CountOn:
+class SharedNonces:
     """What others' use of our key means to a service that may share it: we go on behind them.
 
     See `chain.quarantine` for a key that is nobody else's.
@@ -44,15 +44,15 @@ class CountOn:
         """A person has looked."""
 
 
-class SlotBook:
+class SlotStore:
     """See the module. `source`: who tells the facts; `nonces`: what a lost one means."""
 
-    def __init__(self, store: Store, clock: Clock, *, source: str, nonces: CountOn) -> None:
+    def __init__(self, store: Store, clock: Clock, *, source: str, nonces: SharedNonces) -> None:
         self._store, self._clock, self._source, self._nonces = store, clock, source, nonces
         self.landings = 0
         """How often a slot was mined or lost: who waits for one looks again when this grows."""
 
-    async def take(self, unit: Unit, fresh: Sequence[Slot]) -> None:
+    async def take(self, unit: StoreTransaction, fresh: Sequence[Slot]) -> None:
         """Store new slots and that they were signed, in the caller's unit."""
         await unit.take_slots(fresh)
         signed = ev.TransactionSigned
@@ -63,7 +63,7 @@ class SlotBook:
         """Store `after` and its facts. None if the slot has moved while we waited for the node."""
         return (await self.move_all([(before, after, facts)]))[0]
 
-    async def move_all(self, moves: Sequence[Move]) -> list[Slot | None]:
+    async def move_all(self, moves: Sequence[SlotMove]) -> list[Slot | None]:
         """`move` for each, in one unit."""
         if not moves:
             return []

@@ -12,11 +12,11 @@ class Html(str):
     __slots__ = ()
 
 
-Content = str | int | float | None | Sequence["Content"]
+HtmlContent = str | int | float | None | Sequence["HtmlContent"]
 VOID = {"meta", "link", "br"}
 
 
-def join(content: Content) -> Html:
+def join(content: HtmlContent) -> Html:
     """The markup of what is given, in order; None is nothing, plain text is escaped."""
     if content is None:
         return Html("")
@@ -27,7 +27,7 @@ def join(content: Content) -> Html:
     return Html("".join(join(each) for each in content))
 
 
-def el(name: str, /, *content: Content, **attributes: str | int | float | None) -> Html:
+def el(name: str, /, *content: HtmlContent, **attributes: str | int | float | None) -> Html:
     """One element. `class_` is `class`, other underscores are hyphens; None leaves one out."""
     pairs = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'

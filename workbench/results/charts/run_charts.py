@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from workbench.core.lifecycle import OUTCOMES, Look, colour
+from workbench.core.lifecycle import OUTCOMES, StateRow, colour
 from workbench.results.charts.theme import (
     FIRST_FACT,
     FONT,
@@ -165,7 +165,7 @@ def _draw_ends(axes: Axes, ends: pd.DataFrame, origin: int, between: tuple[float
     _legend(axes, handles)
 
 
-def _fill(look: Look) -> dict[str, Any]:
+def _fill(look: StateRow) -> dict[str, Any]:
     """How a bar of this outcome is filled. Two outcomes may share a colour, but not a filling."""
     tone = colour(look.word)
     fillings: dict[str, dict[str, Any]] = {

@@ -27,7 +27,7 @@ FIRST_FACT = "first fact"
 """What 0 of a time axis is called, unless a run names it."""
 
 
-class Chart(Figure):
+class ChartFile(Figure):
     """A figure that a notebook shows as PNG, also where pyplot was never imported."""
 
     def _repr_png_(self) -> bytes:
@@ -41,9 +41,9 @@ def figure_png(figure: Figure, dpi: int = 150) -> bytes:
     return buffer.getvalue()
 
 
-def sheet(height: float) -> Chart:
+def sheet(height: float) -> ChartFile:
     """An empty sheet, so many inches high."""
-    figure = Chart(figsize=(WIDTH, height), dpi=150, facecolor=PAPER)
+    figure = ChartFile(figsize=(WIDTH, height), dpi=150, facecolor=PAPER)
     FigureCanvasAgg(figure)
     return figure
 
@@ -77,7 +77,7 @@ def limits(first_s: float, last_s: float) -> tuple[float, float]:
     return first_s - 0.012 * span, last_s + 0.015 * span
 
 
-def nothing(title: str, why: str) -> Chart:
+def nothing(title: str, why: str) -> ChartFile:
     """A chart of what there is none of says so."""
     figure = sheet(2.4)
     if title:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.core.lifecycle import OUTCOMES, STAGE, STAGES, Look, outcome_of
+from workbench.core.lifecycle import OUTCOMES, STAGE, STAGES, StateRow, outcome_of
 
 OPEN_LANES = 5
 """Up to so many settlements each stage has a row of its own, with its numbers beside it."""
@@ -65,7 +65,7 @@ class Lane:
     ghosts: tuple[Mark, ...] = ()
 
     @property
-    def end(self) -> Look:
+    def end(self) -> StateRow:
         """What became of it, `open` before its end: how the end of the lane is marked."""
         return outcome_of(self.state)
 
@@ -79,7 +79,7 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class TimelineModel:
     """Everything one timeline shows. `lanes` may be fewer than `count`: the slowest ones.
 
     The axis runs from `first_ms`, which is 0 unless something is dated before the origin, to
@@ -112,7 +112,7 @@ class Picture:
         return [stage for stage in (*known, UNFINISHED) if stage in seen]
 
     @property
-    def ends(self) -> list[Look]:
+    def ends(self) -> list[StateRow]:
         """The outcomes that occur, in the order of `lifecycle.OUTCOMES`."""
         reached = {lane.end for lane in self.lanes}
         return [look for look in OUTCOMES if look in reached]
@@ -134,7 +134,7 @@ class Picture:
 
 def picture(
     frame: pd.DataFrame, facts_frame: pd.DataFrame | None = None, origin_ms: int | None = None
-) -> Picture:
+) -> TimelineModel:
     """What to draw, from `frames.timeline_frame` and, for marks, `frames.events_frame`.
 
     `origin_ms`: the time that counts as 0, Unix milliseconds; default: the earliest here.
@@ -148,7 +148,7 @@ def picture(
     lanes = _lanes(frame, origin_ms, last_ms)
     every_bar = tuple(bar for lane in lanes for bar in lane.bars)
     shown = _slowest(lanes)
-    return Picture(
+    return TimelineModel(
         first_ms=first_ms,
         last_ms=last_ms,
         count=len(lanes),
@@ -213,7 +213,7 @@ def _blocks(bars: tuple[Bar, ...]) -> tuple[tuple[int, int], ...]:
     return tuple(sorted({(b.block, b.end_ms) for b in bars if b.block is not None and b.tx}))
 
 
-def title_of(shown: Picture) -> str:
+def title_of(shown: TimelineModel) -> str:
     """What to call a timeline that was given no name."""
     if shown.count == 1:
         return f"Timeline of settlement {short(shown.lanes[0].subject)}"

@@ -18,12 +18,12 @@ import pandas as pd
 from workbench.core.facts import Event
 from workbench.core.lifecycle import OUTCOMES, PALETTE, STAGES
 from workbench.core.money import EURC, USDC, YPS, Token, format_units
-from workbench.results.charts.html import Content, Html, el, raw
+from workbench.results.charts.html import Html, HtmlContent, el, raw
 from workbench.results.charts.theme import FIRST_FACT
 from workbench.results.charts.timeline_model import (
     UNFINISHED,
     Lane,
-    Picture,
+    TimelineModel,
     picture,
     short,
     title_of,
@@ -58,7 +58,7 @@ def timeline_html(
     meta = dict(meta or {})
     balances = meta.pop("balances", None) or []
     heading = title or title_of(shown)
-    body: list[Content] = [
+    body: list[HtmlContent] = [
         el("h1", heading),
         _meta(meta),
         _chart(shown, since),
@@ -70,7 +70,7 @@ def timeline_html(
     return _document(heading, body)
 
 
-def _document(heading: str, body: list[Content]) -> str:
+def _document(heading: str, body: list[HtmlContent]) -> str:
     style, script = (
         resources.files("workbench.results.charts").joinpath(name).read_text("utf-8")
         for name in ("page.css", "page.js")
@@ -124,7 +124,7 @@ def _meta(meta: Mapping[str, Any]) -> Html | None:
     return el("dl", rows, class_="meta") if rows else None
 
 
-def _chart(shown: Picture, since: str) -> Html:
+def _chart(shown: TimelineModel, since: str) -> Html:
     if not shown.count and not shown.marks:
         command = el("code", "workbench buy 100000000000000000000")
         return el("div", "No settlement yet. ", command, " starts one.", class_="empty")
@@ -146,7 +146,7 @@ def _chart(shown: Picture, since: str) -> Html:
     )
 
 
-def _legend(shown: Picture) -> Html:
+def _legend(shown: TimelineModel) -> Html:
     """Colours for stages, shapes for endings."""
     items = [
         el("li", _square(stage), "under way" if stage == UNFINISHED else stage)
@@ -163,12 +163,12 @@ def _square(stage: str) -> Html:
     return el("svg", inner, class_="swatch", width=12, height=12, aria_hidden="true")
 
 
-def _stages(shown: Picture, deals: pd.DataFrame) -> Html | None:
+def _stages(shown: TimelineModel, deals: pd.DataFrame) -> Html | None:
     """A table of stages for each settlement: all that the chart says of it, as text."""
     if not shown.lanes:
         return None
     rows_by_id = {row["id"]: row for row in deals.to_dict("records")}
-    parts: list[Content] = [el("h2", "Stages")]
+    parts: list[HtmlContent] = [el("h2", "Stages")]
     for n, lane in enumerate(shown.lanes):
         parts.append(el("h3", el("span", lane.subject, class_="hash")))
         parts.append(el("p", _sentence(lane, rows_by_id[lane.subject]), class_="quiet"))
@@ -241,7 +241,7 @@ def _balances(balances: Iterable[Mapping[str, Any]]) -> Html | None:
     return el("section", el("h2", "Balances"), _table(names, rows, names[2:], "Balances"))
 
 
-def _facts(shown: Picture) -> Html | None:
+def _facts(shown: TimelineModel) -> Html | None:
     """The journal itself, folded away."""
     if not shown.marks:
         return None

@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
-from workbench.core.lifecycle import STAGE, Look, colour
+from workbench.core.lifecycle import STAGE, StateRow, colour
 from workbench.results.charts.theme import (
     FIRST_FACT,
     FONT,
@@ -38,7 +38,7 @@ from workbench.results.charts.timeline_model import (
     UNFINISHED,
     Bar,
     Lane,
-    Picture,
+    TimelineModel,
     picture,
     seconds_text,
     short,
@@ -115,7 +115,7 @@ def timeline(
 # --- The sheet ------------------------------------------------------------------------------------
 
 
-def _heights(shown: Picture) -> dict[str, float]:
+def _heights(shown: TimelineModel) -> dict[str, float]:
     """Which panels there are, from the top, and how high each is."""
     heights = {}
     if shown.expanded and shown.count:
@@ -131,7 +131,7 @@ def _heights(shown: Picture) -> dict[str, float]:
 
 
 def _panels(
-    figure: Figure, shown: Picture, heights: dict[str, float], since: str
+    figure: Figure, shown: TimelineModel, heights: dict[str, float], since: str
 ) -> dict[str, Axes]:
     """One column of axes over the same seconds; only the lowest has figures below it."""
     right = RIGHT_EXPANDED if shown.expanded else RIGHT_LANES
@@ -148,7 +148,7 @@ def _panels(
     return panels
 
 
-def _head(figure: Figure, shown: Picture, title: str, height: float) -> None:
+def _head(figure: Figure, shown: TimelineModel, title: str, height: float) -> None:
     """Title, what the bars mean, and the legend where the rows do not name the stages."""
     x = 0.3 / WIDTH
     heading = title or title_of(shown)
@@ -190,7 +190,7 @@ def _head(figure: Figure, shown: Picture, title: str, height: float) -> None:
 # --- Panels ---------------------------------------------------------------------------------------
 
 
-def _draw_expanded(axes: Axes, shown: Picture) -> None:
+def _draw_expanded(axes: Axes, shown: TimelineModel) -> None:
     """A row for each stage, its numbers in columns at the right."""
     y = 0
     for lane in shown.lanes:
@@ -242,7 +242,7 @@ def _draw_row(axes: Axes, y: int, lane: Lane, bar: Bar, span_ms: int) -> None:
         _write(axes, x, y, text, ha=align)
 
 
-def _draw_lanes(axes: Axes, shown: Picture) -> None:
+def _draw_lanes(axes: Axes, shown: TimelineModel) -> None:
     """A lane for each settlement, in the order they began."""
     labelled = len(shown.lanes) <= LABELLED_LANES
     half = 0.31 if labelled else 0.5
@@ -273,7 +273,7 @@ def _draw_lanes(axes: Axes, shown: Picture) -> None:
             _write(axes, WIDTH - 0.3, y, took, ha="right", size=7.5)
 
 
-def _draw_blocks(axes: Axes, shown: Picture) -> None:
+def _draw_blocks(axes: Axes, shown: TimelineModel) -> None:
     """A hairline where a block moved a settlement, its number above where there is room."""
     if not shown.blocks:
         return
@@ -289,7 +289,7 @@ def _draw_blocks(axes: Axes, shown: Picture) -> None:
     axes.text(0, 1.0, "block", transform=place, ha="right", **style)
 
 
-def _draw_stack(axes: Axes, shown: Picture) -> None:
+def _draw_stack(axes: Axes, shown: TimelineModel) -> None:
     """How many settlements are on the way to each stage, one above the other."""
     bars = [bar for bar in shown.every_bar if bar.end_ms > bar.start_ms]
     times = np.unique([ms for bar in bars for ms in (bar.start_ms, bar.end_ms)] or [0])
@@ -310,7 +310,7 @@ def _draw_stack(axes: Axes, shown: Picture) -> None:
     axes.set_ylabel("in flight", fontsize=8, fontdict=FONT | {"color": QUIET})
 
 
-def _draw_facts(axes: Axes, shown: Picture) -> None:
+def _draw_facts(axes: Axes, shown: TimelineModel) -> None:
     """A row for each type of fact, a dot for each fact; hollow where it no longer stands."""
     rows = {name: y for y, name in enumerate(shown.types)}
     standing = [mark for mark in shown.marks if mark.stands]
@@ -371,7 +371,7 @@ def _ghosts(axes: Axes, xs: list[float], ys: list[int], size: float) -> None:
 
 
 def _end_mark(
-    end: Look, label: str, at: Sequence[tuple[float, float]] = (), size: float = 5.5
+    end: StateRow, label: str, at: Sequence[tuple[float, float]] = (), size: float = 5.5
 ) -> Line2D:
     """The shape that says how settlements ended, at each (seconds, row) of `at`."""
     tone, is_hollow = colour(end.word), end.shape == "ring"

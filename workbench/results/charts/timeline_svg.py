@@ -14,8 +14,8 @@ from math import ceil, floor
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.core.lifecycle import STAGE, Look
-from workbench.results.charts.html import Content, Html, el
+from workbench.core.lifecycle import STAGE, StateRow
+from workbench.results.charts.html import Html, HtmlContent, el
 from workbench.results.charts.theme import FIRST_FACT
 from workbench.results.charts.timeline_model import (
     LABELLED_LANES,
@@ -23,7 +23,7 @@ from workbench.results.charts.timeline_model import (
     Bar,
     Lane,
     Mark,
-    Picture,
+    TimelineModel,
     seconds_text,
     short,
     spread,
@@ -51,14 +51,14 @@ PATHS = {
 
 
 @dataclass
-class Sheet:
+class SvgSheet:
     """The drawing while it grows: its height so far, the ink, and the names beside the rows."""
 
-    shown: Picture
+    shown: TimelineModel
     height: float = TOP
-    ink: list[Content] = field(default_factory=list)
-    names: list[Content] = field(default_factory=list)
-    numbers: list[Content] = field(default_factory=list)
+    ink: list[HtmlContent] = field(default_factory=list)
+    names: list[HtmlContent] = field(default_factory=list)
+    numbers: list[HtmlContent] = field(default_factory=list)
 
     def x(self, ms: float) -> str:
         return f"{self.place(ms):.3f}%"
@@ -76,9 +76,9 @@ class Sheet:
             self.numbers.append(el("text", text, x=x, y=f"{y + ROW / 2 + 4:g}"))
 
 
-def draw(shown: Picture, since: str = FIRST_FACT) -> Html:
+def draw(shown: TimelineModel, since: str = FIRST_FACT) -> Html:
     """Names, SVG and numbers: the three columns of the chart. `since`: what 0 is called."""
-    sheet = Sheet(shown)
+    sheet = SvgSheet(shown)
     if shown.expanded:
         _expanded(sheet)
     elif shown.count:
@@ -102,7 +102,7 @@ def draw(shown: Picture, since: str = FIRST_FACT) -> Html:
     return el("div", columns, class_="grid")
 
 
-def _describe(shown: Picture) -> str:
+def _describe(shown: TimelineModel) -> str:
     """What a person who cannot see the chart should know of it; the tables have the rest."""
     ends: dict[str, int] = {}
     for lane in shown.lanes:
@@ -114,7 +114,7 @@ def _describe(shown: Picture) -> str:
 # --- Lanes ----------------------------------------------------------------------------------------
 
 
-def _expanded(sheet: Sheet) -> None:
+def _expanded(sheet: SvgSheet) -> None:
     """A row for each stage of each settlement, its numbers beside it."""
     for n, lane in enumerate(sheet.shown.lanes):
         sheet.height += 10 if n else 0
@@ -149,7 +149,7 @@ def _numbers(lane: Lane, bar: Bar) -> tuple[str, str, str]:
     )
 
 
-def _lanes(sheet: Sheet) -> None:
+def _lanes(sheet: SvgSheet) -> None:
     """A lane for each settlement; past some dozens thin ones, every tenth with its name."""
     labelled = len(sheet.shown.lanes) <= LABELLED_LANES
     tall = LANE if labelled else THIN
@@ -169,7 +169,7 @@ def _lanes(sheet: Sheet) -> None:
     sheet.height += 8
 
 
-def _bar(sheet: Sheet, bar: Bar, lane: Lane, y: float, tall: float, key: str) -> Html | None:
+def _bar(sheet: SvgSheet, bar: Bar, lane: Lane, y: float, tall: float, key: str) -> Html | None:
     """The time to one stage. A bar of no length is a hairline; the first stage is a dot."""
     if bar is lane.bars[0]:
         if not sheet.shown.expanded:
@@ -205,13 +205,13 @@ def _say(lane: Lane, bar: Bar) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _ending(sheet: Sheet, lane: Lane, y: float, radius: float) -> Html:
+def _ending(sheet: SvgSheet, lane: Lane, y: float, radius: float) -> Html:
     """How it ended, or that it is still open."""
     x = sheet.x(lane.end_ms)
     return el("svg", mark(lane.end, radius), x=x, y=f"{y:g}", overflow="visible", width=1, height=1)
 
 
-def mark(end: Look, radius: float) -> Html:
+def mark(end: StateRow, radius: float) -> Html:
     """The shape of an outcome, `radius` pixels from its centre, which is at 0, 0."""
     scale = f"scale({radius:g})"
     return el("path", d=PATHS[end.shape], transform=scale, class_=f"end e-{end.word}")
@@ -224,7 +224,7 @@ def _class(stage: str) -> str:
 # --- In flight, blocks, facts, axis ---------------------------------------------------------------
 
 
-def _stack(sheet: Sheet) -> None:
+def _stack(sheet: SvgSheet) -> None:
     """How many settlements are on the way to each stage, one above the other."""
     sheet.height += 14
     bars = [bar for bar in sheet.shown.every_bar if bar.end_ms > bar.start_ms]
@@ -263,11 +263,11 @@ def _steps(times: Steps, low: Steps, high: Steps, most: int) -> str:
     return f"M{times[0]} {most - low[0]}{there}{back}Z"
 
 
-def _blocks(sheet: Sheet, bottom: float) -> list[Content]:
+def _blocks(sheet: SvgSheet, bottom: float) -> list[HtmlContent]:
     """A hairline where a block moved a settlement; on narrow screens fewer carry a number."""
     places = [(number, sheet.place(ms)) for number, ms in sheet.shown.blocks]
     wide, narrow = spread(places, 4.2), {n for n, _ in spread(places, 13)}
-    ink: list[Content] = []
+    ink: list[HtmlContent] = []
     if wide:
         sheet.name("block", 0, "quiet small")
     for number, place in wide:
@@ -278,7 +278,7 @@ def _blocks(sheet: Sheet, bottom: float) -> list[Content]:
     return ink
 
 
-def _facts(sheet: Sheet) -> None:
+def _facts(sheet: SvgSheet) -> None:
     """A row for each type of fact, a dot for each fact."""
     sheet.height += 22
     marks = _merged(sheet.shown.marks)
@@ -302,7 +302,7 @@ def _merged(marks: tuple[Mark, ...]) -> list[tuple[Mark, int]]:
 
 
 def _dot(
-    sheet: Sheet, mark: Mark, y: float, radius: float, count: int = 1, ghost: str = "hole"
+    sheet: SvgSheet, mark: Mark, y: float, radius: float, count: int = 1, ghost: str = "hole"
 ) -> Html:
     """A fact. Among others a ghost is a ring, so that a dot at its place shows inside."""
     class_ = "m fact" if mark.stands else f"m fact ghost {ghost}"
@@ -328,11 +328,11 @@ def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _axis(sheet: Sheet, since: str) -> list[Content]:
+def _axis(sheet: SvgSheet, since: str) -> list[HtmlContent]:
     """Seconds below, in steps of 1, 2 or 5 times a power of ten."""
     y, span = sheet.height + 4, max(sheet.shown.span_ms / 1000, 0.001)
     step = next(m * 10.0**e for e in range(-3, 9) for m in (1, 2, 5) if span / (m * 10.0**e) <= 8.5)
-    ink: list[Content] = [el("line", x1="0", x2="100%", y1=y, y2=y, class_="axis")]
+    ink: list[HtmlContent] = [el("line", x1="0", x2="100%", y1=y, y2=y, class_="axis")]
     first, last = (round(ms / 1000 / step, 9) for ms in (sheet.shown.first_ms, sheet.shown.last_ms))
     ticks = range(ceil(first), floor(last) + 1)
     for n in ticks:

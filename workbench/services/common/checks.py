@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class HealthCheck:
     """`meaning`: what an alarm of this name says, for readers who may not see its reason.
     `remedy`: what to do. `subject`: who "has not succeeded for 10 minutes".
 
@@ -30,91 +30,91 @@ class Check:
 
 
 _LIST = (
-    Check("chain", "the node cannot be asked", "Check the node and the RPC URL."),
-    Check(
+    HealthCheck("chain", "the node cannot be asked", "Check the node and the RPC URL."),
+    HealthCheck(
         "chain_id",
         "the node is on another chain than the settings say",
         "Correct CHAIN_ID or the RPC URL. Until then nothing is done.",
     ),
-    Check(
+    HealthCheck(
         "chain_stalled",
         "the node's newest block is old",
         "Check the node: does it follow its network? And this machine's clock.",
         grace_s=30,
     ),
-    Check(
+    HealthCheck(
         "no_eip1559",
         "the chain has no base fee (EIP-1559), so nothing can be sent",
         "Use a chain with EIP-1559.",
     ),
-    Check(
+    HealthCheck(
         "logs_refused",
         "the node refuses eth_getLogs, even for one block",
         "Use a node that serves logs.",
     ),
-    Check("store", "the database does not answer", "Check its disk, locks and connection."),
-    Check(
+    HealthCheck("store", "the database does not answer", "Check its disk, locks and connection."),
+    HealthCheck(
         "rounds",
         "a round of the service fails, or does not end",
         "It is tried again. A defect's trace is in the log: report it.",
         subject="a round of the service",
         max_age_s=600,
     ),
-    Check(
+    HealthCheck(
         "requests",
         "a request was answered with 500",
         "The trace is in the log: report it.",
         lasts_s=600,
         is_warning=True,
     ),
-    Check(
+    HealthCheck(
         "wallet_short",
         "an account that sends cannot pay, or will not last",
         "Send it what is missing.",
     ),
-    Check(
+    HealthCheck(
         "sends_refused",
         "the node refuses the transactions that are sent to it",
         "Look at the reason: the node's limits, the fees, or the account's state.",
         grace_s=60,
         lasts_s=120,
     ),
-    Check(
+    HealthCheck(
         "facilitator",
         "the seller's facilitator does not answer",
         "Start it, or correct FACILITATOR_URL.",
         grace_s=10,
     ),
-    Check(
+    HealthCheck(
         "finality",
         "a swap does not become final",
         "Check FINALITY_CONFIRMATIONS and the chain's status; nothing is lost.",
         subject="watching for finality",
         max_age_s=600,
     ),
-    Check(
+    HealthCheck(
         "rate_stale",
         "the hook's reference rate is too old, so swaps are refused",
         "Run the facilitator with KEEPER_PRIVATE_KEY, or set the rate.",
         grace_s=60,
     ),
-    Check(
+    HealthCheck(
         "peers",
         "a service whose facts the tracker gathers does not answer",
         "Start it, or correct SELLER_URL and FACILITATOR_URL.",
         grace_s=60,
     ),
-    Check(
+    HealthCheck(
         "torn",
         "the facts of a settlement contradict each other",
         "Compare the settlement with the chain; the others are shown as they are.",
     ),
-    Check(
+    HealthCheck(
         "signer_quarantined",
         "the signer stands still",
         "Find out who used its nonces, then POST /v1/signer:release.",
     ),
-    Check(
+    HealthCheck(
         "reconciliation",
         "the ledger was not compared with the chain for too long",
         "Until then a loss would not be noticed.",
@@ -122,12 +122,12 @@ _LIST = (
         grace_s=None,
         max_age_s=600,
     ),
-    Check(
+    HealthCheck(
         "wallet_differs",
         "the wallet does not hold what the ledger says, or something left it that is no payout",
         "This is one reading. If the next one agrees, it is booked and the signer stops.",
     ),
-    Check(
+    HealthCheck(
         "orphans",
         "what was final was not looked at again for too long",
         "Until then a reorg deeper than finality would not be noticed.",
@@ -135,46 +135,46 @@ _LIST = (
         grace_s=None,
         max_age_s=600,
     ),
-    Check(
+    HealthCheck(
         "lease",
         "which process looks after transactions was not asked for too long",
         "Check the database.",
         subject="asking for the lease",
         max_age_s=300,
     ),
-    Check(
+    HealthCheck(
         "reorg",
         "a reorg deeper than finality took a payment back",
         "It is sent again by itself; if the text says otherwise, look at the payout.",
     ),
-    Check(
+    HealthCheck(
         "fees",
         "a transaction waits, and its fee cannot be raised any more",
         "Wait for lower fees, or take the payout back with :cancel.",
     ),
-    Check(
+    HealthCheck(
         "token_refused",
         "the token refuses a payout",
         "Ask the token's issuer: paused, or an account that is blocked? Or take the payout back.",
         grace_s=60,
     ),
-    Check(
+    HealthCheck(
         "payout_stuck",
         "a payout cannot be signed",
         "Look at its reason in /v1/payouts; take it back with :cancel if it cannot be helped.",
         grace_s=60,
     ),
-    Check(
+    HealthCheck(
         "payout_altered",
         "a payout in the database is not what the journal says, and is not signed",
         "Run `workbench ledger verify`; correct the row, or take the payout back with :cancel.",
     ),
-    Check(
+    HealthCheck(
         "payout_mismatched",
         "a payout's transaction moved something else than what was owed",
         "Look at it, then POST /v1/payouts/<id>:resolve as paid or as refunded.",
     ),
-    Check(
+    HealthCheck(
         "oldest_payout",
         "the oldest open payout waits for longer than OLDEST_PAYOUT_S",
         "Look at the other alarms and at /v1/payouts?state=approved,sent.",

@@ -16,7 +16,7 @@ from typing import Any
 
 from workbench.core.errors import WorkbenchError
 from workbench.core.ports import Clock
-from workbench.services.common.checks import CHECKS, Check
+from workbench.services.common.checks import CHECKS, HealthCheck
 
 log = logging.getLogger("workbench")
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9]+")
@@ -25,22 +25,22 @@ SHOWN = 3
 
 
 @dataclass(slots=True)
-class _Reason:
+class CheckReason:
     text: str
     since_ms: int
     told_ms: int
 
 
 @dataclass(slots=True)
-class _State:
+class CheckState:
     """One check at work. `last_ok_ms`: last success, or when the check was registered."""
 
-    check: Check
+    check: HealthCheck
     max_age_s: float | None
     last_ok_ms: int
     has_run: bool = False
     is_resting: bool = False
-    reasons: dict[str, _Reason] = field(default_factory=dict)
+    reasons: dict[str, CheckReason] = field(default_factory=dict)
 
 
 class Health:
@@ -61,7 +61,7 @@ class Health:
         self._clock, self.service, self.is_public = clock, service, is_public
         now = clock.now_ms()
         self._states = {
-            name: _State(CHECKS[name], ages.get(name, CHECKS[name].max_age_s), now)
+            name: CheckState(CHECKS[name], ages.get(name, CHECKS[name].max_age_s), now)
             for name in names
         }
         self.errors = Counter[str]()
@@ -88,7 +88,7 @@ class Health:
         known = state.reasons.get(key)
         if known is None or _shape(known.text) != _shape(reason):
             log.warning("%s: %s: %s", self.service, name, reason)
-        state.reasons[key] = _Reason(reason, known.since_ms if known else now, now)
+        state.reasons[key] = CheckReason(reason, known.since_ms if known else now, now)
 
     def clear(self, name: str, key: str = "") -> None:
         """The reason is gone; whether the check succeeds is not known, so its age goes on."""
@@ -166,13 +166,13 @@ class Health:
         lines += [f'{prefix}_balance_wei{{account="{a}"}} {n}' for a, n in self.balances.items()]
         return lines
 
-    def _age_s(self, state: _State) -> int:
+    def _age_s(self, state: CheckState) -> int:
         now = self._clock.now_ms()
         # A clock that was set back must not keep a check young for ever.
         state.last_ok_ms = min(state.last_ok_ms, now)
         return (now - state.last_ok_ms) // 1000
 
-    def _standing(self, state: _State) -> list[str]:
+    def _standing(self, state: CheckState) -> list[str]:
         """The reasons that are not forgotten and have stood for long enough."""
         now, check, found = self._clock.now_ms(), state.check, []
         for reason in state.reasons.values():
@@ -183,7 +183,7 @@ class Health:
                 found.append(reason.text)
         return found
 
-    def _text(self, state: _State) -> str:
+    def _text(self, state: CheckState) -> str:
         check, reasons = state.check, self._standing(state)
         if reasons:
             return f"{_joined(reasons)} {check.remedy}"

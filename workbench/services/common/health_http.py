@@ -6,10 +6,10 @@ from typing import Any
 
 from workbench.core.ports import Request, Response
 from workbench.services.common.health import Health
-from workbench.services.common.routes import Handler, Routes
+from workbench.services.common.routes import RouteHandler, Routes
 
 
-def add_probes(routes: Routes, health: Health, readyz: Handler | None = None) -> None:
+def add_probes(routes: Routes, health: Health, readyz: RouteHandler | None = None) -> None:
     """`/livez`: 200 while the process answers. `/readyz`: 503 where a check is red.
 
     `readyz`: a service's own, which says more.

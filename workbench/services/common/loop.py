@@ -32,14 +32,14 @@ RETRY_AFTER_MOST_S = 300.0
 """A node that limits us is believed up to this many seconds."""
 
 
-class OnFault(Enum):
+class FaultPolicy(Enum):
     """What becomes of a fault that waiting is not known to heal."""
 
     RAISE = "raise"
     RETRY = "retry"
 
 
-class Loop:
+class ServiceLoop:
     """Rounds of one service, and where their faults are reported.
 
     `before`: called before each round of the main loop, the one of the service's own name; where it
@@ -50,7 +50,7 @@ class Loop:
         self,
         clock: Clock,
         health: Health,
-        on_fault: OnFault,
+        on_fault: FaultPolicy,
     ) -> None:
         self.clock, self.health, self.on_fault = clock, health, on_fault
         self.before: Callable[[], Awaitable[None]] | None = None
@@ -108,7 +108,7 @@ class Loop:
     def contains(self, name: str, why: Exception) -> bool:
         """Whether a fault of a part was noted, and the round goes on; else it must be raised."""
         is_common = isinstance(why, RpcUnreachable | RpcLimited | StoreError)
-        if is_common or self.on_fault is OnFault.RAISE:
+        if is_common or self.on_fault is FaultPolicy.RAISE:
             return False
         self.failed.add(name)
         self._parts.add(name)
@@ -144,10 +144,10 @@ class Loop:
 
     def _goes_on(self, why: Exception) -> bool:
         is_transient = isinstance(why, WorkbenchError) and why.transient
-        return is_transient or self.on_fault is OnFault.RETRY
+        return is_transient or self.on_fault is FaultPolicy.RETRY
 
     def _wait_s(self, why: Exception, poll_s: float, failures: int) -> float:
-        if self.on_fault is OnFault.RAISE:
+        if self.on_fault is FaultPolicy.RAISE:
             return poll_s  # Simulated time costs nothing, and traces stay as they are.
         doubled = poll_s * 2.0 ** min(failures - 1, 16)
         asked = why.details.get("retry_after_s") if isinstance(why, WorkbenchError) else None

@@ -29,7 +29,7 @@ PASSING = (408, 425, 429)
 """Statuses below 500 that ask to come again (RFC 9110, 8470, 6585)."""
 
 
-class Refusal(msgspec.Struct):
+class ErrorBody(msgspec.Struct):
     """The body of an error, as all our services answer it."""
 
     error: str = "unknown"
@@ -65,7 +65,7 @@ def refused(answer: Response, peer: str) -> WorkbenchError:
     PeerUnreadable where the body is not JSON, PeerRefused where it is no error of ours.
     """
     try:
-        told = decoded(answer, Refusal, peer)
+        told = decoded(answer, ErrorBody, peer)
     except PeerUnreadable as why:
         return why
     except PeerAnswerInvalid:
@@ -78,14 +78,14 @@ def refused(answer: Response, peer: str) -> WorkbenchError:
     return kind(message, hint=hint)
 
 
-def told(answer: Response) -> Refusal:
+def told(answer: Response) -> ErrorBody:
     """What a refusal says of itself, as far as it can be read."""
     try:
-        read = decoded(answer, Refusal, "peer")
+        read = decoded(answer, ErrorBody, "peer")
     except (PeerUnreachable, PeerRefused):
-        return Refusal(message=f"HTTP {answer.status}: {_shown(answer)}")
+        return ErrorBody(message=f"HTTP {answer.status}: {_shown(answer)}")
     message = read.message or f"HTTP {answer.status}"
-    return Refusal(_plain(read.error)[:SHOWN], _plain(message), _plain(read.hint))
+    return ErrorBody(_plain(read.error)[:SHOWN], _plain(message), _plain(read.hint))
 
 
 def _json(answer: Response, peer: str) -> Any:

@@ -41,7 +41,7 @@ DECIDING = (
 """Headers of which two would leave it to chance what is done."""
 BEHIND = (RpcUnreachable, RpcFault, StoreError, PeerUnreachable)
 """Errors of what is behind a service."""
-Handler = Callable[..., Awaitable[Response]]
+RouteHandler = Callable[..., Awaitable[Response]]
 log = logging.getLogger("workbench")
 
 
@@ -53,10 +53,10 @@ class Routes:
 
     def __init__(self, health: Health) -> None:
         self._health = health
-        self._routes: list[tuple[str, re.Pattern[str], Handler]] = []
-        self._plain: dict[tuple[str, str], Handler] = {}
+        self._routes: list[tuple[str, re.Pattern[str], RouteHandler]] = []
+        self._plain: dict[tuple[str, str], RouteHandler] = {}
 
-    def add(self, method: str, path: str, handler: Handler) -> Routes:
+    def add(self, method: str, path: str, handler: RouteHandler) -> Routes:
         if "<" not in path:
             self._plain[method, path] = handler
         pattern = re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", path)
@@ -165,7 +165,7 @@ async def events_page(store: Store, own: str, request: Request) -> Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class EventPage:
     """Facts with their sequence numbers as JSON `{events, next, last}`: a body.
 
     `next`: after which number to go on; `last`: that of the newest fact.
@@ -185,15 +185,15 @@ class Page:
         return {"events": events, "next": self.next, "last": self.last}
 
     @classmethod
-    def of(cls, answer: Response, peer: str, after: int) -> Page:
+    def of(cls, answer: Response, peer: str, after: int) -> EventPage:
         """The page of its own facts that a service answered with, to `?after=`.
 
         Raises PeerUnreadable, or PeerAnswerInvalid: also for a fact of somebody else, which a peer
         could only have made up, and for a page that leads nowhere.
         """
-        if isinstance(answer.content, Page):
+        if isinstance(answer.content, EventPage):
             return answer.content
-        read = peers.decoded(answer, _Events, peer)
+        read = peers.decoded(answer, EventsBody, peer)
         try:
             facts = [_numbered_fact(each, peer) for each in read.events]
         except (StoreError, TypeError, ValueError, KeyError, RecursionError) as why:
@@ -205,7 +205,7 @@ class Page:
         return cls(facts, read.next, read.last)
 
 
-class _Events(msgspec.Struct):
+class EventsBody(msgspec.Struct):
     """The body of `GET /events`."""
 
     events: list[dict[str, Any]]
@@ -233,7 +233,7 @@ def _numbered_fact(data: dict[str, Any], peer: str) -> tuple[int, Event]:
 
 
 def told(page: Sequence[tuple[int, Event]], upto: int, last: int) -> Response:
-    return Response(200, Page(page, upto, last), headers=(("Cache-Control", "no-store"),))
+    return Response(200, EventPage(page, upto, last), headers=(("Cache-Control", "no-store"),))
 
 
 def numbered(seq: int, fact: Event) -> dict[str, Any]:

@@ -6,21 +6,21 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from workbench.core.facts import BlockOrphaned, Event
-from workbench.core.ports import Store, Unit
+from workbench.core.ports import Store, StoreTransaction
 from workbench.core.settlement import (
-    MOVING,
     OPEN,
-    TELLING,
+    RELEVANT_EVENTS,
+    TRANSITION_EVENTS,
+    InconsistentJournals,
     Settlement,
-    State,
-    Torn,
+    SettlementState,
     fold_into,
     merge_into,
     place_in_life,
 )
 
 
-class Book:
+class SettlementIndex:
     """Nothing here that the journal does not hold: a new Book of the same store is equal.
 
     `seller`: whose sales are counted (see `assets`, `open_of`, `sold`); others' on the same vault
@@ -35,8 +35,10 @@ class Book:
         self._version: object = None
         self._furthest: dict[str, int] = {}
         self._open: dict[str, Settlement] = {}
-        self._by_state: dict[State, dict[str, Settlement]] = {state: {} for state in State}
-        self._assets: dict[tuple[str, State], int] = {}
+        self._by_state: dict[SettlementState, dict[str, Settlement]] = {
+            state: {} for state in SettlementState
+        }
+        self._assets: dict[tuple[str, SettlementState], int] = {}
         self._of_buyer: dict[str, dict[str, Settlement]] = {}
         self._sold: dict[str, str] = {}
         self._early: set[str] = set()
@@ -44,7 +46,7 @@ class Book:
         self.folds = 0
         """How often something was told that settlements follow from."""
         self.settlements: dict[str, Settlement] = {}
-        self.torn: Torn = {}
+        self.torn: InconsistentJournals = {}
 
     async def refresh(self) -> list[str]:
         """Fold what is new; the subjects it was about, in the order of the facts.
@@ -64,7 +66,7 @@ class Book:
                 histories = await self._histories(unit, facts)
             news: dict[str, list[Event]] = {subject: [] for subject in histories}
             for fact in facts:
-                if type(fact) in TELLING and fact.subject:
+                if type(fact) in RELEVANT_EVENTS and fact.subject:
                     news.setdefault(fact.subject, []).append(fact)
             folded = {s: self._fold(s, told, histories.get(s)) for s, told in news.items()}
             for subject, settlement in folded.items():
@@ -73,7 +75,9 @@ class Book:
             self.folds += bool(folded)
             return list(dict.fromkeys([*histories, *(f.subject for f in facts if f.subject)]))
 
-    async def _histories(self, unit: Unit, facts: Sequence[Event]) -> dict[str, Sequence[Event]]:
+    async def _histories(
+        self, unit: StoreTransaction, facts: Sequence[Event]
+    ) -> dict[str, Sequence[Event]]:
         """All that stands about those who cannot simply go on from where they are."""
         if not (self._merged or self._early or BlockOrphaned in map(type, facts)):
             return {}  # As mostly: each fact follows those that are known.
@@ -88,7 +92,7 @@ class Book:
 
     def _is_birth(self, fact: Event) -> bool:
         """Details told on an earlier page than the birth wait for it in the journal."""
-        return type(fact) in MOVING and fact.subject not in self.settlements
+        return type(fact) in TRANSITION_EVENTS and fact.subject not in self.settlements
 
     def _is_late(self, fact: Event) -> bool:
         place = place_in_life(fact) if self._merged else None
@@ -149,11 +153,11 @@ class Book:
         """Those that somebody still owes a step, oldest first."""
         return list(self._open.values())
 
-    def of(self, *states: State) -> list[Settlement]:
+    def of(self, *states: SettlementState) -> list[Settlement]:
         """Those in these states, state after state. Costs nothing for those in other ones."""
         return [each for state in states for each in self._by_state[state].values()]
 
-    def assets(self, asset: str, *states: State) -> int:
+    def assets(self, asset: str, *states: SettlementState) -> int:
         """Base units of one asset in the seller's own settlements that are in these states."""
         return sum(self._assets.get((asset, state), 0) for state in states)
 

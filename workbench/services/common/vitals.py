@@ -27,7 +27,7 @@ GAS_EACH = 600_000
 TIP_WEI = 2 * 10**9
 
 
-class Vitals:
+class NodeChecks:
     """Checks of one service's node. `accounts`: those that send. `gas`: of one transaction at most;
     None where `more`, the service's own checks, sees to it that the accounts hold enough.
     """
@@ -45,7 +45,7 @@ class Vitals:
     ) -> None:
         self._node, self._health, self._clock = node, health, clock
         self._chain_id, self._accounts, self._gas, self._more = chain_id, accounts, gas, more
-        self._next = Timer(LOOK_S)
+        self._next = DueTimer(LOOK_S)
 
     async def before_round(self) -> None:
         """Raises WrongChain, RpcUnreachable or RpcFault: then nothing may be done."""
@@ -79,7 +79,7 @@ class Vitals:
             self._health.set("no_eip1559", told if state.base_fee is None else "")
 
 
-class Timer:
+class DueTimer:
     """Says that something is due: the first time, then every `every_s` seconds of the clock, also
     where the clock was set back."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -16,7 +15,15 @@ from workbench.core.errors import (
     TransactionTimeout,
 )
 from workbench.core.money import EURC, USDC, Amount
-from workbench.core.ports import Chain, Clock, Http, Request, Response, Signer
+from workbench.core.ports import (
+    Clock,
+    Http,
+    ReportProgress,
+    Request,
+    Response,
+    SettlementContracts,
+    Signer,
+)
 from workbench.core.pricing import DEFAULT_CEILING_EURC, Price, check_ceiling, eurc_budget
 from workbench.core.purchase import Purchase
 from workbench.core.records import replace
@@ -24,10 +31,10 @@ from workbench.core.x402.wire import PAYMENT_HEADER, Payment, Terms, TransferAut
 from workbench.services.common import peers
 from workbench.services.otc.offer_check import (
     DAY_S,
-    Asked,
-    Bounds,
-    Offer,
-    Requirement,
+    OfferBody,
+    OfferBounds,
+    PaymentRequirement,
+    RequestedResource,
     checked_terms,
 )
 from workbench.services.otc.rates import RateSource
@@ -52,14 +59,14 @@ class BuyerRules:
     retries: int = 20
 
 
-class Created(msgspec.Struct):
+class SettlementAccepted(msgspec.Struct):
     """What a seller answers to a payment."""
 
     settlement_id: str
     status: str = ""
 
 
-class View(msgspec.Struct):
+class SellerStatus(msgspec.Struct):
     """What a seller says of a settlement. `eurc_spent`: base units."""
 
     settlement_id: str
@@ -70,7 +77,6 @@ class View(msgspec.Struct):
 
 
 PEER = "seller"
-Progress = Callable[[str], None]
 
 
 class Buyer:
@@ -79,7 +85,7 @@ class Buyer:
     def __init__(
         self,
         *,
-        chain: Chain,
+        chain: SettlementContracts,
         signer: Signer,
         http: Http,
         clock: Clock,
@@ -93,7 +99,7 @@ class Buyer:
         self.address = signer.address
 
     async def buy(
-        self, seller_url: str, asset_amount: int, progress: Progress = lambda _: None
+        self, seller_url: str, asset_amount: int, progress: ReportProgress = lambda _: None
     ) -> Purchase:
         """One purchase, from HTTP 402 to its end.
 
@@ -112,14 +118,14 @@ class Buyer:
         self._chain.foresee_balance(self._chain.addresses.eurc, self.address, next_block=True)
 
     async def authorize(
-        self, seller_url: str, asset_amount: int, progress: Progress = lambda _: None
+        self, seller_url: str, asset_amount: int, progress: ReportProgress = lambda _: None
     ) -> tuple[Payment, Terms]:
         """Ask for the price, decide on the budget, and sign."""
         self._chain.foresee_balance(self._chain.addresses.eurc, self.address)
         answer = await self._get(seller_url, resource_of(asset_amount))
         if answer.status != 402:
             raise peers.refused(answer, PEER)
-        offer = peers.decoded(answer, Offer, PEER).payment_requirement
+        offer = peers.decoded(answer, OfferBody, PEER).payment_requirement
         offered = await self._checked(offer, asset_amount)
         required = offered.required_usdc
         progress(f"HTTP 402: {Amount(required, USDC)} are required")
@@ -132,13 +138,15 @@ class Buyer:
         await self._check_funds(budget)  # Nobody has the signature yet.
         return payment, terms
 
-    async def _checked(self, offer: Requirement, asset_amount: int) -> Terms:
+    async def _checked(self, offer: PaymentRequirement, asset_amount: int) -> Terms:
         """The offered terms, if they are what was asked for; see `otc.offer_check`."""
         resource, chain, rules = resource_of(asset_amount), self._chain, self._rules
         if self._seller is None:
             raise unknown_seller()
-        asked = Asked(resource, chain.resource_hash(resource), asset_amount)
-        bounds = Bounds(self._seller, rules.price, rules.price_tolerance_bps, rules.max_deadline_s)
+        asked = RequestedResource(resource, chain.resource_hash(resource), asset_amount)
+        bounds = OfferBounds(
+            self._seller, rules.price, rules.price_tolerance_bps, rules.max_deadline_s
+        )
         now = (await chain.head()).timestamp
         terms = checked_terms(offer, asked, (chain.domain, chain.addresses), bounds, now)
         if not {self._rules.fund_by, "permit"} & set(offer.funding):
@@ -181,14 +189,18 @@ class Buyer:
         answer = await self._get(seller_url, path, headers)
         if answer.status != 200:
             raise peers.refused(answer, PEER)
-        created = peers.decoded(answer, Created, PEER)
+        created = peers.decoded(answer, SettlementAccepted, PEER)
         identity = "0x" + self._chain.terms_digest(payment.terms).hex()
         if created.settlement_id.lower() != identity:
             raise peers.invalid(answer, PEER, "it names another settlement than ours")
         return {"settlement_id": identity, "status": created.status}
 
     async def follow(
-        self, seller_url: str, identity: str, terms: Terms, progress: Progress = lambda _: None
+        self,
+        seller_url: str,
+        identity: str,
+        terms: Terms,
+        progress: ReportProgress = lambda _: None,
     ) -> Purchase:
         """Ask for the state until the asset is here, or the money is back."""
         limit = self._clock.now_ms() + int(self._rules.timeout_s * 1000)
@@ -204,7 +216,7 @@ class Buyer:
                 continue
             if answer.status != 200:
                 raise peers.refused(answer, PEER)
-            view = peers.decoded(answer, View, PEER)
+            view = peers.decoded(answer, SellerStatus, PEER)
             if view.settlement_id.lower() != identity:
                 raise peers.invalid(answer, PEER, "it is about another settlement")
             if view.state not in (state, "none"):  # The seller has not seen its block yet.

@@ -22,37 +22,37 @@ from workbench.core.errors import (
     WorkbenchError,
     WrongChain,
 )
-from workbench.core.finality import Policy
+from workbench.core.finality import FinalityPolicy
 from workbench.core.ports import (
-    Act,
-    Call,
-    Chain,
     Clock,
+    ContractCall,
     Head,
     Request,
     Response,
     Sender,
+    SettlementContracts,
     Store,
+    TransactionIntent,
     Watcher,
 )
 from workbench.core.settlement import (
     RETRIES,
-    Entered,
     Settlement,
-    State,
-    Step,
+    SettlementState,
+    SettlementStep,
+    StateEntry,
     next_step,
     refund_reason,
 )
-from workbench.core.x402.wire import Authorization, Terms, settlement_id
+from workbench.core.x402.wire import SettlementRequest, Terms, settlement_id
 from workbench.services.common.health_http import add_probes, condition
-from workbench.services.common.loop import Loop
+from workbench.services.common.loop import ServiceLoop
 from workbench.services.common.routes import Routes, events_page, log
-from workbench.services.common.settlement_index import Book
+from workbench.services.common.settlement_index import SettlementIndex
 from workbench.services.common.vitals import glance
 from workbench.services.otc.rates import RateSource
 
-ACTS = (Step.FUND, Step.SWAP, Step.EXECUTE, Step.REFUND)
+ACTS = (SettlementStep.FUND, SettlementStep.SWAP, SettlementStep.EXECUTE, SettlementStep.REFUND)
 """The steps that are transactions."""
 
 
@@ -64,7 +64,7 @@ class FacilitatorRules:
     act that was mined and reverted is tried again, at the next look; then it is refunded.
     """
 
-    finality: Policy
+    finality: FinalityPolicy
     poll_s: float = 0.5
     finality_timeout_s: int = 600
     keeper_every_s: int = 60
@@ -82,12 +82,12 @@ class Facilitator:
     def __init__(
         self,
         *,
-        chain: Chain,
+        chain: SettlementContracts,
         sender: Sender,
         watcher: Watcher,
         store: Store,
         clock: Clock,
-        loop: Loop,
+        loop: ServiceLoop,
         rules: FacilitatorRules,
         keeper: Sender | None = None,
         market: RateSource | None = None,
@@ -96,10 +96,10 @@ class Facilitator:
         self._store, self._clock, self._rules = store, clock, rules
         self._loop, self.health = loop, loop.health
         self._keeper, self._market = keeper, market
-        self.book = Book(store)
+        self.book = SettlementIndex(store)
         self._claims = 0
         self._looked: tuple[str, int, int] | None = None
-        self._told: dict[tuple[str, str], tuple[str, Entered | None]] = {}
+        self._told: dict[tuple[str, str], tuple[str, StateEntry | None]] = {}
         self._routes = (
             Routes(self.health)
             .add("POST", "/settle", self._settle)
@@ -116,7 +116,7 @@ class Facilitator:
 
     async def _settle(self, request: Request) -> Response:
         data = request.json()
-        asked = Authorization.from_wire(data)
+        asked = SettlementRequest.from_wire(data)
         self._check_place(data.get("requirements"))
         async with self._store.unit() as unit:
             known = await unit.authorization(asked.settlement_id)
@@ -126,7 +126,7 @@ class Facilitator:
         answer = {"settlement_id": asked.settlement_id, "accepted": True, "status": "pending"}
         return Response.json(200, answer)
 
-    async def _claim(self, asked: Authorization) -> None:
+    async def _claim(self, asked: SettlementRequest) -> None:
         """An offer is brought to its end once, whatever its seller signs: see `otc.intake`."""
         async with self._store.unit() as unit:
             self._claims += await unit.authorize(asked)
@@ -151,7 +151,7 @@ class Facilitator:
                 hint="Check CHAIN_ID and SETTLEMENT_VAULT_ADDRESS of the seller.",
             )
 
-    async def _check(self, asked: Authorization) -> None:
+    async def _check(self, asked: SettlementRequest) -> None:
         """Both consents, and what they promise, before we pay gas for anybody."""
         terms = asked.terms
         digest = self._chain.terms_digest(terms)
@@ -232,7 +232,7 @@ class Facilitator:
         if looked != self._looked:  # Else what is owed was done, or refused, as it would be again.
             for settlement in self.book.open():
                 self._watch_for_delay(settlement, head)
-            waiting = {settlement.id for settlement in self.book.of(State.SWAPPED)}
+            waiting = {settlement.id for settlement in self.book.of(SettlementState.SWAPPED)}
             self.health.keep("finality", waiting)
             await self._confirm(head)
             await self._act(head)
@@ -247,9 +247,9 @@ class Facilitator:
     async def _confirm(self, head: Head) -> None:
         """Finality is a depth, and the same hash when looked at again."""
         facts = []
-        for settlement in self.book.of(State.SWAPPED):
-            swapped = settlement.block_of(State.SWAPPED)
-            if swapped is None or self._owed(settlement, head, None) is not Step.CONFIRM:
+        for settlement in self.book.of(SettlementState.SWAPPED):
+            swapped = settlement.block_of(SettlementState.SWAPPED)
+            if swapped is None or self._owed(settlement, head, None) is not SettlementStep.CONFIRM:
                 continue
             is_there = False
             with self._loop.part(settlement.id):
@@ -273,8 +273,10 @@ class Facilitator:
     async def _act(self, head: Head) -> None:
         """Submit all that is owed. What the simulation refuses becomes a fact, once for each new
         reason."""
-        owed: list[tuple[Settlement, Act]] = []
-        waiting = self.book.of(State.CREATED, State.FUNDED, State.FINAL)
+        owed: list[tuple[Settlement, TransactionIntent]] = []
+        waiting = self.book.of(
+            SettlementState.CREATED, SettlementState.FUNDED, SettlementState.FINAL
+        )
         async with self._store.unit() as unit:
             claims = [await unit.authorization(settlement.id) for settlement in waiting]
         for settlement, held in zip(waiting, claims, strict=True):
@@ -284,7 +286,7 @@ class Facilitator:
                     terms = held.terms if held else await self._terms_on_chain(settlement.id)
                     call = self._call(step, settlement, terms, held)
                     attempt = settlement.reverted.count(call.act) + 1
-                    owed.append((settlement, Act(settlement.id, call, attempt)))
+                    owed.append((settlement, TransactionIntent(settlement.id, call, attempt)))
         answers = await self._sender.submit_many([act for _, act in owed]) if owed else []
         for (settlement, act), answer in zip(owed, answers, strict=True):
             if isinstance(answer, WorkbenchError):
@@ -293,7 +295,9 @@ class Facilitator:
                 since = settlement.entered[-1]
                 await self._note_refusal(settlement.id, act.call.act, answer, since)
 
-    def _owed(self, settlement: Settlement, head: Head, held: Authorization | None) -> Step:
+    def _owed(
+        self, settlement: Settlement, head: Head, held: SettlementRequest | None
+    ) -> SettlementStep:
         return next_step(
             settlement,
             head=head.number,
@@ -304,26 +308,30 @@ class Facilitator:
         )
 
     def _call(
-        self, step: Step, settlement: Settlement, terms: Terms, held: Authorization | None
-    ) -> Call:
+        self,
+        step: SettlementStep,
+        settlement: Settlement,
+        terms: Terms,
+        held: SettlementRequest | None,
+    ) -> ContractCall:
         match step:
-            case Step.FUND if held and held.payment.authorization:
+            case SettlementStep.FUND if held and held.payment.authorization:
                 given = held.payment.authorization
                 return self._chain.fund_with_authorization(terms, given, held.seller_permit)
-            case Step.FUND if held and held.payment.permit:
+            case SettlementStep.FUND if held and held.payment.permit:
                 return self._chain.fund(terms, held.payment.permit, held.seller_permit)
-            case Step.SWAP:
+            case SettlementStep.SWAP:
                 return self._chain.execute_swap(terms)
-            case Step.EXECUTE:
-                swapped = settlement.block_of(State.SWAPPED)
+            case SettlementStep.EXECUTE:
+                swapped = settlement.block_of(SettlementState.SWAPPED)
                 return self._chain.execute_settlement(terms, swapped.hash if swapped else "")
-            case Step.REFUND:
+            case SettlementStep.REFUND:
                 reason = refund_reason(settlement, self._rules.retries)
                 return self._chain.refund(terms, reason)
         raise AssertionError(f"{step} has no call")
 
     async def _note_refusal(
-        self, identity: str, act: str, why: WorkbenchError, since: Entered | None = None
+        self, identity: str, act: str, why: WorkbenchError, since: StateEntry | None = None
     ) -> None:
         """Once for each reason, and again where a reorg led into the state anew (`since`)."""
         if self._told.get((identity, act)) == (why.code, since):
@@ -345,7 +353,7 @@ class Facilitator:
 
     def _watch_for_delay(self, settlement: Settlement, head: Head) -> None:
         """Agreement 5: a swap that does not become final raises an alarm, never a refund."""
-        waiting = settlement.state is State.SWAPPED
+        waiting = settlement.state is SettlementState.SWAPPED
         since = settlement.entered[-1].at_ms // 1000
         limit = self._rules.finality_timeout_s
         if waiting and head.timestamp - since > limit:

@@ -2,8 +2,8 @@
 
 The order is by cost: the offer and the signatures need no chain; then, one payment at a time,
 stock, the buyer's balance and its other open settlements are counted, and the claim is stored.
-Creation and transfer are simulated before the claim goes on chain (see `Chain.if_paid`): what they
-refuse ends the claim at once.
+Creation and transfer are simulated before the claim goes on chain (see
+`SettlementContracts.if_paid`). A refusal there ends the claim at once.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from workbench.core.errors import (
     TooManyOpen,
 )
 from workbench.core.money import EURC, UINT256_MAX, YPS, Amount
-from workbench.core.ports import Chain, Clock, Signer, Store
+from workbench.core.ports import Clock, SettlementContracts, Signer, Store
 from workbench.core.pricing import check_budget
-from workbench.core.settlement import Settlement, State
+from workbench.core.settlement import Settlement, SettlementState
 from workbench.core.x402.wire import (
     NO_PERMIT,
-    Authorization,
     Payment,
     Permit,
+    SettlementRequest,
     Terms,
     TransferAuthorization,
     offer_key,
 )
-from workbench.services.common.settlement_index import Book
-from workbench.services.otc.offers import OFFERED, Offers, requested
+from workbench.services.common.settlement_index import SettlementIndex
+from workbench.services.otc.offers import OFFERED, OfferIssuer, requested
 
-UNFUNDED = (State.AUTHORIZED, State.CREATED)
+UNFUNDED = (SettlementState.AUTHORIZED, SettlementState.CREATED)
 """States in which stock and budget are still with their owners, and promised."""
 ON_CHAIN_UNFUNDED = (0, 1)
 """The vault's numbers for none and created."""
@@ -50,12 +50,12 @@ class Intake:
     def __init__(
         self,
         *,
-        chain: Chain,
+        chain: SettlementContracts,
         signer: Signer,
         store: Store,
         clock: Clock,
-        book: Book,
-        offers: Offers,
+        book: SettlementIndex,
+        offers: OfferIssuer,
         source: str,
         sign_permits: bool,
         max_open_per_buyer: int | None,
@@ -80,7 +80,7 @@ class Intake:
                 await self.check_inventory(amount)
                 await self._check_buyer(terms)
             signed = self._signer.sign_digest(digest)
-            claimed = Authorization(identity, payment, signed, permit)
+            claimed = SettlementRequest(identity, payment, signed, permit)
             await self._claim(claimed, offer)
 
     # --- The offer ---
@@ -203,7 +203,11 @@ class Intake:
         if amount <= held - owed:
             return
         head = await self._chain.head()
-        ours = (s for s in self._book.of(State.CREATED) if (s.seller, s.asset) == (seller, asset))
+        ours = (
+            s
+            for s in self._book.of(SettlementState.CREATED)
+            if (s.seller, s.asset) == (seller, asset)
+        )
         owed -= sum(each.asset_amount for each in ours if _is_expired(each, head.timestamp))
         if amount > held - owed:
             raise InsufficientInventory(
@@ -266,7 +270,7 @@ class Intake:
         )
         return self._signer.sign_permit(digest, UINT256_MAX, terms.fund_deadline)
 
-    async def _claim(self, claimed: Authorization, offer: ev.PaymentRequested) -> None:
+    async def _claim(self, claimed: SettlementRequest, offer: ev.PaymentRequested) -> None:
         """Row, offer and facts together. The database decides who comes first."""
         terms, identity = claimed.terms, claimed.settlement_id
         fact = ev.PaymentAuthorized(
@@ -293,4 +297,4 @@ class Intake:
 
 def _is_expired(settlement: Settlement, now: int) -> bool:
     """Created, and too late to be funded. `now`: the chain's time in Unix seconds."""
-    return settlement.state is State.CREATED and now > settlement.fund_deadline
+    return settlement.state is SettlementState.CREATED and now > settlement.fund_deadline

@@ -27,7 +27,7 @@ from workbench.core.x402.wire import TYPES, VERSION, ZERO_ADDRESS, Domain, Terms
 DAY_S = 86_400
 
 
-class Requirement(msgspec.Struct):
+class PaymentRequirement(msgspec.Struct):
     """`payment_requirement` of a 402. Amounts are integers, or their decimal text."""
 
     chain_id: int
@@ -47,14 +47,14 @@ class Requirement(msgspec.Struct):
     funding: list[str] = []
 
 
-class Offer(msgspec.Struct):
+class OfferBody(msgspec.Struct):
     """The body of a 402."""
 
-    payment_requirement: Requirement
+    payment_requirement: PaymentRequirement
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class OfferBounds:
     """What a buyer accepts. `seller`: who is paid, in lower case.
 
     `price`: what it expects for one whole asset (None: any below its ceiling), and how far above
@@ -68,7 +68,7 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestedResource:
     """What was asked for: the resource, its hash as 0x hex, the amount in base units."""
 
     resource: str
@@ -77,7 +77,11 @@ class Asked:
 
 
 def checked_terms(
-    offer: Requirement, asked: Asked, place: tuple[Domain, Addresses], bounds: Bounds, now: int
+    offer: PaymentRequirement,
+    asked: RequestedResource,
+    place: tuple[Domain, Addresses],
+    bounds: OfferBounds,
+    now: int,
 ) -> Terms:
     """The offered terms, without buyer and budget. `now`: the chain's time in Unix seconds.
 
@@ -101,7 +105,7 @@ def checked_terms(
 NOT_TRUSTED = "Do not trust this seller, or update workbench."
 
 
-def _check_place(offer: Requirement, domain: Domain) -> None:
+def _check_place(offer: PaymentRequirement, domain: Domain) -> None:
     place = offer.chain_id, offer.settlement_vault.lower()
     if place != (domain.chain_id, domain.vault):
         raise WrongChain(
@@ -119,7 +123,7 @@ def _check_seller(terms: Terms, seller: str) -> None:
         )
 
 
-def _check_asked(terms: Terms, asked: Asked, addresses: Addresses) -> None:
+def _check_asked(terms: Terms, asked: RequestedResource, addresses: Addresses) -> None:
     if terms.resource_hash != asked.resource_hash:
         raise TermsMismatch(
             f"the offer's resourceHash is not that of the resource asked for, {asked.resource}.",
@@ -135,7 +139,7 @@ def _check_asked(terms: Terms, asked: Asked, addresses: Addresses) -> None:
             )
 
 
-def _check_price(terms: Terms, asked: Asked, bounds: Bounds) -> None:
+def _check_price(terms: Terms, asked: RequestedResource, bounds: OfferBounds) -> None:
     if terms.required_usdc == 0:
         raise PriceRefused("the offer's price is 0.", hint=NOT_TRUSTED)
     if bounds.price is None:
@@ -173,7 +177,11 @@ def _check_deadlines(terms: Terms, most_s: int, now: int) -> None:
 
 
 def _check_rest(
-    offer: Requirement, terms: Terms, asked: Asked, domain: Domain, addresses: Addresses
+    offer: PaymentRequirement,
+    terms: Terms,
+    asked: RequestedResource,
+    domain: Domain,
+    addresses: Addresses,
 ) -> None:
     """What is not signed must not say anything else than what is."""
     told: dict[str, tuple[Any, Any]] = {

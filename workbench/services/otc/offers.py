@@ -37,7 +37,7 @@ OFFERED = (
 """The terms that are the seller's to choose."""
 
 
-class Offers:
+class OfferIssuer:
     """Makes and recognises one seller's offers on one chain."""
 
     def __init__(self, signer: Signer, domain: Domain) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from workbench.core.money import mul_div_up
-from workbench.core.ports import Chain
+from workbench.core.ports import SettlementContracts
 from workbench.core.pricing import Price
 
 
@@ -30,7 +30,7 @@ class FixedRate:
 class HookRate:
     """The hook's reference rate, by which the pool will be policed."""
 
-    chain: Chain
+    chain: SettlementContracts
 
     async def usdc_per_eurc_e8(self) -> int:
         return (await self.chain.rate()).usdc_per_eurc_e8

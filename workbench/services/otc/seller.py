@@ -23,10 +23,9 @@ from workbench.core.errors import (
     UnknownSettlement,
     WorkbenchError,
 )
-from workbench.core.finality import Policy
+from workbench.core.finality import FinalityPolicy
 from workbench.core.money import parse_units
 from workbench.core.ports import (
-    Chain,
     Clock,
     Head,
     Http,
@@ -34,29 +33,30 @@ from workbench.core.ports import (
     Request,
     Response,
     Sender,
+    SettlementContracts,
     Signer,
     Store,
     Watcher,
 )
 from workbench.core.pricing import Price
-from workbench.core.settlement import Settlement, State
+from workbench.core.settlement import Settlement, SettlementState
 from workbench.core.x402.wire import (
     PAYMENT_HEADER,
     ZERO_ADDRESS,
-    Authorization,
     Payment,
+    SettlementRequest,
     Terms,
     payment_required,
     settlement_id,
 )
 from workbench.services.common.health_http import add_probes, condition
-from workbench.services.common.loop import Loop
+from workbench.services.common.loop import ServiceLoop
 from workbench.services.common.routes import Routes, events_page, log, one
-from workbench.services.common.settlement_index import Book
+from workbench.services.common.settlement_index import SettlementIndex
 from workbench.services.common.vitals import GLANCE_S, glance
 from workbench.services.otc.facilitator_answer import check_acceptance
 from workbench.services.otc.intake import MAX_OPEN_PER_BUYER, Intake
-from workbench.services.otc.offers import Offers, requested
+from workbench.services.otc.offers import OfferIssuer, requested
 from workbench.services.otc.rates import PriceSource
 
 
@@ -67,7 +67,7 @@ class SellerRules:
     `max_open_per_buyer`: open settlements that one buyer may have with us; None: no limit.
     """
 
-    finality: Policy
+    finality: FinalityPolicy
     quote_lifetime_s: int = 600
     swap_window_s: int = 600
     poll_s: float = 0.5
@@ -84,13 +84,13 @@ class Seller:
     def __init__(
         self,
         *,
-        chain: Chain,
+        chain: SettlementContracts,
         signer: Signer,
         sender: Sender,
         watcher: Watcher,
         store: Store,
         clock: Clock,
-        loop: Loop,
+        loop: ServiceLoop,
         http: Http,
         random: Randomness,
         facilitator_url: str,
@@ -102,8 +102,8 @@ class Seller:
         self._loop, self.health = loop, loop.health
         self._facilitator_url, self._rules = facilitator_url.rstrip("/"), rules
         self._prices = prices
-        self.book = Book(store, seller=signer.address)
-        self._offers = Offers(signer, chain.domain)
+        self.book = SettlementIndex(store, seller=signer.address)
+        self._offers = OfferIssuer(signer, chain.domain)
         self._intake = Intake(
             chain=chain,
             signer=signer,
@@ -213,9 +213,9 @@ class Seller:
     async def _work(self, identity: str) -> None:
         await self.book.refresh()
         settlement = self.book.get(identity)
-        if settlement is not None and settlement.state is State.REJECTED:
+        if settlement is not None and settlement.state is SettlementState.REJECTED:
             raise PeerRefused(f"this payment was rejected: {settlement.reason}.")
-        if settlement is None or settlement.state is not State.AUTHORIZED:
+        if settlement is None or settlement.state is not SettlementState.AUTHORIZED:
             return
         async with self._store.unit() as unit:
             claimed = await unit.authorization(identity)
@@ -236,7 +236,7 @@ class Seller:
             await self._reject(identity, cause)
             raise cause from why
 
-    async def _end_late(self, claimed: Authorization) -> None:
+    async def _end_late(self, claimed: SettlementRequest) -> None:
         """Reject a claim whose offer has ended: its transaction would revert, so its stock is free.
 
         Raises DeadlinePassed then.
@@ -256,7 +256,7 @@ class Seller:
             return why
         return await self._chain.payment_refusal(payment) or why
 
-    async def _hand_over(self, claimed: Authorization) -> None:
+    async def _hand_over(self, claimed: SettlementRequest) -> None:
         domain = self._chain.domain
         requirements = {"chain_id": domain.chain_id, "settlement_vault": domain.vault}
         body = json.dumps({**claimed.to_wire(), "requirements": requirements}).encode()
@@ -358,7 +358,7 @@ class Seller:
         await self._watcher.poll()
         await self.book.refresh()
         head = await self._chain.head()
-        for settlement in self.book.of(State.AUTHORIZED):
+        for settlement in self.book.of(SettlementState.AUTHORIZED):
             if settlement.id not in self._at_work:
                 with self._loop.part(settlement.id):
                     await self._go_on(settlement.id)
@@ -375,8 +375,8 @@ class Seller:
     async def _note_deliveries(self, head: Head) -> None:
         """Of our own settlements, those whose execution has all its confirmations."""
         facts = []
-        for settlement in self.book.of(State.EXECUTED):
-            executed = settlement.block_of(State.EXECUTED)
+        for settlement in self.book.of(SettlementState.EXECUTED):
+            executed = settlement.block_of(SettlementState.EXECUTED)
             if executed is None or settlement.seller != self._signer.address:
                 continue
             if self._rules.finality.reached(executed.number, head.number):

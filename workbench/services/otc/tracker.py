@@ -14,15 +14,24 @@ from typing import Any
 from workbench.core import facts as ev
 from workbench.core import lifecycle
 from workbench.core.errors import InputError, PeerRefused, PeerUnreachable, UnknownSettlement
-from workbench.core.finality import Policy
-from workbench.core.ports import Chain, Clock, Head, Http, Request, Response, Store, Watcher
-from workbench.core.settlement import Settlement, State
+from workbench.core.finality import FinalityPolicy
+from workbench.core.ports import (
+    Clock,
+    Head,
+    Http,
+    Request,
+    Response,
+    SettlementContracts,
+    Store,
+    Watcher,
+)
+from workbench.core.settlement import Settlement, SettlementState
 from workbench.core.x402.wire import settlement_id
 from workbench.services.common.health_http import add_probes, condition
-from workbench.services.common.loop import Loop
+from workbench.services.common.loop import ServiceLoop
 from workbench.services.common.routes import (
     EVENTS_PAGE,
-    Page,
+    EventPage,
     Routes,
     numbered,
     one,
@@ -30,13 +39,13 @@ from workbench.services.common.routes import (
     told,
     wants_page,
 )
-from workbench.services.common.settlement_index import Book
+from workbench.services.common.settlement_index import SettlementIndex
 from workbench.services.common.vitals import glance
 
 HEARTBEAT_S = 15.0
 
 
-class Tracker:
+class TrackerService:
     """See the module. `peers`: name and URL of the services whose facts are gathered."""
 
     name = "tracker"
@@ -44,14 +53,14 @@ class Tracker:
     def __init__(
         self,
         *,
-        chain: Chain,
+        chain: SettlementContracts,
         watcher: Watcher,
         store: Store,
         clock: Clock,
-        loop: Loop,
+        loop: ServiceLoop,
         http: Http,
         peers: dict[str, str],
-        finality: Policy,
+        finality: FinalityPolicy,
         page: bytes,
         poll_s: float = 0.5,
     ) -> None:
@@ -59,7 +68,7 @@ class Tracker:
         self._loop, self.health = loop, loop.health
         self._http, self._peers, self._finality = http, peers, finality
         self._page, self._poll_s = page, poll_s
-        self.book = Book(store, merged=True)
+        self.book = SettlementIndex(store, merged=True)
         self._asked: dict[str, int] = {}
         self._head: Head | None = None
         self._news = asyncio.Event()
@@ -112,7 +121,7 @@ class Tracker:
                 self.health.fails("peers", f"the {name} answered {answer.status}.", name)
                 return
             try:
-                page = Page.of(answer, name, asked)
+                page = EventPage.of(answer, name, asked)
             except (PeerUnreachable, PeerRefused) as why:
                 self.health.fails("peers", why.message, name)
                 return
@@ -250,7 +259,7 @@ class Tracker:
         ]
         for entered in settlement.entered:
             # Finality and delivery are about a block of an earlier act: no transaction of theirs.
-            own = entered.state not in (State.FINAL, State.DELIVERED)
+            own = entered.state not in (SettlementState.FINAL, SettlementState.DELIVERED)
             block = entered.block if own else None
             stages.append(
                 {

@@ -7,8 +7,8 @@ where it went.
 
 from __future__ import annotations
 
-from workbench.core.ledger import Account, Kind, Transfer, resolved
-from workbench.core.payout import Outcome, Payout, Verdict, request_digest
+from workbench.core.ledger import Account, LedgerTransfer, TransferKind, resolved
+from workbench.core.payout import Payout, PayoutOutcome, PayoutVerdict, request_digest
 from workbench.core.ports import Ledger, Payments
 
 CREDIT = "credit"
@@ -54,14 +54,16 @@ async def hold(unit: Ledger, payout: Payout) -> None:
     await unit.transfer(_held(payout))
 
 
-def ending(payments: Payments, payout: Payout, verdict: Verdict, at_ms: int) -> list[Transfer]:
+def ending(
+    payments: Payments, payout: Payout, verdict: PayoutVerdict, at_ms: int
+) -> list[LedgerTransfer]:
     """What is set aside is posted or voided, once, ever; what was paid, and what gas it took.
 
     Where the transaction moved something else (`verdict.moved`), `paid` takes at most what was owed
     and `suspense` the rest, so that the treasury stays what the wallet holds.
     """
-    is_paid = verdict.outcome is Outcome.PAID
-    kind = Kind.POST if is_paid else Kind.VOID
+    is_paid = verdict.outcome is PayoutOutcome.PAID
+    kind = TransferKind.POST if is_paid else TransferKind.VOID
     hold_id = f"{payout.id}/{kind.value}"
     lines = [resolved(_held(payout), hold_id, kind, verdict.outcome.value, at_ms)]
     owed = payout.units if is_paid else 0
@@ -75,15 +77,15 @@ def ending(payments: Payments, payout: Payout, verdict: Verdict, at_ms: int) -> 
 
 
 async def correct_gas(
-    unit: Ledger, payments: Payments, payout: Payout, verdict: Verdict, more: int, at_ms: int
+    unit: Ledger, payments: Payments, payout: Payout, verdict: PayoutVerdict, more: int, at_ms: int
 ) -> None:
     """What it cost more (below 0: less) in another block than in the one that was booked."""
     wallet, spent = treasury(payments.address, payments.native), f"gas:{payments.native}"
     if more and verdict.block:
         await unit.transfer(
-            Transfer(
+            LedgerTransfer(
                 id=f"{payout.id}/gas/{verdict.block.hash}",
-                kind=Kind.POSTED,
+                kind=TransferKind.POSTED,
                 debit=wallet if more > 0 else spent,
                 credit=spent if more > 0 else wallet,
                 amount=abs(more),
@@ -94,10 +96,10 @@ async def correct_gas(
         )
 
 
-def _held(payout: Payout) -> Transfer:
-    return Transfer(
+def _held(payout: Payout) -> LedgerTransfer:
+    return LedgerTransfer(
         id=payout.hold_id,
-        kind=Kind.PENDING,
+        kind=TransferKind.PENDING,
         debit=user_account(payout.user_id),
         credit=REDEEMED,
         amount=payout.credits,
@@ -114,10 +116,10 @@ async def book_cost(unit: Ledger, payments: Payments, ref: str, gas_wei: int, at
 
 def _spent(
     payments: Payments, ref: str, asset: str, name: str, amount: int, at_ms: int
-) -> Transfer:
-    return Transfer(
+) -> LedgerTransfer:
+    return LedgerTransfer(
         id=f"{ref}/{name}",
-        kind=Kind.POSTED,
+        kind=TransferKind.POSTED,
         debit=treasury(payments.address, asset),
         credit=f"{name}:{asset}",
         amount=amount,

@@ -14,17 +14,17 @@ from typing import Any
 from workbench.core import facts as ev
 from workbench.core.errors import IllegalTransition, LedgerBroken, WorkbenchError
 from workbench.core.facts import Event, fact_id, from_line
-from workbench.core.ledger import Kind, Transfer
-from workbench.core.payout import ENDED, Payout, State, fold, request_digest
-from workbench.core.ports import Answered, Attempt, Slot, Written
+from workbench.core.ledger import LedgerTransfer, TransferKind
+from workbench.core.payout import ENDED, Payout, PayoutState, fold, request_digest
+from workbench.core.ports import Attempt, IdempotentAnswer, Slot, StoredFact
 from workbench.services.payouts import accounts
-from workbench.services.payouts.input import Asked
+from workbench.services.payouts.input import PayoutInput
 
 JsonObject = dict[str, Any]
 
 
 def check_payouts(
-    rows: Sequence[Payout], facts: Sequence[Event], lines: Sequence[Transfer]
+    rows: Sequence[Payout], facts: Sequence[Event], lines: Sequence[LedgerTransfer]
 ) -> None:
     """Raise LedgerBroken for the first payout that is not what its facts and its hold say."""
     try:
@@ -47,28 +47,35 @@ def check_payouts(
     by_id = {line.id: line for line in lines}
     for payout in told.values():
         _check_hold(payout, by_id)
-    holds = {line.ref for line in lines if line.kind is Kind.PENDING}
+    holds = {line.ref for line in lines if line.kind is TransferKind.PENDING}
     for ref in sorted(holds - told.keys()):
         raise LedgerBroken(f"the ledger holds credits for payout {ref}, which is nowhere else.")
 
 
-def _check_hold(payout: Payout, lines: Mapping[str, Transfer]) -> None:
+def _check_hold(payout: Payout, lines: Mapping[str, LedgerTransfer]) -> None:
     hold = lines.get(payout.hold_id)
-    if payout.state is State.REQUESTED:
+    if payout.state is PayoutState.REQUESTED:
         return
-    meant = (Kind.PENDING, accounts.user_account(payout.user_id), accounts.REDEEMED, payout.credits)
+    meant = (
+        TransferKind.PENDING,
+        accounts.user_account(payout.user_id),
+        accounts.REDEEMED,
+        payout.credits,
+    )
     if hold is None or (hold.kind, hold.debit, hold.credit, hold.amount) != meant:
         raise LedgerBroken(f"payout {payout.id}: its credits are not held as it says.")
     # Holds of older versions say "payout" alone, and do not cover what was requested.
     if hold.reason not in ("payout", f"payout {request_digest(payout)}"):
         raise LedgerBroken(f"payout {payout.id}: the ledger's hold is of another request.")
-    end = {State.PAID: Kind.POST}.get(payout.state, Kind.VOID if payout.state in ENDED else None)
-    for kind in (Kind.POST, Kind.VOID):
+    end = {PayoutState.PAID: TransferKind.POST}.get(
+        payout.state, TransferKind.VOID if payout.state in ENDED else None
+    )
+    for kind in (TransferKind.POST, TransferKind.VOID):
         if (f"{payout.id}/{kind.value}" in lines) != (kind is end):
             raise LedgerBroken(f"payout {payout.id} is {payout.state.value}, and its hold is not.")
 
 
-def check_journal(journal: Sequence[Written]) -> list[Event]:
+def check_journal(journal: Sequence[StoredFact]) -> list[Event]:
     """All facts, once each is proved to be the one that its id is the hash of.
 
     Raises LedgerBroken for the first that is not, or that would be looked for by another type,
@@ -91,7 +98,7 @@ def check_journal(journal: Sequence[Written]) -> list[Event]:
     return facts
 
 
-def check_answer(payout: Payout, answered: Answered | None) -> None:
+def check_answer(payout: Payout, answered: IdempotentAnswer | None) -> None:
     """Raise LedgerBroken where the payout's key would be answered with another payout, or with a
     new one: then whoever repeats the request is paid twice."""
     body = _answered(payout.user_id, payout.credits, payout.address, answered)
@@ -99,7 +106,9 @@ def check_answer(payout: Payout, answered: Answered | None) -> None:
         raise LedgerBroken(f"payout {payout.id}: its idempotency key does not answer with it.")
 
 
-def check_earned(line: Transfer, facts: Mapping[str, Event], answered: Answered | None) -> None:
+def check_earned(
+    line: LedgerTransfer, facts: Mapping[str, Event], answered: IdempotentAnswer | None
+) -> None:
     """Raise LedgerBroken where credits were given without a fact, or would be given once more to
     whoever repeats the request. `facts`: by subject."""
     user_id, fact = line.credit.removeprefix(accounts.user_account("")), facts.get(line.id)
@@ -111,9 +120,11 @@ def check_earned(line: Transfer, facts: Mapping[str, Event], answered: Answered 
         raise LedgerBroken(f"the ledger's line {line.id}: its key does not answer with it.")
 
 
-def _answered(user_id: str, credits: int, address: str, answered: Answered | None) -> JsonObject:
+def _answered(
+    user_id: str, credits: int, address: str, answered: IdempotentAnswer | None
+) -> JsonObject:
     """The kept answer to this request; empty where there is none, or to another request."""
-    asked = Asked(user_id, credits, "", address)
+    asked = PayoutInput(user_id, credits, "", address)
     if answered is None or answered.fingerprint != asked.fingerprint:
         return {}
     try:

@@ -15,10 +15,10 @@ from workbench.core import facts as ev
 from workbench.core.errors import InsufficientAllowance
 from workbench.core.payout import Payout
 from workbench.core.ports import (
-    Call,
     Clock,
+    ContractCall,
     Ledger,
-    LedgerBook,
+    LedgerStorePort,
     Payments,
     PayoutSender,
     Slot,
@@ -32,11 +32,11 @@ ALLOW = "approve"
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class PayoutGroup:
     """Payouts of one transaction, and its call. `batch`: "" where there is one, alone."""
 
     payouts: tuple[Payout, ...]
-    call: Call
+    call: ContractCall
     batch: str = ""
 
     @property
@@ -44,12 +44,12 @@ class Group:
         return self.batch or self.payouts[0].id
 
 
-class Batches:
+class PayoutBatches:
     """See the module. Does nothing but `unbooked` where each payout is paid alone."""
 
     def __init__(
         self,
-        store: LedgerBook,
+        store: LedgerStorePort,
         sender: PayoutSender,
         payments: Payments,
         clock: Clock,
@@ -64,7 +64,7 @@ class Batches:
         """Payouts in one transaction."""
         return self._payments.batcher.most if self._payments.batcher else 1
 
-    async def together(self, turn: Sequence[Payout]) -> tuple[list[Group], list[Payout]]:
+    async def together(self, turn: Sequence[Payout]) -> tuple[list[PayoutGroup], list[Payout]]:
         """Those of `turn` that are paid together, and those that go alone.
 
         Neither, while the contract may not move the token yet. Raises what the wallet lacks.
@@ -78,12 +78,12 @@ class Batches:
         for first in range(0, len(turn), batcher.most):
             some = turn[first : first + batcher.most]
             for payout in some:
-                self._payments.expect(payout)
+                self._payments.authorize_signing(payout)
             would = await batcher.would_pay(some)
             fits = tuple(p for p, pays in zip(some, would, strict=True) if pays)
             alone += [p for p, pays in zip(some, would, strict=True) if not pays]
             if fits:
-                groups.append(Group(fits, batcher.call(fits), batcher.name(fits)))
+                groups.append(PayoutGroup(fits, batcher.call(fits), batcher.name(fits)))
         return groups, alone
 
     # --- The token's allowance ---

@@ -9,34 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.core.confirmed_readings import Readings
-from workbench.core.payout import Outcome, Payout, Verdict
+from workbench.core.confirmed_readings import ConfirmedReadings
+from workbench.core.payout import Payout, PayoutOutcome, PayoutVerdict
 from workbench.core.ports import Clock, Slot
 
 
-class Verdicts:
+class ConfirmedVerdicts:
     """What was judged once of each payout, until it is judged again."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock, self._readings = clock, Readings()
+        self._clock, self._readings = clock, ConfirmedReadings()
 
     def sure(
-        self, cases: Sequence[tuple[Payout, Slot]], verdicts: Sequence[Verdict]
-    ) -> list[Verdict]:
+        self, cases: Sequence[tuple[Payout, Slot]], verdicts: Sequence[PayoutVerdict]
+    ) -> list[PayoutVerdict]:
         """The verdicts in this order; WAIT for each that a second reading must confirm."""
         pairs = zip(cases, verdicts, strict=True)
         return [self._sure(payout, slot, verdict) for (payout, slot), verdict in pairs]
 
-    def _sure(self, payout: Payout, slot: Slot, verdict: Verdict) -> Verdict:
-        if verdict.outcome is Outcome.WAIT:
+    def _sure(self, payout: Payout, slot: Slot, verdict: PayoutVerdict) -> PayoutVerdict:
+        if verdict.outcome is PayoutOutcome.WAIT:
             return verdict
-        is_sure = verdict.outcome is Outcome.PAID and _fits(slot, verdict)
+        is_sure = verdict.outcome is PayoutOutcome.PAID and _fits(slot, verdict)
         if is_sure or self._readings.confirms(payout.id, verdict, self._clock.now_ms()):
             self._readings.forget(payout.id)
             return verdict
-        return Verdict(Outcome.WAIT)
+        return PayoutVerdict(PayoutOutcome.WAIT)
 
 
-def _fits(slot: Slot, verdict: Verdict) -> bool:
+def _fits(slot: Slot, verdict: PayoutVerdict) -> bool:
     """Whether the sender has read the same of the transaction, when it was mined."""
     return slot.ok and slot.block == verdict.block

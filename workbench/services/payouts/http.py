@@ -22,8 +22,8 @@ from workbench.core.errors import (
     WorkbenchError,
 )
 from workbench.core.facts import Event
-from workbench.core.ledger import Account, Transfer
-from workbench.core.payout import Payout, State
+from workbench.core.ledger import Account, LedgerTransfer
+from workbench.core.payout import Payout, PayoutState
 from workbench.core.ports import Request, Response
 from workbench.services.common.health import brief
 from workbench.services.common.health_http import add_probes, condition, ready
@@ -40,7 +40,7 @@ from workbench.services.common.routes import (
 from workbench.services.payouts import accounts, pages
 from workbench.services.payouts.input import (
     KEY_HEADER,
-    Asked,
+    PayoutInput,
     asked,
     fields_of,
     reason_of,
@@ -49,7 +49,7 @@ from workbench.services.payouts.input import (
 )
 from workbench.services.payouts.openapi import BATCH, PAGE, openapi
 from workbench.services.payouts.resolve import OUTCOMES
-from workbench.services.payouts.rounds import Given, Payouts
+from workbench.services.payouts.rounds import Payouts, RequestResult
 from workbench.services.payouts.wait import LOOK_S, wait_of, waited
 from workbench.services.payouts.webhooks import Webhooks
 from workbench.services.payouts.wrong_keys import WrongKeys
@@ -60,7 +60,7 @@ OPEN_TO_ALL = ("/health", "/livez", "/readyz")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-class PayoutsService:
+class PayoutHttpService:
     """See the module. Every answer of an error is JSON; a browser gets it as a page."""
 
     name = "payouts"
@@ -216,7 +216,7 @@ class PayoutsService:
     async def _earn(self, request: Request) -> Response:
         return self._tell(request, 200, await self._do_earn(request))
 
-    async def _do_earn(self, request: Request) -> Given:
+    async def _do_earn(self, request: Request) -> RequestResult:
         return await self.payouts.earn(asked(fields_of(request), request.header(KEY_HEADER)))
 
     async def _payout(self, request: Request) -> Response:
@@ -232,7 +232,7 @@ class PayoutsService:
         answer = self._tell(request, success, given)
         return replace(answer, headers=(*answer.headers, *applied))
 
-    async def _after(self, given: Given, seconds: float) -> Given:
+    async def _after(self, given: RequestResult, seconds: float) -> RequestResult:
         """The answer with the payout as it is by now; of a replay, beside the first answer."""
         try:
             payout = await waited(self.payouts, str(given.body["id"]), seconds, to_end=False)
@@ -248,16 +248,16 @@ class PayoutsService:
         body = {**given.body, "now": now} if given.is_replay else {**given.body, **now}
         return replace(given, body=body)
 
-    async def _do_payout(self, request: Request) -> Given:
+    async def _do_payout(self, request: Request) -> RequestResult:
         return await self.payouts.request(
             self._asked_payout(fields_of(request), request.header(KEY_HEADER))
         )
 
-    def _asked_payout(self, fields: dict[str, Any], header: str | None = None) -> Asked:
+    def _asked_payout(self, fields: dict[str, Any], header: str | None = None) -> PayoutInput:
         plain = asked(fields, header)
         return replace(plain, address=self.payouts.payments.receiver(text_of(fields, "address")))
 
-    def _tell(self, request: Request, success: int, given: Given) -> Response:
+    def _tell(self, request: Request, success: int, given: RequestResult) -> Response:
         """A browser's form leads to the user's page; programs get JSON. A replay is marked."""
         status = given.status if given.status >= 400 else success
         if status < 400 and wants_page(request):
@@ -313,9 +313,9 @@ class PayoutsService:
     async def _v1_payouts(self, request: Request) -> Response:
         states, who, limit = one(request, "state"), one(request, "user_id"), _limit(request)
         try:
-            wanted = [State(word) for word in states.split(",")] if states else []
+            wanted = [PayoutState(word) for word in states.split(",")] if states else []
         except ValueError:
-            known = ", ".join(state.value for state in State)
+            known = ", ".join(state.value for state in PayoutState)
             raise InputError(f"state must be of {known}.") from None
         name = self.payouts.user_named(user_id(who)) if who is not None else None
         async with self.payouts.store.unit() as unit:
@@ -347,7 +347,7 @@ class PayoutsService:
 
     async def _v1_cancel(self, request: Request, id: str) -> Response:
         payout = await self.payouts.cancel(id)
-        status = 200 if payout.state is State.CANCELLED else 202
+        status = 200 if payout.state is PayoutState.CANCELLED else 202
         return Response.json(status, self.payouts.view(payout))
 
     async def _v1_approve(self, request: Request, id: str) -> Response:
@@ -484,7 +484,7 @@ def _wants_json(request: Request) -> bool:
     return "application/json" in (request.header("Accept") or "")
 
 
-def _line(transfer: Transfer) -> dict[str, Any]:
+def _line(transfer: LedgerTransfer) -> dict[str, Any]:
     return {
         "id": transfer.id,
         "kind": transfer.kind.value,

@@ -30,7 +30,7 @@ KEY_HEADER = "Idempotency-Key"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PayoutInput:
     """One request to earn (no `address`) or to pay, checked. `key` "" where none was given."""
 
     user_id: str
@@ -74,7 +74,7 @@ def json_object(body: bytes) -> dict[str, Any]:
     """A JSON object without anything a strict reader would not know. Raises InputError."""
     try:
         data = strict_json.loads(body)
-    except strict_json.Refused as why:
+    except strict_json.AmbiguousJson as why:
         raise InputError(str(why), hint="Give each field once.") from why
     except (ValueError, RecursionError) as why:
         raise InputError("the body is not JSON.", hint="Check quotes and commas.") from why
@@ -90,9 +90,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def asked(fields: dict[str, Any], header_key: str | None = None) -> Asked:
+def asked(fields: dict[str, Any], header_key: str | None = None) -> PayoutInput:
     """The fields that `/earn` and `/payout` share."""
-    return Asked(
+    return PayoutInput(
         user_id=user_id(_need(fields, "user_id")),
         credits=credits_(_need(fields, "credits")),
         key=idempotency_key(fields.get("idempotency_key"), header_key),

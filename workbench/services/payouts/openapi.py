@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.core.ledger import Kind
-from workbench.core.payout import State
+from workbench.core.ledger import TransferKind
+from workbench.core.payout import PayoutState
 from workbench.core.webhooks import ID, SIGNATURE, TIMESTAMP, TOLD
 from workbench.services.payouts.input import KEY, MAX_CREDITS, MAX_REASON, USER
 from workbench.services.payouts.resolve import OUTCOMES
@@ -16,55 +16,59 @@ BATCH = 100
 """Payouts in one request."""
 PAGE = 1_000
 """The most that a list answers at once."""
-Schema = dict[str, Any]
+SchemaObject = dict[str, Any]
 
-TEXT: Schema = {"type": "string"}
-FLAG: Schema = {"type": "boolean"}
-COUNT: Schema = {"type": "integer", "minimum": 0}
-UNITS: Schema = {"type": "string", "pattern": "^-?[0-9]+$", "description": "base units, as text"}
-AFTER: Schema = {**COUNT, "maximum": 10**15 - 1}
-MAYBE: Schema = {"type": ["string", "null"]}
-USER_ID: Schema = {
+TEXT: SchemaObject = {"type": "string"}
+FLAG: SchemaObject = {"type": "boolean"}
+COUNT: SchemaObject = {"type": "integer", "minimum": 0}
+UNITS: SchemaObject = {
+    "type": "string",
+    "pattern": "^-?[0-9]+$",
+    "description": "base units, as text",
+}
+AFTER: SchemaObject = {**COUNT, "maximum": 10**15 - 1}
+MAYBE: SchemaObject = {"type": ["string", "null"]}
+USER_ID: SchemaObject = {
     "type": "string",
     "pattern": f"^{USER.pattern}$".replace(r"\w", r"\p{L}\p{N}_"),
     "description": "Compared in Unicode's form NFC. Case, compatibility forms (NFKC) and letters "
     "of other scripts that look alike are not unified.",
 }
 """Letters and digits of any alphabet: what \\w says in Python, and not in other languages."""
-CREDITS: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_CREDITS}
-ADDRESS: Schema = {
+CREDITS: SchemaObject = {"type": "integer", "minimum": 1, "maximum": MAX_CREDITS}
+ADDRESS: SchemaObject = {
     "type": "string",
     "pattern": "^0x[0-9a-fA-F]{40}$",
     "description": "In mixed case its checksum (ERC-55) must be right. Neither zero, nor the "
     "paying account, nor the token.",
 }
-ITEMS_KEY: Schema = {"type": "string", "pattern": f"^{KEY.pattern}$"}
-BODY_KEY: Schema = {
+ITEMS_KEY: SchemaObject = {"type": "string", "pattern": f"^{KEY.pattern}$"}
+BODY_KEY: SchemaObject = {
     "anyOf": [ITEMS_KEY, {"enum": ["", None]}],
     "description": "As the header Idempotency-Key; where both are given, they must be equal.",
 }
-STATE: Schema = {"type": "string", "enum": [state.value for state in State]}
+STATE: SchemaObject = {"type": "string", "enum": [state.value for state in PayoutState]}
 
 
-def _object(required: dict[str, Schema], **optional: Schema) -> Schema:
+def _object(required: dict[str, SchemaObject], **optional: SchemaObject) -> SchemaObject:
     known = required | optional
     return {"type": "object", "required": list(required), "properties": known}
 
 
-def _list(of: Schema) -> Schema:
+def _list(of: SchemaObject) -> SchemaObject:
     return {"type": "array", "items": of}
 
 
-def _ref(name: str) -> Schema:
+def _ref(name: str) -> SchemaObject:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-REASON: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_REASON}
+REASON: SchemaObject = {"type": "string", "minLength": 1, "maxLength": MAX_REASON}
 EARN = {"user_id": USER_ID, "credits": CREDITS}
 ASK = {**EARN, "address": ADDRESS}
-ALARMS: Schema = {"type": "object", "additionalProperties": TEXT}
-AMOUNTS: Schema = {"type": "object", "additionalProperties": UNITS}
-SCHEMAS: dict[str, Schema] = {
+ALARMS: SchemaObject = {"type": "object", "additionalProperties": TEXT}
+AMOUNTS: SchemaObject = {"type": "object", "additionalProperties": UNITS}
+SCHEMAS: dict[str, SchemaObject] = {
     "Error": _object({"error": TEXT, "message": TEXT}, hint=TEXT),
     "Earn": _object(EARN, idempotency_key=BODY_KEY),
     "PayoutRequest": _object(ASK, idempotency_key=BODY_KEY),
@@ -163,7 +167,7 @@ SCHEMAS: dict[str, Schema] = {
                         "seq": COUNT,
                         "hash": TEXT,
                         "id": TEXT,
-                        "kind": {"type": "string", "enum": [kind.value for kind in Kind]},
+                        "kind": {"type": "string", "enum": [kind.value for kind in TransferKind]},
                         "debit": TEXT,
                         "credit": TEXT,
                         "amount": UNITS,
@@ -237,14 +241,14 @@ SCHEMAS: dict[str, Schema] = {
     "Ready": _object({"status": TEXT, "role": TEXT, "alarms": ALARMS}),
     "Events": _object({"events": _list(_object({"seq": COUNT})), "next": COUNT, "last": COUNT}),
 }
-HEADER_KEY: Schema = {
+HEADER_KEY: SchemaObject = {
     "name": "Idempotency-Key",
     "in": "header",
     "schema": TEXT,
     "description": "Kept for ever. The same key and request: the same answer, marked as replayed. "
     "Another request under the key: 422. The body's idempotency_key does the same.",
 }
-PREFER: Schema = {
+PREFER: SchemaObject = {
     "name": "Prefer",
     "in": "header",
     "schema": TEXT,
@@ -252,8 +256,8 @@ PREFER: Schema = {
     "transaction; for one payout, until it has ended. /payout waits for a few seconds by itself.",
 }
 WAITING = ("/payout", "/v1/payouts", "/v1/payouts/{id}")
-LIMIT: Schema = {"type": "integer", "minimum": 1, "maximum": PAGE}
-STATES: Schema = {"type": "array", "items": STATE, "minItems": 1}
+LIMIT: SchemaObject = {"type": "integer", "minimum": 1, "maximum": PAGE}
+STATES: SchemaObject = {"type": "array", "items": STATE, "minItems": 1}
 ONLY_TEXT = "text/plain"
 
 
@@ -270,7 +274,7 @@ class _Operation:
     answer: str
     body: str = ""
     status: str = "200"
-    query: tuple[tuple[str, Schema], ...] = ()
+    query: tuple[tuple[str, SchemaObject], ...] = ()
     forms: bool = False
 
 
@@ -308,9 +312,9 @@ OPERATIONS: tuple[_Operation, ...] = (
 )  # fmt: skip
 
 
-def openapi() -> Schema:
+def openapi() -> SchemaObject:
     """OpenAPI 3.1."""
-    paths: dict[str, Schema] = {}
+    paths: dict[str, SchemaObject] = {}
     for each in OPERATIONS:
         paths.setdefault(each.path, {})[each.method] = _operation(each)
     return {
@@ -329,12 +333,12 @@ def openapi() -> Schema:
     }
 
 
-def _operation(each: _Operation) -> Schema:
+def _operation(each: _Operation) -> SchemaObject:
     schemas = {"id": TEXT, "user_id": USER_ID}
     names = [name for name in schemas if f"{{{name}}}" in each.path]
     parameters = [_parameter(name, "path", schemas[name]) for name in names]
     parameters += [_parameter(name, "query", schema) for name, schema in each.query]
-    told: Schema = {"summary": each.summary, "responses": _responses(each)}
+    told: SchemaObject = {"summary": each.summary, "responses": _responses(each)}
     if each.body:
         schema = {"schema": _ref(each.body)}
         content = {"application/json": schema}
@@ -346,13 +350,13 @@ def _operation(each: _Operation) -> Schema:
     return {**told, "parameters": [*parameters, PREFER] if waits else parameters}
 
 
-def _parameter(name: str, place: str, schema: Schema) -> Schema:
+def _parameter(name: str, place: str, schema: SchemaObject) -> SchemaObject:
     # `state=held,sent`, rather than a parameter given twice.
     listed = {"style": "form", "explode": False} if schema.get("type") == "array" else {}
     return {"name": name, "in": place, "required": place == "path", "schema": schema, **listed}
 
 
-def _webhook() -> Schema:
+def _webhook() -> SchemaObject:
     """What a subscriber gets (WEBHOOK_URLS)."""
     return {
         "summary": "A fact, signed as Standard Webhooks 1.0 says; at least once, in order",
@@ -372,11 +376,11 @@ def _webhook() -> Schema:
     }
 
 
-def _responses(each: _Operation) -> Schema:
+def _responses(each: _Operation) -> SchemaObject:
     page = {"text/html": {"schema": TEXT}}
     pages = page if each.forms else {}
     if each.answer == ONLY_TEXT:
-        done: Schema = {ONLY_TEXT: {"schema": TEXT}}
+        done: SchemaObject = {ONLY_TEXT: {"schema": TEXT}}
     else:
         done = {"application/json": {"schema": _ref(each.answer)}}
     told = {each.status: {"description": "Done", "content": {**done, **pages}}}

@@ -11,7 +11,7 @@ from html import escape
 from typing import Any
 
 from workbench.core.ledger import Account
-from workbench.core.payout import ENDED, State
+from workbench.core.payout import ENDED, PayoutState
 
 EMPTY: Mapping[str, str] = {}
 STYLE = """
@@ -94,16 +94,22 @@ AGAIN = """<script>setInterval(() => {
 REFRESH = '<noscript><meta http-equiv="refresh" content="5"></noscript>'
 """The same where scripts are switched off."""
 SAYS = {
-    State.REQUESTED: "requested",
-    State.HELD: "waits for approval",
-    State.APPROVED: "waits for its turn",
-    State.SENT: "on its way, not final yet",
-    State.PAID: "paid",
-    State.REFUNDED: "not paid: the credits are back",
-    State.CANCELLED: "cancelled: the credits are back",
+    PayoutState.REQUESTED: "requested",
+    PayoutState.HELD: "waits for approval",
+    PayoutState.APPROVED: "waits for its turn",
+    PayoutState.SENT: "on its way, not final yet",
+    PayoutState.PAID: "paid",
+    PayoutState.REFUNDED: "not paid: the credits are back",
+    PayoutState.CANCELLED: "cancelled: the credits are back",
 }
 STEPS = ("accepted", "sent", "paid")
-DONE = {State.REQUESTED: 0, State.HELD: 0, State.APPROVED: 1, State.SENT: 2, State.PAID: 3}
+DONE = {
+    PayoutState.REQUESTED: 0,
+    PayoutState.HELD: 0,
+    PayoutState.APPROVED: 1,
+    PayoutState.SENT: 2,
+    PayoutState.PAID: 3,
+}
 
 
 def home(facts: dict[str, Any], earn_key: str, payout_key: str) -> str:
@@ -132,7 +138,7 @@ def user(
     items = "".join(_item(payout) for payout in payouts)
     if not items:
         items = '<p class="empty">No payout yet. Ask for one below.</p>'
-    is_open = any(State(payout["state"]) not in ENDED for payout in payouts)
+    is_open = any(PayoutState(payout["state"]) not in ENDED for payout in payouts)
     look = ' <a class="quiet small" href="">look again</a>' if is_open else ""
     if account:
         balance = f"<b>{account.available:,}</b><span>credits</span>{on_hold}"
@@ -203,7 +209,7 @@ def _key_field(key: str) -> str:
 
 
 def _item(payout: dict[str, Any]) -> str:
-    state = State(payout["state"])
+    state = PayoutState(payout["state"])
     done = DONE.get(state)
     steps = "" if done is None else _steps(done)
     facts = [("to", f'<span class="mono">{escape(payout["address"])}</span>')]
@@ -212,7 +218,7 @@ def _item(payout: dict[str, Any]) -> str:
         if payout.get("explorer"):
             tx = f'<a href="{escape(payout["explorer"])}" rel="noreferrer">{tx}</a>'
         facts.append(("transaction", tx))
-    if payout.get("reason") and state is not State.CANCELLED:
+    if payout.get("reason") and state is not PayoutState.CANCELLED:
         facts.append(("because", escape(payout["reason"])))
     facts.insert(0, ("requested", _when(payout["requested_at_ms"])))
     rows = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts)

@@ -16,23 +16,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.core import facts as ev
-from workbench.core.confirmed_readings import AGAIN_MS, Readings
+from workbench.core.confirmed_readings import AGAIN_MS, ConfirmedReadings
 from workbench.core.errors import Quarantined, RpcFault
-from workbench.core.ledger import Kind, Transfer
-from workbench.core.payout import State
+from workbench.core.ledger import LedgerTransfer, TransferKind
+from workbench.core.payout import PayoutState
 from workbench.core.ports import (
     OPEN_SLOTS,
+    CheckReports,
     Clock,
     Ledger,
-    LedgerBook,
-    Movement,
+    LedgerStorePort,
     Payments,
     PayoutSender,
-    Reports,
     Wallet,
+    WalletTransfer,
 )
 from workbench.services.payouts import accounts
-from workbench.services.payouts.batches import Batches
+from workbench.services.payouts.batches import PayoutBatches
 
 READINGS = 3
 """So often at most one who waits for it reads again."""
@@ -40,7 +40,7 @@ UNSETTLED = "the signer stands still, or what the final block holds is not judge
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReconcileReport:
     """`is_settled`: everything up to `block` was judged; only then ledger and chain compare.
 
     `chain` and `ledger`: base units by asset. `booked`: funding (above 0) or suspense (below).
@@ -81,19 +81,19 @@ class Reconciler:
 
     def __init__(
         self,
-        store: LedgerBook,
+        store: LedgerStorePort,
         sender: PayoutSender,
         payments: Payments,
         clock: Clock,
         chain_id: int,
-        batches: Batches,
-        reports: Reports,
+        batches: PayoutBatches,
+        reports: CheckReports,
     ) -> None:
         self._store, self._sender, self._payments = store, sender, payments
         self._clock, self._chain_id, self._batches = clock, chain_id, batches
         self._reports = reports
         self._done_ms: int | None = None
-        self._readings, self._unsure_ms = Readings(), -AGAIN_MS
+        self._readings, self._unsure_ms = ConfirmedReadings(), -AGAIN_MS
 
     async def on_timer(self, every_s: float) -> None:
         """`run`, if it is time. What keeps it from a result is reported, and it is tried again."""
@@ -118,7 +118,7 @@ class Reconciler:
         else:
             self._reports.fails("reconciliation", UNSETTLED)
 
-    async def conclude(self) -> Report:
+    async def conclude(self) -> ReconcileReport:
         """`run`, and again where a second reading is needed."""
         report = await self.run()
         for _ in range(READINGS):
@@ -128,23 +128,23 @@ class Reconciler:
             report = await self.run()
         return report
 
-    async def run(self) -> Report:
+    async def run(self) -> ReconcileReport:
         """Compare, and book the difference. Raises RpcUnreachable or RpcFault."""
         wallet = await self._payments.wallet()
         try:
             await self._sender.check()
         except Quarantined:
-            return Report(wallet.block, is_settled=False)
+            return ReconcileReport(wallet.block, is_settled=False)
         async with self._store.unit() as unit:
             known = await unit.reconciled()
             is_settled = await self._judged(unit) == wallet.nonce
         after = known[0] if known else wallet.block
         if not is_settled or wallet.block < after:
-            return Report(wallet.block, is_settled=False)
+            return ReconcileReport(wallet.block, is_settled=False)
         moved = await self._payments.movements(after, wallet.block)
         async with self._store.unit() as unit:
             if await self._judged(unit) != wallet.nonce:
-                return Report(wallet.block, is_settled=False)
+                return ReconcileReport(wallet.block, is_settled=False)
             report = await self._compare(unit, wallet, moved)
             if not self._is_sure(report):
                 return self._first_reading(report)
@@ -164,7 +164,7 @@ class Reconciler:
         if standing is None:
             return -1  # Nothing was ever signed here, and the sender has not looked.
         nonce = max(nonce, standing.first_nonce)
-        sent = await unit.payouts(State.SENT)
+        sent = await unit.payouts(PayoutState.SENT)
         for key in dict.fromkeys(payout.act_key for payout in sent):
             slot = await unit.slot(self._chain_id, address, key)
             nonce = min(nonce, slot.nonce) if slot else nonce
@@ -174,7 +174,7 @@ class Reconciler:
             nonce = min(nonce, slot.nonce)  # Of an ended payout that a reorg took back, too.
         return nonce
 
-    def _is_sure(self, report: Report) -> bool:
+    def _is_sure(self, report: ReconcileReport) -> bool:
         """Whether it says what an earlier reading said."""
         found = (tuple(sorted(report.booked.items())), report.strange)
         if found == ((), ()):
@@ -185,16 +185,16 @@ class Reconciler:
         self._readings.forget(())
         return True
 
-    def _first_reading(self, report: Report) -> Report:
+    def _first_reading(self, report: ReconcileReport) -> ReconcileReport:
         """A report of nothing but what a second reading must confirm."""
         came = [f"{n} of {asset} came in" for asset, n in report.booked.items() if n > 0]
         found = "; ".join(filter(None, [_wrong(report), *came]))
         text = f"first reading at block {report.block}: {found}; a second reading follows."
         if not report.is_right:
             self._reports.fails("wallet_differs", text)
-        return Report(report.block, False, report.chain, report.ledger, unsure=text)
+        return ReconcileReport(report.block, False, report.chain, report.ledger, unsure=text)
 
-    async def _compare(self, unit: Ledger, wallet: Wallet, moved: Any) -> Report:
+    async def _compare(self, unit: Ledger, wallet: Wallet, moved: Any) -> ReconcileReport:
         await accounts.open_house(unit, self._payments)
         chain = {self._payments.native: wallet.native, self._payments.asset: wallet.asset}
         ledger, booked = {}, {}
@@ -204,7 +204,7 @@ class Reconciler:
             if difference := held - ledger[asset]:
                 booked[asset] = difference
         strange = tuple(await self._strange(unit, moved))
-        return Report(wallet.block, True, chain, ledger, booked, strange)
+        return ReconcileReport(wallet.block, True, chain, ledger, booked, strange)
 
     async def _book(self, unit: Ledger, asset: str, difference: int, block: int) -> None:
         wallet = accounts.treasury(self._payments.address, asset)
@@ -213,9 +213,9 @@ class Reconciler:
         debit, credit = (other, wallet) if came else (wallet, other)
         now = self._clock.now_ms()
         await unit.transfer(
-            Transfer(
+            LedgerTransfer(
                 id=f"reconciliation/{block}/{asset}/{now}",
-                kind=Kind.POSTED,
+                kind=TransferKind.POSTED,
                 debit=debit,
                 credit=credit,
                 amount=abs(difference),
@@ -225,15 +225,15 @@ class Reconciler:
             )
         )
 
-    async def _strange(self, unit: Ledger, moved: Sequence[Movement]) -> list[str]:
+    async def _strange(self, unit: Ledger, moved: Sequence[WalletTransfer]) -> list[str]:
         """Outgoing transfers that no payout explains, each payout explaining its own."""
         strange: list[str] = []
-        by_tx: dict[str, list[Movement]] = {}
+        by_tx: dict[str, list[WalletTransfer]] = {}
         for movement in moved:
             by_tx.setdefault(movement.tx, []).append(movement)
         for tx, some in by_tx.items():
             out = Counter(movement.amount for movement in some if not movement.incoming)
-            paid = await unit.payouts(State.PAID, tx=tx) if out else ()
+            paid = await unit.payouts(PayoutState.PAID, tx=tx) if out else ()
             if not out <= Counter(payout.units for payout in paid):
                 came = sum(movement.amount for movement in some if movement.incoming)
                 strange += await _unexplained(unit, tx, out, came)
@@ -247,19 +247,19 @@ async def _unexplained(unit: Ledger, tx: str, out: Counter[int], came: int) -> l
     that left, less `came`, what came back.
     """
     owed, moved = Counter[int](), 0
-    for payout in await unit.payouts(State.PAID, State.REFUNDED, tx=tx):
+    for payout in await unit.payouts(PayoutState.PAID, PayoutState.REFUNDED, tx=tx):
         facts = await unit.standing(payout.id)
         found = [fact.moved for fact in facts if isinstance(fact, ev.PayoutMismatched)]
         if any(isinstance(fact, ev.PayoutResolved) for fact in facts) and found:
             moved += found[-1] + came
             came = 0
-        elif payout.state is State.PAID:
+        elif payout.state is PayoutState.PAID:
             owed[payout.units] += 1
     left = out - owed
     is_explained = sum(amount * times for amount, times in left.items()) <= moved
     return [] if is_explained else [f"{amount} in {tx}" for amount in left.elements()]
 
 
-def _wrong(report: Report) -> str:
+def _wrong(report: ReconcileReport) -> str:
     missing = [f"{-n} of {asset} is missing" for asset, n in report.booked.items() if n < 0]
     return "; ".join([*missing, *(f"{told} is no payout of ours" for told in report.strange)])

@@ -11,54 +11,54 @@ from collections.abc import Sequence
 from typing import Any
 
 from workbench.core import facts as ev
-from workbench.core.confirmed_readings import AGAIN_MS, Readings
+from workbench.core.confirmed_readings import AGAIN_MS, ConfirmedReadings
 from workbench.core.errors import WorkbenchError
-from workbench.core.payout import ENDED, Outcome, Payout, State, Verdict
+from workbench.core.payout import ENDED, Payout, PayoutOutcome, PayoutState, PayoutVerdict
 from workbench.core.ports import (
     OPEN_SLOTS,
+    CheckReports,
     Clock,
     Ledger,
-    LedgerBook,
+    LedgerStorePort,
     Payments,
     PayoutSender,
-    Reports,
     Slot,
     SlotState,
 )
 from workbench.services.payouts import accounts
-from workbench.services.payouts.confirmed_verdicts import Verdicts
+from workbench.services.payouts.confirmed_verdicts import ConfirmedVerdicts
 
 LOOKED_AT = 1_000
 """So many nonces are looked at again after a start; then those since the pass before."""
 TOLD = 3
 FITS = {
-    State.PAID: (Outcome.PAID,),
-    State.REFUNDED: (Outcome.REFUSED, Outcome.CANCELLED),
-    State.CANCELLED: (Outcome.CANCELLED,),
+    PayoutState.PAID: (PayoutOutcome.PAID,),
+    PayoutState.REFUNDED: (PayoutOutcome.REFUSED, PayoutOutcome.CANCELLED),
+    PayoutState.CANCELLED: (PayoutOutcome.CANCELLED,),
 }
 """What a payout's nonce may come to in the end, if it had ended so before."""
 
 
-class Returned:
+class PayoutReorgs:
     """One wallet's. `open`: payouts that had ended, and whose nonce is open again."""
 
     def __init__(
         self,
-        store: LedgerBook,
+        store: LedgerStorePort,
         sender: PayoutSender,
         payments: Payments,
         clock: Clock,
         chain_id: int,
         source: str,
-        reports: Reports,
-        verdicts: Verdicts,
+        reports: CheckReports,
+        verdicts: ConfirmedVerdicts,
     ) -> None:
         self._store, self._sender, self._payments = store, sender, payments
         self._clock, self._chain_id, self._source = clock, chain_id, source
         self.open: dict[str, Payout] = {}
         self._wrong: dict[str, str] = {}
         self._anchor: Slot | None = None
-        self._reports, self._verdicts, self._readings = reports, verdicts, Readings()
+        self._reports, self._verdicts, self._readings = reports, verdicts, ConfirmedReadings()
         self._suspected: set[int] = set()
         self._done_ms: int | None = None
 
@@ -131,9 +131,9 @@ class Returned:
         for payout in payouts:
             if payout.state in ENDED:
                 self.open[payout.id] = payout
-            self._payments.expect(payout)
+            self._payments.authorize_signing(payout)
         # Of a batch, what was given back may be paid by it now: that is told, and for a person.
-        pays = any(payout.state in (State.SENT, State.PAID) for payout in payouts)
+        pays = any(payout.state in (PayoutState.SENT, PayoutState.PAID) for payout in payouts)
         await self._sender.reopen(slot, pays=pays)
 
     async def settle(self) -> None:
@@ -150,16 +150,16 @@ class Returned:
         verdicts = await self._payments.judge(cases) if cases else []
         verdicts = self._verdicts.sure(cases, verdicts)
         for (payout, _), verdict in zip(cases, verdicts, strict=True):
-            if verdict.outcome is Outcome.WAIT:
+            if verdict.outcome is PayoutOutcome.WAIT:
                 continue
             await self._book(payout, verdict)
             self.open.pop(payout.id)
-            self._payments.forget(payout)
+            self._payments.revoke_signing(payout)
             if verdict.outcome not in FITS[payout.state]:
                 said = f"{payout.id} is {payout.state.value}, and after a reorg {verdict.tx} says"
                 self._wrong[payout.id] = f"{said} {verdict.outcome.value}: {verdict.reason}"
 
-    async def _book(self, payout: Payout, verdict: Verdict) -> None:
+    async def _book(self, payout: Payout, verdict: PayoutVerdict) -> None:
         """In another block its gas had another price: the ledger keeps what it has, and adds."""
         async with self._store.unit() as unit:
             facts = [fact for _, fact in await unit.facts(subject=payout.id)]

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from workbench.core import facts as ev
 from workbench.core.errors import PayoutEnded
-from workbench.core.payout import ENDED, Outcome, Payout, State, Verdict
+from workbench.core.payout import ENDED, Payout, PayoutOutcome, PayoutState, PayoutVerdict
 from workbench.core.ports import Slot, SlotState
 from workbench.core.records import replace
 
 if TYPE_CHECKING:
     from workbench.services.payouts.rounds import Payouts
 
-OUTCOMES = {"paid": Outcome.PAID, "refunded": Outcome.REFUSED}
+OUTCOMES = {"paid": PayoutOutcome.PAID, "refunded": PayoutOutcome.REFUSED}
 """What a payout may count as, in the words of the interface."""
 UNDECIDED_MS = 86_400_000
 """After a day without a verdict a person may decide, too: receipts may be gone from the node."""
@@ -37,7 +37,7 @@ async def resolve(service: Payouts, payout_id: str, outcome: str, by: str, why: 
         facts = await unit.standing(payout.id)
     if payout.state in ENDED:
         return _as_decided(payout, facts, outcome)
-    if payout.state is not State.SENT or slot is None:
+    if payout.state is not PayoutState.SENT or slot is None:
         raise PayoutEnded(
             f"the payout is {payout.state.value}: it is not signed.",
             hint="Take it back with :cancel.",
@@ -54,7 +54,7 @@ async def resolve(service: Payouts, payout_id: str, outcome: str, by: str, why: 
         await unit.record(fact)
         ended = await service.end(unit, now, ending)
     service.health.clear("payout_mismatched", payout.id)
-    service.payments.forget(payout)
+    service.payments.revoke_signing(payout)
     return ended
 
 
@@ -72,7 +72,7 @@ def _as_decided(payout: Payout, facts: Sequence[ev.Event], outcome: str) -> Payo
 
 async def _undecided(
     service: Payouts, payout: Payout, slot: Slot, facts: Sequence[ev.Event]
-) -> Verdict:
+) -> PayoutVerdict:
     """What is known of a payout that no program decides. Raises PayoutEnded for any other.
 
     That something else was moved stands in a fact, after two readings; this one must agree.
@@ -80,15 +80,15 @@ async def _undecided(
     if slot.state is SlotState.LOST:
         # Whether the foreign transaction paid it, only a person knows. It was none of ours: what
         # it moved, reconciliation finds.
-        return Verdict(Outcome.WRONG, moved=0)
+        return PayoutVerdict(PayoutOutcome.WRONG, moved=0)
     (verdict,) = await service.payments.judge([(payout, slot)])
     found = [(f.tx, f.moved) for f in facts if isinstance(f, ev.PayoutMismatched)]
-    if verdict.outcome is Outcome.WRONG and (verdict.tx, verdict.moved or 0) in found:
+    if verdict.outcome is PayoutOutcome.WRONG and (verdict.tx, verdict.moved or 0) in found:
         return verdict
     is_old = service.clock.now_ms() - payout.at_ms > UNDECIDED_MS
-    if verdict.outcome is Outcome.WAIT and slot.state is SlotState.FINAL and is_old:
+    if verdict.outcome is PayoutOutcome.WAIT and slot.state is SlotState.FINAL and is_old:
         return replace(verdict, tx=slot.tx)
-    if verdict.outcome is Outcome.WRONG:
+    if verdict.outcome is PayoutOutcome.WRONG:
         text = "that something else was moved is one reading, and a second one must confirm it."
         hint = "Ask again in some seconds."
     else:

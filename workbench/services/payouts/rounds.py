@@ -35,47 +35,47 @@ from workbench.core.errors import (
     UnknownPayout,
     WorkbenchError,
 )
-from workbench.core.ledger import Kind, Transfer
+from workbench.core.ledger import LedgerTransfer, TransferKind
 from workbench.core.money import format_units
 from workbench.core.payout import (
     ENDED,
     REQUESTED,
-    Outcome,
     Payout,
-    State,
-    Step,
-    Verdict,
+    PayoutOutcome,
+    PayoutState,
+    PayoutStep,
+    PayoutVerdict,
     altered,
     apply,
     next_step,
 )
 from workbench.core.ports import (
-    Act,
-    Answered,
     Clock,
+    IdempotentAnswer,
     Ledger,
-    LedgerBook,
+    LedgerStorePort,
     NodeState,
     Payments,
     PayoutSender,
     Randomness,
     Slot,
     SlotState,
+    TransactionIntent,
 )
 from workbench.core.records import replace
 from workbench.services.common.health import brief
-from workbench.services.common.loop import Loop
+from workbench.services.common.loop import ServiceLoop
 from workbench.services.common.vitals import reserve_wei, shortfall
 from workbench.services.payouts import accounts
-from workbench.services.payouts.batches import Batches, Group
-from workbench.services.payouts.confirmed_verdicts import Verdicts
-from workbench.services.payouts.input import Asked
+from workbench.services.payouts.batches import PayoutBatches, PayoutGroup
+from workbench.services.payouts.confirmed_verdicts import ConfirmedVerdicts
+from workbench.services.payouts.input import PayoutInput
 from workbench.services.payouts.reconciler import Reconciler
-from workbench.services.payouts.reorgs import Returned
+from workbench.services.payouts.reorgs import PayoutReorgs
 from workbench.services.payouts.resolve import resolve
 
 DAY_MS = 86_400_000
-DECIDED = (Outcome.PAID, Outcome.REFUSED, Outcome.CANCELLED)
+DECIDED = (PayoutOutcome.PAID, PayoutOutcome.REFUSED, PayoutOutcome.CANCELLED)
 RETRY_MS = 15_000
 """How long a payout that the chain would refuse now lets others go first."""
 OF_THE_LEASE = ("reconciliation", "wallet_differs", "orphans", "fees", "reorg")
@@ -120,7 +120,7 @@ class PayoutRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class RequestResult:
     """An answer, and whether it is that of an earlier request with the same key."""
 
     status: int
@@ -128,17 +128,17 @@ class Given:
     is_replay: bool = False
 
 
-class _Turn:
+class SigningBatch:
     """One signing of several groups: see `core.ports.Within`. In the transaction that stores their
     slots all their payouts are marked as sent, or there are no slots."""
 
-    def __init__(self, payouts: Payouts, groups: Sequence[Group]) -> None:
+    def __init__(self, payouts: Payouts, groups: Sequence[PayoutGroup]) -> None:
         self._payouts = payouts
         self._groups = {group.subject: group for group in groups}
         self._now: dict[str, Payout] = {}
 
     async def refused(
-        self, unit: Ledger, acts: Sequence[Act]
+        self, unit: Ledger, acts: Sequence[TransactionIntent]
     ) -> dict[tuple[str, str, int], WorkbenchError]:
         """Those of which a payout has moved, or is not what the journal says; or for which others
         have taken the last nonce.
@@ -152,7 +152,7 @@ class _Turn:
         refused: dict[tuple[str, str, int], WorkbenchError] = {}
         for key, some in groups.items():
             now = [self._now[payout.id] for payout in some]
-            moved = next((each for each in now if each.state is not State.APPROVED), None)
+            moved = next((each for each in now if each.state is not PayoutState.APPROVED), None)
             wrong = self._altered(some, facts)
             if wrong:
                 refused[key] = PayoutAltered(wrong, hint=CORRECT)
@@ -195,23 +195,23 @@ class Payouts:
     def __init__(
         self,
         *,
-        store: LedgerBook,
+        store: LedgerStorePort,
         sender: PayoutSender,
         payments: Payments,
         clock: Clock,
-        loop: Loop,
+        loop: ServiceLoop,
         random: Randomness,
         rules: PayoutRules,
     ) -> None:
         self.store, self.payments, self.rules, self.clock = store, payments, rules, clock
         self._sender, self._random = sender, random
         self.loop, self.health = loop, loop.health
-        self.batches = Batches(store, sender, payments, clock, rules.chain_id, self.name)
+        self.batches = PayoutBatches(store, sender, payments, clock, rules.chain_id, self.name)
         self.reconciler = Reconciler(
             store, sender, payments, clock, rules.chain_id, self.batches, loop.health
         )
-        self.sure = Verdicts(clock)
-        self.returned = Returned(
+        self.sure = ConfirmedVerdicts(clock)
+        self.returned = PayoutReorgs(
             store, sender, payments, clock, rules.chain_id, self.name, loop.health, self.sure
         )
         self.stuck: dict[str, str] = {}
@@ -240,7 +240,7 @@ class Payouts:
             )
         async with self.store.unit() as unit:
             await accounts.open_house(unit, self.payments)
-            open_ = await unit.payouts(State.HELD, State.APPROVED, State.SENT)
+            open_ = await unit.payouts(PayoutState.HELD, PayoutState.APPROVED, PayoutState.SENT)
         foreign = [payout for payout in open_ if payout.asset != self.payments.asset]
         if foreign:
             raise InvalidSetting(
@@ -256,7 +256,7 @@ class Payouts:
 
     # --- Accepting ---
 
-    async def earn(self, asked: Asked) -> Given:
+    async def earn(self, asked: PayoutInput) -> RequestResult:
         """Give a user credits, once for each key."""
         asked = self._keyed(asked)
         now = self.clock.now_ms()
@@ -265,9 +265,9 @@ class Payouts:
             if given is not None:
                 return given
             await accounts.open_user(unit, asked.user_id)
-            transfer = Transfer(
+            transfer = LedgerTransfer(
                 id=self._random.token(),
-                kind=Kind.POSTED,
+                kind=TransferKind.POSTED,
                 debit=accounts.ISSUANCE,
                 credit=accounts.user_account(asked.user_id),
                 amount=asked.credits,
@@ -288,7 +288,7 @@ class Payouts:
             }
             return await self._answer(unit, "earn", asked, 200, body)
 
-    async def request(self, asked: Asked) -> Given:
+    async def request(self, asked: PayoutInput) -> RequestResult:
         """Accept a payout, or refuse it for good: the same key gets the same answer for ever."""
         asked = self._keyed(asked)
         payout_id = self._random.token()
@@ -302,7 +302,7 @@ class Payouts:
             payout = await self._accept(unit, payout_id, asked)
             return await self._answer(unit, "payout", asked, 202, self.view(payout))
 
-    def _keyed(self, asked: Asked) -> Asked:
+    def _keyed(self, asked: PayoutInput) -> PayoutInput:
         asked = replace(asked, user_id=self.user_named(asked.user_id))
         return asked if asked.key else replace(asked, key=self.new_key())
 
@@ -314,7 +314,7 @@ class Payouts:
         """An idempotency key that nobody has: for a form, and for who gave none."""
         return self._random.token()[2:34]
 
-    async def _replay(self, unit: Ledger, scope: str, asked: Asked) -> Given | None:
+    async def _replay(self, unit: Ledger, scope: str, asked: PayoutInput) -> RequestResult | None:
         known = await unit.answered(scope, asked.key)
         if known is None:
             return None
@@ -324,17 +324,17 @@ class Payouts:
                 hint="Take a new key for a new request; repeat the old request unchanged.",
                 idempotency_key=asked.key,
             )
-        return Given(known.status, json.loads(known.body), is_replay=True)
+        return RequestResult(known.status, json.loads(known.body), is_replay=True)
 
     async def _answer(
-        self, unit: Ledger, scope: str, asked: Asked, status: int, body: dict[str, Any]
-    ) -> Given:
+        self, unit: Ledger, scope: str, asked: PayoutInput, status: int, body: dict[str, Any]
+    ) -> RequestResult:
         body = {**body, "idempotency_key": asked.key}
-        kept = Answered(asked.fingerprint, status, json.dumps(body))
+        kept = IdempotentAnswer(asked.fingerprint, status, json.dumps(body))
         await unit.answer(scope, asked.key, kept, self.clock.now_ms())
-        return Given(status, body)
+        return RequestResult(status, body)
 
-    async def _refusal(self, unit: Ledger, asked: Asked) -> WorkbenchError | None:
+    async def _refusal(self, unit: Ledger, asked: PayoutInput) -> WorkbenchError | None:
         account = await unit.account(accounts.user_account(asked.user_id))
         free = account.available if account else 0
         if asked.credits > free:
@@ -361,7 +361,7 @@ class Payouts:
                 )
         return None
 
-    async def _accept(self, unit: Ledger, payout_id: str, asked: Asked) -> Payout:
+    async def _accept(self, unit: Ledger, payout_id: str, asked: PayoutInput) -> Payout:
         known = self.known(payout_id)
         facts: list[ev.Event] = [
             ev.PayoutRequested(
@@ -395,8 +395,10 @@ class Payouts:
             payout = await self.payout(unit, payout_id)
             if payout.state in ENDED:
                 raise PayoutEnded(f"the payout is {payout.state.value}.", state=payout.state.value)
-            if payout.state is not State.SENT:
-                return await self.end(unit, payout, Verdict(Outcome.CANCELLED, reason="cancelled"))
+            if payout.state is not PayoutState.SENT:
+                return await self.end(
+                    unit, payout, PayoutVerdict(PayoutOutcome.CANCELLED, reason="cancelled")
+                )
         if payout.batch:
             raise PayoutEnded(
                 "it is too late: the payout is signed, together with others.",
@@ -417,7 +419,7 @@ class Payouts:
         """A second person lets a held payout go."""
         async with self.store.unit() as unit:
             payout = await self.payout(unit, payout_id)
-            if payout.state is not State.HELD:
+            if payout.state is not PayoutState.HELD:
                 raise PayoutEnded(f"the payout is {payout.state.value}: nothing to approve.")
             fact = ev.PayoutApproved(**self.known(payout.id), by=by)
             return await self._tell(unit, payout, fact)
@@ -431,13 +433,17 @@ class Payouts:
         async with self.store.unit() as unit:
             payout = await self.payout(unit, payout_id)
             slot = await unit.slot(self.rules.chain_id, self.payments.address, payout.act_key)
-            if payout.state is not State.SENT or slot is None or slot.state is not SlotState.LOST:
+            if (
+                payout.state is not PayoutState.SENT
+                or slot is None
+                or slot.state is not SlotState.LOST
+            ):
                 raise PayoutEnded(
                     f"the payout is {payout.state.value}, and its nonce is its own.",
                     hint="Only what lost its nonce for good is given back by hand.",
                 )
             reason = f"given back by {by}: its nonce went to a foreign transaction"
-            return await self.end(unit, payout, Verdict(Outcome.REFUSED, reason=reason))
+            return await self.end(unit, payout, PayoutVerdict(PayoutOutcome.REFUSED, reason=reason))
 
     async def resolve(self, payout_id: str, outcome: str, by: str, why: str) -> Payout:
         """See `services.payout_resolve`."""
@@ -503,10 +509,10 @@ class Payouts:
             count = await unit.count_nonces()
             # Others have announced theirs to their own signers; an earlier life of ours, too.
             anew = self.store.is_shared or not self._is_announced
-            sent = await unit.payouts(State.SENT) if anew else ()
+            sent = await unit.payouts(PayoutState.SENT) if anew else ()
             unbooked = await self.batches.unbooked(unit)
         for payout in (*sent, *self.returned.open.values()):
-            self.payments.expect(payout)
+            self.payments.authorize_signing(payout)
         self._is_announced = True
         if count or self.returned.open or unbooked:
             with self.loop.part("transactions"):
@@ -535,16 +541,16 @@ class Payouts:
             for (payout, _), verdict in zip(cases, verdicts, strict=True):
                 now = await self.payout(unit, payout.id)
                 step = next_step(now, may_sign=False, slot_is_final=True)
-                if step is Step.JUDGE and verdict.outcome in DECIDED:
+                if step is PayoutStep.JUDGE and verdict.outcome in DECIDED:
                     ends.append((now, verdict))
             await self._end_all(unit, ends)
         for (payout, slot), verdict in zip(cases, verdicts, strict=True):
-            if verdict.outcome is Outcome.WRONG:
+            if verdict.outcome is PayoutOutcome.WRONG:
                 await self._stop_for(payout, slot, verdict)
             elif verdict.outcome in DECIDED:
-                self.payments.forget(payout)
+                self.payments.revoke_signing(payout)
 
-    async def _stop_for(self, payout: Payout, slot: Slot, verdict: Verdict) -> None:
+    async def _stop_for(self, payout: Payout, slot: Slot, verdict: PayoutVerdict) -> None:
         """A payout whose transaction moved something else stops the signer, once: what a person
         has released stays released."""
         text = f"payout {payout.id}: {verdict.reason} ({verdict.tx})"
@@ -559,7 +565,7 @@ class Payouts:
             moved = verdict.moved or 0
             await unit.record(ev.PayoutMismatched(**known, reason=verdict.reason, moved=moved))
 
-    async def _verdicts(self, cases: Sequence[tuple[Payout, Slot]]) -> Sequence[Verdict]:
+    async def _verdicts(self, cases: Sequence[tuple[Payout, Slot]]) -> Sequence[PayoutVerdict]:
         """One for each; what cannot be judged waits, and keeps nobody else from it."""
         try:
             return await self.payments.judge(cases)
@@ -568,21 +574,21 @@ class Payouts:
             if not self.loop.contains(cases[0][0].id if is_one else "verdicts", why):
                 raise
             if is_one:
-                return [Verdict(Outcome.WAIT)]
+                return [PayoutVerdict(PayoutOutcome.WAIT)]
         return [verdict for case in cases for verdict in await self._verdicts([case])]
 
-    async def end(self, unit: Ledger, payout: Payout, verdict: Verdict) -> Payout:
+    async def end(self, unit: Ledger, payout: Payout, verdict: PayoutVerdict) -> Payout:
         """The payout's last fact, with all that it moves, in one transaction."""
         (ended,) = await self._end_all(unit, [(payout, verdict)])
         return ended
 
     async def _end_all(
-        self, unit: Ledger, ends: Sequence[tuple[Payout, Verdict]]
+        self, unit: Ledger, ends: Sequence[tuple[Payout, PayoutVerdict]]
     ) -> Sequence[Payout]:
         """`_end` for each."""
         if not ends:
             return []
-        lines: list[Transfer] = []
+        lines: list[LedgerTransfer] = []
         facts = [self._last_fact(payout, verdict) for payout, verdict in ends]
         for payout, verdict in ends:
             lines += accounts.ending(self.payments, payout, verdict, self.clock.now_ms())
@@ -593,12 +599,12 @@ class Payouts:
         await unit.move_payouts(moves)
         return ended
 
-    def _last_fact(self, payout: Payout, verdict: Verdict) -> ev.Event:
+    def _last_fact(self, payout: Payout, verdict: PayoutVerdict) -> ev.Event:
         known = self.known(payout.id) | {"block": verdict.block}
         known |= {"tx": verdict.tx, "gas_wei": verdict.gas_wei}
-        if verdict.outcome is Outcome.PAID:
+        if verdict.outcome is PayoutOutcome.PAID:
             return ev.PayoutPaid(**known, units=payout.units)
-        if verdict.outcome is Outcome.CANCELLED:
+        if verdict.outcome is PayoutOutcome.CANCELLED:
             return ev.PayoutCancelled(**known, reason=verdict.reason)
         return ev.PayoutRefunded(**known, reason=verdict.reason)
 
@@ -615,7 +621,7 @@ class Payouts:
                 most = free * self.batches.most
                 waiting = await unit.take_payouts(now, now + TAKEN_MS, most)
             for payout_id in list(self.stuck):
-                if (await self.payout(unit, payout_id)).state is not State.APPROVED:
+                if (await self.payout(unit, payout_id)).state is not PayoutState.APPROVED:
                     self.stuck.pop(payout_id)
         self.health.set(Quarantined.code, reason or self._sender.suspicion())
         if reason:
@@ -663,7 +669,7 @@ class Payouts:
         await self._give_back(soon, later)
         if not self.has_lease or self.store.is_shared:
             for payout in waiting:
-                self.payments.forget(payout)
+                self.payments.revoke_signing(payout)
 
     async def _give_back(self, soon: set[str], later: set[str]) -> None:
         if soon or later:
@@ -704,9 +710,9 @@ class Payouts:
                     raise
                 yield payout, WorkbenchError(brief(why))
             else:
-                groups.append(Group((payout,), call))
-        turn = _Turn(self, groups)
-        acts = [Act(each.subject, each.call, within=turn) for each in groups]
+                groups.append(PayoutGroup((payout,), call))
+        turn = SigningBatch(self, groups)
+        acts = [TransactionIntent(each.subject, each.call, within=turn) for each in groups]
         told = await self._sender.submit_many(acts) if acts else []
         for group, answer in zip(groups, told, strict=True):
             for payout in group.payouts:
@@ -725,7 +731,7 @@ class Payouts:
             self.health.fails(name, f"{payout.id} waits: {why}", payout.id)
         self.stuck[payout.id] = str(why)
 
-    def sent_facts(self, group: Group, place: int, slot: Slot) -> list[ev.Event]:
+    def sent_facts(self, group: PayoutGroup, place: int, slot: Slot) -> list[ev.Event]:
         """Of the group's payout at that place, which the slot is to pay."""
         known = self.known(group.payouts[place].id)
         own: dict[str, Any] = {"signer": slot.signer, "nonce": slot.nonce, "tx": slot.tx}
@@ -741,8 +747,8 @@ class Payouts:
     async def look_at_node(self, state: NodeState) -> None:
         """Report whether the wallet will last, and how long the oldest open payout has waited."""
         async with self.store.unit() as unit:
-            waiting = await unit.backlog(State.APPROVED)
-            open_ = await unit.backlog(State.APPROVED, State.SENT)
+            waiting = await unit.backlog(PayoutState.APPROVED)
+            open_ = await unit.backlog(PayoutState.APPROVED, PayoutState.SENT)
         self.oldest_s = open_.age_s(self.clock.now_ms())
         limit = self.rules.oldest_s
         told = f"an open payout has waited for {self.oldest_s} s (OLDEST_PAYOUT_S is {limit})."
@@ -778,7 +784,7 @@ class Payouts:
         }
         if payout.batch:
             shown["batch"] = payout.batch
-        is_waiting = payout.state is State.APPROVED
+        is_waiting = payout.state is PayoutState.APPROVED
         reason = payout.reason or (self.stuck.get(payout.id, "") if is_waiting else "")
         if reason:
             shown["reason"] = reason

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from workbench.core.payout import ENDED, Payout, State
+from workbench.core.payout import ENDED, Payout, PayoutState
 from workbench.core.ports import Request
 
 if TYPE_CHECKING:
@@ -37,12 +37,12 @@ def wait_of(request: Request, default_s: float) -> tuple[float, tuple[tuple[str,
 
 def is_sent(payout: Payout) -> bool:
     """Whether it has a transaction, has ended, or waits for a person."""
-    return payout.state in (State.SENT, State.HELD, *ENDED)
+    return payout.state in (PayoutState.SENT, PayoutState.HELD, *ENDED)
 
 
 def is_ended(payout: Payout) -> bool:
     """Whether it has ended, or waits for a person."""
-    return payout.state in (State.HELD, *ENDED)
+    return payout.state in (PayoutState.HELD, *ENDED)
 
 
 async def waited(service: Payouts, payout_id: str, seconds: float, *, to_end: bool) -> Payout:

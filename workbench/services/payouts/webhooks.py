@@ -14,9 +14,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from workbench.core.errors import NotFound, PeerUnreachable, PeerUntrusted
-from workbench.core.ports import Clock, Http, Ledger, LedgerBook, Randomness, Request, Response
-from workbench.core.webhooks import WAIT_MOST_S, Delivery, Message, message, wait_ms
-from workbench.services.common.loop import Loop, together
+from workbench.core.ports import Clock, Http, Ledger, LedgerStorePort, Randomness, Request, Response
+from workbench.core.webhooks import WAIT_MOST_S, WebhookDelivery, WebhookMessage, message, wait_ms
+from workbench.services.common.loop import ServiceLoop, together
 from workbench.services.common.routes import log
 
 TIMEOUT_S = 15.0
@@ -44,7 +44,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class HookRules:
+class WebhookRules:
     """`urls`: whom to tell; `secrets`: each message is signed with all of them."""
 
     urls: tuple[str, ...] = field(default=(), repr=False)
@@ -53,7 +53,7 @@ class HookRules:
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
+class DeliveryFailure:
     said: str
     is_gone: bool = False
     wait_ms: int = 0
@@ -65,17 +65,17 @@ class Webhooks:
     def __init__(
         self,
         *,
-        store: LedgerBook,
+        store: LedgerStorePort,
         http: Http,
         clock: Clock,
-        loop: Loop,
+        loop: ServiceLoop,
         random: Randomness,
-        rules: HookRules,
+        rules: WebhookRules,
     ) -> None:
         self._store, self._http, self._clock, self._loop = store, http, clock, loop
         self._random, self._rules = random, rules
         self.endpoints = tuple(Endpoint(url) for url in rules.urls)
-        self._idle: dict[Endpoint, tuple[object, Delivery]] = {}
+        self._idle: dict[Endpoint, tuple[object, WebhookDelivery]] = {}
         """The store's version at which there was nothing to tell, and where it was then."""
 
     # --- Telling ---
@@ -112,7 +112,7 @@ class Webhooks:
             if not self._store.lease():
                 return  # Another process tells; this one stands by.
             failure = await self._post(endpoint, told)
-            after = self._failed(at, failure) if failure else Delivery(endpoint.id, seq)
+            after = self._failed(at, failure) if failure else WebhookDelivery(endpoint.id, seq)
             async with self._store.unit() as unit:
                 if await unit.delivery(endpoint.id) != at:
                     return  # Somebody moved it meanwhile: a person, or another process.
@@ -122,15 +122,15 @@ class Webhooks:
                 return
             at = after
 
-    async def _known(self, unit: Ledger, endpoint: Endpoint) -> Delivery:
+    async def _known(self, unit: Ledger, endpoint: Endpoint) -> WebhookDelivery:
         """How far it is. A new one is told what comes from now on."""
         at = await unit.delivery(endpoint.id)
         if at is None:
-            at = Delivery(endpoint.id, await unit.last_seq())
+            at = WebhookDelivery(endpoint.id, await unit.last_seq())
             await unit.put_delivery(at)
         return at
 
-    async def _post(self, endpoint: Endpoint, told: Message) -> _Failure | None:
+    async def _post(self, endpoint: Endpoint, told: WebhookMessage) -> DeliveryFailure | None:
         """None, if it was answered with 2xx. What the answer says is not looked at."""
         headers = told.headers(self._rules.secrets, self._clock.now_ms() // 1000)
         request = Request("POST", endpoint.url, headers=headers, body=told.body)
@@ -138,19 +138,19 @@ class Webhooks:
             async with asyncio.timeout(TIMEOUT_S):
                 answer = await self._http.send(request)
         except TimeoutError:
-            return _Failure(f"no answer within {TIMEOUT_S:.0f} s")
+            return DeliveryFailure(f"no answer within {TIMEOUT_S:.0f} s")
         except PeerUntrusted as why:
-            return _Failure(f"its certificate is not trusted: {why.details['reason']}")
+            return DeliveryFailure(f"its certificate is not trusted: {why.details['reason']}")
         except PeerUnreachable as why:  # Whose words may hold the whole URL.
-            return _Failure(f"unreachable ({type(why.__cause__ or why).__name__})")
+            return DeliveryFailure(f"unreachable ({type(why.__cause__ or why).__name__})")
         if 200 <= answer.status < 300:
             return None
         if answer.status == 410:
-            return _Failure("answered 410: it is not to be told anything more", is_gone=True)
+            return DeliveryFailure("answered 410: it is not to be told anything more", is_gone=True)
         moved = ": redirects are not followed" if 300 <= answer.status < 400 else ""
-        return _Failure(f"answered {answer.status}{moved}", wait_ms=_retry_after_ms(answer))
+        return DeliveryFailure(f"answered {answer.status}{moved}", wait_ms=_retry_after_ms(answer))
 
-    def _failed(self, at: Delivery, failure: _Failure) -> Delivery:
+    def _failed(self, at: WebhookDelivery, failure: DeliveryFailure) -> WebhookDelivery:
         now, failures = self._clock.now_ms(), at.failures + 1
         chance = int(self._random.token(), 16) / 2**256
         return replace(
@@ -162,7 +162,7 @@ class Webhooks:
             said=failure.said,
         )
 
-    def _log(self, endpoint: Endpoint, before: Delivery, after: Delivery) -> None:
+    def _log(self, endpoint: Endpoint, before: WebhookDelivery, after: WebhookDelivery) -> None:
         """Once for each change, and not for each attempt."""
         where = f"webhook {endpoint.id} ({endpoint.place})"
         if after.is_gone or (after.failures and not before.failures):
@@ -178,7 +178,7 @@ class Webhooks:
         async with self._store.unit() as unit:
             for endpoint in self.endpoints:
                 at = await unit.delivery(endpoint.id)
-                at = at or Delivery(endpoint.id, await unit.last_seq())
+                at = at or WebhookDelivery(endpoint.id, await unit.last_seq())
                 shown: dict[str, Any] = {
                     "id": endpoint.id,
                     "place": endpoint.place,
@@ -200,7 +200,7 @@ class Webhooks:
             at = await unit.delivery(endpoint_id)
             last = await unit.last_seq()
             upto = (at.upto if at else last) if after is None else min(after, last)
-            await unit.put_delivery(Delivery(endpoint_id, upto))
+            await unit.put_delivery(WebhookDelivery(endpoint_id, upto))
 
     async def metrics(self) -> list[str]:
         """Prometheus lines."""
@@ -216,7 +216,7 @@ class Webhooks:
         return lines
 
 
-async def _page(unit: Ledger, after: int) -> list[tuple[int, Message]]:
+async def _page(unit: Ledger, after: int) -> list[tuple[int, WebhookMessage]]:
     facts = await unit.to_tell(after, PAGE)
     return [(seq, message(seq, fact, await unit.payout(fact.subject))) for seq, fact in facts]
 

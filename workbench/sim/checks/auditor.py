@@ -13,28 +13,28 @@ from typing import Any, TypeVar
 
 from workbench.core import facts as ev
 from workbench.core.errors import IllegalTransition, WorkbenchError
-from workbench.core.invariants import INVARIANTS, TOKENS, View, broken
+from workbench.core.invariants import INVARIANTS, TOKENS, SettlementView, broken
 from workbench.core.invariants.prediction import Holding, Prediction
-from workbench.core.settlement import OPEN, Settlement, State, fold_into, merge
+from workbench.core.settlement import OPEN, Settlement, SettlementState, fold_into, merge
 from workbench.evm.codec.abi import decode_log, encode_call, hex_bytes, to_hex
 from workbench.evm.contracts.settlement import ERC20, EvmChain
-from workbench.evm.rpc.blocking import DirectRpc
+from workbench.evm.rpc.blocking import BlockingRpc
 
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 """keccak of Transfer(address,address,uint256), ERC-20."""
 WORDS = ("none", "created", "funded", "swapped", "executed", "refunded")
 """The contract's states by number."""
-Key = TypeVar("Key", bound=Hashable)
+HashableKey = TypeVar("HashableKey", bound=Hashable)
 HOLDERS = ("vault", "puller", "hook")
 VAULT = "SettlementVault"
-Ask = tuple[Any, ...]
+AuditCall = tuple[Any, ...]
 """A read of a contract: which, where, function and arguments. Its answer is one whole number."""
 MOST_TOLD = 100
 """An invariant that breaks in every block is told so often, and then only counted."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Block:
+class AuditedBlock:
     number: int
     hash: str
     events: tuple[ev.Event, ...] = ()
@@ -43,7 +43,7 @@ class _Block:
     """The transactions that our services signed."""
 
 
-class Findings:
+class InvariantFindings:
     """Each breach is told as a fact, once for each thing that is wrong. `broken`: how often."""
 
     def __init__(self, tell: Callable[[str, str, str], None]) -> None:
@@ -78,15 +78,15 @@ class Auditor:
         signers: Iterable[str],
         knows: Callable[[str], Awaitable[bool]],
         finality: int,
-        findings: Findings,
+        findings: InvariantFindings,
     ) -> None:
-        self._rpc, self._addresses = DirectRpc(chain.rpc.url), chain.addresses
+        self._rpc, self._addresses = BlockingRpc(chain.rpc.url), chain.addresses
         self._vault, self._pool = chain.addresses.vault, pool.lower()
         self._tokens = {name: getattr(chain.addresses, name) for name in TOKENS}
         self.accounts = sorted({*accounts, self._vault, self._pool})
         self._signers = frozenset(signers)
         self._knows, self._finality, self._findings = knows, finality, findings
-        self._blocks: list[_Block] = []
+        self._blocks: list[AuditedBlock] = []
         self._start: dict[Holding, int] = {}
         self._supply: dict[str, int] = {}
         self.blocks_checked = 0
@@ -102,7 +102,7 @@ class Auditor:
     async def begin(self) -> None:
         """From the newest block on: what everybody owns now is where prediction starts."""
         head = await self._rpc.call("eth_getBlockByNumber", "latest", False)
-        self._blocks = [_Block(int(head["number"], 16), head["hash"])]
+        self._blocks = [AuditedBlock(int(head["number"], 16), head["hash"])]
         tokens = self._tokens
         self._supply = await self._numbers(
             {name: (ERC20, token, "totalSupply") for name, token in tokens.items()}
@@ -143,10 +143,10 @@ class Auditor:
         block = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
         return block["hash"] if block else None
 
-    async def _unknown(self, block: _Block) -> list[str]:
+    async def _unknown(self, block: AuditedBlock) -> list[str]:
         return [tx for tx in block.ours if not await self._knows(tx)]
 
-    async def _read(self, number: int) -> _Block:
+    async def _read(self, number: int) -> AuditedBlock:
         raw = await self._rpc.call("eth_getBlockByNumber", hex(number), True)
         logs = await self._rpc.call("eth_getLogs", {"blockHash": raw["hash"]})
         at_ms = int(raw["timestamp"], 16) * 1000
@@ -154,7 +154,7 @@ class Auditor:
         transfers = [moved for log in logs if (moved := self._transfer(log)) is not None]
         ours = [tx["hash"] for tx in raw["transactions"] if tx["from"] in self._signers]
         found = tuple(event for event in events if event is not None)
-        return _Block(number, raw["hash"], found, tuple(transfers), tuple(ours))
+        return AuditedBlock(number, raw["hash"], found, tuple(transfers), tuple(ours))
 
     def _transfer(self, log: dict[str, Any]) -> tuple[str, str, str, int] | None:
         """A transfer among the accounts themselves; the vault's are told by its own events."""
@@ -166,7 +166,7 @@ class Auditor:
             return None
         return names[log["address"]], sender, to, int(log["data"], 16)
 
-    def _learn(self, block: _Block) -> set[Holding]:
+    def _learn(self, block: AuditedBlock) -> set[Holding]:
         touched = self.model.take(block.events)
         for moved in block.transfers:
             touched |= self.model.moved(*moved)
@@ -186,7 +186,7 @@ class Auditor:
 
     # --- Looking ---
 
-    async def _view(self, about: Iterable[str], touched: set[Holding]) -> View:
+    async def _view(self, about: Iterable[str], touched: set[Holding]) -> SettlementView:
         known = [identity for identity in about if identity in self.settlements]
         looked_at = dict.fromkeys([*self._open, *known])
         watched = [each for each in sorted(touched) if each in self._start]
@@ -195,7 +195,7 @@ class Auditor:
         parked = dict.fromkeys(TOKENS, 0)
         for name, owner in self._parked_for:
             parked[name] += told["parked", name, owner]
-        return View(
+        return SettlementView(
             settlements=tuple(self.settlements[identity] for identity in looked_at),
             held=held,
             escrowed={name: told["escrowed", name] for name in TOKENS},
@@ -211,9 +211,9 @@ class Auditor:
             supply={name: (self._supply[name], told["supply", name]) for name in TOKENS},
         )
 
-    def _asked(self, known: Iterable[str], watched: Iterable[Holding]) -> dict[Hashable, Ask]:
+    def _asked(self, known: Iterable[str], watched: Iterable[Holding]) -> dict[Hashable, AuditCall]:
         """All that a view needs of the node, so that it can be asked at once."""
-        asked: dict[Hashable, Ask] = {}
+        asked: dict[Hashable, AuditCall] = {}
         for name, token in self._tokens.items():
             for who in HOLDERS:
                 asked[who, name] = self._balance(getattr(self._addresses, who), name)
@@ -225,10 +225,10 @@ class Auditor:
         asked |= {each: self._balance(*each) for each in watched}
         return asked | {each: (VAULT, self._vault, "statusOf", hex_bytes(each)) for each in known}
 
-    def _balance(self, account: str, name: str) -> Ask:
+    def _balance(self, account: str, name: str) -> AuditCall:
         return ERC20, self._tokens[name], "balanceOf", account
 
-    async def _numbers(self, asked: Mapping[Key, Ask]) -> dict[Key, int]:
+    async def _numbers(self, asked: Mapping[HashableKey, AuditCall]) -> dict[HashableKey, int]:
         """What each answers at the newest block."""
         requests = [
             {"to": at, "data": to_hex(encode_call(contract, function, *arguments))}
@@ -269,17 +269,22 @@ class Auditor:
             if isinstance(fact, ev.FinalityReached) and fact.block is not None:
                 counted[fact.subject, fact.block.hash] = fact.head - fact.swap_block
         swaps = {
-            each: self.settlements[each].block_of(State.SWAPPED) for each in self.model.executed
+            each: self.settlements[each].block_of(SettlementState.SWAPPED)
+            for each in self.model.executed
         }
         return {each: counted.get((each, at.hash)) if at else None for each, at in swaps.items()}
 
-    def check(self, view: View) -> None:
+    def check(self, view: SettlementView) -> None:
         """Hold a view against every invariant."""
         self._findings.add(broken(view, INVARIANTS), self.settlements)
 
 
 def chain_word(settlement: Settlement) -> str:
     """The contract's word for a folded settlement, whatever time it is."""
-    words = {State.AUTHORIZED: "none", State.REJECTED: "none", State.FINAL: "swapped"}
-    words |= {State.DELIVERED: "executed"}
+    words = {
+        SettlementState.AUTHORIZED: "none",
+        SettlementState.REJECTED: "none",
+        SettlementState.FINAL: "swapped",
+    }
+    words |= {SettlementState.DELIVERED: "executed"}
     return words.get(settlement.state, settlement.state.value)

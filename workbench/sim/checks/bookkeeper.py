@@ -14,22 +14,22 @@ from dataclasses import dataclass, replace
 from workbench.core import payout as machine
 from workbench.core.errors import IllegalTransition
 from workbench.core.facts import fact_id
-from workbench.core.invariants import PAYOUT_INVARIANTS, PaidOut, broken
+from workbench.core.invariants import PAYOUT_INVARIANTS, PayoutView, broken
 from workbench.core.payout import ENDED, MOVING, Payout
-from workbench.core.ports import LedgerBook
+from workbench.core.ports import LedgerStorePort
 from workbench.core.webhooks import TOLD
 from workbench.evm.codec.abi import encode_call
 from workbench.evm.rpc.client import Rpc
 from workbench.services.payouts.accounts import treasury
-from workbench.sim.checks.auditor import TRANSFER, Findings
-from workbench.sim.people.subscriber import Subscriber
-from workbench.sim.people.users import Tally
+from workbench.sim.checks.auditor import TRANSFER, InvariantFindings
+from workbench.sim.people.subscriber import SimSubscriber
+from workbench.sim.people.users import UserTally
 
 PAGE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Block:
+class WalletBlock:
     """What the wallet did in it: receiver and amount of each transfer, and the gas in wei."""
 
     number: int
@@ -39,7 +39,7 @@ class _Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Purse:
+class WalletSpec:
     """The wallet, what it pays in, and what a credit is worth in that. `token`: None for ETH.
 
     `batcher`: the contract through which it may pay many at once.
@@ -60,22 +60,22 @@ class Purse:
         return f"eip155:{self.chain_id}/erc20:{self.token}" if self.token else self.native
 
 
-class Bookkeeper:
+class PayoutChecker:
     """See the module. `tally`: what users asked for and were told; `subscriber`: what it heard."""
 
     def __init__(
         self,
         rpc: Rpc,
-        store: LedgerBook,
-        purse: Purse,
-        tally: Tally,
-        subscriber: Subscriber,
-        findings: Findings,
+        store: LedgerStorePort,
+        purse: WalletSpec,
+        tally: UserTally,
+        subscriber: SimSubscriber,
+        findings: InvariantFindings,
     ) -> None:
         self._rpc, self._store, self._purse = rpc, store, purse
         self._tally, self._subscriber, self._findings = tally, subscriber, findings
         self._to_tell: list[str] = []
-        self._blocks: list[_Block] = []
+        self._blocks: list[WalletBlock] = []
         self._seq = 0
         self._torn: list[str] = []
         self._paid: dict[str, list[int]] = {}
@@ -86,7 +86,7 @@ class Bookkeeper:
     async def begin(self) -> None:
         """From the newest block on."""
         head = await self._rpc.call("eth_getBlockByNumber", "latest", False)
-        self._blocks = [_Block(int(head["number"], 16), head["hash"])]
+        self._blocks = [WalletBlock(int(head["number"], 16), head["hash"])]
 
     @property
     def open(self) -> list[str]:
@@ -128,7 +128,7 @@ class Bookkeeper:
         block = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
         return block["hash"] if block else None
 
-    async def _read(self, number: int) -> _Block:
+    async def _read(self, number: int) -> WalletBlock:
         block = await self._rpc.call("eth_getBlockByNumber", hex(number), True)
         moved: list[tuple[str, int]] = []
         gas_wei = 0
@@ -143,7 +143,7 @@ class Bookkeeper:
                 moved += await self._passed_on(tx["hash"]) if together else [(tx["to"], value)]
         if self._purse.token is not None:
             moved += await self._token_moves(block["hash"])
-        return _Block(number, block["hash"], tuple(moved), gas_wei)
+        return WalletBlock(number, block["hash"], tuple(moved), gas_wei)
 
     async def _passed_on(self, tx: str) -> list[tuple[str, int]]:
         """What the contract has paid in a transaction of ours: by its calls, not by its word."""
@@ -190,12 +190,12 @@ class Bookkeeper:
 
     # --- Looking ---
 
-    def _view(self, receivers: Iterable[str]) -> PaidOut:
+    def _view(self, receivers: Iterable[str]) -> PayoutView:
         """All about these receivers."""
         worth, tally = self._purse.units_per_credit, self._tally
         known = {to: tally.asked[to] for to in receivers if to in tally.asked}
         users = dict.fromkeys(user for user, _ in known.values())
-        return PaidOut(
+        return PayoutView(
             moved=tuple((to, amount) for to in receivers for amount in self._paid.get(to, ())),
             payouts=tuple(self.payouts[id_] for to in receivers for id_ in self._due.get(to, ())),
             torn=tuple(self._torn),
@@ -204,7 +204,7 @@ class Bookkeeper:
             got={user: self._got[user] for user in users},
         )
 
-    def _whole_view(self) -> PaidOut:
+    def _whole_view(self) -> PayoutView:
         """All about everybody, from the blocks themselves."""
         worth, tally = self._purse.units_per_credit, self._tally
         moved = tuple(each for block in self._blocks for each in block.moved)
@@ -212,7 +212,7 @@ class Bookkeeper:
         for receiver, amount in moved:
             got[self._user(receiver)] += amount
         del got[""]  # Strangers: each of them is told by itself.
-        return PaidOut(
+        return PayoutView(
             moved=moved,
             payouts=tuple(self.payouts.values()),
             torn=tuple(self._torn),
@@ -263,6 +263,6 @@ class Bookkeeper:
             sums |= {treasury(purse.address, purse.asset): units, f"suspense:{purse.asset}": 0}
         return sums
 
-    def check(self, view: PaidOut) -> None:
+    def check(self, view: PayoutView) -> None:
         """Hold a view against every invariant of payouts."""
         self._findings.add(broken(view, PAYOUT_INVARIANTS), self.payouts)

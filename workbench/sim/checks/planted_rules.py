@@ -10,23 +10,23 @@ from eth_hash.auto import keccak
 
 from workbench.core.errors import StateMoved, WorkbenchError
 from workbench.core.facts import Event, SettlementExecuted, SettlementFunded
-from workbench.core.payout import Outcome, Payout, State, Verdict
-from workbench.core.ports import Act, Service, Slot, SlotState
-from workbench.core.settlement import Step
+from workbench.core.payout import Payout, PayoutOutcome, PayoutState, PayoutVerdict
+from workbench.core.ports import Service, Slot, SlotState, TransactionIntent
+from workbench.core.settlement import SettlementStep
 from workbench.evm.codec.abi import hex_bytes, to_hex
 from workbench.evm.payments.batch import payment_id
 from workbench.evm.rpc.client import RECEIPT, SEND, Rpc
 from workbench.services.otc.facilitator import Facilitator
-from workbench.services.otc.tracker import Tracker
-from workbench.services.payouts.http import PayoutsService
-from workbench.sim.people.wallet import Hand
+from workbench.services.otc.tracker import TrackerService
+from workbench.services.payouts.http import PayoutHttpService
+from workbench.sim.people.wallet import SimWallet
 
 STRANGE_BLOCK = 10
 PAY_BEFORE_FINAL = "pay_before_final"
 """Confirmations are not waited for: settings and contract, and so nothing to do here."""
 
 
-class Leak:
+class VaultLeak:
     """`leak`: a base unit of what the vault holds goes missing, once, without any event."""
 
     def __init__(self, rpc: Rpc, token: str, vault: str) -> None:
@@ -47,10 +47,10 @@ class Leak:
             self._done = True
 
 
-class Stranger:
+class ForeignSigner:
     """`foreign_nonce`: somebody else signs with the facilitator's key, once."""
 
-    def __init__(self, hand: Hand) -> None:
+    def __init__(self, hand: SimWallet) -> None:
         self._hand, self._blocks = hand, 0
 
     async def before_block(self) -> None:
@@ -64,9 +64,9 @@ def plant(rule: str, name: str, service: Service) -> None:
     """Break `rule` in this service, if it is the one. `name`: which service it is."""
     if rule == "lose_refund" and isinstance(service, Facilitator):
         _lose_refunds(service)
-    elif rule in FORGOTTEN and isinstance(service, Tracker):
+    elif rule in FORGOTTEN and isinstance(service, TrackerService):
         _forget(service, FORGOTTEN[rule])
-    elif isinstance(service, PayoutsService) and rule in OF_PAYOUTS:
+    elif isinstance(service, PayoutHttpService) and rule in OF_PAYOUTS:
         OF_PAYOUTS[rule](service.payouts)
 
 
@@ -74,9 +74,9 @@ def _lose_refunds(facilitator: Any) -> None:
     """A refund is owed, and nobody makes it."""
     owed = facilitator._owed
 
-    def lazy(*args: Any) -> Step:
-        step: Step = owed(*args)
-        return Step.WAIT if step is Step.REFUND else step
+    def lazy(*args: Any) -> SettlementStep:
+        step: SettlementStep = owed(*args)
+        return SettlementStep.WAIT if step is SettlementStep.REFUND else step
 
     facilitator._owed = lazy
 
@@ -107,7 +107,7 @@ def _send_before_store(payouts: Any) -> None:
     sender = payouts._sender
     take, choose = sender._take_slots, sender._choose
 
-    async def eager(acts: Sequence[Act], priced: Sequence[Any]) -> Any:
+    async def eager(acts: Sequence[TransactionIntent], priced: Sequence[Any]) -> Any:
         next_nonce = int(await sender._outcomes.nonce("pending"))
 
         async def unseen(unit: Any, on_chain: int) -> int:
@@ -146,7 +146,7 @@ def _requeue_when_passed(payouts: Any) -> None:
             lost = replace(slot, attempt=1_000 + slot.nonce, state=SlotState.LOST)
             async with payouts.store.unit() as unit:
                 await unit.put_slot(lost)
-                await unit.put_payout(replace(payout, state=State.APPROVED))
+                await unit.put_payout(replace(payout, state=PayoutState.APPROVED))
 
     payouts._judge = hasty
     # Else the comparison with the journal finds the rule out before it has paid anything.
@@ -167,7 +167,7 @@ def _refund_on_first_failure(payouts: Any) -> None:
             gas = int(failed[0]["gasUsed"], 16) * int(failed[0]["effectiveGasPrice"], 16)
             tx = failed[0]["transactionHash"]
             async with payouts.store.unit() as unit:
-                verdict = Verdict(Outcome.REFUSED, tx, gas_wei=gas, reason="failed")
+                verdict = PayoutVerdict(PayoutOutcome.REFUSED, tx, gas_wei=gas, reason="failed")
                 await payouts.end(unit, payout, verdict)
         await judge()
 
@@ -181,12 +181,12 @@ def _says_no(payouts: Any, payout: Payout, slot: Slot | None, receipt: dict[str,
     tx = receipt["transactionHash"]
     attempt = next(each for each in slot.attempts if each.tx == tx)
     _, found = payouts.payments._outcomes(slot, attempt, receipt)
-    return bool(found[payment_id(payout.id)][0] is Outcome.REFUSED)
+    return bool(found[payment_id(payout.id)][0] is PayoutOutcome.REFUSED)
 
 
 async def _sent(payouts: Any) -> Sequence[Payout]:
     async with payouts.store.unit() as unit:
-        found: Sequence[Payout] = await unit.payouts(State.SENT)
+        found: Sequence[Payout] = await unit.payouts(PayoutState.SENT)
     return found
 
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from workbench.core.errors import PeerUnreachable
 from workbench.core.ports import Clock, Request, Response, Service
-from workbench.sim.faults.sites import Crashed, Faults, Hit
+from workbench.sim.faults.sites import Crashed, FaultHit, Faults
 
 ABOUT = re.compile(r"/(?:settlement|payout)/(0x[0-9a-f]{64})")
 ABOUT_BODY = re.compile(r'"settlement_id": ?"(0x[0-9a-f]{64})"')
@@ -105,7 +105,7 @@ def _parted(url: str) -> tuple[str, str, tuple[tuple[str, str], ...]]:
     return f"{parts.scheme}://{parts.netloc}", parts.path or "/", query
 
 
-class ShakyHttp:
+class FaultyHttp:
     """One client's way to the others, with the latency and the faults that were ordered.
 
     `dead` once that client has crashed: what it had begun may still arrive, and goes no further.
@@ -152,7 +152,7 @@ class ShakyHttp:
             raise PeerUnreachable(f"the answer of {path.hostname} was lost.")
         return answer
 
-    def _hit(self, request: Request) -> Hit:
+    def _hit(self, request: Request) -> FaultHit:
         """The settlement or payout that a message is about, else the person who sends it."""
         found = ABOUT.search(request.url) or ABOUT_BODY.search(
             request.body.decode("utf-8", "replace")

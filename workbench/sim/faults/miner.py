@@ -10,7 +10,7 @@ from typing import Any
 from workbench.core.errors import InvalidSetting, RpcFault, WorkbenchError
 from workbench.core.ports import Clock
 from workbench.evm.rpc.client import Rpc
-from workbench.scenario import Chain
+from workbench.scenario import ChainSettings
 from workbench.sim.faults.rpc import SEND, Mempool
 from workbench.sim.faults.sites import Faults
 
@@ -22,7 +22,7 @@ class Miner:
         self,
         rpc: Rpc,
         clock: Clock,
-        chain: Chain,
+        chain: ChainSettings,
         faults: Faults,
         mempool: Mempool,
         chance: Random,

@@ -12,9 +12,10 @@ from eth_hash.auto import keccak
 from workbench.core.errors import RpcFault, RpcUnreachable, WorkbenchError
 from workbench.core.ports import Clock
 from workbench.evm.codec.abi import hex_bytes, to_hex
-from workbench.evm.codec.receipts import Landing
-from workbench.evm.rpc.client import Answers, Call, Rpc
-from workbench.sim.faults.sites import Crashed, Faults, Hit
+from workbench.evm.codec.consistency import RpcCall
+from workbench.evm.codec.receipts import Inclusion
+from workbench.evm.rpc.client import PendingAnswers, Rpc
+from workbench.sim.faults.sites import Crashed, FaultHit, Faults
 
 SEND = "eth_sendRawTransaction"
 BLOCK_LAST = {
@@ -100,22 +101,22 @@ def _hash(raw: str) -> str:
     return to_hex(keccak(hex_bytes(raw)))
 
 
-def _hit(raw: str) -> Hit:
+def _hit(raw: str) -> FaultHit:
     """The transaction of these bytes."""
     return "", _hash(raw)
 
 
-def _hit_call(method: str, params: tuple[Any, ...]) -> Hit:
+def _hit_call(method: str, params: tuple[Any, ...]) -> FaultHit:
     """The transaction that a call of the node is about, if it is one."""
     if method == SEND:
         return _hit(params[0])
     return "", params[0] if method in ABOUT_TRANSACTION else ""
 
 
-class _Through(Answers):
+class PassThrough(PendingAnswers):
     """The node's own answers, for as long as the service lives that asked."""
 
-    def __init__(self, line: ShakyRpc, inner: Answers) -> None:
+    def __init__(self, line: FaultyRpc, inner: PendingAnswers) -> None:
         super().__init__(lambda: line.unless_dead(inner))
         self._inner, self.begun = inner, inner.begun
 
@@ -126,7 +127,7 @@ class _Through(Answers):
         return self._inner.known
 
 
-class ShakyRpc(Rpc):
+class FaultyRpc(Rpc):
     """One service's connection to the node.
 
     `dead` once that service has crashed: what it had begun may still arrive, and goes no further.
@@ -177,7 +178,7 @@ class ShakyRpc(Rpc):
             return await self._as_of(behind, method, params)
         return await self._node.call(method, *params)
 
-    async def many(self, calls: Sequence[Call]) -> list[Any]:
+    async def many(self, calls: Sequence[RpcCall]) -> list[Any]:
         if self._is_smooth():
             return await self.unless_dead(self._node.many(calls))
         return await super().many(calls)
@@ -187,23 +188,23 @@ class ShakyRpc(Rpc):
             return await self.unless_dead(self._node.try_all(requests))
         return await super().try_all(requests)
 
-    async def landed(self, txs: Sequence[str]) -> list[Landing | WorkbenchError | None]:
+    async def landed(self, txs: Sequence[str]) -> list[Inclusion | WorkbenchError | None]:
         if self._is_smooth():
             return await self.unless_dead(self._node.landed(txs))
         return await super().landed(txs)
 
-    def ask(self, calls: Sequence[Call]) -> Answers:
+    def ask(self, calls: Sequence[RpcCall]) -> PendingAnswers:
         if self._is_smooth():
-            return _Through(self, self._node.ask(calls))
+            return PassThrough(self, self._node.ask(calls))
         return super().ask(calls)
 
-    def foresee(self, calls: Sequence[Call]) -> None:
+    def prefetch(self, calls: Sequence[RpcCall]) -> None:
         if self._is_smooth():
-            self._node.foresee(calls)
+            self._node.prefetch(calls)
 
-    def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> Answers:
+    def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> PendingAnswers:
         if self._is_smooth():
-            return _Through(self, self._node.ask_to_try(requests))
+            return PassThrough(self, self._node.ask_to_try(requests))
         return super().ask_to_try(requests)
 
     async def unless_dead(self, asking: Awaitable[list[Any]]) -> list[Any]:

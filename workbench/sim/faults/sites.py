@@ -14,16 +14,16 @@ from random import Random
 from workbench.core.facts import FaultInjected
 from workbench.scenario import Fault
 from workbench.scenario.orders import Order
-from workbench.sim.rng import Dice
+from workbench.sim.rng import SeededStreams
 
 MILLION = 1_000_000
 
 
-Hit = tuple[str, str]
+FaultHit = tuple[str, str]
 """What a fault hit: a settlement's id or a buyer's name, and a transaction's hash; "" if none."""
 
 
-def nothing() -> Hit:
+def nothing() -> FaultHit:
     """A fault that hit nothing in particular: a block, a service."""
     return "", ""
 
@@ -33,13 +33,13 @@ class Crashed(BaseException):
 
 
 @dataclass(frozen=True, slots=True)
-class _Site:
+class ActiveSite:
     fault: Fault
     chance: Random
 
 
 @dataclass(slots=True)
-class _Ordered:
+class PendingOrder:
     """An order and how many of its passes are left."""
 
     order: Order
@@ -55,19 +55,19 @@ class Faults:
     def __init__(
         self,
         ordered: Iterable[Fault],
-        dice: Dice,
+        dice: SeededStreams,
         now_ms: Callable[[], int],
         tell: Callable[[FaultInjected], None],
     ) -> None:
-        self._now_ms, self._tell, self._sites = now_ms, tell, dict[str, list[_Site]]()
+        self._now_ms, self._tell, self._sites = now_ms, tell, dict[str, list[ActiveSite]]()
         self._began_ms = 0
-        self._ordered: dict[str, list[_Ordered]] = {}
+        self._ordered: dict[str, list[PendingOrder]] = {}
         self._hit_by_hand: set[str] = set()
         self.quiet = True
         for n, fault in enumerate(ordered):
             chance = dice.stream("fault", fault.site, n)
             if chance.randrange(MILLION) < fault.active_ppm:
-                self._sites.setdefault(fault.site, []).append(_Site(fault, chance))
+                self._sites.setdefault(fault.site, []).append(ActiveSite(fault, chance))
 
     def begin(self) -> None:
         """From now on faults fire, and their times count."""
@@ -79,7 +79,7 @@ class Faults:
 
     def order(self, order: Order) -> None:
         """From now on the next passes of this site fire, those alone that fit the order."""
-        self._ordered.setdefault(order.site, []).append(_Ordered(order, order.passes))
+        self._ordered.setdefault(order.site, []).append(PendingOrder(order, order.passes))
 
     def over(self, site: str) -> bool:
         """Whether this site cannot fire any more: what it left behind may heal.
@@ -95,7 +95,7 @@ class Faults:
         """Whether any of these sites is on in this run, or has an order that has not fired."""
         return any(site in self._sites or site in self._ordered for site in sites)
 
-    def strike(self, site: str, target: str, hit: Callable[[], Hit] = nothing) -> int | None:
+    def strike(self, site: str, target: str, hit: Callable[[], FaultHit] = nothing) -> int | None:
         """One pass of a site: the fault's parameter where it fires, else None.
 
         `hit`: what the pass is about; asked only where a fault fires.
@@ -111,7 +111,7 @@ class Faults:
         return drawn
 
     def strike_ordered(
-        self, site: str, target: str, hit: Callable[[], Hit] = nothing
+        self, site: str, target: str, hit: Callable[[], FaultHit] = nothing
     ) -> int | None:
         """The same without chance: only what a person ordered."""
         order = None if self.quiet else self._next_order(site, target)
@@ -121,7 +121,7 @@ class Faults:
         return order.number
 
     def _inject(
-        self, site: str, target: str, parameter: int, source: str, hit: Callable[[], Hit]
+        self, site: str, target: str, parameter: int, source: str, hit: Callable[[], FaultHit]
     ) -> None:
         subject, tx = hit()
         self._tell(

@@ -6,20 +6,20 @@ Integers only: equal on every machine. Prices are USDC for one EURC, times 10**8
 from __future__ import annotations
 
 from workbench.core.money import mul_div_up
-from workbench.core.ports import Clock, Rate
+from workbench.core.ports import Clock, ReferenceRate
 from workbench.evm.codec import abi
 from workbench.evm.contracts.settlement import EvmChain
 from workbench.evm.deploy.deployment import RATE_SCALE, PoolKey, sqrt_price_x96
-from workbench.scenario import Arbitrageur as Rules
+from workbench.scenario import ArbitrageurSettings
 from workbench.services.otc.rates import RateSource
-from workbench.sim.people.wallet import Hand
+from workbench.sim.people.wallet import SimWallet
 
 BPS, PIPS = 10_000, 10**6
 DUST_E8 = 1
 """What rounding leaves between a pool and the price that it was brought to."""
 
 
-class Arbitrageur:
+class SimArbitrageur:
     """Acts before blocks, `rules.every_s` of virtual time apart, through a PoolBalancer it owns.
 
     A swap that the hook refuses, because the rate changed on the way or is stale, has cost gas and
@@ -29,12 +29,12 @@ class Arbitrageur:
     def __init__(
         self,
         chain: EvmChain,
-        hand: Hand,
+        hand: SimWallet,
         balancer: str,
         key: PoolKey,
         market: RateSource,
         clock: Clock,
-        rules: Rules,
+        rules: ArbitrageurSettings,
     ) -> None:
         self._chain, self._hand, self._balancer, self._key = chain, hand, balancer, key
         self._market, self._clock, self._rules = market, clock, rules
@@ -69,7 +69,7 @@ class Arbitrageur:
         await self._hand.send(self._balancer, data)
 
 
-def goal(price_e8: int, market_e8: int, rate: Rate, edge_bps: int) -> int | None:
+def goal(price_e8: int, market_e8: int, rate: ReferenceRate, edge_bps: int) -> int | None:
     """The price to which it pays to bring the pool; None where it stays as it is.
 
     It pays until the fee eats the rest of the difference to the market, and the hook lets nobody

@@ -22,10 +22,10 @@ from workbench.core.x402.wire import Payment, Terms
 from workbench.evm.codec import abi
 from workbench.evm.codec.abi import hex_bytes
 from workbench.evm.contracts.settlement import EvmChain
-from workbench.scenario import Arrivals, BuyerGroup, Size
+from workbench.scenario import Arrivals, BuyerGroup, PurchaseSize
 from workbench.services.otc.buyer import Buyer
 from workbench.sim.people.market import ONE, normal
-from workbench.sim.people.wallet import Hand
+from workbench.sim.people.wallet import SimWallet
 
 T = TypeVar("T")
 COPIES = 5
@@ -39,7 +39,7 @@ OUT_OF_TIME = "out_of_time"
 
 
 @dataclass(frozen=True)
-class Visit:
+class BuyerPlan:
     """One purchase that will be tried: when (ms from the start), by whom, and how much."""
 
     name: str
@@ -49,13 +49,13 @@ class Visit:
 
 
 @dataclass
-class Agent:
+class SimBuyer:
     """A buyer at work. `hand` sends its own transactions, `signer` signs what is not a payment."""
 
-    visit: Visit
+    visit: BuyerPlan
     buyer: Buyer
     signer: Signer
-    hand: Hand
+    hand: SimWallet
     chain: EvmChain
     clock: Clock
     seller_url: str
@@ -120,30 +120,30 @@ class Agent:
 # --- Kinds ---------------------------------------------------------------------------------------
 
 
-async def _honest(agent: Agent) -> Purchase | None:
+async def _honest(agent: SimBuyer) -> Purchase | None:
     payment, terms = await agent.authorize()
     return await agent.follow(await agent.pay(payment), terms)
 
 
-async def _walks(agent: Agent) -> Purchase | None:
+async def _walks(agent: SimBuyer) -> Purchase | None:
     await agent.authorize()
     return None
 
 
-async def _replays(agent: Agent) -> Purchase | None:
+async def _replays(agent: SimBuyer) -> Purchase | None:
     payment, terms = await agent.authorize()
     first, *others = await asyncio.gather(*(agent.pay(payment) for _ in range(COPIES)))
     assert all(first == other for other in others), "one payment became two settlements"
     return await agent.follow(first, terms)
 
 
-async def _tampers(agent: Agent) -> Purchase | None:
+async def _tampers(agent: SimBuyer) -> Purchase | None:
     payment, terms = await agent.authorize()
     cheaper = replace(terms, required_usdc=terms.required_usdc // 2)
     return await agent.follow(await agent.pay(replace(payment, terms=cheaper)), cheaper)
 
 
-async def _drains(agent: Agent) -> Purchase | None:
+async def _drains(agent: SimBuyer) -> Purchase | None:
     payment, terms = await agent.authorize()
     identity = await agent.pay(payment)
     eurc = agent.chain.addresses.eurc
@@ -152,7 +152,7 @@ async def _drains(agent: Agent) -> Purchase | None:
     return await agent.follow(identity, terms)
 
 
-async def _revokes(agent: Agent) -> Purchase | None:
+async def _revokes(agent: SimBuyer) -> Purchase | None:
     payment, terms = await agent.authorize()
     identity = await agent.pay(payment)
     eurc, nonce = agent.chain.addresses.eurc, hex_bytes(identity)
@@ -166,13 +166,13 @@ async def _revokes(agent: Agent) -> Purchase | None:
     return await agent.follow(identity, terms)
 
 
-async def _stale(agent: Agent) -> Purchase | None:
+async def _stale(agent: SimBuyer) -> Purchase | None:
     payment, terms = await agent.authorize()
     await agent.clock.sleep(agent.quote_lifetime_s + 1)
     return await agent.follow(await agent.pay(payment), terms)
 
 
-KINDS: dict[str, Callable[[Agent], Awaitable[Purchase | None]]] = {
+KINDS: dict[str, Callable[[SimBuyer], Awaitable[Purchase | None]]] = {
     "honest": _honest,
     "walks": _walks,
     "replays": _replays,
@@ -187,11 +187,13 @@ KINDS: dict[str, Callable[[Agent], Awaitable[Purchase | None]]] = {
 # --- When, and how much --------------------------------------------------------------------------
 
 
-def visits(number: int, group: BuyerGroup, chance: Random) -> list[Visit]:
+def visits(number: int, group: BuyerGroup, chance: Random) -> list[BuyerPlan]:
     """The purchases of one group of buyers; `number` tells groups apart."""
     times = arrivals(group.arrivals, group.count, chance)
     return [
-        Visit(f"buyer-{number}-{n}", 1000 * group.start_s + at_ms, size(group.size, chance), group)
+        BuyerPlan(
+            f"buyer-{number}-{n}", 1000 * group.start_s + at_ms, size(group.size, chance), group
+        )
         for n, at_ms in enumerate(times)
     ]
 
@@ -210,7 +212,7 @@ def arrivals(how: Arrivals, count: int, chance: Random) -> list[int]:
     return times
 
 
-def size(how: Size, chance: Random) -> int:
+def size(how: PurchaseSize, chance: Random) -> int:
     """How much one purchase is, in base units."""
     if how.model == "fixed":
         return how.low_units

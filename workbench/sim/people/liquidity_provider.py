@@ -8,19 +8,19 @@ from workbench.evm.codec import abi
 from workbench.evm.contracts.settlement import EvmChain
 from workbench.evm.deploy.deployment import TICK_LIMIT, PoolKey
 from workbench.sim.faults.sites import Faults
-from workbench.sim.people.wallet import Hand
+from workbench.sim.people.wallet import SimWallet
 
 AWAY_BLOCKS = (5, 30)
 """For how long liquidity stays away once it was pulled."""
 
 
-class Provider:
+class SimLiquidityProvider:
     """Acts before each block on the site `pool.drained`. One withdrawal at a time."""
 
     def __init__(
         self,
         chain: EvmChain,
-        hand: Hand,
+        hand: SimWallet,
         seeder: str,
         key: PoolKey,
         faults: Faults,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isqrt
 from random import Random
 
-from workbench.scenario import Path
+from workbench.scenario import RatePath
 
 YEAR_S, DAY_S = 365 * 86_400, 86_400
 BPS = 10_000
@@ -15,10 +15,10 @@ LEAST_E8, MOST_E8 = 10**7, 10**9
 """0.1 to 10 USD for a euro: what the hook accepts, and so what the path is held within."""
 
 
-class EurUsd:
+class SimMarket:
     """The rate over time, step by step. `rate_e8` is USDC for one EURC, times 10**8."""
 
-    def __init__(self, path: Path, step_s: int, chance: Random) -> None:
+    def __init__(self, path: RatePath, step_s: int, chance: Random) -> None:
         self._path, self._step_s, self._chance = path, step_s, chance
         self._elapsed_s = 0
         self.rate_e8 = path.points[0][1] if path.points else path.start_e8
@@ -58,7 +58,7 @@ def normal(chance: Random) -> int:
 class MarketRate:
     """The market as parties see it: the rate as of the last step. A `RateSource`."""
 
-    def __init__(self, path: EurUsd) -> None:
+    def __init__(self, path: SimMarket) -> None:
         self.path = path
 
     async def usdc_per_eurc_e8(self) -> int:

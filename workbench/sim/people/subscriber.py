@@ -12,7 +12,7 @@ URL = "http://subscriber"
 SECRET = PREFIX + base64.b64encode(b"everybody knows this one").decode()
 
 
-class Subscriber:
+class SimSubscriber:
     """A service of somebody else's. `heard`: the bytes under each id, in the order of first times.
 
     `wrong`: what it should never have been told.

@@ -1,7 +1,7 @@
 """Who earns credits and asks to be paid: honest people, and those who try something.
 
 All of them speak HTTP with the payout service, and repeat what was not answered under the same
-key. What they were promised is noted in a `Tally`, which the service never sees.
+key. What they were promised is noted in a `UserTally`, which the service never sees.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from workbench.core.errors import KeyReused, PeerRefused, PeerUnreachable, Workb
 from workbench.core.payout import ENDED
 from workbench.core.ports import Clock, Http, Request
 from workbench.evm.codec.abi import to_hex
-from workbench.scenario import Pattern, UserGroup
+from workbench.scenario import EarningPattern, UserGroup
 from workbench.services.common import peers
 from workbench.services.payouts.input import KEY_HEADER
 from workbench.sim.people.buyers import COPIES, TRY_AGAIN_S, arrivals
@@ -33,7 +33,7 @@ LOOK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class UserPlan:
     """One user: when it comes (ms from the start), what it earns and asks for.
 
     `earns`, `asks`: milliseconds from the user's beginning, and credits.
@@ -50,11 +50,11 @@ class Errand:
         return to_hex(keccak(f"{self.name}/{number}{other}".encode())[-20:])
 
 
-def errands(number: int, group: UserGroup, chance: Random) -> list[Errand]:
+def errands(number: int, group: UserGroup, chance: Random) -> list[UserPlan]:
     """The users of one group; `number` tells groups apart."""
     times = arrivals(group.arrivals, group.count, chance)
     return [
-        Errand(
+        UserPlan(
             f"user-{number}-{n}",
             1000 * group.start_s + at_ms,
             group,
@@ -65,14 +65,14 @@ def errands(number: int, group: UserGroup, chance: Random) -> list[Errand]:
     ]
 
 
-def _drawn(pattern: Pattern, chance: Random) -> tuple[tuple[int, int], ...]:
+def _drawn(pattern: EarningPattern, chance: Random) -> tuple[tuple[int, int], ...]:
     times = arrivals(pattern.arrivals, pattern.times, chance)
     low, high = pattern.low_credits, pattern.high_credits
     return tuple((at_ms, chance.randint(low, high)) for at_ms in times)
 
 
 @dataclass
-class Tally:
+class UserTally:
     """What users asked for, and what they were told, in credits.
 
     `asked`: user and credits by receiver. `sent`: earnings that the service may know of;
@@ -86,14 +86,14 @@ class Tally:
 
 
 @dataclass
-class User:
+class SimUser:
     """A user at work, on a line of its own to `url`."""
 
-    errand: Errand
+    errand: UserPlan
     http: Http
     clock: Clock
     url: str
-    tally: Tally
+    tally: UserTally
     tell: Callable[[ev.Event], None]
     limit_ms: int = field(default=0, init=False)
 
@@ -225,11 +225,11 @@ class User:
 # --- Kinds: what they do about their payout `n` of `size` credits, having `free` in all ---------
 
 
-async def _honest(user: User, n: int, size: int, free: int) -> None:
+async def _honest(user: SimUser, n: int, size: int, free: int) -> None:
     await user.follow(await user.ask(n, size))
 
 
-async def _doubles(user: User, n: int, size: int, free: int) -> None:
+async def _doubles(user: SimUser, n: int, size: int, free: int) -> None:
     answers = await asyncio.gather(*(user.ask(n, size) for _ in range(COPIES)))
     known = {identity for identity in answers if identity is not None}
     assert len(known) <= 1, "one key became two payouts"
@@ -239,13 +239,13 @@ async def _doubles(user: User, n: int, size: int, free: int) -> None:
         assert again in (identity, None), "an old key became a new payout"
 
 
-async def _overspends(user: User, n: int, size: int, free: int) -> None:
+async def _overspends(user: SimUser, n: int, size: int, free: int) -> None:
     both = await asyncio.gather(user.ask(n, free), user.ask(n, free, "/again"))
     for identity in both:
         await user.follow(identity)
 
 
-async def _changes(user: User, n: int, size: int, free: int) -> None:
+async def _changes(user: SimUser, n: int, size: int, free: int) -> None:
     identity = await user.ask(n, size)
     if identity is None:
         return

@@ -12,7 +12,7 @@ ANY_FEE_WEI = 2 * 10**14
 """Above the highest base fee that a scenario may order, in the highest spike."""
 
 
-class Hand:
+class SimWallet:
     """Signs and sends, each with the next nonce. Whoever wants certainty looks at receipts."""
 
     def __init__(self, rpc: Rpc, key: str, chain_id: int, fee_wei: int = FEE_WEI) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-_Timer = tuple[float, int, int, asyncio.TimerHandle | asyncio.Future[None]]
+TimerEntry = tuple[float, int, int, asyncio.TimerHandle | asyncio.Future[None]]
 """When, the rank, the place among equals, and what is to go on."""
 
 LAST = 9
@@ -26,14 +26,14 @@ LAST = 9
 FEW_TIMERS = 1_000
 
 
-class Line(Protocol):
+class IdleConnection(Protocol):
     """A connection whose answers are read when nothing else can go on."""
 
     def read_next(self) -> bool:
         """Read, blocking, until somebody can go on; False if nobody waits for an answer."""
 
 
-class Gate(Protocol):
+class TimeGate(Protocol):
     """Stands before each moment to which virtual time moves. It must not touch the loop."""
 
     def before(self, at_s: float) -> None:
@@ -48,7 +48,7 @@ TURNS_UNSEEN = 64
 a signal, or a thread's answer."""
 
 
-class _Jump(selectors.DefaultSelector):
+class JumpingSelector(selectors.DefaultSelector):
     """Never waits for a timer: moves the clock instead. Waits only when there is none."""
 
     loop: VirtualLoop
@@ -75,15 +75,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self, start: float = 0.0) -> None:
-        jump = _Jump()
+        jump = JumpingSelector()
         super().__init__(jump)
         jump.loop = self
         self._now = start
         self._order = itertools.count()
-        self._timers: list[_Timer] = []
+        self._timers: list[TimerEntry] = []
         self._many = FEW_TIMERS
-        self.lines: list[Line] = []
-        self.gate: Gate | None = None
+        self.lines: list[IdleConnection] = []
+        self.gate: TimeGate | None = None
         self._resting: list[asyncio.Future[None]] = []
 
     async def rest(self) -> None:
@@ -99,7 +99,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             _wake(over)
         return bool(resting)
 
-    def wait_for(self, line: Line) -> None:
+    def wait_for(self, line: IdleConnection) -> None:
         """From now on, time stands still while somebody waits for an answer of this line."""
         if line not in self.lines:
             self.lines.append(line)

@@ -34,10 +34,18 @@ from sqlalchemy import (
 
 from workbench.core.errors import InsufficientCredits, LedgerRefused, StateMoved, StoreError
 from workbench.core.facts import Event
-from workbench.core.ledger import GENESIS, Account, Kind, Transfer, link
-from workbench.core.payout import ACT, Payout, State
-from workbench.core.ports import Answered, Attempt, Backlog, Slot, SlotState, Standing, Written
-from workbench.core.webhooks import TOLD, Delivery
+from workbench.core.ledger import GENESIS, Account, LedgerTransfer, TransferKind, link
+from workbench.core.payout import ACT, Payout, PayoutState
+from workbench.core.ports import (
+    Attempt,
+    IdempotentAnswer,
+    PayoutBacklog,
+    SignerState,
+    Slot,
+    SlotState,
+    StoredFact,
+)
+from workbench.core.webhooks import TOLD, WebhookDelivery
 from workbench.store import statements
 from workbench.store.rows import read, slots_of
 from workbench.store.schema import attempt, fact, slot
@@ -101,7 +109,7 @@ PAYOUT = payout.columns[:-2]
 """What is the payout's own; the rest says who works on it."""
 MOVED = ("new_state", "new_tx", "new_reason", "new_batch", "new_place", "own", "old_state")
 """What changes in a payout's life; and which one, in which state."""
-STATES = {state.value: state for state in State}
+STATES = {state.value: state for state in PayoutState}
 AT_ONCE = 64
 """So many payouts are read by one statement."""
 SUBJECT = func.coalesce(func.nullif(payout.c.batch, ""), payout.c.id)
@@ -168,10 +176,10 @@ class LedgerUnit(SqlUnit):
         row = {"id": new.id, "ledger": new.ledger, "no_overdraft": int(new.no_overdraft)}
         self._do(_add_account, **row)
 
-    async def transfer(self, new: Transfer) -> None:
+    async def transfer(self, new: LedgerTransfer) -> None:
         await self.transfer_all([new])
 
-    async def transfer_all(self, lines: Sequence[Transfer]) -> None:
+    async def transfer_all(self, lines: Sequence[LedgerTransfer]) -> None:
         self.changed = True
         last = self._do(_last_transfer).fetchone()
         seq, previous = (last[0], last[1]) if last else (0, GENESIS)
@@ -196,7 +204,7 @@ class LedgerUnit(SqlUnit):
 
     async def transfers(
         self, after: int = 0, limit: int | None = None, account_id: str | None = None
-    ) -> Sequence[tuple[int, str, Transfer]]:
+    ) -> Sequence[tuple[int, str, LedgerTransfer]]:
         shape = (account_id is not None, limit is not None)
         rows = self._do(_transfers, *shape, after=after, account=account_id, limit=limit)
         return [(row[0], row[-1], _transfer_of(row)) for row in rows.fetchall()]
@@ -247,7 +255,7 @@ class LedgerUnit(SqlUnit):
 
     async def payouts(
         self,
-        *states: State,
+        *states: PayoutState,
         user_id: str | None = None,
         tx: str | None = None,
         batch: str | None = None,
@@ -286,9 +294,9 @@ class LedgerUnit(SqlUnit):
                 found[subject].append(read(line))
         return found
 
-    async def journal(self) -> Sequence[Written]:
+    async def journal(self) -> Sequence[StoredFact]:
         """All facts as they are stored, in order."""
-        return [Written(*row) for row in self._do(_journal).fetchall()]
+        return [StoredFact(*row) for row in self._do(_journal).fetchall()]
 
     async def all_slots(self) -> dict[tuple[str, int], Slot]:
         """Of all signers, by signer and nonce."""
@@ -302,14 +310,14 @@ class LedgerUnit(SqlUnit):
     async def count_taken(self, at_ms: int) -> int:
         return int(self._do(_count_taken, at_ms=at_ms).fetchone()[0])
 
-    async def count_payouts(self) -> dict[State, int]:
+    async def count_payouts(self) -> dict[PayoutState, int]:
         counted = dict(self._do(_count_payouts).fetchall())
-        return {state: counted.get(state.value, 0) for state in State}
+        return {state: counted.get(state.value, 0) for state in PayoutState}
 
-    async def backlog(self, *states: State) -> Backlog:
+    async def backlog(self, *states: PayoutState) -> PayoutBacklog:
         row = self._do(_backlog, tuple(state.value for state in states)).fetchone()
         count, high, low, oldest = row
-        return Backlog(count, int(high or 0) * 10**9 + int(low or 0), oldest)
+        return PayoutBacklog(count, int(high or 0) * 10**9 + int(low or 0), oldest)
 
     async def credits_since(
         self, at_ms: int, *, user_id: str | None = None, address: str | None = None
@@ -319,19 +327,21 @@ class LedgerUnit(SqlUnit):
         high, low = rows.fetchone()
         return int(high or 0) * 10**9 + int(low or 0)
 
-    async def answered(self, scope: str, key: str) -> Answered | None:
+    async def answered(self, scope: str, key: str) -> IdempotentAnswer | None:
         row = self._do(_answer, scope=scope, key=key).fetchone()
-        return Answered(*row) if row else None
+        return IdempotentAnswer(*row) if row else None
 
-    async def answer(self, scope: str, key: str, answered: Answered, at_ms: int) -> None:
+    async def answer(self, scope: str, key: str, answered: IdempotentAnswer, at_ms: int) -> None:
         self.changed = True
         self._do(_add_answer, scope=scope, key=key, at_ms=at_ms, **_plain(answered))
 
-    async def signer(self, chain_id: int, address: str, *, locked: bool = False) -> Standing | None:
+    async def signer(
+        self, chain_id: int, address: str, *, locked: bool = False
+    ) -> SignerState | None:
         row = self._do(_signer, locked, chain_id=chain_id, address=address).fetchone()
-        return Standing(*row) if row else None
+        return SignerState(*row) if row else None
 
-    async def put_signer(self, chain_id: int, address: str, standing: Standing) -> None:
+    async def put_signer(self, chain_id: int, address: str, standing: SignerState) -> None:
         self.changed = True
         self._do(_put_signer, chain_id=chain_id, address=address, **_plain(standing))
 
@@ -343,14 +353,14 @@ class LedgerUnit(SqlUnit):
         self.changed = True
         self._do(_put_reconciliation, block=block, at_ms=at_ms, data=data)
 
-    async def delivery(self, endpoint: str) -> Delivery | None:
+    async def delivery(self, endpoint: str) -> WebhookDelivery | None:
         row = self._do(_delivery, endpoint=endpoint).fetchone()
         if row is None:
             return None
         known = dict(zip((column.name for column in delivery.columns), row, strict=True))
-        return Delivery(**{**known, "is_gone": bool(known["is_gone"])})
+        return WebhookDelivery(**{**known, "is_gone": bool(known["is_gone"])})
 
-    async def put_delivery(self, changed: Delivery) -> None:
+    async def put_delivery(self, changed: WebhookDelivery) -> None:
         self.changed = True
         self._do(_put_delivery, **{**_plain(changed), "is_gone": int(changed.is_gone)})
 
@@ -380,11 +390,13 @@ def _account_of(row: Any) -> Account:
     return Account(identity, ledger, bool(no_overdraft), *(int(each) for each in sums))
 
 
-def _transfer_of(row: Any) -> Transfer:
+def _transfer_of(row: Any) -> LedgerTransfer:
     known = dict(zip((column.name for column in transfer.columns), row, strict=True))
     for name in ("seq", "previous", "hash"):
         known.pop(name)
-    return Transfer(**{**known, "kind": Kind(known["kind"]), "amount": int(known["amount"])})
+    return LedgerTransfer(
+        **{**known, "kind": TransferKind(known["kind"]), "amount": int(known["amount"])}
+    )
 
 
 def _payout_of(row: Any) -> Payout:
@@ -487,7 +499,7 @@ def _final_payouts(dialect: str) -> Any:
     """Sent payouts, of which the nonce is used in a final block; by nonce, then by attempt."""
     theirs = and_(slot.c.subject == SUBJECT, slot.c.act == ACT, slot.c.attempt == 1)
     tried = and_(*(attempt.c[n] == slot.c[n] for n in ("chain_id", "signer", "nonce")))
-    ready = and_(payout.c.state == State.SENT.value, slot.c.state == SlotState.FINAL.value)
+    ready = and_(payout.c.state == PayoutState.SENT.value, slot.c.state == SlotState.FINAL.value)
     own = and_(*(slot.c[n] == bindparam(n) for n in ("chain_id", "signer")))
     query = select(*PAYOUT, slot, attempt.c.tx, attempt.c.raw)
     query = query.select_from(payout).join(slot, theirs).join(attempt, tried)
@@ -498,7 +510,7 @@ def _in_turn() -> Any:
     """Payouts that may be signed now, oldest first."""
     its = payout.c
     free = and_(its.taken_ms <= bindparam("now"), its.again_ms <= bindparam("now"))
-    turn = select(*PAYOUT).where(its.state == State.APPROVED.value, free)
+    turn = select(*PAYOUT).where(its.state == PayoutState.APPROVED.value, free)
     return turn.order_by(its.at_ms, its.id).limit(bindparam("limit"))
 
 
@@ -514,12 +526,12 @@ def _take_payouts(dialect: str) -> Any:
 
 
 def _give_back(dialect: str) -> Any:
-    its = and_(payout.c.id == bindparam("own"), payout.c.state == State.APPROVED.value)
+    its = and_(payout.c.id == bindparam("own"), payout.c.state == PayoutState.APPROVED.value)
     return update(payout).where(its).values(taken_ms=0, again_ms=bindparam("again"))
 
 
 def _count_nonces(dialect: str) -> Any:
-    under_way = payout.c.state == State.SENT.value
+    under_way = payout.c.state == PayoutState.SENT.value
     return select(func.count(SUBJECT.distinct())).select_from(payout).where(under_way)
 
 
@@ -535,7 +547,7 @@ def _attempts(dialect: str) -> Any:
 
 def _count_taken(dialect: str) -> Any:
     its = payout.c
-    taken = and_(its.state == State.APPROVED.value, its.taken_ms > bindparam("at_ms"))
+    taken = and_(its.state == PayoutState.APPROVED.value, its.taken_ms > bindparam("at_ms"))
     return select(func.count()).select_from(payout).where(taken)
 
 
@@ -552,7 +564,9 @@ def _backlog(dialect: str, states: tuple[str, ...]) -> Any:
 
 def _credits_since(dialect: str, of_user: bool, of_address: bool) -> Any:
     """In two parts: SQLite's sum stops at 2^63."""
-    gone = or_(*(payout.c.state == state.value for state in (State.REFUNDED, State.CANCELLED)))
+    gone = or_(
+        *(payout.c.state == state.value for state in (PayoutState.REFUNDED, PayoutState.CANCELLED))
+    )
     where = [payout.c.at_ms > bindparam("at_ms"), ~gone]
     if of_user:
         where.append(payout.c.user_id == bindparam("user_id"))

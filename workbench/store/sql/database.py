@@ -28,13 +28,13 @@ from sqlalchemy.schema import CreateIndex
 
 from workbench.core.errors import StoreBusy, StoreError
 from workbench.core.facts import Event
-from workbench.core.x402.wire import Authorization
+from workbench.core.x402.wire import SettlementRequest
 from workbench.store import statements
 from workbench.store.rows import offer_row, slots_of
 from workbench.store.schema import authorization, fact, metadata, offer
-from workbench.store.sql.row_cache import Slots, Tail
+from workbench.store.sql.row_cache import JournalTail, SlotCache
 from workbench.store.sql.unit import SqlUnit
-from workbench.store.sql.write_behind import BLOCKS_KEPT, Later
+from workbench.store.sql.write_behind import BLOCKS_KEPT, WriteBehind
 
 log = logging.getLogger("workbench")
 SCHEMAS = 1_000
@@ -71,19 +71,19 @@ class SqlStore:
         self._busy = self.begun = False
         self._commits = self._restores = 0
         # Claims never change. What else is remembered holds while nobody else can write.
-        self.claims: dict[str, Authorization] = {}
+        self.claims: dict[str, SettlementRequest] = {}
         self.offers: dict[str, str] = {}
         self.orphaned: dict[str, int] = {}
         self.alone = url == "sqlite://"
         """Nobody else can write: what was read or written once is so until we change it."""
         self.has_all_claims = self.alone  # It begins empty.
-        self.is_torn = not self.alone
+        self.is_inconsistent = not self.alone
         """Whether a block may have left the chain."""
-        self.slots, self.tail = Slots(), Tail()
+        self.slots, self.tail = SlotCache(), JournalTail()
         self.blocks: dict[int, str] = {}
         self._ids: set[str] | None = set()
         self._has_indices = not self.alone
-        self._later = Later(lambda: self._cursor)
+        self._later = WriteBehind(lambda: self._cursor)
         self._engine = _engine(url)
         self.dialect = self._engine.dialect.name
         self.errors = (exc.DBAPIError, self._engine.dialect.loaded_dbapi.Error)
@@ -179,7 +179,7 @@ class SqlStore:
             self.on_recorded(unit.recorded)
         if unit.ids:
             self.known_ids().update(unit.ids)
-        self.is_torn = self.is_torn or unit.is_torn
+        self.is_inconsistent = self.is_inconsistent or unit.is_inconsistent
         for number, known in unit.blocks.items():
             if known is None:
                 self.blocks.pop(number, None)
@@ -205,7 +205,7 @@ class SqlStore:
     def proves(self, after: int) -> bool:
         """Whether it is known without asking that `unproven` has nothing after `after`."""
         told = self.tail.facts(after, None)
-        if told is None or self.is_torn:
+        if told is None or self.is_inconsistent:
             return False
         about = (fact.block for _, fact in told if fact.block is not None)
         return all(self.blocks.get(each.number) == each.hash for each in about)
@@ -248,7 +248,7 @@ class SqlStore:
             raise self._refusal(why) from why
         return self._commits, self.cursor.fetchone()[0]
 
-    def keep(self, known: Authorization) -> None:
+    def keep(self, known: SettlementRequest) -> None:
         """A claim that was committed: it is read again at each step."""
         if len(self.claims) >= CLAIMS_KEPT:
             self.has_all_claims = False
@@ -300,7 +300,7 @@ class SqlStore:
         self._cursor.execute(f"PRAGMA schema_version = {SCHEMAS * self._restores}")
         self._reload_slots()
         self.blocks = dict(self._read(statements.all_blocks))
-        self.is_torn = not self.alone or self._read(statements.orphanings)[0][0] > 0
+        self.is_inconsistent = not self.alone or self._read(statements.orphanings)[0][0] > 0
         if not self.alone:
             self.with_indices()
         self.tail.start(self._read(statements.last_seq)[0][0] or 0)
@@ -320,7 +320,7 @@ def _name_offers(connection: Any) -> None:
     if connection.execute(select(offer.c.offer).limit(1)).first() is not None:
         return
     lines = connection.execute(select(authorization.c.data)).scalars()
-    claims = [Authorization.from_wire(json.loads(line)) for line in lines]
+    claims = [SettlementRequest.from_wire(json.loads(line)) for line in lines]
     named: dict[str, str] = dict(offer_row(claimed) for claimed in reversed(claims))
     if named:
         rows = [{"offer": own, "settlement_id": first} for own, first in named.items()]

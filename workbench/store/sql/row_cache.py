@@ -12,11 +12,11 @@ from workbench.core.facts import Event
 from workbench.core.ports import Slot, SlotState
 
 FACTS_KEPT = 32_768
-Signer = tuple[int, str]
+SignerKey = tuple[int, str]
 """A chain's id, and an account."""
 
 
-class Tail:
+class JournalTail:
     """The newest facts of a journal: those after `after`, whose numbers follow each other."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Tail:
         return list(enumerate(self._facts[first:last], after + 1))
 
 
-class Slots:
+class SlotCache:
     """All slots of a database, by their keys and by where they stand."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Slots:
         self._by_key: dict[tuple[int, str, str, str, int], Slot] = {}
         self._by_state: dict[tuple[int, str, SlotState], dict[int, Slot]] = {}
         self._txs: set[str] = set()
-        self._next: dict[Signer, int] = {}
+        self._next: dict[SignerKey, int] = {}
         for each in slots:
             self.keep(each)
 
@@ -78,7 +78,7 @@ class Slots:
             self._txs.update(attempt.tx for attempt in slot.attempts)
             self._next[chain_id, signer] = max(nonce + 1, self.next_nonce((chain_id, signer)))
 
-    def next_nonce(self, own: Signer) -> int:
+    def next_nonce(self, own: SignerKey) -> int:
         """One above the highest of this signer; 0 if there is none."""
         return self._next.get(own, 0)
 
@@ -95,10 +95,10 @@ class Slots:
             and self._txs.isdisjoint(txs)
         )
 
-    def one(self, own: Signer, key: tuple[str, str, int]) -> Slot | None:
+    def one(self, own: SignerKey, key: tuple[str, str, int]) -> Slot | None:
         return self._by_key.get((*own, *key))
 
-    def those(self, own: Signer, states: Sequence[SlotState]) -> list[Slot]:
+    def those(self, own: SignerKey, states: Sequence[SlotState]) -> list[Slot]:
         """Slots in these states, by nonce."""
         found = (self._by_state.get((*own, state), {}) for state in states)
         return sorted((slot for each in found for slot in each.values()), key=_nonce)

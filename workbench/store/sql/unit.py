@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from workbench.core.facts import BlockOrphaned, Event, fact_id, to_json
 from workbench.core.ports import Slot, SlotState
-from workbench.core.x402.wire import Authorization
+from workbench.core.x402.wire import SettlementRequest
 from workbench.store import statements
 from workbench.store.rows import (
     Row,
@@ -23,7 +23,7 @@ from workbench.store.rows import (
     slots_of,
     standing_of,
 )
-from workbench.store.sql.write_behind import BLOCKS_KEPT, Rows
+from workbench.store.sql.write_behind import BLOCKS_KEPT, PendingRows
 from workbench.store.statements import ATTEMPT, CLAIM, FACT, MOVE, OFFER, SLOT
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ class SqlUnit:
 
     def __init__(self, store: SqlStore, *, is_beside: bool = False) -> None:
         self._store, self._is_beside = store, is_beside
-        self.claimed: list[Authorization] = []
+        self.claimed: list[SettlementRequest] = []
         self.recorded: list[Event] = []
-        self.changed = self.moved = self.is_torn = False
+        self.changed = self.moved = self.is_inconsistent = False
         # In a database of ours alone: what waits to be written; and what is known once it is.
-        self.rows: Rows | None = None
+        self.rows: PendingRows | None = None
         self._is_direct = not store.alone
         self.ids: dict[str, None] = {}
         self.blocks: dict[int, str | None] = {}
@@ -102,12 +102,12 @@ class SqlUnit:
         if not self._store.begun:
             self._store.begin()
 
-    def _later(self) -> Rows | None:
+    def _later(self) -> PendingRows | None:
         """Where what is written may wait; None where the database is to have it at once."""
         if self._is_direct:
             return None
         if self.rows is None:
-            self.rows = Rows()
+            self.rows = PendingRows()
         return self.rows
 
     def _at_once(self) -> None:
@@ -125,7 +125,7 @@ class SqlUnit:
         if not self._add([recorded]):
             return False
         if isinstance(recorded, BlockOrphaned):
-            self.is_torn = True
+            self.is_inconsistent = True
             self._store.orphaned.clear()
         return True
 
@@ -179,7 +179,7 @@ class SqlUnit:
 
     def _times_orphaned(self, block_hash: str) -> int:
         """How often a block left the chain before."""
-        if not (self.is_torn or self._store.is_torn):
+        if not (self.is_inconsistent or self._store.is_inconsistent):
             return 0
         known = self._store.orphaned
         if block_hash not in known:
@@ -226,19 +226,19 @@ class SqlUnit:
 
     # --- Claims ---
 
-    async def authorization(self, settlement_id: str) -> Authorization | None:
+    async def authorization(self, settlement_id: str) -> SettlementRequest | None:
         known = self._store.claims.get(settlement_id)
         if known is not None or (self._store.has_all_claims and not self.claimed):
             return known
         row = self._do(statements.claim_of, settlement_id=settlement_id).fetchone()
         if row is None:
             return None
-        known = Authorization.from_wire(json.loads(row[0]))
+        known = SettlementRequest.from_wire(json.loads(row[0]))
         if not self.changed:  # Else it may be our own, and may be rolled back.
             self._store.keep(known)
         return known
 
-    async def authorize(self, claimed: Authorization) -> bool:
+    async def authorize(self, claimed: SettlementRequest) -> bool:
         later = self._later() if self._store.has_all_claims and not self.claimed else None
         if later is None:
             if not self._add_all(statements.add_offer, OFFER, [offer_row(claimed)]):

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from workbench.core.ports import Slot
-from workbench.core.x402.wire import Authorization
+from workbench.core.x402.wire import SettlementRequest
 from workbench.store import statements
 from workbench.store.rows import Row, claim_row, offer_row, row_of
 from workbench.store.statements import ATTEMPT, BLOCK, CLAIM, FACT, OFFER, SLOT
@@ -28,12 +28,12 @@ BLOCKS_KEPT = 512
 """How far back the watcher can find a common ancestor after a reorg."""
 
 
-class Rows:
+class PendingRows:
     """What is to be written. `slots`: as they are now, by nonce; `attempts`: of new ones."""
 
     def __init__(self) -> None:
         self.facts: list[Row] = []
-        self.claims: list[Authorization] = []
+        self.claims: list[SettlementRequest] = []
         self.blocks: list[Row] = []
         self.attempts: list[Row] = []
         self.slots: dict[Row, Slot] = {}
@@ -46,7 +46,7 @@ class Rows:
         for each in slots:
             self.slots[each.chain_id, each.signer, each.nonce] = each
 
-    def add(self, more: Rows) -> None:
+    def add(self, more: PendingRows) -> None:
         """What was committed after all of these."""
         self.facts += more.facts
         self.claims += more.claims
@@ -70,9 +70,9 @@ class Rows:
             newest = max(number for number, _ in self.blocks)
             cursor.execute(text, (newest - BLOCKS_KEPT,))
 
-    def some(self) -> Rows | None:
+    def some(self) -> PendingRows | None:
         """A part that takes a moment to write, as long as there are many; they are no more here."""
-        part = Rows()
+        part = PendingRows()
         for name in ("facts", "claims", "attempts"):
             own: list[Any] = getattr(self, name)
             if len(own) >= PART:
@@ -85,14 +85,14 @@ class Rows:
         return part
 
 
-class Later:
+class WriteBehind:
     """The rows that wait. `cursor`: gives the driver's."""
 
     def __init__(self, cursor: Callable[[], Any]) -> None:
         self._cursor = cursor
-        self._waiting = Rows()
+        self._waiting = PendingRows()
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: PendingRows) -> None:
         """What a unit has committed."""
         self._waiting.add(rows)
 
@@ -110,10 +110,10 @@ class Later:
     def catch_up(self) -> None:
         """Write all of them. Raises what the database refuses; then they wait as before."""
         if self._waiting:
-            rows, self._waiting = self._waiting, Rows()
+            rows, self._waiting = self._waiting, PendingRows()
             self._write(rows)
 
-    def _write(self, rows: Rows) -> None:
+    def _write(self, rows: PendingRows) -> None:
         cursor = self._cursor()
         try:
             cursor.execute("BEGIN IMMEDIATE")
