@@ -71,7 +71,7 @@ HOUSE: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("commands",),
     ("workbench",),  # The public face: what a notebook imports.
-    ("lab",),
+    ("lab", "notebook"),
     ("worlds",),
     ("web", "sim"),
     ("services",),

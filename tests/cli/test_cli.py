@@ -153,7 +153,7 @@ def test_a_notebook_that_cannot_be_made_is_a_line(
 ) -> None:
     """The run is there all the same: no error, no stack trace, and why."""
     kernel = Failing(at)
-    monkeypatch.setattr(execute, "Kernel", lambda: kernel)
+    monkeypatch.setattr(execute, "WarmKernel", lambda: kernel)
     with worlds.RunNotebook(wanted=True) as paper:
         paper.warm_up()
         paper.begin(Path("runs/x"))

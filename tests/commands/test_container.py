@@ -425,7 +425,7 @@ def test_the_image_has_what_only_some_settings_need(box: Box) -> None:
     code = """
 import psycopg, psycopg_binary, sqlalchemy, workbench.worlds.remote
 from eth_account import Account
-from workbench.chain.keystore import key_of_keystore
+from workbench.evm.transactions.keystore import key_of_keystore
 import json
 kept = json.dumps(Account.encrypt("0x" + "11" * 32, "password", iterations=2))
 assert int(key_of_keystore(kept, "password"), 16) == int("11" * 32, 16)

@@ -130,6 +130,11 @@ plant: lose_refund
 """
 
 
+SIZE = m.PurchaseSize(
+    model="lognormal", low_units=15 * 10**17, high_units=20 * 10**18, sigma_bps=12_000
+)
+
+
 def test_every_field_is_read_in_its_unit() -> None:
     assert parse(FULL, "full.yaml") == Scenario(
         name="full",
@@ -169,12 +174,7 @@ def test_every_field_is_read_in_its_unit() -> None:
                 kind="replays",
                 arrivals=m.Arrivals(model="even", every_ms=1_500),
                 start_s=60,
-                size=m.PurchaseSize(
-                    model="lognormal",
-                    low_units=15 * 10**17,
-                    high_units=20 * 10**18,
-                    sigma_bps=12_000,
-                ),
+                size=SIZE,
                 slippage_bps=25,
                 patience_s=3_600,
                 fund_by="permit",

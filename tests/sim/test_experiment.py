@@ -20,7 +20,7 @@ from workbench.worlds.experiment import Experiment
 PLAY = """
 import sys
 from tests.sim.scenarios import small
-from workbench.experiment import Experiment
+from workbench.worlds.experiment import Experiment
 from tests.sim.test_experiment import FAULTY
 sys.stdout.write(Experiment(small(**FAULTY)).run().trace_hash)
 """

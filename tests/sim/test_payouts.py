@@ -23,7 +23,7 @@ from workbench.worlds.experiment import Experiment
 PLAY = """
 import sys
 from tests.sim.scenarios import paying
-from workbench.experiment import Experiment
+from workbench.worlds.experiment import Experiment
 faults = {"faults.http.cut": "10 %", "faults.crash.payouts": "2 %", "faults.rpc.error": "2 %"}
 sys.stdout.write(Experiment(paying(**faults)).run().trace_hash)
 """

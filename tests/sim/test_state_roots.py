@@ -29,7 +29,7 @@ PLAY = """
 import sys
 from tests.sim.scenarios import small
 from tests.sim.test_state_roots import FAULTY_OMITTED
-from workbench.experiment import Experiment
+from workbench.worlds.experiment import Experiment
 sys.stdout.write(Experiment(small(**FAULTY_OMITTED)).run().trace_hash)
 """
 FAULTY_OMITTED = {**FAULTY, **OMITTED}

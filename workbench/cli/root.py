@@ -14,7 +14,7 @@ class CommandGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         told = [(n, self.commands[n].get_short_help_str(1_000)) for n in self.list_commands(ctx)]
-        with formatter.section("CommandGroup"):
+        with formatter.section("Commands"):
             formatter.write_dl(told)
 
 

@@ -37,7 +37,8 @@ Value = str | int | float | bool | None
 """What a parameter may be. Amounts and addresses are text: papermill makes floats of numbers."""
 
 WARM_UP = """
-from workbench import Run, charts, frames
+from workbench import Run
+from workbench.results import charts, frames
 charts.figure_png(charts.timeline(frames.timeline_frame([])))
 """
 """What every notebook of ours needs first, and takes a second or two."""

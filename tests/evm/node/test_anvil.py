@@ -24,7 +24,7 @@ BUYER = key_of("buyer").address
 
 # A program that starts a node, tells its port and its leash, and does something.
 PROGRAM = """
-from workbench.chain.anvil import Anvil
+from workbench.evm.node.anvil import Anvil
 node = Anvil()
 print(node.port, node.pid, flush=True)
 {then}

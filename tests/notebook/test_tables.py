@@ -10,7 +10,7 @@ from tests.facts import happy, journal, one_of_each, pending
 from workbench import Run
 from workbench.core.invariants import ObservedBalance
 from workbench.core.money import EURC, parse_decimal
-from workbench.lab.tables import amount, readable
+from workbench.notebook.tables import amount, readable
 
 
 def test_settlements_have_units() -> None:
