@@ -77,7 +77,9 @@ def test_everything_copied_is_there_and_is_sent(stages: list[Stage]) -> None:
 
 def test_nothing_is_sent_that_is_not_copied(tmp_path: Path) -> None:
     """No keys, data or runs, wherever they lie; planted ones in a copy of the tree stay outside."""
-    plain = {"LICENSE", "pyproject.toml", "requirements.lock", "tools/runtime_lock.py"}
+    plain = {
+        "LICENSE", "README.md", "pyproject.toml", "requirements.lock", "tools/runtime_lock.py",
+    }  # fmt: skip
     files = sent()
     assert plain == {path for path in files if not path.startswith("workbench/")}
     assert {"workbench/container.py", "workbench/store/migrations/env.py"} <= set(files)
