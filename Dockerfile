@@ -1,4 +1,4 @@
-# The credits-payout service, and nothing else of the workbench. README: "In a container".
+# The credits-payout service, and nothing else of the workbench. Guide: docs/docker.md.
 #   docker build -t credits-payout .
 #   docker run --rm -p 8080:8080 --env-file .env -v $(pwd)/data:/app/data credits-payout
 # A digest can be given instead of the tag: --build-arg PYTHON=python@sha256:…
