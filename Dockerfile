@@ -1,4 +1,4 @@
-# The credits-payout service, and nothing else of the workbench. README: "In a container".
+# The credits-payout service, and nothing else of the workbench. Guide: docs/docker.md.
 #   docker build -t credits-payout .
 #   docker run --rm -p 8080:8080 --env-file .env -v $(pwd)/data:/app/data credits-payout
 # A digest can be given instead of the tag: --build-arg PYTHON=python@sha256:…
@@ -16,7 +16,7 @@ RUN python tools/runtime_lock.py requirements.lock > payouts.lock \
  && python -m venv tools/venv \
  && pip --python /opt/venv/bin/python install --no-deps --require-hashes --only-binary :all: -r payouts.lock \
  && tools/venv/bin/pip install --no-deps --require-hashes --only-binary :all: -r build.lock
-COPY pyproject.toml LICENSE ./
+COPY pyproject.toml LICENSE README.md ./
 COPY workbench workbench
 RUN tools/venv/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir wheels . \
  && pip --python /opt/venv/bin/python install --no-index --no-deps wheels/*.whl

@@ -1,10 +1,9 @@
-"""Every how-to of the README, run exactly as it stands there."""
+"""The how-tos of the guides, run exactly as they are written there."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import urllib.request
@@ -13,18 +12,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tests.cli.test_cli import CLEAN, Running, start, until
+from tests.documents import ROOT, how_to
 from workbench.settings import world_variables
 
-README = Path(__file__).resolve().parent.parent / "README.md"
 BIN = str(Path(sys.executable).parent)
-
-
-def block(title: str) -> str:
-    """The code under a how-to's heading."""
-    section = README.read_text(encoding="utf-8").split(f"\n### {title}\n", 1)[1].split("\n### ")[0]
-    found = re.search(r"```\w+\n(.*?)```", section, re.DOTALL)
-    assert found, f"{title} has no code"
-    return found[1]
 
 
 def shell(text: str, cwd: Path, **env: str) -> Any:
@@ -49,13 +40,13 @@ def told(done: Any) -> dict[str, Any]:
 
 def test_change_the_price(tmp_path: Path) -> None:
     """100 YPS at 1.25 are 125 USDC."""
-    assert 125_000_000 == told(shell(block("Change the price"), tmp_path))["required_usdc"]
+    assert 125_000_000 == told(shell(how_to("Change the price"), tmp_path))["required_usdc"]
 
 
 def test_pay_many_in_one_transaction(tmp_path: Path) -> None:
     """Everything ends, and some are paid together."""
-    (tmp_path / "scenarios").symlink_to(README.parent / "scenarios")
-    played = told(shell(block("Pay many in one transaction"), tmp_path))
+    (tmp_path / "scenarios").symlink_to(ROOT / "scenarios")
+    played = told(shell(how_to("Pay many in one transaction"), tmp_path))
     facts = (tmp_path / played["run_dir"] / "events.jsonl").read_text(encoding="utf-8")
     assert '"PayoutBatched"' in facts
     assert {} == played["invariants_broken"]
@@ -63,14 +54,14 @@ def test_pay_many_in_one_transaction(tmp_path: Path) -> None:
 
 def test_adjust_finality(tmp_path: Path) -> None:
     """The execution stands at least five blocks above the swap."""
-    stages = {s["name"]: s for s in told(shell(block("Adjust finality"), tmp_path))["stages"]}
+    stages = {s["name"]: s for s in told(shell(how_to("Adjust finality"), tmp_path))["stages"]}
     assert stages["executed"]["block"] >= stages["swapped"]["block"] + 5
 
 
 def test_add_an_event_type(tmp_path: Path) -> None:
     """The class alone: decoded from the hook's log, in the frame, and in the chart."""
     script = tmp_path / "howto.py"
-    script.write_text(block("Add an event type"), encoding="utf-8")
+    script.write_text(how_to("Add an event type"), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
@@ -87,10 +78,10 @@ def test_run_the_parts_alone_and_point_at_amoy(tmp_path: Path) -> None:
     parts: list[subprocess.Popen[Any]] = []
     try:
         folder = settled_in(tmp_path / "parts", world)
-        done = shell(block("Point at Polygon Amoy"), folder)
+        done = shell(how_to("Point at Polygon Amoy"), folder)
         assert 0 == done.returncode, done.stdout + done.stderr
         assert "fault" not in done.stdout
-        *terminals, purchase = block("Run the parts alone").strip().splitlines()
+        *terminals, purchase = how_to("Run the parts alone").strip().splitlines()
         for line in terminals:
             parts.append(terminal(line, folder))
         status, offer = world.get("http://127.0.0.1:18412/buy-asset?amount=1")
@@ -106,11 +97,11 @@ def test_run_the_parts_alone_and_point_at_amoy(tmp_path: Path) -> None:
     assert_no_key_was_kept(folder, world)
 
 
-def test_be_told_of_payouts(tmp_path: Path) -> None:
+def test_receive_webhooks(tmp_path: Path) -> None:
     """The receiver, and a world that tells it: each fact of a payout, once; no secret is shown."""
     secret = "whsec_" + "QUJD" * 8
     script, out = tmp_path / "receiver.py", tmp_path / "receiver.log"
-    script.write_text(block("Be told of payouts"), encoding="utf-8")
+    script.write_text(how_to("Receive webhooks"), encoding="utf-8")
     receiver = subprocess.Popen(
         [sys.executable, str(script)],
         cwd=tmp_path, env=CLEAN | {"WEBHOOK_SECRET": secret}, stdout=out.open("wb"),

@@ -6,8 +6,10 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tools.licences import FORBIDDEN, PERMITTED, Licence, npm_licences, python_licences
 
@@ -52,8 +54,8 @@ def test_these_do_not(text: str) -> None:
 
 
 def test_pyproject_and_requirements_say_the_same() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
     assert dict(map(_split, declared)) == requirements_in()
 
 
@@ -86,3 +88,36 @@ def test_lock_files_name_no_registry(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert '"resolved"' not in text
     assert not re.search(r"index-url|find-links|file:", text)
+
+
+# --- What runs before a commit and on a host ---
+
+
+def hook_problems(config: dict[str, Any]) -> list[str]:
+    """Report hooks from elsewhere, and tools that are not those of this project."""
+    problems = [f"{repo['repo']} is remote" for repo in config["repos"] if repo["repo"] != "local"]
+    for repo in config["repos"]:
+        for hook in repo["hooks"]:
+            if not hook.get("entry", "").startswith(".venv/bin/python -m "):
+                problems.append(f"{hook['id']} does not run in .venv")
+    return problems
+
+
+def test_hooks_before_a_commit_are_the_projects_own_tools() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert [] == hook_problems(config)
+    entries = [hook["entry"].split()[2] for repo in config["repos"] for hook in repo["hooks"]]
+    assert ["ruff", "ruff", "mypy"] == entries
+
+
+def test_a_remote_hook_is_caught() -> None:
+    remote = {"repo": "https://example.org/hooks", "hooks": [{"id": "x"}]}
+    problems = ["https://example.org/hooks is remote", "x does not run in .venv"]
+    assert problems == hook_problems({"repos": [remote]})
+
+
+def test_the_hosted_ci_calls_our_script() -> None:
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    steps = yaml.safe_load(text)["jobs"]["ci"]["steps"]
+    assert "bash .ci/run" == steps[-1]["run"]
+    assert (ROOT / ".ci" / "run").is_file()

@@ -27,6 +27,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.documents import documents
 from tests.venvs import quietly, venv_with
 from tools.dockerfile import Stage, context, read_dockerfile, stage_context
 from tools.runtime_lock import PAYOUTS, needed, packages
@@ -77,7 +78,9 @@ def test_everything_copied_is_there_and_is_sent(stages: list[Stage]) -> None:
 
 def test_nothing_is_sent_that_is_not_copied(tmp_path: Path) -> None:
     """No keys, data or runs, wherever they lie; planted ones in a copy of the tree stay outside."""
-    plain = {"LICENSE", "pyproject.toml", "requirements.lock", "tools/runtime_lock.py"}
+    plain = {
+        "LICENSE", "README.md", "pyproject.toml", "requirements.lock", "tools/runtime_lock.py",
+    }  # fmt: skip
     files = sent()
     assert plain == {path for path in files if not path.startswith("workbench/")}
     assert {"workbench/commands/container.py", "workbench/store/ledger/migrations/env.py"} <= set(
@@ -135,11 +138,11 @@ def test_packages_are_installed_by_hash(stages: list[Stage]) -> None:
     assert not re.search(r"\b(apt-get|curl|wget|git)\b", everything)
 
 
-def test_the_readme_has_the_seeds_run_lines() -> None:
-    """As the seed wrote them, with our image's name."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "docker build -t credits-payout ." in readme
-    assert RUN in readme
+def test_a_guide_has_the_run_lines() -> None:
+    """With the name of our image; the Dockerfile names them too."""
+    guides = "\n".join(documents().values())
+    assert "docker build -t credits-payout ." in guides
+    assert RUN in guides
     assert RUN in (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 

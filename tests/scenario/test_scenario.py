@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from dataclasses import MISSING, fields, replace
@@ -16,6 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.documents import code_blocks, documents
 from workbench.core.errors import ScenarioError
 from workbench.core.pricing import Price
 from workbench.scenario import (
@@ -632,12 +632,10 @@ def test_the_scenarios_that_are_spoken_of_are_here() -> None:
     assert wanted <= {path.stem for path in OURS}
 
 
-def test_the_example_of_the_readme_is_sound() -> None:
-    (example,) = re.findall(
-        r"```yaml\n(.*?)```", (FOLDER.parent / "README.md").read_text(encoding="utf-8"), re.S
-    )
-    assert parse(example).faults
-    SCHEMA.validate(yaml.safe_load(example))
+def test_the_example_of_the_guides_is_sound() -> None:
+    (example,) = code_blocks(documents(), "yaml")
+    assert parse(example.text).faults
+    SCHEMA.validate(yaml.safe_load(example.text))
 
 
 def test_the_kept_schema_is_current() -> None:

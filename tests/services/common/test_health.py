@@ -162,36 +162,39 @@ def test_faults_are_counted_by_code(health: Health) -> None:
 # --- The table ---
 
 
+HEADER = "| Alarm | Meaning | What to do |"
+
+
 def rows(text: str) -> dict[str, tuple[str, str]]:
-    """README's table of alarms: meaning and remedy by name."""
-    table = text.partition("| alarm | says | do |")[2].partition("\n\n")[0]
+    """Return the rows of the table of alarms: meaning and remedy by name."""
+    table = text.partition(HEADER)[2].partition("\n\n")[0]
     found = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", table, re.MULTILINE)
     return {name: (says, do) for name, says, do in found}
 
 
 def row_problems(text: str) -> list[str]:
-    """Where README and the registry differ."""
+    """Return the differences between the guide and the registry."""
     told = rows(text)
-    problems = [f"README has no row for {name}" for name in CHECKS if name not in told]
+    problems = [f"the guide has no row for {name}" for name in CHECKS if name not in told]
     problems += [
-        f"README has a row for {name}, and no check" for name in told if name not in CHECKS
+        f"the guide has a row for {name}, and no check" for name in told if name not in CHECKS
     ]
     for name in CHECKS.keys() & told.keys():
         if told[name] != (CHECKS[name].meaning, CHECKS[name].remedy):
-            problems.append(f"README tells {name} otherwise than the registry")
+            problems.append(f"the row of {name} differs from the registry")
     return problems
 
 
 def test_every_alarm_is_documented() -> None:
     """One row for each, with what to do; a name that nobody registers has none."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [] == row_problems(readme)
+    guide = (ROOT / "docs" / "health.md").read_text(encoding="utf-8")
+    assert [] == row_problems(guide), f"the table as it must be:\n{alarm_table()}"
     assert CHECKS.keys() == {name for names in SERVICES.values() for name in names}
     for planted in ("| `chain` |", "| `fees` |"):
-        assert 1 <= len(row_problems(readme.replace(planted, "| `unknown` |")))
+        assert 1 <= len(row_problems(guide.replace(planted, "| `unknown` |")))
 
 
-def readme_table() -> str:
-    """The rows as they are to stand in README."""
+def alarm_table() -> str:
+    """Return the table as it must be in the guide."""
     lines = [f"| `{c.name}` | {c.meaning} | {c.remedy} |" for c in CHECKS.values()]
-    return "\n".join(["| alarm | says | do |", "|---|---|---|", *lines])
+    return "\n".join([HEADER, "|---|---|---|", *lines])
