@@ -25,6 +25,7 @@ from workbench.core.errors import (
     TooEarly,
     UnknownSettlement,
 )
+from workbench.core.lifecycle import CONTRACT_WORDS, STAGE
 from workbench.core.ports import ContractCall, Head
 from workbench.core.settlement import Settlement, fold
 from workbench.core.x402 import wire
@@ -49,7 +50,6 @@ KEY_OF = {
 }
 """Who acts, and whose database the act is kept in: ROLE.db."""
 PARTIES = ("buyer", "seller")
-STATUS = ("none", "created", "funded", "swapped", "executed", "refunded")
 TOKENS = {"usdc": "usdc", "eurc": "eurc", "yps": "asset", "asset": "asset"}
 MINED_S = 120.0
 RANGE = 500
@@ -81,6 +81,12 @@ class ObservedSettlement:
     state: str
     head: Head
     parked: tuple[ev.PaymentParked, ...]
+
+    @property
+    def deadline(self) -> int | None:
+        """Unix seconds after which anyone may refund it in its state. None: it has none."""
+        row = STAGE.get(self.state)
+        return getattr(self.terms, row.deadline) if row and row.deadline else None
 
 
 class SettlementOperator:
@@ -118,7 +124,7 @@ class SettlementOperator:
 
     async def _state(self, identity: str) -> str:
         """The vault's own word: what it says now rules, whatever its logs said."""
-        return STATUS[await self._chain.status(identity)]
+        return CONTRACT_WORDS[await self._chain.status(identity)]
 
     async def _facts(self, identity: str) -> AsyncIterator[ev.Event]:
         addresses = self._chain.addresses
@@ -170,14 +176,13 @@ class SettlementOperator:
         seen = await self.show(text)
         if seen.state == "refunded":
             return ActionResult("refund", seen.settlement.id, "already", seen.state)
-        if seen.state not in ("created", "funded"):
+        if (deadline := seen.deadline) is None:
             raise StateMoved(
                 f"only what is created or funded can be refunded; this is {seen.state}.",
                 hint=_instead(seen.state),
             )
         role = by or self._first(*KEY_OF)
-        terms, now = seen.terms, seen.head.timestamp
-        deadline = terms.fund_deadline if seen.state == "created" else terms.swap_deadline
+        now = seen.head.timestamp
         if role != "facilitator" and now <= deadline:
             raise TooEarly(
                 f"until its deadline, in {deadline - now + 1} s by the chain's time, only the "
@@ -186,7 +191,7 @@ class SettlementOperator:
                 + (", or `workbench settlement cancel`." if seen.state == "created" else "."),
                 deadline=deadline,
             )
-        call = self._chain.refund(terms, "expired" if now > deadline else "by_hand")
+        call = self._chain.refund(seen.terms, "expired" if now > deadline else "by_hand")
         return await self._act(role, seen.settlement.id, call)
 
     async def claim(self, text: str, by: str | None = None, to: str | None = None) -> ActionResult:
@@ -326,7 +331,6 @@ def _address(text: str, name: str) -> str:
 def describe(seen: ObservedSettlement) -> dict[str, Any]:
     """What `settlement show` tells, JSON-ready; amounts in base units."""
     deal, terms, now = seen.settlement, seen.terms, seen.head.timestamp
-    deadlines = {"created": terms.fund_deadline, "funded": terms.swap_deadline}
     told: dict[str, Any] = {
         "settlement_id": deal.id,
         "state": deal.contract_word(now),
@@ -341,8 +345,8 @@ def describe(seen: ObservedSettlement) -> dict[str, Any]:
         "swap_deadline": terms.swap_deadline,
         "reason": deal.reason or None,
     }
-    if seen.state in deadlines:
-        told["seconds_left"] = max(0, deadlines[seen.state] - now)
+    if (deadline := seen.deadline) is not None:
+        told["seconds_left"] = max(0, deadline - now)
     if seen.parked:
         told["parked"] = [
             {"token": each.token, "owner": each.owner, "amount": each.amount}

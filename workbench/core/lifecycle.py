@@ -1,42 +1,62 @@
-"""One table of states: what each is called, whether it is an end, its shape and its colour.
+"""The one table of states: word, end or not, contract state, vault debt, deadline, shape, colour.
 
-Frames, metrics, charts, the tracker page and the lanes read this table, so that a state has one
-word, one shape and one colour wherever it is shown. Colours are told apart by lightness as well as
-by hue; under simulated protanopia and deuteranopia the smallest difference (CIEDE2000) between two
-of them is 13.7, and 16.2 between stages that follow each other. Shapes say the same without colour.
+Audit, commands, frames, metrics, charts, the tracker and the lanes read this table. So a state has
+one word, one shape and one colour wherever it appears, and a new state needs one row here. The
+transitions between the states are in `core.settlement.table` and `core.payout`.
+
+Colours differ in lightness as well as in hue. Under simulated protanopia and deuteranopia the
+smallest CIEDE2000 difference is 13.7 between any two colours, and 16.2 between consecutive stages.
+Shapes carry the same information without colour.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class StateRow:
-    """How one state is shown.
-
-    `word`: what people and machines read. `is_end`: nothing follows it. `shape`: the mark of a lane
-    that has come as far as this, one of `SHAPES`. `colour`: a key of `PALETTE`. `label`: the word
-    as the beginning of a line. `waits_for`: what must happen next, as the end of a line; empty
-    where nothing follows.
-    """
+    """How one state is presented."""
 
     word: str
+    """The name in JSON, tables and charts."""
     is_end: bool
+    """True if no state follows."""
     shape: str
+    """The mark of a lane that stands in this state: one of `SHAPES`."""
     colour: str
+    """A key of `PALETTE`."""
     label: str
+    """The word as it begins a line of text."""
     waits_for: str = ""
+    """What must happen next, as the end of a line of text. Empty for an end."""
 
     @property
     def text(self) -> str:
-        """The word inside a line, with spaces: `gave up` for `gave_up`."""
+        """The word inside a line of text, with spaces: `gave up` for `gave_up`."""
         return self.label[0].lower() + self.label[1:]
+
+    def to_json(self) -> dict[str, Any]:
+        """The presentation of the state, for pages."""
+        names = ("word", "is_end", "shape", "colour", "label", "waits_for")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementStage(StateRow):
+    """A stage of a settlement, and what it means for the vault."""
+
+    contract: int = 0
+    """The number of the state in SettlementVault.sol (`enum Status`). 0: not on chain."""
+    vault_owes: tuple[str, ...] = ()
+    """The tokens that the vault holds for this settlement: `asset`, `eurc`, `usdc`."""
+    deadline: str = ""
+    """The field of the terms after which the settlement counts as expired in this state."""
 
 
 SHAPES = ("disc", "triangle", "diamond", "cross", "ring", "chevron", "dot")
-"""Executed, refunded (pointing back), rejected, gave up, asked only, still open, not come yet."""
+"""Executed, refunded (points back), rejected, gave up, asked only, still open, not come yet."""
 
 PALETTE: dict[str, tuple[str, str]] = {
     "requested": ("#7f8b92", "#6d7479"),
@@ -50,21 +70,43 @@ PALETTE: dict[str, tuple[str, str]] = {
     "ink": ("#1b1f24", "#e6e8eb"),
     "muted": ("#59626c", "#9da6b0"),
 }
-"""Colours by key: on a light ground, and on a dark one."""
+"""Colours by key: for a light background, and for a dark one."""
 
-STAGES: tuple[StateRow, ...] = (
-    StateRow("requested", False, "chevron", "requested", "Requested", "waiting for a signature"),
-    StateRow("authorized", False, "chevron", "authorized", "Authorized", "on its way to the chain"),
-    StateRow("rejected", True, "diamond", "ink", "Rejected"),
-    StateRow("created", False, "chevron", "created", "Created", "waiting for both sides' funds"),
-    StateRow("funded", False, "chevron", "funded", "Funded", "waiting for the swap"),
-    StateRow("swapped", False, "chevron", "swapped", "Swapped", "waiting for finality"),
-    StateRow("final", False, "chevron", "final", "Final", "about to be executed"),
-    StateRow("executed", False, "disc", "executed", "Executed", "waiting for its confirmations"),
-    StateRow("delivered", True, "disc", "executed", "Delivered"),
-    StateRow("refunded", True, "triangle", "refunded", "Refunded"),
-)
-"""The stages of a settlement in the order of a life: `requested`, then `settlement.State`."""
+_BOTH_LEGS = ("asset", "eurc")
+_AFTER_SWAP = ("asset", "eurc", "usdc")
+
+STAGES: tuple[SettlementStage, ...] = (
+    SettlementStage(
+        "requested", False, "chevron", "requested", "Requested", "waiting for a signature"
+    ),
+    SettlementStage(
+        "authorized", False, "chevron", "authorized", "Authorized", "on its way to the chain"
+    ),
+    SettlementStage("rejected", True, "diamond", "ink", "Rejected"),
+    SettlementStage(
+        "created", False, "chevron", "created", "Created", "waiting for both sides' funds",
+        contract=1, deadline="fund_deadline",
+    ),
+    SettlementStage(
+        "funded", False, "chevron", "funded", "Funded", "waiting for the swap",
+        contract=2, vault_owes=_BOTH_LEGS, deadline="swap_deadline",
+    ),
+    SettlementStage(
+        "swapped", False, "chevron", "swapped", "Swapped", "waiting for finality",
+        contract=3, vault_owes=_AFTER_SWAP,
+    ),
+    SettlementStage(
+        "final", False, "chevron", "final", "Final", "about to be executed",
+        contract=3, vault_owes=_AFTER_SWAP,
+    ),
+    SettlementStage(
+        "executed", False, "disc", "executed", "Executed", "waiting for its confirmations",
+        contract=4,
+    ),
+    SettlementStage("delivered", True, "disc", "executed", "Delivered", contract=4),
+    SettlementStage("refunded", True, "triangle", "refunded", "Refunded", contract=5),
+)  # fmt: skip
+"""The stages of a settlement in their order: `requested`, then those of `SettlementState`."""
 
 PAYOUT_STAGES: tuple[StateRow, ...] = (
     StateRow("requested", False, "chevron", "requested", "Requested"),
@@ -75,7 +117,7 @@ PAYOUT_STAGES: tuple[StateRow, ...] = (
     StateRow("refunded", True, "triangle", "refunded", "Refunded"),
     StateRow("cancelled", True, "cross", "ink", "Cancelled"),
 )
-"""The states of a payout, as `payout.State` has them, in the order of a life."""
+"""The states of a payout (`PayoutState`) in their order."""
 
 OUTCOMES: tuple[StateRow, ...] = (
     StateRow("executed", True, "disc", "executed", "Executed"),
@@ -86,39 +128,50 @@ OUTCOMES: tuple[StateRow, ...] = (
     StateRow("open", False, "chevron", "ink", "Still open"),
     StateRow("not_come", False, "dot", "muted", "Not come yet"),
 )
-"""What became of a buyer that a scenario ordered; every buyer has exactly one of these."""
+"""The outcomes of a planned buyer. Each buyer has exactly one."""
 
-STAGE: dict[str, StateRow] = {look.word: look for look in STAGES}
-OUTCOME: dict[str, StateRow] = {look.word: look for look in OUTCOMES}
+STAGE: dict[str, SettlementStage] = {row.word: row for row in STAGES}
+OUTCOME: dict[str, StateRow] = {row.word: row for row in OUTCOMES}
+_OUTCOME_BY_SHAPE = {row.shape: row for row in OUTCOMES}
+
+_WORD_BY_NUMBER = {row.contract: row.word for row in reversed(STAGES)} | {0: "none"}
+CONTRACT_WORDS = tuple(_WORD_BY_NUMBER[number] for number in sorted(_WORD_BY_NUMBER))
+"""The words of the contract's states by number: the first stage that has this number."""
+
+
+def contract_word(stage: str) -> str:
+    """The contract's word for a settlement in this stage. Raises KeyError for an unknown word."""
+    return CONTRACT_WORDS[STAGE[stage].contract]
 
 
 def colour(word: str, *, dark: bool = False) -> str:
-    """The colour (`#rrggbb`) of a stage or an outcome. Raises KeyError for a word not listed."""
+    """The colour (`#rrggbb`) of a stage or an outcome. Raises KeyError for an unknown word."""
     return PALETTE[(STAGE.get(word) or OUTCOME[word]).colour][dark]
 
 
-def outcome_of(stage: str) -> StateRow:
-    """The outcome of a settlement that stands in this stage: `open` before its end.
+def outcome_of_row(row: StateRow) -> StateRow:
+    """The outcome of a settlement or payout that stands in this state: `open` before an end.
 
-    An outcome has the shape of its stages, and no two outcomes share a shape. Raises KeyError for
-    a word not listed.
+    A state has the shape of its outcome, and no two outcomes share a shape.
     """
-    return _BY_SHAPE[STAGE[stage].shape]
+    return _OUTCOME_BY_SHAPE[row.shape]
 
 
-_BY_SHAPE = {look.shape: look for look in OUTCOMES}
+def outcome_of(stage: str) -> StateRow:
+    """The outcome of a settlement in this stage. Raises KeyError for an unknown word."""
+    return outcome_of_row(STAGE[stage])
 
 
 def to_json() -> dict[str, Any]:
     """All tables, JSON-ready: `stages`, `payout_stages`, `outcomes`, `palette` and `shapes`.
 
-    A row has the fields of `StateRow`; a stage also has `outcome`, a word of `outcomes`. A colour
-    of `palette` is a pair: for a light background, and for a dark one.
+    A stage also has `outcome`, a word of `outcomes`. A colour of `palette` is a pair: for a light
+    background, and for a dark one.
     """
     return {
-        "stages": [asdict(each) | {"outcome": outcome_of(each.word).word} for each in STAGES],
-        "payout_stages": [asdict(each) for each in PAYOUT_STAGES],
-        "outcomes": [asdict(each) for each in OUTCOMES],
+        "stages": [row.to_json() | {"outcome": outcome_of_row(row).word} for row in STAGES],
+        "payout_stages": [row.to_json() for row in PAYOUT_STAGES],
+        "outcomes": [row.to_json() for row in OUTCOMES],
         "palette": {key: list(pair) for key, pair in PALETTE.items()},
         "shapes": list(SHAPES),
     }

@@ -1,8 +1,18 @@
 """One frozen `Scenario`: what the simulator plays, read from `scenarios/*.yaml`."""
 
 from workbench.scenario.fault_orders import FaultField, fault_fields, read_parameter
-from workbench.scenario.fields import ScenarioField, fields
-from workbench.scenario.files import assignments, load, override, parse, survey, to_yaml, words
+from workbench.scenario.field import ScenarioField
+from workbench.scenario.fields import fields
+from workbench.scenario.files import (
+    FILE_FORMAT,
+    assignments,
+    load,
+    override,
+    parse,
+    survey,
+    to_yaml,
+    words,
+)
 from workbench.scenario.model import (
     ASSETS,
     FAULT_SITES,
@@ -27,6 +37,7 @@ from workbench.scenario.model import (
     Scenario,
     SellerSettings,
     UserGroup,
+    install_format,
     worth_a_state_root,
 )
 from workbench.scenario.orders import Order, order_for
@@ -74,3 +85,5 @@ __all__ = [
     "words",
     "worth_a_state_root",
 ]
+
+install_format(FILE_FORMAT)

@@ -7,42 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import MISSING, asdict, dataclass, replace
+from dataclasses import MISSING, replace
 from typing import Any
 
+from workbench.scenario.field import ScenarioField
 from workbench.scenario.kinds import NONE, ValueKind
 from workbench.scenario.model import FAULT_SITES, FaultSite, Scenario
 from workbench.scenario.table import FAULTS, FILE, TableField, TableSection
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScenarioField:
-    """One value that can be set, in the words of a scenario file.
-
-    `path`: as `override` and `--set` take it, "buyers.0.count". `type`: one of amount, blocks,
-    boolean, choice, credits, duration, fee, gas, integer, multiple, percent, price, probability,
-    range, rate, section, text. All words of a field are written in its one `unit`, "" for none, so
-    the first word of a number is a decimal number of that unit ("1 block" is the only singular). A
-    range is "5 to 80 ms" or, where both ends are equal, "5 ms"; its bounds are those of each end.
-
-    `value` is None where the scenario has no such fault: setting it adds one. An optional section
-    that is absent is one field of type "section" and value "none". `minimum`, `maximum` and
-    `default` are None where there is none; `choices` is empty where any value may be written.
-    """
-
-    path: str
-    type: str
-    unit: str
-    value: str | None
-    minimum: str | None
-    maximum: str | None
-    default: str | None
-    choices: tuple[str, ...]
-    help: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The same as plain data."""
-        return {**asdict(self), "choices": list(self.choices)}
 
 
 def fields(scenario: Scenario) -> list[ScenarioField]:

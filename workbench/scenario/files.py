@@ -15,6 +15,7 @@ import yaml
 
 from workbench.core.errors import ScenarioError
 from workbench.scenario.checks import contradictions
+from workbench.scenario.fields import fields
 from workbench.scenario.kinds import NONE, ValueKind
 from workbench.scenario.model import RatePath, Scenario
 from workbench.scenario.reading import FieldPath, Reading, shown
@@ -176,15 +177,15 @@ def _item_words(item: TableField, value: Any) -> Any:
     return NONE if one is None else _section_words(item.kind, one)
 
 
-def kept(scenario: Scenario) -> dict[str, Any]:
-    """`Scenario.to_json`."""
+def to_json(scenario: Scenario) -> dict[str, Any]:
+    """Return a scenario as plain data; see `Scenario.to_json`."""
     points = [list(point) for point in scenario.market.path.points]
     name, said = scenario.name, words(scenario)
     return {"format": FORMAT, "name": name, "scenario": said, "points": points}
 
 
-def taken(data: Any) -> Scenario:
-    """`Scenario.from_json`."""
+def from_json(data: Any) -> Scenario:
+    """Return the scenario of `to_json`; see `Scenario.from_json`."""
     where = "scenario"
     if not isinstance(data, dict) or set(data) != {"format", "name", "scenario", "points"}:
         _refuse([ScenarioProblem(where, "", "is not what a run keeps of a scenario.")])
@@ -307,3 +308,15 @@ def _prune(section: TableSection, tree: Any, path: FieldPath, set_at: set[FieldP
                     _prune(item.kind, each, (*path, item.name, str(n)), set_at)
             else:
                 _prune(item.kind, below, (*path, item.name), set_at)
+
+
+class _FileFormat:
+    """See `scenario.model.ScenarioFormat`."""
+
+    fields = staticmethod(fields)
+    to_json = staticmethod(to_json)
+    from_json = staticmethod(from_json)
+
+
+FILE_FORMAT = _FileFormat()
+"""The format that the package installs into the model."""

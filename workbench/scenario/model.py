@@ -7,13 +7,11 @@ per million, `_bps` 1/100 %, `_pips` 1/10,000 %, `_e8` USDC per EURC times 10**8
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
 from workbench.core.pricing import Price
 from workbench.core.settlement import RETRIES
-
-if TYPE_CHECKING:
-    from workbench.scenario.fields import ScenarioField
+from workbench.scenario.field import ScenarioField
 
 PPM = 1_000_000
 
@@ -288,6 +286,28 @@ class Fault:
     stop_s: int
 
 
+class ScenarioFormat(Protocol):
+    """The file format of scenarios: it imports this module, so it cannot be imported here."""
+
+    def fields(self, scenario: Scenario) -> list[ScenarioField]: ...
+
+    def to_json(self, scenario: Scenario) -> dict[str, Any]: ...
+
+    def from_json(self, data: Any) -> Scenario: ...
+
+
+_installed: list[ScenarioFormat] = []
+
+
+def install_format(scenario_format: ScenarioFormat) -> None:
+    """Set the file format. The package `workbench.scenario` calls this when it is imported."""
+    _installed[:] = [scenario_format]
+
+
+def _format() -> ScenarioFormat:
+    return _installed[0]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One world and what happens in it. Faults stop after `duration_s` at the latest; then
@@ -324,22 +344,17 @@ class Scenario:
 
     def fields(self) -> list[ScenarioField]:
         """Every value that can be set in this scenario, as `override` takes it."""
-        from workbench.scenario.fields import fields
-
-        return fields(self)
+        return _format().fields(self)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data in the words of a file, every default spelt out: the same for the same."""
-        from workbench.scenario.files import kept
-
-        return kept(self)
+        return _format().to_json(self)
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
         """The inverse of `to_json`. Raises ScenarioError."""
-        from workbench.scenario.files import taken
-
-        return cls(**{name: getattr(taken(data), name) for name in cls.__slots__})
+        read = _format().from_json(data)
+        return cls(**{name: getattr(read, name) for name in cls.__slots__})
 
 
 def worth_a_state_root(blocks: int, settlements: int) -> bool:

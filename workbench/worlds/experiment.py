@@ -33,7 +33,7 @@ from workbench.services.common import peers
 from workbench.services.otc.buyer import BuyerRules
 from workbench.services.otc.offer_check import DAY_S
 from workbench.services.otc.rates import EuroPrice
-from workbench.sim.checks.auditor import Auditor, InvariantFindings, chain_word
+from workbench.sim.checks.auditor import Auditor, InvariantFindings
 from workbench.sim.checks.bookkeeper import PayoutChecker, WalletSpec
 from workbench.sim.checks.planted_rules import PAY_BEFORE_FINAL, ForeignSigner, VaultLeak, plant
 from workbench.sim.people.arbitrageur import SimArbitrageur
@@ -507,7 +507,7 @@ class Experiment:
 
     def _folded(self, name: str, identity: str) -> str:
         settlement = getattr(self.world, name).book.get(identity)
-        return chain_word(settlement) if settlement else "unknown"
+        return settlement.contract_state if settlement else "unknown"
 
     async def _send_home(self) -> list[Any]:
         """Nobody buys any more, and the market stands; what became of each, cancelled ones too."""

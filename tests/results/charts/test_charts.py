@@ -177,10 +177,10 @@ def test_what_is_under_way_is_open_to_the_last_fact() -> None:
 def test_every_state_has_its_colour_in_every_drawing() -> None:
     """The page's style is made from the table, on a light and on a dark ground."""
     style = charts.timeline_html([])
-    for look in STAGES:
-        assert f".s-{look.word} {{ fill: var(--{look.colour}); }}" in style
-    for look in OUTCOMES:
-        assert f".e-{look.word} {{ fill: var(--{look.colour}); }}" in style
+    for stage in STAGES:
+        assert f".s-{stage.word} {{ fill: var(--{stage.colour}); }}" in style
+    for outcome in OUTCOMES:
+        assert f".e-{outcome.word} {{ fill: var(--{outcome.colour}); }}" in style
     for key, (light, dark) in PALETTE.items():
         assert f"--{key}: {light};" in style
         assert f"--{key}: {dark};" in style

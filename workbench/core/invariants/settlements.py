@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from workbench.core.errors import ConservationBroken
 from workbench.core.invariants.payouts import PayoutView
-from workbench.core.settlement import Settlement, SettlementState
+from workbench.core.lifecycle import STAGE
+from workbench.core.settlement import Settlement
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +62,18 @@ TOKENS = ("eurc", "usdc", "asset")
 
 
 def owed(settlement: Settlement) -> dict[str, int]:
-    """What the vault owes because of one settlement, by token."""
+    """Return what the vault owes because of one settlement: base units by token."""
     due = dict.fromkeys(TOKENS, 0)
-    if settlement.state in (SettlementState.FUNDED, SettlementState.SWAPPED, SettlementState.FINAL):
-        due["asset"] = settlement.asset_amount
-        due["eurc"] = settlement.max_eurc - (settlement.eurc_spent or 0)
-    if settlement.state in (SettlementState.SWAPPED, SettlementState.FINAL):
-        due["usdc"] = settlement.required_usdc
+    for token in STAGE[settlement.state.value].vault_owes:
+        due[token] = _AMOUNT_OWED[token](settlement)
     return due
+
+
+_AMOUNT_OWED: dict[str, Callable[[Settlement], int]] = {
+    "asset": lambda settlement: settlement.asset_amount,
+    "eurc": lambda settlement: settlement.max_eurc - (settlement.eurc_spent or 0),
+    "usdc": lambda settlement: settlement.required_usdc,
+}
 
 
 def _total_owed(view: SettlementView, token: str) -> int:

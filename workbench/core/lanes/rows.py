@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from workbench.core import facts as ev
 from workbench.core.lanes.segments import (
+    ALL_STAGES,
     PAYOUT_STAGE,
     REQUESTED,
     SETTLEMENT_STAGE,
@@ -20,20 +21,17 @@ from workbench.core.lanes.segments import (
     course_of,
 )
 from workbench.core.lanes.texts import ASKED_ONLY, ETH, NOT_ON_CHAIN, short_amount, why
+from workbench.core.lifecycle import outcome_of_row
 from workbench.core.records import quick
 
 DELIVERED = SETTLEMENT_STAGE["delivered"]
 EXECUTED = SETTLEMENT_STAGE["executed"]
 OUTCOME_OF: dict[int, str] = {
-    EXECUTED: "executed",
-    DELIVERED: "executed",
-    SETTLEMENT_STAGE["refunded"]: "refunded",
-    SETTLEMENT_STAGE["rejected"]: "rejected",
-    PAYOUT_STAGE["paid"]: "executed",
-    PAYOUT_STAGE["refunded"]: "refunded",
-    PAYOUT_STAGE["cancelled"]: "gave_up",
+    number: outcome_of_row(row).word
+    for number, row in enumerate(ALL_STAGES)
+    if outcome_of_row(row).is_end
 }
-"""The outcome of a lane by the stage in which it stands; of all other stages: open."""
+"""The outcome of a lane by its stage. In every other stage the lane is open."""
 NATIVE = "/native"
 
 

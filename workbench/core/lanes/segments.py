@@ -37,11 +37,10 @@ STAGE_OF: dict[type[ev.Event], int] = {
 }
 """The stage that a fact leads to. PayoutBatched leads to none of its own."""
 
-_STANDS_ON: dict[type[ev.Event], int] = {
-    ev.FinalityReached: SETTLEMENT_STAGE["swapped"],
-    ev.AssetDelivered: SETTLEMENT_STAGE["executed"],
+_STANDS_ON = {
+    kind: SETTLEMENT_STAGE[state.value] for kind, state in settlements.ABOUT_BLOCK_OF.items()
 }
-"""Facts of peers that are about the block of an earlier stage, and count with that block alone."""
+"""The stage whose block an off-chain fact is about; it counts only while that block stands."""
 
 
 @quick

@@ -3,7 +3,6 @@
 from workbench.core.settlement.fold import (
     DETAIL_EVENTS,
     RETRIES,
-    InconsistentJournals,
     Settlement,
     SettlementFailure,
     StateEntry,
@@ -11,10 +10,8 @@ from workbench.core.settlement.fold import (
     fold,
     fold_into,
     given_up,
-    merge,
-    merge_into,
-    place_in_life,
 )
+from workbench.core.settlement.merge import InconsistentJournals, merge, merge_into, rank_of
 from workbench.core.settlement.next_step import (
     FACILITATOR_REASONS,
     SettlementStep,
@@ -22,6 +19,7 @@ from workbench.core.settlement.next_step import (
     refund_reason,
 )
 from workbench.core.settlement.table import (
+    ABOUT_BLOCK_OF,
     LATE,
     NOT_ABOUT_SETTLEMENTS,
     OPEN,
@@ -33,6 +31,7 @@ from workbench.core.settlement.table import (
 )
 
 __all__ = [
+    "ABOUT_BLOCK_OF",
     "DETAIL_EVENTS",
     "FACILITATOR_REASONS",
     "LATE",
@@ -56,6 +55,6 @@ __all__ = [
     "merge",
     "merge_into",
     "next_step",
-    "place_in_life",
+    "rank_of",
     "refund_reason",
 ]

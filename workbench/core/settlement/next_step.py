@@ -1,4 +1,4 @@
-"""What to do next for a settlement, and why it may be refunded."""
+"""The next step of a settlement, and the reason of a refund."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from workbench.core.settlement.fold import RETRIES, Settlement, given_up
 from workbench.core.settlement.table import SettlementState
 
 FACILITATOR_REASONS = 31
-"""A refund reason is at most this many ASCII bytes, so that it fits one EVM word as text."""
+"""Longest refund reason in ASCII bytes, so that it fits one EVM word as text."""
 
 
 class SettlementStep(Enum):
-    """What the facilitator owes a settlement now."""
+    """What the facilitator must do now for a settlement."""
 
     WAIT = "wait"
     FUND = "fund"
@@ -34,35 +34,30 @@ def next_step(
     authorized: bool,
     retries: int = RETRIES,
 ) -> SettlementStep:
-    """What is owed now. The live loop and the simulator ask this very function.
+    """Return the next step. Served and simulated facilitators call this same function.
 
-    `head`: number of the newest block; `now`: its time in Unix seconds, the clock by which the
-    vault judges; `authorized`: whether we hold the parties' authorisation to pull; `retries`: how
-    often what was mined and reverted is tried again.
+    `head`: number of the newest block. `now`: its time in Unix seconds; the vault judges deadlines
+    by it. `authorized`: True if we hold the parties' authorization to pull. `retries`: number of
+    retries after a mined revert.
     """
-    match settlement.state:
-        case SettlementState.CREATED:
-            if now > settlement.fund_deadline or given_up(settlement, retries):
-                return SettlementStep.REFUND
-            return SettlementStep.FUND if authorized else SettlementStep.WAIT
-        case SettlementState.FUNDED:
-            if now > settlement.swap_deadline or given_up(settlement, retries):
-                return SettlementStep.REFUND
+    state = settlement.state
+    if state in (SettlementState.CREATED, SettlementState.FUNDED):
+        if settlement.is_expired(now) or given_up(settlement, retries):
+            return SettlementStep.REFUND
+        if state is SettlementState.FUNDED:
             return SettlementStep.SWAP
-        case SettlementState.SWAPPED:
-            swapped = settlement.block_of(SettlementState.SWAPPED)
-            final = swapped is not None and finality.reached(swapped.number, head)
-            return SettlementStep.CONFIRM if final else SettlementStep.WAIT
-        case SettlementState.FINAL:
-            return SettlementStep.EXECUTE
-        case SettlementState.AUTHORIZED:
-            return SettlementStep.WAIT
-        case _:
-            return SettlementStep.NOTHING
+        return SettlementStep.FUND if authorized else SettlementStep.WAIT
+    if state is SettlementState.SWAPPED:
+        swapped = settlement.block_of(SettlementState.SWAPPED)
+        final = swapped is not None and finality.reached(swapped.number, head)
+        return SettlementStep.CONFIRM if final else SettlementStep.WAIT
+    if state is SettlementState.FINAL:
+        return SettlementStep.EXECUTE
+    return SettlementStep.WAIT if state is SettlementState.AUTHORIZED else SettlementStep.NOTHING
 
 
 def refund_reason(settlement: Settlement, retries: int = RETRIES) -> str:
-    """The reason a refund is given on chain: the failure's code, or that time ran out."""
+    """Return the on-chain reason of a refund: the code of the failure, or `expired`."""
     failure = given_up(settlement, retries)
     if failure is None or failure.code == DeadlinePassed.code:
         return "expired"

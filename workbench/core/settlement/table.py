@@ -5,10 +5,11 @@ from __future__ import annotations
 from enum import Enum
 
 from workbench.core import facts as ev
+from workbench.core.lifecycle import outcome_of
 
 
 class SettlementState(Enum):
-    """Where a settlement stands. `value` is what people and machines read."""
+    """The state of a settlement. `value` is its word in `core.lifecycle.STAGES`."""
 
     AUTHORIZED = "authorized"
     REJECTED = "rejected"
@@ -20,74 +21,60 @@ class SettlementState(Enum):
     DELIVERED = "delivered"
     REFUNDED = "refunded"
 
-    # There is one of each; Enum would hash its name, by a function in Python.
+    # Members are singletons. The hash of Enum would call a Python function over the name.
     __hash__ = object.__hash__
 
 
-OPEN = (
-    SettlementState.AUTHORIZED,
-    SettlementState.CREATED,
-    SettlementState.FUNDED,
-    SettlementState.SWAPPED,
-    SettlementState.FINAL,
-)
-
+OPEN = tuple(state for state in SettlementState if outcome_of(state.value).word == "open")
+"""The states before an end: nobody was paid or refunded yet."""
 
 TRANSITIONS: dict[tuple[SettlementState | None, type[ev.Event]], SettlementState] = {
     (None, ev.PaymentAuthorized): SettlementState.AUTHORIZED,
     (None, ev.SettlementCreated): SettlementState.CREATED,
     (SettlementState.AUTHORIZED, ev.SettlementCreated): SettlementState.CREATED,
     (SettlementState.AUTHORIZED, ev.PaymentRejected): SettlementState.REJECTED,
-    (
-        SettlementState.REJECTED,
-        ev.SettlementCreated,
-    ): SettlementState.CREATED,  # Our answer was wrong, the chain is not
+    # The chain decides: our rejection was wrong.
+    (SettlementState.REJECTED, ev.SettlementCreated): SettlementState.CREATED,
     (SettlementState.CREATED, ev.SettlementFunded): SettlementState.FUNDED,
     (SettlementState.FUNDED, ev.SettlementSwapped): SettlementState.SWAPPED,
     (SettlementState.SWAPPED, ev.FinalityReached): SettlementState.FINAL,
     (SettlementState.FINAL, ev.SettlementExecuted): SettlementState.EXECUTED,
-    (
-        SettlementState.SWAPPED,
-        ev.SettlementExecuted,
-    ): SettlementState.EXECUTED,  # The vault is the judge of finality.
+    # The vault decides about finality: it may execute before our own count is complete.
+    (SettlementState.SWAPPED, ev.SettlementExecuted): SettlementState.EXECUTED,
     (SettlementState.EXECUTED, ev.AssetDelivered): SettlementState.DELIVERED,
     (SettlementState.CREATED, ev.SettlementRefunded): SettlementState.REFUNDED,
     (SettlementState.FUNDED, ev.SettlementRefunded): SettlementState.REFUNDED,
 }
+"""The state that a fact leads to, from a state (None: unknown before)."""
 
+_AFTER_FINAL = (SettlementState.FINAL, SettlementState.EXECUTED, SettlementState.DELIVERED)
+_NOT_REJECTED = frozenset(SettlementState) - {SettlementState.AUTHORIZED, SettlementState.REJECTED}
 
 LATE: frozenset[tuple[SettlementState, type[ev.Event]]] = frozenset(
-    {
-        (state, ev.PaymentAuthorized)
-        for state in SettlementState
-        if state is not SettlementState.AUTHORIZED
-    }
-    | {
-        (s, ev.PaymentRejected)
-        for s in SettlementState
-        if s not in (SettlementState.AUTHORIZED, SettlementState.REJECTED)
-    }
-    | {
-        (s, ev.FinalityReached)
-        for s in (SettlementState.FINAL, SettlementState.EXECUTED, SettlementState.DELIVERED)
-    }
+    {(s, ev.PaymentAuthorized) for s in SettlementState if s is not SettlementState.AUTHORIZED}
+    | {(s, ev.PaymentRejected) for s in _NOT_REJECTED}
+    | {(s, ev.FinalityReached) for s in _AFTER_FINAL}
 )
-"""Facts that may arrive after the state they lead to has passed: known, and nothing moves."""
+"""Facts that may arrive after the state they lead to. They are legal and change no state."""
 
+ABOUT_BLOCK_OF: dict[type[ev.Event], SettlementState] = {
+    ev.FinalityReached: SettlementState.SWAPPED,
+    ev.AssetDelivered: SettlementState.EXECUTED,
+}
+"""Off-chain facts about the block of an earlier state. They count only while that block stands."""
 
 NOT_ABOUT_SETTLEMENTS = (ev.PaymentRequested, ev.BlockOrphaned)
 
-
 TRANSITION_EVENTS = frozenset(kind for _, kind in TRANSITIONS)
-
+"""Kinds of facts that lead to a state."""
 
 RELEVANT_EVENTS = TRANSITION_EVENTS | {ev.TransactionFailed}
-"""Kinds of facts that change what is known of a settlement. Of all others, 16 of the 25 facts of a
-life, folding takes no notice."""
+"""Kinds of facts that change a folded settlement. The fold skips all others: 16 of the 25 facts of
+a typical settlement."""
 
 
 def is_detail(event: ev.Event) -> bool:
-    """Whether a fact adds detail without moving a settlement: each kind the table does not name.
+    """True if a fact adds detail and changes no state: every kind that `TRANSITIONS` does not name.
 
     So a new kind of fact needs no entry here.
     """

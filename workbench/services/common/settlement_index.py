@@ -16,7 +16,7 @@ from workbench.core.settlement import (
     SettlementState,
     fold_into,
     merge_into,
-    place_in_life,
+    rank_of,
 )
 
 
@@ -95,7 +95,7 @@ class SettlementIndex:
         return type(fact) in TRANSITION_EVENTS and fact.subject not in self.settlements
 
     def _is_late(self, fact: Event) -> bool:
-        place = place_in_life(fact) if self._merged else None
+        place = rank_of(fact) if self._merged else None
         return place is not None and place < self._furthest.get(fact.subject, 0)
 
     def _fold(
@@ -112,7 +112,7 @@ class SettlementIndex:
 
     def _keep(self, subject: str, settlement: Settlement | None, told: Iterable[Event]) -> None:
         if self._merged:
-            places = [place for fact in told if (place := place_in_life(fact)) is not None]
+            places = [place for fact in told if (place := rank_of(fact)) is not None]
             self._furthest[subject] = max(places, default=self._furthest.get(subject, 0))
         before = self.settlements.get(subject)
         if self._seller:

@@ -15,6 +15,7 @@ from workbench.core import facts as ev
 from workbench.core.errors import IllegalTransition, WorkbenchError
 from workbench.core.invariants import INVARIANTS, TOKENS, SettlementView, broken
 from workbench.core.invariants.prediction import Holding, Prediction
+from workbench.core.lifecycle import CONTRACT_WORDS
 from workbench.core.settlement import OPEN, Settlement, SettlementState, fold_into, merge
 from workbench.evm.codec.abi import decode_log, encode_call, hex_bytes, to_hex
 from workbench.evm.contracts.settlement import ERC20, EvmChain
@@ -22,7 +23,6 @@ from workbench.evm.rpc.blocking import BlockingRpc
 
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 """keccak of Transfer(address,address,uint256), ERC-20."""
-WORDS = ("none", "created", "funded", "swapped", "executed", "refunded")
 """The contract's states by number."""
 HashableKey = TypeVar("HashableKey", bound=Hashable)
 HOLDERS = ("vault", "puller", "hook")
@@ -205,8 +205,8 @@ class Auditor:
             ends={identity: tuple(self.model.ends[identity]) for identity in known},
             waited=self._waited(known),
             finality=self._finality,
-            words={identity: WORDS[told[identity]] for identity in known},
-            views={"auditor": {each: chain_word(self.settlements[each]) for each in known}},
+            words={identity: CONTRACT_WORDS[told[identity]] for identity in known},
+            views={"auditor": {each: self.settlements[each].contract_state for each in known}},
             torn=tuple(self._torn),
             supply={name: (self._supply[name], told["supply", name]) for name in TOKENS},
         )
@@ -257,7 +257,7 @@ class Auditor:
         everyone = {(account, name) for account in self.accounts for name in TOKENS}
         view = await self._view(list(self.settlements), everyone)
         unknown = [tx for block in self._blocks for tx in await self._unknown(block)]
-        told = {id_: chain_word(each) for id_, each in merge(journal, torn={}).items()}
+        told = {id_: each.contract_state for id_, each in merge(journal, inconsistent={}).items()}
         confirmed = self._confirmed(journal)
         self.check(replace(view, unknown=tuple(unknown), told=told, confirmed=confirmed, **found))
         await self._rpc.close()
@@ -277,14 +277,3 @@ class Auditor:
     def check(self, view: SettlementView) -> None:
         """Hold a view against every invariant."""
         self._findings.add(broken(view, INVARIANTS), self.settlements)
-
-
-def chain_word(settlement: Settlement) -> str:
-    """The contract's word for a folded settlement, whatever time it is."""
-    words = {
-        SettlementState.AUTHORIZED: "none",
-        SettlementState.REJECTED: "none",
-        SettlementState.FINAL: "swapped",
-    }
-    words |= {SettlementState.DELIVERED: "executed"}
-    return words.get(settlement.state, settlement.state.value)
