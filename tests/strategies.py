@@ -9,13 +9,7 @@ from hypothesis import strategies as st
 
 from workbench.core import facts as ev
 from workbench.core.money import UINT256_MAX
-from workbench.core.x402.wire import (
-    Payment,
-    Permit,
-    SettlementRequest,
-    Terms,
-    TransferAuthorization,
-)
+from workbench.core.x402 import Payment, Permit, SettlementRequest, Terms, TransferAuthorization
 
 uint64 = st.integers(0, 2**64 - 1)
 uint256 = st.integers(0, UINT256_MAX)

@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.core import facts as ev
-from workbench.core import payout, ports, settlement
+from workbench.core import payout, ports, settlement, x402
 from workbench.core.records import quick, replace
-from workbench.core.x402 import wire
 
 
 def plain() -> type[Any]:
@@ -40,7 +39,7 @@ QUICK = [
     *ev.Event.kinds.values(),
     *(
         kind
-        for module in (payout, ports, settlement, wire)
+        for module in (payout, ports, settlement, x402)
         for kind in vars(module).values()
         if isinstance(kind, type) and dataclasses.is_dataclass(kind)
     ),

@@ -14,7 +14,7 @@ import click
 
 from workbench.core.errors import InvalidAmount, InvalidPayment, WorkbenchError
 from workbench.core.money import YPS, parse_decimal, parse_units
-from workbench.core.x402.wire import address
+from workbench.core.x402 import address
 
 AMOUNT_HELP = "in base units (100000000000000000000), or with the token's name (100yps)"
 

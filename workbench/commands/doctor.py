@@ -15,7 +15,7 @@ from workbench.core.errors import InvalidSetting, WorkbenchError
 from workbench.core.money import EURC, YPS, Amount, format_units
 from workbench.core.payout import batch_gas
 from workbench.core.ports import NodeState
-from workbench.core.x402.wire import ZERO_ADDRESS
+from workbench.core.x402 import ZERO_ADDRESS
 from workbench.evm.codec.abi import hex_bytes, to_hex
 from workbench.evm.contracts.settlement import EvmChain
 from workbench.evm.payments.batch import EvmBatchContract

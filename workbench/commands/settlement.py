@@ -16,6 +16,7 @@ from typing import Any
 from eth_hash.auto import keccak
 
 from workbench.core import facts as ev
+from workbench.core import x402
 from workbench.core.errors import (
     InvalidPayment,
     InvalidSetting,
@@ -28,8 +29,7 @@ from workbench.core.errors import (
 from workbench.core.lifecycle import CONTRACT_WORDS, STAGE
 from workbench.core.ports import ContractCall, Head
 from workbench.core.settlement import Settlement, fold
-from workbench.core.x402 import wire
-from workbench.core.x402.wire import Terms
+from workbench.core.x402 import Terms
 from workbench.evm.codec import abi
 from workbench.evm.codec.abi import to_hex
 from workbench.evm.contracts.settlement import EvmChain
@@ -109,7 +109,7 @@ class SettlementOperator:
 
     async def show(self, text: str) -> ObservedSettlement:
         """The settlement with this id. Raises InvalidId, UnknownSettlement."""
-        identity = wire.settlement_id(text)
+        identity = x402.settlement_id(text)
         facts = [fact async for fact in self._facts(identity)]
         deal = fold(facts).get(identity)
         if deal is None:
@@ -323,7 +323,7 @@ def _instead(state: str) -> str:
 
 def _address(text: str, name: str) -> str:
     try:
-        return wire.address(text, name)
+        return x402.address(text, name)
     except InvalidPayment as why:
         raise InvalidSetting(why.message, hint="Or usdc, eurc, yps.") from None
 

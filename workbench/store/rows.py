@@ -9,7 +9,7 @@ from typing import Any
 
 from workbench.core.facts import BlockRef, Event, from_line, to_json
 from workbench.core.ports import Attempt, Slot, SlotState
-from workbench.core.x402.wire import SettlementRequest
+from workbench.core.x402 import SettlementRequest
 
 LINES_KEPT = 32_768
 """So many facts are remembered by their line of JSON: the newest are read again and again."""

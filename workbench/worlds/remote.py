@@ -11,7 +11,7 @@ from workbench.core.errors import InvalidSetting, TestKeyRefused
 from workbench.core.facts import CreditsEarned
 from workbench.core.ledger import check
 from workbench.core.ports import Addresses
-from workbench.core.x402.wire import ZERO_ADDRESS
+from workbench.core.x402 import ZERO_ADDRESS
 from workbench.evm.codec.abi import hex_bytes, to_hex
 from workbench.evm.codec.fast_abi import keccak
 from workbench.evm.contracts.settlement import EvmChain

@@ -16,7 +16,7 @@ from tests.hypothesis_profile import examples
 from tests.strategies import authorizations, json_values, payments, terms, uint64, uint256
 from workbench.core.errors import InputError, InvalidId, InvalidPayment, PaymentTooLarge
 from workbench.core.money import UINT256_MAX
-from workbench.core.x402.wire import (
+from workbench.core.x402 import (
     MAX_HEADER_BYTES,
     NO_PERMIT,
     TERMS_TYPE,

@@ -35,7 +35,7 @@ from workbench.core import errors
 from workbench.core import facts as ev
 from workbench.core.errors import WorkbenchError
 from workbench.core.ports import Addresses, ContractCall, ReferenceRate
-from workbench.core.x402.wire import (
+from workbench.core.x402 import (
     DOMAIN_NAME,
     DOMAIN_VERSION,
     TYPES,

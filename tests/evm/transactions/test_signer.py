@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.hypothesis_profile import examples
 from tests.strategies import addresses, uint64, uint256
 from workbench.core.errors import InvalidSetting
-from workbench.core.x402.wire import Permit
+from workbench.core.x402 import Permit
 from workbench.evm.codec.abi import hex_bytes, to_hex
 from workbench.evm.transactions.signer import HALF_ORDER, KeySigner, recover
 

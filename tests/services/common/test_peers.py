@@ -15,7 +15,7 @@ from workbench.core import facts as ev
 from workbench.core.errors import PeerAnswerInvalid, PeerRefused, PeerUnreadable, WorkbenchError
 from workbench.core.facts import to_dict
 from workbench.core.ports import Request, Response
-from workbench.core.x402.wire import ZERO_ADDRESS, complete_terms
+from workbench.core.x402 import ZERO_ADDRESS, complete_terms
 from workbench.services.common import peers
 from workbench.services.common.routes import EventPage
 from workbench.services.otc.facilitator_answer import check_acceptance

@@ -19,7 +19,7 @@ from workbench.core import strict_json
 from workbench.core.errors import InputError, InvalidPayment
 from workbench.core.finality import FinalityPolicy
 from workbench.core.ports import Addresses, Request
-from workbench.core.x402.wire import Payment, Terms
+from workbench.core.x402 import Payment, Terms
 from workbench.evm.build.toolchain import node_binary
 from workbench.services.common.routes import DECIDING
 from workbench.services.payouts.wrong_keys import ADDRESSES, MOST, WrongKeys

@@ -21,7 +21,7 @@ from workbench.core import facts as ev
 from workbench.core.ports import Request, Response
 from workbench.core.records import replace
 from workbench.core.settlement import OPEN, SettlementState
-from workbench.core.x402.wire import Terms, complete_terms
+from workbench.core.x402 import Terms, complete_terms
 from workbench.evm.codec import abi
 from workbench.evm.transactions.signer import KeySigner
 from workbench.evm.transactions.test_keys import key_of

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.payments import follow, pay, payment
 from workbench import World
 from workbench.core.money import UINT256_MAX
-from workbench.core.x402.wire import TERMS_TYPE, Payment, Permit, Terms, TransferAuthorization
+from workbench.core.x402 import TERMS_TYPE, Payment, Permit, Terms, TransferAuthorization
 from workbench.evm.build.toolchain import node_binary
 
 AMOUNT = 100 * 10**18 + 1  # Above 2^53, and no multiple of what a double keeps.

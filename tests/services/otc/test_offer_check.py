@@ -27,7 +27,7 @@ from workbench.core.errors import (
 from workbench.core.ports import Request, Response
 from workbench.core.pricing import Price
 from workbench.core.records import replace
-from workbench.core.x402.wire import Payment
+from workbench.core.x402 import Payment
 from workbench.evm.transactions.signer import KeySigner
 from workbench.evm.transactions.test_keys import key_of
 from workbench.services.otc.buyer import Buyer, resource_of

@@ -16,7 +16,7 @@ from workbench import World
 from workbench.core.errors import TermsMismatch
 from workbench.core.facts import PaymentRequested
 from workbench.core.ports import Request
-from workbench.core.x402.wire import Domain, Terms
+from workbench.core.x402 import Domain, Terms
 from workbench.evm.transactions.signer import KeySigner
 from workbench.evm.transactions.test_keys import key_of
 from workbench.services.otc.offers import (

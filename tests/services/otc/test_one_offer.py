@@ -19,7 +19,7 @@ from tests.strategies import authorizations
 from workbench import World
 from workbench.core import facts as ev
 from workbench.core.ports import Request, Response
-from workbench.core.x402.wire import SettlementRequest
+from workbench.core.x402 import SettlementRequest
 from workbench.evm.transactions.test_keys import key_of
 from workbench.store.sql.database import SqlStore, sqlite_url
 

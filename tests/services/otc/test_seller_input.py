@@ -12,7 +12,7 @@ import pytest
 from tests.payments import AMOUNT, SELLER, follow, header, offer, pay, payment
 from workbench import World
 from workbench.core.ports import Request
-from workbench.core.x402.wire import snake
+from workbench.core.x402 import snake
 from workbench.evm.transactions.test_keys import key_of
 
 STRANGER = key_of("spare1")

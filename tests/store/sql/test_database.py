@@ -23,7 +23,7 @@ from workbench.core import facts as ev
 from workbench.core.errors import StoreError
 from workbench.core.facts import BlockOrphaned, BlockRef, Event, canonical
 from workbench.core.ports import Attempt, Slot, SlotState
-from workbench.core.x402.wire import NO_PERMIT, Payment, Permit, SettlementRequest, Terms
+from workbench.core.x402 import NO_PERMIT, Payment, Permit, SettlementRequest, Terms
 from workbench.store.sql.database import SqlStore, sqlite_url
 from workbench.store.sql.unit import SqlUnit
 from workbench.store.sql.write_behind import BLOCKS_KEPT

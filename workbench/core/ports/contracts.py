@@ -9,13 +9,7 @@ from typing import Protocol
 from workbench.core.errors import WorkbenchError
 from workbench.core.ports.transactions import ContractCall
 from workbench.core.records import quick
-from workbench.core.x402.wire import (
-    Domain,
-    Payment,
-    Permit,
-    Terms,
-    TransferAuthorization,
-)
+from workbench.core.x402 import Domain, Payment, Permit, Terms, TransferAuthorization
 
 
 @quick

@@ -8,9 +8,7 @@ from typing import Protocol
 
 from workbench.core.facts import Event
 from workbench.core.ports.transactions import Slot, SlotState
-from workbench.core.x402.wire import (
-    SettlementRequest,
-)
+from workbench.core.x402 import SettlementRequest
 
 
 class StoreTransaction(Protocol):

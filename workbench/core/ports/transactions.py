@@ -10,9 +10,7 @@ from typing import Any, Protocol
 from workbench.core.errors import WorkbenchError
 from workbench.core.facts import BlockRef
 from workbench.core.records import quick
-from workbench.core.x402.wire import (
-    Permit,
-)
+from workbench.core.x402 import Permit
 
 
 @quick

@@ -18,7 +18,7 @@ from eth_abi.exceptions import DecodingError
 from workbench.core import errors
 from workbench.core.errors import WorkbenchError
 from workbench.core.facts import BlockRef, Event
-from workbench.core.x402.wire import snake
+from workbench.core.x402 import snake
 from workbench.evm.build.artifacts import interface
 from workbench.evm.codec.fast_abi import (
     WORD,

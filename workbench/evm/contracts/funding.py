@@ -19,7 +19,7 @@ from workbench.core.errors import (
 )
 from workbench.core.money import EURC, Amount
 from workbench.core.ports import PrecedingCall
-from workbench.core.x402.wire import Payment
+from workbench.core.x402 import Payment
 from workbench.evm.codec import abi
 from workbench.evm.codec.abi import hex_bytes, to_hex
 from workbench.evm.codec.fast_abi import UnsupportedByFastAbi, encode_plain, keccak

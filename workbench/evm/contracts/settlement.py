@@ -13,7 +13,7 @@ from workbench.core.errors import ContractNotFound, WorkbenchError, WrongChain
 from workbench.core.ports import Addresses, ContractCall, Head, PrecedingCall, ReferenceRate
 from workbench.core.records import replace
 from workbench.core.settlement import FACILITATOR_REASONS
-from workbench.core.x402.wire import (
+from workbench.core.x402 import (
     DOMAIN_NAME,
     DOMAIN_VERSION,
     TERMS_TYPE,

@@ -22,7 +22,7 @@ from workbench.core.errors import (
 )
 from workbench.core.payout import ACT, Payout, PayoutOutcome, batch_gas
 from workbench.core.ports import ContractCall
-from workbench.core.x402.wire import ZERO_ADDRESS
+from workbench.core.x402 import ZERO_ADDRESS
 from workbench.evm.codec.abi import UNREADABLE, explain_revert, hex_bytes, number_of, to_hex
 from workbench.evm.codec.jsonrpc import invalid
 from workbench.evm.rpc.client import NodeRevert, Rpc

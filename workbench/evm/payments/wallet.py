@@ -36,7 +36,7 @@ from workbench.core.ports import (
     WalletTransfer,
 )
 from workbench.core.records import replace
-from workbench.core.x402.wire import ZERO_ADDRESS
+from workbench.core.x402 import ZERO_ADDRESS
 from workbench.evm.codec.abi import (
     UNREADABLE,
     explain_revert,

@@ -8,7 +8,7 @@ from typing import Any
 from coincurve import PrivateKey, PublicKey
 
 from workbench.core.errors import InvalidSetting
-from workbench.core.x402.wire import Permit
+from workbench.core.x402 import Permit
 from workbench.evm.codec.abi import hex_bytes, to_hex
 from workbench.evm.codec.fast_abi import keccak, rlp, rlp_list
 

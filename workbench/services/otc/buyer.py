@@ -27,7 +27,7 @@ from workbench.core.ports import (
 from workbench.core.pricing import DEFAULT_CEILING_EURC, Price, check_ceiling, eurc_budget
 from workbench.core.purchase import Purchase
 from workbench.core.records import replace
-from workbench.core.x402.wire import PAYMENT_HEADER, Payment, Terms, TransferAuthorization
+from workbench.core.x402 import PAYMENT_HEADER, Payment, Terms, TransferAuthorization
 from workbench.services.common import peers
 from workbench.services.otc.offer_check import (
     DAY_S,

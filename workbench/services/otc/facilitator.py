@@ -44,7 +44,7 @@ from workbench.core.settlement import (
     next_step,
     refund_reason,
 )
-from workbench.core.x402.wire import SettlementRequest, Terms, settlement_id
+from workbench.core.x402 import SettlementRequest, Terms, settlement_id
 from workbench.services.common.health_http import add_probes, condition
 from workbench.services.common.loop import ServiceLoop
 from workbench.services.common.routes import Routes, events_page, log

@@ -24,7 +24,7 @@ from workbench.core.money import EURC, UINT256_MAX, YPS, Amount
 from workbench.core.ports import Clock, SettlementContracts, Signer, Store
 from workbench.core.pricing import check_budget
 from workbench.core.settlement import Settlement, SettlementState
-from workbench.core.x402.wire import (
+from workbench.core.x402 import (
     NO_PERMIT,
     Payment,
     Permit,

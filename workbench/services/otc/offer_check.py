@@ -22,7 +22,7 @@ from workbench.core.errors import (
 from workbench.core.money import USDC, Amount
 from workbench.core.ports import Addresses
 from workbench.core.pricing import BPS, Price
-from workbench.core.x402.wire import TYPES, VERSION, ZERO_ADDRESS, Domain, Terms, complete_terms
+from workbench.core.x402 import TYPES, VERSION, ZERO_ADDRESS, Domain, Terms, complete_terms
 
 DAY_S = 86_400
 

@@ -18,7 +18,7 @@ from workbench.core import facts as ev
 from workbench.core.errors import TermsMismatch
 from workbench.core.ports import Signer
 from workbench.core.records import replace
-from workbench.core.x402.wire import Domain, Terms
+from workbench.core.x402 import Domain, Terms
 
 NOTED_PER_MINUTE = 60
 """So many offers a minute are recorded before anybody answers them."""

@@ -40,7 +40,7 @@ from workbench.core.ports import (
 )
 from workbench.core.pricing import Price
 from workbench.core.settlement import Settlement, SettlementState
-from workbench.core.x402.wire import (
+from workbench.core.x402 import (
     PAYMENT_HEADER,
     ZERO_ADDRESS,
     Payment,

@@ -26,7 +26,7 @@ from workbench.core.ports import (
     Watcher,
 )
 from workbench.core.settlement import Settlement, SettlementState
-from workbench.core.x402.wire import settlement_id
+from workbench.core.x402 import settlement_id
 from workbench.services.common.health_http import add_probes, condition
 from workbench.services.common.loop import ServiceLoop
 from workbench.services.common.routes import (

@@ -18,7 +18,7 @@ from workbench.core import facts as ev
 from workbench.core.errors import WorkbenchError
 from workbench.core.ports import Clock, Signer
 from workbench.core.purchase import Purchase
-from workbench.core.x402.wire import Payment, Terms
+from workbench.core.x402 import Payment, Terms
 from workbench.evm.codec import abi
 from workbench.evm.codec.abi import hex_bytes
 from workbench.evm.contracts.settlement import EvmChain

@@ -28,7 +28,7 @@ from sqlalchemy.schema import CreateIndex
 
 from workbench.core.errors import StoreBusy, StoreError
 from workbench.core.facts import Event
-from workbench.core.x402.wire import SettlementRequest
+from workbench.core.x402 import SettlementRequest
 from workbench.store import statements
 from workbench.store.rows import offer_row, slots_of
 from workbench.store.schema import authorization, fact, metadata, offer

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from workbench.core.facts import BlockOrphaned, Event, fact_id, to_json
 from workbench.core.ports import Slot, SlotState
-from workbench.core.x402.wire import SettlementRequest
+from workbench.core.x402 import SettlementRequest
 from workbench.store import statements
 from workbench.store.rows import (
     Row,

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from workbench.core.ports import Slot
-from workbench.core.x402.wire import SettlementRequest
+from workbench.core.x402 import SettlementRequest
 from workbench.store import statements
 from workbench.store.rows import Row, claim_row, offer_row, row_of
 from workbench.store.statements import ATTEMPT, BLOCK, CLAIM, FACT, OFFER, SLOT
