@@ -1,6 +1,6 @@
-"""When a block counts as final: confirmations, and the same hash when looked at again.
+"""When a block counts as final: enough confirmations, and the same hash when read again.
 
-N confirmations mean head ≥ block + N (agreement 5).
+N confirmations mean: number of the head >= number of the block + N.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ BLOCKHASH_REACH = 256
 
 @dataclass(frozen=True, slots=True)
 class FinalityPolicy:
-    """`confirmations`: our setting. `gate`: what the vault itself demands. The larger one rules."""
+    """How many confirmations are required: the larger of the setting and the gate."""
 
     confirmations: int
+    """The setting FINALITY_CONFIRMATIONS."""
     gate: int = 0
+    """The minimum that the vault enforces, in blocks."""
 
     @property
     def depth(self) -> int:
+        """Required confirmations, in blocks."""
         return max(self.confirmations, self.gate)
 
     def reached(self, block_number: int, head_number: int) -> bool:

@@ -6,27 +6,31 @@ from workbench.core.errors.base import WorkbenchError
 
 
 class ChainError(WorkbenchError):
+    """The chain or its node caused an error."""
+
     code, status = "chain_error", 502
 
 
 class RpcUnreachable(ChainError):
+    """The node cannot be reached."""
+
     code, status, transient = "rpc_unreachable", 503, True
 
 
 class RpcFault(ChainError):
-    """The node answered, with an error of its own: it may be busy, limiting us, or out of step."""
+    """The node answered with an error: it may be busy, out of step, or limit its clients."""
 
     code, transient = "rpc_fault", True
 
 
 class RpcUnanswered(RpcFault):
-    """The node said nothing that can be used: it proves nothing about what was asked or sent."""
+    """No usable answer of the node. It proves nothing about the request or the transaction."""
 
     code = "rpc_unanswered"
 
 
 class RpcAnswerInvalid(RpcUnanswered):
-    """An answer of another form than the method's, or to another question.
+    """The answer has the wrong form for its method, or answers another request.
 
     `details`: `method`, `field` (where in the answer) and `reason`.
     """
@@ -35,56 +39,60 @@ class RpcAnswerInvalid(RpcUnanswered):
 
 
 class RpcLimited(RpcUnanswered):
-    """The node limits how much it is asked. `details`: `method`; `retry_after_s` where it says."""
+    """The node limits requests. `details`: `method`, and `retry_after_s` if the node names it."""
 
     code = "rpc_limited"
 
 
 class BlockMissing(ChainError):
-    """The block is still to come, or its state has been forgotten by this node."""
+    """The node does not have the block yet, or no longer has its state."""
 
     code = "block_missing"
 
 
 class ContractNotFound(ChainError):
+    """There is no contract at the address."""
+
     code = "contract_not_found"
 
 
 class Reverted(ChainError):
-    """A contract refused, with an error that has no name of its own here."""
+    """A contract reverted with an error that has no class here."""
 
     code, status = "reverted", 409
 
 
 class ChainRewound(ChainError):
-    """The chain went back under a live service, further than a reorg may (agreement 9)."""
+    """The chain went back further than a reorg may, while a service was running."""
 
     code = "chain_rewound"
 
 
 class DeployFailed(ChainError):
+    """The deployment of the contracts failed."""
+
     code = "deploy_failed"
 
 
 class NoBaseFee(ChainError):
-    """A chain without EIP-1559: our transactions are of type 2."""
+    """The chain has no base fee (EIP-1559). The workbench sends transactions of type 2 only."""
 
     code = "no_eip1559"
 
 
 class SignerShort(ChainError):
-    """The signer cannot pay for gas."""
+    """The signer's balance cannot pay for gas."""
 
     code, transient = "signer_out_of_gas", True
 
 
 class NonceTaken(ChainError):
-    """Another transaction of the same key used the nonce of our slot."""
+    """Another transaction of the same key used the nonce of this slot."""
 
     code, transient = "nonce_taken", True
 
 
 class TransactionTimeout(ChainError):
-    """Not mined in the time one was ready to wait; it may still be."""
+    """The transaction was not mined within the time limit. It may still be mined."""
 
     code, status, transient = "transaction_timeout", 504, True

@@ -7,94 +7,102 @@ from workbench.core.errors.input import InputError
 
 
 class InvalidUser(InputError):
+    """The user id is empty, too long, or has forbidden characters."""
+
     code = "invalid_user"
 
 
 class InvalidCredits(InputError):
+    """The number of credits is not a positive whole number in range."""
+
     code = "invalid_credits"
 
 
 class InvalidAddress(InputError):
+    """The address is not a valid EVM address, or its checksum is wrong."""
+
     code = "invalid_address"
 
 
 class InvalidKey(InputError):
-    """An idempotency key that is none, or two that differ."""
+    """The idempotency key is malformed, or the request has two different ones."""
 
     code = "invalid_idempotency_key"
 
 
 class KeyReused(InputError):
-    """The key stands for another request."""
+    """The idempotency key belongs to an earlier, different request."""
 
     code, status = "idempotency_key_reused", 422
 
 
 class InsufficientCredits(InputError):
-    """The account does not hold so much that is free."""
+    """The account does not have enough free credits."""
 
     code, status = "insufficient_credits", 409
 
 
 class OverLimit(InputError):
-    """More in a day than the operator allows."""
+    """The payout is above the operator's daily limit."""
 
     code, status = "over_limit", 409
 
 
 class UnknownPayout(InputError):
+    """No payout has this id."""
+
     code, status = "unknown_payout", 404
 
 
 class PayoutEnded(InputError):
-    """Too late: the payout has come to its end, or cannot be taken back any more."""
+    """The payout has ended, or can no longer be cancelled."""
 
     code, status = "payout_ended", 409
 
 
 class KeyNeeded(InputError):
-    """Off loopback, whoever has no API key may not do this."""
+    """The request needs an API key, since it does not come over loopback."""
 
     code, status = "api_key_needed", 401
 
 
 class TooManyWrongKeys(WorkbenchError):
-    """Wrong API keys came from this address: it must wait."""
+    """This address sent too many wrong API keys and must wait."""
 
     code, status, transient = "too_many_wrong_keys", 429, True
 
 
 class CrossSite(InputError):
-    """A form on somebody else's page, sent by a browser of ours."""
+    """A browser sent a form that belongs to another site."""
 
     code, status = "cross_site", 403
 
 
 class LedgerRefused(WorkbenchError):
-    """A transfer against the rules of double entry. Always a defect, never input."""
+    """A transfer violates the rules of double entry. Always a defect, never input."""
 
     code = "ledger_refused"
 
 
 class LedgerBroken(WorkbenchError):
-    """What the ledger says is not what was written, or not what the chain says."""
+    """The ledger differs from what was written, or from the chain."""
 
     code = "ledger_broken"
 
 
 class Quarantined(WorkbenchError):
-    """The signer stands still until a person has looked."""
+    """The signer is stopped until a person has checked it."""
 
     code, status = "signer_quarantined", 503
 
 
 class PayoutAltered(WorkbenchError):
-    """A payout in the database is not what the journal says: it was not signed."""
+    """A payout in the database differs from the journal. It was not signed."""
 
     code = "payout_altered"
 
 
 class SigningRefused(WorkbenchError):
-    """The bytes are not the payment that was decided: they were not signed."""
+    """The bytes are not the decided payment. They were not signed."""
 
     code = "signing_refused"

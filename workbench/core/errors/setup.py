@@ -6,85 +6,97 @@ from workbench.core.errors.base import WorkbenchError
 
 
 class SetupError(WorkbenchError):
+    """The machine, a file or another process prevents the work."""
+
     code = "setup_error"
 
 
 class PortTaken(SetupError):
+    """Another program listens on the port."""
+
     code = "port_taken"
 
 
 class ToolMissing(SetupError):
+    """A program, package or folder is not installed."""
+
     code = "tool_missing"
 
 
 class NotCompiled(SetupError):
+    """The contracts are not compiled, or not in their current version."""
+
     code = "not_compiled"
 
 
 class Starting(SetupError):
-    """The service has its port, and is not ready yet. Nothing was done."""
+    """The service listens, but is not ready yet. Nothing was done."""
 
     code, status, transient = "starting", 503, True
 
 
 class UnknownWorld(SetupError):
+    """No world is running in this folder."""
+
     code = "unknown_world"
 
 
 class WorldRuns(SetupError):
-    """There is one world in a folder: what runs there must know which."""
+    """A world is already running in this folder. Only one can."""
 
     code = "world_runs"
 
 
 class AlreadyPlayed(SetupError):
-    """An experiment plays its scenario once."""
+    """The experiment has already played its scenario. It plays once."""
 
     code, status = "already_played", 409
 
 
 class RunUnderWay(SetupError):
-    """A run goes on, and what was asked for needs its end, or would disturb it."""
+    """The run is still going on. The request needs its end, or would disturb it."""
 
     code, status, transient = "run_under_way", 409, True
 
 
 class RunOver(SetupError):
-    """A run has ended, and what was asked for needs its node."""
+    """The run has ended. The request needs its node."""
 
     code, status = "run_over", 409
 
 
 class StoreError(SetupError):
+    """A database or a file cannot be used."""
+
     code = "store_error"
 
 
 class RunDamaged(StoreError):
-    """A run folder that is not as it was saved: the file is named."""
+    """A file of a run folder is missing or differs from what was saved."""
 
     code = "run_damaged"
 
 
 class StoreBusy(StoreError):
-    """Locked by another, unreachable, or out of space: nothing was written, and it may pass."""
+    """The database is locked, unreachable or out of space. Nothing was written; it may pass."""
 
     code, status, transient = "store_busy", 503, True
 
 
 class NotebookFailed(SetupError):
-    """A notebook could not be run; the run that it was to show is kept all the same."""
+    """A notebook failed. The run that it shows is kept."""
 
     code = "notebook_failed"
 
 
 class TraceDiffers(SetupError):
-    """A run was played again, and something else happened."""
+    """A replayed run produced other facts."""
 
     code = "trace_differs"
 
 
 class TestKeyRefused(SetupError):
-    """A key everybody knows, on a chain we did not boot."""
+    """A public test key on a chain that this program did not start."""
 
     code = "test_key_refused"
     __test__ = False  # pytest: not a test class, whatever its name begins with
@@ -97,7 +109,7 @@ class PeerUnreachable(WorkbenchError):
 
 
 class PeerUntrusted(PeerUnreachable):
-    """Another service did not prove its name; `reason` says what is wrong with its certificate."""
+    """The certificate of another service is not valid; `reason` names the problem."""
 
     code = "peer_untrusted"
 
@@ -109,12 +121,12 @@ class PeerRefused(WorkbenchError):
 
 
 class PeerAnswerInvalid(PeerRefused):
-    """Another service answered something that does not fit the schema of its answer."""
+    """The answer of another service does not fit its schema."""
 
     code = "peer_answer_invalid"
 
 
 class PeerUnreadable(PeerUnreachable):
-    """What answered in another service's place is no JSON object: a proxy's page, perhaps."""
+    """The answer is not a JSON object. Perhaps a proxy answered."""
 
     code = "peer_unreadable"

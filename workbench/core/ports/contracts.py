@@ -15,32 +15,38 @@ from workbench.core.x402 import Domain, Payment, Permit, Terms, TransferAuthoriz
 @quick
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest block: number, hash, Unix seconds."""
+    """The newest block."""
 
     number: int
     hash: str
     timestamp: int
+    """Unix seconds."""
 
 
 @quick
 @dataclass(frozen=True, slots=True)
 class ReferenceRate:
-    """The hook's reference rate: USDC per EURC × 1e8, Unix seconds, lifetime in seconds."""
+    """The reference rate of the pool hook."""
 
     usdc_per_eurc_e8: int
+    """USDC for one EURC, times 10**8."""
     set_at: int
+    """Unix seconds."""
     max_age_s: int
     band_bps: int
+    """Allowed distance of the executed rate, in 1/100 %."""
     lp_fee_pips: int
+    """Fee of the pool, in 1/10,000 %."""
 
     def stale(self, now: int) -> bool:
+        """True if the rate is too old at `now` (Unix seconds)."""
         return now > self.set_at + self.max_age_s
 
 
 @quick
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the contracts are, in lower case."""
+    """The addresses of the contracts, in lower case."""
 
     usdc: str
     eurc: str
@@ -62,45 +68,45 @@ class SettlementContracts(Protocol):
     async def rate(self) -> ReferenceRate: ...
     async def balance(self, token: str, owner: str) -> int: ...
     def foresee_balance(self, token: str, owner: str, *, next_block: bool = False) -> None:
-        """A balance will be asked for: where the node can, it looks it up meanwhile.
+        """Announce a read of a balance, so that a client may prefetch it.
 
-        `next_block`: as it is then, and not before.
+        `next_block`: the read will happen after the next block.
         """
 
     async def allowance(self, token: str, owner: str) -> int:
-        """What PermitPuller may pull."""
+        """Return what PermitPuller may pull, in base units."""
 
     async def permit_digest(self, token: str, owner: str, value: int, deadline: int) -> bytes:
-        """EIP-2612 digest for PermitPuller, with the owner's next nonce."""
+        """Return the EIP-2612 digest for PermitPuller, with the owner's next nonce."""
 
     async def authorization_digest(self, terms: Terms, after: int, before: int) -> bytes:
-        """ERC-3009 ReceiveWithAuthorization of the buyer's budget to the vault, nonce = id."""
+        """Return the ERC-3009 ReceiveWithAuthorization digest of the budget; nonce = id."""
 
     def terms_digest(self, terms: Terms) -> bytes:
-        """EIP-712 digest: the settlement id."""
+        """Return the EIP-712 digest of the terms. It is the settlement id."""
 
     async def valid_signature(self, signer: str, digest: bytes, signature: str) -> bool:
-        """ECDSA of an account, or ERC-1271 of a contract."""
+        """Check an ECDSA signature of an account, or an ERC-1271 signature of a contract."""
 
     async def payment_refusal(self, payment: Payment) -> WorkbenchError | None:
-        """Why EURC would not move this payment's budget to the vault now, by a simulation.
+        """Simulate the transfer of the payment's budget to the vault. None: it would succeed.
 
-        None if it would. Else InsufficientFunds, AuthorizationUsed, BadSignature or TokenRefused.
+        Otherwise returns InsufficientFunds, AuthorizationUsed, BadSignature or TokenRefused.
         Raises RpcUnreachable and RpcFault.
         """
 
     async def status(self, identity: str) -> int:
-        """Where the vault says a settlement is: 0 none, 1 created, … 5 refunded."""
+        """Return the vault's state of a settlement; see `lifecycle.CONTRACT_WORDS`."""
 
     def checksum(self, address: str) -> str:
-        """The address as EIP-55 writes it: outside clients take no other form."""
+        """Return the address with its EIP-55 checksum, which outside clients require."""
 
     def resource_hash(self, resource: str) -> str:
-        """keccak256 of the resource's text, as 0x hex."""
+        """Return keccak256 of the resource's text, as 0x hex."""
 
     def create_settlement(self, terms: Terms, buyer_sig: str, seller_sig: str) -> ContractCall: ...
     def if_paid(self, call: ContractCall, payment: Payment) -> ContractCall:
-        """The call, refused before it is sent where EURC would not move the payment's budget."""
+        """Return the call with a simulated transfer of the budget that must succeed before it."""
 
     def fund(self, terms: Terms, buyer: Permit, seller: Permit) -> ContractCall: ...
     def fund_with_authorization(
@@ -114,25 +120,26 @@ class SettlementContracts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """The newest block and what accounts hold in it.
-
-    `timestamp`: Unix seconds. `base_fee`: wei of a gas, None on a chain without EIP-1559.
-    `balances`: wei by account.
-    """
+    """The newest block, and balances in it."""
 
     number: int
     timestamp: int
+    """Unix seconds."""
     base_fee: int | None
+    """Wei per gas. None on a chain without EIP-1559."""
     balances: dict[str, int]
+    """Wei by account."""
 
 
 class Node(Protocol):
-    """What can be asked of any node, about itself. Raises RpcUnreachable or RpcFault."""
+    """The state of a node. Methods raise RpcUnreachable or RpcFault."""
 
     async def chain_id(self) -> int: ...
     async def state(self, accounts: Sequence[str]) -> NodeState: ...
 
 
 class Watcher(Protocol):
+    """Follows the logs of a chain."""
+
     async def poll(self) -> None:
-        """Bring the journal up to the chain's head: new facts, and orphaned blocks."""
+        """Append the new facts and orphaned blocks to the journal, up to the head of the chain."""

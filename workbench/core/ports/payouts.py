@@ -17,113 +17,120 @@ from workbench.core.webhooks import WebhookDelivery
 
 
 class PayoutSender(Sender, Protocol):
-    """A sender whose key is nobody else's."""
+    """A sender that no other program shares its key with."""
 
     async def check(self) -> None:
-        """Raise Quarantined if the chain has used nonces that our database does not know."""
+        """Raise Quarantined if the chain has used nonces that the database does not know."""
 
     def suspicion(self) -> str:
-        """What a first reading says against going on, "" for nothing: a second one decides."""
+        """Return a possible reason to stop, after one reading; "" if none. A second decides."""
 
     async def cancel(self, subject: str, act: str, attempt: int = 1) -> str:
-        """Put a transfer of nothing into the slot. Raises StateMoved where it is too late."""
+        """Replace the transaction of the slot by a transfer of 0. Raises StateMoved if too late."""
 
     def capped(self) -> Sequence[str]:
-        """What waits to be mined with a fee that cannot be raised any more, in words."""
+        """Describe the pending transactions whose fee has reached its limit."""
 
     async def left_chain(self, slots: Sequence[Slot]) -> Sequence[Slot]:
-        """Those that were mined in a block that the chain has replaced by another."""
+        """Return the slots that were mined in a block that a reorg replaced."""
 
     async def reopen(self, slot: Slot, *, pays: bool) -> None:
-        """It was final, and is not: find it elsewhere, or send it again.
+        """Open a slot again that was final and no longer is: find it in another block or resend.
 
-        `pays` False: what it did is not wanted any more, so nothing is done under its nonce.
+        `pays` False: the payout is no longer wanted, so the nonce is filled with a transfer of 0.
         """
 
     async def stop(self, nonce: int, reason: str) -> None:
-        """Quarantine the signer: something was found that a person must look at."""
+        """Quarantine the signer until a person has checked the reason."""
 
     async def release(self, by: str, why: str) -> None:
-        """A person has looked: the signer goes on at the chain's next nonce. A fact says so."""
+        """End the quarantine: continue at the next nonce of the chain, and record a fact."""
 
 
 @quick
 @dataclass(frozen=True, slots=True)
 class IdempotentAnswer:
-    """What was answered under an idempotency key, for ever; `fingerprint` of what was asked."""
+    """The permanent answer under an idempotency key."""
 
     fingerprint: str
+    """Digest of the request."""
     status: int
+    """HTTP status."""
     body: str
+    """JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFact:
-    """A fact as a database has it: its id (see `core.events.fact_id`), what it is looked for by,
-    and its line of JSON."""
+    """A fact as a row of the database."""
 
     id: str
+    """See `core.facts.fact_id`."""
     type: str
     subject: str
     block_hash: str | None
     line: str
+    """The JSON line of the fact."""
 
 
 @quick
 @dataclass(frozen=True, slots=True)
 class SignerState:
-    """A signer in our database: its first nonce here, and why it stands still ("" if it acts)."""
+    """A signer in the database."""
 
     first_nonce: int
+    """The first nonce that this database used."""
     quarantine: str = ""
+    """The reason of the quarantine; "" if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class PayoutBacklog:
-    """Payouts in some states: how many, their credits, and since when the oldest was asked for."""
+    """Totals of the payouts in some states."""
 
     count: int = 0
     credits: int = 0
     oldest_ms: int | None = None
+    """When the oldest was requested, in Unix milliseconds. None: there is none."""
 
     def age_s(self, now_ms: int) -> int:
-        """How long the oldest has waited, in seconds."""
+        """Return the age of the oldest, in seconds."""
         return 0 if self.oldest_ms is None else max(0, now_ms - self.oldest_ms) // 1000
 
 
 class Ledger(StoreTransaction, Protocol):
-    """A transaction of a store that also keeps accounts, transfers and payouts."""
+    """A database transaction that also has accounts, transfers and payouts."""
 
     async def account(self, account_id: str) -> Account | None: ...
     async def accounts(self) -> Sequence[Account]: ...
     async def open_account(self, account: Account) -> None:
-        """A new account, unless it is there."""
+        """Insert an account; do nothing if it exists."""
 
     async def transfer(self, transfer: LedgerTransfer) -> None:
-        """One line more. Raises InsufficientCredits (an overdraft), LedgerRefused (nonsense)."""
+        """Append a transfer. Raises InsufficientCredits (overdraft) or LedgerRefused (a defect)."""
 
     async def transfer_all(self, lines: Sequence[LedgerTransfer]) -> None:
-        """`transfer` for each, in this order."""
+        """Append transfers in this order; see `transfer`."""
 
     async def transfers(
         self, after: int = 0, limit: int | None = None, account_id: str | None = None
     ) -> Sequence[tuple[int, str, LedgerTransfer]]:
-        """Lines by sequence number, with their hashes, those after `after` only."""
+        """Return (sequence number, hash, transfer) of the transfers after number `after`."""
 
     async def payout(self, payout_id: str) -> Payout | None: ...
     async def payouts_of(self, payout_ids: Sequence[str]) -> dict[str, Payout]:
-        """Those of these ids that there are, by id."""
+        """Return the known payouts by id."""
 
     async def put_payout(self, payout: Payout) -> None:
         """Insert or replace."""
 
     async def move_payouts(self, moves: Sequence[tuple[Payout, Payout]]) -> None:
-        """Replace each first one by its second. Raises StateMoved where one is in another state."""
+        """Replace (before, after) pairs. Raises StateMoved if a stored one is in another state."""
 
     async def final_payouts(
         self, chain_id: int, signer_address: str
     ) -> Sequence[tuple[Payout, Slot]]:
-        """Payouts that have a nonce and no end yet, though it is used in a final block."""
+        """Return the open payouts whose nonce is used in a final block, with their slots."""
 
     async def payouts(
         self,
@@ -133,35 +140,35 @@ class Ledger(StoreTransaction, Protocol):
         batch: str | None = None,
         limit: int | None = None,
     ) -> Sequence[Payout]:
-        """Payouts in these states (none named: in any), oldest first; a user's newest first."""
+        """Return payouts in these states (none: all), oldest first; of one user, newest first."""
 
     async def take_payouts(self, now_ms: int, until_ms: int, limit: int) -> Sequence[Payout]:
-        """Approved payouts whose turn it is, oldest first: until then nobody else gets them.
+        """Reserve approved payouts, oldest first, until `until_ms` (Unix milliseconds).
 
-        Where several processes share the work, those that another one is taking are passed over.
+        Payouts that another process is reserving at this moment are skipped.
         """
 
     async def give_back(self, payout_ids: Sequence[str], again_ms: int) -> None:
-        """Taken and not signed: whoever is next may take them, but not before `again_ms`."""
+        """Release reserved payouts that were not signed. They are free again at `again_ms`."""
 
     async def count_nonces(self) -> int:
-        """Nonces of payouts without an end; those of a batch have one."""
+        """Count the nonces of open payouts. The payouts of a batch share one."""
 
     async def count_unmined(self, chain_id: int, signer_address: str) -> int:
-        """Nonces that are signed and in no block, also those that a reorg put back."""
+        """Count the signed nonces that are in no block, including those after a reorg."""
 
     async def facts_of(self, payout_ids: Sequence[str]) -> dict[str, list[Event]]:
-        """All facts about each of them, in order."""
+        """Return all facts of each payout, in journal order."""
 
     async def count_taken(self, at_ms: int) -> int:
-        """Payouts that somebody is about to sign: taken until after that time."""
+        """Count the payouts that are reserved beyond `at_ms`."""
 
     async def count_payouts(self) -> dict[PayoutState, int]: ...
     async def backlog(self, *states: PayoutState) -> PayoutBacklog: ...
     async def credits_since(
         self, at_ms: int, *, user_id: str | None = None, address: str | None = None
     ) -> int:
-        """Credits of payouts requested after `at_ms` that were not taken back."""
+        """Sum the credits of payouts requested after `at_ms` and not given back."""
 
     async def answered(self, scope: str, key: str) -> IdempotentAnswer | None: ...
     async def answer(
@@ -170,11 +177,11 @@ class Ledger(StoreTransaction, Protocol):
     async def signer(
         self, chain_id: int, address: str, *, locked: bool = False
     ) -> SignerState | None:
-        """`locked`: until this transaction ends, who else asks so waits: a nonce is being taken."""
+        """Return a signer. `locked`: other `locked` reads wait until this transaction ends."""
 
     async def put_signer(self, chain_id: int, address: str, standing: SignerState) -> None: ...
     async def reconciled(self) -> tuple[int, str] | None:
-        """Block and result (JSON) of the newest reconciliation."""
+        """Return block and result (JSON) of the newest reconciliation."""
 
     async def reconcile(self, block: int, at_ms: int, data: str) -> None: ...
     async def delivery(self, endpoint: str) -> WebhookDelivery | None: ...
@@ -182,127 +189,131 @@ class Ledger(StoreTransaction, Protocol):
         """Insert or replace."""
 
     async def to_tell(self, after: int, limit: int) -> Sequence[tuple[int, Event]]:
-        """Facts that subscribers are told, with their sequence numbers, those after `after`."""
+        """Return (sequence number, fact) of facts for webhook subscribers, after `after`."""
 
     async def count_to_tell(self, after: int, limit: int) -> int:
-        """How many those are; counted no further than `limit`."""
+        """Count the facts of `to_tell`, up to `limit`."""
 
 
 class LedgerStorePort(Protocol):
-    """The payout service's database.
-
-    `aliases`: the ids of users that are not in Unicode's form NFC, by their names that are.
-    """
+    """The database of the payout service."""
 
     aliases: dict[str, str]
+    """Stored user ids that are not in Unicode form NFC, by their NFC form."""
 
     @property
     def is_shared(self) -> bool:
-        """Whether several processes may sign at once. Else only the one with the lease does."""
+        """True if several processes may sign at once. Otherwise only the lease holder signs."""
 
     def beside(self) -> AbstractAsyncContextManager[Ledger]:
-        """A unit that waits for no other one: for `take_payouts`; no fact and no line in it."""
+        """Open a transaction that waits for no other one, for `take_payouts` only."""
 
     def unit(self) -> AbstractAsyncContextManager[Ledger]:
-        """Commits on leaving, rolls back on an exception. Raises StoreError."""
+        """Open a transaction: commit on exit, roll back on an exception. Raises StoreError."""
 
     def version(self) -> object:
         """See `Store.version`."""
 
     def lease(self) -> bool:
-        """Whether this process is the one that looks after what was sent, and reconciles.
+        """Take the lease if it is free. True if this process holds it, until the process ends.
 
-        Taken if it is free, kept until the process ends.
+        The holder tracks sent transactions and reconciles.
         """
 
 
 @quick
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """The paying account at a final block: its balances in base units, its nonce."""
+    """The paying account at a block."""
 
     block: int
     asset: int
+    """Base units of the asset."""
     native: int
+    """Wei."""
     nonce: int
 
 
 @quick
 @dataclass(frozen=True, slots=True)
 class WalletTransfer:
-    """One transfer out of the wallet, or into it, in a final block."""
+    """One transfer from or to the wallet in a final block."""
 
     tx: str
     log_index: int
     block: int
     incoming: bool
     amount: int
+    """Base units."""
 
 
 class BatchContract(Protocol):
-    """A contract that pays many in one transaction, and no payout twice."""
+    """A contract that makes many payouts in one transaction, each at most once."""
 
     address: str
     most: int
+    """Largest number of payouts in one transaction."""
 
     async def check(self) -> None:
-        """Raise ContractNotFound or InvalidSetting unless it is there, and is what it should be."""
+        """Raise ContractNotFound or InvalidSetting unless the right contract is at the address."""
 
     def name(self, payouts: Sequence[Payout]) -> str:
-        """A batch's own name, by what is in it."""
+        """Return the id of a batch: a digest of its content."""
 
     def call(self, payouts: Sequence[Payout]) -> ContractCall:
-        """The one transaction that pays them all."""
+        """Return the transaction that makes all these payouts."""
 
     async def would_pay(self, payouts: Sequence[Payout]) -> list[bool]:
-        """Which of them it would pay now, or has paid; the others it would tell as failed."""
+        """Simulate: True for each payout that would succeed now, or was already paid."""
 
     async def may_move(self, units: int) -> bool:
-        """Whether the wallet's allowance covers so many units of the token; native needs none."""
+        """True if the wallet's allowance covers `units`. The native currency needs none."""
 
     def allow(self) -> ContractCall:
-        """The transaction that gives it that allowance."""
+        """Return the transaction that gives the contract this allowance."""
 
 
 class Payments(Protocol):
-    """One wallet that pays one asset on one chain. `batcher`: None where each is paid alone."""
+    """One wallet that pays one asset on one chain."""
 
     asset: str
+    """The asset of payouts, as stored with them."""
     native: str
     symbol: str
     decimals: int
     address: str
     token: str | None
     batcher: BatchContract | None
+    """None: each payout has its own transaction."""
 
     def receiver(self, text: str) -> str:
-        """An address in lower case. Raises InvalidAddress for what cannot be one of a receiver."""
+        """Return a receiver's address in lower case. Raises InvalidAddress."""
 
     def checksum(self, address: str) -> str: ...
     def explorer(self, tx: str) -> str:
-        """A page about a transaction, "" where none is known."""
+        """Return the URL of a block explorer page; "" if none is known."""
 
     async def check(self) -> None:
-        """Raise WrongChain, ContractNotFound or InvalidSetting before anything is promised."""
+        """Raise WrongChain, ContractNotFound or InvalidSetting if payouts cannot be made."""
 
     async def call(self, payout: Payout) -> ContractCall:
-        """The transaction that pays it; from now on the signer may sign it."""
+        """Return the transaction of a payout, and allow the signer to sign it."""
 
     def authorize_signing(self, payout: Payout) -> None:
-        """The signer may sign for this payout (again, after a restart)."""
+        """Allow the signer to sign for this payout, also again after a restart."""
 
     def revoke_signing(self, payout: Payout) -> None: ...
     async def judge(self, cases: Sequence[tuple[Payout, Slot]]) -> list[PayoutVerdict]:
-        """What the final block says of each, read at that block for all attempts.
+        """Return the verdict on each payout at the final block, over all attempts of its slot.
 
         Raises RpcUnreachable or RpcFault.
         """
 
     async def cost(self, slot: Slot) -> PayoutVerdict | None:
-        """What a slot that is final has cost, whatever it did; None where that is not clear yet."""
+        """Return the cost of a final slot, whatever it did. None: not known yet."""
 
     async def wallet(self, final: bool = True) -> Wallet:
-        """At the final block, or at the newest."""
+        """Return the wallet at the final block, or at the newest one."""
 
     async def movements(self, after: int, upto: int) -> Sequence[WalletTransfer]:
-        """The token's transfers from and to the wallet in blocks after..upto; none for native."""
+        """Return the token transfers of the wallet in blocks `after` to `upto`. Native: none."""

@@ -13,10 +13,10 @@ from workbench.core.records import quick
 
 
 class Clock(Protocol):
-    """Time as a service may know it. Deadlines are judged by the chain's time, not by this."""
+    """The time of a service. Deadlines are judged by the time of the chain instead."""
 
     def now_ms(self) -> int:
-        """Unix milliseconds."""
+        """Return Unix milliseconds."""
 
     async def sleep(self, seconds: float) -> None: ...
 
@@ -26,29 +26,32 @@ ReportProgress = Callable[[str], None]
 
 
 class Randomness(Protocol):
+    """A source of unpredictable values."""
+
     def token(self) -> str:
-        """32 random bytes as 0x hex."""
+        """Return 32 random bytes as 0x hex."""
 
 
 @quick
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request. `url` is absolute for clients, a path for services. `client`: the address
-    that asks, "" within this process."""
+    """One HTTP request."""
 
     method: str
     url: str
+    """Absolute for clients; a path for services."""
     query: tuple[tuple[str, str], ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     client: str = ""
+    """IP address of the client; "" within this process."""
 
     def header(self, name: str) -> str | None:
-        """The first header of that name, whatever its case."""
+        """Return the first header with this name, in any case."""
         return next((v for k, v in self.headers if k.lower() == name.lower()), None)
 
     def json(self) -> Any:
-        """The body as JSON, each name once. Raises InputError."""
+        """Return the body as JSON; each name may occur once. Raises InputError."""
         try:
             return strict_json.loads(self.body)
         except strict_json.AmbiguousJson as why:
@@ -58,11 +61,13 @@ class Request:
 
 
 class LazyBody(Protocol):
-    """A body that is made when somebody asks for bytes: within one process nobody does."""
+    """A body that is encoded on request. Within one process it never is."""
 
-    def encoded(self) -> bytes: ...
+    def encoded(self) -> bytes:
+        """Return the bytes of the body."""
+
     def data(self) -> Any:
-        """What a reader of those bytes would find; not to be changed."""
+        """Return the decoded body. Callers must not change it."""
 
 
 @quick
@@ -82,29 +87,32 @@ class JsonBody:
 @quick
 @dataclass(frozen=True, slots=True)
 class Response:
-    """`stream`, where set, follows the body until it ends or the client leaves."""
+    """One HTTP response."""
 
     status: int
     content: bytes | LazyBody = b""
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
     stream: AsyncIterator[bytes] | None = field(default=None, compare=False)
+    """Bytes after the body, until the stream ends or the client disconnects."""
 
     @classmethod
     def json(cls, status: int, data: Any) -> Response:
+        """Return a response with a JSON body that must not be cached."""
         return cls(status, JsonBody(data), headers=(("Cache-Control", "no-store"),))
 
     @property
     def body(self) -> bytes:
+        """The bytes of the body."""
         return self.content if isinstance(self.content, bytes) else self.content.encoded()
 
     def data(self) -> Any:
-        """The body as JSON, not to be changed. Raises ValueError."""
+        """Return the body as JSON. Callers must not change it. Raises ValueError."""
         return json.loads(self.content) if isinstance(self.content, bytes) else self.content.data()
 
 
 class HttpHandler(Protocol):
-    """Whatever answers requests."""
+    """Something that answers HTTP requests."""
 
     name: str
 
@@ -112,29 +120,31 @@ class HttpHandler(Protocol):
 
 
 class Service(HttpHandler, Protocol):
-    """Seller, facilitator, tracker: one async function, and work of their own."""
+    """A service: it answers requests and runs its own loop."""
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
 
 
 class Http(Protocol):
+    """An HTTP client."""
+
     async def send(self, request: Request) -> Response:
-        """Raises PeerUnreachable."""
+        """Send a request and return the response. Raises PeerUnreachable."""
 
 
 class CheckReports(Protocol):
-    """Where the state of a check is reported, by its name; see `services.common.checks`."""
+    """Receives the result of named checks; see `services.common.checks`."""
 
     def ok(self, name: str, key: str = "") -> None:
-        """The check has succeeded; with `key`, for that one of several things."""
+        """Report success of a check; with `key`, for one of several items."""
 
     def fails(self, name: str, reason: str, key: str = "") -> None:
-        """The check has failed, or could not run, because of `reason` (one sentence)."""
+        """Report that a check failed or could not run. `reason` is one sentence."""
 
 
 class NoReports:
-    """Reports that nobody reads: of a part that is used outside a service."""
+    """Discards reports, for components that are used outside a service."""
 
     def ok(self, name: str, key: str = "") -> None: ...
     def fails(self, name: str, reason: str, key: str = "") -> None: ...

@@ -16,26 +16,26 @@ from workbench.core.x402 import Permit
 @quick
 @dataclass(frozen=True, slots=True)
 class ContractCall:
-    """A transaction's content, before it has a nonce: `act` is its name in facts.
-
-    `gas`: what it is given at least, where an estimate could be too low. `also`: what is simulated
-    with it.
-    """
+    """The content of a transaction before it has a nonce."""
 
     act: str
+    """The name of the action in facts: `create`, `fund`, `swap`, `execute`, `refund`, `pay` …"""
     to: str
     data: bytes
     value: int = 0
+    """Wei."""
     gas: int = 0
+    """Lower limit of the gas limit, where an estimate could be too low."""
     also: PrecedingCall | None = None
+    """A call that is simulated before this one."""
 
 
 @quick
 @dataclass(frozen=True, slots=True)
 class PrecedingCall:
-    """A call of `sender` that must pass as well, or its transaction is not worth its gas.
+    """A call of another account that must succeed, or the transaction would waste its gas.
 
-    It is simulated beside the transaction, and never sent.
+    It is simulated together with the transaction and never sent.
     """
 
     sender: str
@@ -44,25 +44,24 @@ class PrecedingCall:
 
 
 class SlotTransactionHook(Protocol):
-    """What else belongs to the transaction (a Unit) that stores new slots; one for many acts."""
+    """Work of the caller inside the database transaction that stores new slots."""
 
     async def refused(
         self, unit: Any, acts: Sequence[TransactionIntent]
     ) -> dict[tuple[str, str, int], WorkbenchError]:
-        """By key, those that may not be done any more, and why. They are not signed."""
+        """Return the intents that must no longer be executed, by key. They are not signed."""
 
     async def mark(self, unit: Any, slots: Sequence[Slot]) -> None:
-        """The others are signed, and stored after this. What it raises (an error of ours) leaves
-        no slot of the transaction."""
+        """Record the signed slots; they are stored after this call.
+
+        A WorkbenchError that it raises rolls back the slots of the transaction.
+        """
 
 
 @quick
 @dataclass(frozen=True, slots=True)
 class TransactionIntent:
-    """A call to be made, once, under the key (subject, call's act, attempt).
-
-    `within`: see there; in the transaction that stores the new slot.
-    """
+    """A call to be executed once under the key (subject, act of the call, attempt)."""
 
     subject: str
     call: ContractCall
@@ -71,49 +70,50 @@ class TransactionIntent:
 
     @property
     def key(self) -> tuple[str, str, int]:
+        """(subject, act, attempt)."""
         return (self.subject, self.call.act, self.attempt)
 
 
 class Signer(Protocol):
-    """Holds one key, which never leaves it."""
+    """Holds one private key, which never leaves it."""
 
     address: str
 
     def sign_digest(self, digest: bytes) -> str:
-        """r ‖ s ‖ v, 65 bytes as 0x hex."""
+        """Return r ‖ s ‖ v, 65 bytes as 0x hex."""
 
     def sign_permit(self, digest: bytes, value: int, deadline: int) -> Permit: ...
     def sign_transaction(self, fields: dict[str, Any]) -> tuple[str, str]:
-        """EIP-1559 transaction: its raw bytes and its hash, as 0x hex."""
+        """Sign an EIP-1559 transaction. Return its raw bytes and its hash, as 0x hex."""
 
 
 class Sender(Protocol):
-    """One signer's nonce slots. Acts are keyed, so that asking twice acts once."""
+    """Sends the transactions of one signer. Each key is executed at most once."""
 
     address: str
 
     async def submit(self, subject: str, call: ContractCall, attempt: int = 1) -> str:
-        """Sign, store and send `call` under the key (subject, act, attempt): its tx hash.
+        """Sign, store and send `call` under the key (subject, act, attempt). Return its hash.
 
-        A key that has a slot already gets its hash back. Raises what the node's simulation says
-        before any slot is taken.
+        A key that already has a slot returns the hash of that slot. Raises the error of the
+        simulation before a slot is taken.
         """
 
     async def submit_many(self, acts: Sequence[TransactionIntent]) -> list[str | WorkbenchError]:
-        """`submit` for each, in this order: its tx hash, or the error that it would have raised.
+        """Submit in this order. Return for each its hash, or the error that `submit` would raise.
 
-        Those whose simulation fails take no slot and hold up nobody else.
+        An intent whose simulation fails takes no slot and does not delay the others.
         """
 
     async def pump(self) -> None:
-        """Look after open slots: receipts, finality, sending again."""
+        """Advance the open slots: read receipts, confirm finality, resend, raise fees."""
 
     async def mined(self, subject: str, act: str, attempt: int, timeout_s: float) -> BlockRef:
-        """Wait until the act is mined. Raises TransactionTimeout, or the revert's error."""
+        """Wait until the action is mined. Raises TransactionTimeout, or the error of the revert."""
 
 
 class SlotState(Enum):
-    """The life of a nonce slot. Only FINAL and LOST are ends."""
+    """The states of a nonce slot. Only FINAL and LOST are ends."""
 
     SIGNED = "signed"
     SENT = "sent"
@@ -121,7 +121,7 @@ class SlotState(Enum):
     FINAL = "final"
     LOST = "lost"
 
-    __hash__ = object.__hash__  # As `core.settlement.State`.
+    __hash__ = object.__hash__  # As in `SettlementState`.
 
 
 OPEN_SLOTS = (SlotState.SIGNED, SlotState.SENT, SlotState.MINED)
@@ -130,18 +130,21 @@ OPEN_SLOTS = (SlotState.SIGNED, SlotState.SENT, SlotState.MINED)
 @quick
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One set of signed bytes for a slot; `tx` is their hash."""
+    """One signed transaction of a slot."""
 
     tx: str
+    """Transaction hash, 0x hex."""
     raw: str
+    """Signed bytes, 0x hex."""
 
 
 @quick
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One nonce of one signer, and the one act it stands for: (subject, act, attempt) is unique.
+    """One nonce of one signer, and the one action that it belongs to.
 
-    All attempts of a slot carry the same act, so the chain executes it at most once.
+    (subject, act, attempt) is unique. All attempts of a slot have the same nonce, so the chain
+    executes the action at most once.
     """
 
     chain_id: int
@@ -153,10 +156,13 @@ class Slot:
     state: SlotState
     attempts: tuple[Attempt, ...]
     sent_ms: int = 0
+    """When the newest attempt was sent, in Unix milliseconds."""
     ok: bool = True
+    """False: it was mined and reverted."""
     block: BlockRef | None = None
+    """Where it was mined."""
 
     @property
     def tx(self) -> str:
-        """The transaction that was mined, else the newest attempt."""
+        """Hash of the mined transaction, or of the newest attempt."""
         return self.block.tx if self.block else self.attempts[-1].tx
