@@ -68,6 +68,7 @@ from workbench.core.facts.transactions import (
     TransactionSent,
     TransactionSigned,
 )
+from workbench.core.records import quick
 
 __all__ = [
     "ADDED_IN_FORMAT_3",
@@ -126,3 +127,7 @@ __all__ = [
     "to_dict",
     "to_json",
 ]
+
+for _class in list(Event.kinds.values()):
+    # `quick` makes a subclass, which registers itself under the same name: register ours again.
+    Event.kinds[_class.__name__] = quick(_class)

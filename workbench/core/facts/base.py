@@ -1,4 +1,4 @@
-"""The base of all facts: what each one has, and where on the chain it was seen."""
+"""The base of all facts, and the reference to a block."""
 
 from __future__ import annotations
 
@@ -12,19 +12,17 @@ from workbench.core.records import quick
 @quick
 @dataclass(frozen=True, slots=True)
 class BlockRef:
-    """Where on the chain a fact was seen. An orphaned block takes its facts with it.
-
-    `log_index` is the log's index in the block, -1 for facts about a whole transaction.
-    """
+    """The place of a fact on the chain. If the block is orphaned, its facts no longer stand."""
 
     number: int
     hash: str
     tx: str
     log_index: int
+    """Index of the log in the block; -1 for a fact about a whole transaction."""
 
 
 class CachedLine:
-    """Where a fact keeps its line and that line's id, once somebody asked: it never changes."""
+    """Cache of the JSON line and of the id of a fact. Both are computed once."""
 
     __slots__ = ("_id", "_line")
     _line: str
@@ -39,23 +37,26 @@ _keep_id: Callable[[Any, str], None] = CachedLine.__dict__["_id"].__set__
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event(CachedLine):
-    """What all facts share.
-
-    `subject`: the settlement, payout, quote or block the fact is about (0x hex, or "").
-    `at_ms`: Unix milliseconds; the block's time for chain facts. `source`: who emitted it.
-    """
+    """The base class of all facts."""
 
     subject: str
+    """What the fact is about: settlement, payout, quote, block or buyer; 0x hex or a name."""
     at_ms: int
+    """Unix milliseconds. For facts of the chain: the time of the block."""
     source: str
+    """The emitter: a contract, a service or the simulator."""
     block: BlockRef | None = None
+    """The block that the fact depends on. None: off chain."""
 
     kinds: ClassVar[dict[str, type[Event]]] = {}
+    """All classes of facts by name."""
     contract: ClassVar[str] = ""
+    """The contract that emits the event of the same name; "" for off-chain facts."""
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         Event.kinds[cls.__name__] = cls
 
     @property
     def type(self) -> str:
+        """The name of the class, as in JSON."""
         return type(self).__name__

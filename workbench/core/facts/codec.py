@@ -10,11 +10,7 @@ from typing import Any
 
 from workbench.core.errors import StoreError
 from workbench.core.facts.base import BlockRef, Event, _keep_id, _keep_line
-from workbench.core.records import compiled, quick
-
-for _kind in list(Event.kinds.values()):
-    Event.kinds[_kind.__name__] = quick(_kind)  # Again, since what `quick` makes is put there, too.
-
+from workbench.core.records import compiled
 
 _NAMES: dict[type[Event], tuple[str, ...]] = {}
 
@@ -26,14 +22,14 @@ def _names(kind: type[Event]) -> tuple[str, ...]:
 
 
 def to_dict(event: Event) -> dict[str, Any]:
-    """JSON-ready form; `type` first, then the fields by name."""
+    """Return the JSON-ready form: `type` first, then the fields."""
     data: dict[str, Any] = {"type": type(event).__name__}
     for name in _names(type(event)):
         data[name] = getattr(event, name)
     at = event.block
     if at is not None:
-        place = {"number": at.number, "hash": at.hash, "tx": at.tx, "log_index": at.log_index}
-        data["block"] = place
+        reference = {"number": at.number, "hash": at.hash, "tx": at.tx, "log_index": at.log_index}
+        data["block"] = reference
     return data
 
 
@@ -47,7 +43,7 @@ _WRITERS: dict[type[Event], _Writer] = {}
 
 
 def _writer(kind: type[Event]) -> _Writer:
-    """What writes the line of a kind of facts: each value as its own type is written."""
+    """Compile the function that writes the line of one class of facts."""
     places = {name: f"{{write[type(event.{name})](event.{name})}}" for name in _names(kind)}
     places["type"] = _quoted(kind.__name__)
     parts = [f"{_quoted(name)}:{places[name]}" for name in sorted(places)]
@@ -55,10 +51,10 @@ def _writer(kind: type[Event]) -> _Writer:
 
 
 def to_json(event: Event) -> str:
-    """One canonical line: sorted keys, no spaces, integers as integers.
+    """Return the canonical line: sorted keys, no spaces, integers as integers.
 
-    What `json.dumps` would write; written by hand, and once in a fact's life, since a settlement
-    is told 70 times over.
+    It equals the output of `json.dumps`. It is cached, because the facts of one settlement are
+    written about 70 times.
     """
     try:
         return event._line
@@ -85,14 +81,14 @@ def _dumped(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-class _Ways(dict[type, Callable[[Any], str]]):
-    """How a value of exactly this type is written; all others as `json` has it."""
+class _Writers(dict[type, Callable[[Any], str]]):
+    """Writers by exact type. Every other type uses `json`."""
 
     def __missing__(self, kind: type) -> Callable[[Any], str]:
         return _dumped
 
 
-_JSON = _Ways(
+_JSON = _Writers(
     {
         str: _quoted,
         int: str,
@@ -110,13 +106,13 @@ ADDED_IN_FORMAT_3: dict[str, dict[str, Any]] = {
     "FaultInjected": {"tx": ""},
     "BuyerGaveUp": {"settlement_id": "", "address": ""},
 }
-"""Fields that run folders of format 2 lack, with the values they are read with."""
+"""Fields that run folders of format 2 lack, with their default values."""
 
 
 def from_dict(data: dict[str, Any], added: dict[str, dict[str, Any]] | None = None) -> Event:
-    """The reverse of `to_dict`. Raises StoreError for a fact this version does not know.
+    """Read the form of `to_dict`. Raises StoreError for a fact of an unknown type or form.
 
-    `added`: by type of fact, values for fields that an older format does not have.
+    `added`: default values for fields that an older format lacks, by type of fact.
     """
     data = dict(data)
     kind = Event.kinds.get(str(data.pop("type", "")))
@@ -127,27 +123,27 @@ def from_dict(data: dict[str, Any], added: dict[str, dict[str, Any]] | None = No
         data = added[kind.__name__] | data
     if len(data) != len(names) or not all(name in data for name in names):
         odd = sorted(set(data) ^ set(names))
-        raise StoreError(f"{kind.__name__} with fields {odd} out of place")
+        raise StoreError(f"{kind.__name__}: missing or unknown fields {odd}")
     block = data.pop("block")
     if block is not None and not (isinstance(block, dict) and block.keys() == _PLACE):
-        raise StoreError(f"{kind.__name__} with a block that is not {sorted(_PLACE)}")
+        raise StoreError(f"{kind.__name__}: the block does not have the fields {sorted(_PLACE)}")
     return kind(**data, block=None if block is None else BlockRef(**block))
 
 
 def from_json(line: str, added: dict[str, dict[str, Any]] | None = None) -> Event:
-    """The reverse of `to_json`. `added`: as for `from_dict`."""
+    """Read a line of `to_json`. `added`: see `from_dict`."""
     return from_dict(json.loads(line), added)
 
 
 def from_line(line: str, added: dict[str, dict[str, Any]] | None = None) -> Event:
-    """`from_json` of what `to_json` wrote, which is kept and not written again."""
+    """Read a line that `to_json` wrote, and cache it."""
     event = from_json(line, added)
     _keep_line(event, line)
     return event
 
 
 def fact_id(event: Event, times_orphaned: int = 0) -> str:
-    """A content id. A fact of a block that left the chain and came back counts anew."""
+    """Return the content id. A fact whose block was orphaned and came back has another id."""
     if times_orphaned:
         return _id(to_json(event), times_orphaned)
     try:

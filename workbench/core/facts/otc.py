@@ -10,7 +10,7 @@ from workbench.core.facts.base import Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentRequested(Event):
-    """HTTP 402 was answered. The subject is the quote: the salt of the offered terms."""
+    """The seller answered HTTP 402. The subject is the quote: the salt of the offered terms."""
 
     seller: str
     asset: str
@@ -36,7 +36,7 @@ class PaymentAuthorized(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentRejected(Event):
-    """The payment was claimed, and then could not be brought on chain."""
+    """The seller claimed the payment, but it could not be created on the chain."""
 
     code: str
     message: str
@@ -44,7 +44,7 @@ class PaymentRejected(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssetDelivered(Event):
-    """The seller saw the execution with all its confirmations."""
+    """The seller counted all confirmations of the execution."""
 
     buyer: str
     asset_amount: int
@@ -52,6 +52,8 @@ class AssetDelivered(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementCreated(Event):
+    """The vault registered the signed terms."""
+
     contract: ClassVar[str] = "SettlementVault"
     buyer: str
     seller: str
@@ -67,6 +69,8 @@ class SettlementCreated(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementFunded(Event):
+    """The vault holds the EURC budget and the asset."""
+
     contract: ClassVar[str] = "SettlementVault"
     eurc_amount: int
     asset_amount: int
@@ -74,6 +78,8 @@ class SettlementFunded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementSwapped(Event):
+    """The vault swapped EURC to the required USDC on Uniswap v4."""
+
     contract: ClassVar[str] = "SettlementVault"
     eurc_spent: int
     usdc_received: int
@@ -81,6 +87,8 @@ class SettlementSwapped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementExecuted(Event):
+    """The vault paid the seller, delivered the asset and returned the unspent EURC."""
+
     contract: ClassVar[str] = "SettlementVault"
     asset_to_buyer: int
     usdc_to_seller: int
@@ -89,6 +97,8 @@ class SettlementExecuted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementRefunded(Event):
+    """The vault returned both legs to their owners."""
+
     contract: ClassVar[str] = "SettlementVault"
     eurc_returned: int
     asset_returned: int
@@ -97,7 +107,7 @@ class SettlementRefunded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentParked(Event):
-    """A token refused a push; the amount waits in the vault for its owner to `claim`."""
+    """A token refused a transfer. The amount stays in the vault until its owner calls `claim`."""
 
     contract: ClassVar[str] = "SettlementVault"
     token: str
@@ -107,7 +117,7 @@ class PaymentParked(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSwapChecked(Event):
-    """The pool's side of the swap, as the hook measured it."""
+    """The amounts of the swap, as the pool hook measured them."""
 
     contract: ClassVar[str] = "FacilitatorHook"
     pool_id: str
@@ -118,17 +128,18 @@ class PoolSwapChecked(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolBalanced(Event):
-    """A balancer brought the pool's price nearer to the reference rate. About no settlement.
+    """A balancer moved the pool's price towards the reference rate. It has no settlement.
 
-    `eurc_in` is below zero where EURC came out, `usdc_out` where USDC went in. Prices are USDC for
-    one EURC, times 10**8, rounded down.
+    Prices are USDC for one EURC, times 10**8, rounded down.
     """
 
     contract: ClassVar[str] = "FacilitatorHook"
     pool_id: str
     balancer: str
     eurc_in: int
+    """Negative if the pool paid out EURC."""
     usdc_out: int
+    """Negative if the pool received USDC."""
     price_before_e8: int
     price_after_e8: int
     reference_rate_e8: int

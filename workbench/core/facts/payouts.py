@@ -9,7 +9,7 @@ from workbench.core.facts.base import Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreditsEarned(Event):
-    """A user's balance grew. The subject is the ledger's transfer."""
+    """A user earned credits. The subject is the transfer in the ledger."""
 
     user_id: str
     credits: int
@@ -17,33 +17,36 @@ class CreditsEarned(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutRequested(Event):
-    """`units`: base units of `asset` that these credits are worth; `key`: its idempotency key."""
+    """A user requested a payout of credits."""
 
     user_id: str
     key: str
+    """The idempotency key of the request."""
     address: str
+    """The receiver."""
     credits: int
     units: int
+    """Base units of `asset` that the credits are worth."""
     asset: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutHeld(Event):
-    """The credits are set aside: nobody can spend them twice."""
+    """The credits are held in the ledger, so they cannot be spent twice."""
 
     hold: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutApproved(Event):
-    """It may be sent. `by`: `rules`, or a person."""
+    """The payout may be sent. `by`: `rules`, or the name of a person."""
 
     by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutBatched(Event):
-    """It is signed together with others, in one transaction; `place` is its own among them."""
+    """The payout is signed with others in one transaction, at position `place`."""
 
     batch: str
     place: int
@@ -51,7 +54,7 @@ class PayoutBatched(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllowanceGiven(Event):
-    """In a final block: the contract that pays batches may move the wallet's token."""
+    """In a final block: the batch contract may move the wallet's token."""
 
     tx: str
     gas_wei: int
@@ -59,7 +62,7 @@ class AllowanceGiven(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutSent(Event):
-    """It has a nonce and signed bytes, stored together with this fact."""
+    """The payout has a nonce and signed bytes, stored together with this fact."""
 
     signer: str
     nonce: int
@@ -68,7 +71,7 @@ class PayoutSent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutPaid(Event):
-    """In a final block: status, transfer and amount are what was owed. The credits are spent."""
+    """In a final block: status, transfer and amount are as requested. The credits are spent."""
 
     tx: str
     units: int
@@ -77,7 +80,7 @@ class PayoutPaid(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutRefunded(Event):
-    """In a final block: its nonce is used, and nothing was paid. The credits are back."""
+    """In a final block: the nonce is used and nothing was paid. The credits are free again."""
 
     tx: str
     reason: str
@@ -86,7 +89,7 @@ class PayoutRefunded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutCancelled(Event):
-    """Taken back before it was signed, or by a no-op of the same nonce. The credits are back."""
+    """Cancelled before signing, or by a transfer of 0 with its nonce. Credits are free again."""
 
     tx: str
     reason: str
@@ -95,33 +98,30 @@ class PayoutCancelled(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutMismatched(Event):
-    """In a final block: its transaction moved something else than what was owed.
-
-    `moved`: base units that left the wallet. A person decides what it counts as.
-    """
+    """In a final block: the transaction moved another amount. A person must resolve it."""
 
     tx: str
     reason: str
     moved: int
+    """Base units that left the wallet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutResolved(Event):
-    """A person has decided what a payout counts as; the payout's last fact follows.
-
-    `outcome`: `paid` or `refunded`. `by`, `why`: who said so, and the reason given.
-    """
+    """A person resolved a payout; its last fact follows."""
 
     outcome: str
+    """`paid` or `refunded`."""
     by: str
     why: str
+    """The explanation of the person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutOrphaned(Event):
-    """The block of its transaction has left the chain after it was final; it is sent again.
+    """A reorg removed the final block of the transaction, which is sent again.
 
-    `number` and `hash` are that block's. What the payout had come to stays.
+    `number` and `hash` are those of the removed block. The state of the payout does not change.
     """
 
     tx: str

@@ -9,108 +9,106 @@ from workbench.core.facts.base import Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultInjected(Event):
-    """A fault was made to happen. `source`: `simulator` (drawn by chance) or `hand` (ordered).
+    """A fault was injected. `source`: `simulator` (drawn by chance) or `hand` (ordered).
 
-    The subject is the settlement it hit, or the name of the simulated buyer, where one of them is
-    known. `site`: its name in scenario files. `target`: the message, service or chain it hit.
-    `parameter`: in the site's own unit (see `scenario.FAULT_SITES`). `tx`: the hash of the
-    transaction it hit, or "".
+    The subject is the affected settlement or the name of the simulated buyer, if known.
     """
 
     site: str
+    """The name of the fault in scenario files."""
     target: str
+    """The affected message, service or chain."""
     parameter: int
+    """In the unit of the site; see `scenario.FAULT_SITES`."""
     tx: str = ""
+    """Hash of the affected transaction, if any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultOrdered(Event):
-    """A person ordered a fault while the run went on. `at_ms`: the moment from which it may fire.
-
-    `passes`: how many of the site's next passes it hits, those alone whose target contains `target`
-    ("": any). `parameter`: in the site's own unit.
-    """
+    """A person ordered a fault during the run. It may fire from `at_ms` on."""
 
     site: str
     parameter: int
+    """In the unit of the site."""
     passes: int
+    """How many of the next passes of the site it affects."""
     target: str
+    """Only passes whose target contains this text count. "": all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRestarted(Event):
-    """A service that had crashed is back, from what its store holds. `target`: its name."""
+    """A crashed service restarted from its database. `target`: its name."""
 
     target: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketMoved(Event):
-    """The market's EUR/USD: USDC for one EURC, times 10**8."""
+    """The market rate changed: USDC for one EURC, times 10**8."""
 
     usdc_per_eurc_e8: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuyerPlanned(Event):
-    """The scenario ordered this buyer, who comes once. The subject is the buyer's name.
-
-    `comes_ms`: when (Unix milliseconds). `address`: the account it pays from. `units`: base units
-    of the asset that it wants.
-    """
+    """The scenario plans this buyer, for one purchase. The subject is the buyer's name."""
 
     kind: str
     address: str
+    """The account that it pays from."""
     comes_ms: int
+    """When it begins, in Unix milliseconds."""
     units: int
+    """Base units of the asset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuyerServed(Event):
-    """A simulated buyer has done what it came for. The subject is the buyer's name.
-
-    `settlement_id`: what it followed to its end, and `status`, how that was: `executed`, `refunded`
-    or `rejected`. Both are empty for one who only asks for the price.
-    """
+    """A simulated buyer finished. The subject is the buyer's name."""
 
     kind: str
     settlement_id: str
+    """The settlement that it followed to its end. "": it only asked for the price."""
     status: str
+    """`executed`, `refunded`, `rejected`, or ""."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuyerGaveUp(Event):
-    """A simulated buyer saw no end of its purchase. The subject is the buyer's name.
-
-    `code`: the error's; `out_of_time` where the scenario ended, or was stopped, before.
-    `settlement_id`: the settlement that it had authorized, or "". `address`: its account.
-    """
+    """A simulated buyer stopped before the end of its purchase. The subject is its name."""
 
     kind: str
     code: str
+    """Code of the error; `out_of_time` if the scenario ended or was stopped before."""
     message: str
     settlement_id: str = ""
+    """The settlement that it authorized, if any."""
     address: str = ""
+    """The account that it pays from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutAnswered(Event):
-    """A simulated user's request for a payout came to an answer, or to none.
+    """A simulated user's request for a payout was answered, or timed out.
 
-    The subject is the payout, or the user's name where there is none. `status`: of HTTP, 0 for no
-    answer in time; `code`: the error's. `replayed`: it is the answer of an earlier request.
+    The subject is the payout, or the user's name if there is no payout.
     """
 
     user_id: str
     kind: str
     status: int
+    """HTTP status; 0 for no answer in time."""
     code: str
+    """Code of the error, if any."""
     replayed: bool
+    """True if it is the answer of an earlier request with the same idempotency key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvariantBroken(Event):
-    """What must always hold did not. The subject is the settlement it is about, if it is one."""
+    """An invariant does not hold. The subject is the settlement, if it concerns one."""
 
     invariant: str
     message: str

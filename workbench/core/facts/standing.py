@@ -9,7 +9,7 @@ from workbench.core.facts.base import Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalityReached(Event):
-    """The swap has its confirmations, and its block still has the hash that was first seen."""
+    """The swap has its confirmations, and its block still has the same hash."""
 
     swap_block: int
     head: int
@@ -17,13 +17,13 @@ class FinalityReached(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockOrphaned(Event):
-    """The chain took back a block. The subject is its hash; nothing is ever deleted."""
+    """A reorg removed a block. The subject is its hash. Facts are never deleted."""
 
     number: int
 
 
 def canonical(events: list[Event]) -> list[Event]:
-    """The facts that still stand: those of a block count if recorded after its last orphaning."""
+    """Return the facts that stand: a fact of a block counts if it follows its last orphaning."""
     last_orphaned = {e.subject: n for n, e in enumerate(events) if isinstance(e, BlockOrphaned)}
     return [
         e

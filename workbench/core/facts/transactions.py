@@ -9,7 +9,7 @@ from workbench.core.facts.base import Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionSigned(Event):
-    """A nonce slot has its first bytes, stored before anything was sent."""
+    """A nonce slot has its first signed bytes. They are stored before they are sent."""
 
     act: str
     signer: str
@@ -19,12 +19,16 @@ class TransactionSigned(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionSent(Event):
+    """The node accepted the transaction."""
+
     act: str
     tx: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionMined(Event):
+    """The transaction is in a block. `ok` False: it reverted. `gas_price` is in wei."""
+
     act: str
     tx: str
     ok: bool
@@ -34,6 +38,8 @@ class TransactionMined(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionReplaced(Event):
+    """A transaction with the same nonce and a higher fee replaces `old_tx`."""
+
     act: str
     tx: str
     old_tx: str
@@ -41,13 +47,15 @@ class TransactionReplaced(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionFinalized(Event):
+    """The transaction has all its confirmations."""
+
     act: str
     tx: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionFailed(Event):
-    """An act was refused: by the node's simulation (no `tx`) or on the chain (`tx` reverted)."""
+    """An action failed: in the simulation (`tx` is empty) or on the chain (`tx` reverted)."""
 
     act: str
     tx: str
@@ -58,7 +66,7 @@ class TransactionFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignerQuarantined(Event):
-    """Somebody else used our signer's nonce. Nothing more is signed until a person looks."""
+    """Another program used the signer's nonce. The signer stops until a person releases it."""
 
     signer: str
     nonce: int
@@ -67,9 +75,11 @@ class SignerQuarantined(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignerReleased(Event):
-    """A person lets a quarantined signer go on. `reason`: why it stood still."""
+    """A person released a quarantined signer."""
 
     signer: str
     reason: str
+    """Why it was quarantined."""
     by: str
     why: str
+    """The explanation of the person."""
