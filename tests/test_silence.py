@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from tests.test_tidy import PACKAGE, Module
+from tests.source import PACKAGE, Module
 
 CHECKED = ("workbench.services", "workbench.evm.payments.wallet", "workbench.evm.watcher",
            "workbench.evm.rpc.log_ranges", "workbench.evm.transactions.quarantine")  # fmt: skip

@@ -10,40 +10,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
-import sys
-import tempfile
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
+from tests.commands.container_box import ROOT, SHOWN, Box, asked_for, until
 from tests.documents import documents
-from tests.venvs import quietly, venv_with
-from tools.dockerfile import Stage, context, read_dockerfile, stage_context
+from tools.dockerfile import Stage, context, read_dockerfile
 from tools.runtime_lock import PAYOUTS, needed, packages
 from workbench.commands import container
-from workbench.core.errors import InvalidSetting
-from workbench.evm.node.anvil import Anvil
-from workbench.evm.rpc.local_marker import MARKER_ADDRESS, MARKER_CODE
-from workbench.evm.transactions.test_keys import key_of
-from workbench.settings import BY_NAME, Settings
+from workbench.settings import BY_NAME
 
-ROOT = Path(__file__).resolve().parents[2]
 RUN = "docker run --rm -p 8080:8080 --env-file .env -v $(pwd)/data:/app/data credits-payout"
-SHOWN = "shown this once"
-PATIENCE_S = 30.0
-
-# --- What the files say ---
 
 
 @pytest.fixture(scope="module")
@@ -160,180 +140,6 @@ def test_the_part_of_the_lock_is_whole_and_a_part() -> None:
         needed(lock, ("no-such-package",))
 
 
-def asked_for(name: str) -> set[str]:
-    """What an installed package asks for here, without extras."""
-    from packaging.requirements import Requirement
-
-    try:
-        requirements = map(Requirement, distribution(name).requires or [])
-    except PackageNotFoundError:
-        return set()  # Another system's.
-    wanted = [r for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
-    return {re.sub(r"[-_.]+", "-", requirement.name).lower() for requirement in wanted}
-
-
-# --- The entry, for real ---
-
-
-def python_for_all() -> str | None:
-    """A Python of our version that the container's user can start, too; None if there is none."""
-    own = str(Path(sys.executable).resolve())
-    name = f"python3.{sys.version_info.minor}"
-    for program in (own, f"/usr/local/bin/{name}", f"/usr/bin/{name}"):
-        try:
-            user = container.UID if os.geteuid() == 0 else None
-            subprocess.run(
-                [program, "-c", "import ssl, sqlite3, ctypes, venv"], check=True, user=user, cwd="/"
-            )
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        return program
-    return None
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[Anvil]:
-    with Anvil(block_time=0.2) as anvil:
-        anvil.call("anvil_setCode", MARKER_ADDRESS, MARKER_CODE)
-        yield anvil
-
-
-@pytest.fixture(scope="module")
-def venv() -> Iterator[Path]:
-    """As /opt/venv in the image, where everybody can read it (pytest's folders are ours alone)."""
-    python = python_for_all()
-    if python is None:
-        pytest.skip(f"only root can start this Python, so user {container.UID} cannot be played")
-    with tempfile.TemporaryDirectory(prefix="workbench-image-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        venv_with(folder, python, PAYOUTS)
-        stage_context(ROOT, folder / "context")
-        pip, build = (sys.executable, "-m", "pip"), ("--no-build-isolation", "-w", "wheels")
-        quietly(folder, *pip, "wheel", "--no-index", "--no-deps", *build, "./context")
-        (wheel,) = (folder / "wheels").glob("*.whl")
-        into = ("--python", "venv/bin/python", "install", "--no-index", "--no-deps")
-        quietly(folder, *pip, *into, str(wheel))
-        yield folder / "venv"
-
-
-@dataclass
-class Life:
-    """One start of the container: its process, and what it said on stderr so far."""
-
-    process: subprocess.Popen[bytes]
-    said: Path
-    url: str
-
-    @property
-    def stderr(self) -> str:
-        return self.said.read_text(encoding="utf-8")
-
-    def status(self, path: str, key: str | None = None) -> int:
-        """0 if nobody answers."""
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        try:
-            request = urllib.request.Request(self.url + path, None, headers)
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as why:
-            return why.code
-        except OSError:
-            return 0
-
-    def is_up(self) -> bool:
-        assert self.process.poll() is None, self.stderr
-        return self.status("/livez") == 200
-
-    def end(self) -> tuple[int, float]:
-        """SIGTERM; exit code, and seconds until then."""
-        start = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE_S), time.monotonic() - start
-
-
-@dataclass
-class Box:
-    """What is the same for every start: image, node, and the folder that stands for /app."""
-
-    venv: Path
-    node: Anvil
-    folder: Path
-    port: int
-    lives: list[Life] = field(default_factory=list)
-
-    def environment(self, **other: str) -> dict[str, str]:
-        """That of `--env-file .env`: a filled-in .env.example, blanks as blanks, not unset."""
-        lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
-        blank = {line.partition("=")[0]: "" for line in lines if line and line[0] != "#"}
-        assert {"HOST", "PAYOUTS_API_KEY", "DATA_DIR"} <= set(blank)
-        image = {
-            "PATH": f"{self.venv}/bin:{os.defpath}",
-            "HOME": "/root",
-            "PYTHONSAFEPATH": "1",
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        own = {
-            "WEB3_PROVIDER_URL": self.node.url,
-            "PAYOUT_PRIVATE_KEY": key_of("spare2").secret,
-            "CHAIN_ID": str(self.node.chain_id),
-            "PORT": str(self.port),
-        }
-        return blank | image | own | other
-
-    def command(self, *arguments: str) -> list[str]:
-        return [str(self.venv / "bin" / "python"), "-m", "workbench.commands.container", *arguments]
-
-    def start(self, **other: str) -> Life:
-        said = self.folder / f"said-{len(list(self.folder.glob('said-*')))}"
-        with said.open("wb") as file:
-            process = subprocess.Popen(
-                self.command("payouts"),
-                cwd=self.folder,
-                env=self.environment(**other),
-                stdout=file,
-                stderr=file,
-            )
-        self.lives.append(Life(process, said, f"http://127.0.0.1:{self.port}"))
-        return self.lives[-1]
-
-    def run(self, *arguments: str, **other: str) -> subprocess.CompletedProcess[str]:
-        """To its end."""
-        return subprocess.run(
-            self.command(*arguments),
-            cwd=self.folder,
-            env=self.environment(**other),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-
-@pytest.fixture
-def box(venv: Path, node: Anvil) -> Iterator[Box]:
-    with tempfile.TemporaryDirectory(prefix="workbench-app-") as name:
-        Path(name).chmod(0o755)
-        box = Box(venv, node, Path(name), free_port())
-        yield box
-        for life in box.lives:
-            life.process.kill()
-            life.process.wait(10)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def until(condition: Callable[[], Any]) -> None:
-    limit = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < limit, f"not within {PATIENCE_S} s"
-        time.sleep(0.05)  # Another process' doing cannot be awaited otherwise.
-
-
 @pytest.mark.check
 @pytest.mark.slow
 def test_the_first_start_makes_a_key_and_the_second_keeps_it(box: Box) -> None:
@@ -439,50 +245,3 @@ sqlalchemy.create_engine("postgresql+psycopg://nobody@localhost/none")
         [python, "-c", code], cwd=box.folder, env=box.environment(), capture_output=True, text=True
     )
     assert 0 == done.returncode, done.stderr
-
-
-# --- The key, function by function ---
-
-
-@pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "data").mkdir()
-    return tmp_path
-
-
-def settings(**given: str) -> Settings:
-    return Settings.load(environ=given, world={})
-
-
-def test_a_key_that_is_given_is_used_and_none_is_made(app: Path) -> None:
-    found = container.surroundings(settings(PAYOUTS_API_KEY="k" * 20), makes_key=True)
-    assert {"HOST": "0.0.0.0", "DATA_DIR": "data"} == found
-    assert not (app / "data" / "api_key").exists()
-    own = container.surroundings(settings(HOST="127.0.0.1", DATA_DIR="x"), makes_key=False)
-    assert {} == own, "what somebody set stays"
-
-
-def test_a_key_file_that_others_could_read_is_closed(app: Path) -> None:
-    path = app / "data" / "api_key"
-    path.write_text("k" * 30 + "\n", encoding="utf-8")
-    path.chmod(0o644)
-    assert "k" * 30 == container.api_key()
-    assert 0o600 == path.stat().st_mode & 0o777
-
-
-@pytest.mark.parametrize("text", ["", "\n", "short", "two words that are long enough", "\x00" * 20])
-def test_a_damaged_key_file_is_told_and_not_replaced(app: Path, text: str) -> None:
-    """A new key would lock out everybody who has the old one."""
-    path = app / "data" / "api_key"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(InvalidSetting, match="holds no API key"):
-        container.api_key()
-    assert text == path.read_text(encoding="utf-8")
-
-
-def test_a_folder_that_cannot_be_made_is_told(app: Path) -> None:
-    (app / "data").rmdir()
-    (app / "data").write_text("a file", encoding="utf-8")
-    with pytest.raises(InvalidSetting, match="could not be taken over"):
-        container.settle_in()

@@ -7,145 +7,119 @@ second time with a transaction on its way, and finished by a third run.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import signal
 import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from click.testing import CliRunner, Result
 
 from tests.cli.test_cli import WORKBENCH, until
+from tests.commands.amoy import (
+    AMOY,
+    CLEAN,
+    ETHER,
+    OF_THE_DEPLOYER,
+    OF_THE_SELLER,
+    Amoy,
+    account,
+    last_json,
+    mining,
+    new_keys,
+    plan_of,
+    refusal,
+)
 from workbench.cli import main
-from workbench.commands import deploy as deploy_command
 from workbench.core.errors import DeployFailed, SignerShort
 from workbench.evm.build.toolchain import cache_dir
 from workbench.evm.codec import abi
 from workbench.evm.contracts.settlement import checksum
-from workbench.evm.deploy import deployment as deploy_module
 from workbench.evm.deploy.deployment import (
     BATCHER,
     CONTRACTS,
     CREATE2_DEPLOYER,
     Deployment,
-    DeploymentPlan,
     carry_out,
 )
 from workbench.evm.deploy.inspection import DeploymentState, blueprint
-from workbench.evm.deploy.uniswap import POOL_MANAGERS
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.node.boot import boot
 from workbench.evm.rpc.blocking import BlockingRpc
-from workbench.evm.transactions.signer import KeySigner
 from workbench.evm.transactions.test_keys import TEST_KEYS, key_of
 from workbench.settings import BY_NAME, WORLD_FILE, Settings
 
-AMOY = 80002
-ETHER = 10**18
-CLEAN = {name: text for name, text in os.environ.items() if name not in BY_NAME}
-# All that one deployment sends: nine creations, and what the steps need; the seller sends one.
-OF_THE_DEPLOYER, OF_THE_SELLER = 26, 1
+
+@pytest.fixture
+def deploy(
+    amoy: Amoy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Result]]:
+    """`workbench deploy --json` in this process and an empty folder; nothing may be sent."""
+    monkeypatch.chdir(tmp_path)
+    for name in BY_NAME:
+        monkeypatch.delenv(name, raising=False)
+    before, handler = amoy.head(), signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(
+        "workbench.evm.deploy.deployment._in_a_process", lambda *_: pytest.fail("it went on")
+    )
+
+    def invoke(*arguments: str, env: dict[str, str] | None = None) -> Result:
+        given = amoy.env if env is None else env
+        return CliRunner().invoke(main, ["deploy", "--json", *arguments], env=given)
+
+    yield invoke
+    signal.signal(signal.SIGTERM, handler)
+    assert amoy.head() == before
 
 
-def new_keys() -> dict[str, str]:
-    """Fresh private keys, by the settings that hold them."""
-    return {name: "0x" + secrets.token_hex(32) for name in deploy_command.KEY_OF.values()}
+@pytest.fixture(scope="module")
+def booted() -> Iterator[tuple[Anvil, Deployment]]:
+    """A world of ours."""
+    node, where = boot()
+    yield node, where
+    node.stop()
 
 
-def account(key: str) -> str:
-    return checksum(KeySigner(key).address)
+def test_the_local_network_is_the_world_of_up(
+    booted: tuple[Anvil, Deployment], deploy: Callable[..., Result]
+) -> None:
+    """With its node and its keys, whatever `.env` says of another chain."""
+    told = refusal(deploy("--network", "local"), "unknown_world")
+    assert "workbench up" in told
+    node, where = booted
+    world = {"rpc_url": node.url, "chain_id": 31337, "addresses": where.addresses}
+    world["keys"] = {key.role: key.secret for key in TEST_KEYS}
+    WORLD_FILE.parent.mkdir()
+    WORLD_FILE.write_text(json.dumps(world), encoding="utf-8")
+    result = deploy("--network", "local")
+    found = last_json(result)
+    assert (result.exit_code, found["transactions"]) == (0, 0)
+    assert (found["addresses"], found["deploy_block"]) == (where.addresses, where.deploy_block)
 
 
-@dataclass
-class Amoy:
-    """A node that nobody marked as ours, and an operator's keys."""
-
-    node: Anvil
-    keys: dict[str, str]
-    folder: Path
-    said: list[str] = field(default_factory=list)
-    """Everything that any run has written, and the arguments of its processes."""
-
-    @property
-    def env(self) -> dict[str, str]:
-        return {**self.keys, "POLYGON_AMOY_RPC_URL": self.node.url}
-
-    def deployed(self) -> dict[str, str]:
-        """The settings with what the deployment wrote."""
-        lines = (self.folder / ".env.amoy").read_text(encoding="utf-8").splitlines()
-        return self.env | dict(line.split("=", 1) for line in lines if "=" in line)
-
-    def start(self, *more: str) -> subprocess.Popen[str]:
-        """A `workbench deploy --json` of this operator."""
-        command = [WORKBENCH, "deploy", "--network", "amoy", "--json", *more]
-        return subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env=CLEAN | self.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def until_said(self, process: subprocess.Popen[str], text: str) -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            self.said.append(line)
-            if text in line:
-                return
-        raise AssertionError(f"it never said {text!r}: {self.said[-5:]}")
-
-    def kill_ape(self, process: subprocess.Popen[str]) -> dict[str, Any]:
-        """SIGKILL to the process that deploys; what the command says then."""
-        (ape,) = psutil.Process(process.pid).children()
-        self.said.append(" ".join(ape.cmdline()))
-        ape.kill()
-        return self.end(process)
-
-    def end(self, process: subprocess.Popen[str]) -> dict[str, Any]:
-        out, err = process.communicate(timeout=60)
-        self.said += [out, err]
-        told = json.loads(out.splitlines()[-1])
-        assert (process.returncode == 0) is (told["status"] == "deployed")
-        return dict(told)
-
-    def count(self, role: str) -> int:
-        """Transactions of a party that were mined."""
-        address = account(self.keys[deploy_command.KEY_OF[role]])
-        return int(self.node.call("eth_getTransactionCount", address, "latest"), 16)
-
-    def head(self) -> str:
-        return str(self.node.call("eth_getBlockByNumber", "latest", False)["hash"])
-
-
-@contextmanager
-def mining(url: str) -> Iterator[None]:
-    """Ten blocks a second, by the time of day: confirmations come sooner than on any real chain."""
-    done, rpc = threading.Event(), BlockingRpc(url)
-
-    def mine() -> None:
-        while not done.wait(0.1):
-            rpc.now("evm_mine")
-
-    thread = threading.Thread(target=mine)
-    thread.start()
-    yield
-    done.set()
-    thread.join()
-
-
-def plan_of(keys: dict[str, str]) -> DeploymentPlan:
-    parties = {role: account(keys[name]) for role, name in deploy_command.KEY_OF.items()}
-    return replace(DeploymentPlan(), balancer=parties["deployer"], **parties)  # type: ignore[arg-type]
+def test_an_admin_who_gave_its_rights_away_can_add_nothing(
+    amoy: Amoy, runs: list[dict[str, Any]]
+) -> None:
+    """Named before it starts."""
+    site = DeploymentState(BlockingRpc(amoy.node.url), plan_of(amoy.keys))
+    snapshot = amoy.node.call("evm_snapshot")
+    vault, admin = site.at["SettlementVault"], account(amoy.keys["DEPLOYER_PRIVATE_KEY"])
+    amoy.node.call("anvil_impersonateAccount", admin)
+    renounce = abi.encode_call("SettlementVault", "renounceRole", bytes(32), admin)
+    call = {"from": admin, "to": vault, "data": abi.to_hex(renounce)}
+    amoy.node.call("eth_sendTransaction", call)
+    amoy.node.call("anvil_stopImpersonatingAccount", admin)
+    # Where nothing is missing it does not matter; else nothing can be added any more.
+    modest = replace(site.plan, buyer_eurc=1, seller_yps=1)
+    assert carry_out(amoy.node.url, AMOY, modest).transactions == 0
+    other = replace(site.plan, facilitator=account(new_keys()["PRIVATE_KEY"]))
+    with pytest.raises(DeployFailed, match="cannot be built upon.*not the admin of Settlement"):
+        carry_out(amoy.node.url, AMOY, other)
+    amoy.node.call("evm_revert", snapshot)
 
 
 @pytest.fixture(scope="module")
@@ -316,46 +290,6 @@ def test_a_settlement_on_it_by_the_commands(amoy: Amoy, runs: list[dict[str, Any
         assert [service.wait(20) for service in services] == [0, 0]
 
 
-# --- What is refused, before anything is sent ---
-
-
-@pytest.fixture
-def deploy(
-    amoy: Amoy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Result]]:
-    """`workbench deploy --json` in this process and an empty folder; nothing may be sent."""
-    monkeypatch.chdir(tmp_path)
-    for name in BY_NAME:
-        monkeypatch.delenv(name, raising=False)
-    before, handler = amoy.head(), signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(
-        "workbench.evm.deploy.deployment._in_a_process", lambda *_: pytest.fail("it went on")
-    )
-
-    def invoke(*arguments: str, env: dict[str, str] | None = None) -> Result:
-        given = amoy.env if env is None else env
-        return CliRunner().invoke(main, ["deploy", "--json", *arguments], env=given)
-
-    yield invoke
-    signal.signal(signal.SIGTERM, handler)
-    assert amoy.head() == before
-
-
-def last_json(result: Result) -> dict[str, Any]:
-    """The JSON line; the runner puts standard error after it."""
-    lines = [line for line in result.output.splitlines() if line.startswith("{")]
-    return dict(json.loads(lines[-1]))
-
-
-def refusal(result: Result, code: str) -> str:
-    """The message and its remedy; the error's code is `code`, and no key is in it."""
-    assert result.exit_code == 1, result.output
-    told = last_json(result)
-    assert (told["status"], told["error"]) == ("failed", code), told
-    assert "Traceback" not in result.output
-    return f"{told['message']} {told.get('hint', '')}"
-
-
 def test_the_wrong_chain_is_refused_with_both_named(deploy: Callable[..., Result]) -> None:
     told = refusal(deploy("--network", "sepolia"), "wrong_chain")
     assert "POLYGON_AMOY_RPC_URL" in told
@@ -464,122 +398,6 @@ def test_without_a_create2_deployer_it_says_so(amoy: Amoy, deploy: Callable[...,
         assert "no CREATE2 deployer at 0x4e59" in refusal(deploy(), "deploy_failed")
     finally:
         amoy.node.call("anvil_setCode", CREATE2_DEPLOYER, code)
-
-
-# --- Which chain, which PoolManager ---
-
-
-@pytest.fixture(scope="module")
-def booted() -> Iterator[tuple[Anvil, Deployment]]:
-    """A world of ours."""
-    node, where = boot()
-    yield node, where
-    node.stop()
-
-
-def test_the_local_network_is_the_world_of_up(
-    booted: tuple[Anvil, Deployment], deploy: Callable[..., Result]
-) -> None:
-    """With its node and its keys, whatever `.env` says of another chain."""
-    told = refusal(deploy("--network", "local"), "unknown_world")
-    assert "workbench up" in told
-    node, where = booted
-    world = {"rpc_url": node.url, "chain_id": 31337, "addresses": where.addresses}
-    world["keys"] = {key.role: key.secret for key in TEST_KEYS}
-    WORLD_FILE.parent.mkdir()
-    WORLD_FILE.write_text(json.dumps(world), encoding="utf-8")
-    result = deploy("--network", "local")
-    found = last_json(result)
-    assert (result.exit_code, found["transactions"]) == (0, 0)
-    assert (found["addresses"], found["deploy_block"]) == (where.addresses, where.deploy_block)
-
-
-def test_only_uniswaps_own_pool_manager_is_used_and_only_where_it_is() -> None:
-    """A chain that is not in the table, and a node without code at the address, have none."""
-    assert AMOY not in POOL_MANAGERS
-    assert 31337 not in POOL_MANAGERS
-    assert all(at == checksum(at.lower()) for at in POOL_MANAGERS.values())
-    with Anvil(chain_id=11155111) as node:
-        rpc, at = BlockingRpc(node.url), POOL_MANAGERS[11155111]
-        assert deploy_command.official_pool_manager(11155111, rpc) == ""
-        node.call("anvil_setCode", at, "0xfe")
-        assert deploy_command.official_pool_manager(11155111, rpc) == at
-        assert deploy_command.official_pool_manager(AMOY, rpc) == ""
-        # Code, but not that contract's.
-        plan = replace(plan_of(new_keys()), pool_manager=at)
-        with pytest.raises(DeployFailed, match=f"no Uniswap v4 PoolManager at {at}"):
-            carry_out(node.url, 11155111, plan)
-        # Another build of it: what answers as it does.
-        node.call("anvil_setCode", at, "0x60005460005260206000f3")
-        assert DeploymentState(rpc, plan).problems([]) == []
-
-
-def test_an_admin_who_gave_its_rights_away_can_add_nothing(
-    amoy: Amoy, runs: list[dict[str, Any]]
-) -> None:
-    """Named before it starts."""
-    site = DeploymentState(BlockingRpc(amoy.node.url), plan_of(amoy.keys))
-    snapshot = amoy.node.call("evm_snapshot")
-    vault, admin = site.at["SettlementVault"], account(amoy.keys["DEPLOYER_PRIVATE_KEY"])
-    amoy.node.call("anvil_impersonateAccount", admin)
-    renounce = abi.encode_call("SettlementVault", "renounceRole", bytes(32), admin)
-    call = {"from": admin, "to": vault, "data": abi.to_hex(renounce)}
-    amoy.node.call("eth_sendTransaction", call)
-    amoy.node.call("anvil_stopImpersonatingAccount", admin)
-    # Where nothing is missing it does not matter; else nothing can be added any more.
-    modest = replace(site.plan, buyer_eurc=1, seller_yps=1)
-    assert carry_out(amoy.node.url, AMOY, modest).transactions == 0
-    other = replace(site.plan, facilitator=account(new_keys()["PRIVATE_KEY"]))
-    with pytest.raises(DeployFailed, match="cannot be built upon.*not the admin of Settlement"):
-        carry_out(amoy.node.url, AMOY, other)
-    amoy.node.call("evm_revert", snapshot)
-
-
-def test_an_env_file_keeps_its_lines_and_its_meaning(tmp_path: Path) -> None:
-    """Values are replaced where they stand; a second line of the same name would win, and goes."""
-    path = tmp_path / ".env"
-    path.write_text(
-        "A=1\nexport CHAIN_ID='5' # old\n\n CHAIN_ID = 6\nPRIVATE_KEY=0x1", encoding="utf-8"
-    )
-    link = tmp_path / "link"
-    link.symlink_to(path)
-    deploy_command.EnvFile(link).write({"CHAIN_ID": "7", "DEPLOY_BLOCK": "9"})
-    assert (
-        path.read_text(encoding="utf-8") == "A=1\nCHAIN_ID=7\n\nPRIVATE_KEY=0x1\nDEPLOY_BLOCK=9\n"
-    )
-    assert link.is_symlink()
-
-
-# --- The process that deploys ---
-
-
-def said_by(text: str, secrets_: list[str]) -> tuple[int, dict[str, str], list[str]]:
-    """Exit code, failure and progress of a program in the place of Ape's."""
-    steps: list[str] = []
-    code, failure = deploy_module._run([sys.executable, "-c", text], "{}", steps.append, secrets_)
-    return code, failure, steps
-
-
-def test_whatever_the_process_writes_no_secret_is_passed_on() -> None:
-    """Keys, with and without 0x, and what a URL hides; in progress, errors and other output."""
-    key, url = "0x" + "7e" * 32, "https://me:word@rpc.example/v2/apikey?token=abcdefgh"
-    hidden = [key, *deploy_module.secrets_of(url)]
-    say = "import sys; sys.stderr.write('%s\\n'); sys.exit(3)"
-    step = json.dumps({"step": f"{key} {key[2:]} {url}"})
-    code, _, steps = said_by(say % step, hidden)
-    assert (code, steps) == (3, ["… … https://…rpc.example/…?…"])
-    error = json.dumps({"error": "deploy_failed", "message": f"at {url}"})
-    assert said_by(say % error, hidden)[1]["message"] == "at https://…rpc.example/…?…"
-    assert said_by(say % f"lost {url}", hidden)[1]["message"] == "lost https://…rpc.example/…?…"
-    assert deploy_module.secrets_of("http://127.0.0.1:8545/rpc") == []
-    assert deploy_module.public_url(url) == "https://rpc.example"
-    assert deploy_module.public_url("http://a:b@[::1]:8545/x") == "http://[::1]:8545"
-
-
-def test_a_process_that_says_nothing_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deploy_module, "TIME_LIMIT_S", 0.3)
-    code, failure, _ = said_by("import time; time.sleep(60)", [])
-    assert (code, failure["message"]) == (-9, "The deploying process said nothing for 0.3 s.")
 
 
 def test_gas_that_runs_out_on_the_way_is_named(amoy: Amoy) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.test_tidy import ROOT
+from tests.source import ROOT
 from workbench.config.env_file import distance, nearest, read_env_file
 from workbench.core.errors import InvalidSetting
 from workbench.settings import BY_NAME, Settings

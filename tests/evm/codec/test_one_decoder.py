@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from tests.test_tidy import PACKAGE, Module
+from tests.source import PACKAGE, Module
 from workbench.evm.codec.methods import RESULTS
 
 CODEC = "workbench.evm.codec.jsonrpc"

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from tests.cli.test_cli import run, start, until
-from tests.commands.test_deploy import mining
+from tests.commands.amoy import mining
 from workbench import World, fork
 from workbench.core.errors import BlockMissing, InvalidSetting, RpcUnreachable, WorkbenchError
 from workbench.evm.build.artifacts import load

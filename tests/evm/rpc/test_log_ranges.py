@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.test_tidy import PACKAGE
+from tests.source import PACKAGE
 from workbench.core.errors import RpcFault, RpcLimited, WorkbenchError
 from workbench.evm.rpc.client import Rpc
 from workbench.evm.rpc.log_ranges import LogRanges

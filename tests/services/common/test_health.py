@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.test_tidy import ROOT
+from tests.source import ROOT
 from workbench.core.errors import RpcFault
 from workbench.services.common.checks import CHECKS, SERVICES
 from workbench.services.common.health import Health
