@@ -9,13 +9,34 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands.amoy import (
+    new_keys,
+)
 from tests.commands.container_box import ROOT, Box, free_port, python_for_all
 from tests.venvs import quietly, venv_with
 from tools.dockerfile import stage_context
 from tools.runtime_lock import PAYOUTS
 from workbench.commands import container
+from workbench.evm.deploy.deployment import (
+    Deployment,
+)
 from workbench.evm.node.anvil import Anvil
+from workbench.evm.node.boot import boot
 from workbench.evm.rpc.local_marker import MARKER_ADDRESS, MARKER_CODE
+
+
+@pytest.fixture(scope="module")
+def booted() -> Iterator[tuple[Anvil, Deployment]]:
+    """A world of ours."""
+    node, where = boot()
+    yield node, where
+    node.stop()
+
+
+@pytest.fixture(scope="module")
+def another() -> dict[str, str]:
+    """Keys of somebody who left a deployment half done."""
+    return new_keys()
 
 
 @pytest.fixture(scope="module")

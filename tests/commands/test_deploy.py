@@ -48,7 +48,6 @@ from workbench.evm.deploy.deployment import (
 )
 from workbench.evm.deploy.inspection import DeploymentState, blueprint
 from workbench.evm.node.anvil import Anvil
-from workbench.evm.node.boot import boot
 from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.transactions.test_keys import TEST_KEYS, key_of
 from workbench.settings import BY_NAME, WORLD_FILE, Settings
@@ -74,14 +73,6 @@ def deploy(
     yield invoke
     signal.signal(signal.SIGTERM, handler)
     assert amoy.head() == before
-
-
-@pytest.fixture(scope="module")
-def booted() -> Iterator[tuple[Anvil, Deployment]]:
-    """A world of ours."""
-    node, where = boot()
-    yield node, where
-    node.stop()
 
 
 def test_the_local_network_is_the_world_of_up(
@@ -120,12 +111,6 @@ def test_an_admin_who_gave_its_rights_away_can_add_nothing(
     with pytest.raises(DeployFailed, match="cannot be built upon.*not the admin of Settlement"):
         carry_out(amoy.node.url, AMOY, other)
     amoy.node.call("evm_revert", snapshot)
-
-
-@pytest.fixture(scope="module")
-def another() -> dict[str, str]:
-    """Keys of somebody who left a deployment half done."""
-    return new_keys()
 
 
 @pytest.fixture(scope="module")
