@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.common import Round, arguments, ending, measured, report
-from workbench.evm.deploy.deployment import Deployment
+from workbench.evm.deploy.plan import Deployment
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.node.boot import boot
 from workbench.evm.node.replay import recorded

@@ -18,7 +18,7 @@ import pytest
 
 from tests.venvs import venv_with
 from tools.runtime_lock import FILES, OTC, PAYOUTS, needed
-from workbench.evm.deploy.deployment import Deployment
+from workbench.evm.deploy.plan import Deployment
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.node.boot import boot
 from workbench.evm.transactions.test_keys import TEST_KEYS, key_of

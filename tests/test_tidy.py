@@ -281,7 +281,7 @@ PLANTED: list[tuple[str, str, Rule, str]] = [
     ),
     (
         "services/otc/seller.py",
-        "from workbench.evm.codec.abi import word",
+        "from workbench.evm.codec.abi import to_hex",
         layer_problems,
         "evm.codec.abi",
     ),

@@ -19,7 +19,7 @@ from click.testing import Result
 from tests.cli.test_cli import WORKBENCH
 from workbench.commands import deploy as deploy_command
 from workbench.evm.contracts.settlement import checksum
-from workbench.evm.deploy.deployment import (
+from workbench.evm.deploy.plan import (
     DeploymentPlan,
 )
 from workbench.evm.node.anvil import Anvil

@@ -17,7 +17,7 @@ from tests.venvs import quietly, venv_with
 from tools.dockerfile import stage_context
 from tools.runtime_lock import PAYOUTS
 from workbench.commands import container
-from workbench.evm.deploy.deployment import (
+from workbench.evm.deploy.plan import (
     Deployment,
 )
 from workbench.evm.node.anvil import Anvil

@@ -39,14 +39,11 @@ from workbench.core.errors import DeployFailed, SignerShort
 from workbench.evm.build.toolchain import cache_dir
 from workbench.evm.codec import abi
 from workbench.evm.contracts.settlement import checksum
-from workbench.evm.deploy.deployment import (
-    BATCHER,
-    CONTRACTS,
-    CREATE2_DEPLOYER,
-    Deployment,
-    carry_out,
-)
-from workbench.evm.deploy.inspection import DeploymentState, blueprint
+from workbench.evm.deploy.addresses import CREATE2_DEPLOYER
+from workbench.evm.deploy.blueprint import blueprint
+from workbench.evm.deploy.deployment import carry_out
+from workbench.evm.deploy.inspection import DeploymentState
+from workbench.evm.deploy.plan import BATCHER, CONTRACTS, Deployment
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.transactions.test_keys import TEST_KEYS, key_of
@@ -63,7 +60,8 @@ def deploy(
         monkeypatch.delenv(name, raising=False)
     before, handler = amoy.head(), signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(
-        "workbench.evm.deploy.deployment._in_a_process", lambda *_: pytest.fail("it went on")
+        "workbench.evm.deploy.deployment.run_deployment_process",
+        lambda *_: pytest.fail("it went on"),
     )
 
     def invoke(*arguments: str, env: dict[str, str] | None = None) -> Result:
@@ -98,7 +96,7 @@ def test_an_admin_who_gave_its_rights_away_can_add_nothing(
     """Named before it starts."""
     site = DeploymentState(BlockingRpc(amoy.node.url), plan_of(amoy.keys))
     snapshot = amoy.node.call("evm_snapshot")
-    vault, admin = site.at["SettlementVault"], account(amoy.keys["DEPLOYER_PRIVATE_KEY"])
+    vault, admin = site.addresses["SettlementVault"], account(amoy.keys["DEPLOYER_PRIVATE_KEY"])
     amoy.node.call("anvil_impersonateAccount", admin)
     renounce = abi.encode_call("SettlementVault", "renounceRole", bytes(32), admin)
     call = {"from": admin, "to": vault, "data": abi.to_hex(renounce)}
@@ -108,7 +106,7 @@ def test_an_admin_who_gave_its_rights_away_can_add_nothing(
     modest = replace(site.plan, buyer_eurc=1, seller_yps=1)
     assert carry_out(amoy.node.url, AMOY, modest).transactions == 0
     other = replace(site.plan, facilitator=account(new_keys()["PRIVATE_KEY"]))
-    with pytest.raises(DeployFailed, match="cannot be built upon.*not the admin of Settlement"):
+    with pytest.raises(DeployFailed, match="does not fit.*no longer the admin of Settlement"):
         carry_out(amoy.node.url, AMOY, other)
     amoy.node.call("evm_revert", snapshot)
 
@@ -170,10 +168,10 @@ def test_a_killed_deployment_is_taken_up_where_it_was(
 def test_it_stands_where_the_plan_says(amoy: Amoy, runs: list[dict[str, Any]]) -> None:
     """Addresses follow from deployer and plan; the vault's first log is in the deploy block."""
     site = DeploymentState(BlockingRpc(amoy.node.url), plan_of(amoy.keys))
-    assert runs[-1]["addresses"] == site.at
+    assert runs[-1]["addresses"] == site.addresses
     assert runs[-1]["pool_id"] == site.deployment(0).pool_id
     site.verify()
-    logs = {"address": site.at["SettlementVault"], "fromBlock": "0x0"}
+    logs = {"address": site.addresses["SettlementVault"], "fromBlock": "0x0"}
     blocks = [int(log["blockNumber"], 16) for log in amoy.node.call("eth_getLogs", logs)]
     assert runs[-1]["deploy_block"] == min(blocks)
 
@@ -203,7 +201,7 @@ def test_the_settings_are_written_and_nothing_else_is_touched(
 def test_no_key_is_shown_or_kept(amoy: Amoy, runs: list[dict[str, Any]]) -> None:
     """Not in what runs say, in arguments of processes, in the file, or in Ape's folder."""
     texts = [*amoy.said, (amoy.folder / ".env.amoy").read_text(encoding="utf-8"), json.dumps(runs)]
-    assert any("workbench.evm.deploy.deployment --job" in text for text in texts)
+    assert any("workbench.evm.deploy --job" in text for text in texts)
     kept = [path for path in cache_dir("ape").rglob("*") if path.is_file()]
     texts += [path.read_bytes().decode("latin-1") for path in kept]
     for key in amoy.keys.values():
@@ -232,7 +230,7 @@ def test_the_half_done_deployment_of_another_is_neither_used_nor_touched(
     theirs = DeploymentState(BlockingRpc(amoy.node.url), plan_of(another))
     # PayoutBatcher is nobody's: there is one on a chain.
     ours = {at for name, at in runs[-1]["addresses"].items() if name != BATCHER}
-    assert not set(theirs.at.values()) & ours
+    assert not set(theirs.addresses.values()) & ours
     missing = [step.name for step in theirs.missing()]
     assert missing[:3] == ["FacilitatorHook", "LiquiditySeeder", "PoolBalancer"]
     assert "SettlementVault" not in missing
@@ -337,7 +335,7 @@ def test_a_pool_at_another_price_is_not_built_upon(
     """A plan with another rate would leave hook and pool apart, and every swap refused."""
     Path("plan.json").write_text('{"rate_e8": 120000000}', encoding="utf-8")
     told = refusal(deploy("--plan", "plan.json"), "deploy_failed")
-    assert "the pool stands at 1.1000 USDC per EURC" in told
+    assert "the pool's price is 1.1000 USDC per EURC" in told
     assert "band of 100 bps around 1.2000" in told
 
 

@@ -13,7 +13,7 @@ from tests.commands.amoy import AMOY, new_keys, plan_of
 from workbench.commands import deploy as deploy_command
 from workbench.core.errors import DeployFailed
 from workbench.evm.contracts.settlement import checksum
-from workbench.evm.deploy import deployment as deploy_module
+from workbench.evm.deploy import process as deploy_process
 from workbench.evm.deploy.deployment import (
     carry_out,
 )
@@ -21,6 +21,7 @@ from workbench.evm.deploy.inspection import DeploymentState
 from workbench.evm.deploy.uniswap import POOL_MANAGERS
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.rpc.blocking import BlockingRpc
+from workbench.evm.rpc.node_url import public_url, secrets_of
 
 
 def test_only_uniswaps_own_pool_manager_is_used_and_only_where_it_is() -> None:
@@ -61,14 +62,16 @@ def test_an_env_file_keeps_its_lines_and_its_meaning(tmp_path: Path) -> None:
 def said_by(text: str, secrets_: list[str]) -> tuple[int, dict[str, str], list[str]]:
     """Exit code, failure and progress of a program in the place of Ape's."""
     steps: list[str] = []
-    code, failure = deploy_module._run([sys.executable, "-c", text], "{}", steps.append, secrets_)
+    code, failure = deploy_process.run_and_report(
+        [sys.executable, "-c", text], "{}", steps.append, secrets_
+    )
     return code, failure, steps
 
 
 def test_whatever_the_process_writes_no_secret_is_passed_on() -> None:
     """Keys, with and without 0x, and what a URL hides; in progress, errors and other output."""
     key, url = "0x" + "7e" * 32, "https://me:word@rpc.example/v2/apikey?token=abcdefgh"
-    hidden = [key, *deploy_module.secrets_of(url)]
+    hidden = [key, *secrets_of(url)]
     say = "import sys; sys.stderr.write('%s\\n'); sys.exit(3)"
     step = json.dumps({"step": f"{key} {key[2:]} {url}"})
     code, _, steps = said_by(say % step, hidden)
@@ -76,12 +79,12 @@ def test_whatever_the_process_writes_no_secret_is_passed_on() -> None:
     error = json.dumps({"error": "deploy_failed", "message": f"at {url}"})
     assert said_by(say % error, hidden)[1]["message"] == "at https://…rpc.example/…?…"
     assert said_by(say % f"lost {url}", hidden)[1]["message"] == "lost https://…rpc.example/…?…"
-    assert deploy_module.secrets_of("http://127.0.0.1:8545/rpc") == []
-    assert deploy_module.public_url(url) == "https://rpc.example"
-    assert deploy_module.public_url("http://a:b@[::1]:8545/x") == "http://[::1]:8545"
+    assert secrets_of("http://127.0.0.1:8545/rpc") == []
+    assert public_url(url) == "https://rpc.example"
+    assert public_url("http://a:b@[::1]:8545/x") == "http://[::1]:8545"
 
 
 def test_a_process_that_says_nothing_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deploy_module, "TIME_LIMIT_S", 0.3)
+    monkeypatch.setattr(deploy_process, "SILENCE_LIMIT_S", 0.3)
     code, failure, _ = said_by("import time; time.sleep(60)", [])
-    assert (code, failure["message"]) == (-9, "The deploying process said nothing for 0.3 s.")
+    assert (code, failure["message"]) == (-9, "The deploying process wrote nothing for 0.3 s.")

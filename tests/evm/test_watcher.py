@@ -160,7 +160,7 @@ def test_ranges_and_single_blocks_give_the_same(
     found = {}
     for near, size in ((10_000, 500), (64, 500), (0, 500), (0, 7), (10, 1)):
         monkeypatch.setattr(watcher_module, "NEAR", near)
-        monkeypatch.setattr(log_ranges, "MOST", size)
+        monkeypatch.setattr(log_ranges, "MAX_SPAN", size)
         store = SqlStore()
         scene.poll(scene.fresh_watcher(store))
         found[near, size] = facts_of(store)

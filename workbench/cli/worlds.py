@@ -205,7 +205,7 @@ def buy(amount: int, seller_url: str | None, seller: str | None, as_json: bool) 
             click.echo(f"{purchase.status}: {Amount(purchase.asset_amount, YPS)} for "
                        f"{Amount(purchase.eurc_spent, EURC)} {purchase.settlement_id}")  # fmt: skip
         if purchase.status != "executed":
-            from workbench.evm.codec.abi import explain_reason
+            from workbench.evm.codec.reverts import explain_reason
 
             fail(explain_reason(purchase.reason), False, 1)
 

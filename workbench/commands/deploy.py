@@ -1,8 +1,8 @@
 """`workbench deploy`: from settings to a deployment on any chain, ours or not.
 
 Everything that can be known is checked before anything is sent: the chain, the keys, the plan, what
-is there already, and whether the gas will do. Then `chain.deploy.carry_out` does what is missing,
-through Ape, and verifies.
+is there already, and whether the gas will do. Then `evm.deploy.deployment.carry_out` does what is
+missing, through Ape, and verifies.
 """
 
 from __future__ import annotations
@@ -31,17 +31,14 @@ from workbench.core.money import format_units
 from workbench.core.ports import ReportProgress
 from workbench.evm.build.toolchain import write_atomically
 from workbench.evm.contracts.settlement import checksum
-from workbench.evm.deploy.deployment import (
-    CREATE2_DEPLOYER,
-    DeploymentPlan,
-    DeploymentResult,
-    carry_out,
-    public_url,
-)
+from workbench.evm.deploy.addresses import CREATE2_DEPLOYER
+from workbench.evm.deploy.deployment import carry_out
 from workbench.evm.deploy.inspection import DEPLOYER, DeploymentState
+from workbench.evm.deploy.plan import DeploymentPlan, DeploymentResult
 from workbench.evm.deploy.uniswap import POOL_MANAGERS
 from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.rpc.local_marker import is_local
+from workbench.evm.rpc.node_url import public_url
 from workbench.evm.transactions.test_keys import TEST_KEYS
 from workbench.settings import BY_NAME, Settings, read_world, world_variables
 from workbench.worlds.remote import refuse_test_keys

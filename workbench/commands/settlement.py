@@ -30,7 +30,7 @@ from workbench.core.lifecycle import CONTRACT_WORDS, STAGE
 from workbench.core.ports import ContractCall, Head
 from workbench.core.settlement import Settlement, fold
 from workbench.core.x402 import Terms
-from workbench.evm.codec import abi
+from workbench.evm.codec import abi, events
 from workbench.evm.codec.abi import to_hex
 from workbench.evm.contracts.settlement import EvmChain
 from workbench.evm.rpc.client import HttpRpc
@@ -135,7 +135,7 @@ class SettlementOperator:
             if number not in times:
                 block = await self._rpc.call("eth_getBlockByNumber", number, False)
                 times[number] = int(block["timestamp"], 16) * 1000
-            fact = abi.decode_log(log, times[number])
+            fact = events.decode_log(log, times[number])
             if fact is not None:
                 yield fact
 
@@ -143,7 +143,7 @@ class SettlementOperator:
         """From the newest block back to the one in which it was created, so as to ask little."""
         created = to_hex(keccak(abi.event_signature("SettlementVault", "SettlementCreated")))
         first, last = self._settings["DEPLOY_BLOCK"], (await self._chain.head()).number
-        ranges, high = LogRanges(self._rpc, most=max(1, last - first + 1)), last
+        ranges, high = LogRanges(self._rpc, max_span=max(1, last - first + 1)), last
         found: list[dict[str, Any]] = []
         while high >= max(first, last - FAR):
             low = max(first, high - ranges.span + 1)

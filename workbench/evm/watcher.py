@@ -9,8 +9,9 @@ from typing import Any
 from workbench.core.errors import ChainRewound
 from workbench.core.facts import BlockOrphaned, Event
 from workbench.core.ports import CheckReports, Clock, Store, StoreTransaction
-from workbench.evm.codec.abi import UNREADABLE, decode_log
+from workbench.evm.codec.abi import DECODING_ERRORS
 from workbench.evm.codec.bloom import may_hold
+from workbench.evm.codec.events import decode_log
 from workbench.evm.codec.jsonrpc import invalid
 from workbench.evm.rpc.client import LOGS, Rpc
 from workbench.evm.rpc.log_ranges import LogRanges
@@ -198,5 +199,5 @@ def _fact(log: dict[str, Any], block: dict[str, Any]) -> Event | None:
         raise invalid(LOGS, "a log's block has another number", "blockNumber")
     try:
         return decode_log(log, int(block["timestamp"], 16) * 1000)
-    except (*UNREADABLE, StopIteration, LookupError) as why:
+    except (*DECODING_ERRORS, StopIteration, LookupError) as why:
         raise invalid(LOGS, "a log is not of the form of its event", "data") from why

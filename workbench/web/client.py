@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from workbench.core.errors import PeerUnreachable, PeerUntrusted
 from workbench.core.ports import Request, Response
-from workbench.evm.rpc.node_url import plain_words
+from workbench.evm.rpc.node_url import failure_text
 from workbench.evm.rpc.proxies import proxy_for
 
 TIMEOUT_S = 90.0
@@ -78,7 +78,7 @@ def _reason(why: Exception) -> str:
     """Why nobody answered: a time-out has no text of its own."""
     if isinstance(why, TimeoutError):
         return f"no answer within {TIMEOUT_S:g} s"
-    return plain_words(why)
+    return failure_text(why)
 
 
 def _place(url: str) -> str:

@@ -23,7 +23,7 @@ from workbench.core.invariants import no_state_without_its_fact
 from workbench.core.ports import Addresses, Request
 from workbench.core.settlement import OPEN
 from workbench.evm.codec.abi import encode_call
-from workbench.evm.deploy.deployment import BATCHER, DeploymentPlan
+from workbench.evm.deploy.plan import BATCHER, DeploymentPlan
 from workbench.evm.node.boot import boot
 from workbench.evm.transactions.signer import KeySigner
 from workbench.evm.transactions.test_keys import key_of

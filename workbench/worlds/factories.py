@@ -7,7 +7,7 @@ from collections.abc import Callable
 from workbench.core.finality import FinalityPolicy
 from workbench.core.ports import Addresses
 from workbench.core.pricing import Price
-from workbench.evm.deploy.deployment import Deployment
+from workbench.evm.deploy.plan import Deployment
 from workbench.evm.node.anvil import Anvil
 from workbench.worlds.virtual import World
 from workbench.worlds.wiring import RoleKeys, WorldRules

@@ -11,7 +11,7 @@ from typing import Any
 from workbench.core.finality import FinalityPolicy
 from workbench.core.money import USDC
 from workbench.core.pricing import Price
-from workbench.evm.deploy.deployment import Deployment
+from workbench.evm.deploy.plan import Deployment
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.node.boot import boot
 from workbench.evm.node.fork import ForkedChain, boot_fork

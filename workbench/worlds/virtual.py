@@ -28,7 +28,7 @@ from workbench.core.invariants import ObservedBalance
 from workbench.core.money import YPS, parse_decimal
 from workbench.core.ports import Addresses, Http, Request, Response, Service
 from workbench.core.settlement import Settlement, merge
-from workbench.evm.deploy.deployment import Deployment
+from workbench.evm.deploy.plan import Deployment
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.rpc.client import Rpc
 from workbench.evm.rpc.mining import MiningRpc
@@ -141,7 +141,7 @@ class World:
         self.stores = {name: store_for(name) for name in self.services}
         self.dice = SeededStreams(seed)
         self.rpc = MiningRpc(node.url)
-        self.rpc.meanwhile = self._write_some
+        self.rpc.idle_work = self._write_some
         head = self.rpc.now("eth_getBlockByNumber", "latest", False)
         self._epoch, self.first_block = int(head["timestamp"], 16), int(head["number"], 16)
         self.accounts = {

@@ -15,7 +15,7 @@ from workbench.core.errors import NotCompiled, ToolMissing
 from workbench.core.facts import Event
 from workbench.evm.build import artifacts, compile, toolchain
 from workbench.evm.build.artifacts import INTERFACES, Artifact, interface, load, names, project_root
-from workbench.evm.deploy.deployment import CONTRACTS
+from workbench.evm.deploy.plan import CONTRACTS
 
 ROOT = project_root()
 

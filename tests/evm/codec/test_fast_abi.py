@@ -20,8 +20,8 @@ from workbench.evm.codec.fast_abi import (
     encode_plain,
     encode_words,
     keccak,
-    plan,
     rlp,
+    to_plain,
 )
 
 addresses = st.binary(min_size=20, max_size=20).map(lambda raw: "0x" + raw.hex())
@@ -69,7 +69,7 @@ def test_arguments_are_encoded_as_by_eth_abi(
 ) -> None:
     """Words, structs of words and `bytes`, in any order."""
     described, values = given_
-    planned = plan(described)
+    planned = to_plain(described)
     assert planned is not None
     assert encode([abi_type(i) for i in described], values) == encode_plain(planned, values)
 
@@ -80,7 +80,7 @@ def test_results_are_decoded_as_by_eth_abi(
 ) -> None:
     """What was encoded comes back, and as the same Python values."""
     described, values = given_
-    planned = plan(described)
+    planned = to_plain(described)
     assert planned is not None
     kinds = [abi_type(item) for item in described]
     data = encode(kinds, values)
@@ -90,7 +90,7 @@ def test_results_are_decoded_as_by_eth_abi(
 @given(words, st.binary(min_size=32, max_size=32))
 def test_a_word_is_read_as_by_eth_abi_or_left_to_it(kind: str, word: bytes) -> None:
     """Any 32 bytes: we say the same, or nothing, never something else."""
-    planned = plan([{"type": kind}])
+    planned = to_plain([{"type": kind}])
     assert planned is not None
     try:
         ours = decode_plain(planned, word)
@@ -129,8 +129,8 @@ def test_what_is_not_plain_is_left_to_eth_abi(kind: str, value: Any) -> None:
 @pytest.mark.parametrize("kind", ["string", "uint256[]", "address[2]", "int24", "tuple[]"])
 def test_there_is_no_plan_for_what_is_not_plain(kind: str) -> None:
     """Also inside a struct, and for a struct that holds `bytes`."""
-    assert plan([{"type": "uint256"}, {"type": kind, "components": []}]) is None
-    assert plan([struct(["bytes"])]) is None
+    assert to_plain([{"type": "uint256"}, {"type": kind, "components": []}]) is None
+    assert to_plain([struct(["bytes"])]) is None
 
 
 @pytest.mark.parametrize("count", [0, 2])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.core.facts import BlockRef
-from workbench.evm.codec.receipts import Inclusion, traced
+from workbench.evm.codec.receipts import Inclusion, inclusions_from_traces
 from workbench.evm.transactions.signer import KeySigner
 from workbench.evm.transactions.test_keys import key_of
 
@@ -42,7 +42,7 @@ def test_the_price_is_what_eip_1559_says(
     fees = {"maxPriorityFeePerGas": tip, "maxFeePerGas": most}
     raw, tx = signed(chainId=chain_id, nonce=nonce, data=data, **fees)
     header = block(21_000, tx, base_fee=base_fee)
-    landed = traced(header, [told(tx, 21_000)], {tx: raw})
+    landed = inclusions_from_traces(header, [told(tx, 21_000)], {tx: raw})
     where = BlockRef(16, "0xb1", tx, -1)
     assert {tx: Inclusion(where, True, 21_000, min(most, base_fee + tip))} == landed
 
@@ -52,7 +52,8 @@ def test_gas_is_told_up_to_each_transaction() -> None:
     fees = {"maxPriorityFeePerGas": 1, "maxFeePerGas": 100}
     (one, first), (two, last) = (signed(nonce=nonce, **fees) for nonce in range(2))
     traces = [told(first, 30), told("0xother", 50), told(last, 90, failed=True)]
-    landed = traced(block(90, first, "0xother", last), traces, {first: one, last: two})
+    header, raws = block(90, first, "0xother", last), {first: one, last: two}
+    landed = inclusions_from_traces(header, traces, raws)
     assert {first: (True, 30), last: (False, 40)} == {
         tx: (each.ok, each.gas_used) for tx, each in landed.items()
     }
@@ -71,4 +72,4 @@ def test_gas_is_told_up_to_each_transaction() -> None:
 def test_what_does_not_come_to_the_headers_gas_says_nothing(traces: list[dict[str, Any]]) -> None:
     """Receipts are asked for then."""
     raw, _ = signed(nonce=0, maxPriorityFeePerGas=1, maxFeePerGas=100)
-    assert {} == traced(block(70, "0xa", "0xb"), traces, {"0xa": raw, "0xb": raw})
+    assert {} == inclusions_from_traces(block(70, "0xa", "0xb"), traces, {"0xa": raw, "0xb": raw})

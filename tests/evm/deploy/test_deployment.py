@@ -14,8 +14,10 @@ from eth_abi.abi import decode, encode
 
 from workbench.core.errors import DeployFailed, RpcUnreachable
 from workbench.evm.build.artifacts import load
-from workbench.evm.deploy import deployment as d
-from workbench.evm.deploy.deployment import CONTRACTS, Deployment, DeploymentPlan, deploy, keccak
+from workbench.evm.deploy import addresses, pool
+from workbench.evm.deploy.addresses import keccak
+from workbench.evm.deploy.deployment import deploy
+from workbench.evm.deploy.plan import CONTRACTS, Deployment, DeploymentPlan
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.transactions.test_keys import key_of
 
@@ -56,7 +58,7 @@ class Site:
 
 def kill_after(url: str, steps: int) -> int:
     """Start a deployment, kill it without mercy after some steps; how many it told of."""
-    command = [sys.executable, "-m", "workbench.evm.deploy.deployment", "--rpc", url, "--json"]
+    command = [sys.executable, "-m", "workbench.evm.deploy", "--rpc", url, "--json"]
     process = subprocess.Popen(
         [*command, "--chain-id", str(CHAIN)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
     )
@@ -93,18 +95,18 @@ def test_all_contracts_have_code(site: Site) -> None:
 
 def test_addresses_follow_from_code_and_plan_alone(site: Site) -> None:
     code = load("PoolManager").bytecode + encode(["address"], [PLAN.deployer])
-    assert site.where["PoolManager"] == d.create2_address(code)
+    assert site.where["PoolManager"] == addresses.create2_address(code)
     with_key = [site.where[name] for name in ("PoolManager", "SettlementVault")]
     tokens = [site.where["MockUSDC"], site.where["MockEURC"]]
     code = load("FacilitatorHook").bytecode
     code += encode(["address"] * 5, [*with_key, *tokens, PLAN.deployer])
     salt = bytes.fromhex(site.where.hook_salt[2:])
-    assert site.where["FacilitatorHook"] == d.create2_address(code, salt)
-    assert d.mine_hook_salt(code) == salt
+    assert site.where["FacilitatorHook"] == addresses.create2_address(code, salt)
+    assert addresses.mine_hook_salt(code) == salt
 
 
 def test_the_hooks_address_carries_its_flags(site: Site) -> None:
-    assert int(site.where["FacilitatorHook"], 16) & d.HOOK_MASK == d.HOOK_FLAGS
+    assert int(site.where["FacilitatorHook"], 16) & addresses.HOOK_MASK == addresses.HOOK_FLAGS
 
 
 def test_vault_and_puller_belong_together(site: Site) -> None:
@@ -171,7 +173,7 @@ def test_the_rate_is_set(site: Site) -> None:
 def test_the_pool_stands_at_the_rate(site: Site) -> None:
     price = site.pool_word(0) & ((1 << 160) - 1)
     eurc_first = site.where.pool_key[0] == site.where["MockEURC"]
-    assert price == d.sqrt_price_x96(PLAN.rate_e8, eurc_first=eurc_first)
+    assert price == pool.sqrt_price_x96(PLAN.rate_e8, eurc_first=eurc_first)
     ratio = (price / 2**96) ** 2
     usdc_per_eurc = ratio if eurc_first else 1 / ratio
     assert usdc_per_eurc == pytest.approx(1.10, rel=1e-12)
@@ -183,9 +185,9 @@ def test_ten_thousand_purchases_move_the_price_less_than_half_a_percent(site: Si
     bought = 10_000 * 110 * 10**6
     # Constant product: USDC leaves, and the square root of the price moves by bought / liquidity.
     if site.where.pool_key[0] == site.where["MockEURC"]:
-        after = price - bought * d.Q96 // liquidity
+        after = price - bought * pool.Q96 // liquidity
     else:
-        after = liquidity * price * d.Q96 // (liquidity * d.Q96 - bought * price)
+        after = liquidity * price * pool.Q96 // (liquidity * pool.Q96 - bought * price)
     assert abs((after / price) ** 2 - 1) < 0.005
 
 
@@ -242,20 +244,20 @@ def test_a_deployment_survives_json(site: Site) -> None:
 @pytest.mark.parametrize("eurc_first", [True, False])
 @pytest.mark.parametrize("rate_e8", [90_000_000, 100_000_000, 110_000_000, 123_456_789])
 def test_prices_and_amounts_agree(rate_e8: int, eurc_first: bool) -> None:
-    price = d.sqrt_price_x96(rate_e8, eurc_first=eurc_first)
-    liquidity = d.full_range_liquidity(PLAN.pool_usdc, price, eurc_first=eurc_first)
-    first, second = d.full_range_amounts(liquidity, price)
+    price = pool.sqrt_price_x96(rate_e8, eurc_first=eurc_first)
+    liquidity = pool.full_range_liquidity(PLAN.pool_usdc, price, eurc_first=eurc_first)
+    first, second = pool.full_range_amounts(liquidity, price)
     eurc, usdc = (first, second) if eurc_first else (second, first)
     assert abs(usdc - PLAN.pool_usdc) <= 2
-    assert usdc * d.RATE_SCALE == pytest.approx(eurc * rate_e8, rel=1e-12)
+    assert usdc * pool.RATE_SCALE == pytest.approx(eurc * rate_e8, rel=1e-12)
 
 
 def test_create2_matches_the_standards_own_examples() -> None:
     # EIP-1014, example 1, has deployer zero; ours is fixed, so check the formula by its parts.
     code = bytes.fromhex("00")
-    raw = b"\xff" + bytes.fromhex(d.CREATE2_DEPLOYER[2:]) + bytes(32) + keccak(code)
-    assert d.create2_address(code).lower() == "0x" + keccak(raw)[12:].hex()
+    raw = b"\xff" + bytes.fromhex(addresses.CREATE2_DEPLOYER[2:]) + bytes(32) + keccak(code)
+    assert addresses.create2_address(code).lower() == "0x" + keccak(raw)[12:].hex()
     assert keccak(b"").hex().startswith("c5d2460186f7233c")
     # EIP-55's first example.
     plain = bytes.fromhex("5aaeb6053f3e94c9b9a09f33669435e7ef1beaed")
-    assert d.checksum(plain) == "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+    assert addresses.checksum(plain) == "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"

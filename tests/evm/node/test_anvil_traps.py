@@ -186,8 +186,8 @@ def test_calls_tried_together_are_as_if_tried_alone(node: Anvil) -> None:
     fine, refused = {"to": where}, {"to": where, "data": "0x01"}
     broke = {"from": "0x" + "d0" * 20, "to": where, "maxFeePerGas": hex(GWEI)}
     for some in ([fine], [fine, refused, fine], [fine, broke, refused], [fine] * 150):
-        one_by_one = asyncio.run(plain.try_all(some))
-        together = asyncio.run(rpc.try_all(some))
+        one_by_one = asyncio.run(plain.simulate_all(some))
+        together = asyncio.run(rpc.simulate_all(some))
         assert [type(each) for each in one_by_one] == [type(each) for each in together]
         assert one_by_one[0] == together[0]
     assert one_by_one[0] == "0x" + f"{1:064x}{2_000_000_000:064x}"

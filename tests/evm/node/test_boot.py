@@ -9,7 +9,8 @@ import pytest
 
 from workbench.core.errors import DeployFailed
 from workbench.core.ports import ReportProgress
-from workbench.evm.deploy.deployment import Deployment, DeploymentPlan, keccak
+from workbench.evm.deploy.addresses import keccak
+from workbench.evm.deploy.plan import Deployment, DeploymentPlan
 from workbench.evm.node import boot as boot_module
 from workbench.evm.node.anvil import GENESIS_TIME, Anvil
 from workbench.evm.node.boot import boot, world_key
@@ -169,7 +170,7 @@ def test_a_failed_deployment_keeps_nothing(
     def fail(*arguments: object) -> Deployment:
         raise DeployFailed("as told")
 
-    monkeypatch.setattr("workbench.evm.deploy.deployment.deploy", fail)
+    monkeypatch.setattr("workbench.evm.node.boot.deploy", fail)
     with pytest.raises(DeployFailed, match="as told"):
         boot()
     assert not list(own_cache.glob("*.json"))

@@ -25,8 +25,7 @@ from workbench import World, fork
 from workbench.core.errors import BlockMissing, InvalidSetting, RpcUnreachable, WorkbenchError
 from workbench.evm.build.artifacts import load
 from workbench.evm.codec import abi
-from workbench.evm.deploy.deployment import CREATE2_DEPLOYER, SALT, create2_address
-from workbench.evm.deploy.inspection import create_address
+from workbench.evm.deploy.addresses import CREATE2_DEPLOYER, SALT, create2_address, create_address
 from workbench.evm.deploy.uniswap import POOL_MANAGERS, is_packaged_code
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.node.boot import boot
@@ -263,7 +262,7 @@ def test_a_fork_that_cannot_be_built_leaves_no_node(
     def fail(*_: object) -> None:
         raise RpcUnreachable("as told")
 
-    monkeypatch.setattr("workbench.evm.deploy.deployment.deploy", fail)
+    monkeypatch.setattr("workbench.evm.node.fork.deploy", fail)
     before = len(psutil.Process().children())
     with pytest.raises(RpcUnreachable, match="as told"):
         boot_fork(foreign.node.url)

@@ -1,26 +1,19 @@
-"""JSON-RPC: what a node answers, what stands between it and us, and when one may ask again."""
+"""Results, faults and limits of a node, as both transports report them."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import re
-import shutil
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from tests.evm.gateway import ForwardProxy, Gateway, PlainHandler, forwarded
-from tests.services.payouts.test_webhooks_tls import certificate
-from tests.services.payouts.webhook_receivers import listening
+from tests.evm.gateway import Gateway
+from tests.evm.rpc.nodes import ask
 from workbench.core.errors import (
-    RpcAnswerInvalid,
     RpcFault,
     RpcLimited,
     RpcUnreachable,
@@ -31,35 +24,7 @@ from workbench.evm.node.anvil import Anvil
 from workbench.evm.rpc import blocking
 from workbench.evm.rpc import client as rpc_module
 from workbench.evm.rpc.blocking import BlockingRpc
-from workbench.evm.rpc.client import SEND, HttpRpc, NodeRevert, Rpc, outcome
-from workbench.evm.rpc.mining import MiningRpc
-
-Answer = Callable[[socket.socket, bytes], None]
-
-
-def told(data: Any) -> bytes:
-    return json.dumps(data).encode()
-
-
-# --- Both transports on a real node ---------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[Anvil]:
-    with Anvil() as made:
-        yield made
-
-
-def ask(rpc: Rpc, *calls: tuple[Any, ...]) -> list[Any]:
-    """Results, or the error of the first call that fails, on a loop of its own."""
-
-    async def work() -> list[Any]:
-        try:
-            return [await rpc.call(*call) for call in calls]
-        finally:
-            await rpc.close()
-
-    return asyncio.run(work())
+from workbench.evm.rpc.client import HttpRpc, NodeRevert
 
 
 @pytest.mark.parametrize("kind", [BlockingRpc, HttpRpc])
@@ -81,20 +46,20 @@ def test_trials_are_asked_at_once_and_in_turn(node: Anvil) -> None:
     order: list[int] = []
 
     class Spy(HttpRpc):
-        async def try_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
+        async def simulate_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
             order.append(len(requests))
-            told = await super().try_all(requests)
+            told = await super().simulate_all(requests)
             order.append(-len(requests))
             return told
 
     async def work() -> None:
         rpc, plain = Spy(node.url), {"to": "0x" + "bb" * 20, "data": "0x"}
-        asked = [rpc.ask_to_try([plain] * count) for count in (1, 2, 3)]
+        asked = [rpc.start_simulation([plain] * count) for count in (1, 2, 3)]
         assert ["0x"] * 3 == await asked[2]
         assert [1, -1, 2, -2, 3, -3] == order
         assert all(each.known for each in asked)
         assert ["0x"] == await asked[0] == asked[0].results
-        rpc.ask_to_try([plain])  # Nobody comes back for it.
+        rpc.start_simulation([plain])  # Nobody comes back for it.
         await rpc.close()
 
     asyncio.run(work())
@@ -103,7 +68,7 @@ def test_trials_are_asked_at_once_and_in_turn(node: Anvil) -> None:
 def test_a_trial_that_nobody_answers_is_so_many_errors() -> None:
     async def work() -> None:
         rpc = HttpRpc("http://127.0.0.1:1")
-        told = await rpc.ask_to_try([{}, {}])
+        told = await rpc.start_simulation([{}, {}])
         assert [RpcUnreachable] * 2 == [type(each) for each in told]
         await rpc.close()
 
@@ -125,136 +90,15 @@ def test_a_node_that_is_away_and_comes_back(kind: type[Any]) -> None:
         assert ["0x7a69"] == ask(rpc, ("eth_chainId",))
 
 
-# --- One connection, kept -------------------------------------------------------------------------
-
-
-class Server:
-    """Answers each connection's requests by the functions given, then closes the connection."""
-
-    def __init__(self, *connections: list[Answer]) -> None:
-        self.requests: list[bytes] = []
-        self._connections = list(connections)
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/rpc?key=1"
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        for answers in self._connections:
-            with contextlib.suppress(OSError):
-                connection, _ = self._listening.accept()
-                with connection:
-                    for answer in answers:
-                        request = whole(connection)
-                        self.requests.append(request)
-                        answer(connection, request)
-
-    def close(self) -> None:
-        self._listening.close()
-        self._thread.join(5)
-
-
-def whole(connection: socket.socket) -> bytes:
-    """One request with its body, or what came of it."""
-    request = b""
-    while not request.endswith(b"}") and (more := connection.recv(65536)):
-        request += more
-    return request
-
-
-def good(connection: socket.socket, request: bytes) -> None:
-    number = json.loads(request.split(b"\r\n\r\n", 1)[1])["id"]
-    body = told({"jsonrpc": "2.0", "id": number, "result": "0x1"})
-    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    connection.sendall(head + body)
-
-
-def cut_short(connection: socket.socket, request: bytes) -> None:
-    connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"resu')
-
-
-def silence(connection: socket.socket, request: bytes) -> None:
-    connection.recv(1)
-
-
-def test_a_connection_closed_while_idle_is_opened_again() -> None:
-    """The server closed a kept connection: one fresh try, which the caller does not notice."""
-    server = Server([good], [good, good])
-    rpc = BlockingRpc(server.url)
-    assert ["0x1"] * 3 == [rpc.now("m") for _ in range(3)]
-    assert 3 <= len([r for r in server.requests if r])
-    assert all(r.startswith(b"POST /rpc?key=1 ") for r in server.requests if r)
-    asyncio.run(rpc.close())
-    server.close()
-
-
-@pytest.mark.parametrize("fault", [cut_short, silence])
-def test_a_request_that_may_have_worked_is_not_repeated(
-    fault: Answer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The answer broke off, or never came: `evm_mine` once more would be another block."""
-    for module in (rpc_module, blocking):
-        monkeypatch.setattr(module, "TIMEOUT_S", 0.2)
-    server = Server([good, fault], [good])
-    rpc = BlockingRpc(server.url)
-    assert "0x1" == rpc.now("m")
-    with pytest.raises(RpcUnreachable):
-        rpc.now("evm_mine")
-    assert 1 == len([r for r in server.requests if b"evm_mine" in r])
-    assert "0x1" == rpc.now("m"), "and the next call has a connection of its own"
-    asyncio.run(rpc.close())
-    server.close()
-
-
-# --- Answers that are another's -------------------------------------------------------------------
-
-
-def of_another(connection: socket.socket, request: bytes) -> None:
-    """Good, but for its id."""
-    number = json.loads(request.split(b"\r\n\r\n", 1)[1])["id"]
-    body = told({"jsonrpc": "2.0", "id": number + 1, "result": "0x1"})
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-
-
 @pytest.mark.parametrize("kind", [BlockingRpc, HttpRpc])
-def test_an_answer_with_another_id_ends_the_connection(kind: type[Any]) -> None:
-    """Those after it would be another's too. The next question has a new connection."""
-    server = Server([good, of_another], [good])
-    rpc = kind(server.url)
-
-    async def work() -> list[Any]:
-        try:
-            return [await outcome(rpc, ("eth_blockNumber",)) for _ in range(3)]
-        finally:
-            await rpc.close()
-
-    first, second, third = asyncio.run(work())
-    assert ("0x1", "0x1") == (first, third)
-    assert isinstance(second, RpcAnswerInvalid)
-    assert "another request" in second.message
-    server.close()
-
-
-def test_what_was_written_behind_a_foreign_answer_is_unknown() -> None:
-    """Blocking and pipelined: neither is taken for done."""
-
-    def second_is_foreign(connection: socket.socket, request: bytes) -> None:
-        numbers = [int(each) for each in re.findall(rb'"id":(\d+)', request)]
-        for number in (numbers[0], numbers[2], numbers[1]):
-            good(connection, b'\r\n\r\n{"id":%d}' % number)
-
-    for kind in (BlockingRpc, MiningRpc):
-        server = Server([second_is_foreign], [good])
-        rpc = kind(server.url)
-        told = rpc.all_now([("evm_mine",), ("evm_mine",), ("evm_mine",)])
-        assert "0x1" == told[0]
-        assert [RpcAnswerInvalid, RpcUnreachable] == [type(each) for each in told[1:]]
-        assert "0x1" == rpc.now("eth_chainId")
-        asyncio.run(rpc.close())
-        server.close()
-
-
-# --- Statuses, limits -----------------------------------------------------------------------------
+def test_a_node_that_is_away_is_told_in_plain_words(kind: type[Any]) -> None:
+    """No number of an error, and no class."""
+    with pytest.raises(RpcUnreachable) as caught:
+        ask(kind("http://127.0.0.1:1"), ("eth_chainId",))
+    assert "no chain at http://127.0.0.1:1: connection refused." == caught.value.message
+    with pytest.raises(RpcUnreachable) as caught:
+        ask(kind("http://nobody.invalid:1"), ("eth_chainId",))
+    assert "the host's name is not known" in caught.value.message
 
 
 def told_by_status(*said: Any) -> list[Any]:
@@ -326,7 +170,7 @@ def test_a_read_that_was_limited_is_asked_again_and_an_act_is_not(
 ) -> None:
     """As long as it takes, up to a bound; a node that wants to be left alone for long is."""
     for module in (rpc_module, blocking):
-        monkeypatch.setattr(module, "PAUSES_S", (0.01, 0.02, 0.04))
+        monkeypatch.setattr(module, "RETRY_PAUSES_S", (0.01, 0.02, 0.04))
     refusals, after = [0], ["0"]
 
     def decide(request: dict[str, Any], node: Any) -> Any:
@@ -387,103 +231,3 @@ def test_bodies_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         for rpc in (BlockingRpc(server.url), HttpRpc(server.url)):
             with pytest.raises(RpcUnreachable, match="its answer is too large"):
                 ask(rpc, ("eth_chainId",))
-
-
-# --- Other addresses, proxies ---------------------------------------------------------------------
-
-
-@pytest.fixture
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-
-
-SENDS = [(SEND, "0x02"), (SEND, "0x03")]
-
-
-def test_a_node_at_an_ipv6_address(node: Anvil) -> None:
-    """Reads, and sends that are written one after the other."""
-    with Gateway(node.url, lambda request, node: None, socket.AF_INET6) as server:
-        for rpc in (BlockingRpc(server.url), HttpRpc(server.url), MiningRpc(server.url)):
-
-            async def work(rpc: Any = rpc) -> list[Any]:
-                try:
-                    return [await rpc.call("eth_chainId"), *await rpc.many(SENDS)]
-                finally:
-                    await rpc.close()
-
-            chain_id, *sent = asyncio.run(work())
-            assert "0x7a69" == chain_id
-            assert [RpcFault, RpcFault] == [type(each) for each in sent]
-
-
-def test_a_distant_node_is_asked_through_the_proxy(
-    node: Anvil, no_proxies: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By its whole URL and with the login; its name is not looked up here. Sends go one by one."""
-    url = "http://node.invalid:8545/key"
-    with ForwardProxy(("127.0.0.1", node.port), "Basic dTpw") as proxy:
-        monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("//", "//u:p@"))
-        for rpc in (BlockingRpc(url), HttpRpc(url)):
-
-            async def work(rpc: Any = rpc) -> list[Any]:
-                try:
-                    return [await rpc.call("eth_chainId"), *await rpc.many(SENDS)]
-                finally:
-                    await rpc.close()
-
-            chain_id, *sent = asyncio.run(work())
-            assert "0x7a69" == chain_id
-            assert [RpcFault, RpcFault] == [type(each) for each in sent]
-        assert {f"POST {url} HTTP/1.1"} == {line for line, _ in proxy.heads}
-        assert {"node.invalid:8545"} == {fields["Host"] for _, fields in proxy.heads}
-        monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        for rpc in (BlockingRpc(url), HttpRpc(url)):
-            with pytest.raises(RpcUnreachable, match="HTTP status 407"):
-                ask(rpc, ("eth_chainId",))
-        proxy.heads.clear()
-        for rpc in (BlockingRpc(node.url), HttpRpc(node.url)):
-            assert ["0x7a69"] == ask(rpc, ("eth_chainId",))
-        assert [] == proxy.heads, "what is on this machine is not asked through a proxy"
-
-
-@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes certificates")
-def test_a_node_with_tls_is_asked_through_a_tunnel(
-    node: Anvil, no_proxies: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """The proxy sees the host, and nothing of what is asked; a refusal of its own is named."""
-    proof = certificate(tmp_path / "node.pem", "node.invalid")
-    monkeypatch.setenv("SSL_CERT_FILE", str(proof))
-    url = "https://node.invalid/key"
-
-    class Node(PlainHandler):
-        def do_POST(self) -> None:
-            self.say(200, {}, forwarded(node.url, self.read_body()))
-
-    with listening(Node, proof) as (place, _):
-        port = int(place.rpartition(":")[2])
-        with ForwardProxy(("127.0.0.1", port), "Basic dTpw") as proxy:
-            monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//u:p@"))
-            for rpc in (BlockingRpc(url), HttpRpc(url)):
-                assert ["0x7a69"] == ask(rpc, ("eth_chainId",))
-            assert {"CONNECT node.invalid:443 HTTP/1.1"} == {line for line, _ in proxy.heads}
-            assert all("key" not in str(head) for head in proxy.heads)
-            monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-            for rpc in (BlockingRpc(url), HttpRpc(url)):
-                with pytest.raises(RpcUnreachable, match="407"):
-                    ask(rpc, ("eth_chainId",))
-        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-        for rpc in (BlockingRpc(url), HttpRpc(url)):
-            with pytest.raises(RpcUnreachable, match="connection refused"):
-                ask(rpc, ("eth_chainId",))
-
-
-@pytest.mark.parametrize("kind", [BlockingRpc, HttpRpc])
-def test_a_node_that_is_away_is_told_in_plain_words(kind: type[Any]) -> None:
-    """No number of an error, and no class."""
-    with pytest.raises(RpcUnreachable) as caught:
-        ask(kind("http://127.0.0.1:1"), ("eth_chainId",))
-    assert "no chain at http://127.0.0.1:1: connection refused." == caught.value.message
-    with pytest.raises(RpcUnreachable) as caught:
-        ask(kind("http://nobody.invalid:1"), ("eth_chainId",))
-    assert "the host's name is not known" in caught.value.message

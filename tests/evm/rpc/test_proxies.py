@@ -9,7 +9,7 @@ import ssl
 import pytest
 
 from workbench.core.errors import InvalidSetting
-from workbench.evm.rpc.node_url import place_of, plain_words
+from workbench.evm.rpc.node_url import failure_text, parse_node_url
 from workbench.evm.rpc.proxies import is_loopback, proxy_for
 from workbench.evm.rpc.requests import request_head, tunnel_request
 
@@ -78,18 +78,18 @@ def test_a_proxy_of_another_kind_is_refused(address: str, monkeypatch: pytest.Mo
 
 
 def test_an_ipv6_host_has_brackets_wherever_it_is_written() -> None:
-    place = place_of("http://[2001:db8::1]:8545/v2/key?k=1")
+    place = parse_node_url("http://[2001:db8::1]:8545/v2/key?k=1")
     assert "2001:db8::1" == place.host
     assert "http://[2001:db8::1]:8545" == place.shown
     assert b"POST /v2/key?k=1 HTTP/1.1\r\nHost: [2001:db8::1]:8545\r\n" in request_head(place)
-    assert "https://[::1]" == place_of("https://[::1]/").shown
+    assert "https://[::1]" == parse_node_url("https://[::1]/").shown
 
 
 def test_requests_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole URL over plain HTTP; a tunnel to the host for TLS, which alone sees the request."""
     monkeypatch.setenv("HTTP_PROXY", "http://u:p@proxy:8080")
     monkeypatch.setenv("HTTPS_PROXY", "http://u:p@proxy:8080")
-    plain, secure = place_of("http://a.org/v2?k=1"), place_of("https://x:y@a.org/v2")
+    plain, secure = parse_node_url("http://a.org/v2?k=1"), parse_node_url("https://x:y@a.org/v2")
     head = request_head(plain, proxy_for("http://a.org"))
     assert head.startswith(b"POST http://a.org/v2?k=1 HTTP/1.1\r\nHost: a.org\r\n")
     assert b"Proxy-Authorization: Basic dTpw\r\n" in head
@@ -108,7 +108,7 @@ def test_requests_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_is_no_url_of_a_node_is_refused(url: str) -> None:
     with pytest.raises(InvalidSetting, match="URL"):
-        place_of(url)
+        parse_node_url(url)
 
 
 @pytest.mark.parametrize(
@@ -124,10 +124,10 @@ def test_what_is_no_url_of_a_node_is_refused(url: str) -> None:
             asyncio.IncompleteReadError(b"", 3),
             "it closed the connection in the middle of an answer",
         ),
-        (ssl.SSLError(1, "[SSL] record layer failure"), "it does not speak TLS as we do"),
+        (ssl.SSLError(1, "[SSL] record layer failure"), "the TLS handshake failed"),
         (ValueError("something."), "something"),
         (ValueError(), "ValueError"),
     ],
 )
 def test_a_systems_error_in_plain_words(why: BaseException, words: str) -> None:
-    assert words == plain_words(why)
+    assert words == failure_text(why)

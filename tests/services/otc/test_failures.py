@@ -18,7 +18,7 @@ from workbench.core.ports import Request
 from workbench.core.pricing import Price
 from workbench.core.settlement import SettlementState
 from workbench.evm.codec import abi
-from workbench.evm.deploy.deployment import TICK_LIMIT
+from workbench.evm.deploy.pool import TICK_LIMIT
 from workbench.evm.rpc.client import Rpc
 from workbench.evm.transactions.test_keys import key_of
 from workbench.worlds.factories import LOCAL_FINALITY

@@ -21,7 +21,7 @@ import pytest
 
 from tests import postgres
 from workbench.evm.build.artifacts import load
-from workbench.evm.deploy.deployment import CREATE2_DEPLOYER, create2_address
+from workbench.evm.deploy.addresses import CREATE2_DEPLOYER, create2_address
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.rpc.local_marker import MARKER_ADDRESS, MARKER_CODE
 from workbench.evm.transactions.test_keys import key_of

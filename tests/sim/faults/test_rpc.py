@@ -57,7 +57,7 @@ def test_a_calm_line_passes_calls_on_together() -> None:
     assert [list(each) for each in CALLS] == asyncio.run(calm.many(CALLS))
     assert [3] == node.asked
     calm.dead = True
-    for asking in (calm.many(CALLS), calm.try_all([{}]), calm.call("eth_chainId")):
+    for asking in (calm.many(CALLS), calm.simulate_all([{}]), calm.call("eth_chainId")):
         with pytest.raises(Crashed):
             asyncio.run(asking)
 
@@ -76,10 +76,10 @@ def test_who_dies_while_the_node_works_gets_no_answer() -> None:
     calm, _ = line(Slow())
     for ask in (
         lambda: calm.many(CALLS),
-        lambda: calm.try_all([{}]),
+        lambda: calm.simulate_all([{}]),
         lambda: calm.call("eth_chainId"),
         lambda: calm.ask(CALLS),
-        lambda: calm.ask_to_try([{}]),
+        lambda: calm.start_simulation([{}]),
     ):
         calm.dead = False
 

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from tests.evm.faulty import GWEI, Ground
 from tests.evm.node.test_anvil_traps import payments
-from tests.evm.rpc.test_client import Server, cut_short, good
+from tests.evm.rpc.nodes import Server, cut_short, good
 from workbench.core.errors import RpcUnreachable
 from workbench.core.facts import TransactionReplaced
 from workbench.core.ports import SlotState
-from workbench.evm.codec.receipts import Inclusion, landing_of
+from workbench.evm.codec.receipts import Inclusion, inclusion_of
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.rpc.client import RECEIPT, SEND, PendingAnswers
@@ -139,7 +139,7 @@ def test_there_is_work_to_do_while_the_node_is_silent() -> None:
 
     server = Server([late])
     rpc = MiningRpc(server.url)
-    rpc.meanwhile = work
+    rpc.idle_work = work
     assert "0x1" == rpc.now("m")
     assert 3 == len(done)
     asyncio.run(rpc.close())
@@ -325,10 +325,10 @@ def test_what_came_with_a_block_is_what_the_node_says_of_it() -> None:
                 elif what == "landed" and sent:
                     mined = int(await rpc.call("eth_blockNumber"), 16)
                     txs = sent[-40:]
-                    landed = await rpc.landed(txs)
+                    landed = await rpc.inclusions(txs)
                     receipts = plain.all_now([(RECEIPT, tx) for tx in txs])
                     if mined == int(await rpc.call("eth_blockNumber"), 16):
-                        assert [each and landing_of(each) for each in receipts] == landed
+                        assert [each and inclusion_of(each) for each in receipts] == landed
                         ends.update(each.ok for each in landed if isinstance(each, Inclusion))
                 else:
                     await asyncio.sleep(1)
@@ -353,15 +353,15 @@ def test_landings_of_a_head_that_goes_are_not_kept() -> None:
 
         async def work() -> list[Any]:
             tx = await rpc.call(SEND, raw)
-            assert [None] == await rpc.landed([tx])
+            assert [None] == await rpc.inclusions([tx])
             await rpc.call("evm_mine")
-            (there,) = await rpc.landed([tx])
+            (there,) = await rpc.inclusions([tx])
             assert isinstance(there, Inclusion)
             rpc.invalidate()
-            asking = asyncio.ensure_future(rpc.landed([tx]))
+            asking = asyncio.ensure_future(rpc.inclusions([tx]))
             await asyncio.gather(asking, asyncio.ensure_future(rpc.call("anvil_rollback", 1)))
             assert await rpc.call(RECEIPT, tx) is None
-            return await rpc.landed([tx])
+            return await rpc.inclusions([tx])
 
         assert [[None]] == play(work())
 
@@ -373,7 +373,7 @@ def test_what_is_foreseen_comes_with_the_next_block() -> None:
 
         class Noting(MiningRpc):
             def _write(self, asked: Any) -> None:
-                written.append(asked.wanted[0][0])
+                written.append(asked.requested[0][0])
                 super()._write(asked)
 
         rpc = Noting(node.url)

@@ -1,12 +1,14 @@
-"""Our own encoders for the hot path: ABI values that are whole words, RLP of integers and bytes.
+"""Fast encoders for the hot path: ABI values of one word each, RLP of integers and bytes.
 
-eth_abi and eth_account take 50 to 100 times longer. Whatever is not as plain as these few shapes is
-left to eth_abi (`plan` says None, or encoding raises NotPlain); tests hold both equal.
+eth_abi and eth_account take 50 to 100 times longer. This module supports a few simple ("plain")
+shapes: words of 32 bytes, static structs of words, and `bytes`. For everything else `to_plain`
+returns None, or the encoder raises UnsupportedByFastAbi; the caller then uses eth_abi. Tests
+compare both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
@@ -16,21 +18,22 @@ WORD = 32
 
 
 class UnsupportedByFastAbi(ValueError):
-    """A value or some data that eth_abi should look at."""
+    """A value or data of a shape that this module does not support; use eth_abi."""
 
 
 def keccak(data: bytes) -> bytes:
+    """Return the Keccak-256 digest."""
     digest: bytes = keccak_256(data).digest()
     return digest
 
 
 # --- One word -------------------------------------------------------------------------------------
 
-EncodeValue = Callable[[Any], bytes]
+EncodeWord = Callable[[Any], bytes]
 DecodeWord = Callable[[bytes], Any]
 
 
-def _uint(bits: int) -> tuple[EncodeValue, DecodeWord]:
+def _uint(bits: int) -> tuple[EncodeWord, DecodeWord]:
     def encode(value: Any) -> bytes:
         if type(value) is not int or value < 0 or value >> bits:
             raise UnsupportedByFastAbi
@@ -45,7 +48,7 @@ def _uint(bits: int) -> tuple[EncodeValue, DecodeWord]:
     return encode, decode
 
 
-def _fixed(size: int) -> tuple[EncodeValue, DecodeWord]:
+def _fixed(size: int) -> tuple[EncodeWord, DecodeWord]:
     def encode(value: Any) -> bytes:
         if type(value) is not bytes or len(value) != size:
             raise UnsupportedByFastAbi
@@ -60,7 +63,7 @@ def _fixed(size: int) -> tuple[EncodeValue, DecodeWord]:
 
 
 def _encode_address(value: Any) -> bytes:
-    # Lower case only: of mixed case, eth_abi checks the checksum.
+    # Lower case only: eth_abi verifies the checksum of mixed case.
     if type(value) is not str or len(value) != 42 or value[:2] != "0x" or value != value.lower():
         raise UnsupportedByFastAbi
     try:
@@ -88,21 +91,21 @@ def _decode_bool(word: bytes) -> bool:
     return bool(value)
 
 
-WORDS: dict[str, tuple[EncodeValue, DecodeWord]] = {
+WORDS: dict[str, tuple[EncodeWord, DecodeWord]] = {
     **{f"uint{bits}": _uint(bits) for bits in range(8, 257, 8)},
     **{f"bytes{size}": _fixed(size) for size in range(1, 33)},
     "address": (_encode_address, _decode_address),
     "bool": (_encode_bool, _decode_bool),
 }
-"""How each type of one word is written and read."""
+"""Encoder and decoder of each ABI type that fills one word."""
 
 
-class EncodedWords(bytes):
-    """A static struct that is encoded already."""
+class EncodedStruct(bytes):
+    """The ABI encoding of a static struct; encoders take it in place of the struct."""
 
 
 def encode_words(kinds: Sequence[str], values: Sequence[Any]) -> bytes:
-    """Static values one after the other. Raises NotPlain."""
+    """Encode values of one word each. Raises UnsupportedByFastAbi."""
     try:
         pairs = zip(kinds, values, strict=True)
         return b"".join([WORDS[kind][0](value) for kind, value in pairs])
@@ -112,17 +115,20 @@ def encode_words(kinds: Sequence[str], values: Sequence[Any]) -> bytes:
 
 # --- Arguments and results ------------------------------------------------------------------------
 
-DecodePlan = tuple[Any, ...]
-"""One entry for each value: a word's type, "bytes", or the plan of a static struct."""
+PlainTypes = tuple[Any, ...]
+"""One entry for each value: a word's type, "bytes", or the PlainTypes of a static struct."""
 
 
-def plan(items: Sequence[dict[str, Any]]) -> DecodePlan | None:
-    """How to write and read these ABI items; None if one of them is not plain."""
+def to_plain(items: Sequence[dict[str, Any]]) -> PlainTypes | None:
+    """Return the types of ABI items for `encode_plain` and `decode_plain`.
+
+    None if one of them is not supported.
+    """
     found: list[Any] = []
     for item in items:
         kind = item["type"]
         if kind == "tuple":
-            inner = plan(item["components"])
+            inner = to_plain(item["components"])
             if inner is None or "bytes" in _flat(inner):
                 return None
             found.append(inner)
@@ -134,21 +140,21 @@ def plan(items: Sequence[dict[str, Any]]) -> DecodePlan | None:
 
 
 @cache
-def _flat(planned: DecodePlan) -> tuple[str, ...]:
+def _flat(types: PlainTypes) -> tuple[str, ...]:
     kinds: list[str] = []
-    for each in planned:
+    for each in types:
         kinds += [each] if isinstance(each, str) else _flat(each)
     return tuple(kinds)
 
 
-def encode_plain(planned: DecodePlan, values: Sequence[Any]) -> bytes:
-    """ABI encoding of arguments. Raises NotPlain."""
+def encode_plain(types: PlainTypes, values: Sequence[Any]) -> bytes:
+    """Encode arguments. Raises UnsupportedByFastAbi."""
     parts: list[bytes] = []
-    if len(planned) != len(values):
+    if len(types) != len(values):
         raise UnsupportedByFastAbi
-    size = WORD * len(_flat(planned))
+    size = WORD * len(_flat(types))
     tail: list[bytes] = []
-    for kind, value in zip(planned, values, strict=True):
+    for kind, value in zip(types, values, strict=True):
         if kind == "bytes":
             if type(value) is not bytes:
                 raise UnsupportedByFastAbi
@@ -158,26 +164,26 @@ def encode_plain(planned: DecodePlan, values: Sequence[Any]) -> bytes:
             size += WORD + len(body)
         elif isinstance(kind, str):
             parts.append(WORDS[kind][0](value))
-        elif type(value) is EncodedWords and len(value) == WORD * len(_flat(kind)):
+        elif type(value) is EncodedStruct and len(value) == WORD * len(_flat(kind)):
             parts.append(value)
         else:
             parts.append(encode_plain(kind, value))
     return b"".join(parts + tail)
 
 
-def decode_plain(planned: DecodePlan, data: bytes) -> tuple[Any, ...]:
-    """Static values out of exactly as many words. Raises NotPlain."""
-    kinds = _flat(planned)
+def decode_plain(types: PlainTypes, data: bytes) -> tuple[Any, ...]:
+    """Decode static values from exactly as many words. Raises UnsupportedByFastAbi."""
+    kinds = _flat(types)
     if len(data) != WORD * len(kinds) or "bytes" in kinds:
         raise UnsupportedByFastAbi
     words = iter([data[at : at + WORD] for at in range(0, len(data), WORD)])
-    return _decoded(planned, words)
+    return _decode_static(types, words)
 
 
-def _decoded(planned: DecodePlan, words: Any) -> tuple[Any, ...]:
+def _decode_static(types: PlainTypes, words: Iterator[bytes]) -> tuple[Any, ...]:
     return tuple(
-        WORDS[each][1](next(words)) if isinstance(each, str) else _decoded(each, words)
-        for each in planned
+        WORDS[each][1](next(words)) if isinstance(each, str) else _decode_static(each, words)
+        for each in types
     )
 
 
@@ -185,7 +191,7 @@ def _decoded(planned: DecodePlan, words: Any) -> tuple[Any, ...]:
 
 
 def rlp(item: int | bytes | Sequence[Any]) -> bytes:
-    """Integers without leading zeros, bytes as they are, and lists of these."""
+    """Encode an integer, bytes, or a list of these (Yellow Paper, appendix B)."""
     if isinstance(item, bytes):
         size = len(item)
         if size == 1 and item[0] < 0x80:
@@ -198,12 +204,12 @@ def rlp(item: int | bytes | Sequence[Any]) -> bytes:
 
 @lru_cache(1_024)
 def _rlp_int(item: int) -> bytes:
-    """Fees, gas limits and amounts are mostly those of the transaction before."""
+    """Cached: consecutive transactions mostly have the same fees, gas limits and amounts."""
     return rlp(item.to_bytes((item.bit_length() + 7) // 8, "big"))
 
 
 def rlp_list(body: bytes) -> bytes:
-    """The list of items that are RLP already, one after the other."""
+    """Encode a list from the concatenated encodings of its items."""
     return _prefix(0xC0, len(body)) + body
 
 
@@ -218,12 +224,15 @@ _SHORT = [bytes([0x80 + size]) for size in range(56)]
 
 
 def first_numbers(encoded: bytes, count: int) -> list[int]:
-    """The first items of an RLP list, numbers of at most 55 bytes; the rest may be missing."""
+    """Decode the first `count` items of an RLP list: integers of at most 55 bytes each.
+
+    The bytes after them may be missing.
+    """
     at = 1 + (encoded[0] - 0xF7 if encoded[0] > 0xF7 else 0)
     found: list[int] = []
     for _ in range(count):
         first, at = encoded[at], at + 1
-        size = max(0, first - 0x80)  # A small number is its own byte.
+        size = max(0, first - 0x80)  # A number below 0x80 is its own encoding.
         found.append(first if first < 0x80 else int.from_bytes(encoded[at : at + size]))
         at += size
     return found

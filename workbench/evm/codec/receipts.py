@@ -1,7 +1,7 @@
-"""Where a transaction was mined, and what it cost: from its receipt, or from a trace of its block.
+"""Where a transaction was mined and what it cost: from its receipt, or from a trace of its block.
 
-anvil 1.7.1 goes through all of a block, and copies it, for each of its receipts: 0.1 ms in a block
-of 200 transactions, 0.2 in one of 400. A trace without steps says as much in 0.01.
+anvil 1.7.1 reads and copies a whole block for each of its receipts: 0.1 ms in a block of 200
+transactions, 0.2 ms in one of 400. A trace without steps takes 0.01 ms.
 """
 
 from __future__ import annotations
@@ -15,28 +15,32 @@ from workbench.evm.codec.fast_abi import first_numbers
 from workbench.evm.codec.jsonrpc import invalid
 
 DYNAMIC_FEES = "0x02"
-"""How a transaction of EIP-1559 begins."""
-ENOUGH = 2 + 2 * (1 + 9 + 5 * 33)
-"""So many characters hold a transaction's head and its first five fields."""
+"""The first byte of an EIP-1559 transaction."""
+HEAD_CHARS = 2 + 2 * (1 + 9 + 5 * 33)
+"""How many characters of a raw transaction hold its head and its first five fields."""
 
 
 @quick
 @dataclass(frozen=True, slots=True)
 class Inclusion:
-    """`ok`: it did not revert. `gas_price`: what a unit of gas cost in the end, in wei."""
+    """A transaction that was mined."""
 
     block: BlockRef
+    """The block and the transaction's hash."""
     ok: bool
+    """Whether it did not revert."""
     gas_used: int
     gas_price: int
+    """Effective price of a unit of gas, in wei."""
 
     @property
     def tx(self) -> str:
+        """The transaction's hash."""
         return self.block.tx
 
 
-def landing_of(receipt: dict[str, Any]) -> Inclusion:
-    """What a receipt says."""
+def inclusion_of(receipt: dict[str, Any]) -> Inclusion:
+    """Return the inclusion that a receipt reports."""
     number = int(receipt["blockNumber"], 16)
     return Inclusion(
         BlockRef(number, receipt["blockHash"], receipt["transactionHash"], -1),
@@ -47,50 +51,49 @@ def landing_of(receipt: dict[str, Any]) -> Inclusion:
 
 
 def is_within(raw: str, gas_used: int, gas_price: int) -> bool:
-    """Whether no more gas was used, and none was dearer, than a transaction allows (EIP-1559)."""
+    """Return whether a signed transaction allows this much gas at this price (EIP-1559)."""
     if not raw.startswith(DYNAMIC_FEES):
         return True
-    _, _, _, most, gas = first_numbers(bytes.fromhex(raw[4:ENOUGH]), 5)
-    return gas_used <= gas and gas_price <= most
+    _, _, _, max_fee, gas_limit = first_numbers(bytes.fromhex(raw[4:HEAD_CHARS]), 5)
+    return gas_used <= gas_limit and gas_price <= max_fee
 
 
 def require_within(raw: str, gas_used: int, gas_price: int) -> None:
-    """Raise RpcAnswerInvalid for a receipt that cannot be that of these signed bytes."""
+    """Raise RpcAnswerInvalid if a receipt cannot belong to this signed transaction."""
     if not is_within(raw, gas_used, gas_price):
-        said = "more gas, or dearer gas, than was signed for"
-        raise invalid("eth_getTransactionReceipt", said, "gasUsed, effectiveGasPrice")
+        reason = "more gas, or a higher price, than the signed transaction allows"
+        raise invalid("eth_getTransactionReceipt", reason, "gasUsed, effectiveGasPrice")
 
 
-def traced(
+def inclusions_from_traces(
     block: dict[str, Any], traces: list[dict[str, Any]], raws: dict[str, str]
 ) -> dict[str, Inclusion]:
-    """Landings by transaction, of those whose raw bytes are among `raws`.
+    """Return inclusions by transaction, of those whose raw bytes are among `raws`.
 
-    `traces`: `debug_traceBlockByNumber` with no tracer, whose `gas` is in anvil 1.7.1 what all
-    transactions up to this one have used. Where that does not come to the header's `gasUsed`,
-    nothing is said.
+    `traces`: the answer to `debug_traceBlockByNumber` without a tracer. Its `gas` is cumulative in
+    anvil 1.7.1. If the last one is not the header's `gasUsed`, the result is empty.
     """
     number, block_hash = int(block["number"], 16), block["hash"]
     base_fee = int(block["baseFeePerGas"], 16)
     found: dict[str, Inclusion] = {}
-    before = 0
+    cumulative = 0
     if len(traces) != len(block["transactions"]):
         return {}
-    for tx, told in zip(block["transactions"], traces, strict=True):
-        result = told.get("result")
-        if result is None or told.get("txHash") != tx:
+    for tx, trace in zip(block["transactions"], traces, strict=True):
+        result = trace.get("result")
+        if result is None or trace.get("txHash") != tx:
             return {}
-        used, before = result["gas"] - before, result["gas"]
-        price = _price(raws.get(tx, ""), base_fee)
+        used, cumulative = result["gas"] - cumulative, result["gas"]
+        price = _gas_price(raws.get(tx, ""), base_fee)
         if price is not None:
             where = BlockRef(number, block_hash, tx, -1)
             found[tx] = Inclusion(where, not result["failed"], used, price)
-    return found if before == int(block["gasUsed"], 16) else {}
+    return found if cumulative == int(block["gasUsed"], 16) else {}
 
 
-def _price(raw: str, base_fee: int) -> int | None:
-    """What a unit of gas costs by EIP-1559; None for another kind of transaction."""
+def _gas_price(raw: str, base_fee: int) -> int | None:
+    """Return the effective gas price in wei (EIP-1559); None for another transaction type."""
     if not raw.startswith(DYNAMIC_FEES):
         return None
-    _, _, tip, most = first_numbers(bytes.fromhex(raw[4:ENOUGH]), 4)  # Chain id and nonce before.
-    return min(most, base_fee + tip)
+    _chain_id, _nonce, tip, max_fee = first_numbers(bytes.fromhex(raw[4:HEAD_CHARS]), 4)
+    return min(max_fee, base_fee + tip)

@@ -20,7 +20,7 @@ from workbench.core.errors import (
 from workbench.core.money import EURC, Amount
 from workbench.core.ports import PrecedingCall
 from workbench.core.x402 import Payment
-from workbench.evm.codec import abi
+from workbench.evm.codec import abi, reverts
 from workbench.evm.codec.abi import hex_bytes, to_hex
 from workbench.evm.codec.fast_abi import UnsupportedByFastAbi, encode_plain, keccak
 from workbench.evm.rpc.client import NodeRevert
@@ -61,7 +61,7 @@ async def refusal(chain: Any, payment: Payment, pulled: PrecedingCall) -> Workbe
     try:
         answer = await chain.rpc.call("eth_call", request, "latest")
     except NodeRevert as why:
-        told = abi.explain_revert(hex_bytes(why.data))
+        told = reverts.explain_revert(hex_bytes(why.data))
         return await _named(chain, payment, told.message)
     if isinstance(answer, str) and answer[2:] and not int(answer, 16):
         return await _named(chain, payment, "transfer answered false.")

@@ -23,9 +23,9 @@ from workbench.core.x402 import (
     Terms,
     TransferAuthorization,
 )
-from workbench.evm.codec import abi
+from workbench.evm.codec import abi, eip712, reverts
 from workbench.evm.codec.abi import hex_bytes, number_of, to_hex
-from workbench.evm.codec.fast_abi import EncodedWords, keccak
+from workbench.evm.codec.fast_abi import EncodedStruct, keccak
 from workbench.evm.codec.jsonrpc import invalid
 from workbench.evm.contracts import funding
 from workbench.evm.rpc.client import NodeRevert, Rpc
@@ -172,7 +172,7 @@ class EvmChain:
         """`claimable` of each, asked together."""
         at, name = self.addresses.vault, "claimable"
         datas = [abi.encode_call("SettlementVault", name, token, owner) for owner in owners]
-        answers = await self.rpc.try_all([{"to": at, "data": to_hex(data)} for data in datas])
+        answers = await self.rpc.simulate_all([{"to": at, "data": to_hex(data)} for data in datas])
         for answer in answers:
             if isinstance(answer, WorkbenchError):
                 raise answer
@@ -183,8 +183,8 @@ class EvmChain:
         try:
             raw = await self.rpc.call("eth_call", {"to": at, "data": data}, "latest")
         except NodeRevert as why:
-            raise abi.explain_revert(hex_bytes(why.data)) from why
-        with suppress(*abi.UNREADABLE):
+            raise reverts.explain_revert(hex_bytes(why.data)) from why
+        with suppress(*abi.DECODING_ERRORS):
             if raw != "0x":
                 told = abi.decode_result(contract, function, hex_bytes(raw))
                 self._read_before.add((at, function))
@@ -206,25 +206,25 @@ class EvmChain:
         if token not in self._separators:
             # OpenZeppelin's tokens say "1", Circle's "2": the token itself is asked (EIP-5267).
             _, name, version, chain_id, at, _, _ = await self._read(ERC20, token, "eip712Domain")
-            self._separators[token] = abi.domain_separator(name, version, chain_id, at)
+            self._separators[token] = eip712.domain_separator(name, version, chain_id, at)
         return self._separators[token]
 
     async def permit_digest(self, token: str, owner: str, value: int, deadline: int) -> bytes:
         (nonce,) = await self._read(ERC20, token, "nonces", owner)
         kinds = ["address", "address", "uint256", "uint256", "uint256"]
         values = [owner, self.addresses.puller, value, nonce, deadline]
-        return abi.typed_digest(await self._separator(token), PERMIT_STRUCT, kinds, values)
+        return eip712.typed_digest(await self._separator(token), PERMIT_STRUCT, kinds, values)
 
     async def authorization_digest(self, terms: Terms, after: int, before: int) -> bytes:
         kinds = ["address", "address", "uint256", "uint256", "uint256", "bytes32"]
         vault, nonce = self.addresses.vault, self.terms_digest(terms)
         values = [terms.buyer, vault, terms.max_eurc, after, before, nonce]
         separator = await self._separator(self.addresses.eurc)
-        return abi.typed_digest(separator, RECEIVE_STRUCT, kinds, values)
+        return eip712.typed_digest(separator, RECEIVE_STRUCT, kinds, values)
 
     async def token_digest(self, token: str, struct: str, kinds: list[str], values: Any) -> bytes:
         """EIP-712 digest of a struct in the token's own domain."""
-        return abi.typed_digest(await self._separator(token), struct, kinds, values)
+        return eip712.typed_digest(await self._separator(token), struct, kinds, values)
 
     async def valid_signature(self, signer: str, digest: bytes, signature: str) -> bool:
         if recover(digest, signature) == signer:
@@ -283,7 +283,7 @@ class EvmChain:
         return self._vault("execute", "executeSettlement", _abi_terms(terms), pin)
 
     def refund(self, terms: Terms, reason: str) -> ContractCall:
-        word = abi.word(reason[:FACILITATOR_REASONS])
+        word = abi.text_to_word(reason[:FACILITATOR_REASONS])
         return self._vault("refund", "refund", _abi_terms(terms), word)
 
     def cancel(self, terms: Terms) -> ContractCall:
@@ -326,7 +326,7 @@ def _head(number: str, block_hash: str, timestamp: str) -> Head:
 def _terms_digest(domain: Domain, terms: Terms) -> bytes:
     """Asked for at each step of a settlement."""
     where = (DOMAIN_NAME, DOMAIN_VERSION, domain.chain_id, domain.vault)
-    return abi.struct_digest(abi.domain_separator(*where), TERMS_STRUCT, _abi_terms(terms))
+    return eip712.struct_digest(eip712.domain_separator(*where), TERMS_STRUCT, _abi_terms(terms))
 
 
 @lru_cache(1_024)
@@ -336,11 +336,11 @@ def _asked(contract: str, function: str, *args: Any) -> str:
 
 
 @lru_cache(1_024)
-def _abi_terms(terms: Terms) -> EncodedWords:
+def _abi_terms(terms: Terms) -> EncodedStruct:
     """Encoded once, for the digest and four calls."""
     *plain, resource_hash, salt = terms.as_tuple()
     values = (*plain, hex_bytes(str(resource_hash)), hex_bytes(str(salt)))
-    return abi.members([kind for kind, _ in TERMS_TYPE], values)
+    return eip712.encode_members([kind for kind, _ in TERMS_TYPE], values)
 
 
 def _abi_permit(permit: Permit) -> tuple[Any, ...]:

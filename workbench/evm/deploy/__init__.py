@@ -1,1 +1,1 @@
-"""Deployment of the contracts through Ape, and the inspection of what is deployed."""
+"""Deployment of the contracts through Ape, and inspection of what is deployed."""

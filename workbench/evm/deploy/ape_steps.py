@@ -1,8 +1,8 @@
-"""The deployment, step by step, with Ape's accounts, contracts and provider.
+"""The steps of a deployment, done with Ape's accounts, contracts and provider.
 
-Imports Ape, which takes seconds and keeps global state: only the process that `deploy.deploy()`
-starts may import this module. What is to be done is in `site.py`; each step is looked at before,
-and awaited after.
+This module imports Ape, which takes seconds and keeps global state: only `python -m
+workbench.evm.deploy` may import it. The steps come from `inspection`; each one is checked before
+it is done, and awaited after.
 """
 
 from __future__ import annotations
@@ -24,48 +24,61 @@ from web3.exceptions import Web3Exception
 from workbench.core.errors import DeployFailed, RpcUnreachable, SignerShort, WorkbenchError
 from workbench.core.ports import ReportProgress
 from workbench.evm.build.artifacts import load
-from workbench.evm.deploy import deployment as d
+from workbench.evm.deploy.addresses import CREATE2_DEPLOYER, keccak
 from workbench.evm.deploy.ape_provider import KeyAccount, live_node
 from workbench.evm.deploy.inspection import SELLER, DeploymentState, DeploymentStep
+from workbench.evm.deploy.plan import (
+    NODE_LAG_LIMIT_S,
+    RECHECK_S,
+    RESUME_HINT,
+    DeploymentPlan,
+    DeploymentResult,
+)
+from workbench.evm.deploy.pool import TICK_LIMIT, full_range_amounts
 from workbench.evm.rpc.blocking import BlockingRpc
 
 MAX_UINT256 = (1 << 256) - 1
-# Ape's words, geth's, and those of a node that estimates within the balance.
+SHARES_PER_USDC_UNIT = 10**12
+"""YieldPoolShare's decimal offset: it has 12 decimals more than USDC."""
 OUT_OF_GAS = ("exceeds account balance", "insufficient funds", "gas required exceeds allowance")
+"""In the messages of Ape, of geth, and of a node that estimates within the balance."""
 
 
-def deploy_here(
+def deploy_with_ape(
     url: str,
     chain_id: int,
-    plan: d.DeploymentPlan,
+    plan: DeploymentPlan,
     progress: ReportProgress,
     keys: Mapping[str, str] | None = None,
-) -> d.DeploymentResult:
-    """Deploy over the node at `url`. Raises DeployFailed, SignerShort or RpcUnreachable.
+) -> DeploymentResult:
+    """Do the missing steps on the node at `url`.
 
-    `keys`: private keys by address, on any chain; None: the test keys, and the node is an anvil,
-    named in APE_FOUNDRY_HOST too.
+    `keys`: private keys by address, on any chain; None: the test keys, and the node is the anvil
+    that APE_FOUNDRY_HOST names. Raises DeployFailed, SignerShort or RpcUnreachable.
     """
-    # Ape announces every confirmation; our progress says it in the reader's words.
+    # Ape logs every confirmation; our progress reports the steps.
     logger.set_level(logging.ERROR)
     try:
         with _connection(url, keys) as provider:
             if provider.chain_id != chain_id:
                 raise DeployFailed(
                     f"The node has chain id {provider.chain_id}, not {chain_id}.",
-                    hint="Name the right node, or the right chain.",
+                    hint="Correct the node's URL or the chain id.",
                 )
-            site = DeploymentState(
+            state = DeploymentState(
                 BlockingRpc(url), plan, seller_signs=keys is None or plan.seller in keys
             )
-            return _Deployer(provider, site, progress, _signers(keys), live=bool(keys)).run()
+            lag_s = NODE_LAG_LIMIT_S if keys else 0.0
+            return _Deployer(provider, state, progress, _signers(keys), lag_limit_s=lag_s).run()
     except WorkbenchError:
         raise
     except OSError as error:
-        raise RpcUnreachable(f"The node was lost on the way: {error}", hint=d.RESUME) from error
+        raise RpcUnreachable(
+            f"The connection to the node was lost: {error}", hint=RESUME_HINT
+        ) from error
     except Exception as error:
-        # Whatever Ape and what it stands on may raise: the reader gets its name, and no trace.
-        raise _explained(error) from error
+        # Ape and its libraries raise many types: report the type's name without a traceback.
+        raise _as_workbench_error(error) from error
 
 
 def _connection(url: str, keys: Mapping[str, str] | None) -> ProviderContextManager:
@@ -76,149 +89,160 @@ def _connection(url: str, keys: Mapping[str, str] | None) -> ProviderContextMana
 
 
 def _signers(keys: Mapping[str, str] | None) -> dict[str, Any]:
-    """Accounts by address."""
+    """Ape's accounts by address."""
     if keys is None:
         return {account.address: account for account in accounts.test_accounts}
     return {address: KeyAccount(private_key=key) for address, key in keys.items()}
 
 
-def _explained(error: Exception) -> WorkbenchError:
+def _as_workbench_error(error: Exception) -> WorkbenchError:
     text = f"{type(error).__name__}: {error}"
-    if any(words in text for words in OUT_OF_GAS):
-        return SignerShort(f"The signer ran out of gas: {text}", hint=f"Send it some. {d.RESUME}")
+    if any(phrase in text for phrase in OUT_OF_GAS):
+        return SignerShort(
+            f"The signer ran out of gas: {text}", hint=f"Send it native currency. {RESUME_HINT}"
+        )
     source = "Ape" if isinstance(error, (ApeException, Web3Exception)) else "Deploying"
-    return DeployFailed(f"{source}: {text}", hint=d.RESUME)
+    return DeployFailed(f"{source}: {text}", hint=RESUME_HINT)
 
 
 class _Deployer:
-    """One run over one node. `live`: the chain is not ours, and others' blocks come between."""
+    """One run on one node.
+
+    `lag_limit_s`: how long a public chain's nodes may take to show a step's effect; 0 for an anvil.
+    """
 
     def __init__(
         self,
         provider: Any,
-        site: DeploymentState,
+        state: DeploymentState,
         progress: ReportProgress,
         signers: dict[str, Any],
         *,
-        live: bool,
+        lag_limit_s: float,
     ) -> None:
-        self.provider, self.site, self.plan, self.progress = provider, site, site.plan, progress
-        self.signers, self.at = signers, site.at
-        self.patience_s = d.PATIENCE_S if live else 0.0
-        self.admin = self._signer(site.plan.deployer)
+        self.provider, self.state, self.plan, self.progress = provider, state, state.plan, progress
+        self.signers, self.addresses = signers, state.addresses
+        self.lag_limit_s = lag_limit_s
+        self.admin = self._signer(state.plan.deployer)
         self.contracts: dict[str, Any] = {}
         self.vault_block: int | None = None
         self.transactions = 0
-        plan, mint = site.plan, self._mint_up_to
-        self.acts: dict[str, Callable[[], None]] = {
-            **{name: partial(self._create, name) for name in site.blueprint.code},
-            "hook": lambda: self._send("SettlementVault", "setHook", self.at["FacilitatorHook"]),
+        plan, mint = state.plan, self._mint_up_to
+        self.actions: dict[str, Callable[[], None]] = {
+            **{name: partial(self._create, name) for name in state.blueprint.code},
+            "hook": lambda: self._send(
+                "SettlementVault", "setHook", self.addresses["FacilitatorHook"]
+            ),
             "asset": lambda: self._send(
-                "SettlementVault", "setAsset", self.at["YieldPoolShare"], True
+                "SettlementVault", "setAsset", self.addresses["YieldPoolShare"], True
             ),
             "FACILITATOR_ROLE": partial(
                 self._grant, "SettlementVault", "FACILITATOR_ROLE", plan.facilitator
             ),
             "RATE_ROLE": partial(self._grant, "FacilitatorHook", "RATE_ROLE", plan.keeper),
             "BALANCER_ROLE": partial(
-                self._grant, "FacilitatorHook", "BALANCER_ROLE", self.at["PoolBalancer"]
+                self._grant, "FacilitatorHook", "BALANCER_ROLE", self.addresses["PoolBalancer"]
             ),
-            # The hook's admin holds RATE_ROLE from its birth; the keeper only refreshes.
+            # The hook's constructor gives RATE_ROLE to its admin; the keeper only refreshes.
             "rate": self._set_rate,
-            "pool": lambda: self._send("PoolManager", "initialize", site.key, site.price_x96),
+            "pool": lambda: self._send(
+                "PoolManager", "initialize", state.pool_key, state.price_x96
+            ),
             "liquidity": self._add_liquidity,
             "buyer's MockEURC": partial(mint, "MockEURC", plan.buyer, plan.buyer_eurc),
             "buyer's MockUSDC": partial(mint, "MockUSDC", plan.buyer, plan.buyer_usdc),
-            "stock": self._stock_up,
+            "stock": self._deposit_stock,
             "allowance": partial(self._allow, "YieldPoolShare", "PermitPuller", plan.seller),
         }
 
-    def run(self) -> d.DeploymentResult:
-        """All steps in their order; each is safe to repeat."""
-        if not self.provider.get_code(d.CREATE2_DEPLOYER):
-            raise DeployFailed(f"This chain has no CREATE2 deployer at {d.CREATE2_DEPLOYER}.")
+    def run(self) -> DeploymentResult:
+        """Do all missing steps in order; each is safe to repeat."""
+        if not self.provider.get_code(CREATE2_DEPLOYER):
+            raise DeployFailed(f"This chain has no CREATE2 deployer at {CREATE2_DEPLOYER}.")
         created = []
-        for step in self.site.steps():
+        for step in self.state.steps():
             if step.is_done():
-                self.progress(step.told_done)
+                self.progress(step.done_label)
                 continue
             self._signer(self.plan.seller if step.payer == SELLER else self.plan.deployer)
-            self.acts[step.name]()
+            self.actions[step.name]()
             self._await(step)
-            self.progress(step.told)
+            self.progress(step.label)
             created.append(step.name)
-        # The vault makes its puller itself, so that neither can be without the other.
+        # The vault's constructor creates its puller.
         if "SettlementVault" in created:
             created.append("PermitPuller")
-        block = self.site.first_block() if self.vault_block is None else self.vault_block
-        return d.DeploymentResult(
-            self.site.deployment(block),
-            tuple(name for name in self.at if name in created),
-            tuple(name for name in self.at if name not in created),
+        block = self.state.first_block() if self.vault_block is None else self.vault_block
+        return DeploymentResult(
+            self.state.deployment(block),
+            tuple(name for name in self.addresses if name in created),
+            tuple(name for name in self.addresses if name not in created),
             self.transactions,
         )
 
     def _await(self, step: DeploymentStep) -> None:
-        limit = time.monotonic() + self.patience_s
+        deadline = time.monotonic() + self.lag_limit_s
         while not step.is_done():
-            if time.monotonic() >= limit:
-                raise DeployFailed(f"This step had no effect: {step.told}.", hint=d.RESUME)
-            time.sleep(d.LOOK_AGAIN_S)
+            if time.monotonic() >= deadline:
+                raise DeployFailed(f"This step had no effect: {step.label}.", hint=RESUME_HINT)
+            time.sleep(RECHECK_S)
 
-    # --- acts ---------------------------------------------------------------------------------
+    # --- Actions: one for each step's name ---
 
     def _create(self, name: str) -> None:
-        blueprint = self.site.blueprint
+        blueprint = self.state.blueprint
         data = blueprint.salt(name) + blueprint.code[name]
-        receipt = self.admin.transfer(d.CREATE2_DEPLOYER, 0, data=data)
+        receipt = self.admin.transfer(CREATE2_DEPLOYER, 0, data=data)
         self.transactions += 1
         if name == "SettlementVault":
             self.vault_block = int(receipt.block_number)
 
     def _grant(self, contract: str, role: str, holder: str) -> None:
-        self._send(contract, "grantRole", d.keccak(role.encode()), holder)
+        self._send(contract, "grantRole", keccak(role.encode()), holder)
 
     def _set_rate(self) -> None:
         plan = self.plan
-        words = (plan.rate_e8, plan.band_bps, plan.rate_max_age_s, plan.lp_fee_pips)
-        self._send("FacilitatorHook", "setRate", *words)
+        values = (plan.rate_e8, plan.band_bps, plan.rate_max_age_s, plan.lp_fee_pips)
+        self._send("FacilitatorHook", "setRate", *values)
 
     def _add_liquidity(self) -> None:
-        site, deployer = self.site, self.plan.deployer
-        missing = site.liquidity_wanted - site.liquidity()
-        first, second = d.full_range_amounts(missing, site.price_x96)
-        eurc, usdc = (first, second) if site.eurc_first else (second, first)
+        state, deployer = self.state, self.plan.deployer
+        missing = state.liquidity_wanted - state.liquidity()
+        first, second = full_range_amounts(missing, state.price_x96)
+        eurc, usdc = (first, second) if state.eurc_first else (second, first)
         for token, amount in (("MockEURC", eurc), ("MockUSDC", usdc)):
             self._mint_up_to(token, deployer, amount)
             self._allow(token, "LiquiditySeeder", deployer)
-        self._send("LiquiditySeeder", "modify", site.key, -d.TICK_LIMIT, d.TICK_LIMIT, missing)
+        self._send("LiquiditySeeder", "modify", state.pool_key, -TICK_LIMIT, TICK_LIMIT, missing)
 
-    def _stock_up(self) -> None:
+    def _deposit_stock(self) -> None:
         plan = self.plan
-        missing = plan.seller_yps - self.site.balance("YieldPoolShare", plan.seller)
-        assets = -(-missing // d.SHARES_PER_USDC_UNIT)
+        missing = plan.seller_yps - self.state.balance("YieldPoolShare", plan.seller)
+        assets = -(-missing // SHARES_PER_USDC_UNIT)
         self._mint_up_to("MockUSDC", plan.deployer, assets)
         self._allow("MockUSDC", "YieldPoolShare", plan.deployer)
         self._send("YieldPoolShare", "deposit", assets, plan.seller)
 
     def _mint_up_to(self, token: str, holder: str, amount: int) -> None:
-        if not self.site.holds(token, holder, amount):
-            self._send(token, "mint", holder, amount - self.site.balance(token, holder))
+        if not self.state.holds(token, holder, amount):
+            self._send(token, "mint", holder, amount - self.state.balance(token, holder))
 
     def _allow(self, token: str, spender: str, owner: str) -> None:
-        if not self.site.may_spend(token, owner, self.at[spender]):
-            self._send(token, "approve", self.at[spender], MAX_UINT256, sender=self._signer(owner))
+        if not self.state.has_allowance(token, owner, self.addresses[spender]):
+            self._send(
+                token, "approve", self.addresses[spender], MAX_UINT256, sender=self._signer(owner)
+            )
 
-    # --- helpers ------------------------------------------------------------------------------
+    # --- Transactions ---
 
     def _send(self, contract: str, function: str, *arguments: Any, sender: Any = None) -> None:
-        """One transaction, mined. Ape raises for one that fails."""
+        """Send one transaction, and wait until it is mined. Ape raises if it fails."""
         if contract not in self.contracts:
-            described = {"contractName": contract, "abi": load(contract).abi}
-            kind = ContractType.model_validate(described)
-            # No explorer and no proxy: we know what is there, and each question is a round trip.
+            description = {"contractName": contract, "abi": load(contract).abi}
+            kind = ContractType.model_validate(description)
+            # We know the contract: skip the explorer and the proxy check, each a round trip.
             self.contracts[contract] = ContractContainer(kind).at(
-                self.at[contract], fetch_from_explorer=False, detect_proxy=False
+                self.addresses[contract], fetch_from_explorer=False, detect_proxy=False
             )
         getattr(self.contracts[contract], function)(*arguments, sender=sender or self.admin)
         self.transactions += 1

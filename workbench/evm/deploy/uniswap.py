@@ -1,8 +1,8 @@
-"""Uniswap's own v4 PoolManager on public chains, and whether code is that contract's.
+"""Uniswap's own v4 PoolManager on public chains, and a check that code is that contract.
 
 Addresses: https://docs.uniswap.org/contracts/v4/deployments (its source, docs/contracts/v4/
-deployments.mdx in github.com/Uniswap/docs, read at commit 4606a6e6). Uniswap warns that no two
-chains need share one. Polygon Amoy (80002) has none: there we deploy our own from the npm package.
+deployments.mdx in github.com/Uniswap/docs, read at commit 4606a6e6). Each chain has its own
+address. Polygon Amoy (80002) has none: there we deploy our own from the npm package.
 """
 
 from __future__ import annotations
@@ -30,19 +30,22 @@ POOL_MANAGERS: dict[int, str] = {
 
 
 def is_packaged_code(code: bytes) -> bool:
-    """Whether this runtime code is the PoolManager of @uniswap/v4-core, but for its immutables."""
-    ours, holes = _runtime()
+    """Return whether this runtime code is the PoolManager of @uniswap/v4-core.
+
+    The values of immutables are not compared.
+    """
+    ours, immutables = _packaged_runtime()
     if len(code) != len(ours):
         return False
     theirs = bytearray(code)
-    for start, length in holes:
+    for start, length in immutables:
         theirs[start : start + length] = bytes(length)
     return bytes(theirs) == ours
 
 
 @cache
-def _runtime() -> tuple[bytes, list[tuple[int, int]]]:
-    """The package's runtime code, immutables zero; where they stand (start, length in bytes)."""
+def _packaged_runtime() -> tuple[bytes, list[tuple[int, int]]]:
+    """The package's runtime code with zero for immutables, and their places (start, length)."""
     path = project_root() / "node_modules" / PACKAGED["PoolManager"]
     data = json.loads(path.read_text(encoding="utf-8"))["deployedBytecode"]
     places = [place for group in data["immutableReferences"].values() for place in group]

@@ -23,7 +23,7 @@ from workbench.core.errors import ChainError, PortTaken, RpcUnreachable
 from workbench.evm.build.toolchain import anvil_binary, cache_dir, write_atomically
 from workbench.evm.codec import jsonrpc
 from workbench.evm.node import parent_guard
-from workbench.evm.rpc.node_url import plain_words
+from workbench.evm.rpc.node_url import failure_text
 
 # 2026-01-01T00:00:00Z. Every local world begins here, so that its blocks are the same everywhere.
 GENESIS_TIME = 1_767_225_600
@@ -138,7 +138,7 @@ class Anvil:
         except (OSError, http.client.HTTPException) as error:
             state = "is running" if self.alive else f"has ended: {self._tail()}"
             raise RpcUnreachable(
-                f"anvil on port {self.port} {state} ({plain_words(error)})."
+                f"anvil on port {self.port} {state} ({failure_text(error)})."
             ) from error
         finally:
             connection.close()

@@ -29,8 +29,9 @@ from workbench.core.errors import DeployFailed, RpcUnreachable
 from workbench.core.ports import ReportProgress
 from workbench.evm.build.artifacts import load
 from workbench.evm.build.toolchain import cache_dir, npm_version, write_atomically
-from workbench.evm.deploy import deployment as deployment
-from workbench.evm.deploy.deployment import CONTRACTS, Deployment, DeploymentPlan
+from workbench.evm.deploy.addresses import keccak
+from workbench.evm.deploy.deployment import deploy
+from workbench.evm.deploy.plan import CONTRACTS, Deployment, DeploymentPlan
 from workbench.evm.node.anvil import DEFAULT_CHAIN_ID, GENESIS_TIME, Anvil
 from workbench.evm.node.replay import RecordedBlock, recorded, replay
 from workbench.evm.rpc.blocking import BlockingRpc
@@ -186,7 +187,7 @@ def _build(
         progress("world: deploying through Ape, once (about 5 s) …")
         with Anvil(chain_id=chain_id, automine=True) as node:
             node.call("anvil_setBlockTimestampInterval", BLOCK_INTERVAL_S)
-            where = deployment.deploy(node.url, chain_id, plan, progress)
+            where = deploy(node.url, chain_id, plan, progress)
             kept = CachedWorld(where, tuple(recorded(BlockingRpc(node.url), 1)))
             dump = node.call("anvil_dumpState")
         try:
@@ -226,7 +227,7 @@ def set_clock(
         node.call("anvil_setBlockTimestampInterval", BLOCK_INTERVAL_S)
         return
     words = (plan.rate_e8, plan.band_bps, plan.rate_max_age_s, plan.lp_fee_pips)
-    data = deployment.keccak(b"setRate(uint64,uint16,uint32,uint24)")[:4]
+    data = keccak(b"setRate(uint64,uint16,uint32,uint24)")[:4]
     data += b"".join(word.to_bytes(32, "big") for word in words)
     call = {"from": plan.keeper, "to": where["FacilitatorHook"], "data": "0x" + data.hex()}
     # Unlocked on a node of ours; from the next half-life on, the keeper service does this.

@@ -20,13 +20,15 @@ from workbench.core.errors import (
     RpcUnreachable,
 )
 from workbench.core.ports import ReportProgress
-from workbench.evm.deploy import deployment as deployment
-from workbench.evm.deploy.deployment import CREATE2_DEPLOYER, Deployment, DeploymentPlan, public_url
+from workbench.evm.deploy.addresses import CREATE2_DEPLOYER
+from workbench.evm.deploy.deployment import deploy
+from workbench.evm.deploy.plan import Deployment, DeploymentPlan
 from workbench.evm.deploy.uniswap import POOL_MANAGERS
 from workbench.evm.node import boot as booting
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.rpc.local_marker import MARKER_ADDRESS, MARKER_CODE
+from workbench.evm.rpc.node_url import public_url
 from workbench.evm.transactions.test_keys import TEST_KEYS
 
 # The runtime code of Arachnid's proxy, for an upstream that lacks it.
@@ -136,7 +138,7 @@ def boot_fork(
             progress(f"PoolManager: Uniswap's own, at {official}")
             plan = replace(plan, pool_manager=official)
         node.call("anvil_setBlockTimestampInterval", booting.BLOCK_INTERVAL_S)
-        where = deployment.deploy(node.url, chain_id, plan, progress)
+        where = deploy(node.url, chain_id, plan, progress)
         _start_clock(node, where, plan, block_time)
     except BaseException:
         node.stop()

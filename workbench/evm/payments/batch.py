@@ -23,8 +23,9 @@ from workbench.core.errors import (
 from workbench.core.payout import ACT, Payout, PayoutOutcome, batch_gas
 from workbench.core.ports import ContractCall
 from workbench.core.x402 import ZERO_ADDRESS
-from workbench.evm.codec.abi import UNREADABLE, explain_revert, hex_bytes, number_of, to_hex
+from workbench.evm.codec.abi import DECODING_ERRORS, hex_bytes, number_of, to_hex
 from workbench.evm.codec.jsonrpc import invalid
+from workbench.evm.codec.reverts import explain_revert
 from workbench.evm.rpc.client import NodeRevert, Rpc
 
 CODE_HASH = "0xb388cc6c22f633aafc686bd22c11124f05a0bf877ed9a7673363f5b84087e326"
@@ -102,7 +103,7 @@ def read(fields: dict[str, Any]) -> Batch | None:
             token, (payments,) = None, decode([PAYMENTS], data[4:])
         else:
             token, payments = decode(["address", PAYMENTS], data[4:])
-    except UNREADABLE as why:
+    except DECODING_ERRORS as why:
         raise SigningRefused("a batch that cannot be decoded.") from why
     items = tuple(BatchItem(identity, to.lower(), amount) for identity, to, amount in payments)
     return Batch(to_hex(bytes(fields["to"])), token, fields["value"], items)
@@ -175,7 +176,7 @@ def _told(
             continue
         try:
             sender, identity, one = _one_told(topics, log["data"])
-        except (*UNREADABLE, LookupError) as why:
+        except (*DECODING_ERRORS, LookupError) as why:
             reason = "a log of the batch is not of the form of its event"
             raise invalid("eth_getTransactionReceipt", reason, "logs.data") from why
         if sender == payer:
@@ -256,7 +257,7 @@ class EvmBatchContract:
             raise explain_revert(hex_bytes(why.data)) from why
         try:
             (found,) = decode(["uint8[]"], hex_bytes(said))
-        except UNREADABLE as why:
+        except DECODING_ERRORS as why:
             raise invalid("eth_call", "it does not say what a batch would do") from why
         if len(found) != len(payouts):
             raise invalid("eth_call", "it tells of another batch")

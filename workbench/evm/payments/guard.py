@@ -14,7 +14,7 @@ from eth_abi.abi import decode
 from eth_hash.auto import keccak
 
 from workbench.core.errors import SigningRefused
-from workbench.evm.codec.abi import UNREADABLE, hex_bytes, to_hex
+from workbench.evm.codec.abi import DECODING_ERRORS, hex_bytes, to_hex
 from workbench.evm.payments import batch
 from workbench.evm.transactions.signer import KeySigner
 
@@ -74,7 +74,7 @@ def decoded(fields: dict[str, Any]) -> DecodedPayment:
             found = DecodedPayment(to, values[1], values[2], to_hex(values[5]), values[4])
         else:
             raise SigningRefused(f"a call of {to_hex(data[:4])} is no payment.")
-    except UNREADABLE as why:
+    except DECODING_ERRORS as why:
         raise SigningRefused("a payment that cannot be decoded.") from why
     if fields["value"]:
         raise SigningRefused("a token's payment that also sends native currency.")

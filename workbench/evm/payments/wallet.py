@@ -37,16 +37,11 @@ from workbench.core.ports import (
 )
 from workbench.core.records import replace
 from workbench.core.x402 import ZERO_ADDRESS
-from workbench.evm.codec.abi import (
-    UNREADABLE,
-    explain_revert,
-    hex_bytes,
-    number_of,
-    to_hex,
-    typed_digest,
-)
+from workbench.evm.codec.abi import DECODING_ERRORS, hex_bytes, number_of, to_hex
+from workbench.evm.codec.eip712 import typed_digest
 from workbench.evm.codec.fast_abi import WORD
-from workbench.evm.codec.receipts import landing_of, require_within
+from workbench.evm.codec.receipts import inclusion_of, require_within
+from workbench.evm.codec.reverts import explain_revert
 from workbench.evm.contracts.settlement import checksum
 from workbench.evm.payments import batch
 from workbench.evm.payments.batch import Batch
@@ -309,7 +304,7 @@ class EvmPayments:
         for slot in slots:
             found = [(each, receipts[each.tx]) for each in slot.attempts if each.tx in standing]
             for attempt, receipt in found:
-                landing = landing_of(receipt)
+                landing = inclusion_of(receipt)
                 require_within(attempt.raw, landing.gas_used, landing.gas_price)
             if slot.nonce < used and len(found) == 1:
                 mined[slot.nonce] = found[0]
@@ -527,6 +522,6 @@ def _text(said: bytes) -> str:
     """A token's symbol: text, or 32 bytes in the old way; only what can be shown."""
     try:
         text = decode(["string"], said)[0] if len(said) != 32 else said.rstrip(b"\0").decode()
-    except UNREADABLE:
+    except DECODING_ERRORS:
         return ""
     return "".join(c for c in text if c.isalnum() or c in ".-_$")[:20]

@@ -1,10 +1,10 @@
-"""JSON-RPC to a node: what may be asked, and the transport that waits.
+"""JSON-RPC to a node: the interface of all clients (Rpc), and the asynchronous client (HttpRpc).
 
-Answers become typed values, or errors of ours, in `evm.codec`.
+`evm.codec.jsonrpc` decodes answers to typed values or errors of `core.errors`.
 
-`HttpRpc` waits on sockets (served worlds). `chain.direct` blocks and so takes no time of the event
-loop's own: simulated worlds and set-up steps use it. JSON-RPC batches are never used: anvil does
-not execute them in order, while requests written one after the other on one connection it does.
+Served worlds use `HttpRpc`. Simulated worlds and set-up steps use `rpc.blocking`: it blocks, so no
+time passes on the event loop's clock. JSON-RPC batches are never used: anvil does not execute them
+in order, but it does execute in order the requests that one connection writes one after another.
 """
 
 from __future__ import annotations
@@ -22,59 +22,61 @@ from workbench.evm.codec.consistency import RpcCall
 from workbench.evm.codec.http_parser import MAX_BODY_BYTES, HttpAnswer, InvalidHttp, retry_after
 from workbench.evm.codec.jsonrpc import NodeRevert as NodeRevert
 from workbench.evm.codec.methods import REPEATABLE
-from workbench.evm.codec.receipts import Inclusion, landing_of
+from workbench.evm.codec.receipts import Inclusion, inclusion_of
 from workbench.evm.rpc.answers import result_or_error
-from workbench.evm.rpc.node_url import place_of, unreachable
+from workbench.evm.rpc.node_url import parse_node_url, unreachable
 from workbench.evm.rpc.pipeline import Pipeline
 from workbench.evm.rpc.proxies import proxy_for
 
 TIMEOUT_S = 30.0
-AT_ONCE = 16
-"""So many requests to a distant node wait at the same time."""
+MAX_CONCURRENT = 16
+"""How many requests to a distant node wait at the same time."""
 MANY_IN_BLOCK = 8
-"""From so many transactions on, all receipts of their block are less than each of theirs."""
-TRIED_AT_ONCE = 64
-"""So many calls are executed by one request; a faulty one makes the node refuse them all."""
+"""From this many transactions of one block on, one request for all its receipts is cheaper."""
+MAX_SIMULATED = 64
+"""How many calls one request simulates. If one is faulty, the node refuses them all."""
 SEND, RECEIPT = "eth_sendRawTransaction", "eth_getTransactionReceipt"
 BLOCK, BLOCK_RECEIPTS = "eth_getBlockByNumber", "eth_getBlockReceipts"
 LOGS, MINE, TRACES = "eth_getLogs", "evm_mine", "debug_traceBlockByNumber"
-PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)
-"""How long a read waits before it is asked again, where the node limits requests and does not say
-how long."""
-MAX_PAUSE_S = 10
-"""A node that asks to wait longer is told of, and the round that asked it backs off."""
+RETRY_PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Pauses before a read is repeated, where the node limits requests and names no time."""
+MAX_RETRY_AFTER_S = 10
+"""If the node asks for a longer pause, the caller gets the error and backs off itself."""
 
 
 class PendingAnswers:
-    """What calls were answered, or will be: await it, or look once it is `known`.
+    """Answers to calls, now or later: await it, or read `results` once it is `known`.
 
-    This plain kind asks when it is awaited. `begun`: the node has been asked already.
+    This class makes the calls when it is awaited; subclasses make them at once.
     """
 
     begun = False
+    """Whether the calls were made already."""
 
-    def __init__(self, asking: Callable[[], Awaitable[list[Any]]]) -> None:
-        self._asking = asking
+    def __init__(self, make_calls: Callable[[], Awaitable[list[Any]]]) -> None:
+        self._make_calls = make_calls
         self.results: list[Any] = []
+        """The answers, once `known`."""
 
     @property
     def known(self) -> bool:
+        """Whether all answers have arrived."""
         return False
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
-        return self._asking().__await__()
+        return self._make_calls().__await__()
 
 
 class EagerAnswers(PendingAnswers):
-    """Asked at once, in a task of its own. It raises nothing: errors are among the results."""
+    """Answers to calls that a task of its own makes at once. Errors are among the results."""
 
-    def __init__(self, asking: Callable[[], Awaitable[list[Any]]], count: int) -> None:
-        super().__init__(asking)
-        self.task = asyncio.ensure_future(self._ask(count))
+    def __init__(self, make_calls: Callable[[], Awaitable[list[Any]]], count: int) -> None:
+        super().__init__(make_calls)
+        self.task = asyncio.ensure_future(self._run(count))
 
-    async def _ask(self, count: int) -> list[Any]:
+    async def _run(self, count: int) -> list[Any]:
         try:
-            self.results = await self._asking()
+            self.results = await self._make_calls()
         except WorkbenchError as why:
             self.results = [why] * count
         return self.results
@@ -88,64 +90,67 @@ class EagerAnswers(PendingAnswers):
 
 
 class Rpc(Protocol):
-    """One node. `url` may hold a key, so it is never logged whole."""
+    """One node. A class that inherits from it needs `call` and `close`; the rest may be faster."""
 
     url: str
+    """It may hold a key, so it is never logged whole."""
 
     async def call(self, method: str, *params: Any) -> Any:
-        """The result. Raises RpcUnreachable, NodeRevert or RpcFault."""
+        """Return the result. Raises RpcUnreachable, NodeRevert or RpcFault."""
 
     async def many(self, calls: Sequence[RpcCall]) -> list[Any]:
-        """Each call's result, or the error that `call` would have raised; sends keep their order.
+        """Return each call's result, or the error that `call` would raise; sends keep their order.
 
-        An adapter that inherits from this class has this plain way of it.
+        Raises nothing.
         """
-        return [await outcome(self, each) for each in calls]
+        return [await result_or_raised(self, each) for each in calls]
 
     def ask(self, calls: Sequence[RpcCall]) -> PendingAnswers:
-        """`many`, whose answers may be awaited later: a node of our own goes to work at once.
+        """Make calls as `many` does, and return their answers to be awaited later.
 
-        What is sent there need not be awaited: it is answered before the next block is.
+        A node that we mine starts at once, and answers before it mines the next block.
         """
         return PendingAnswers(lambda: self.many(calls))
 
     def prefetch(self, calls: Sequence[RpcCall]) -> None:
-        """They will be asked in the next block: a node of our own answers them together with it."""
-        return  # Others answer when they are asked.
+        """Announce calls of the next block: a node that we mine answers them with the block."""
+        return  # Other nodes answer when the calls are made.
 
-    async def try_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
-        """What each call would return at the newest block (0x hex), or its error; nothing stays.
+    async def simulate_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
+        """Simulate calls at the newest block: return each one's result (0x hex) or its error.
 
-        Each is executed on that block's state, or on what those before it would make of it.
+        Whether a call sees the effects of those before it depends on the node.
         """
         return await self.many([("eth_call", request, "latest") for request in requests])
 
-    def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> PendingAnswers:
-        """`try_all` as `ask` has it."""
-        return PendingAnswers(lambda: self.try_all(requests))
+    def start_simulation(self, requests: Sequence[dict[str, Any]]) -> PendingAnswers:
+        """Simulate calls as `simulate_all` does, and return the results to be awaited later."""
+        return PendingAnswers(lambda: self.simulate_all(requests))
 
-    async def landed(self, txs: Sequence[str]) -> list[Inclusion | WorkbenchError | None]:
-        """Where each transaction was mined: None for one that was not, or why nobody knows."""
-        told = await self.many([(RECEIPT, tx) for tx in txs])
-        return [landing_of(each) if isinstance(each, dict) else each for each in told]
+    async def inclusions(self, txs: Sequence[str]) -> list[Inclusion | WorkbenchError | None]:
+        """Return where each transaction was mined: None if it was not, an error if unknown."""
+        answers = await self.many([(RECEIPT, tx) for tx in txs])
+        return [inclusion_of(each) if isinstance(each, dict) else each for each in answers]
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close all connections."""
 
 
 async def receipts_in(rpc: Rpc, places: Sequence[tuple[str, int]]) -> dict[str, dict[str, Any]]:
-    """Receipts by transaction, of those that there are; `places`: (hash, the block it may be in).
+    """Return the receipts that exist, by transaction.
 
-    A block of which many are wanted is read whole, where the node can. Raises what `call` does.
+    `places`: hash and probable block of each transaction. For many of one block, all its receipts
+    are read in one request, if the node supports it. Raises what `call` raises.
     """
     wanted = Counter(number for _, number in places)
-    whole = [number for number, count in wanted.items() if count >= MANY_IN_BLOCK]
+    blocks = [number for number, count in wanted.items() if count >= MANY_IN_BLOCK]
     found: dict[str, dict[str, Any]] = {}
-    for answer in await rpc.many([(BLOCK_RECEIPTS, hex(number)) for number in whole]):
-        if isinstance(answer, list):  # Not every node knows this question.
+    for answer in await rpc.many([(BLOCK_RECEIPTS, hex(number)) for number in blocks]):
+        if isinstance(answer, list):  # Not every node knows this method.
             found |= {receipt["transactionHash"]: receipt for receipt in answer}
-    asked = [tx for tx, _ in places]
-    found = {tx: found[tx] for tx in asked if tx in found}
-    single = [tx for tx in asked if tx not in found]
+    txs = [tx for tx, _ in places]
+    found = {tx: found[tx] for tx in txs if tx in found}
+    single = [tx for tx in txs if tx not in found]
     answers = await rpc.many([(RECEIPT, tx) for tx in single])
     for answer in answers:
         if isinstance(answer, WorkbenchError):
@@ -153,73 +158,74 @@ async def receipts_in(rpc: Rpc, places: Sequence[tuple[str, int]]) -> dict[str, 
     return found | {tx: a for tx, a in zip(single, answers, strict=True) if a is not None}
 
 
-async def outcome(rpc: Rpc, asked: RpcCall) -> Any:
-    """One call's result, or its error as a value."""
+async def result_or_raised(rpc: Rpc, call: RpcCall) -> Any:
+    """Return one call's result, or its error as a value."""
     try:
-        return await rpc.call(*asked)
+        return await rpc.call(*call)
     except WorkbenchError as why:
         return why
 
 
-def tried(call: dict[str, Any]) -> Any:
-    """What a simulated call returned, or that it was refused."""
+def simulated_result(call: dict[str, Any]) -> Any:
+    """Return the result of a call in an `eth_simulateV1` answer, or NodeRevert as a value."""
     if int(call["status"], 16) == 1:
         return call["returnData"]
     return NodeRevert((call.get("error") or {}).get("message", ""), call["returnData"])
 
 
 def pause_after(why: RpcLimited, pause_s: float) -> float | None:
-    """Seconds until the node may be asked again; None where that is too long to wait for."""
-    asked = why.details.get("retry_after_s")
-    if asked is None:
+    """Return seconds until a retry: at least `pause_s`; None if the node asks for too long."""
+    retry_after_s = why.details.get("retry_after_s")
+    if retry_after_s is None:
         return pause_s
-    return max(pause_s, asked) if asked <= MAX_PAUSE_S else None
+    return max(pause_s, retry_after_s) if retry_after_s <= MAX_RETRY_AFTER_S else None
 
 
 class HttpRpc(Rpc):
-    """Over one keep-alive aiohttp session, made at the first call inside the running loop.
+    """A client on one keep-alive aiohttp session, opened at the first call.
 
-    A node that limits requests is left alone for a while by all who ask; reads are asked again.
+    If the node limits requests, all callers pause, and reads are repeated.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        place, self._proxy = place_of(url), proxy_for(url)
-        self._shown = place.shown
+        node, self._proxy = parse_node_url(url), proxy_for(url)
+        self._shown = node.shown
         self._ids = itertools.count(1)
         self._session: Any = None
-        self._pipe = Pipeline(place, TIMEOUT_S)
-        self._piping, self._trying = asyncio.Lock(), asyncio.Lock()
-        self._early: set[asyncio.Task[list[Any]]] = set()
-        self._simulates = True
-        self._free_at = 0.0
+        self._pipeline = Pipeline(node, TIMEOUT_S)
+        self._pipeline_lock, self._simulation_lock = asyncio.Lock(), asyncio.Lock()
+        self._simulations: set[asyncio.Task[list[Any]]] = set()
+        self._has_simulate = True
+        """Whether the node supports `eth_simulateV1`, as far as we know."""
+        self._paused_until = 0.0
+        """Until this time of the loop's clock no call is made: the node limits requests."""
 
     async def call(self, method: str, *params: Any) -> Any:
-        for pause_s in (*PAUSES_S, None):
-            await self._until_free()
+        for pause_s in (*RETRY_PAUSES_S, None):
+            await self._wait_for_pause()
             try:
-                return await self._once((method, *params))
+                return await self._call_once((method, *params))
             except RpcLimited as why:
-                wait_s = pause_after(why, pause_s or PAUSES_S[-1])
+                wait_s = pause_after(why, pause_s or RETRY_PAUSES_S[-1])
                 if wait_s is not None:
                     now = asyncio.get_running_loop().time()
-                    self._free_at = max(self._free_at, now + wait_s)
+                    self._paused_until = max(self._paused_until, now + wait_s)
                 if pause_s is None or wait_s is None or method not in REPEATABLE:
                     raise
         raise AssertionError("the last try returns or raises")
 
-    async def _until_free(self) -> None:
-        """Until the node may be asked again, as it has said."""
-        wait_s = self._free_at - asyncio.get_running_loop().time()
+    async def _wait_for_pause(self) -> None:
+        wait_s = self._paused_until - asyncio.get_running_loop().time()
         if wait_s > 0:
             await asyncio.sleep(wait_s)
 
-    async def _once(self, call: RpcCall) -> Any:
+    async def _call_once(self, call: RpcCall) -> Any:
         import aiohttp
 
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-            # Made now, and not when aiohttp is imported: SSL_CERT_FILE may name authorities.
+            # A new context, since aiohttp's own ignores SSL_CERT_FILE if set after its import.
             trust = ssl.create_default_context() if self._shown.startswith("https:") else True
             connector = aiohttp.TCPConnector(ssl=trust)
             self._session = aiohttp.ClientSession(timeout=timeout, connector=connector)
@@ -231,102 +237,105 @@ class HttpRpc(Rpc):
                 headers={"Content-Type": "application/json"},
                 proxy=self._proxy.url if self._proxy else None,
                 allow_redirects=False,
-            ) as said:
-                result = result_or_error(self._shown, number, call, await _answer(said))
+            ) as response:
+                answer = await _read_answer(response)
+            result = result_or_error(self._shown, number, call, answer)
         except (TimeoutError, aiohttp.ClientError, OSError, InvalidHttp) as why:
             raise unreachable(self._shown, why) from why
         if jsonrpc.is_truncated(result):
-            await self._hang_up()
+            await self._close_session()
         if isinstance(result, WorkbenchError):
             raise result
         return result
 
     async def many(self, calls: Sequence[RpcCall]) -> list[Any]:
-        """Reads at once; sends one after the other, since a pool may refuse a nonce gap."""
+        """See `Rpc.many`. Reads run concurrently, sends one by one: a pool may refuse a gap."""
         if any(each[0] == SEND for each in calls):
-            is_plain = len(calls) > 1 and all(each[0] == SEND for each in calls)
-            if is_plain and self._proxy is None:
+            only_sends = len(calls) > 1 and all(each[0] == SEND for each in calls)
+            if only_sends and self._proxy is None:
                 return await self._send_all(calls)
-            return [await outcome(self, each) for each in calls]
+            return [await result_or_raised(self, each) for each in calls]
         results: list[Any] = []
-        for first in range(0, len(calls), AT_ONCE):
-            some = calls[first : first + AT_ONCE]
-            results += await asyncio.gather(*(outcome(self, each) for each in some))
+        for first in range(0, len(calls), MAX_CONCURRENT):
+            part = calls[first : first + MAX_CONCURRENT]
+            results += await asyncio.gather(*(result_or_raised(self, each) for each in part))
         return results
 
     async def _send_all(self, calls: Sequence[RpcCall]) -> list[Any]:
-        """Without waiting for each answer: what had none may be there, or may be sent again."""
+        """Send transactions without waiting for each answer.
+
+        One without an answer may have been received or not; sending it again is safe.
+        """
         numbers = [next(self._ids) for _ in calls]
         bodies = [jsonrpc.request(n, c[0], c[1:]) for n, c in zip(numbers, calls, strict=True)]
 
-        def taken(place: int, said: HttpAnswer) -> Any:
-            return result_or_error(self._shown, numbers[place], calls[place], said)
+        def decode(place: int, answer: HttpAnswer) -> Any:
+            return result_or_error(self._shown, numbers[place], calls[place], answer)
 
-        async with self._piping:
-            await self._until_free()
-            results, why = await self._pipe.exchange(bodies, taken)
+        async with self._pipeline_lock:
+            await self._wait_for_pause()
+            results, why = await self._pipeline.exchange(bodies, decode)
         return results + [unreachable(self._shown, why)] * (len(calls) - len(results))
 
-    async def try_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
-        """See `Rpc.try_all`. Many in one question, where the node knows how."""
-        if len(requests) < 2 or not self._simulates:
-            return await super().try_all(requests)
+    async def simulate_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
+        """See `Rpc.simulate_all`. One `eth_simulateV1` for several calls, if the node knows it."""
+        if len(requests) < 2 or not self._has_simulate:
+            return await super().simulate_all(requests)
         results: list[Any] = []
-        for first in range(0, len(requests), TRIED_AT_ONCE):
-            some = requests[first : first + TRIED_AT_ONCE]
-            blocks = {"blockStateCalls": [{"calls": some}]}
+        for first in range(0, len(requests), MAX_SIMULATED):
+            part = requests[first : first + MAX_SIMULATED]
+            blocks = {"blockStateCalls": [{"calls": part}]}
             try:
                 (block,) = await self.call("eth_simulateV1", blocks, "latest")
-                results += [tried(call) for call in block["calls"]]
+                results += [simulated_result(call) for call in block["calls"]]
             except RpcLimited as why:
-                results += [why] * len(some)
+                results += [why] * len(part)
             except RpcFault as why:
-                # One that cannot pay for its gas is a fault of all. Or the node cannot simulate.
-                is_known = isinstance(why, RpcUnanswered) or "funds" in why.message.lower()
-                self._simulates = is_known
-                results += await super().try_all(some)
+                # Either one call cannot pay for its gas, or the node does not know the method.
+                is_supported = isinstance(why, RpcUnanswered) or "funds" in why.message.lower()
+                self._has_simulate = is_supported
+                results += await super().simulate_all(part)
         return results
 
-    def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> PendingAnswers:
-        """See `Rpc.ask_to_try`. One question after the other: the first is wanted first."""
+    def start_simulation(self, requests: Sequence[dict[str, Any]]) -> PendingAnswers:
+        """See `Rpc.start_simulation`. Simulations run one after the other, in their order."""
 
-        async def in_turn() -> list[Any]:
-            async with self._trying:
-                return await self.try_all(requests)
+        async def simulate() -> list[Any]:
+            async with self._simulation_lock:
+                return await self.simulate_all(requests)
 
-        early = EagerAnswers(in_turn, len(requests))
-        self._early.add(early.task)
-        early.task.add_done_callback(self._early.discard)
-        return early
+        pending = EagerAnswers(simulate, len(requests))
+        self._simulations.add(pending.task)
+        pending.task.add_done_callback(self._simulations.discard)
+        return pending
 
     async def close(self) -> None:
-        for task in self._early:
+        for task in self._simulations:
             task.cancel()
-        await asyncio.gather(*self._early, return_exceptions=True)
-        await self._pipe.close()
-        await self._hang_up()
+        await asyncio.gather(*self._simulations, return_exceptions=True)
+        await self._pipeline.close()
+        await self._close_session()
 
-    async def _hang_up(self) -> None:
-        """End all connections; the next call makes new ones."""
+    async def _close_session(self) -> None:
+        """Close all connections; the next call opens new ones."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
 
 
-async def _answer(said: Any) -> HttpAnswer:
-    """An answer of aiohttp's, of a bounded size."""
+async def _read_answer(response: Any) -> HttpAnswer:
+    """Read a response of aiohttp. Raises InvalidHttp if it is too large."""
     parts, size = [], 0
-    async for part in said.content.iter_any():
+    async for part in response.content.iter_any():
         size += len(part)
         if size > MAX_BODY_BYTES:
             raise InvalidHttp("its answer is too large")
         parts.append(part)
-    later = None
-    if said.status != 200:
-        later = retry_after(
-            {
-                name.encode(): value.encode("latin-1", "replace")
-                for name, value in said.headers.items()
-            }
-        )
-    return HttpAnswer(said.status, b"".join(parts), retry_after_s=later)
+    pause_s = None
+    if response.status != 200:
+        headers = {
+            name.encode(): value.encode("latin-1", "replace")
+            for name, value in response.headers.items()
+        }
+        pause_s = retry_after(headers)
+    return HttpAnswer(response.status, b"".join(parts), retry_after_s=pause_s)

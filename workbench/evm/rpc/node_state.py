@@ -1,4 +1,4 @@
-"""What can be asked of any node, about itself: see `core.ports.Node`."""
+"""A node's chain id and newest state: see `core.ports.Node`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from workbench.evm.rpc.client import BLOCK, Rpc
 
 
 async def refuse_no_eip1559(rpc: Rpc) -> None:
-    """Raise NoBaseFee on a chain without EIP-1559: whatever we send there would be refused."""
+    """Raise NoBaseFee on a chain without EIP-1559: it would refuse all our transactions."""
     if (await EvmNode(rpc).state(())).base_fee is None:
         raise NoBaseFee(
-            "the chain's newest block has no base fee (EIP-1559), so nothing can be sent.",
+            "the chain's newest block has no base fee (EIP-1559), so no transaction can be sent.",
             hint="Use a chain with EIP-1559; or check the RPC URL.",
         )
 

@@ -1,4 +1,4 @@
-"""Where a node is: its URL taken apart, and the words for what is wrong there."""
+"""A node's URL in its parts, what of it may be shown, and texts for connection failures."""
 
 from __future__ import annotations
 
@@ -17,33 +17,39 @@ _ERRNO = re.compile(r"\[Errno -?\d+\] ?")
 
 @dataclass(frozen=True, slots=True)
 class NodeUrl:
-    """A URL's parts. `host` without brackets; `login`: the value of a header, "" for none."""
+    """The parts of a node's URL."""
 
     scheme: str
+    """`http` or `https`."""
     host: str
+    """Name or address; IPv6 without brackets."""
     port: int
     has_port: bool
+    """Whether the URL names the port."""
     target: str
+    """Path and query."""
     login: str
+    """The value of the Authorization header; "" for none."""
 
     @property
     def is_secure(self) -> bool:
+        """Whether the connection uses TLS."""
         return self.scheme == "https"
 
     @property
     def authority(self) -> str:
-        """Host and port as in a Host header (RFC 3986 section 3.2.2: IPv6 in brackets)."""
+        """Host and port for the Host header (RFC 3986 section 3.2.2: IPv6 in brackets)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}" if self.has_port else host
 
     @property
     def shown(self) -> str:
-        """What a person may see: user, path and query may hold keys."""
+        """The URL without user, path and query, which may hold keys."""
         return f"{self.scheme}://{self.authority}"
 
 
-def place_of(url: str) -> NodeUrl:
-    """Raises InvalidSetting where it is no http or https URL with a host."""
+def parse_node_url(url: str) -> NodeUrl:
+    """Parse a node's URL. Raises InvalidSetting if it is no http or https URL with a host."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -61,31 +67,50 @@ def place_of(url: str) -> NodeUrl:
 
 
 def basic(user: str | None, password: str | None) -> str:
-    """A header's value for HTTP Basic (RFC 7617), from a URL's percent-encoded parts."""
+    """Return a header's value for HTTP Basic (RFC 7617) from a URL's percent-encoded parts."""
     login = f"{unquote(user or '')}:{unquote(password or '')}".encode()
     return f"Basic {b64encode(login).decode()}"
 
 
+def public_url(url: str) -> str:
+    """Return a URL without the parts that may be secret: user, password, path and query."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+
+
+def secrets_of(url: str) -> list[str]:
+    """Return the parts of a URL that must not be shown."""
+    parts = urlsplit(url)
+    login, _, _ = parts.netloc.rpartition("@")
+    # A short path such as /rpc is no secret, and hiding every "rpc" would spoil the text.
+    long = [part for part in (parts.path.strip("/"), parts.query) if len(part) >= 8]
+    return [f"{login}@", *long] if login else long
+
+
 def unreachable(shown: str, why: BaseException | str) -> RpcUnreachable:
-    """There was no answer at `NodeUrl.shown`: nobody knows what became of the request."""
-    said = why if isinstance(why, str) else plain_words(why)
+    """Return the error for a request without an answer: it may have been executed or not.
+
+    `shown`: see `NodeUrl.shown`.
+    """
+    cause = why if isinstance(why, str) else failure_text(why)
     return RpcUnreachable(
-        f"no chain at {shown}: {said}.",
+        f"no chain at {shown}: {cause}.",
         hint="Start it (`workbench up`), or correct the RPC URL.",
     )
 
 
-def plain_words(why: BaseException) -> str:
-    """What a system's error means, without its number, class and punctuation."""
-    inner = getattr(why, "os_error", None)  # aiohttp's connector errors.
+def failure_text(why: BaseException) -> str:
+    """Return what a system error means, without its number, class and final full stop."""
+    inner = getattr(why, "os_error", None)  # An error of aiohttp's connector.
     if isinstance(inner, OSError) and inner is not why:
-        return plain_words(inner)
+        return failure_text(inner)
     several = getattr(why, "exceptions", None)
     if several:
-        return plain_words(several[0])
+        return failure_text(several[0])
     if isinstance(why, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {why.verify_message.rstrip('.')}"
-    for kind, words in (
+    for kind, text in (
         (ConnectionRefusedError, "connection refused"),
         (ConnectionResetError, "the connection was reset"),
         (BrokenPipeError, "the connection was closed"),
@@ -93,13 +118,13 @@ def plain_words(why: BaseException) -> str:
         (socket.gaierror, "the host's name is not known"),
         (TimeoutError, "no answer in time"),
         (asyncio.IncompleteReadError, "it closed the connection in the middle of an answer"),
-        (ssl.SSLError, "it does not speak TLS as we do"),
+        (ssl.SSLError, "the TLS handshake failed"),
     ):
         if isinstance(why, kind):
-            return words
-    if type(why).__name__ == "ServerDisconnectedError":  # aiohttp's.
+            return text
+    if type(why).__name__ == "ServerDisconnectedError":  # An error of aiohttp.
         return "it closed the connection without an answer"
     text = why.strerror if isinstance(why, OSError) and why.strerror else str(why)
-    if "Connect call failed" in text and "Errno 111" in text:  # asyncio: several addresses.
+    if "Connect call failed" in text and "Errno 111" in text:  # asyncio, for several addresses.
         return "connection refused"
     return _ERRNO.sub("", text).rstrip(".").strip() or type(why).__name__

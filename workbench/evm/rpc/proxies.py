@@ -1,7 +1,7 @@
-"""Which proxy stands between us and a host, by the environment.
+"""The proxy for a host, from the environment.
 
-HTTP_PROXY, HTTPS_PROXY and NO_PROXY, in lower case too, as the standard library reads them. The
-own machine is never reached through a proxy, whatever they say.
+The standard library reads HTTP_PROXY, HTTPS_PROXY and NO_PROXY, also in lower case. This machine
+itself is never reached through a proxy.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ from workbench.evm.rpc.node_url import basic
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy. `url` may hold user and password. `login`: the value of Proxy-Authorization,
-    "" for none."""
+    """An HTTP proxy."""
 
     url: str
+    """It may hold user and password."""
     host: str
     port: int
     login: str
+    """The value of the Proxy-Authorization header; "" for none."""
 
     @property
     def shown(self) -> str:
-        """Without user and password."""
+        """The URL without user and password."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
 
 def is_loopback(host: str) -> bool:
-    """This machine itself, by a name or an address (RFC 6761 section 6.3, RFC 1122, RFC 4291)."""
+    """Return whether a name or address means this machine (RFC 6761 section 6.3, RFC 4291)."""
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -49,7 +50,7 @@ def is_loopback(host: str) -> bool:
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """The proxy for a URL's host, None for none. Raises InvalidSetting for one we cannot use."""
+    """Return the proxy for a URL's host, or None. Raises InvalidSetting if it is no HTTP proxy."""
     parts = urlsplit(url)
     found = getproxies_environment()
     address, host = found.get(parts.scheme, ""), parts.hostname or ""
@@ -57,10 +58,10 @@ def proxy_for(url: str) -> Proxy | None:
         return None
     if proxy_bypass_environment(parts.netloc.rpartition("@")[2], found):
         return None
-    return _parsed(address, f"{parts.scheme.upper()}_PROXY")
+    return _parse_proxy(address, f"{parts.scheme.upper()}_PROXY")
 
 
-def _parsed(address: str, name: str) -> Proxy:
+def _parse_proxy(address: str, name: str) -> Proxy:
     try:
         url = address if "://" in address else f"http://{address}"
         parts = urlsplit(url)
@@ -70,7 +71,7 @@ def _parsed(address: str, name: str) -> Proxy:
     if parts.scheme != "http" or not parts.hostname:
         raise InvalidSetting(
             f"{name} in the environment is not the address of an HTTP proxy.",
-            hint="http://HOST:PORT or http://USER:PASSWORD@HOST:PORT; NO_PROXY=HOST goes past it.",
+            hint="http://HOST:PORT or http://USER:PASSWORD@HOST:PORT; NO_PROXY=HOST avoids it.",
         )
     login = basic(parts.username, parts.password) if parts.username is not None else ""
     return Proxy(url, parts.hostname, port, login)

@@ -11,8 +11,9 @@ from workbench.core.confirmed_readings import ConfirmedReadings
 from workbench.core.errors import Reverted, RpcFault, RpcUnanswered, WorkbenchError
 from workbench.core.finality import FinalityPolicy
 from workbench.core.ports import Clock, Slot
-from workbench.evm.codec.abi import explain_revert, hex_bytes
-from workbench.evm.codec.receipts import Inclusion, landing_of, require_within
+from workbench.evm.codec.abi import hex_bytes
+from workbench.evm.codec.receipts import Inclusion, inclusion_of, require_within
+from workbench.evm.codec.reverts import explain_revert
 from workbench.evm.rpc.client import BLOCK, BLOCK_RECEIPTS, MANY_IN_BLOCK, NodeRevert, Rpc
 from workbench.evm.transactions.simulation import base_fee
 
@@ -110,12 +111,12 @@ class InclusionReader:
         except RpcFault:
             return {}
         ours = (receipt for receipt in told or () if receipt["transactionHash"] in open_)
-        return {each["transactionHash"]: _landing(landing_of(each), open_) for each in ours}
+        return {each["transactionHash"]: _landing(inclusion_of(each), open_) for each in ours}
 
     async def landings(self, slots: Sequence[Slot]) -> list[Inclusion | None]:
         """For each slot that of its newest attempt that has one."""
         asked = {each.tx: each.raw for slot in slots for each in reversed(slot.attempts)}
-        answers = iter(await self._rpc.landed(list(asked)))
+        answers = iter(await self._rpc.inclusions(list(asked)))
         found: list[Inclusion | None] = []
         for slot in slots:
             told: list[Inclusion] = []

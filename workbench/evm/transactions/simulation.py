@@ -15,7 +15,8 @@ from workbench.core.errors import (
     WorkbenchError,
 )
 from workbench.core.ports import Clock, ContractCall, PrecedingCall
-from workbench.evm.codec.abi import explain_revert, hex_bytes
+from workbench.evm.codec.abi import hex_bytes
+from workbench.evm.codec.reverts import explain_revert
 from workbench.evm.rpc.client import NodeRevert, PendingAnswers, Rpc
 
 TIP_WEI = 10**9
@@ -116,7 +117,7 @@ class Simulation:
         ]
         asked.beside = [n for n, call in enumerate(asked.calls) if call.also is not None]
         requests += [_beside(asked.calls[n].also) for n in asked.beside]
-        asked.answers = self._rpc.ask_to_try(requests) if requests else None
+        asked.answers = self._rpc.start_simulation(requests) if requests else None
         return asked
 
     async def _needed(self, asked: SimulationBatch) -> list[int | WorkbenchError]:

@@ -17,7 +17,8 @@ from workbench.core.invariants import INVARIANTS, TOKENS, SettlementView, broken
 from workbench.core.invariants.prediction import Holding, Prediction
 from workbench.core.lifecycle import CONTRACT_WORDS
 from workbench.core.settlement import OPEN, Settlement, SettlementState, fold_into, merge
-from workbench.evm.codec.abi import decode_log, encode_call, hex_bytes, to_hex
+from workbench.evm.codec.abi import encode_call, hex_bytes, to_hex
+from workbench.evm.codec.events import decode_log
 from workbench.evm.contracts.settlement import ERC20, EvmChain
 from workbench.evm.rpc.blocking import BlockingRpc
 

@@ -183,15 +183,15 @@ class FaultyRpc(Rpc):
             return await self.unless_dead(self._node.many(calls))
         return await super().many(calls)
 
-    async def try_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
+    async def simulate_all(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
         if self._is_smooth():
-            return await self.unless_dead(self._node.try_all(requests))
-        return await super().try_all(requests)
+            return await self.unless_dead(self._node.simulate_all(requests))
+        return await super().simulate_all(requests)
 
-    async def landed(self, txs: Sequence[str]) -> list[Inclusion | WorkbenchError | None]:
+    async def inclusions(self, txs: Sequence[str]) -> list[Inclusion | WorkbenchError | None]:
         if self._is_smooth():
-            return await self.unless_dead(self._node.landed(txs))
-        return await super().landed(txs)
+            return await self.unless_dead(self._node.inclusions(txs))
+        return await super().inclusions(txs)
 
     def ask(self, calls: Sequence[RpcCall]) -> PendingAnswers:
         if self._is_smooth():
@@ -202,10 +202,10 @@ class FaultyRpc(Rpc):
         if self._is_smooth():
             self._node.prefetch(calls)
 
-    def ask_to_try(self, requests: Sequence[dict[str, Any]]) -> PendingAnswers:
+    def start_simulation(self, requests: Sequence[dict[str, Any]]) -> PendingAnswers:
         if self._is_smooth():
-            return PassThrough(self, self._node.ask_to_try(requests))
-        return super().ask_to_try(requests)
+            return PassThrough(self, self._node.start_simulation(requests))
+        return super().start_simulation(requests)
 
     async def unless_dead(self, asking: Awaitable[list[Any]]) -> list[Any]:
         """What the node answers. Raises Crashed where nobody is left to hear it."""

@@ -9,7 +9,7 @@ from workbench.core.money import mul_div_up
 from workbench.core.ports import Clock, ReferenceRate
 from workbench.evm.codec import abi
 from workbench.evm.contracts.settlement import EvmChain
-from workbench.evm.deploy.deployment import RATE_SCALE, PoolKey, sqrt_price_x96
+from workbench.evm.deploy.pool import RATE_SCALE, PoolKey, sqrt_price_x96
 from workbench.scenario import ArbitrageurSettings
 from workbench.services.otc.rates import RateSource
 from workbench.sim.people.wallet import SimWallet

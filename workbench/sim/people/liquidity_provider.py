@@ -6,7 +6,7 @@ from random import Random
 
 from workbench.evm.codec import abi
 from workbench.evm.contracts.settlement import EvmChain
-from workbench.evm.deploy.deployment import TICK_LIMIT, PoolKey
+from workbench.evm.deploy.pool import TICK_LIMIT, PoolKey
 from workbench.sim.faults.sites import Faults
 from workbench.sim.people.wallet import SimWallet
 
