@@ -46,13 +46,7 @@ def too_long(path: str, text: str) -> list[str]:
     return [f"{path} has {count} words, at most {most} are allowed"] if count > most else []
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "README.md",
-        pytest.param("ARCHITECTURE.md", marks=pytest.mark.xfail(reason="is to be shortened")),
-    ],
-)
+@pytest.mark.parametrize("path", MOST_WORDS)
 def test_a_document_is_short(path: str) -> None:
     assert [] == too_long(path, (ROOT / path).read_text(encoding="utf-8"))
 

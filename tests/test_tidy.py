@@ -134,7 +134,7 @@ def test_a_planted_cycle_is_found(line: str) -> None:
 
 def picture() -> str:
     """Draw the layers, top first."""
-    names = {"workbench": "workbench (the public face)"}
+    names = {"workbench": "__init__"}
     return "\n".join("   ".join(names.get(name, name) for name in row) for row in LAYERS)
 
 
