@@ -22,7 +22,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup compile demo up test check bench soak lint lab notebooks lock clean distclean
+.PHONY: help setup compile demo up test check coverage bench soak lint lab notebooks lock clean distclean
 
 help: ## This list
 	@echo "Settlement Workbench. Targets:"
@@ -45,6 +45,9 @@ test: setup ## The quick tests, notebooks included, on three workers (much of it
 
 check: setup ## The slower tests: JupyterLab in Chromium, storms (ARGS=tests/lab for some)
 	@$(PY) -m pytest -m check -n 2 --dist loadscope $(if $(ARGS),$(ARGS),tests)
+
+coverage: setup ## The quick tests once more, and the share of lines they run in each folder (ARGS=--write keeps it)
+	@$(PY) tools/coverage_floors.py $(ARGS)
 
 bench: setup ## Services against the node's own rate for the same bytes (BENCH=settlements, simulated, payouts or lab)
 	@$(PY) -m bench.$(BENCH) $(ARGS)
