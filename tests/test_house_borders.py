@@ -110,8 +110,8 @@ OWN_JSON = {
     "workbench.core.facts.codec": 1,
     "workbench.core.ports.runtime": 1,  # A response: what services of ours answered.
     "workbench.core.webhooks": 1,  # Its signature is checked before.
-    "workbench.services.payouts.rounds": 1,
-    "workbench.services.payouts.http": 1,
+    "workbench.services.payouts.requests": 1,
+    "workbench.services.payouts.v1_endpoints": 1,
     "workbench.services.payouts.audit": 1,
 }
 """How often each may read JSON itself: its own, out of its store."""
@@ -134,7 +134,8 @@ def lax_json(module: Module) -> list[str]:
 
 def test_json_of_requests_has_one_reader() -> None:
     assert [] == all_of(lax_json, PACKAGE.values())
-    for path in ("services/otc/facilitator.py", "services/payouts/rounds.py", "core/x402/wire.py"):
+    readers = ("services/otc/facilitator.py", "services/payouts/requests.py", "core/x402/wire.py")
+    for path in readers:
         copy = Module(PACKAGE[path].name, PACKAGE[path].text + "\njson.loads(request.body)\n")
         (problem,) = lax_json(copy)
         assert "reads JSON laxly" in problem

@@ -35,7 +35,8 @@ from workbench.services.otc.rates import FixedPrice, FixedRate, HookRate, PriceS
 from workbench.services.otc.seller import Seller, SellerRules
 from workbench.services.otc.tracker import TrackerService
 from workbench.services.payouts.http import PayoutHttpService
-from workbench.services.payouts.rounds import PayoutRules, Payouts
+from workbench.services.payouts.rounds import Payouts
+from workbench.services.payouts.rules import PayoutRules
 from workbench.services.payouts.webhooks import WebhookRules, Webhooks
 from workbench.store.ledger.database import LedgerStore
 from workbench.store.sql.database import SqlStore

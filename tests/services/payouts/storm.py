@@ -28,7 +28,8 @@ from workbench.evm.transactions.sender import SlotSender
 from workbench.evm.transactions.test_keys import key_of
 from workbench.services.common.loop import FaultPolicy
 from workbench.services.payouts.input import PayoutInput
-from workbench.services.payouts.rounds import PayoutRules, Payouts
+from workbench.services.payouts.rounds import Payouts
+from workbench.services.payouts.rules import PayoutRules
 from workbench.sim.time.loop import VirtualClock, VirtualLoop
 from workbench.store.ledger.database import LedgerStore
 from workbench.worlds.wiring import SeededRandomness, loop_of

@@ -122,7 +122,7 @@ def test_accepted_is_the_answer_whatever_happens_while_it_waits(
     async def away(*_: Any, **__: Any) -> Any:
         raise fault
 
-    monkeypatch.setattr("workbench.services.payouts.http.waited", away)
+    monkeypatch.setattr("workbench.services.payouts.form_endpoints.waited", away)
     answer = desk.post("/payout", ask(), ("Prefer", "wait=5"))
     assert (answer.status, answer.data()["state"]) == (200, "approved")
 

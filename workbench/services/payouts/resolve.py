@@ -8,16 +8,13 @@ are equal afterwards.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from workbench.core import facts as ev
 from workbench.core.errors import PayoutEnded
 from workbench.core.payout import ENDED, Payout, PayoutOutcome, PayoutState, PayoutVerdict
 from workbench.core.ports import Slot, SlotState
 from workbench.core.records import replace
-
-if TYPE_CHECKING:
-    from workbench.services.payouts.rounds import Payouts
+from workbench.services.payouts.verdicts import PayoutVerdicts
 
 OUTCOMES = {"paid": PayoutOutcome.PAID, "refunded": PayoutOutcome.REFUSED}
 """What a payout may count as, in the words of the interface."""
@@ -25,7 +22,9 @@ UNDECIDED_MS = 86_400_000
 """After a day without a verdict a person may decide, too: receipts may be gone from the node."""
 
 
-async def resolve(service: Payouts, payout_id: str, outcome: str, by: str, why: str) -> Payout:
+async def resolve(
+    service: PayoutVerdicts, payout_id: str, outcome: str, by: str, why: str
+) -> Payout:
     """The payout as `paid` or `refunded`. The same decision again is answered as the first one.
 
     Raises UnknownPayout; PayoutEnded where the payout has another end, or where the service decides
@@ -71,7 +70,7 @@ def _as_decided(payout: Payout, facts: Sequence[ev.Event], outcome: str) -> Payo
 
 
 async def _undecided(
-    service: Payouts, payout: Payout, slot: Slot, facts: Sequence[ev.Event]
+    service: PayoutVerdicts, payout: Payout, slot: Slot, facts: Sequence[ev.Event]
 ) -> PayoutVerdict:
     """What is known of a payout that no program decides. Raises PayoutEnded for any other.
 

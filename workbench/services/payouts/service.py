@@ -1,0 +1,151 @@
+"""What all parts of the payout service share: its ports, its rules, and how a payout is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workbench.core.errors import (
+    InvalidSetting,
+    Quarantined,
+    UnknownPayout,
+)
+from workbench.core.money import format_units
+from workbench.core.payout import (
+    Payout,
+    PayoutState,
+)
+from workbench.core.ports import (
+    Clock,
+    Ledger,
+    LedgerStorePort,
+    Payments,
+    PayoutSender,
+    Randomness,
+)
+from workbench.services.common.loop import ServiceLoop
+from workbench.services.payouts import accounts
+from workbench.services.payouts.batches import PayoutBatches
+from workbench.services.payouts.confirmed_verdicts import ConfirmedVerdicts
+from workbench.services.payouts.reconciler import Reconciler
+from workbench.services.payouts.reorgs import PayoutReorgs
+from workbench.services.payouts.rules import PayoutRules
+
+
+class PayoutService:
+    """The ports and the state of a payout service. One instance for each wallet."""
+
+    name = "payouts"
+
+    def __init__(
+        self,
+        *,
+        store: LedgerStorePort,
+        sender: PayoutSender,
+        payments: Payments,
+        clock: Clock,
+        loop: ServiceLoop,
+        random: Randomness,
+        rules: PayoutRules,
+    ) -> None:
+        self.store, self.payments, self.rules, self.clock = store, payments, rules, clock
+        self._sender, self._random = sender, random
+        self.loop, self.health = loop, loop.health
+        self.batches = PayoutBatches(store, sender, payments, clock, rules.chain_id, self.name)
+        self.reconciler = Reconciler(
+            store, sender, payments, clock, rules.chain_id, self.batches, loop.health
+        )
+        self.sure = ConfirmedVerdicts(clock)
+        self.returned = PayoutReorgs(
+            store, sender, payments, clock, rules.chain_id, self.name, loop.health, self.sure
+        )
+        self.stuck: dict[str, str] = {}
+        """Payouts that the chain would refuse now, and why."""
+        self.oldest_s = 0
+        """How long the oldest open payout has waited, when last looked at."""
+        self.is_sender = self.has_lease = False
+        self.waiting, self.is_ending = 0, False
+        """Requests that wait for a payout, and whether they are to be answered at once."""
+        self.signed = 0
+        """Payouts that this process has given a nonce."""
+        self._is_checked = self._is_announced = False
+
+    async def check(self) -> None:
+        """Raise what must be put right before anything is promised."""
+        payments = self.payments
+        await payments.check()
+        if payments.token is not None and not self.rules.are_units_meant:
+            raise InvalidSetting(
+                "UNITS_PER_CREDIT is not set: with its default, which is made for wei, one credit "
+                f"would cost {self.worth(1)}.",
+                hint=f"Set it: {10**payments.decimals} pays 1 {payments.symbol} for a credit.",
+                setting="UNITS_PER_CREDIT",
+            )
+        async with self.store.unit() as unit:
+            await accounts.open_house(unit, self.payments)
+            open_ = await unit.payouts(PayoutState.HELD, PayoutState.APPROVED, PayoutState.SENT)
+        foreign = [payout for payout in open_ if payout.asset != self.payments.asset]
+        if foreign:
+            raise InvalidSetting(
+                f"{len(foreign)} open payouts in this database are of {foreign[0].asset}, "
+                f"and the settings say {self.payments.asset}.",
+                hint="Correct CHAIN_ID and TOKEN_ADDRESS, or take another database (DB_PATH).",
+            )
+        try:
+            await self._sender.check()
+        except Quarantined as why:  # What was accepted is still shown, and can be taken back.
+            self.health.fails(why.code, str(why))
+        self._is_checked = True
+
+    def known(self, subject: str) -> dict[str, Any]:
+        return {"subject": subject, "at_ms": self.clock.now_ms(), "source": self.name}
+
+    async def payout(self, unit: Ledger, payout_id: str) -> Payout:
+        payout = await unit.payout(payout_id)
+        if payout is None:
+            raise UnknownPayout(f"there is no payout {payout_id[:80]}.")
+        return payout
+
+    async def free_nonces(self, unit: Ledger) -> int:
+        """How many transactions more may be unmined: public nodes keep 16 of an account."""
+        unmined = await unit.count_unmined(self.rules.chain_id, self.payments.address)
+        return self.rules.in_flight - unmined
+
+    def new_key(self) -> str:
+        """An idempotency key that nobody has: for a form, and for who gave none."""
+        return self._random.token()[2:34]
+
+    def user_named(self, name: str) -> str:
+        """The id under which a user's account is kept: it may be older than the rule of NFC."""
+        return self.store.aliases.get(name, name)
+
+    def view(self, payout: Payout) -> dict[str, Any]:
+        """A payout as JSON has it. `units` is text: it may be larger than a JSON reader knows."""
+        shown = {
+            "id": payout.id,
+            "idempotency_key": payout.key,
+            "state": payout.state.value,
+            "user_id": payout.user_id,
+            "address": self.payments.checksum(payout.address),
+            "credits": payout.credits,
+            "tx": payout.tx or None,
+            "units": str(payout.units),
+            "amount": self._shown(payout.units),
+            "asset": payout.asset,
+            "requested_at_ms": payout.at_ms,
+        }
+        if payout.batch:
+            shown["batch"] = payout.batch
+        is_waiting = payout.state is PayoutState.APPROVED
+        reason = payout.reason or (self.stuck.get(payout.id, "") if is_waiting else "")
+        if reason:
+            shown["reason"] = reason
+        if explorer := self.payments.explorer(payout.tx):
+            shown["explorer"] = explorer
+        return shown
+
+    def worth(self, credits_: int) -> str:
+        """Credits in the asset, as people read it."""
+        return self._shown(credits_ * self.rules.units_per_credit)
+
+    def _shown(self, units: int) -> str:
+        return f"{format_units(units, self.payments.decimals)} {self.payments.symbol}"
