@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.harness import REPO, Anvil, Artifact, pool_manager_artifact
+from tests.contracts.harness import (
+    REPO,
+    Anvil,
+    Artifact,
+    Chain,
+    pool_manager_artifact,
+)
+from tests.contracts.till import FUNDS, MAX, PAYER, STRANGER, Till
 from tests.contracts.vault_world import Side, World
 
 
@@ -65,3 +72,25 @@ def world(worlds: dict[Side, World], request: pytest.FixtureRequest) -> Iterator
     yield chosen
     chosen.node.rpc("evm_revert", snapshot)
     chosen.contracts = contracts
+
+
+@pytest.fixture(scope="session")
+def deployed(node: Anvil, artifacts: dict[str, Artifact]) -> Till:
+    chain = Chain(node, artifacts)
+    made = []
+    for name in ("PayoutBatcher", "PickyToken"):  # Not by the admin, whose addresses gas hangs on.
+        chain.send("", chain.initcode(name), STRANGER)
+        made.append(chain.bind(name, chain.last_created))
+    till = Till(chain, made[0], made[1])
+    for party in (PAYER, STRANGER):
+        node.rpc("anvil_setBalance", party.address, hex(FUNDS))
+        chain.act(till.token, "mint", party.address, FUNDS)
+        chain.act(till.token, "approve", till.batcher.address, MAX, sender=party)
+    return till
+
+
+@pytest.fixture
+def till(deployed: Till) -> Iterator[Till]:
+    snapshot = deployed.chain.node.rpc("evm_snapshot")
+    yield deployed
+    deployed.chain.node.rpc("evm_revert", snapshot)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.evm.faulty import OTHER, FaultyRpc, Ground, pay, subject
-from tests.evm.test_watcher import Scene
+from tests.evm.watcher_scene import Scene
 from workbench import World
 from workbench.core.errors import ContractNotFound, WorkbenchError, WrongChain
 from workbench.core.finality import FinalityPolicy

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.browser import Browser
 from tests.lab.fakes import (
     Sent,
     ended,
 )
+from tests.lab.lanes_actions import HEIGHT, WIDTH, Open
+from tests.lab.page import LanesPage
 from workbench.lab.tracker import Tracker
 
 
@@ -39,3 +43,34 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sent]:
         widget.close()
         ended(widget)
     made.clear()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One browser for all tests here."""
+    with Browser(WIDTH, HEIGHT) as browser:
+        yield browser
+
+
+@pytest.fixture
+def lanes(chromium: Browser) -> Iterator[Open]:
+    """Opens the page. Whatever a test does, the page never throws, complains or goes outside."""
+    opened: list[LanesPage] = []
+
+    def page(*, dark: bool = False, width: int = WIDTH, **more: object) -> LanesPage:
+        chromium.resize(width, HEIGHT)
+        chromium.theme(dark)
+        chromium.requests.clear()
+        chromium.errors.clear()
+        chromium.console.clear()
+        opened.append(LanesPage(chromium, **more))  # type: ignore[arg-type]
+        return opened[-1]
+
+    yield page
+    chromium.call("Emulation.setEmulatedMedia", features=[])
+    assert chromium.errors == []
+    assert chromium.console == []
+    outside = [url for url in chromium.requests if not re.match(r"file:|data:|about:", url)]
+    assert outside == []
+    for each in opened:
+        each.close()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.browser import CHROMIUM, MISSING, Browser
-from tests.services.payouts.test_http import TO, Desk, ask
+from tests.services.payouts.desk import TO, Desk, ask
 from workbench.web.server import Server
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.services.payouts.test_http import Desk, ask, desk
+from tests.services.payouts.conftest import desk
+from tests.services.payouts.desk import Desk, ask
 from workbench import World
 from workbench.core import strict_json
 from workbench.core.errors import InputError, InvalidPayment

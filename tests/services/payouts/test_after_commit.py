@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.services.payouts.test_http import FORM, JSON, TO
+from tests.services.payouts.desk import FORM, JSON, TO
 from tests.web.test_payout_pages import Site
 from workbench.services.payouts.input import KEY, USER
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.services.payouts.test_http import Desk, ask
+from tests.services.payouts.desk import Desk, ask
 from workbench.core.errors import LedgerBroken, WorkbenchError
 from workbench.core.facts import fact_id, from_json, to_json
 from workbench.core.payout import PayoutState

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.services.fake_chain import GWEI, decoded
-from tests.services.payouts.test_http import Desk, ask
+from tests.services.payouts.desk import Desk, ask
 from workbench.core.ports import Slot, SlotState
 from workbench.evm.transactions.sender import MAX_ATTEMPTS
 

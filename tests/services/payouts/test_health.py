@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.services.payouts.test_http import TO, Desk, ask
+from tests.services.payouts.desk import TO, Desk, ask
 from workbench.core.errors import RpcFault
 from workbench.core.payout import Payout
 from workbench.core.ports import NodeState

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.services.payouts.test_http import TO, Desk, ask
+from tests.services.payouts.desk import TO, Desk, ask
 from workbench.core.facts import PayoutOrphaned
 from workbench.core.ports import Slot, SlotState
 

@@ -10,7 +10,8 @@ from unittest.mock import ANY
 import pytest
 from sqlalchemy import text
 
-from tests.services.payouts.test_http import Desk, ask, desk
+from tests.services.payouts.conftest import desk
+from tests.services.payouts.desk import Desk, ask
 from tests.services.payouts.test_tokens import UNITS, Till, act, call, sign_and_drop, unkind
 from workbench import World
 from workbench.core.errors import PayoutEnded

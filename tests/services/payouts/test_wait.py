@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.services.payouts.test_http import BROWSER, JSON, Desk, ask, desk
+from tests.services.payouts.conftest import desk
+from tests.services.payouts.desk import BROWSER, JSON, Desk, ask
 from workbench.core.errors import StoreBusy
 from workbench.core.ports import Request, Response
 

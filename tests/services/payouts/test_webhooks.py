@@ -8,7 +8,7 @@ from pathlib import Path
 from jsonschema import validate
 
 from tests.services.payouts import webhook_receivers
-from tests.services.payouts.test_http import TO, Desk, ask
+from tests.services.payouts.desk import TO, Desk, ask
 from tests.services.payouts.webhook_receivers import OTHER, House, Receiver
 from workbench.services.payouts.webhooks import PAGE
 

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from tests.services.payouts import webhook_receivers
-from tests.services.payouts.test_http import Desk
+from tests.services.payouts.desk import Desk
 from tests.services.payouts.webhook_receivers import HOUR_S, SECRET, URL, House, lost
 from workbench.core.errors import NotFound
 from workbench.services.payouts.webhooks import COUNTED, Endpoint

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from tests.services.payouts import webhook_receivers
-from tests.services.payouts.test_http import TO, Desk, ask
+from tests.services.payouts.desk import TO, Desk, ask
 from tests.services.payouts.webhook_receivers import (
     DAY_S,
     HOUR_S,
