@@ -17,7 +17,8 @@ from tests.contracts.harness import (
     pool_manager_artifact,
 )
 from tests.contracts.till import FUNDS, MAX, PAYER, STRANGER, Till
-from tests.contracts.vault_world import Side, World
+from tests.contracts.vault_deployment import Side
+from tests.contracts.vault_world import World
 
 
 def load_artifacts() -> dict[str, Artifact]:

@@ -6,7 +6,7 @@ import pytest
 from web3.contract import Contract
 
 from tests.contracts.harness import Reverted, reverts
-from tests.contracts.vault_world import (
+from tests.contracts.vault_deployment import (
     ADMIN,
     BUYER,
     FACILITATOR,
@@ -16,8 +16,8 @@ from tests.contracts.vault_world import (
     SELLER,
     STRANGER,
     Terms,
-    World,
 )
+from tests.contracts.vault_world import World
 
 MODES = {"Honest": 0, "ReturnFalse": 1, "BurnGas": 2, "LongRevert": 3, "Reenter": 4}
 

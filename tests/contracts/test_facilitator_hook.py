@@ -8,7 +8,7 @@ import pytest
 from web3.contract import Contract
 
 from tests.contracts.harness import CREATE2_DEPLOYER, mine_address, reverts
-from tests.contracts.vault_world import (
+from tests.contracts.vault_deployment import (
     ADMIN,
     BAND_BPS,
     FACILITATOR,
@@ -18,8 +18,8 @@ from tests.contracts.vault_world import (
     RATE_E8,
     STRANGER,
     ZERO_ADDRESS,
-    World,
 )
+from tests.contracts.vault_world import World
 
 both_sides = pytest.mark.parametrize("world", ["usdc_first", "eurc_first"], indirect=True)
 

@@ -17,13 +17,8 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from tests.contracts.harness import Party
-from tests.contracts.vault_world import (
-    BUYER,
-    FINALITY_BLOCKS,
-    SELLER,
-    Terms,
-    World,
-)
+from tests.contracts.vault_deployment import BUYER, FINALITY_BLOCKS, SELLER, Terms
+from tests.contracts.vault_world import World
 
 PAYER = Party("payer")
 SNAPSHOT = Path(__file__).with_name("gas.json")

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from tests.contracts.harness import Party, Reverted
-from tests.contracts.vault_world import (
+from tests.contracts.vault_deployment import (
     ADMIN,
     BUYER,
     FACILITATOR,
@@ -20,8 +20,8 @@ from tests.contracts.vault_world import (
     STRANGER,
     SWAP_DEADLINE,
     Terms,
-    World,
 )
+from tests.contracts.vault_world import World
 
 EDGES = {
     ("None", "Created"),

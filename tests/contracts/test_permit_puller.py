@@ -5,15 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.contracts.harness import reverts
-from tests.contracts.vault_world import (
-    ADMIN,
-    BUYER,
-    FACILITATOR,
-    NO_PERMIT,
-    SELLER,
-    STRANGER,
-    World,
-)
+from tests.contracts.vault_deployment import ADMIN, BUYER, FACILITATOR, NO_PERMIT, SELLER, STRANGER
+from tests.contracts.vault_world import World
 
 
 def test_only_the_vault_pulls(world: World) -> None:

@@ -9,7 +9,7 @@ from web3.contract import Contract
 
 from tests.contracts.harness import Party, Receipt, Reverted, reverts
 from tests.contracts.test_facilitator_hook import MAX_LIMIT, MIN_LIMIT, both_sides, swap_params
-from tests.contracts.vault_world import (
+from tests.contracts.vault_deployment import (
     ADMIN,
     BALANCER,
     DEEP_LIQUIDITY,
@@ -17,8 +17,8 @@ from tests.contracts.vault_world import (
     LP_FEE_PIPS,
     RATE_E8,
     STRANGER,
-    World,
 )
+from tests.contracts.vault_world import World
 
 BELOW, ABOVE = RATE_E8 * 98 // 100, RATE_E8 * 102 // 100
 PLENTY = 10**15

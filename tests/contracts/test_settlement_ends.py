@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.contracts.harness import Party, reverts, words_of
-from tests.contracts.vault_world import (
+from tests.contracts.vault_deployment import (
     ADMIN,
     BUYER,
     FACILITATOR,
@@ -15,8 +15,8 @@ from tests.contracts.vault_world import (
     SELLER,
     STRANGER,
     SWAP_DEADLINE,
-    World,
 )
+from tests.contracts.vault_world import World
 
 # -------------------------------------------------------------------------------- refund
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.contracts.harness import Receipt, reverts
+from tests.contracts.vault_deployment import BUYER, FINALITY_BLOCKS, SELLER
 from tests.contracts.vault_helpers import both_sides
-from tests.contracts.vault_world import (
-    BUYER,
-    FINALITY_BLOCKS,
-    SELLER,
-    World,
-)
+from tests.contracts.vault_world import World
 
 
 @both_sides

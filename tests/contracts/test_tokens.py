@@ -6,7 +6,7 @@ import pytest
 from web3.contract import Contract
 
 from tests.contracts.harness import reverts
-from tests.contracts.vault_world import (
+from tests.contracts.vault_deployment import (
     ADMIN,
     BUYER,
     DEEP_LIQUIDITY,
@@ -16,8 +16,8 @@ from tests.contracts.vault_world import (
     SELLER,
     STRANGER,
     TICK_SPACING,
-    World,
 )
+from tests.contracts.vault_world import World
 
 # --------------------------------------------------------------------------------- fiat
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.contracts.harness import Party, reverts
-from tests.contracts.vault_world import (
+from tests.contracts.vault_deployment import (
     ADMIN,
     BUYER,
     FACILITATOR,
@@ -18,8 +18,8 @@ from tests.contracts.vault_world import (
     STRANGER,
     SWAP_DEADLINE,
     ZERO_ADDRESS,
-    World,
 )
+from tests.contracts.vault_world import World
 
 
 def test_the_id_is_the_digest_that_wallets_sign(world: World) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tests.contracts.harness import reverts
-from tests.contracts.vault_helpers import both_sides
-from tests.contracts.vault_world import (
+from tests.contracts.vault_deployment import (
     ADMIN,
     BUYER,
     FACILITATOR,
@@ -13,8 +12,9 @@ from tests.contracts.vault_world import (
     SELLER,
     STRANGER,
     ZERO_ADDRESS,
-    World,
 )
+from tests.contracts.vault_helpers import both_sides
+from tests.contracts.vault_world import World
 
 
 def test_the_facilitator_executes_at_the_gate_and_anyone_after_the_grace(world: World) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.contracts.harness import GENESIS_TIME, reverts
-from tests.contracts.vault_world import (
+from tests.contracts.vault_deployment import (
     ADMIN,
     BUYER,
     FACILITATOR,
@@ -16,8 +16,8 @@ from tests.contracts.vault_world import (
     NO_PERMIT,
     SELLER,
     STRANGER,
-    World,
 )
+from tests.contracts.vault_world import World
 
 
 def test_only_the_facilitator_funds_and_swaps(world: World) -> None:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from tests.contracts.harness import reverts
+from tests.contracts.vault_deployment import ADMIN, FACILITATOR, SWAP_DEADLINE
 from tests.contracts.vault_helpers import both_sides
-from tests.contracts.vault_world import (
-    ADMIN,
-    FACILITATOR,
-    SWAP_DEADLINE,
-    World,
-)
+from tests.contracts.vault_world import World
 
 
 def test_the_swap_includes_its_last_second(world: World) -> None:
