@@ -5,14 +5,14 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
-/// @title PayoutBatcher, pays many in one transaction, and nobody twice
-/// @notice Every payment has an id. Under one id a payer pays once, ever: a repeated one is skipped. A payment that
-/// fails (a receiver or a token that refuses) is told and left unpaid, and does not stop the others.
+/// @title PayoutBatcher, pays many receivers in one transaction, each id at most once
+/// @notice Every payment has an id. A payer pays once under one id; a repeated id is skipped. A payment that fails
+/// (the receiver or the token refuses it) emits Failed, stays unpaid, and does not stop the other payments.
 ///
-/// Whose money: the caller's alone, and only while it calls. Native currency comes with the call and what is left of
-/// it goes back; tokens go from the caller to the receiver without a stop here. Ids are the caller's own, too, so
-/// nobody can use up somebody else's. There is no owner, no role, no setting and no way to upgrade; hence an allowance
-/// given to this contract can be used by nobody but its giver. Tokens that are sent to this address are lost.
+/// The contract moves only the money of its caller, and only during the call. Native currency comes with the call,
+/// and the remainder goes back. Tokens go directly from the caller to the receiver. Ids belong to the caller, so no
+/// other account can use them up. There is no owner, no role, no setting and no upgrade. So an allowance given to
+/// this contract can be used only by the account that gave it. Tokens that are sent to this address are lost.
 contract PayoutBatcher is ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
 
@@ -26,19 +26,19 @@ contract PayoutBatcher is ReentrancyGuardTransient {
         uint256 amount;
     }
 
-    /// @notice What came of a payment.
+    /// @notice The outcome of a payment.
     enum Outcome {
         Paid,
         Failed,
         Skipped
     }
 
-    /// @notice Gas that a receiver of native currency gets, beside the 2,300 of every transfer.
+    /// @notice Gas for a receiver of native currency, in addition to the stipend of 2,300.
     uint256 public constant NATIVE_GAS = 50_000;
-    /// @notice Gas that one token transfer gets.
+    /// @notice Gas for one token transfer.
     uint256 public constant TOKEN_GAS = 100_000;
-    /// @dev Of the gas at hand a call gets 63/64 at the most (EIP-150), after what it costs itself: up to 36,600 with
-    /// value to a new account. With less than this, a payment could be made to fail by sending too little gas.
+    /// @dev A call gets at most 63/64 of the remaining gas (EIP-150), after its own cost: up to 36,600 with value to a
+    /// new account. With less gas than this, a caller could make a payment fail by sending too little gas.
     uint256 private constant NATIVE_GAS_FLOOR = 92_000;
     /// @dev The same for a token, whose call has no value.
     uint256 private constant TOKEN_GAS_FLOOR = 105_000;
@@ -48,11 +48,11 @@ contract PayoutBatcher is ReentrancyGuardTransient {
     /// @notice Whether a payer's id is paid.
     mapping(address payer => mapping(bytes32 id => bool)) public isPaid;
 
-    /// @notice Told when all of it has arrived. `token` is zero for native currency.
+    /// @notice The full amount has arrived. `token` is zero for native currency.
     event Paid(
         address indexed payer, bytes32 indexed id, address indexed to, address token, uint256 amount
     );
-    /// @notice Told when nothing has moved. `reason`: the first 100 bytes of what the receiver, or the token, said.
+    /// @notice Nothing has moved. `reason`: the first 100 bytes of the revert data of the receiver or the token.
     event Failed(
         address indexed payer,
         bytes32 indexed id,
@@ -61,22 +61,22 @@ contract PayoutBatcher is ReentrancyGuardTransient {
         uint256 amount,
         bytes reason
     );
-    /// @notice Told when the id is paid already, by an earlier transaction or earlier in this one.
+    /// @notice The id was already paid, by an earlier transaction or earlier in this one.
     event Skipped(address indexed payer, bytes32 indexed id);
 
-    /// @notice Thrown when what came with the call does not cover the payments.
+    /// @notice Thrown when the value of the call does not cover the payments.
     error ValueTooLow(uint256 left, uint256 needed);
     /// @notice Thrown when the caller lets this contract move less than the payments' sum.
     error AllowanceTooLow(uint256 allowed, uint256 needed);
     /// @notice Thrown when the caller holds less than the payments' sum.
     error BalanceTooLow(uint256 held, uint256 needed);
-    /// @notice Thrown when so little gas is left that a payment could fail for that alone.
+    /// @notice Thrown when so little gas is left that a payment could fail for lack of gas.
     error NotEnoughGas(uint256 left, uint256 needed);
-    /// @notice Thrown when the caller does not take back what is left.
+    /// @notice Thrown when the caller does not accept the remainder.
     error LeftoverRefused();
     /// @notice Thrown when anyone but this contract calls `deliver`.
     error OnlySelf();
-    /// @notice Thrown when less arrives, or more, than was to be paid.
+    /// @notice Thrown when less or more arrives than the amount of the payment.
     error WrongAmount(uint256 arrived, uint256 wanted);
     /// @notice Said of a payment to this contract.
     error NotAReceiver();
@@ -97,7 +97,7 @@ contract PayoutBatcher is ReentrancyGuardTransient {
             outcomes[i] = _pay(address(0), payments[i]);
             if (outcomes[i] == Outcome.Paid) left -= payments[i].amount;
         }
-        // Not `left`: what somebody forced upon this contract does not stay either.
+        // The whole balance, not only `left`: value that was forced into this contract goes out too.
         uint256 rest = address(this).balance;
         if (rest == 0) return outcomes;
         (bool success,) = msg.sender.call{value: rest}("");
@@ -139,8 +139,8 @@ contract PayoutBatcher is ReentrancyGuardTransient {
         if (arrived != amount) revert WrongAmount(arrived, amount);
     }
 
-    /// @dev One payment, unless its id is paid. The id is taken before anybody else is called, and given back if
-    /// nothing was paid.
+    /// @dev Makes one payment, unless its id is paid. The id is marked as paid before any external call, and unmarked
+    /// if nothing was paid.
     function _pay(address token, Payment calldata payment) private returns (Outcome) {
         (bytes32 id, address to, uint256 amount) = (payment.id, payment.to, payment.amount);
         if (isPaid[msg.sender][id]) {
@@ -166,8 +166,8 @@ contract PayoutBatcher is ReentrancyGuardTransient {
         return Outcome.Failed;
     }
 
-    /// @dev A call with `gas_` gas, no less, of whose answer no more is copied than REASON_SIZE: whoever copies a long
-    /// one, pays for it.
+    /// @dev Calls with exactly `gas_` gas and copies at most REASON_SIZE bytes of the revert data, because the caller
+    /// pays the gas for copying.
     function _limited(address target, uint256 value, uint256 gas_, uint256 floor, bytes memory data)
         private
         returns (bool success, bytes memory reason)
@@ -183,7 +183,7 @@ contract PayoutBatcher is ReentrancyGuardTransient {
             reason := mload(0x40)
             mstore(reason, size)
             returndatacopy(add(reason, 0x20), 0, size)
-            // Whatever stood behind it in memory is not part of the last word.
+            // Clear the rest of the last word: memory behind the reason may hold old data.
             mstore(add(add(reason, 0x20), size), 0)
             mstore(0x40, and(add(add(reason, 0x5f), size), not(0x1f)))
         }

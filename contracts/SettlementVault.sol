@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {AccessControl} from "@openzeppelin/contracts/access/AccessControl.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
@@ -19,6 +17,7 @@ import {PoolKey} from "@uniswap/v4-core/src/types/PoolKey.sol";
 import {SwapParams} from "@uniswap/v4-core/src/types/PoolOperation.sol";
 
 import {PermitPuller} from "./PermitPuller.sol";
+import {VaultEscrow} from "./VaultEscrow.sol";
 import {IReceiveWithAuthorization} from "./interfaces/IReceiveWithAuthorization.sol";
 import {ISettlementVault} from "./interfaces/ISettlementVault.sol";
 import {PermitSignature, Status, Terms} from "./types/Terms.sol";
@@ -34,7 +33,7 @@ import {PermitSignature, Status, Terms} from "./types/Terms.sol";
 ///
 /// What the admin must know of an asset before allowing it: it does not rebase, and one `transfer` of it costs less
 /// than PUSH_GAS. Taking an asset off the list does not touch settlements that already exist.
-contract SettlementVault is ISettlementVault, IUnlockCallback, EIP712, AccessControl, ReentrancyGuardTransient {
+contract SettlementVault is IUnlockCallback, EIP712, VaultEscrow {
     using SafeERC20 for IERC20;
     using SafeCast for uint256;
 
@@ -54,11 +53,6 @@ contract SettlementVault is ISettlementVault, IUnlockCallback, EIP712, AccessCon
     bytes32 public constant SETTLEMENT_TYPEHASH = keccak256(
         "Settlement(address buyer,address seller,address asset,uint256 assetAmount,uint256 requiredUsdc,uint256 maxEurc,uint64 fundDeadline,uint64 swapDeadline,bytes32 resourceHash,bytes32 salt)"
     );
-    /// @notice Gas that one outgoing transfer gets. A token that burns more is parked, and hurts nobody else.
-    uint256 public constant PUSH_GAS = 100_000;
-    /// @dev Of the gas at hand a call gets 63/64 at the most (EIP-150). Below this much, a push would get less than
-    /// PUSH_GAS, and whoever calls could park others' money just by sending too little gas.
-    uint256 private constant PUSH_GAS_FLOOR = 105_000;
     /// @dev Tick spacing of the pool, fixed so that there is one pool and not a choice of pools.
     int24 private constant TICK_SPACING = 10;
 
@@ -81,11 +75,6 @@ contract SettlementVault is ISettlementVault, IUnlockCallback, EIP712, AccessCon
     mapping(bytes32 settlementId => Settlement) public settlements;
     /// @notice Whether new settlements may sell this asset.
     mapping(address asset => bool) public assetAllowed;
-    /// @notice What the vault owes, of each token, to settlements and to claimants, in base units.
-    mapping(address token => uint256) public escrowed;
-    /// @notice What is parked for an owner, in base units; part of `escrowed`.
-    mapping(address token => mapping(address owner => uint256)) public claimable;
-
     /// @dev The settlement inside `PoolManager.swap`. Transient, so it cannot outlive the transaction.
     bytes32 private transient _swappingId;
 
@@ -269,26 +258,6 @@ contract SettlementVault is ISettlementVault, IUnlockCallback, EIP712, AccessCon
         emit SettlementRefunded(id, 0, 0, "CANCELLED");
     }
 
-    /// @inheritdoc ISettlementVault
-    function claim(address token, address to) external nonReentrant {
-        if (to == address(this)) revert BadParty(to);
-        uint256 amount = claimable[token][msg.sender];
-        if (amount == 0) revert NothingToClaim(token, msg.sender);
-        claimable[token][msg.sender] = 0;
-        escrowed[token] -= amount;
-        emit Claimed(token, msg.sender, to, amount);
-        IERC20(token).safeTransfer(to, amount);
-    }
-
-    /// @inheritdoc ISettlementVault
-    function rescue(address token, address to) external nonReentrant onlyRole(DEFAULT_ADMIN_ROLE) {
-        uint256 balance = IERC20(token).balanceOf(address(this));
-        if (balance <= escrowed[token]) revert NothingToRescue(token);
-        uint256 surplus = balance - escrowed[token];
-        emit Rescued(token, to, surplus);
-        IERC20(token).safeTransfer(to, surplus);
-    }
-
     // ----------------------------------------------------------------------------------------------- views
 
     /// @inheritdoc ISettlementVault
@@ -378,37 +347,6 @@ contract SettlementVault is ISettlementVault, IUnlockCallback, EIP712, AccessCon
         uint256 balanceBefore = IERC20(token).balanceOf(address(this));
         puller.pull(id, token, owner, amount, permit);
         _escrow(token, balanceBefore, amount);
-    }
-
-    /// @dev Counts `amount` as escrow if exactly that much has arrived. A token that keeps a fee would otherwise
-    /// have one settlement paid out of another's escrow.
-    function _escrow(address token, uint256 balanceBefore, uint256 amount) private {
-        uint256 received = IERC20(token).balanceOf(address(this)) - balanceBefore;
-        if (received < amount) revert FeeOnTransfer(token, received, amount);
-        if (received > amount) revert UnexpectedBalance(token, received, amount);
-        escrowed[token] += amount;
-    }
-
-    /// @dev Sends `amount` out of escrow to `to`, or parks it there if the token will not have it, so that a
-    /// blocked party cannot hold up the other.
-    function _push(bytes32 id, address token, address to, uint256 amount) private {
-        if (gasleft() < PUSH_GAS_FLOOR) revert NotEnoughGas(gasleft(), PUSH_GAS_FLOOR);
-        escrowed[token] -= amount;
-        try this.pushTransfer{gas: PUSH_GAS}(IERC20(token), to, amount) {}
-        catch {
-            // The reason is not copied: a hostile token could make it as long as it likes.
-            escrowed[token] += amount;
-            claimable[token][to] += amount;
-            emit PaymentParked(id, token, to, amount);
-        }
-    }
-
-    /// @notice One transfer out of the vault, as a call of its own so that it can fail and be limited in gas alone.
-    /// The vault only.
-    /// @dev Reverts with OnlySelf, SafeERC20FailedOperation or the token's own error.
-    function pushTransfer(IERC20 token, address to, uint256 amount) external {
-        if (msg.sender != address(this)) revert OnlySelf();
-        token.safeTransfer(to, amount);
     }
 
     // ------------------------------------------------------------------------------------------------ swap

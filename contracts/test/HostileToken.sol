@@ -3,9 +3,9 @@ pragma solidity 0.8.30;
 
 import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 
-/// @title HostileToken, an asset that turns on the vault once it has been let in
-/// @notice Test only. `transferFrom` stays honest, so the token gets into escrow; `transfer` does as told. Both call
-/// back if that is what they are told.
+/// @title HostileToken, an asset that attacks the vault once it is in escrow
+/// @notice Test only. `transferFrom` is honest, so the token gets into escrow. `transfer` follows `mode`. Both call
+/// back in mode Reenter.
 contract HostileToken is ERC20 {
     /// @notice What a transfer does.
     enum Mode {
@@ -18,12 +18,12 @@ contract HostileToken is ERC20 {
 
     /// @notice What a transfer does now.
     Mode public mode;
-    /// @notice Whom Reenter calls.
+    /// @notice The address that Reenter calls.
     address public target;
-    /// @notice Which function Reenter calls, with zeros for arguments: a longer message, read from storage, would not
-    /// fit into the gas that the vault leaves a token.
+    /// @notice The function that Reenter calls, with zeros as arguments. A longer message, read from storage, would
+    /// need more gas than the vault gives to a token.
     bytes4 public selector;
-    /// @notice What Reenter got back.
+    /// @notice The answer to the call of Reenter.
     bytes public answer;
     /// @notice Whether a Reenter call ever succeeded.
     bool public gotThrough;
@@ -35,14 +35,14 @@ contract HostileToken is ERC20 {
         _mint(to, amount);
     }
 
-    /// @notice Tells transfers what to do. Anyone may call.
+    /// @notice Sets the behaviour of transfers. Anyone may call.
     function setMode(Mode mode_, address target_, bytes4 selector_) external {
         mode = mode_;
         target = target_;
         selector = selector_;
     }
 
-    /// @notice Moves tokens, or does what it was told.
+    /// @notice Moves tokens, or follows `mode`.
     function transfer(address to, uint256 amount) public override returns (bool) {
         if (mode == Mode.ReturnFalse) return false;
         if (mode == Mode.BurnGas) _burnGas();
@@ -51,27 +51,27 @@ contract HostileToken is ERC20 {
         return super.transfer(to, amount);
     }
 
-    /// @notice Moves tokens, and calls back if it was told to.
+    /// @notice Moves tokens, and calls back in mode Reenter.
     function transferFrom(address from, address to, uint256 amount) public override returns (bool) {
         if (mode == Mode.Reenter) _reenter();
         return super.transferFrom(from, to, amount);
     }
 
-    /// @dev `invalid` takes all the gas there is, at once.
+    /// @dev `invalid` uses all remaining gas at once.
     function _burnGas() private pure {
         assembly ("memory-safe") {
             invalid()
         }
     }
 
-    /// @dev Revert data of 64 KiB: whoever copies it, pays for it.
+    /// @dev Reverts with 64 KiB of data: a caller that copies it pays for it.
     function _revertAtLength() private pure {
         assembly ("memory-safe") {
             revert(0, 0x10000)
         }
     }
 
-    /// @dev Calls back, remembers the answer and carries on either way. Zeros decode as any arguments.
+    /// @dev Calls back, stores the answer and continues in both cases. Zeros decode as any arguments.
     function _reenter() private {
         (bool success, bytes memory result) = target.call(bytes.concat(selector, new bytes(1024)));
         if (success) gotThrough = true;

@@ -3,7 +3,7 @@ pragma solidity 0.8.30;
 
 import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 
-/// @title PickyToken, a token that is paid to some as it should be, and to others not
+/// @title PickyToken, a token whose transfers fail for chosen receivers
 /// @notice Test only.
 contract PickyToken is ERC20 {
     /// @notice What `transferFrom` does, by receiver.
@@ -17,15 +17,15 @@ contract PickyToken is ERC20 {
         CallBack
     }
 
-    /// @notice What happens to a payment to this receiver.
+    /// @notice The behaviour for each receiver.
     mapping(address receiver => Mode) public modes;
-    /// @notice What CallBack says, and to whom.
+    /// @notice The target and the message of CallBack.
     address public target;
     bytes public message;
     /// @notice Whether a CallBack ever succeeded.
     bool public gotThrough;
 
-    /// @notice Why a receiver is not paid.
+    /// @notice Thrown when the receiver is blocked.
     error Blocked(address receiver);
 
     constructor() ERC20("Picky Token", "PICK") {}
@@ -35,18 +35,18 @@ contract PickyToken is ERC20 {
         _mint(to, amount);
     }
 
-    /// @notice Says what happens to payments to a receiver. Anyone may call.
+    /// @notice Sets the behaviour for a receiver. Anyone may call.
     function setMode(address receiver, Mode mode) external {
         modes[receiver] = mode;
     }
 
-    /// @notice Says what CallBack does. Anyone may call.
+    /// @notice Sets the target and the message of CallBack. Anyone may call.
     function setCallBack(address target_, bytes calldata message_) external {
         target = target_;
         message = message_;
     }
 
-    /// @notice Moves tokens, or does what is meant for the receiver.
+    /// @notice Moves tokens, or follows the mode of the receiver.
     function transferFrom(address from, address to, uint256 amount) public override returns (bool) {
         Mode mode = modes[to];
         if (mode == Mode.ReturnFalse) return false;

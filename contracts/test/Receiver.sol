@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-/// @title Receiver, somebody who is paid, and does as told when that happens
+/// @title Receiver, an account that is paid and then follows its mode
 /// @notice Test only.
 contract Receiver {
-    /// @notice What it does when native currency comes.
+    /// @notice What the contract does when it receives native currency.
     enum Mode {
         Take,
         Refuse,
@@ -14,25 +14,25 @@ contract Receiver {
         TakeSlowly
     }
 
-    /// @notice What it does now.
+    /// @notice The present mode.
     Mode public mode;
-    /// @notice What CallBack says, and to whom.
+    /// @notice The target and the message of CallBack.
     address public target;
     bytes public message;
     /// @notice Whether a CallBack ever succeeded.
     bool public gotThrough;
 
-    /// @notice Why Refuse refuses.
+    /// @notice The error of Refuse.
     error NotToday(uint256 amount);
 
-    /// @notice Tells it what to do. Anyone may call.
+    /// @notice Sets the mode. Anyone may call.
     function setMode(Mode mode_, address target_, bytes calldata message_) external {
         mode = mode_;
         target = target_;
         message = message_;
     }
 
-    /// @notice Takes, or does what it was told.
+    /// @notice Accepts the value, or follows `mode`.
     receive() external payable {
         if (mode == Mode.Refuse) revert NotToday(msg.value);
         if (mode == Mode.BurnGas) {
