@@ -38,10 +38,11 @@ from workbench.services.payouts.input import PayoutInput
 from workbench.services.payouts.rounds import Payouts
 from workbench.settings import Settings
 from workbench.store.ledger.database import LedgerStore
+from workbench.worlds.conditions import WorldConditions
 from workbench.worlds.factories import LOCAL_FINALITY, addresses_of, local_keys
+from workbench.worlds.rules import WorldRules
 from workbench.worlds.served import Served, ServedChain, credits_of
-from workbench.worlds.virtual import World, WorldConditions
-from workbench.worlds.wiring import WorldRules
+from workbench.worlds.virtual import World
 
 TO = 0xBE9C4 << 120
 IN_FLIGHT = 1_000

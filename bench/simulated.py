@@ -25,7 +25,7 @@ from workbench.evm.node.replay import recorded
 from workbench.evm.transactions.signer import KeySigner
 from workbench.scenario import STATE_ROOTS, worth_a_state_root
 from workbench.services.otc.buyer import Buyer
-from workbench.worlds.virtual import SELLER_URL
+from workbench.worlds.conditions import SELLER_URL
 
 AMOUNT = 10**18
 EURC_EACH = 10**8
@@ -91,7 +91,7 @@ def run(world: World, count: int, per_block: float, profile: str = "") -> tuple[
                 profiler.disable()
 
     start = time.perf_counter()
-    purchases = world._do(work())
+    purchases = world.do(work())
     world.audit()
     seconds = time.perf_counter() - start
     assert [p.status for p in purchases] == ["executed"] * count, purchases

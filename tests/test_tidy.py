@@ -201,7 +201,7 @@ REAL_TIME = {
     "workbench.worlds.listeners": {"time"},  # A thread next to the run delivers its facts.
     "workbench.worlds.session": {"time"},  # Pause and speed belong to the person who watches.
     "workbench.worlds.served": {"time"},  # Services under wall-clock time.
-    "workbench.worlds.wiring": {"secrets"},  # The salts of served services.
+    "workbench.worlds.rules": {"secrets"},  # The salts of served services.
 }
 """Modules in these folders that may use wall-clock time or true chance, each with its reason."""
 OUTSIDE = frozenset({"time", "datetime", "uuid", "secrets"})

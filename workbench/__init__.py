@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from workbench.worlds.experiment import Experiment
     from workbench.worlds.factories import fork, simulated
     from workbench.worlds.session import Session
-    from workbench.worlds.virtual import Snapshot, World
+    from workbench.worlds.virtual import World
+    from workbench.worlds.virtual_platform import Snapshot
 
 __all__ = [
     "Experiment",
@@ -45,7 +46,7 @@ _HOME = {
     "World": "workbench.worlds.virtual",
     "Run": "workbench.results.run",
 }
-_HOME |= {"Snapshot": "workbench.worlds.virtual", "fork": "workbench.worlds.factories"}
+_HOME |= {"Snapshot": "workbench.worlds.virtual_platform", "fork": "workbench.worlds.factories"}
 _HOME |= {"Experiment": "workbench.worlds.experiment", "Session": "workbench.worlds.session"}
 _HOME |= {"Order": "workbench.scenario"}
 _HOME |= {"panel": "workbench.lab.panel", "tracker": "workbench.lab.tracker"}

@@ -25,7 +25,8 @@ from workbench.core.errors import (
     WorkbenchError,
 )
 from workbench.results.run import Run
-from workbench.worlds.experiment import Experiment, ScenarioProgress
+from workbench.worlds.experiment import Experiment
+from workbench.worlds.experiment_setup import ScenarioProgress
 
 LIMIT_S = 120
 WORKBENCH = (str(Path(sys.executable).with_name("workbench")),)

@@ -19,9 +19,9 @@ from workbench.evm.codec import abi
 from workbench.evm.node.anvil import DEFAULT_CHAIN_ID
 from workbench.evm.transactions.test_keys import key_of
 from workbench.settings import Settings
+from workbench.worlds.balances import balances
 from workbench.worlds.local import LocalWorld, boot_served
 from workbench.worlds.served import write_world_file
-from workbench.worlds.wiring import balances
 
 AMOUNT = 100 * 10**18
 STRANGER = key_of("spare2")

@@ -14,7 +14,8 @@ from workbench.core import facts as ev
 from workbench.core.lifecycle import OUTCOME
 from workbench.results.buyers import buyers_frame, ends_frame, outcome_counts
 from workbench.results.metrics import metrics_frame, nested
-from workbench.worlds.experiment import Experiment, ScenarioProgress
+from workbench.worlds.experiment import Experiment
+from workbench.worlds.experiment_setup import ScenarioProgress
 
 BY_US: dict[str, Any] = {"source": "simulator", "kind": "honest"}
 

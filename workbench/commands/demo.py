@@ -19,8 +19,9 @@ from workbench.evm.node.anvil import DEFAULT_CHAIN_ID
 from workbench.results.run import Run
 from workbench.services.common import peers
 from workbench.settings import Settings, make_folder
+from workbench.worlds.balances import audit_world, balances
 from workbench.worlds.local import FIRST_USER, LocalWorld, boot_served
-from workbench.worlds.wiring import address_of_key, audit_world, balances
+from workbench.worlds.rules import address_of_key
 
 SETTLE_DOWN_S = 60.0
 PAYEE = "0x" + b"payee of the demo...".hex()

@@ -42,7 +42,7 @@ from workbench.evm.rpc.node_url import public_url
 from workbench.evm.transactions.test_keys import TEST_KEYS
 from workbench.settings import BY_NAME, Settings, read_world, world_variables
 from workbench.worlds.remote import refuse_test_keys
-from workbench.worlds.wiring import address_of_key
+from workbench.worlds.rules import address_of_key
 
 NETWORKS = {"amoy": 80002, "sepolia": 11155111}
 """Public networks by name. The endpoint is POLYGON_AMOY_RPC_URL, whatever the chain, or --rpc."""

@@ -26,8 +26,8 @@ from workbench.evm.rpc.node_state import EvmNode
 from workbench.evm.transactions.test_keys import is_test_key
 from workbench.settings import ADDRESS_NAMES, BY_NAME, Settings
 from workbench.worlds.remote import SEPOLIA, payout_key
+from workbench.worlds.rules import PayoutConfig, address_of_key
 from workbench.worlds.served import credits_of
-from workbench.worlds.wiring import PayoutConfig, address_of_key
 
 GAS_FOR_A_DAY_WEI = 10**16
 """0.01 of the native currency: below it a signer will soon be stuck."""

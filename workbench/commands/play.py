@@ -18,7 +18,8 @@ from workbench.lab.execute import WarmKernel
 from workbench.results.run import FORMAT, Run
 from workbench.scenario import Scenario
 from workbench.settings import make_folder
-from workbench.worlds.experiment import Experiment, ScenarioProgress
+from workbench.worlds.experiment import Experiment
+from workbench.worlds.experiment_setup import ScenarioProgress
 
 NOTEBOOK = "04_scenario.ipynb"
 TELL_EVERY_S = 2.0

@@ -9,8 +9,8 @@ from workbench.core.ports import Addresses
 from workbench.core.pricing import Price
 from workbench.evm.deploy.plan import Deployment
 from workbench.evm.node.anvil import Anvil
+from workbench.worlds.rules import RoleKeys, WorldRules
 from workbench.worlds.virtual import World
-from workbench.worlds.wiring import RoleKeys, WorldRules
 
 LOCAL_FINALITY = FinalityPolicy(2)
 """Confirmations in worlds that we boot (agreement 6)."""

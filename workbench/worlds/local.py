@@ -20,8 +20,8 @@ from workbench.services.payouts.http import PayoutHttpService
 from workbench.services.payouts.input import PayoutInput
 from workbench.settings import Settings
 from workbench.worlds.factories import LOCAL_FINALITY, addresses_of, local_keys
+from workbench.worlds.rules import address_of_key
 from workbench.worlds.served import Served, ServedChain, SupervisedService
-from workbench.worlds.wiring import address_of_key
 
 BLOCK_TIME_S = 1.0
 FIRST_USER, FIRST_CREDITS = "alice", 1_000

@@ -37,8 +37,9 @@ from workbench.settings import Settings, make_folder
 from workbench.store.ledger.database import LedgerStore
 from workbench.store.sql.database import sqlite_url
 from workbench.web.client import SocketHttp
+from workbench.worlds.rules import RoleKeys, SystemRandomness, address_of_key, buyer_rules
 from workbench.worlds.served import Served, ServedChain, WallClock, rules_of
-from workbench.worlds.wiring import RoleKeys, SystemRandomness, address_of_key, buyer_rules, loop_of
+from workbench.worlds.wiring import loop_of
 
 SEPOLIA = 11155111
 """The chain of payouts, unless CHAIN_ID says another."""

@@ -27,14 +27,8 @@ from workbench.store.sql.database import SqlStore, sqlite_url
 from workbench.web.borders import RequestLimits
 from workbench.web.client import SocketHttp
 from workbench.web.server import Server
-from workbench.worlds.wiring import (
-    PayoutConfig,
-    RoleKeys,
-    SystemRandomness,
-    Wiring,
-    WorldRules,
-    store_for,
-)
+from workbench.worlds.rules import PayoutConfig, RoleKeys, SystemRandomness, WorldRules
+from workbench.worlds.wiring import Wiring, store_for
 
 PORTS = {
     "seller": "SELLER_PORT",

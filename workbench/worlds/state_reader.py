@@ -10,8 +10,8 @@ from workbench.core.errors import RunOver, RunUnderWay, WorkbenchError
 from workbench.evm.contracts.settlement import EvmChain
 from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.sim.time.loop import at_once
+from workbench.worlds.balances import TOKEN_NAMES
 from workbench.worlds.virtual import World
-from workbench.worlds.wiring import TOKEN_NAMES
 
 
 @dataclass(frozen=True, slots=True)

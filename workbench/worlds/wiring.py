@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
-from random import Random
 from typing import Any
 
-from workbench.core import invariants
-from workbench.core.finality import FinalityPolicy
 from workbench.core.ports import Addresses, CheckReports, Clock, Http, NodeState, Randomness
-from workbench.core.pricing import DEFAULT_CEILING_EURC, Price
-from workbench.core.settlement import RETRIES, Settlement
 from workbench.evm.contracts.settlement import EvmChain
 from workbench.evm.payments.guard import PaymentSigner
 from workbench.evm.payments.wallet import EvmPayments
@@ -29,102 +23,24 @@ from workbench.services.common.loop import FaultPolicy, ServiceLoop
 from workbench.services.common.vitals import GAS_EACH, NodeChecks
 from workbench.services.otc.buyer import Buyer, BuyerRules
 from workbench.services.otc.facilitator import Facilitator, FacilitatorRules
-from workbench.services.otc.intake import MAX_OPEN_PER_BUYER
-from workbench.services.otc.offer_check import DAY_S
 from workbench.services.otc.rates import FixedPrice, FixedRate, HookRate, PriceSource, RateSource
 from workbench.services.otc.seller import Seller, SellerRules
 from workbench.services.otc.tracker import TrackerService
 from workbench.services.payouts.http import PayoutHttpService
 from workbench.services.payouts.rounds import Payouts
-from workbench.services.payouts.rules import PayoutRules
 from workbench.services.payouts.webhooks import WebhookRules, Webhooks
 from workbench.store.ledger.database import LedgerStore
 from workbench.store.sql.database import SqlStore
-
-
-@dataclass(frozen=True)
-class RoleKeys:
-    """Private keys by role, as 0x hex. The repr shows none of them."""
-
-    buyer: str = field(repr=False)
-    seller: str = field(repr=False)
-    facilitator: str = field(repr=False)
-    keeper: str | None = field(default=None, repr=False)
-    payer: str | None = field(default=None, repr=False)
-
-
-class SystemRandomness:
-    """Unpredictable tokens, for served and live worlds."""
-
-    def token(self) -> str:
-        return "0x" + secrets.token_hex(32)
-
-
-class SeededRandomness:
-    """The same tokens for the same generator."""
-
-    def __init__(self, generator: Random) -> None:
-        self._random = generator
-
-    def token(self) -> str:
-        return "0x" + self._random.randbytes(32).hex()
-
-
-@dataclass(frozen=True)
-class WorldRules:
-    """What a person may set about all services together; see `settings.SETTINGS`."""
-
-    price: Price
-    finality: FinalityPolicy
-    slippage_bps: int = 100
-    fund_by: str = "authorization"
-    ceiling_eurc: int | None = DEFAULT_CEILING_EURC
-    expected_price: Price | None = None
-    price_tolerance_bps: int = 100
-    max_deadline_s: int = DAY_S
-    max_open_per_buyer: int | None = MAX_OPEN_PER_BUYER
-    own_rate_e8: int | None = None
-    quote_lifetime_s: int = 600
-    swap_window_s: int = 600
-    finality_timeout_s: int = 600
-    poll_s: float = 0.5
-    facilitator_poll_s: float | None = None
-    keeper_every_s: int = 60
-    retries: int = RETRIES
-    sign_permits: bool = True
-
+from workbench.worlds.rules import (
+    PayoutConfig,
+    RoleKeys,
+    WorldRules,
+    address_of_key,
+    buyer_rules,
+    payout_rules,
+)
 
 ExtraChecks = Callable[[NodeState], Awaitable[None]] | None
-WEI_PER_CREDIT = 10**15
-"""The seed's default: 0.001 of the native currency. It is meant for wei, and for nothing else."""
-
-
-@dataclass(frozen=True)
-class PayoutConfig:
-    """What a person may set about payouts. `units_per_credit`: None for the default.
-
-    `batch`: payouts in one transaction of the contract at `batcher`; 1: each has its own.
-    """
-
-    token: str | None = None
-    decimals: int | None = None
-    units_per_credit: int | None = None
-    api_key: str | None = field(default=None, repr=False)
-    daily_user: int | None = None
-    daily_address: int | None = None
-    daily_wallet: int | None = None
-    approve_above: int | None = None
-    reconcile_s: float = 3_600.0
-    oldest_s: int = 1_800
-    in_flight: int = 16
-    wait_s: float = 0.0
-    batcher: str | None = None
-    batch: int = 1
-    webhook_urls: tuple[str, ...] = field(default=(), repr=False)
-    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
-    bump_after_s: float = 60.0
-
-
 STORES: dict[str, type[SqlStore]] = {"payouts": LedgerStore}
 """The services whose database holds more than a journal and slots."""
 GATHER = 0.2
@@ -379,69 +295,3 @@ def loop_of(
     """`ages`: maximum ages of checks in seconds, where they are not those of the table."""
     health = Health(clock, name, SERVICES[name], ages, is_public=is_public)
     return ServiceLoop(clock, health, on_fault)
-
-
-def payout_rules(credits_: PayoutConfig, chain_id: int, poll_s: float) -> PayoutRules:
-    """The payout service's share of the rules."""
-    return PayoutRules(
-        chain_id=chain_id,
-        units_per_credit=credits_.units_per_credit or WEI_PER_CREDIT,
-        are_units_meant=credits_.units_per_credit is not None,
-        poll_s=poll_s,
-        api_key=credits_.api_key,
-        daily_user=credits_.daily_user,
-        daily_address=credits_.daily_address,
-        daily_wallet=credits_.daily_wallet,
-        approve_above=credits_.approve_above,
-        reconcile_s=credits_.reconcile_s,
-        oldest_s=credits_.oldest_s,
-        in_flight=credits_.in_flight,
-        wait_s=credits_.wait_s,
-    )
-
-
-def buyer_rules(rules: WorldRules) -> BuyerRules:
-    """The buyer's share of the rules."""
-    return BuyerRules(
-        slippage_bps=rules.slippage_bps,
-        ceiling_eurc=rules.ceiling_eurc,
-        price=rules.expected_price,
-        price_tolerance_bps=rules.price_tolerance_bps,
-        max_deadline_s=rules.max_deadline_s,
-        fund_by=rules.fund_by,
-        poll_s=rules.poll_s,
-    )
-
-
-def address_of_key(key: str) -> str:
-    """The account of a private key, in lower case."""
-    return KeySigner(key).address
-
-
-TOKEN_NAMES = {"EURC": "eurc", "USDC": "usdc", "YPS": "asset"}
-
-
-async def balances(chain: EvmChain, accounts: dict[str, str]) -> dict[tuple[str, str], int]:
-    """Balance by (account name, token symbol), in base units."""
-    return {
-        (name, symbol): await chain.balance(getattr(chain.addresses, token), at)
-        for name, at in accounts.items()
-        for symbol, token in TOKEN_NAMES.items()
-    }
-
-
-async def audit_world(chain: EvmChain, settlements: tuple[Settlement, ...]) -> None:
-    """Raise ConservationBroken unless vault, puller and hook hold only what is owed."""
-    addresses = chain.addresses
-    tokens = {name: getattr(addresses, name) for name in invariants.TOKENS}
-    holders = {"vault": addresses.vault, "puller": addresses.puller, "hook": addresses.hook}
-    held = {
-        holder: {name: await chain.balance(token, at) for name, token in tokens.items()}
-        for holder, at in holders.items()
-    }
-    escrowed = {name: await chain.escrowed(token) for name, token in tokens.items()}
-    parties = sorted({p for s in settlements for p in (s.buyer, s.seller)})
-    parked = {
-        name: sum(await chain.all_claimable(token, parties)) for name, token in tokens.items()
-    }
-    invariants.audit(invariants.SettlementView(settlements, held, escrowed, parked))

@@ -126,7 +126,7 @@ def test_any_answer_of_a_seller_is_a_purchase_or_an_error(
     buyer._clock, buyer._rules = Still(), shared_world.buyer._rules
     requirement = {**_offer(shared_world)}
     terms = complete_terms(requirement["terms"], buyer.address, 1)
-    payment = shared_world._do(buyer._sign(terms, ["authorization"]))
+    payment = shared_world.do(buyer._sign(terms, ["authorization"]))
 
     async def all_of_it() -> None:
         for step in (
@@ -137,7 +137,7 @@ def test_any_answer_of_a_seller_is_a_purchase_or_an_error(
             with pytest.raises(WorkbenchError):
                 await step
 
-    shared_world._do(all_of_it())
+    shared_world.do(all_of_it())
 
 
 _OFFER: dict[str, Any] = {}

@@ -18,7 +18,7 @@ from workbench.evm.node.boot import boot
 from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.rpc.client import Rpc
 from workbench.worlds.factories import LOCAL_FINALITY, addresses_of, local_keys
-from workbench.worlds.wiring import WorldRules
+from workbench.worlds.rules import WorldRules
 
 SERVICES = ("seller", "facilitator", "tracker")
 SEEDS = [1, pytest.param(range(2, 8), marks=pytest.mark.check)]

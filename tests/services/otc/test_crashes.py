@@ -70,7 +70,7 @@ def settle_with_death(world: World, name: str, moment: str, step: int) -> bool:
             if not died and len(calls) >= step:
                 died = True
                 setattr(store, moment, lambda: None)
-                world._do(bury(world, name))
+                world.do(bury(world, name))
                 world.restart(name)
             if not identity:
                 identity = try_to_pay(world, sent)
@@ -97,7 +97,7 @@ def offer_again(world: World) -> dict[str, object]:
     try:
         return offer(world)
     except (PeerUnreachable, AssertionError):
-        world._do(bury(world, "seller"))
+        world.do(bury(world, "seller"))
         world.restart("seller")
         return offer(world)
 
@@ -123,7 +123,7 @@ def settled(world: World, identity: str) -> bool:
 
 def let_pass(world: World) -> None:
     """One block; a task that was killed is looked after by the caller."""
-    world._do(world.clock.sleep(1))
+    world.do(world.clock.sleep(1))
 
 
 async def bury(world: World, name: str) -> None:

@@ -22,7 +22,7 @@ from workbench.evm.deploy.pool import TICK_LIMIT
 from workbench.evm.rpc.client import Rpc
 from workbench.evm.transactions.test_keys import key_of
 from workbench.worlds.factories import LOCAL_FINALITY
-from workbench.worlds.wiring import WorldRules
+from workbench.worlds.rules import WorldRules
 
 MAX = 2**256 - 1
 
@@ -130,7 +130,7 @@ def test_the_buyer_keeps_to_its_own_ceiling(world: World) -> None:
     buyer = world.wiring.buyer()
     buyer._rules = replace(buyer._rules, ceiling_eurc=100_000_000)
     with pytest.raises(OverCeiling) as told:
-        world._do(buyer.buy(SELLER, AMOUNT))
+        world.do(buyer.buy(SELLER, AMOUNT))
     assert told.value.details["budget_eurc"] == 101_000_000
     assert not [e for e in world.run.events if isinstance(e, PaymentAuthorized)]
 
@@ -143,7 +143,7 @@ def test_one_payment_sent_five_times_at_once_is_one_settlement(world: World) -> 
     async def five() -> list[Any]:
         return list(await asyncio.gather(*(world.http.send(request) for _ in range(5))))
 
-    answers = world._do(five())
+    answers = world.do(five())
     assert [answer.status for answer in answers] == [200] * 5
     assert len({answer.body for answer in answers}) == 1
     identity = answers[0].data()["settlement_id"]

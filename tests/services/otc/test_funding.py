@@ -104,7 +104,7 @@ def test_our_buyer_can_do_both(world: World, fund_by: str) -> None:
     """By setting; the facts are the same."""
     buyer = world.wiring.buyer()
     buyer._rules = replace(buyer._rules, fund_by=fund_by)
-    purchase = world._do(buyer.buy(SELLER, AMOUNT))
+    purchase = world.do(buyer.buy(SELLER, AMOUNT))
     assert "executed" == purchase.status
     world.advance(4)
     assert [101_000_000] == [
@@ -147,7 +147,7 @@ def test_a_buyer_with_a_smart_account(world: World) -> None:
     act(world, "buyer", world.deployment["MockEURC"], fund)
     identity = sent(world, authorised(world, offer(world), client=wallet))
     assert executed(world, identity)
-    assert AMOUNT == world._do(world.chain.balance(world.chain.addresses.asset, wallet.lower()))
+    assert AMOUNT == world.do(world.chain.balance(world.chain.addresses.asset, wallet.lower()))
 
 
 def test_a_stranger_s_smart_account_is_refused(world: World) -> None:

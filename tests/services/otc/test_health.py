@@ -12,7 +12,7 @@ from workbench.core.errors import PeerUnreachable, RpcUnreachable
 from workbench.core.finality import FinalityPolicy
 from workbench.core.ports import Request, Response
 from workbench.core.pricing import Price
-from workbench.worlds.wiring import WorldRules
+from workbench.worlds.rules import WorldRules
 
 OTC = ("seller", "facilitator", "tracker")
 
@@ -64,7 +64,7 @@ def test_a_seller_whose_facilitator_is_gone_is_red(world: World) -> None:
     for answer, is_red in ((gone, True), (broken, True), (alive, False), (older, False)):
         seller._http = Peer(answer)
         for _ in range(3):
-            world._do(seller.look_at_facilitator())
+            world.do(seller.look_at_facilitator())
             world.skip(6)
         status, alarms = ready(world, "seller")
         assert (503 if is_red else 200, is_red) == (status, "facilitator" in alarms)
@@ -79,7 +79,7 @@ def test_a_facilitator_that_hangs_is_gone_too(world: World) -> None:
 
     world.seller._http = Peer(hang)
     for _ in range(2):
-        world._do(world.seller.look_at_facilitator())
+        world.do(world.seller.look_at_facilitator())
         world.skip(12)
     assert "did not answer in 2 s" in ready(world, "seller")[1]["facilitator"]
 

@@ -25,7 +25,7 @@ def test_the_keeper_refreshes_at_half_the_lifetime(world: World) -> None:
     world.skip(HOUR + 1)
     world.advance(3)
     assert 1 == refreshes(world)
-    rate = world._do(world.chain.rate())
+    rate = world.do(world.chain.rate())
     assert rate.set_at > world.now - 10
 
 
@@ -40,7 +40,7 @@ def test_after_hours_of_idleness_a_purchase_still_works(world: World, hours: int
 def test_a_settlement_in_flight_survives_a_sleeping_machine(world: World) -> None:
     """Everybody sleeps through the deadlines: the settlement ends, and nobody loses anything."""
     before = world.balances()
-    identity = world._do(_pay(world))
+    identity = world.do(_pay(world))
     world.skip(2 * HOUR)
     world.advance(8)
     view = world.get(f"http://seller/settlement/{identity}").data()

@@ -60,7 +60,7 @@ def test_a_key_without_a_cent_buys_nothing(world: World, funding: str) -> None:
             buyer = world.wiring.buyer(f"0x{n + 1:064x}")
             buyer._rules = replace(buyer._rules, fund_by=funding)
             terms = complete_terms(offer(world)["terms"], buyer.address, 101_000_000)
-            signed = world._do(buyer._sign(terms, [funding]))
+            signed = world.do(buyer._sign(terms, [funding]))
             refused(pay(world, signed.to_wire()), 409, "insufficient_funds")
     assert "executed" == world.buy("100").status
 
@@ -70,7 +70,7 @@ def cancel(world: World, content: dict[str, Any]) -> None:
     key, eurc = key_of("buyer"), world.chain.addresses.eurc
     terms = _terms(content)
     nonce = world.chain.terms_digest(terms)
-    digest = world._do(
+    digest = world.do(
         world.chain.token_digest(eurc, CANCEL_STRUCT, ["address", "bytes32"], [terms.buyer, nonce])
     )
     signed = bytes.fromhex(KeySigner(key.secret).sign_digest(digest)[2:])
@@ -89,14 +89,14 @@ def test_a_cancelled_authorization_costs_no_gas_and_no_stock(world: World) -> No
     cancel(world, content)
     with nothing_happens(world, claimed=True):
         refused(pay(world, content), 409, "authorization_used")
-        assert SettlementState.REJECTED is world._do(_only(world)).state
+        assert SettlementState.REJECTED is world.do(_only(world)).state
         assert 0 == reserved(world)
     assert "executed" == world.buy("100").status
 
 
 def reserved(world: World) -> int:
     """Base units of stock that wait for their settlement's creation."""
-    world._do(world.seller.book.refresh())
+    world.do(world.seller.book.refresh())
     return world.seller.book.assets(world.chain.addresses.asset, SettlementState.AUTHORIZED)
 
 
@@ -122,7 +122,7 @@ def test_one_buyer_has_no_more_than_the_limit_open(world: World) -> None:
     """Of many at once; others may buy meanwhile, and it again when one of its own has ended."""
     limit = MAX_OPEN_PER_BUYER
     contents = [authorised(world, offer(world)) for _ in range(limit + 2)]
-    answers = world._do(_send_all(world, contents))
+    answers = world.do(_send_all(world, contents))
     assert [200] * limit + [429] * 2 == sorted(each.status for each in answers)
     late = [(n, each) for n, each in enumerate(answers) if each.status == 429]
     for _, each in late:
@@ -150,7 +150,7 @@ def test_payments_cannot_all_lean_on_one_balance(world: World) -> None:
     mint = abi.encode_call("MockEURC", "mint", key_of("buyer").address.lower(), 202_000_000)
     transact(world, "deployer", world.deployment["MockEURC"], mint)
     contents = [authorised(world, offer(world)) for _ in range(4)]
-    before = world._do(_send_all(world, contents))
+    before = world.do(_send_all(world, contents))
     assert [200, 200, 409, 409] == sorted(each.status for each in before)
     codes = {each.data()["error"] for each in before if each.status == 409}
     assert {"insufficient_funds"} == codes
@@ -203,7 +203,7 @@ def test_what_is_no_acceptance_puts_nothing_on_chain(
             world.skip(world.seller._rules.quote_lifetime_s + 1)
             world.advance(2)
             assert 0 == reserved(world)
-            assert "deadline_passed" == world._do(_only(world)).reason
+            assert "deadline_passed" == world.do(_only(world)).reason
 
 
 def test_a_facilitator_that_comes_to_its_senses(world: World) -> None:
@@ -212,7 +212,7 @@ def test_a_facilitator_that_comes_to_its_senses(world: World) -> None:
     real, world.seller._http = world.seller._http, line
     assert 502 == pay(world, authorised(world, offer(world))).status
     world.seller._http = real
-    identity = world._do(_only(world)).id
+    identity = world.do(_only(world)).id
     assert "executed" == follow(world, identity)["status"]
 
 
@@ -322,6 +322,6 @@ def test_stock_is_not_locked_by_another_seller(world: World) -> None:
         async with world.stores["seller"].unit() as unit:
             await unit.record(theirs)
 
-    world._do(told())
+    world.do(told())
     answer = world.get(f"{SELLER}/buy-asset?amount={held}")
     assert 402 == answer.status, json.dumps(answer.data())

@@ -15,7 +15,7 @@ from workbench.evm.transactions.test_keys import key_of
 from workbench.services.otc.buyer import BuyerRules
 from workbench.settings import Settings
 from workbench.worlds.remote import live_buyer, seller_address
-from workbench.worlds.wiring import WorldRules, buyer_rules
+from workbench.worlds.rules import WorldRules, buyer_rules
 
 SELLER, OTHER = key_of("seller"), "0x" + "5e" * 20
 

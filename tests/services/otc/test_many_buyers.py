@@ -17,7 +17,7 @@ from workbench.core.purchase import Purchase
 from workbench.core.settlement import SettlementState
 from workbench.evm.codec.abi import encode_call
 from workbench.evm.transactions.signer import KeySigner
-from workbench.worlds.virtual import SELLER_URL
+from workbench.worlds.conditions import SELLER_URL
 
 COUNT = 24
 WHOLE = 10**YPS.decimals
@@ -53,7 +53,7 @@ def settle(
         await also
         return purchases
 
-    purchases = world._do(everybody())
+    purchases = world.do(everybody())
     world.advance(5)
     return purchases, world.run.events
 

@@ -148,7 +148,7 @@ def test_what_was_not_asked_for_is_not_signed(world: World, name: str) -> None:
     change(body["payment_requirement"], body["payment_requirement"]["terms"])
     buyer, line, signer = buyer_of(world, body)
     with pytest.raises(kind) as told:
-        world._do(buyer.buy(SELLER, AMOUNT))
+        world.do(buyer.buy(SELLER, AMOUNT))
     assert word in told.value.message
     assert told.value.hint
     assert told.value.message.count(". ") == 0
@@ -165,7 +165,7 @@ def test_a_price_that_is_known_is_held_against_the_offer(world: World) -> None:
         altered["payment_requirement"]["required_amount"] = usdc
         altered["payment_requirement"]["terms"]["requiredUsdc"] = usdc
         buyer, _, signer = buyer_of(world, altered, price=Price.parse("1.10"), **rules)
-        return world._do(_outcome(buyer.authorize(SELLER, 10**18))), signer.signed
+        return world.do(_outcome(buyer.authorize(SELLER, 10**18))), signer.signed
 
     for usdc in (1_100_000_000, 1_111_001):
         why, signed = asks(usdc)
@@ -190,7 +190,7 @@ def test_without_a_known_seller_nothing_is_signed(world: World) -> None:
     buyer, line, signer = buyer_of(world, body_of(world))
     buyer._seller = None
     with pytest.raises(SellerMismatch, match="which seller") as told:
-        world._do(buyer.buy(SELLER, AMOUNT))
+        world.do(buyer.buy(SELLER, AMOUNT))
     assert "SELLER_ADDRESS" in told.value.hint
     assert (0, 0) == (line.paid, signer.signed)
 
@@ -229,13 +229,13 @@ def test_any_change_of_an_offer_is_refused_or_harmless(shared_world: World, data
             where[name] = data.draw(ODD)
     expected = Price.parse("1.10")
     buyer, line, signer = buyer_of(world, body, price=expected)
-    told = world._do(_outcome(buyer.authorize(SELLER, AMOUNT)))
+    told = world.do(_outcome(buyer.authorize(SELLER, AMOUNT)))
     assert 0 == line.paid
     if isinstance(told, WorkbenchError):
         assert 0 == signer.signed
         return
     payment: Payment = told[0]
-    terms, now = payment.terms, world._do(world.chain.head()).timestamp
+    terms, now = payment.terms, world.do(world.chain.head()).timestamp
     addresses = world.chain.addresses
     assert (terms.buyer, terms.seller) == (signer.address, world.accounts["seller"])
     assert (terms.asset, terms.asset_amount) == (addresses.asset, AMOUNT)
@@ -257,7 +257,7 @@ def _good(world: World) -> dict[str, Any]:
 def test_the_offer_itself_is_signed(world: World) -> None:
     """Else the property above would say nothing."""
     buyer, _, signer = buyer_of(world, body_of(world), price=Price.parse("1.10"))
-    payment, terms = world._do(buyer.authorize(SELLER, AMOUNT))
+    payment, terms = world.do(buyer.authorize(SELLER, AMOUNT))
     assert (2, terms) == (signer.signed, payment.terms)
     assert offer(world)["terms"].keys() == terms.to_wire().keys() - {"buyer", "maxEurc"}
 
@@ -297,7 +297,7 @@ def test_no_signature_reaches_a_hostile_seller_over_http(world: World) -> None:
         terms_digest = staticmethod(chain.terms_digest)
 
         def __init__(self) -> None:
-            self._head = world._do(chain.head())
+            self._head = world.do(chain.head())
 
         async def head(self) -> Any:
             return self._head

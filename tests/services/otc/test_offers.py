@@ -60,7 +60,7 @@ def ask(world: World, times: int) -> None:
             answers = await asyncio.gather(*(world.http.send(request) for _ in range(100)))
             assert {402} == {answer.status for answer in answers}
 
-    world._do(all_of_them())
+    world.do(all_of_them())
     chain.rpc = world.rpc
 
 
@@ -69,7 +69,7 @@ def recorded(world: World) -> list[PaymentRequested]:
         async with world.stores["seller"].unit() as unit:
             return [f for _, f in await unit.facts() if isinstance(f, PaymentRequested)]
 
-    return world._do(facts())
+    return world.do(facts())
 
 
 @pytest.mark.slow

@@ -70,7 +70,7 @@ def test_two_payments_at_once_become_one_settlement(world: World) -> None:
     async def together() -> list[Response]:
         return list(await asyncio.gather(*(world.http.send(each) for each in requests)))
 
-    answers = world._do(together())
+    answers = world.do(together())
     (sold,) = [each.data()["settlement_id"] for each in answers if each.status == 200]
     assert {sold} == {named(each) for each in answers if each.status != 200}
     world.advance(2)
@@ -121,7 +121,7 @@ def test_the_facilitator_brings_an_offer_to_its_end_once(world: World) -> None:
         body = json.dumps(wire).encode()
         return await world.http.send(Request("POST", "http://facilitator/settle", body=body))
 
-    assert identity == named(world._do(handed()))
+    assert identity == named(world.do(handed()))
 
 
 def test_a_buyer_whose_money_left_may_not_keep_the_offer(world: World) -> None:

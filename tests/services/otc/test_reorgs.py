@@ -34,7 +34,7 @@ from workbench.core.purchase import Purchase
 from workbench.core.settlement import Settlement, SettlementState
 from workbench.evm.codec.abi import hex_bytes
 from workbench.evm.transactions.test_keys import key_of
-from workbench.worlds.wiring import balances
+from workbench.worlds.balances import balances
 
 STATUS = ("none", "created", "funded", "swapped", "executed", "refunded")
 STAGES = ("created", "funded", "swapped", "final", "executed")
@@ -142,7 +142,7 @@ async def assert_settled_once(world: World, purchases: list[Purchase], before: A
         ("vault", "YPS"): 0,
     }
     await world._audit()
-    facts = canonical(await world._facts())
+    facts = canonical(list(world.events))
     executed = Counter(f.subject for f in facts if isinstance(f, SettlementExecuted))
     assert executed == {p.settlement_id: 1 for p in purchases}
     for purchase in purchases:
@@ -176,7 +176,7 @@ async def settle_through(world: World, stage: str, depth: int, pool: str) -> Non
 def test_a_reorg_at_every_stage(world: World, stage: str, depth: int, pool: str) -> None:
     """Within the confirmations, at any moment: executed, once, and all books agree."""
     begin(world, 3)
-    world._do(settle_through(world, stage, depth, pool))
+    world.do(settle_through(world, stage, depth, pool))
 
 
 @pytest.mark.parametrize("depth", [4, 8])
@@ -184,7 +184,7 @@ def test_a_reorg_at_every_stage(world: World, stage: str, depth: int, pool: str)
 def test_a_reorg_deeper_than_finality(world: World, stage: str, depth: int) -> None:
     """What was called final is taken back: nobody dies, and it is done again, once."""
     begin(world, 9)
-    world._do(settle_through(world, stage, depth, "dropped"))
+    world.do(settle_through(world, stage, depth, "dropped"))
     facts = world.run.events
     assert [f for f in facts if isinstance(f, BlockOrphaned)]
     if stage != "final":
@@ -205,7 +205,7 @@ def test_a_refusal_is_told_again_after_a_reorg(world: World) -> None:
         assert "refunded" == (await answer).status
         return identity
 
-    identity = world._do(story())
+    identity = world.do(story())
     states = {name: (b.state, b.reason) for name, b in books(world, identity).items()}
     assert {(SettlementState.REFUNDED, "insufficient_output")} == set(states.values()), states
 
@@ -224,9 +224,9 @@ def test_the_keeper_is_not_stuck_by_a_stolen_nonce(world: World) -> None:
             await world._advance(1)
         return before.set_at, (await world.chain.rate()).set_at
 
-    lifetime = world._do(world.chain.rate()).max_age_s
+    lifetime = world.do(world.chain.rate()).max_age_s
     world._on_thread(lambda: world.loop.jump(lifetime // 2))
-    before, after = world._do(story())
+    before, after = world.do(story())
     assert after > before
 
 
@@ -264,7 +264,7 @@ def test_a_service_that_was_away_during_the_reorg(world: World, name: str) -> No
         await end(world, identity)
         await assert_settled_once(world, [await buying], before)
 
-    world._do(story())
+    world.do(story())
 
 
 def test_a_tracker_that_begins_after_it_all(world: World) -> None:
@@ -278,7 +278,7 @@ def test_a_tracker_that_begins_after_it_all(world: World) -> None:
         await end(world, identity)
         return await buying
 
-    identity = world._do(story()).settlement_id
+    identity = world.do(story()).settlement_id
     known = world.settlement(identity)
     world.kill("tracker")
     world.stores["tracker"].restore(type(world.stores["tracker"])().dump())
@@ -319,7 +319,7 @@ def test_a_storm_of_reorgs(world: World, seed: int) -> None:
             await end(world, purchase.settlement_id)
         await assert_settled_once(world, purchases, before)
 
-    world._do(story())
+    world.do(story())
 
 
 async def reach_next(world: World, count: int) -> None:

@@ -32,7 +32,8 @@ from workbench.services.payouts.rounds import Payouts
 from workbench.services.payouts.rules import PayoutRules
 from workbench.sim.time.loop import VirtualClock, VirtualLoop
 from workbench.store.ledger.database import LedgerStore
-from workbench.worlds.wiring import SeededRandomness, loop_of
+from workbench.worlds.rules import SeededRandomness
+from workbench.worlds.wiring import loop_of
 
 DEPTH = 6
 EACH = 100

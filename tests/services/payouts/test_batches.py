@@ -17,7 +17,7 @@ from workbench.core.ports import Request
 from workbench.evm.codec.abi import hex_bytes, to_hex
 from workbench.evm.payments import batch
 from workbench.evm.payments.batch import payment_id
-from workbench.worlds.wiring import PayoutConfig
+from workbench.worlds.rules import PayoutConfig
 
 UNITS = 10**6
 HALF_CLOSED = "0x6001431615600a57005b5f5ffd"

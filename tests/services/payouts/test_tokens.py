@@ -16,7 +16,7 @@ from workbench.core.ports import Request
 from workbench.evm.codec.abi import to_hex
 from workbench.evm.payments.guard import AUTHORIZED, authorization_nonce
 from workbench.evm.transactions.test_keys import key_of
-from workbench.worlds.wiring import PayoutConfig
+from workbench.worlds.rules import PayoutConfig
 
 MANIFEST = Path(__file__).resolve().parents[3] / ".build" / "__local__.json"
 TO = "0x" + "ab" * 20
@@ -145,7 +145,7 @@ def test_a_plain_token_is_transferred(world: World) -> None:
     payout = till.ask()
     world.advance(6)
     assert ("paid", 5 * UNITS) == (till.see(payout)["state"], till.balance())
-    world._do(world.pass_time(1))
+    world.do(world.pass_time(1))
     assert {} == till.alarms()
 
 
@@ -160,7 +160,7 @@ def test_a_token_that_would_not_pay_is_not_asked(world: World, mode: int, why: s
     assert "approved" == told["state"]
     assert why in told["reason"]
     assert "transaction" not in told
-    world._do(world.pass_time(70))
+    world.do(world.pass_time(70))
     assert payout in till.alarms()["token_refused"], "what lasts is red"
     act(world, till.token, call("setMode(uint8,address,bytes4)", 0, 0, 0))
     world.advance(24)

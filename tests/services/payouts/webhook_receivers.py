@@ -24,7 +24,8 @@ from workbench.services.common.loop import FaultPolicy
 from workbench.services.payouts.webhooks import Endpoint, WebhookRules, Webhooks
 from workbench.sim.time.loop import VirtualClock, VirtualLoop
 from workbench.store.ledger.database import LedgerStore
-from workbench.worlds.wiring import SeededRandomness, loop_of
+from workbench.worlds.rules import SeededRandomness
+from workbench.worlds.wiring import loop_of
 
 T = TypeVar("T")
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()

@@ -26,7 +26,7 @@ from workbench.sim.faults.crashes import Crashes
 from workbench.sim.people.buyers import SimBuyer
 from workbench.sim.people.market import SimMarket
 from workbench.store.sql.unit import SqlUnit
-from workbench.worlds import experiment
+from workbench.worlds import experiment, scenario_plan
 from workbench.worlds.experiment import Experiment
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -35,7 +35,7 @@ DEEP = {"market__pool": "2000000 USDC"}
 
 def execute_a_block_too_early(patch: pytest.MonkeyPatch) -> None:
     """In the very block at which the vault's own gate opens, when it was asked one before."""
-    told, made = experiment.rules_of, experiment.plan_of
+    told, made = scenario_plan.rules_of, scenario_plan.plan_of
 
     def rules(scenario: Scenario) -> Any:
         return replace(told(scenario), finality=FinalityPolicy(scenario.chain.finality_blocks - 1))
