@@ -7,12 +7,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from workbench.config.world_file import WORLD_FILE
 from workbench.core.errors import WorkbenchError
 from workbench.evm.transactions.test_keys import TEST_KEYS
-from workbench.settings import (
-    WORLD_FILE,
-    Settings,
-)
+from workbench.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 

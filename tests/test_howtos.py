@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from tests.cli.test_cli import CLEAN, Running, start, until
 from tests.documents import ROOT, how_to
-from workbench.settings import world_variables
+from workbench.config.world_file import world_variables
 
 BIN = str(Path(sys.executable).parent)
 

@@ -18,11 +18,12 @@ import pytest
 
 from tests.venvs import venv_with
 from tools.runtime_lock import FILES, OTC, PAYOUTS, needed
+from workbench.config.world_file import world_variables
 from workbench.evm.deploy.plan import Deployment
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.node.boot import boot
 from workbench.evm.transactions.test_keys import TEST_KEYS, key_of
-from workbench.settings import env_example, world_variables
+from workbench.settings import env_example
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVES = {"server.py": "SELLER", "facilitator.py": "FACILITATOR", "tracker.py": "TRACKER"}

@@ -8,18 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.settings_cases import WORLD, load
+from workbench.config.world_file import WORLD_FILE, world_variables
 from workbench.core.errors import InvalidSetting
 from workbench.core.finality import FinalityPolicy
 from workbench.core.ports import Addresses
 from workbench.core.pricing import Price
 from workbench.evm.transactions.test_keys import key_of
-from workbench.settings import (
-    ADDRESS_NAMES,
-    BY_NAME,
-    WORLD_FILE,
-    Settings,
-    world_variables,
-)
+from workbench.settings import ADDRESS_NAMES, BY_NAME, Settings
 
 
 def test_nothing_set_is_the_defaults(tmp_path: Path) -> None:

@@ -14,14 +14,9 @@ from hypothesis import given
 from tests.settings_cases import KEY, ROOT, WORLD, load
 from tests.strategies import json_values
 from workbench.cli import main
+from workbench.config.world_file import WORLD_FILE, read_world
 from workbench.core.errors import InvalidSetting, UnknownWorld
-from workbench.settings import (
-    BY_NAME,
-    WORLD_FILE,
-    Settings,
-    env_example,
-    read_world,
-)
+from workbench.settings import BY_NAME, Settings, env_example
 
 SEED_003 = (
     "POLYGON_AMOY_RPC_URL",

@@ -10,9 +10,7 @@ import pytest
 from tests.settings_cases import FREE, KEY, load, told
 from workbench.core.errors import InvalidSetting
 from workbench.evm.transactions.signer import KeySigner
-from workbench.settings import (
-    BY_NAME,
-)
+from workbench.settings import BY_NAME
 
 SECRETS = sorted(name for name, setting in BY_NAME.items() if setting.secret)
 

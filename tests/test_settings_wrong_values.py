@@ -12,12 +12,7 @@ from hypothesis import strategies as st
 from tests.settings_cases import FREE, KEY, ROOT, load
 from workbench.core.errors import InvalidSetting
 from workbench.core.pricing import Price
-from workbench.settings import (
-    ADDRESS_NAMES,
-    BY_NAME,
-    SETTINGS,
-    Settings,
-)
+from workbench.settings import ADDRESS_NAMES, BY_NAME, SETTINGS, Settings
 
 HOOK_SECRET = "whsec_" + "QUJD" * 8
 

@@ -35,6 +35,7 @@ from tests.commands.amoy import (
     refusal,
 )
 from workbench.cli import main
+from workbench.config.world_file import WORLD_FILE
 from workbench.core.errors import DeployFailed, SignerShort
 from workbench.evm.build.toolchain import cache_dir
 from workbench.evm.codec import abi
@@ -47,7 +48,7 @@ from workbench.evm.deploy.plan import BATCHER, CONTRACTS, Deployment
 from workbench.evm.node.anvil import Anvil
 from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.transactions.test_keys import TEST_KEYS, key_of
-from workbench.settings import BY_NAME, WORLD_FILE, Settings
+from workbench.settings import BY_NAME, Settings
 
 
 @pytest.fixture

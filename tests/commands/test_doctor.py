@@ -9,7 +9,8 @@ import pytest
 
 from tests.services.payouts.test_tokens import PAYER, act, call
 from workbench import World
-from workbench.commands.doctor import Finding, examine
+from workbench.commands.doctor import examine
+from workbench.commands.doctor_findings import Finding
 from workbench.evm.transactions.test_keys import key_of
 from workbench.settings import Settings
 

@@ -22,7 +22,7 @@ from workbench.core.facts import BuyerPlanned, Event, FaultInjected, InvariantBr
 from workbench.core.invariants import ObservedBalance
 from workbench.core.invariants import journal as journal_rules
 from workbench.core.purchase import Purchase
-from workbench.results.run import FORMAT
+from workbench.results.run_folder import FORMAT
 from workbench.scenario import load, parse
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from workbench.config.world_file import read_world, world_variables
 from workbench.core.errors import (
     DeployFailed,
     InvalidSetting,
@@ -40,7 +41,7 @@ from workbench.evm.rpc.blocking import BlockingRpc
 from workbench.evm.rpc.local_marker import is_local
 from workbench.evm.rpc.node_url import public_url
 from workbench.evm.transactions.test_keys import TEST_KEYS
-from workbench.settings import BY_NAME, Settings, read_world, world_variables
+from workbench.settings import BY_NAME, Settings
 from workbench.worlds.remote import refuse_test_keys
 from workbench.worlds.rules import address_of_key
 

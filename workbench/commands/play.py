@@ -15,7 +15,8 @@ from workbench.core.errors import NotebookFailed, StoreError, TraceDiffers, Work
 from workbench.core.facts import to_json
 from workbench.core.ports import ReportProgress
 from workbench.lab.execute import WarmKernel
-from workbench.results.run import FORMAT, Run
+from workbench.results.run import Run
+from workbench.results.run_folder import FORMAT
 from workbench.scenario import Scenario
 from workbench.settings import make_folder
 from workbench.worlds.experiment import Experiment

@@ -15,6 +15,7 @@ from typing import Any
 
 from eth_hash.auto import keccak
 
+from workbench.config.world_file import WORLD_FILE, read_world
 from workbench.core import facts as ev
 from workbench.core import x402
 from workbench.core.errors import (
@@ -37,7 +38,7 @@ from workbench.evm.rpc.client import HttpRpc
 from workbench.evm.rpc.log_ranges import LogRanges
 from workbench.evm.transactions.sender import SlotSender
 from workbench.evm.transactions.signer import KeySigner
-from workbench.settings import WORLD_FILE, Settings, read_world
+from workbench.settings import Settings
 from workbench.store.sql.database import SqlStore, sqlite_url
 from workbench.worlds.remote import refuse_test_keys
 from workbench.worlds.served import WallClock

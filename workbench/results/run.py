@@ -8,14 +8,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from workbench.core.errors import RunDamaged, StoreError
+from workbench.core.errors import StoreError
 from workbench.core.facts import (
-    ADDED_IN_FORMAT_3,
     BuyerPlanned,
     Event,
     InvariantBroken,
     MarketMoved,
-    from_line,
     to_json,
 )
 from workbench.core.invariants import (
@@ -31,6 +29,7 @@ from workbench.core.invariants.journal import review
 from workbench.core.purchase import Purchase
 from workbench.core.settlement import merge
 from workbench.results import player
+from workbench.results.run_folder import FORMAT, READ, damaged, read_facts, read_json
 from workbench.scenario import Order, Scenario
 
 if TYPE_CHECKING:
@@ -38,12 +37,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from matplotlib.figure import Figure
-
-FORMAT = 3
-"""Version of the run folder: 3 has buyers who are planned, orders, and what faults hit."""
-READ = (FORMAT, 2)
-"""Versions that are read; fields that an older one lacks have their defaults."""
-AGAIN = "Run it again, or restore the file."
 
 
 @dataclass(frozen=True)
@@ -331,7 +324,7 @@ class Run:
         where there is no run folder, or one of another version.
         """
         folder = Path(folder)
-        about = _read(folder / "run.json")
+        about = read_json(folder / "run.json")
         version = about.get("format") if isinstance(about, dict) else None
         if not isinstance(about, dict) or version not in READ:
             raise StoreError(
@@ -343,13 +336,13 @@ class Run:
             purchase = Purchase(**about["purchase"]) if about["purchase"] else None
             scenario = Scenario.from_json(about["scenario"]) if about["scenario"] else None
             rows = [{k: v for k, v in row.items() if k != "change"}
-                    for row in _read(folder / "balances.json")]  # fmt: skip
+                    for row in read_json(folder / "balances.json")]  # fmt: skip
             balances = tuple(ObservedBalance(**row) for row in rows)
             orders = tuple(Order.from_json(each) for each in about.get("orders", ()))
         except (TypeError, KeyError, AttributeError) as why:
-            raise _damaged(folder / "balances.json or run.json") from why
+            raise damaged(folder / "balances.json or run.json") from why
         return cls(
-            _events(folder / "events.jsonl", str(about.get("trace_hash")), version),
+            read_facts(folder / "events.jsonl", str(about.get("trace_hash")), version),
             balances,
             purchase,
             about["chain_id"],
@@ -375,43 +368,3 @@ class RunChart:
     def save(self, path: Path | str) -> None:
         """Write the picture as PNG."""
         Path(path).write_bytes(self._repr_png_())
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as why:
-        raise StoreError(
-            f"{path.parent} is no run folder: {path.name} is missing.",
-            hint="Runs are the folders inside runs/.",
-        ) from why
-    except ValueError as why:
-        raise _damaged(path) from why
-
-
-def _events(path: Path, trace_hash: str, version: int) -> tuple[Event, ...]:
-    """Facts line by line. A damaged line is named by its number; every byte counts."""
-    added = ADDED_IN_FORMAT_3 if version < 3 else None
-    try:
-        text = path.read_bytes()
-        lines = text.decode().splitlines()
-    except (FileNotFoundError, UnicodeDecodeError) as why:
-        raise _damaged(path) from why
-    events = []
-    for number, line in enumerate(lines, 1):
-        try:
-            events.append(from_line(line, added))
-        except (ValueError, TypeError, StoreError) as why:
-            raise _damaged(path, number) from why
-    if (found := hashlib.sha256(text).hexdigest()) != trace_hash:
-        raise RunDamaged(
-            f"{path} is not as it was saved: its SHA-256 is {found}, and the trace_hash in "
-            f"run.json is {trace_hash}.",
-            hint=AGAIN,
-        )
-    return tuple(events)
-
-
-def _damaged(path: Path, line: int = 0) -> RunDamaged:
-    where = f"{path}, line {line}," if line else f"{path}"
-    return RunDamaged(f"{where} is missing or damaged.", hint=AGAIN)

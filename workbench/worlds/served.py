@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
+from workbench.config.world_file import WORLD_FILE
 from workbench.core.errors import InvalidSetting, Starting, WorldRuns
 from workbench.core.finality import FinalityPolicy
 from workbench.core.ports import Addresses, Request, Response, Service
@@ -22,7 +23,7 @@ from workbench.services.common.health import Health, brief
 from workbench.services.common.loop import BACKOFF_MOST_S, FaultPolicy
 from workbench.services.common.routes import log
 from workbench.services.payouts.http import PayoutHttpService
-from workbench.settings import WORLD_FILE, Settings, make_folder
+from workbench.settings import Settings, make_folder
 from workbench.store.sql.database import SqlStore, sqlite_url
 from workbench.web.borders import RequestLimits
 from workbench.web.client import SocketHttp
