@@ -30,7 +30,9 @@ from workbench.core.ledger import MAX_AMOUNT, Account, LedgerTransfer, TransferK
 from workbench.core.payout import Payout, PayoutState
 from workbench.core.ports import Attempt, IdempotentAnswer, SignerState, Slot, SlotState
 from workbench.core.webhooks import WebhookDelivery
-from workbench.store.ledger.database import AT_ONCE, LedgerStore, LedgerUnit
+from workbench.store.ledger.database import LedgerStore
+from workbench.store.ledger.statements import IDS_PER_SELECT
+from workbench.store.ledger.unit import LedgerUnit
 
 T = TypeVar("T")
 BIG = 2**63
@@ -306,7 +308,7 @@ def test_payouts_come_back_as_they_were(store: LedgerStore) -> None:
     within(store, work)
 
 
-@pytest.mark.parametrize("count", [0, 1, AT_ONCE, AT_ONCE + 6])
+@pytest.mark.parametrize("count", [0, 1, IDS_PER_SELECT, IDS_PER_SELECT + 6])
 def test_payouts_are_read_and_moved_together(store: LedgerStore, count: int) -> None:
     """Any number of them; who is not there is not found; nothing but the state's part moves."""
     were = [payout(n) for n in range(1, count + 1)]

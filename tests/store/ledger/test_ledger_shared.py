@@ -14,7 +14,8 @@ from tests import postgres
 from workbench.core.errors import StoreBusy
 from workbench.core.payout import Payout, PayoutState
 from workbench.core.ports import SignerState
-from workbench.store.ledger.database import LedgerStore, LedgerUnit
+from workbench.store.ledger.database import LedgerStore
+from workbench.store.ledger.unit import LedgerUnit
 
 pytestmark = pytest.mark.skipif(postgres.MISSING, reason=postgres.WHY)
 NOW, UNTIL = 1_000, 16_000

@@ -402,11 +402,11 @@ def test_many_move_as_one_after_the_other(
         moves.append((before, after))
         now[n] = now[n] if is_stale else after
     store = SqlStore()
-    store.alone = is_alone
+    store.exclusive = is_alone
     within(store, lambda unit: unit.take_slots(known))
     done = within(store, lambda unit: unit.move_slots(moves))
     assert done == [not is_stale for _, _, is_stale, _ in wanted]
-    store.alone = False  # What the database has.
+    store.exclusive = False  # What the database has.
     assert now == within(store, lambda unit: unit.slots(CHAIN, ME, *SlotState))
     store.close()
 

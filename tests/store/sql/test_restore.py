@@ -23,11 +23,11 @@ def test_statements_of_the_database_before_are_not_used() -> None:
     store = SqlStore()
     empty = store.dump()
     record(store, 0, 1)
-    store.with_indices()
+    store.ensure_indices()
     few = store.dump()
     store.restore(empty)
     record(store, 0, 500)
-    store.with_indices()
+    store.ensure_indices()
     record(store, 1_000, 3)
     many = store.dump()
     for image in (few, many, few):

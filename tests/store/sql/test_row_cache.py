@@ -38,9 +38,9 @@ class Stop(Exception):
 def both(store: SqlStore, work: Any) -> tuple[Any, Any]:
     """What a reading gives out of memory, and what out of the database."""
     remembered = within(store, work)
-    store.alone = False
+    store.exclusive = False
     asked = within(store, work)
-    store.alone = True
+    store.exclusive = True
     return remembered, asked
 
 

@@ -134,13 +134,13 @@ def test_a_store_that_writes_later_is_like_one_that_writes_at_once(
 ) -> None:
     """All answers, refusals and rows: units that fail, parts written in between, and a return."""
     lazy, eager = SqlStore(), SqlStore("sqlite:///:memory:")
-    assert (lazy.alone, eager.alone) == (True, False)
+    assert (lazy.exclusive, eager.exclusive) == (True, False)
     images = lazy.dump(), eager.dump()
     of_lazy: list[Slot] = []
     of_eager: list[Slot] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write_behind, "PART", 1)
-        patch.setattr(write_behind, "MOVING", 1)
+        patch.setattr(write_behind, "PART_ROWS", 1)
+        patch.setattr(write_behind, "SLOT_PARTS", 1)
         for script, fails, pauses in units:
             one = played(lazy, script, fails, of_lazy)
             assert one == played(eager, script, fails, of_eager)
@@ -198,7 +198,7 @@ def test_nothing_is_written_before_there_is_much(
     store: SqlStore, written: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then part after part, and the rest once somebody reads."""
-    monkeypatch.setattr(write_behind, "PART", 3)
+    monkeypatch.setattr(write_behind, "PART_ROWS", 3)
     tell(store, 8)
     assert [] == written
     assert [True, True, False] == [store.write_some() for _ in range(3)]
@@ -211,7 +211,7 @@ def test_no_more_wait_than_there_is_room_for(
     store: SqlStore, written: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nobody ever has time, they are written all the same."""
-    monkeypatch.setattr(write_behind, "MOST", 5)
+    monkeypatch.setattr(write_behind, "MAX_FACTS", 5)
     tell(store, 11)
     assert [5, 5] == written
 
@@ -220,7 +220,7 @@ def test_what_is_refused_waits_on_and_whoever_reads_is_told(
     store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No answer of the node's is lost over it, and nothing that was committed is."""
-    monkeypatch.setattr(write_behind, "PART", 2)
+    monkeypatch.setattr(write_behind, "PART_ROWS", 2)
     tell(store, 5)
     with monkeypatch.context() as patch:
 
