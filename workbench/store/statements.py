@@ -28,7 +28,7 @@ from workbench.core.facts import Event
 from workbench.store.schema import attempt, authorization, block, fact, offer, slot
 
 DIALECTS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
-"""Dialects with ON CONFLICT, which SQLAlchemy has in dialect modules only."""
+"""The dialects, by name. SQLAlchemy offers ON CONFLICT only in their own `insert`."""
 LOGS = sorted(name for name, kind in Event.kinds.items() if kind.contract)
 """Types of facts that only a watcher records, from the logs of a block that it has read."""
 ROWS_PER_INSERT = (512, 64, 16, 4, 1)
@@ -51,8 +51,8 @@ def compiled(
 ) -> tuple[str, dict[str, Any], Sequence[str] | None]:
     """Compile the statement that `make(dialect, *shape)` returns.
 
-    Return its text, its constant parameters, and the names of its parameters in order. No order:
-    the driver binds parameters by name.
+    Return its text, its constant parameters, and the names of its parameters in order. The names are
+    None if the driver binds parameters by name.
     """
     clause, columns = make(dialect, *shape), None
     if isinstance(clause, tuple):

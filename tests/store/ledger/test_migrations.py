@@ -85,7 +85,7 @@ def test_ids_of_users_that_are_not_in_nfc_keep_their_accounts(url: str) -> None:
     assert second.aliases == {composed[5:]: decomposed[5:]}
     within(second, lambda unit: unit.open_account(Account(composed, "credit")))
     older(second)
-    with pytest.raises(StoreError, match="have one id in Unicode's form NFC") as refused:
+    with pytest.raises(StoreError, match="have the same id in Unicode form NFC") as refused:
         LedgerStore(url)
     for user_id in (composed, decomposed):
         assert ascii(user_id[5:]) in refused.value.message
