@@ -51,8 +51,8 @@ def compiled(
 ) -> tuple[str, dict[str, Any], Sequence[str] | None]:
     """Compile the statement that `make(dialect, *shape)` returns.
 
-    Return its text, its constant parameters, and the names of its parameters in order. The names are
-    None if the driver binds parameters by name.
+    Return its text, its constant parameters, and the names of its parameters in order; None instead
+    of the names if the driver binds parameters by name.
     """
     clause, columns = make(dialect, *shape), None
     if isinstance(clause, tuple):
