@@ -1,7 +1,7 @@
-"""The tables of one service's database (agreement 2: act, rows and fact commit together).
+"""The tables of a service's database. Rows and facts of one action commit in one transaction.
 
-Hashes and addresses are 0x hex in lower case. Amounts never stand in number columns: a fact's data
-is JSON text, where integers of any size are exact.
+Hashes and addresses are 0x hex in lower case. Amounts are never in number columns: the data of a
+fact is JSON text, in which integers of any size are exact.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ metadata = MetaData()
 fact = Table(
     "fact",
     metadata,
-    # Facts are never deleted, so that SQLite's next number needs no AUTOINCREMENT: 3 µs a row.
+    # Facts are never deleted, so no number repeats. AUTOINCREMENT would cost 3 µs a row.
     Column("seq", Integer, primary_key=True),
     Column("id", Text, nullable=False),
     Column("type", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("block_hash", Text),
     Column("data", Text, nullable=False),
-    # The subject is part of what an id is the hash of: one index for a fact's identity and for all
-    # facts about a subject. (Not at first in memory: see `SqlStore.with_indices`.)
+    # The subject is an input of the hash `id`. So one index serves to find a fact, and all facts of
+    # a subject. A database in memory creates it late: see `SqlConnection.ensure_indices`.
     Index("fact_identity", "subject", "id", unique=True),
     Index("fact_block", "block_hash"),
 )
+"""The journal. `id` is `core.facts.fact_id`, `type` the event class, `data` the fact as JSON."""
 
 authorization = Table(
     "authorization",
@@ -43,6 +44,7 @@ authorization = Table(
     Column("settlement_id", Text, primary_key=True),
     Column("data", Text, nullable=False),
 )
+"""The claims: one row for each settlement; `data` is `SettlementRequest.to_wire` as JSON."""
 
 offer = Table(
     "offer",
@@ -50,7 +52,7 @@ offer = Table(
     Column("offer", Text, primary_key=True),
     Column("settlement_id", Text, nullable=False),
 )
-"""One row for each claim: an offer has one settlement, whichever process claims it."""
+"""One row for each claim. The primary key allows one settlement per offer, among all processes."""
 
 slot = Table(
     "slot",
@@ -69,6 +71,7 @@ slot = Table(
     UniqueConstraint("chain_id", "signer", "subject", "act", "attempt"),
     Index("slot_state", "state"),
 )
+"""Nonce slots (`core.ports.Slot`). `block` is JSON: see `rows.block_json`."""
 
 attempt = Table(
     "attempt",
@@ -81,6 +84,7 @@ attempt = Table(
     Column("raw", Text, nullable=False),
     UniqueConstraint("chain_id", "signer", "nonce", "n"),
 )
+"""The signed transactions of each slot. `n` counts from 0; `raw` is the signed bytes as 0x hex."""
 
 block = Table(
     "block",
@@ -88,3 +92,4 @@ block = Table(
     Column("number", Integer, primary_key=True),
     Column("hash", Text, nullable=False),
 )
+"""The blocks that the watcher has read."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.hypothesis_profile import examples
 from tests.payments import AMOUNT, SELLER, follow, header, offer, pay, payment
 from tests.services.otc.test_failures import give_away
-from tests.store.sql.test_database import authorization
+from tests.store.sql.stores import authorization
 from tests.strategies import authorizations
 from workbench import World
 from workbench.core import facts as ev

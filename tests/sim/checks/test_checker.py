@@ -25,6 +25,7 @@ from workbench.sim.checks.planted_rules import VaultLeak
 from workbench.sim.faults.crashes import Crashes
 from workbench.sim.people.buyers import SimBuyer
 from workbench.sim.people.market import SimMarket
+from workbench.store.sql.exclusive_unit import ExclusiveUnit
 from workbench.store.sql.unit import SqlUnit
 from workbench.worlds import experiment, scenario_plan
 from workbench.worlds.experiment import Experiment
@@ -94,16 +95,16 @@ def end_twice(patch: pytest.MonkeyPatch) -> None:
 
 def lose_a_row(patch: pytest.MonkeyPatch) -> None:
     """Once it was mined, and so was looked up already."""
-    move_slots = SqlUnit.move_slots
+    move_slots = ExclusiveUnit.move_slots
 
-    async def losing(self: SqlUnit, moves: Any) -> list[bool]:
+    async def losing(self: ExclusiveUnit, moves: Any) -> list[bool]:
         moved = await move_slots(self, moves)
         for _, after in moves:
             if after.act == "swap" and after.block is not None:
                 self._store.cursor.execute("DELETE FROM attempt WHERE nonce = ?", (after.nonce,))
         return moved
 
-    patch.setattr(SqlUnit, "move_slots", losing)
+    patch.setattr(ExclusiveUnit, "move_slots", losing)
 
 
 def mint_for_a_stranger(patch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What is remembered of a database is what the database would say."""
+"""The caches return what the database would return."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.hypothesis_profile import examples
 from tests.immediate import finished
-from tests.store.sql.test_database import CHAIN, ME, slots, within
+from tests.store.sql.stores import CHAIN, ME, Stop, slots, within
 from tests.strategies import facts
 from workbench.core.errors import StoreError
 from workbench.core.facts import BlockOrphaned, Event
@@ -28,24 +28,20 @@ alike = st.builds(
     subject=st.sampled_from(["0x01", "0x02"]),
     attempt=st.integers(1, 2),
 )
-"""Slots that are often of the same nonce, or stand for the same act."""
-
-
-class Stop(Exception):
-    """Raised in the middle of a unit."""
+"""Slots that often have the same nonce or the same key."""
 
 
 def both(store: SqlStore, work: Any) -> tuple[Any, Any]:
-    """What a reading gives out of memory, and what out of the database."""
-    remembered = within(store, work)
-    store.alone = False
-    asked = within(store, work)
-    store.alone = True
-    return remembered, asked
+    """Return what a read finds in the caches, and what it finds in the database."""
+    cached = within(store, work)
+    store.exclusive = False
+    stored = within(store, work)
+    store.exclusive = True
+    return cached, stored
 
 
 def unit_of(store: SqlStore, work: Any, fails: bool) -> None:
-    """A unit of work that may fail at its end."""
+    """Run a unit of work, which fails at its end or is committed."""
 
     async def run() -> None:
         async with store.unit() as unit:
@@ -60,7 +56,7 @@ def unit_of(store: SqlStore, work: Any, fails: bool) -> None:
 @examples(40)
 @given(st.lists(st.tuples(alike, st.sampled_from(["put", "take", "move"]), st.booleans())))
 def test_slots_are_as_in_the_database(steps: list[tuple[Slot, str, bool]]) -> None:
-    """After puts, takes and moves, refused ones and those that were rolled back."""
+    """After puts, takes and moves; some are refused, some are rolled back."""
     store, image = SqlStore(), b""
     known: list[Slot] = []
     for slot, step, fails in steps:
@@ -97,18 +93,18 @@ def test_slots_are_as_in_the_database(steps: list[tuple[Slot, str, bool]]) -> No
     st.none() | st.integers(1, 5),
 )
 def test_new_facts_are_as_in_the_database(
-    told: list[tuple[list[Event], bool, bool]], after: int, limit: int | None
+    units: list[tuple[list[Event], bool, bool]], after: int, limit: int | None
 ) -> None:
-    """With their numbers: after facts that stood there already, rollbacks and a return."""
+    """With their numbers: after repeated facts, rollbacks and a restore."""
     store = SqlStore()
-    image, before = store.dump(), [fact for some, _, _ in told for fact in some][:2]
-    for some, together, fails in told:
+    image, before = store.dump(), [fact for part, _, _ in units for fact in part][:2]
+    for part, together, fails in units:
 
-        async def work(unit: SqlUnit, some: Any = some, together: bool = together) -> None:
+        async def work(unit: SqlUnit, part: Any = part, together: bool = together) -> None:
             if together:
-                await unit.record_all([*before, *some])
+                await unit.record_all([*before, *part])
             else:
-                for fact in some:
+                for fact in part:
                     await unit.record(fact)
 
         unit_of(store, work, fails)
@@ -122,8 +118,8 @@ def test_new_facts_are_as_in_the_database(
     store.close()
 
 
-def test_a_unit_reads_what_it_has_told() -> None:
-    """Before it is committed, and nothing of it once it has failed."""
+def test_a_unit_reads_the_facts_it_recorded() -> None:
+    """Before the commit; after a rollback they are gone."""
     store = SqlStore()
 
     async def work(unit: SqlUnit) -> None:
@@ -137,8 +133,8 @@ def test_a_unit_reads_what_it_has_told() -> None:
     store.close()
 
 
-def test_a_tail_forgets_its_beginning() -> None:
-    """Only so many are kept; what is before them must be read."""
+def test_a_tail_drops_its_oldest_facts() -> None:
+    """Beyond `FACTS_KEPT`; earlier facts must be read from the database."""
     tail = JournalTail()
     tail.grow([FACT] * FACTS_KEPT)
     assert len(tail.facts(0, None) or ()) == FACTS_KEPT

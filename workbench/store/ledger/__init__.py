@@ -1,1 +1,1 @@
-"""The ledger of credits on SQLAlchemy."""
+"""The database of the payout service: its ledger of credits and its payouts."""

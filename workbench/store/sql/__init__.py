@@ -1,1 +1,1 @@
-"""The store port on SQLAlchemy."""
+"""The store port (`core.ports.Store`) on SQLAlchemy."""

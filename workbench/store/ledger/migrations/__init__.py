@@ -1,1 +1,1 @@
-"""The ledger's schema and its history, run by Alembic whenever a ledger is opened."""
+"""The history of the ledger's schema. Alembic runs it each time a ledger is opened."""

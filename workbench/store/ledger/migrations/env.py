@@ -1,4 +1,4 @@
-"""What Alembic runs: our migrations on the connection that `store.ledger` hands over."""
+"""Alembic's entry point: it runs the migrations on the connection of `LedgerStore`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One module for each step of the schema; never changed once it was released."""
+"""One module for each step of the schema. The SQL of a released step never changes."""

@@ -1,10 +1,10 @@
-# ruff: noqa: S608 - the texts that are put together here are all our own
+# ruff: noqa: S608 - the SQL is built only from constants of this module
 """Accounts, transfers, payouts, idempotency keys and signers; the rules of double entry in SQL.
 
 Amounts are whole numbers below 10^36. PostgreSQL has NUMERIC(36, 0). SQLite has no such type: there
-an amount is text of 36 digits, so that the order of texts is that of numbers, and sums are made of
-two halves of 18 digits, which fit its integers. No program is needed to keep the rules, and none
-can break them.
+an amount is text of 36 digits, so texts have the order of their numbers. Sums are computed from two
+halves of 18 digits, which fit SQLite's integers. The database enforces the rules without any
+program, and no program can break them.
 """
 
 from __future__ import annotations
@@ -22,30 +22,31 @@ CHANGES = {
     "pending": {"pending": "+", "post": "-", "void": "-"},
     "posted": {"posted": "+", "post": "+"},
 }
-"""What each kind of transfer does to the pending and to the posted sum."""
+"""Whether each kind of transfer adds to (+) or takes from (-) the pending and the posted sum."""
 
 
 def _halves(text: str) -> tuple[str, str]:
+    """Return the upper and the lower 18 digits of an amount, as SQL integers."""
     high, low = f"substr({text}, 1, 18)", f"substr({text}, 19, 18)"
     return f"CAST({high} AS INTEGER)", f"CAST({low} AS INTEGER)"
 
 
 def _added(a: str, b: str) -> str:
-    """36 digits of a + b; more than 36, which the columns refuse, on overflow."""
+    """Return SQL for a + b as 36 digits. An overflow has more digits, which the columns refuse."""
     (ah, al), (bh, bl) = _halves(a), _halves(b)
     low = f"({al} + {bl})"
     return f"printf('%018d%018d', {ah} + {bh} + {low} / {HALF}, {low} % {HALF})"
 
 
 def _taken(a: str, b: str) -> str:
-    """36 digits of a - b; with a sign, which the columns refuse, if b is larger."""
+    """Return SQL for a - b as 36 digits. If b is larger it has a sign, which the columns refuse."""
     (ah, al), (bh, bl) = _halves(a), _halves(b)
     borrow = f"({al} < {bl})"
     return f"printf('%018d%018d', {ah} - {bh} - {borrow}, {al} - {bl} + {borrow} * {HALF})"
 
 
 def _sums(side: str, amount: str, *, sqlite: bool) -> str:
-    """`SET` of one side's two sums by a new transfer."""
+    """Return the SET clause by which a new transfer changes the two sums of one side."""
     parts = []
     for part, kinds in CHANGES.items():
         column = f"{side}_{part}"
@@ -59,7 +60,7 @@ def _sums(side: str, amount: str, *, sqlite: bool) -> str:
 
 
 def upgrade() -> None:
-    """Everything, on an empty database."""
+    """Create all tables, indices and rules."""
     sqlite = op.get_bind().dialect.name == "sqlite"
     for statement in (*_tables(sqlite), *(_sqlite_rules() if sqlite else _postgres_rules())):
         op.execute(statement.replace(":", "\\:"))
@@ -125,9 +126,9 @@ REFUSALS = {
     + "0" * 64
     + "')",
 }
-"""What a transfer must name, and when it does not."""
+"""What a transfer must have, and the condition that it does not."""
 KEPT = ("transfer", "answer")
-"""Written once. (Accounts and payouts move; none of the four is ever deleted.)"""
+"""Tables whose rows never change. Accounts and payouts change; all four are never deleted."""
 
 
 def _sqlite_rules() -> list[str]:
@@ -146,7 +147,7 @@ def _sqlite_rules() -> list[str]:
     ]
     for table in (*KEPT, "account", "payout"):
         rules.append(_sqlite_refusal(table, "DELETE", f"a row of {table} is not deleted"))
-    # INSERT OR REPLACE would delete without a trigger.
+    # INSERT OR REPLACE deletes the old row without a DELETE trigger.
     for table, same in {
         "account": "id = NEW.id",
         "payout": "id = NEW.id",

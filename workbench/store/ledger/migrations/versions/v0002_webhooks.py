@@ -1,4 +1,4 @@
-"""How far each subscriber of webhooks has been told; see `core.webhooks.Delivery`."""
+"""The progress of each webhook subscriber: see `core.webhooks.WebhookDelivery`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """One table. It is no part of the ledger: its rows move, and may be deleted."""
+    """Create one table. It is not part of the ledger: its rows change, and may be deleted."""
     op.execute(
         """CREATE TABLE delivery (
             endpoint TEXT PRIMARY KEY, upto BIGINT NOT NULL CHECK(upto >= 0),

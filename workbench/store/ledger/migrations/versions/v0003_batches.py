@@ -1,4 +1,7 @@
-"""Payouts that are signed together: which batch, and their place in it. Neither ever changes."""
+"""Payouts that are signed in one transaction: their batch, and their place in it.
+
+A payout joins a batch once; after that, batch and place never change.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ RULES = {
 
 
 def upgrade() -> None:
-    """Two columns, a place for each, and the rules about them."""
+    """Add two columns, an index that allows each place once, and the rules."""
     op.execute("ALTER TABLE payout ADD COLUMN batch TEXT NOT NULL DEFAULT ''")
     op.execute("ALTER TABLE payout ADD COLUMN place INTEGER NOT NULL DEFAULT 0")
     op.execute("CREATE UNIQUE INDEX payout_batch ON payout(batch, place) WHERE batch <> ''")

@@ -1,6 +1,8 @@
-"""Several processes share the work: until when one prepares a payout, when its turn comes again.
+"""Reservations: several processes share the payouts that are to be signed.
 
-Unix milliseconds, 0 for neither. They are about the work, not about the payout: no fact tells them.
+`taken_ms`: a process has reserved the payout until then. `again_ms`: no process takes it before.
+Both are Unix milliseconds, or 0. They are about the work and not about the payout, so no fact has
+them.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
+    """Add two columns and an index."""
     for name in ("taken_ms", "again_ms"):
         op.execute(f"ALTER TABLE payout ADD COLUMN {name} BIGINT NOT NULL DEFAULT 0")
     op.execute("CREATE INDEX payout_taken ON payout(taken_ms) WHERE state = 'approved'")

@@ -1,7 +1,7 @@
-"""User ids are compared in Unicode's form NFC: an older id in another form keeps its account.
+"""User ids are compared in Unicode form NFC. An older id in another form keeps its account.
 
-The ledger's lines and the journal are never rewritten, so such an id stays what it is, and its NFC
-form becomes another name of it. Two ids that would become one are refused.
+Transfers and journal are never rewritten, so such an id does not change; its NFC form becomes an
+alias of it. Two ids with the same NFC form are refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ PREFIX = "user:"
 
 
 def upgrade() -> None:
-    """The names of ids that are not in NFC. Raises StoreError for a clash, and changes nothing."""
+    """Store the aliases of ids that are not in NFC.
+
+    Raises StoreError if two ids have the same NFC form; then nothing is changed.
+    """
     op.execute("CREATE TABLE user_alias (name TEXT PRIMARY KEY, user_id TEXT NOT NULL UNIQUE)")
     rows = op.get_bind().exec_driver_sql("SELECT id FROM account ORDER BY id").fetchall()
     ids = [row[0].removeprefix(PREFIX) for row in rows if row[0].startswith(PREFIX)]
@@ -28,8 +31,8 @@ def upgrade() -> None:
         name = unicodedata.normalize("NFC", user_id)
         if name in owner:
             raise StoreError(
-                f"the users {owner[name]!a} and {user_id!a} have one id in Unicode's form "
-                "NFC, which this version compares: their credits would be mixed.",
+                f"the users {owner[name]!a} and {user_id!a} have the same id in Unicode "
+                "form NFC, which this version compares: their credits would be mixed.",
                 hint="Pay both out with the version before, and give one of them another id.",
             )
         owner[name] = user_id

@@ -1,4 +1,4 @@
-"""Several processes on one PostgreSQL: who takes what, who waits for whom, who is passed over."""
+"""Several processes on one PostgreSQL database: reservations, locks, and stopped processes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,16 @@ from tests import postgres
 from workbench.core.errors import StoreBusy
 from workbench.core.payout import Payout, PayoutState
 from workbench.core.ports import SignerState
-from workbench.store.ledger.database import LedgerStore, LedgerUnit
+from workbench.store.ledger.database import LedgerStore
+from workbench.store.ledger.unit import LedgerUnit
 
 pytestmark = pytest.mark.skipif(postgres.MISSING, reason=postgres.WHY)
 NOW, UNTIL = 1_000, 16_000
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Cluster]:
-    with postgres.cluster() as running:
-        yield running
-
-
 @pytest.fixture
 def pair(server: postgres.Cluster) -> Iterator[tuple[LedgerStore, LedgerStore]]:
-    """Two processes' stores of one database, with ten approved payouts."""
+    """Return two stores of one database with ten approved payouts."""
     url = server.fresh()
     first, second = LedgerStore(url), LedgerStore(url)
 
@@ -49,13 +44,14 @@ def pair(server: postgres.Cluster) -> Iterator[tuple[LedgerStore, LedgerStore]]:
 
 
 def numbers(payouts: Any) -> list[int]:
+    """Return the numbers of payouts made by `pair`."""
     return [payout.at_ms for payout in payouts]
 
 
-def test_who_takes_at_the_same_moment_gets_the_next_ones(
+def test_payouts_under_reservation_are_skipped(
     pair: tuple[LedgerStore, LedgerStore],
 ) -> None:
-    """While one process's taking is not committed, another one's passes it over, and waits not."""
+    """Until a reservation commits, another process skips its payouts and does not wait."""
 
     async def work() -> None:
         first, second = pair
@@ -73,8 +69,8 @@ def test_who_takes_at_the_same_moment_gets_the_next_ones(
     asyncio.run(work())
 
 
-def test_what_a_dead_process_took_is_taken_again(pair: tuple[LedgerStore, LedgerStore]) -> None:
-    """After its time; what was given back at once, or when it said."""
+def test_a_reservation_ends(pair: tuple[LedgerStore, LedgerStore]) -> None:
+    """At its time, if its process died; when given back, at once or at the time given."""
 
     async def work() -> None:
         first, second = pair
@@ -92,7 +88,7 @@ def test_what_a_dead_process_took_is_taken_again(pair: tuple[LedgerStore, Ledger
 
 
 def test_one_process_at_a_time_takes_nonces(pair: tuple[LedgerStore, LedgerStore]) -> None:
-    """The signer's row is locked until the slots are committed, whatever else is locked."""
+    """The row of the signer is locked until the transaction ends."""
     first, second = pair
     order: list[str] = []
     held = threading.Event()
@@ -111,7 +107,9 @@ def test_one_process_at_a_time_takes_nonces(pair: tuple[LedgerStore, LedgerStore
     async def wait() -> None:
         held.wait(5)
         async with second.beside() as unit:
-            assert SignerState(4) == await unit.signer(1, "0xab"), "reading waits for nobody"
+            assert SignerState(4) == await unit.signer(1, "0xab"), (
+                "a read without `locked` does not wait"
+            )
             order.append("read")
             await unit.signer(1, "0xab", locked=True)
             order.append("second")
@@ -122,7 +120,7 @@ def test_one_process_at_a_time_takes_nonces(pair: tuple[LedgerStore, LedgerStore
 
 
 def test_several_processes_start_on_an_empty_database(server: postgres.Cluster) -> None:
-    """All make its tables, one after the other."""
+    """Each creates the missing tables; they wait for each other."""
     for _ in range(3):
         url = server.fresh()
         stores = _together(*[lambda url=url: LedgerStore(url)] * 4)
@@ -130,10 +128,10 @@ def test_several_processes_start_on_an_empty_database(server: postgres.Cluster) 
             store.close()
 
 
-def test_a_process_that_is_stopped_within_a_unit_stops_nobody(
+def test_a_process_stopped_within_a_unit_stops_no_other(
     pair: tuple[LedgerStore, LedgerStore],
 ) -> None:
-    """The server ends its transaction; what it had written is not there, and it may go on later."""
+    """The server ends its transaction and rolls it back; the process can continue later."""
     first, second = pair
 
     async def one(unit: LedgerUnit) -> None:
