@@ -20,7 +20,7 @@ from workbench.core.errors import RpcFault, RpcUnreachable
 from workbench.evm.codec.abi import to_hex
 from workbench.evm.payments import batch
 from workbench.evm.rpc.client import Rpc
-from workbench.evm.transactions.sender import _fields_of
+from workbench.evm.transactions.broadcast import signed_fields
 
 GWEI = 10**9
 CAPACITY = 12
@@ -241,7 +241,7 @@ def decoded(raw: str) -> dict[str, Any]:
     if raw not in _DECODED:
         from eth_hash.auto import keccak
 
-        fields = _fields_of(raw)
+        fields = signed_fields(raw)
         named = {
             "to": "0x" + fields["to"].hex(),
             "hash": "0x" + keccak(bytes.fromhex(raw[2:])).hex(),

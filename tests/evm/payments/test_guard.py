@@ -22,7 +22,7 @@ from workbench.evm.payments.guard import (
     authorization_nonce,
     fields_of,
 )
-from workbench.evm.transactions.sender import _fields_of
+from workbench.evm.transactions.broadcast import signed_fields
 from workbench.evm.transactions.signer import KeySigner
 from workbench.evm.transactions.test_keys import key_of
 
@@ -71,7 +71,7 @@ def test_bytes_are_read_as_the_library_reads_them(
 ) -> None:
     """Also zeros, which RLP writes as nothing; and nothing else than such bytes is read."""
     raw, _ = KeySigner(KEY.secret).sign_transaction(fields(to, value, data, chain_id))
-    known = _fields_of(raw)
+    known = signed_fields(raw)
     assert fields_of(raw) == {name: known[name] for name in ("chainId", "to", "value", "data")}
 
 

@@ -8,7 +8,7 @@ from tests.evm.faulty import (
     Ground,
 )
 from workbench.core.ports import ContractCall
-from workbench.evm.transactions.sender import RESEND_MS
+from workbench.evm.transactions.track import RESEND_MS
 
 RESEND_S = RESEND_MS / 1000
 

@@ -19,8 +19,7 @@ from workbench.core.facts import (
     TransactionReplaced,
 )
 from workbench.core.ports import SlotState
-from workbench.evm.transactions import sender as sender_module
-from workbench.evm.transactions.sender import MAX_ATTEMPTS
+from workbench.evm.transactions.broadcast import MAX_ATTEMPTS, signed_fields
 from workbench.evm.transactions.simulation import MAX_FEE_WEI
 
 
@@ -32,7 +31,7 @@ def test_a_fee_that_fell_behind_is_raised(ground: Ground) -> None:
     ground.pump()
     slot = ground.slot(1)
     assert 2 == len(slot.attempts)
-    first, second = (sender_module._fields_of(attempt.raw) for attempt in slot.attempts)
+    first, second = (signed_fields(attempt.raw) for attempt in slot.attempts)
     for name in ("maxFeePerGas", "maxPriorityFeePerGas"):
         assert 8 * second[name] >= 9 * first[name]
     assert second["maxFeePerGas"] >= 200 * GWEI
@@ -96,7 +95,7 @@ def test_bumps_are_capped(ground: Ground) -> None:
         ground.pump()
     slot = ground.slot(1)
     assert len(slot.attempts) <= MAX_ATTEMPTS
-    fees = [sender_module._fields_of(attempt.raw)["maxFeePerGas"] for attempt in slot.attempts]
+    fees = [signed_fields(attempt.raw)["maxFeePerGas"] for attempt in slot.attempts]
     assert fees == sorted(fees)
     assert fees[-1] <= MAX_FEE_WEI
     ground.mine(base_fee=GWEI)
@@ -109,7 +108,7 @@ def test_the_tip_is_what_the_node_suggests(ground: Ground) -> None:
     ground.rpc.answers["eth_maxPriorityFeePerGas", ""] = hex(30 * GWEI)
     ground.submit(1)
     ground.submit(2)
-    tips = [sender_module._fields_of(s.attempts[0].raw) for s in ground.slots()]
+    tips = [signed_fields(s.attempts[0].raw) for s in ground.slots()]
     assert [30 * GWEI] * 2 == [each["maxPriorityFeePerGas"] for each in tips]
     assert 1 == ground.rpc.calls["eth_maxPriorityFeePerGas"]
 

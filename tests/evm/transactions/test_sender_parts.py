@@ -24,14 +24,14 @@ from workbench.core.facts import (
     TransactionSigned,
 )
 from workbench.core.ports import Slot, SlotState, TransactionIntent
-from workbench.evm.transactions import sender as sender_module
+from workbench.evm.transactions import submit
 
 
 @pytest.fixture
 def parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three acts in a part, so that few acts are many parts."""
-    monkeypatch.setattr(sender_module, "PART", 3)
-    monkeypatch.setattr(sender_module, "FIRST_PART", 3)
+    monkeypatch.setattr(submit, "PART", 3)
+    monkeypatch.setattr(submit, "FIRST_PART", 3)
 
 
 class Marks:

@@ -248,7 +248,7 @@ def test_a_node_that_is_gone_for_ten_seconds_loses_nothing(world: World, after: 
         service._chain.rpc = outage  # type: ignore[attr-defined]
         service._watcher._rpc = outage  # type: ignore[attr-defined]
         if sender := getattr(service, "_sender", None):
-            for part in (sender, sender._trial, sender._outcomes):
+            for part in (sender, sender._simulation, sender._inclusions):
                 part._rpc = outage
     identity = authorized(world)
     for _ in range(10):

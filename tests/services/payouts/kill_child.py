@@ -22,7 +22,8 @@ from workbench.core.errors import (
 )
 from workbench.core.ports import Slot
 from workbench.evm.rpc.client import SEND
-from workbench.evm.transactions.sender import SlotSender, _fields_of
+from workbench.evm.transactions.broadcast import signed_fields
+from workbench.evm.transactions.sender import SlotSender
 from workbench.services.common.loop import ServiceLoop
 
 TRIES = 3
@@ -46,13 +47,13 @@ def another_nonce() -> None:
 
     async def send_again(self: Any, slot: Slot) -> None:
         with suppress(WorkbenchError):
-            nonce = await self._outcomes.nonce("pending")
-            fields = _fields_of(slot.attempts[-1].raw) | {"nonce": nonce}
+            nonce = await self._inclusions.nonce("pending")
+            fields = signed_fields(slot.attempts[-1].raw) | {"nonce": nonce}
             raw, _ = self._signer.sign_transaction(fields)
             await self._rpc.call(SEND, raw)
 
-    right = SlotSender._send_all
-    SlotSender._send_all = send_all  # type: ignore[method-assign]
+    right = SlotSender._broadcast
+    SlotSender._broadcast = send_all  # type: ignore[method-assign]
 
 
 def ends_at_null() -> None:

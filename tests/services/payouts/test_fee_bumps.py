@@ -13,7 +13,7 @@ import pytest
 from tests.services.fake_chain import GWEI, decoded
 from tests.services.payouts.desk import Desk, ask
 from workbench.core.ports import Slot, SlotState
-from workbench.evm.transactions.sender import MAX_ATTEMPTS
+from workbench.evm.transactions.broadcast import MAX_ATTEMPTS
 
 AFTER_S = 20.0
 """As `test_payouts_storm.Rules` has it."""

@@ -25,7 +25,7 @@ from workbench.core.ports import Attempt, Slot, SlotState, TransactionIntent
 from workbench.evm.codec.abi import hex_bytes, to_hex
 from workbench.evm.payments import batch as batching
 from workbench.evm.payments.wallet import EvmPayments
-from workbench.evm.transactions import sender
+from workbench.evm.transactions import submit
 from workbench.evm.transactions.sender import SlotSender
 from workbench.evm.transactions.slots import SharedNonces
 from workbench.services.payouts.input import PayoutInput
@@ -100,8 +100,8 @@ def test_foreign_nonces_stop_the_signer_and_a_person_lets_it_go_on() -> None:
 @pytest.mark.slow
 def test_a_storm_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the next ones are signed while the last ones are sent."""
-    monkeypatch.setattr(sender, "PART", 2)
-    monkeypatch.setattr(sender, "FIRST_PART", 2)
+    monkeypatch.setattr(submit, "PART", 2)
+    monkeypatch.setattr(submit, "FIRST_PART", 2)
     for seed in range(PAYOUTS // EACH // 4):
         storm = Storm(500 + seed, foreign=FOREIGN)
         storm.play()
@@ -115,8 +115,8 @@ def test_killed_around_every_commit(
 ) -> None:
     """In turn, each commit of one payout's life, of three that are paid together, or of five in
     three parts: a new process goes on, and each is paid once."""
-    monkeypatch.setattr(sender, "PART", 2)
-    monkeypatch.setattr(sender, "FIRST_PART", 2)
+    monkeypatch.setattr(submit, "PART", 2)
+    monkeypatch.setattr(submit, "FIRST_PART", 2)
     step = 0
     while True:
         step += 1
@@ -157,9 +157,9 @@ class SendsFirst(SlotSender):
 
     def __init__(self, *ports: Any, **named: Any) -> None:
         super().__init__(*ports, **{**named, "nonces": SharedNonces()})
-        self._book.take = self._put  # type: ignore[method-assign]
+        self._slots.take = self._put  # type: ignore[method-assign]
 
-    async def _signed(self, nonce: int, fields: dict[str, Any], act: TransactionIntent) -> Slot:
+    async def _sign(self, nonce: int, fields: dict[str, Any], intent: TransactionIntent) -> Slot:
         state = SlotState.SENT
         raw, tx = self._signer.sign_transaction({**fields, "nonce": nonce})
         try:
@@ -167,7 +167,7 @@ class SendsFirst(SlotSender):
         except WorkbenchError:
             state = SlotState.SIGNED  # Once more, later.
         return Slot(
-            self._chain_id, self.address, nonce, act.subject, act.call.act, act.attempt,
+            self._chain_id, self.address, nonce, intent.subject, intent.call.act, intent.attempt,
             state, (Attempt(tx, raw),), sent_ms=self._clock.now_ms(),
         )  # fmt: skip
 
@@ -175,9 +175,9 @@ class SendsFirst(SlotSender):
         for slot in fresh:
             await unit.put_slot(slot)
             own = {"signer": slot.signer, "nonce": slot.nonce}
-            await unit.record(self._book.about(slot, TransactionSigned, **own))
+            await unit.record(self._slots.about(slot, TransactionSigned, **own))
 
-    async def _choose(self, unit: Any, on_chain: int) -> int | None:
+    async def _next_nonce(self, unit: Any, on_chain: int) -> int | None:
         """And the node is asked for the nonce, its pool included."""
         while on_chain in self._rpc.chain.pool:  # type: ignore[attr-defined]
             on_chain += 1
@@ -202,7 +202,7 @@ class Requeues(Payouts):
         for payout, slot in zip(sent, slots, strict=True):
             if slot is None or slot.state is SlotState.FINAL:
                 continue
-            if await sender._outcomes.nonce("latest") <= slot.nonce:
+            if await sender._inclusions.nonce("latest") <= slot.nonce:
                 continue
             receipts = await sender._rpc.many(
                 [("eth_getTransactionReceipt", attempt.tx) for attempt in slot.attempts]

@@ -105,10 +105,10 @@ def _forget(tracker: Any, kind: type[Event]) -> None:
 def _send_before_store(payouts: Any) -> None:
     """Bytes leave before they are stored, and the next nonce is what the node has not seen."""
     sender = payouts._sender
-    take, choose = sender._take_slots, sender._choose
+    take, choose = sender._reserve, sender._next_nonce
 
     async def eager(acts: Sequence[TransactionIntent], priced: Sequence[Any]) -> Any:
-        next_nonce = int(await sender._outcomes.nonce("pending"))
+        next_nonce = int(await sender._inclusions.nonce("pending"))
 
         async def unseen(unit: Any, on_chain: int) -> int:
             await choose(unit, on_chain)  # What it has to say of others' nonces is not heard.
@@ -123,10 +123,10 @@ def _send_before_store(payouts: Any) -> None:
                 refused = StateMoved("it did not work: once more, later.")
                 refused.__cause__ = why
                 return {act.key: refused for act in acts}
-        sender._choose = unseen
+        sender._next_nonce = unseen
         return await take(acts, priced)
 
-    sender._take_slots = eager
+    sender._reserve = eager
 
 
 def _requeue_when_passed(payouts: Any) -> None:
@@ -139,7 +139,7 @@ def _requeue_when_passed(payouts: Any) -> None:
             slot = await _slot_of(payouts, payout)
             if slot is None or slot.state is SlotState.FINAL:
                 continue
-            used = await sender._outcomes.nonce("latest")
+            used = await sender._inclusions.nonce("latest")
             if used <= slot.nonce or await _receipts(sender, slot):
                 continue
             # The slot makes room for another one of the same act.
