@@ -17,7 +17,7 @@ from workbench.core.payout import batch_gas
 from workbench.core.x402 import ZERO_ADDRESS
 from workbench.evm.codec.abi import hex_bytes, to_hex
 from workbench.evm.payments.batch import EvmBatchContract
-from workbench.evm.payments.wallet import token_decimals
+from workbench.evm.payments.tokens import token_decimals
 from workbench.evm.rpc.client import NodeRevert, Rpc
 from workbench.evm.rpc.local_marker import is_local
 from workbench.evm.rpc.node_state import EvmNode

@@ -29,7 +29,7 @@ from workbench.core.errors import (
 )
 from workbench.core.lifecycle import CONTRACT_WORDS, STAGE
 from workbench.core.ports import ContractCall, Head
-from workbench.core.settlement import Settlement, fold
+from workbench.core.settlement import Settlement, fold, terms_of
 from workbench.core.x402 import Terms
 from workbench.evm.codec import abi, events
 from workbench.evm.codec.abi import to_hex
@@ -308,10 +308,7 @@ def _data(settings: Settings, folder: Path) -> Path:
 
 
 def _terms(facts: list[ev.Event]) -> Terms:
-    created = next(fact for fact in facts if isinstance(fact, ev.SettlementCreated))
-    values = ((name, getattr(created, name)) for name in Terms.__dataclass_fields__)
-    members: dict[str, Any] = {n: v.lower() if isinstance(v, str) else v for n, v in values}
-    return Terms(**members)
+    return terms_of(next(fact for fact in facts if isinstance(fact, ev.SettlementCreated)))
 
 
 def _instead(state: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from workbench.core.errors import InvalidSetting
-from workbench.evm.payments.wallet import token_decimals
+from workbench.evm.payments.tokens import token_decimals
 from workbench.evm.rpc.client import NodeRevert, Rpc
 
 

@@ -29,6 +29,7 @@ from workbench.core.settlement.table import (
     SettlementState,
     is_detail,
 )
+from workbench.core.settlement.terms import terms_of
 
 __all__ = [
     "ABOUT_BLOCK_OF",
@@ -57,4 +58,5 @@ __all__ = [
     "next_step",
     "rank_of",
     "refund_reason",
+    "terms_of",
 ]

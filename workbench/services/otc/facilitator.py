@@ -1,7 +1,7 @@
 """The facilitator: pulls both legs into the vault, swaps, waits for finality, executes.
 
-It stores an authorisation before it answers. After that it only asks, round after round, what
-`next_step` says is owed, and does it; every act is keyed, so that asking twice acts once.
+It stores an authorization before it answers. Each round asks `next_step` for every open settlement
+and submits the transaction that is due. Every act has a key, so that it is executed once.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from workbench.core.settlement import (
     StateEntry,
     next_step,
     refund_reason,
+    terms_of,
 )
 from workbench.core.x402 import SettlementRequest, Terms, settlement_id
 from workbench.services.common.health_http import add_probes, condition
@@ -58,23 +59,24 @@ ACTS = (SettlementStep.FUND, SettlementStep.SWAP, SettlementStep.EXECUTE, Settle
 
 @dataclass(frozen=True, slots=True)
 class FacilitatorRules:
-    """How deep is final, how often to look, and when a wait becomes an alarm (seconds).
-
-    `keeper_every_s`: how often the reference rate may follow the market. `retries`: how often an
-    act that was mined and reverted is tried again, at the next look; then it is refunded.
-    """
+    """The rules of a facilitator."""
 
     finality: FinalityPolicy
     poll_s: float = 0.5
+    """Time between two rounds, in seconds."""
     finality_timeout_s: int = 600
+    """Age of a swap without finality at which an alarm is raised, in seconds."""
     keeper_every_s: int = 60
+    """Shortest time between two rates that follow the market, in seconds."""
     retries: int = RETRIES
+    """Number of retries of a mined revert; then the settlement is refunded."""
 
 
 class Facilitator:
-    """See the module. `keeper` refreshes the reference rate, where we are the one who may.
+    """See the module.
 
-    `market`: where the keeper looks up EUR/USD; None: the rate stays, and is only kept fresh.
+    `keeper`: the sender that refreshes the reference rate; None if another process does.
+    `market`: the source of EUR/USD for the keeper; None: the rate is refreshed unchanged.
     """
 
     name = "facilitator"
@@ -123,11 +125,11 @@ class Facilitator:
         if known is None:
             await self._check(asked)
             await self._claim(asked)
-        answer = {"settlement_id": asked.settlement_id, "accepted": True, "status": "pending"}
-        return Response.json(200, answer)
+        told = {"settlement_id": asked.settlement_id, "accepted": True, "status": "pending"}
+        return Response.json(200, told)
 
     async def _claim(self, asked: SettlementRequest) -> None:
-        """An offer is brought to its end once, whatever its seller signs: see `otc.intake`."""
+        """Store the request. An offer has one settlement, whatever its seller signs."""
         async with self._store.unit() as unit:
             self._claims += await unit.authorize(asked)
             first = await unit.sold(asked.offer)
@@ -152,7 +154,7 @@ class Facilitator:
             )
 
     async def _check(self, asked: SettlementRequest) -> None:
-        """Both consents, and what they promise, before we pay gas for anybody."""
+        """Check both signatures and the balances they promise, before any gas is spent."""
         terms = asked.terms
         digest = self._chain.terms_digest(terms)
         if "0x" + digest.hex() != asked.settlement_id:
@@ -220,16 +222,16 @@ class Facilitator:
     # --- The facilitator's own work ---
 
     async def run(self) -> None:
-        """Round after round, until cancelled. A node that is away is waited for."""
+        """Run rounds until cancelled. An unreachable node is waited for."""
         await self._loop.rounds(self.name, self.tick, self._rules.poll_s)
 
     async def tick(self) -> None:
-        """One round: watch, ask what is owed, do it, look after transactions."""
+        """One round: read the logs, submit what is due, track transactions, refresh the rate."""
         await self._watcher.poll()
         await self.book.refresh()
         head = await self._chain.head()
         looked = (head.hash, self.book.folds, self._claims)
-        if looked != self._looked:  # Else what is owed was done, or refused, as it would be again.
+        if looked != self._looked:  # Else every step was submitted or refused.
             for settlement in self.book.open():
                 self._watch_for_delay(settlement, head)
             waiting = {settlement.id for settlement in self.book.of(SettlementState.SWAPPED)}
@@ -245,7 +247,7 @@ class Facilitator:
                 await self._keep_rate(self._keeper, head)
 
     async def _confirm(self, head: Head) -> None:
-        """Finality is a depth, and the same hash when looked at again."""
+        """Record FinalityReached: enough confirmations, and the same block hash at a second reading."""
         facts = []
         for settlement in self.book.of(SettlementState.SWAPPED):
             swapped = settlement.block_of(SettlementState.SWAPPED)
@@ -255,7 +257,7 @@ class Facilitator:
             with self._loop.part(settlement.id):
                 is_there = await self._chain.block_hash(swapped.number) == swapped.hash
             if not is_there:
-                continue  # Orphaned since: the watcher will say so.
+                continue  # Orphaned meanwhile: the watcher records it.
             fact = ev.FinalityReached(
                 subject=settlement.id,
                 at_ms=head.timestamp * 1000,
@@ -271,8 +273,7 @@ class Facilitator:
             await self.book.refresh()
 
     async def _act(self, head: Head) -> None:
-        """Submit all that is owed. What the simulation refuses becomes a fact, once for each new
-        reason."""
+        """Submit all that is due. A refusal of the simulation becomes a fact, once per reason."""
         owed: list[tuple[Settlement, TransactionIntent]] = []
         waiting = self.book.of(
             SettlementState.CREATED, SettlementState.FUNDED, SettlementState.FINAL
@@ -333,7 +334,7 @@ class Facilitator:
     async def _note_refusal(
         self, identity: str, act: str, why: WorkbenchError, since: StateEntry | None = None
     ) -> None:
-        """Once for each reason, and again where a reorg led into the state anew (`since`)."""
+        """Record a refused step once for each reason, and again after a reorg (`since` is new)."""
         if self._told.get((identity, act)) == (why.code, since):
             return
         self._told[identity, act] = (why.code, since)
@@ -352,7 +353,7 @@ class Facilitator:
             await unit.record(fact)
 
     def _watch_for_delay(self, settlement: Settlement, head: Head) -> None:
-        """Agreement 5: a swap that does not become final raises an alarm, never a refund."""
+        """Raise an alarm for a swap that does not become final. It is never refunded."""
         waiting = settlement.state is SettlementState.SWAPPED
         since = settlement.entered[-1].at_ms // 1000
         limit = self._rules.finality_timeout_s
@@ -365,23 +366,19 @@ class Facilitator:
             )
 
     async def _terms_on_chain(self, identity: str) -> Terms:
-        """Terms of a settlement that nobody handed to us, from its SettlementCreated."""
+        """Return the terms of a settlement that was never handed over, from its event."""
         async with self._store.unit() as unit:
             facts = await unit.standing(identity)
-        created = next(fact for fact in facts if isinstance(fact, ev.SettlementCreated))
-        members: dict[str, Any] = {
-            name: _lower(getattr(created, name)) for name in Terms.__dataclass_fields__
-        }
-        return Terms(**members)
+        return terms_of(next(fact for fact in facts if isinstance(fact, ev.SettlementCreated)))
 
     async def look_at_rate(self, now_s: int) -> None:
-        """Report whether swaps are refused since the reference rate is too old (Unix seconds)."""
+        """Report if the reference rate is too old for swaps. `now_s`: Unix seconds."""
         rate = await self._chain.rate()
         told = f"the reference rate is {now_s - rate.set_at} s old, and holds for {rate.max_age_s}."
         self.health.set("rate_stale", told if rate.stale(now_s) else "")
 
     async def _keep_rate(self, keeper: Sender, head: Head) -> None:
-        """Refresh the reference rate at half its lifetime (agreement 6), or where it moved."""
+        """Refresh the reference rate at half its lifetime, or when the market has moved."""
         await keeper.pump()
         rate = await self._chain.rate()
         now_e8 = await self._market.usdc_per_eurc_e8() if self._market else rate.usdc_per_eurc_e8
@@ -401,7 +398,3 @@ class Facilitator:
             if why.code == "rpc_unreachable":
                 raise
             await self._note_refusal(subject, call.act, why)
-
-
-def _lower(value: str | int) -> str | int:
-    return value.lower() if isinstance(value, str) else value
