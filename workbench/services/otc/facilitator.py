@@ -247,7 +247,7 @@ class Facilitator:
                 await self._keep_rate(self._keeper, head)
 
     async def _confirm(self, head: Head) -> None:
-        """Record FinalityReached: enough confirmations, and the same block hash at a second reading."""
+        """Record FinalityReached: enough confirmations, and the same block hash read again."""
         facts = []
         for settlement in self.book.of(SettlementState.SWAPPED):
             swapped = settlement.block_of(SettlementState.SWAPPED)

@@ -51,11 +51,11 @@ class AccessRules:
             )
 
     def _is_key(self, given: str | None) -> bool:
-        """In constant time: how long it takes says nothing about the key."""
+        """Return True for the right key. The comparison takes constant time."""
         return compare_digest(_digest(given) or "", self._api_key or "")
 
     def may_see(self, request: Request) -> bool:
-        """Whether reasons are for this caller: who has the key; all, where none is needed."""
+        """Return True if the caller may see the reasons of alarms: with the key, or if none is set."""
         if self._api_key is None:
             return True
         try:
@@ -66,7 +66,7 @@ class AccessRules:
 
 
 def _refuse_cross_site(request: Request) -> None:
-    """A page of another site makes a browser of ours post. Programs send neither header."""
+    """Raise CrossSite for a POST that a page of another site caused. Programs send neither header."""
     site, origin = request.header("Sec-Fetch-Site"), request.header("Origin")
     foreign = site is not None and site not in ("same-origin", "none")
     if site is None and origin is not None:
@@ -79,7 +79,7 @@ def _refuse_cross_site(request: Request) -> None:
 
 
 def _netloc(url: str) -> str | None:
-    """Host and port of a URL; None where it has none, or is none."""
+    """Return host and port of a URL, or None."""
     try:
         return urlsplit(url).netloc or None
     except ValueError:
@@ -87,7 +87,7 @@ def _netloc(url: str) -> str | None:
 
 
 def _refuse_foreign_host(request: Request) -> None:
-    """On loopback, a name that points here is somebody's trick to look like our own page."""
+    """On loopback, raise CrossSite for a Host header with a foreign name (DNS rebinding)."""
     host = request.header("Host")
     name = (_netloc(f"//{host}") or "?").rpartition("@")[2] if host else None
     name = re.sub(r":[0-9]*$", "", name).strip("[]") if name else None
@@ -110,5 +110,5 @@ def _key_given(request: Request) -> str | None:
 
 
 def _digest(key: str | None) -> str | None:
-    """Keys are compared by their digests, which are equally long."""
+    """Return the SHA-256 of a key: digests have equal lengths, so they compare in constant time."""
     return hashlib.sha256(key.encode()).hexdigest() if key else None

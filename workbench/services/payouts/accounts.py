@@ -1,8 +1,8 @@
-"""The ledger's accounts by name, and the transfers that a payout and a wallet lead to.
+"""Accounts of the ledger by name, and the transfers of a payout and of the wallet.
 
-Credits: `issuance` makes them, users hold them, `redeemed` takes those that were paid out. For each
-asset on the chain: `funding` brings it, `treasury` is the wallet, `paid`, `gas` and `suspense` are
-where it went.
+Credits: `issuance` creates them, users hold them, `redeemed` receives those that were paid out. For
+each asset on the chain: `funding` is its source, `treasury` is the wallet, and `paid`, `gas` and
+`suspense` are where it went.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ def treasury(address: str, asset: str) -> str:
 
 
 async def open_user(unit: Ledger, user_id: str) -> Account:
-    """The user's account, made if it is new; it can never be overdrawn."""
+    """Return the account of a user, created if it is new. It can never be overdrawn."""
     name = user_account(user_id)
     account = await unit.account(name)
     if account is None:
-        await _open_credits(unit)  # Whoever comes first may come before the house has opened.
+        await _open_credits(unit)  # The first request may come before `open_house`.
         account = Account(name, CREDIT)
         await unit.open_account(account)
     return account
 
 
 async def open_house(unit: Ledger, payments: Payments) -> None:
-    """The accounts that are ours."""
+    """Create the accounts of the service itself."""
     await _open_credits(unit)
     for asset in {payments.asset, payments.native}:
         for name in ("funding", "paid", "gas", "suspense"):
@@ -50,17 +50,18 @@ async def _open_credits(unit: Ledger) -> None:
 
 
 async def hold(unit: Ledger, payout: Payout) -> None:
-    """Set the payout's credits aside. Raises InsufficientCredits."""
+    """Hold the credits of a payout. Raises InsufficientCredits."""
     await unit.transfer(_held(payout))
 
 
 def ending(
     payments: Payments, payout: Payout, verdict: PayoutVerdict, at_ms: int
 ) -> list[LedgerTransfer]:
-    """What is set aside is posted or voided, once, ever; what was paid, and what gas it took.
+    """Return the transfers that end a payout: its hold is posted or voided; payment and gas are
+    booked.
 
-    Where the transaction moved something else (`verdict.moved`), `paid` takes at most what was owed
-    and `suspense` the rest, so that the treasury stays what the wallet holds.
+    If the transaction moved something else (`verdict.moved`), `paid` receives at most the payout's
+    amount and `suspense` the rest. So the treasury equals the wallet.
     """
     is_paid = verdict.outcome is PayoutOutcome.PAID
     kind = TransferKind.POST if is_paid else TransferKind.VOID
@@ -79,7 +80,8 @@ def ending(
 async def correct_gas(
     unit: Ledger, payments: Payments, payout: Payout, verdict: PayoutVerdict, more: int, at_ms: int
 ) -> None:
-    """What it cost more (below 0: less) in another block than in the one that was booked."""
+    """Book the difference in gas after a reorg put a transaction into another block. `more`: wei,
+    may be negative."""
     wallet, spent = treasury(payments.address, payments.native), f"gas:{payments.native}"
     if more and verdict.block:
         await unit.transfer(
@@ -110,7 +112,7 @@ def _held(payout: Payout) -> LedgerTransfer:
 
 
 async def book_cost(unit: Ledger, payments: Payments, ref: str, gas_wei: int, at_ms: int) -> None:
-    """What a transaction of ours has cost. `ref`: what it was for."""
+    """Book the gas of one of our transactions. `ref`: its purpose."""
     await unit.transfer(_spent(payments, ref, payments.native, "gas", gas_wei, at_ms))
 
 

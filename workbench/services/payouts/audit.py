@@ -1,7 +1,7 @@
-"""Whether the database of payouts is what was written: each row, fact, hold, answer and signature.
+"""Audit of the payout database: rows, facts, holds, answers and signed bytes.
 
-The ledger's lines are a chain of hashes (`core.ledger.check`). Here everything that decides where
-money goes is compared with those lines and with the journal, so that an edit of one is found.
+The lines of the ledger are a hash chain (`core.ledger.check`). Everything else that decides where
+money goes is compared here with those lines and with the journal. So an edited row is found.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ JsonObject = dict[str, Any]
 def check_payouts(
     rows: Sequence[Payout], facts: Sequence[Event], lines: Sequence[LedgerTransfer]
 ) -> None:
-    """Raise LedgerBroken for the first payout that is not what its facts and its hold say."""
+    """Raise LedgerBroken for the first payout that differs from its facts or its hold."""
     try:
         told = fold(facts)
     except IllegalTransition as why:
@@ -64,7 +64,7 @@ def _check_hold(payout: Payout, lines: Mapping[str, LedgerTransfer]) -> None:
     )
     if hold is None or (hold.kind, hold.debit, hold.credit, hold.amount) != meant:
         raise LedgerBroken(f"payout {payout.id}: its credits are not held as it says.")
-    # Holds of older versions say "payout" alone, and do not cover what was requested.
+    # Holds of older versions have the reason "payout" and no digest of the request.
     if hold.reason not in ("payout", f"payout {request_digest(payout)}"):
         raise LedgerBroken(f"payout {payout.id}: the ledger's hold is of another request.")
     end = {PayoutState.PAID: TransferKind.POST}.get(
@@ -76,10 +76,10 @@ def _check_hold(payout: Payout, lines: Mapping[str, LedgerTransfer]) -> None:
 
 
 def check_journal(journal: Sequence[StoredFact]) -> list[Event]:
-    """All facts, once each is proved to be the one that its id is the hash of.
+    """Return all facts, after each is proved to match the hash in its id.
 
-    Raises LedgerBroken for the first that is not, or that would be looked for by another type,
-    subject or block than its own.
+    Raises LedgerBroken for the first that does not, or whose indexed type, subject or block differs
+    from its content.
     """
     facts, orphaned = [], Counter[str]()
     for written in journal:
@@ -89,7 +89,7 @@ def check_journal(journal: Sequence[StoredFact]) -> list[Event]:
             raise LedgerBroken(f"fact {written.id} cannot be read: {why}.") from why
         block = fact.block.hash if fact.block else None
         known = (written.type, written.subject, written.block_hash)
-        about = block or fact.subject  # What an orphaned block counts as: see `core.events`.
+        about = block or fact.subject  # See `core.facts` for facts of an orphaned block.
         ids = {fact_id(fact, times) for times in range(orphaned[about] + 1)}
         if known != (fact.type, fact.subject, block) or written.id not in ids:
             raise LedgerBroken(f"fact {written.id} about {fact.subject} is not what was written.")
@@ -99,8 +99,8 @@ def check_journal(journal: Sequence[StoredFact]) -> list[Event]:
 
 
 def check_answer(payout: Payout, answered: IdempotentAnswer | None) -> None:
-    """Raise LedgerBroken where the payout's key would be answered with another payout, or with a
-    new one: then whoever repeats the request is paid twice."""
+    """Raise LedgerBroken if the key of a payout is answered with another payout or not at all: a
+    client that repeats its request would be paid twice."""
     body = _answered(payout.user_id, payout.credits, payout.address, answered)
     if body.get("id") != payout.id:
         raise LedgerBroken(f"payout {payout.id}: its idempotency key does not answer with it.")
@@ -109,8 +109,8 @@ def check_answer(payout: Payout, answered: IdempotentAnswer | None) -> None:
 def check_earned(
     line: LedgerTransfer, facts: Mapping[str, Event], answered: IdempotentAnswer | None
 ) -> None:
-    """Raise LedgerBroken where credits were given without a fact, or would be given once more to
-    whoever repeats the request. `facts`: by subject."""
+    """Raise LedgerBroken if credits were issued without a fact, or if a repeated request would
+    issue them again. `facts`: by subject."""
     user_id, fact = line.credit.removeprefix(accounts.user_account("")), facts.get(line.id)
     known = isinstance(fact, ev.CreditsEarned) and (fact.user_id, fact.credits)
     if known != (user_id, line.amount):
@@ -123,7 +123,7 @@ def check_earned(
 def _answered(
     user_id: str, credits: int, address: str, answered: IdempotentAnswer | None
 ) -> JsonObject:
-    """The kept answer to this request; empty where there is none, or to another request."""
+    """Return the stored answer to this request, or an empty object."""
     asked = PayoutInput(user_id, credits, "", address)
     if answered is None or answered.fingerprint != asked.fingerprint:
         return {}
@@ -137,9 +137,9 @@ def _answered(
 def check_slots(
     payouts: Sequence[Payout], facts: Sequence[Event], slots: Mapping[tuple[str, int], Slot]
 ) -> None:
-    """Raise LedgerBroken where a payout was sent with a nonce that is not its own any more.
+    """Raise LedgerBroken if a payout was sent with a nonce that does not belong to it.
 
-    `slots`: by signer and nonce. Without its slot a payout would never come to its end.
+    `slots`: by signer and nonce. Without its slot a payout would never end.
     """
     stored = {payout.id: payout for payout in payouts}
     for fact in facts:
@@ -147,13 +147,13 @@ def check_slots(
             payout, slot = stored[fact.subject], slots.get((fact.signer, fact.nonce))
             key = (slot.subject, slot.act, slot.attempt) if slot else None
             txs = [attempt.tx for attempt in slot.attempts] if slot else []
-            # A person may have ended it without a transaction of ours.
+            # A person may have resolved it without a transaction of ours.
             if key != payout.act_key or fact.tx not in txs or payout.tx not in ("", *txs):
                 raise LedgerBroken(f"payout {payout.id}: nonce {fact.nonce} is not its own.")
 
 
 def check_attempts(attempts: Sequence[Attempt], hash_of: Callable[[str], str]) -> None:
-    """Raise LedgerBroken where stored bytes are not those of the transaction that they name."""
+    """Raise LedgerBroken if stored bytes do not have the transaction hash that is stored with them."""
     for attempt in attempts:
         if hash_of(attempt.raw) != attempt.tx:
             raise LedgerBroken(f"the stored bytes of transaction {attempt.tx} are not its own.")

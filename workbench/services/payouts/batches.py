@@ -1,8 +1,8 @@
-"""Which payouts are paid together, in one transaction of the contract that pays no payout twice.
+"""Batches: payouts that share one transaction of PayoutBatcher, which pays each id at most once.
 
-A payout is in one batch in its life, or in none. What the contract would not pay now (a receiver
-that needs much gas, or refuses) goes alone, as it would without batches. A token must first be
-allowed to the contract: that is one transaction of the wallet's own, made when it is needed.
+A payout is in at most one batch in its life. What the contract would refuse now (a receiver that
+needs much gas, or that rejects the transfer) is paid alone. A token needs an allowance for the
+contract: the wallet sends that transaction when it is needed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ALLOW = "approve"
 
 @dataclass(frozen=True, slots=True)
 class PayoutGroup:
-    """Payouts of one transaction, and its call. `batch`: "" where there is one, alone."""
+    """Payouts of one transaction, and its call. `batch` is "" for a single payout."""
 
     payouts: tuple[Payout, ...]
     call: ContractCall
@@ -45,7 +45,7 @@ class PayoutGroup:
 
 
 class PayoutBatches:
-    """See the module. Does nothing but `unbooked` where each payout is paid alone."""
+    """See the module. With a batch size of 1 only `unbooked` does anything."""
 
     def __init__(
         self,
@@ -61,13 +61,14 @@ class PayoutBatches:
 
     @property
     def most(self) -> int:
-        """Payouts in one transaction."""
+        """The most payouts in one transaction."""
         return self._payments.batcher.most if self._payments.batcher else 1
 
     async def together(self, turn: Sequence[Payout]) -> tuple[list[PayoutGroup], list[Payout]]:
-        """Those of `turn` that are paid together, and those that go alone.
+        """Return the groups that share a transaction, and the payouts that are paid alone.
 
-        Neither, while the contract may not move the token yet. Raises what the wallet lacks.
+        Both are empty while the contract has no allowance yet. Raises InsufficientFunds or
+        SignerShort.
         """
         batcher = self._payments.batcher
         if batcher is None:
@@ -89,7 +90,7 @@ class PayoutBatches:
     # --- The token's allowance ---
 
     async def _is_allowed(self, units: int) -> bool:
-        """Whether the contract may move so much; else that is seen to."""
+        """Return True if the contract may move `units`; else send the transaction that allows it."""
         batcher = self._payments.batcher
         assert batcher is not None
         if await batcher.may_move(units):
@@ -106,7 +107,7 @@ class PayoutBatches:
         return False
 
     async def _slots(self, unit: Ledger) -> list[Slot]:
-        """The transactions that gave an allowance, in their order."""
+        """Return the slots of allowance transactions, in their order."""
         found: list[Slot] = []
         address = self._payments.address
         while slot := await unit.slot(self._chain_id, address, (ALLOWANCE, ALLOW, len(found) + 1)):
@@ -114,7 +115,7 @@ class PayoutBatches:
         return found
 
     async def unbooked(self, unit: Ledger) -> Slot | None:
-        """One whose cost is not in the books yet."""
+        """Return the slot of an allowance transaction whose gas is not booked yet, or None."""
         if self._payments.token is None:
             return None
         slots = [slot for slot in await self._slots(unit) if slot.state is not SlotState.LOST]
@@ -125,7 +126,7 @@ class PayoutBatches:
         return slots[booked] if booked < len(slots) else None
 
     async def book(self, slot: Slot) -> None:
-        """What an allowance has cost, once that is final."""
+        """Book the gas of a final allowance transaction."""
         if slot.state is not SlotState.FINAL:
             return
         cost = await self._payments.cost(slot)

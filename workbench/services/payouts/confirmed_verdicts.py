@@ -1,8 +1,8 @@
-"""Verdicts that stand: those that give credits back, or stop the signer, are read twice.
+"""Verdicts that give credits back, or that stop the signer, need two equal readings.
 
-PAID is believed at its first reading where it is what the sender had read before: the same
-transaction, mined with success in the same block. Those two answers were given at different times,
-and the judge has compared the block with the chain at finality. So nothing is asked twice for it.
+PAID needs one reading if the sender has read the same before: the same transaction, mined with
+success in the same block. These two answers were given at different times, and the judge compares
+the block with the chain at finality.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from workbench.core.ports import Clock, Slot
 
 
 class ConfirmedVerdicts:
-    """What was judged once of each payout, until it is judged again."""
+    """The first readings of verdicts that need a second one, by payout."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock, self._readings = clock, ConfirmedReadings()
@@ -23,7 +23,7 @@ class ConfirmedVerdicts:
     def sure(
         self, cases: Sequence[tuple[Payout, Slot]], verdicts: Sequence[PayoutVerdict]
     ) -> list[PayoutVerdict]:
-        """The verdicts in this order; WAIT for each that a second reading must confirm."""
+        """Return the verdicts in this order, with WAIT for each that a second reading must confirm."""
         pairs = zip(cases, verdicts, strict=True)
         return [self._sure(payout, slot, verdict) for (payout, slot), verdict in pairs]
 
@@ -38,5 +38,5 @@ class ConfirmedVerdicts:
 
 
 def _fits(slot: Slot, verdict: PayoutVerdict) -> bool:
-    """Whether the sender has read the same of the transaction, when it was mined."""
+    """Return True if the sender has read the same block and success for this transaction."""
     return slot.ok and slot.block == verdict.block

@@ -28,7 +28,11 @@ class PayoutDecisions(PayoutVerdicts):
     """Carry out what a person decides about a payout or about the signer."""
 
     async def cancel(self, payout_id: str) -> Payout:
-        """Before it is signed: at once. After: by a no-op of the same nonce, if that one wins."""
+        """Cancel a payout: at once before it is signed, later by an empty transaction of the same
+        nonce.
+
+        Raises UnknownPayout, or PayoutEnded if it is too late.
+        """
         async with self.store.unit() as unit:
             payout = await self.payout(unit, payout_id)
             if payout.state in ENDED:
@@ -54,7 +58,7 @@ class PayoutDecisions(PayoutVerdicts):
         return payout
 
     async def approve(self, payout_id: str, by: str) -> Payout:
-        """A second person lets a held payout go."""
+        """Approve a held payout, as a second person. Raises UnknownPayout or PayoutEnded."""
         async with self.store.unit() as unit:
             payout = await self.payout(unit, payout_id)
             if payout.state is not PayoutState.HELD:
@@ -63,10 +67,10 @@ class PayoutDecisions(PayoutVerdicts):
             return await self._tell(unit, payout, fact)
 
     async def refund(self, payout_id: str, by: str) -> Payout:
-        """A person gives the credits back where a foreign transaction took the payout's nonce.
+        """Give the credits back after a foreign transaction took the nonce of the payout.
 
-        Its own bytes can never be mined any more. Whether the foreign ones paid it (those of a
-        database that was lost, say), no program here can know.
+        The payout's own bytes can never be mined. Whether the foreign transaction paid it (from a
+        lost database, for example), no program can know. Raises UnknownPayout or PayoutEnded.
         """
         async with self.store.unit() as unit:
             payout = await self.payout(unit, payout_id)
@@ -84,11 +88,11 @@ class PayoutDecisions(PayoutVerdicts):
             return await self.end(unit, payout, PayoutVerdict(PayoutOutcome.REFUSED, reason=reason))
 
     async def resolve(self, payout_id: str, outcome: str, by: str, why: str) -> Payout:
-        """See `services.payout_resolve`."""
+        """See `services.payouts.resolve`."""
         return await resolve(self, payout_id, outcome, by, why)
 
     async def release(self, by: str, why: str) -> None:
-        """A person has looked at a quarantined signer."""
+        """Release a quarantined signer after a person has checked it."""
         await self._sender.release(by, why)
         self.health.ok(Quarantined.code)
 

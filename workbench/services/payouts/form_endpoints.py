@@ -76,11 +76,11 @@ class FormEndpoints:
         return await self.payouts.earn(asked(fields_of(request), request.header(KEY_HEADER)))
 
     async def _payout(self, request: Request) -> Response:
-        """As the seed has it: its clients expect the transaction's hash in the answer."""
+        """Answer the seed's `/payout`, whose clients expect the transaction hash in the answer."""
         return await self._tell_payout(request, 200, self.payouts.rules.wait_s)
 
     async def _tell_payout(self, request: Request, success: int, default_s: float) -> Response:
-        """What became of a request for a payout, after a wait if the client is ready for one."""
+        """Request a payout and answer, after a wait if the client asks for one."""
         seconds, applied = wait_of(request, default_s)
         given = await self._do_payout(request)
         if given.status < 400 and not wants_page(request):
@@ -89,10 +89,12 @@ class FormEndpoints:
         return replace(answer, headers=(*answer.headers, *applied))
 
     async def _after(self, given: RequestResult, seconds: float) -> RequestResult:
-        """The answer with the payout as it is by now; of a replay, beside the first answer."""
+        """Return the answer with the present state of the payout; for a replay, beside the first
+        answer."""
         try:
             payout = await waited(self.payouts, str(given.body["id"]), seconds, to_end=False)
-        except WorkbenchError as why:  # It is accepted: that is the answer, whatever happens now.
+        # The payout is accepted. That is the answer, whatever fails now.
+        except WorkbenchError as why:
             log.warning("payouts: the state of %s is not known: %s", given.body["id"], why)
             return given
         except Exception as why:  # noqa: BLE001 - so, too, for a defect: it must not be asked again
@@ -114,7 +116,7 @@ class FormEndpoints:
         return replace(plain, address=self.payouts.payments.receiver(text_of(fields, "address")))
 
     def _tell(self, request: Request, success: int, given: RequestResult) -> Response:
-        """A browser's form leads to the user's page; programs get JSON. A replay is marked."""
+        """Redirect a browser's form to the user's page; answer programs with JSON. Mark a replay."""
         status = given.status if given.status >= 400 else success
         if status < 400 and wants_page(request):
             return see_other("user", str(given.body["user_id"]))
@@ -144,9 +146,9 @@ class FormEndpoints:
 
 
 def page_response(status: int, html: str, *more: tuple[str, str]) -> Response:
-    # With no referrer at all, browsers send `Origin: null` from our own forms.
+    # Without a referrer, browsers would send `Origin: null` from our own forms.
     headers = {**dict(more), **dict((NO_STORE, ("Referrer-Policy", "same-origin")))}
-    # JSON may name half a surrogate pair, which UTF-8 does not have.
+    # JSON may contain half of a surrogate pair, which UTF-8 cannot encode.
     body = html.encode(errors="replace")
     return Response(status, body, "text/html; charset=utf-8", tuple(headers.items()))
 

@@ -1,4 +1,4 @@
-"""The payout service's HTTP side: the seed's endpoints, their pages, and `/v1/` for programs."""
+"""The HTTP interface of the payout service: access rules, routes, probes and metrics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from workbench.services.payouts.webhooks import Webhooks
 
 
 class PayoutHttpService(V1Endpoints):
-    """See the module. Every answer of an error is JSON; a browser gets it as a page."""
+    """Serve the payout service. An error is answered in JSON, or as a page in a browser."""
 
     def __init__(self, payouts: Payouts, webhooks: Webhooks | None = None) -> None:
         super().__init__(payouts, webhooks)
@@ -42,22 +42,22 @@ class PayoutHttpService(V1Endpoints):
         add_probes(self._routes, self.health, self._readyz)
 
     async def check(self) -> None:
-        """Raise what must be put right before anything is promised."""
+        """Check settings, node and database before requests are served. Raises the first error."""
         await self.payouts.check()
         if self.webhooks is not None:
             await self.webhooks.begin()
 
     async def wind_down(self) -> None:
-        """Answer those who wait for a payout as it is now: the process is about to end."""
+        """Answer the requests that wait for a payout, because the process is about to end."""
         self.payouts.is_ending = True
         was_waiting = self.payouts.waiting
         while self.payouts.waiting:
             await self.payouts.clock.sleep(LOOK_S / 4)
-        if was_waiting:  # Their answers are made by now; the server has still to write them.
+        if was_waiting:  # Their answers exist now; the server still has to write them.
             await self.payouts.clock.sleep(LOOK_S / 4)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run payouts and webhooks until cancelled."""
         if self.webhooks is None:
             await self.payouts.run()
         else:
@@ -82,10 +82,10 @@ class PayoutHttpService(V1Endpoints):
         return answer
 
     def _problem(self, request: Request, status: int, told: dict[str, Any]) -> str:
-        """The error as a page; of a form, with the form as it was filled in.
+        """Return an error as a page, with the form as it was filled in.
 
-        A refusal is for ever under its key, so a corrected form has a new one. After an error of
-        ours nobody knows what was done: the same key makes the request the same.
+        A refusal is stored under its key, so a corrected form gets a new key. After an internal
+        error the outcome is unknown, so the form keeps its key.
         """
         form = ""
         if request.method == "POST" and request.url in ("/earn", "/payout") and status != 401:
@@ -105,7 +105,7 @@ class PayoutHttpService(V1Endpoints):
 
     async def _readyz(self, request: Request) -> Response:
         async with self.payouts.store.unit() as unit:
-            await unit.last_seq()  # A database that does not answer is told by its own error.
+            await unit.last_seq()  # Raises if the database does not answer.
         role = "sender" if self.payouts.is_sender else "standby"
         more = {"role": role, "has_lease": self.payouts.has_lease}
         return ready(self.health, to_all=not self._access.may_see(request), **more)
@@ -138,7 +138,7 @@ class PayoutHttpService(V1Endpoints):
 
 
 def _back(request: Request) -> str:
-    """The page of ours whose form this is, as browsers name it; else that of all forms."""
+    """Return the path of our page that sent the form, from the Referer header; else the home page."""
     try:
         path = urlsplit(request.header("Referer") or "").path
     except ValueError:

@@ -1,6 +1,6 @@
-"""What people and programs send to the payout service, read into values or refused in plain words.
+"""Input of the payout service, parsed into values or refused with a clear message.
 
-Forms and JSON are one: the fields are parsed first, and the fingerprint is over parsed values.
+Forms and JSON are equal: fields are parsed first, and the fingerprint covers parsed values.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from workbench.core.errors import InputError, InvalidCredits, InvalidKey, Invali
 from workbench.core.ports import Request
 
 MAX_CREDITS = 2**53 - 1
-"""In one request: every JSON reader knows it exactly. Balances may grow beyond."""
+"""Most credits in one request: every JSON reader represents it exactly. Balances may be larger."""
 MAX_REASON = 500
 MAX_USER = 128
-"""Characters of a user's id, in form NFC."""
+"""Most characters of a user's id, in Unicode form NFC."""
 LONGEST_FORM = 4 * MAX_USER
-"""Characters of the same id in any form: four at most become one."""
+"""Most characters of a user's id before normalization: at most four become one."""
 USER = re.compile(r"[\w.@:+~=-]{1,128}")
 KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 KEY_HEADER = "Idempotency-Key"
@@ -31,7 +31,8 @@ KEY_HEADER = "Idempotency-Key"
 
 @dataclass(frozen=True, slots=True)
 class PayoutInput:
-    """One request to earn (no `address`) or to pay, checked. `key` "" where none was given."""
+    """A checked request for credits (without `address`) or for a payout. `key` is "" if none was
+    given."""
 
     user_id: str
     credits: int
@@ -40,13 +41,13 @@ class PayoutInput:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what was asked, whatever its form."""
+        """Return the SHA-256 of the parsed request."""
         told = json.dumps([self.user_id, self.credits, self.address])
         return hashlib.sha256(told.encode()).hexdigest()
 
 
 def fields_of(request: Request) -> dict[str, Any]:
-    """The body's fields: JSON, or a form. Raises InputError."""
+    """Return the fields of a JSON or form body. Raises InputError."""
     if not request.body.strip():
         raise InputError("the body is empty.", hint='Send JSON, such as {"user_id": "u1", …}.')
     kind = (request.header("Content-Type") or "application/json").split(";")[0].strip().lower()
@@ -66,12 +67,12 @@ def _form(body: bytes) -> dict[str, Any]:
     except ValueError as why:
         raise InputError("the form is not UTF-8 text.") from why
     found = _once([(name, value.strip()) for name, value in pairs])
-    # A blank field of a form says nothing; of JSON it says "".
+    # A blank form field is absent; in JSON it is "".
     return {name: value for name, value in found.items() if value}
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """A JSON object without anything a strict reader would not know. Raises InputError."""
+    """Return a JSON object, parsed strictly. Raises InputError."""
     try:
         data = strict_json.loads(body)
     except strict_json.AmbiguousJson as why:
@@ -91,7 +92,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def asked(fields: dict[str, Any], header_key: str | None = None) -> PayoutInput:
-    """The fields that `/earn` and `/payout` share."""
+    """Return the fields that `/earn` and `/payout` share. Raises InputError."""
     return PayoutInput(
         user_id=user_id(_need(fields, "user_id")),
         credits=credits_(_need(fields, "credits")),
@@ -107,7 +108,7 @@ def _need(fields: dict[str, Any], name: str) -> Any:
 
 
 def text_of(fields: dict[str, Any], name: str) -> str:
-    """A field that is text."""
+    """Return a field that must be text. Raises InputError."""
     value = _need(fields, name)
     if not isinstance(value, str):
         raise InputError(f"{name} must be text, in quotes.", field=name)
@@ -115,7 +116,7 @@ def text_of(fields: dict[str, Any], name: str) -> str:
 
 
 def reason_of(fields: dict[str, Any], name: str = "why") -> str:
-    """A person's reason, in one line. Raises InputError."""
+    """Return a person's reason, in one line. Raises InputError."""
     reason = text_of(fields, name).strip()
     if not 0 < len(reason) <= MAX_REASON or not reason.isprintable():
         raise InputError(f"{name} must be one line of 1 to {MAX_REASON} characters.", field=name)
@@ -123,11 +124,10 @@ def reason_of(fields: dict[str, Any], name: str = "why") -> str:
 
 
 def user_id(value: Any) -> str:
-    """A user's id, in Unicode's form NFC: what a site calls its user. Raises InvalidUser.
+    """Return a user's id in Unicode form NFC. Raises InvalidUser.
 
-    So an accented letter is one id, however a keyboard composes it. Nothing else is unified: upper
-    and lower case, compatibility forms (NFKC: full-width letters, ligatures, superscripts) and
-    letters of other scripts that look alike are different users.
+    An accented letter is one id, however a keyboard composes it. Nothing else is unified: upper and
+    lower case, compatibility forms (NFKC) and similar letters of other scripts are different users.
     """
     if not isinstance(value, str):
         raise InvalidUser("user_id must be text, in quotes.", field="user_id")
@@ -142,7 +142,7 @@ def user_id(value: Any) -> str:
 
 
 def credits_(value: Any) -> int:
-    """A whole number of credits above 0. Raises InvalidCredits."""
+    """Return a whole number of credits above 0. Raises InvalidCredits."""
     hint = f"A whole number from 1 to {MAX_CREDITS}, in plain digits."
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,400}", value, re.ASCII):
         value = int(value)
@@ -159,7 +159,7 @@ def credits_(value: Any) -> int:
 
 
 def idempotency_key(field: Any, header: str | None) -> str:
-    """From the body's field or the header. Raises InvalidKey; "" where there is none."""
+    """Return the key from the field or the header, or "". Raises InvalidKey."""
     if field is not None and not isinstance(field, str):
         raise InvalidKey("idempotency_key must be text, in quotes.")
     header = header.strip().strip('"') if header else header

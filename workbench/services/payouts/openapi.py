@@ -1,4 +1,4 @@
-"""The OpenAPI description of the payout service: what programs may ask, and what comes back."""
+"""The OpenAPI description of the payout service: requests, answers and webhooks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from workbench.services.payouts.resolve import OUTCOMES
 from workbench.services.payouts.wait import MOST_S
 
 BATCH = 100
-"""Payouts in one request."""
+"""Most payouts in one request."""
 PAGE = 1_000
-"""The most that a list answers at once."""
+"""Most rows of a list."""
 SchemaObject = dict[str, Any]
 
 TEXT: SchemaObject = {"type": "string"}
@@ -34,7 +34,7 @@ USER_ID: SchemaObject = {
     "description": "Compared in Unicode's form NFC. Case, compatibility forms (NFKC) and letters "
     "of other scripts that look alike are not unified.",
 }
-"""Letters and digits of any alphabet: what \\w says in Python, and not in other languages."""
+"""Letters and digits of any alphabet. `\\w` means this in Python, but not in other languages."""
 CREDITS: SchemaObject = {"type": "integer", "minimum": 1, "maximum": MAX_CREDITS}
 ADDRESS: SchemaObject = {
     "type": "string",
@@ -263,9 +263,10 @@ ONLY_TEXT = "text/plain"
 
 @dataclass(frozen=True, slots=True)
 class _Operation:
-    """`body`, `answer`: names of schemas. `status`: of success. `query`: parameters by name.
+    """One operation. `body`, `answer`: names of schemas. `status`: of success. `query`: parameters
+    by name.
 
-    `forms`: the body may be a form, and who wants HTML gets a page.
+    `forms`: True if the body may be a form and a browser gets a page.
     """
 
     method: str
@@ -313,7 +314,7 @@ OPERATIONS: tuple[_Operation, ...] = (
 
 
 def openapi() -> SchemaObject:
-    """OpenAPI 3.1."""
+    """Return the document (OpenAPI 3.1)."""
     paths: dict[str, SchemaObject] = {}
     for each in OPERATIONS:
         paths.setdefault(each.path, {})[each.method] = _operation(each)
@@ -351,13 +352,13 @@ def _operation(each: _Operation) -> SchemaObject:
 
 
 def _parameter(name: str, place: str, schema: SchemaObject) -> SchemaObject:
-    # `state=held,sent`, rather than a parameter given twice.
+    # `state=held,sent`, not a parameter given twice.
     listed = {"style": "form", "explode": False} if schema.get("type") == "array" else {}
     return {"name": name, "in": place, "required": place == "path", "schema": schema, **listed}
 
 
 def _webhook() -> SchemaObject:
-    """What a subscriber gets (WEBHOOK_URLS)."""
+    """Return the description of a webhook message (WEBHOOK_URLS)."""
     return {
         "summary": "A fact, signed as Standard Webhooks 1.0 says; at least once, in order",
         "parameters": [

@@ -1,6 +1,6 @@
-"""The payout service's pages: plain HTML, usable on a phone, without JavaScript, nothing loaded.
+"""Pages of the payout service: plain HTML for phones, without JavaScript and external resources.
 
-Everything that is not ours is escaped; every form carries a key, so that a double click, a reload
+All foreign text is escaped. Every form carries an idempotency key, so that a double click, a reload
 or a lost answer is one request.
 """
 
@@ -90,9 +90,9 @@ AGAIN = """<script>setInterval(() => {
   const typed = [...document.querySelectorAll("input:not([type=hidden])")].some(e => e.value);
   if (!typed && !document.hidden && !document.activeElement.matches("input")) location.reload();
 }, 3000)</script>"""
-"""With something under way, the page looks again by itself, unless somebody types."""
+"""Reloads the page while a payout is open, unless a person types."""
 REFRESH = '<noscript><meta http-equiv="refresh" content="5"></noscript>'
-"""The same where scripts are switched off."""
+"""The same for browsers without scripts."""
 SAYS = {
     PayoutState.REQUESTED: "requested",
     PayoutState.HELD: "waits for approval",
@@ -113,7 +113,7 @@ DONE = {
 
 
 def home(facts: dict[str, Any], earn_key: str, payout_key: str) -> str:
-    """The two forms of the seed, and what one credit is worth."""
+    """Return the home page: both forms of the seed, and the value of one credit."""
     body = f"""<header><p class="product">Settlement Workbench</p><h1>Credits</h1>
 <p class="lead">Users earn credits here, and are paid out on chain {facts["chain_id"]}:
 one credit is {escape(facts["one_credit"])}.</p></header>{_alarms(facts)}
@@ -129,9 +129,9 @@ def user(
     earn_key: str,
     payout_key: str,
 ) -> str:
-    """One user's balance and history, and the forms with the user filled in.
+    """Return a user's page: balance, history, and the forms with the user filled in.
 
-    `account`: None for a user who has never earned anything.
+    `account`: None for a user who has never earned credits.
     """
     held = account.debits_pending if account else 0
     on_hold = f'<span class="quiet">and {held:,} set aside for payouts</span>' if held else ""
@@ -154,7 +154,7 @@ def user(
 
 
 def problem(status: int, told: dict[str, Any], back: str, form: str = "") -> str:
-    """An error, in words, with the `form` as it was filled in, and the way `back` to its page."""
+    """Return an error as a page, with the `form` as it was filled in and a link `back`."""
     hint = f'<p class="quiet">{escape(str(told["hint"]))}</p>' if told.get("hint") else ""
     body = f"""<header><p class="product"><a href="/">Settlement Workbench · Credits</a></p>
 <h1>That did not work</h1></header><main class="problem"><p>{escape(str(told["message"]))}</p>{hint}
@@ -171,7 +171,7 @@ def _document(title: str, body: str, head: str = "") -> str:
 
 
 def earn_form(key: str, user_id: str = "", typed: Mapping[str, str] = EMPTY) -> str:
-    """The form to award credits. `typed`: what was filled in before, by field."""
+    """Return the form to award credits. `typed`: earlier input by field."""
     return f"""<form method="post" action="/earn"><h2>Award credits</h2>
 <p>They are the user's at once.</p>{_user_field(user_id, typed)}{_credits_field(typed)}
 {_key_field(key)}
@@ -179,7 +179,7 @@ def earn_form(key: str, user_id: str = "", typed: Mapping[str, str] = EMPTY) -> 
 
 
 def payout_form(key: str, user_id: str = "", typed: Mapping[str, str] = EMPTY) -> str:
-    """The form to request a payout. `typed`: what was filled in before, by field."""
+    """Return the form to request a payout. `typed`: earlier input by field."""
     address = escape(typed.get("address", ""))
     return f"""<form method="post" action="/payout"><h2>Request a payout</h2>
 <p>Sent to an address of the user's, exactly once.</p>{_user_field(user_id, typed)}
@@ -229,9 +229,9 @@ def _item(payout: dict[str, Any]) -> str:
 
 
 def _when(at_ms: int) -> str:
-    """The day (of the Gregorian calendar) and the minute, UTC."""
+    """Return date (Gregorian) and time to the minute, in UTC."""
     days, minutes = divmod(at_ms // 60_000, 1_440)
-    # Howard Hinnant's civil_from_days: years begin in March, eras have 400 of them.
+    # Howard Hinnant's civil_from_days: years begin in March, eras have 400 years.
     era, of_era = divmod(days + 719_468, 146_097)
     year = (of_era - of_era // 1_460 + of_era // 36_524 - of_era // 146_096) // 365
     of_year = of_era - (365 * year + year // 4 - year // 100)

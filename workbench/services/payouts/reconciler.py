@@ -1,10 +1,8 @@
-"""The ledger against the chain at a final block: what came in is booked, what is missing stops.
+"""Reconciliation: the treasury accounts of the ledger against the wallet at a final block.
 
-Neither is concluded from one reading: a difference must be read twice, some seconds apart.
-
-The treasury accounts must be the wallet's balances, and each transfer out of the wallet one
-payout's. More than we know of is funding; less than we know of goes to `suspense`, and the signer
-stands still until a person has looked.
+A difference needs two equal readings, some seconds apart. Each transfer out of the wallet must
+belong to one payout. A surplus is booked as funding. A deficit is booked to `suspense` and stops
+the signer until a person has checked it.
 """
 
 from __future__ import annotations
@@ -35,17 +33,18 @@ from workbench.services.payouts import accounts
 from workbench.services.payouts.batches import PayoutBatches
 
 READINGS = 3
-"""So often at most one who waits for it reads again."""
+"""Most readings of one `conclude`."""
 UNSETTLED = "the signer stands still, or what the final block holds is not judged to its end."
 
 
 @dataclass(frozen=True, slots=True)
 class ReconcileReport:
-    """`is_settled`: everything up to `block` was judged; only then ledger and chain compare.
+    """The result. `is_settled`: everything up to `block` was judged; only then ledger and chain
+    compare.
 
     `chain` and `ledger`: base units by asset. `booked`: funding (above 0) or suspense (below).
-    `unsure`: what only a first reading has found, in words; then nothing is booked or settled.
-    `strange`: transfers out of the wallet that are no payout's.
+    `unsure`: findings of a first reading, as text; nothing is booked or settled then. `strange`:
+    transfers out of the wallet that belong to no payout.
     """
 
     block: int
@@ -61,7 +60,8 @@ class ReconcileReport:
         return self.is_settled and not self.strange and all(n >= 0 for n in self.booked.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Amounts as text: they may be larger than a JSON reader knows."""
+        """Return the report for JSON. Amounts are text, because a JSON reader may not represent
+        them."""
         sums = {name: _texts(getattr(self, name)) for name in ("chain", "ledger", "booked")}
         return {
             "block": self.block,
@@ -77,7 +77,7 @@ def _texts(amounts: dict[str, int]) -> dict[str, str]:
 
 
 class Reconciler:
-    """One wallet's. `run` books what it finds, once for each block."""
+    """Reconcile one wallet. Each block is booked at most once."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Reconciler:
         self._readings, self._unsure_ms = ConfirmedReadings(), -AGAIN_MS
 
     async def on_timer(self, every_s: float) -> None:
-        """`run`, if it is time. What keeps it from a result is reported, and it is tried again."""
+        """Call `run` when it is due. A failure is reported and retried later."""
         now, done = self._clock.now_ms(), self._done_ms
         if done is not None and done <= now < done + int(every_s * 1000):
             return
@@ -105,7 +105,7 @@ class Reconciler:
         try:
             report = await self.run()
         except RpcFault as why:
-            # A node that has forgotten that block, or does not have it yet: next round.
+            # The node has dropped this block, or does not have it yet: next round.
             self._reports.fails("reconciliation", why.message)
             return
         if report.is_settled:
@@ -119,7 +119,7 @@ class Reconciler:
             self._reports.fails("reconciliation", UNSETTLED)
 
     async def conclude(self) -> ReconcileReport:
-        """`run`, and again where a second reading is needed."""
+        """Call `run` until its findings are confirmed by a second reading."""
         report = await self.run()
         for _ in range(READINGS):
             if not report.unsure:
@@ -129,7 +129,7 @@ class Reconciler:
         return report
 
     async def run(self) -> ReconcileReport:
-        """Compare, and book the difference. Raises RpcUnreachable or RpcFault."""
+        """Compare once, and book a confirmed difference. Raises RpcUnreachable or RpcFault."""
         wallet = await self._payments.wallet()
         try:
             await self._sender.check()
@@ -157,12 +157,12 @@ class Reconciler:
         return report
 
     async def _judged(self, unit: Ledger) -> int:
-        """The lowest nonce of ours that has no verdict yet."""
+        """Return the lowest nonce without a verdict."""
         address = self._payments.address
         standing = await unit.signer(self._chain_id, address)
         nonce = await unit.next_nonce(self._chain_id, address)
         if standing is None:
-            return -1  # Nothing was ever signed here, and the sender has not looked.
+            return -1  # Nothing was signed here, and the sender has not read the chain.
         nonce = max(nonce, standing.first_nonce)
         sent = await unit.payouts(PayoutState.SENT)
         for key in dict.fromkeys(payout.act_key for payout in sent):
@@ -171,11 +171,11 @@ class Reconciler:
         unbooked = await self._batches.unbooked(unit)
         nonce = min(nonce, unbooked.nonce) if unbooked else nonce
         for slot in await unit.slots(self._chain_id, address, *OPEN_SLOTS):
-            nonce = min(nonce, slot.nonce)  # Of an ended payout that a reorg took back, too.
+            nonce = min(nonce, slot.nonce)  # Also slots of ended payouts that a reorg removed.
         return nonce
 
     def _is_sure(self, report: ReconcileReport) -> bool:
-        """Whether it says what an earlier reading said."""
+        """Return True if an earlier reading found the same."""
         found = (tuple(sorted(report.booked.items())), report.strange)
         if found == ((), ()):
             self._readings.forget(())
@@ -186,7 +186,7 @@ class Reconciler:
         return True
 
     def _first_reading(self, report: ReconcileReport) -> ReconcileReport:
-        """A report of nothing but what a second reading must confirm."""
+        """Return a report that holds only what a second reading must confirm."""
         came = [f"{n} of {asset} came in" for asset, n in report.booked.items() if n > 0]
         found = "; ".join(filter(None, [_wrong(report), *came]))
         text = f"first reading at block {report.block}: {found}; a second reading follows."
@@ -226,7 +226,7 @@ class Reconciler:
         )
 
     async def _strange(self, unit: Ledger, moved: Sequence[WalletTransfer]) -> list[str]:
-        """Outgoing transfers that no payout explains, each payout explaining its own."""
+        """Return outgoing transfers that no payout explains. Each payout explains one."""
         strange: list[str] = []
         by_tx: dict[str, list[WalletTransfer]] = {}
         for movement in moved:
@@ -241,10 +241,10 @@ class Reconciler:
 
 
 async def _unexplained(unit: Ledger, tx: str, out: Counter[int], came: int) -> list[str]:
-    """Of the amounts that left in one transaction, those that are no payout's.
+    """Return the amounts that left in one transaction and belong to no payout.
 
-    A payout that a person has resolved explains what its transaction was found to have moved: all
-    that left, less `came`, what came back.
+    A payout that a person resolved explains the amount that its transaction moved: all that left,
+    minus `came`, the amount that came back.
     """
     owed, moved = Counter[int](), 0
     for payout in await unit.payouts(PayoutState.PAID, PayoutState.REFUNDED, tx=tx):

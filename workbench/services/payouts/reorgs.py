@@ -1,8 +1,8 @@
-"""What a reorg deeper than finality does to payouts that had ended: found, told, and mended.
+"""Reorgs deeper than finality: payouts that had ended and whose transaction left the chain.
 
-What was final is looked at again on the reconciler's pass. A payment whose block has left the chain
-is sent again: the same bytes, or dearer ones of the same nonce, never another nonce. What had been
-given back stays given back: its nonce is used up by a transfer of nothing.
+Final slots are checked again in the interval of the reconciler. A removed payment is sent again:
+the same bytes, or the same nonce with a higher fee, never another nonce. A refund stays a refund:
+its nonce is used up by an empty transfer.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ from workbench.services.payouts import accounts
 from workbench.services.payouts.confirmed_verdicts import ConfirmedVerdicts
 
 LOOKED_AT = 1_000
-"""So many nonces are looked at again after a start; then those since the pass before."""
+"""Number of nonces that are checked again after a start. Later passes check the nonces since the
+last."""
 TOLD = 3
 FITS = {
     PayoutState.PAID: (PayoutOutcome.PAID,),
     PayoutState.REFUNDED: (PayoutOutcome.REFUSED, PayoutOutcome.CANCELLED),
     PayoutState.CANCELLED: (PayoutOutcome.CANCELLED,),
 }
-"""What a payout's nonce may come to in the end, if it had ended so before."""
+"""For each end of a payout: the outcomes of its nonce that agree with it."""
 
 
 class PayoutReorgs:
-    """One wallet's. `open`: payouts that had ended, and whose nonce is open again."""
+    """The reorgs of one wallet. `open`: ended payouts whose nonce is open again."""
 
     def __init__(
         self,
@@ -63,7 +64,8 @@ class PayoutReorgs:
         self._done_ms: int | None = None
 
     async def on_timer(self, every_s: float) -> None:
-        """Look again, if it is time. Raises RpcUnreachable or RpcFault, which are reported, too."""
+        """Check again when it is due. Raises RpcUnreachable or RpcFault, which are reported as
+        well."""
         now, done = self._clock.now_ms(), self._done_ms
         pause_ms = min(AGAIN_MS, int(every_s * 1000)) if self._suspected else int(every_s * 1000)
         if done is not None and done <= now < done + pause_ms:
@@ -79,14 +81,14 @@ class PayoutReorgs:
         self._reports.ok("orphans")
 
     def rest(self) -> None:
-        """Another process looks after it all; if it is this one's turn again, it starts anew."""
+        """Forget the state: another process has the lease. It is read again when the lease returns."""
         self.open.clear()
         self._wrong.clear()
         self._suspected.clear()
         self._anchor = self._done_ms = None
 
     async def _resume(self) -> None:
-        """What an earlier process found, and did not see to its end."""
+        """Read the unfinished findings of an earlier process."""
         async with self._store.unit() as unit:
             for slot in await unit.slots(self._chain_id, self._payments.address, *OPEN_SLOTS):
                 for payout in await _paid_by(unit, slot):
@@ -94,10 +96,11 @@ class PayoutReorgs:
                         self.open[payout.id] = payout
 
     async def look(self) -> None:
-        """Find what has left the chain, tell it, and see that its nonce is used again."""
+        """Find ended payouts whose transaction left the chain, record that, and reopen their
+        nonces."""
         anchor = self._anchor
         if anchor is not None and not await self._sender.left_chain([anchor]):
-            first = anchor.nonce + 1  # A block that stands carries all before it.
+            first = anchor.nonce + 1  # If the highest block is in the chain, all lower ones are.
         else:
             async with self._store.unit() as unit:
                 first = await unit.next_nonce(self._chain_id, self._payments.address) - LOOKED_AT
@@ -132,12 +135,12 @@ class PayoutReorgs:
             if payout.state in ENDED:
                 self.open[payout.id] = payout
             self._payments.authorize_signing(payout)
-        # Of a batch, what was given back may be paid by it now: that is told, and for a person.
+        # The batch may pay what was refunded: this is recorded, and a person decides.
         pays = any(payout.state in (PayoutState.SENT, PayoutState.PAID) for payout in payouts)
         await self._sender.reopen(slot, pays=pays)
 
     async def settle(self) -> None:
-        """Those whose nonce is final again: as it had ended, or for a person to look at."""
+        """End the open payouts whose nonce is final again, or report a different outcome."""
         if not self.open:
             return
         cases = []
@@ -160,7 +163,7 @@ class PayoutReorgs:
                 self._wrong[payout.id] = f"{said} {verdict.outcome.value}: {verdict.reason}"
 
     async def _book(self, payout: Payout, verdict: PayoutVerdict) -> None:
-        """In another block its gas had another price: the ledger keeps what it has, and adds."""
+        """Book the difference in gas: in another block its price is different."""
         async with self._store.unit() as unit:
             facts = [fact for _, fact in await unit.facts(subject=payout.id)]
             kinds = (ev.PayoutPaid, ev.PayoutRefunded, ev.PayoutCancelled)
@@ -170,7 +173,7 @@ class PayoutReorgs:
             )
 
     def told(self) -> str:
-        """For whoever runs it; "" if there is nothing."""
+        """Return a text for the operator, or ""."""
         waiting = [
             f"{payout.id} was {payout.state.value}, and a reorg deeper than finality took it back"
             for payout in self.open.values()
@@ -179,6 +182,6 @@ class PayoutReorgs:
 
 
 async def _paid_by(unit: Ledger, slot: Slot) -> Sequence[Payout]:
-    """The payouts of a nonce: one, or those of a batch, or none."""
+    """Return the payouts of a slot: one, those of a batch, or none."""
     payout = await unit.payout(slot.subject)
     return [payout] if payout else await unit.payouts(batch=slot.subject)

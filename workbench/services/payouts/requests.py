@@ -1,4 +1,4 @@
-"""Accepting requests: credits that are earned, and payouts."""
+"""Accept requests for credits and for payouts, each once for its idempotency key."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class RequestResult:
-    """An answer, and whether it is that of an earlier request with the same key."""
+    """An answer. `is_replay`: it is the stored answer to an earlier request with the same key."""
 
     status: int
     body: dict[str, Any]
@@ -43,7 +43,7 @@ class PayoutRequests(PayoutService):
     """Accept requests, each once for its idempotency key."""
 
     async def earn(self, asked: PayoutInput) -> RequestResult:
-        """Give a user credits, once for each key."""
+        """Credit a user, once for each key. Raises KeyReused."""
         asked = self._keyed(asked)
         now = self.clock.now_ms()
         async with self.store.unit() as unit:
@@ -75,7 +75,7 @@ class PayoutRequests(PayoutService):
             return await self._answer(unit, "earn", asked, 200, body)
 
     async def request(self, asked: PayoutInput) -> RequestResult:
-        """Accept a payout, or refuse it for good: the same key gets the same answer for ever."""
+        """Accept or refuse a payout. The same key always gets the same answer. Raises KeyReused."""
         asked = self._keyed(asked)
         payout_id = self._random.token()
         async with self.store.unit() as unit:

@@ -1,8 +1,7 @@
-"""A person decides what a payout counts as, where no program can.
+"""A person decides the outcome of a payout that no program can decide.
 
-A transaction that moved something else than what was owed is such a case, and a nonce that went to
-a foreign transaction. What the wallet has lost is booked as it happened, so that ledger and chain
-are equal afterwards.
+Examples: a transaction that moved something else than the payout, and a nonce that a foreign
+transaction used. What the wallet lost is booked as it happened, so that ledger and chain agree.
 """
 
 from __future__ import annotations
@@ -17,18 +16,19 @@ from workbench.core.records import replace
 from workbench.services.payouts.verdicts import PayoutVerdicts
 
 OUTCOMES = {"paid": PayoutOutcome.PAID, "refunded": PayoutOutcome.REFUSED}
-"""What a payout may count as, in the words of the interface."""
+"""Outcomes by the words of the HTTP interface."""
 UNDECIDED_MS = 86_400_000
-"""After a day without a verdict a person may decide, too: receipts may be gone from the node."""
+"""Age in milliseconds after which a person may decide a payout without a verdict: the node may have
+dropped its receipt."""
 
 
 async def resolve(
     service: PayoutVerdicts, payout_id: str, outcome: str, by: str, why: str
 ) -> Payout:
-    """The payout as `paid` or `refunded`. The same decision again is answered as the first one.
+    """End the payout as `paid` or `refunded`, and return it. Repeating a decision returns the same.
 
-    Raises UnknownPayout; PayoutEnded where the payout has another end, or where the service decides
-    by itself; what `Payments.judge` raises.
+    Raises UnknownPayout; PayoutEnded if the payout has another end, or if the service decides it;
+    and the errors of `Payments.judge`.
     """
     async with service.store.unit() as unit:
         payout = await service.payout(unit, payout_id)
@@ -47,7 +47,7 @@ async def resolve(
     ending = replace(verdict, outcome=OUTCOMES[outcome], reason=reason, moved=verdict.moved or 0)
     async with service.store.unit() as unit:
         now = await service.payout(unit, payout_id)
-        if now.state in ENDED:  # Somebody else was faster.
+        if now.state in ENDED:  # Another request was faster.
             return _as_decided(now, await unit.standing(now.id), outcome)
         fact = ev.PayoutResolved(**service.known(payout.id), outcome=outcome, by=by, why=why)
         await unit.record(fact)
@@ -58,7 +58,7 @@ async def resolve(
 
 
 def _as_decided(payout: Payout, facts: Sequence[ev.Event], outcome: str) -> Payout:
-    """The payout, where a person has given it this end before. Raises PayoutEnded."""
+    """Return the payout if a person gave it this end before. Raises PayoutEnded."""
     decided = [fact.outcome for fact in facts if isinstance(fact, ev.PayoutResolved)]
     if decided[-1:] == [outcome]:
         return payout
@@ -72,13 +72,13 @@ def _as_decided(payout: Payout, facts: Sequence[ev.Event], outcome: str) -> Payo
 async def _undecided(
     service: PayoutVerdicts, payout: Payout, slot: Slot, facts: Sequence[ev.Event]
 ) -> PayoutVerdict:
-    """What is known of a payout that no program decides. Raises PayoutEnded for any other.
+    """Return the verdict of a payout that no program decides. Raises PayoutEnded for any other.
 
-    That something else was moved stands in a fact, after two readings; this one must agree.
+    A mismatch was recorded after two readings; this reading must agree with it.
     """
     if slot.state is SlotState.LOST:
-        # Whether the foreign transaction paid it, only a person knows. It was none of ours: what
-        # it moved, reconciliation finds.
+        # Only a person knows whether the foreign transaction paid it. Reconciliation finds what it
+        # moved.
         return PayoutVerdict(PayoutOutcome.WRONG, moved=0)
     (verdict,) = await service.payments.judge([(payout, slot)])
     found = [(f.tx, f.moved) for f in facts if isinstance(f, ev.PayoutMismatched)]

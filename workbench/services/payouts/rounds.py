@@ -1,8 +1,8 @@
-"""The payouts service: users earn credits, and are paid out on a chain, exactly once.
+"""The payout service: users earn credits and are paid on chain, exactly once.
 
-A request is accepted in one transaction: its key, the hold on the credits, the payout, its facts.
-Then rounds ask `next_step` what is owed: a nonce slot, and once that is final, a verdict. Neither
-an error nor a time-out ever takes another nonce or gives credits back; only a final block does.
+A request is accepted in one transaction: key, hold, payout and facts. A round reserves a nonce slot
+for it and, once the slot is final, judges it. No error and no time-out takes another nonce or gives
+credits back; only a final block does.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from workbench.services.payouts.requests import PayoutRequests
 from workbench.services.payouts.signing import PayoutSigning
 
 OF_THE_LEASE = ("reconciliation", "wallet_differs", "orphans", "fees", "reorg")
-"""The checks of the one process that looks after what all have sent."""
+"""Names of the checks that only the lease holder performs."""
 TOLD = 3
-"""So many of a kind are named in an alarm."""
+"""Most examples of one kind in an alarm."""
 SPARE = 20
-"""The wallet should hold the gas of so many transactions more than wait."""
+"""The wallet should hold gas for this many transactions beyond those that wait."""
 GAS_EACH = {False: 30_000, True: 150_000}
-"""Of a payout in a transaction of its own, by whether it is a token's."""
+"""Gas of a single payout: False for native currency, True for a token."""
 
 
 class Payouts(PayoutRequests, PayoutDecisions, PayoutSigning):
     """The payout service. `services.payouts.http` gives it an HTTP interface."""
 
     async def run(self) -> None:
-        """Pay what was accepted. Until cancelled."""
+        """Run rounds until cancelled."""
         await self.loop.rounds(self.name, self.tick, self.rules.poll_s)
 
     async def tick(self) -> None:
-        """One round: look after slots, judge what is final, sign what is next, reconcile.
+        """One round: track slots, judge final ones, sign the next payouts, reconcile.
 
-        Where several processes share the work all sign, and one looks after what all have sent. Two
-        that believe to be this one do no harm: slots move from where they were, holds end once.
+        Several processes sign in parallel; the lease holder does the rest. Two lease holders are
+        harmless: slots move by compare-and-set, and a hold ends once.
         """
         self.has_lease = self.store.lease()
         self.health.ok("lease")
@@ -67,7 +67,7 @@ class Payouts(PayoutRequests, PayoutDecisions, PayoutSigning):
     async def _look_after(self) -> None:
         async with self.store.unit() as unit:
             count = await unit.count_nonces()
-            # Others have announced theirs to their own signers; an earlier life of ours, too.
+            # The signers of other processes, and of an earlier run, authorized these payments.
             anew = self.store.is_shared or not self._is_announced
             sent = await unit.payouts(PayoutState.SENT) if anew else ()
             unbooked = await self.batches.unbooked(unit)
@@ -87,7 +87,7 @@ class Payouts(PayoutRequests, PayoutDecisions, PayoutSigning):
         self.health.set("fees", "; ".join(self._sender.capped()[:TOLD]) if count else "")
 
     async def look_at_node(self, state: NodeState) -> None:
-        """Report whether the wallet will last, and how long the oldest open payout has waited."""
+        """Report whether the wallet has enough money, and the age of the oldest open payout."""
         async with self.store.unit() as unit:
             waiting = await unit.backlog(PayoutState.APPROVED)
             open_ = await unit.backlog(PayoutState.APPROVED, PayoutState.SENT)

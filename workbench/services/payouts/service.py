@@ -1,4 +1,4 @@
-"""What all parts of the payout service share: its ports, its rules, and how a payout is shown."""
+"""What all parts of the payout service share: ports, rules, state, and the JSON of a payout."""
 
 from __future__ import annotations
 
@@ -59,18 +59,20 @@ class PayoutService:
             store, sender, payments, clock, rules.chain_id, self.name, loop.health, self.sure
         )
         self.stuck: dict[str, str] = {}
-        """Payouts that the chain would refuse now, and why."""
+        """Payouts that the chain would refuse now, with the reason."""
         self.oldest_s = 0
-        """How long the oldest open payout has waited, when last looked at."""
+        """Age of the oldest open payout in seconds, at the last reading."""
         self.is_sender = self.has_lease = False
         self.waiting, self.is_ending = 0, False
-        """Requests that wait for a payout, and whether they are to be answered at once."""
+        """The number of requests that wait for a payout, and whether they must be answered at once.
+        """
         self.signed = 0
-        """Payouts that this process has given a nonce."""
+        """Number of payouts that this process has signed."""
         self._is_checked = self._is_announced = False
 
     async def check(self) -> None:
-        """Raise what must be put right before anything is promised."""
+        """Check node, token, settings and open payouts before requests are accepted. Raises the
+        first error."""
         payments = self.payments
         await payments.check()
         if payments.token is not None and not self.rules.are_units_meant:
@@ -92,7 +94,7 @@ class PayoutService:
             )
         try:
             await self._sender.check()
-        except Quarantined as why:  # What was accepted is still shown, and can be taken back.
+        except Quarantined as why:  # Accepted payouts can still be shown and cancelled.
             self.health.fails(why.code, str(why))
         self._is_checked = True
 
@@ -106,20 +108,20 @@ class PayoutService:
         return payout
 
     async def free_nonces(self, unit: Ledger) -> int:
-        """How many transactions more may be unmined: public nodes keep 16 of an account."""
+        """Return how many more transactions may be unmined. Public nodes keep 16 of one account."""
         unmined = await unit.count_unmined(self.rules.chain_id, self.payments.address)
         return self.rules.in_flight - unmined
 
     def new_key(self) -> str:
-        """An idempotency key that nobody has: for a form, and for who gave none."""
+        """Return a new idempotency key, for forms and for requests without one."""
         return self._random.token()[2:34]
 
     def user_named(self, name: str) -> str:
-        """The id under which a user's account is kept: it may be older than the rule of NFC."""
+        """Return the id of a user's account. Ids older than the NFC rule are kept under an alias."""
         return self.store.aliases.get(name, name)
 
     def view(self, payout: Payout) -> dict[str, Any]:
-        """A payout as JSON has it. `units` is text: it may be larger than a JSON reader knows."""
+        """Return the JSON of a payout. `units` is text, because a JSON reader may not represent it."""
         shown = {
             "id": payout.id,
             "idempotency_key": payout.key,
@@ -144,7 +146,7 @@ class PayoutService:
         return shown
 
     def worth(self, credits_: int) -> str:
-        """Credits in the asset, as people read it."""
+        """Return the value of credits in the asset, as text for people."""
         return self._shown(credits_ * self.rules.units_per_credit)
 
     def _shown(self, units: int) -> str:

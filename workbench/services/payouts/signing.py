@@ -39,15 +39,15 @@ from workbench.services.payouts.batches import PayoutGroup
 from workbench.services.payouts.service import PayoutService
 
 RETRY_MS = 15_000
-"""How long a payout that the chain would refuse now lets others go first."""
+"""Time after which a payout that the chain refuses is tried again."""
 TAKEN_MS = 15_000
-"""How long a process may prepare a payout before another takes it up. Only one can sign it."""
+"""Time for which a process may prepare a payout before another takes it. Only one can sign it."""
 CORRECT = "Run `workbench ledger verify`; correct the row, or take the payout back with :cancel."
 
 
 class SigningBatch:
-    """One signing of several groups: see `core.ports.Within`. In the transaction that stores their
-    slots all their payouts are marked as sent, or there are no slots."""
+    """The hook of one signing (`core.ports.SlotTransactionHook`): in the transaction that stores
+    the slots, all payouts of the groups are marked as sent."""
 
     def __init__(self, payouts: PayoutSigning, groups: Sequence[PayoutGroup]) -> None:
         self._payouts = payouts
@@ -57,10 +57,10 @@ class SigningBatch:
     async def refused(
         self, unit: Ledger, acts: Sequence[TransactionIntent]
     ) -> dict[tuple[str, str, int], WorkbenchError]:
-        """Those of which a payout has moved, or is not what the journal says; or for which others
-        have taken the last nonce.
+        """Return the groups that cannot be signed now: a payout has moved or differs from the
+        journal, or other processes have taken the last free nonce.
 
-        How many transactions may be unmined counts over all processes.
+        The limit of unmined transactions counts over all processes.
         """
         left = await self._payouts.free_nonces(unit)
         groups = {act.key: self._groups[act.subject].payouts for act in acts}
@@ -82,7 +82,7 @@ class SigningBatch:
         return refused
 
     def _altered(self, some: Sequence[Payout], facts: dict[str, list[ev.Event]]) -> str:
-        """Which payout is not what the journal says, and in which fields; "" for none."""
+        """Return the id and the fields of a payout that differs from the journal, or ""."""
         for signed in some:
             row = self._now[signed.id]
             if fields := self._payouts.differences(signed, row, facts[row.id]):
@@ -108,7 +108,7 @@ class PayoutSigning(PayoutService):
     """Sign approved payouts."""
 
     async def _sign_next(self) -> None:
-        """New nonces, oldest payout first, as far as they may be open together."""
+        """Sign approved payouts, oldest first, up to the number of free nonces."""
         now = self.clock.now_ms()
         waiting: Sequence[Payout] = ()
         async with self.store.beside() as unit:
@@ -133,18 +133,19 @@ class PayoutSigning(PayoutService):
             await self._sign(waiting, free)
 
     def differences(self, signed: Payout, row: Payout, facts: Sequence[ev.Event]) -> Sequence[str]:
-        """The fields in which a payout's row is not what its facts say, or what is about to be
-        signed, and was read before, is not the row."""
+        """Return the fields in which a row differs from its facts, or from the payout that is to be
+        signed."""
         changed = [name for name in REQUESTED if getattr(signed, name) != getattr(row, name)]
         return altered(row, facts) or changed
 
     async def _sign(self, waiting: Sequence[Payout], free: int) -> None:
-        """What cannot be signed now is given back: soon to all, or later if the chain says no."""
+        """Sign payouts and release those that could not be signed: at once, or later after a
+        refusal."""
         soon, later = {payout.id for payout in waiting}, set[str]()
         try:
             async for payout, why in self._answers(waiting, free):
                 if isinstance(why, StateMoved):
-                    continue  # Taken back in the meantime, or one nonce too many.
+                    continue  # Cancelled meanwhile, or no nonce is free.
                 soon.discard(payout.id)
                 if why is None:
                     self.signed += 1
@@ -155,7 +156,7 @@ class PayoutSigning(PayoutService):
                     if isinstance(why, PayoutAltered | SigningRefused):
                         await self._sender.stop(0, str(why))
                     self._not_signed(payout, why)
-                    # A first reading is soon confirmed or refuted; then the signer goes on, or not.
+                    # A second reading soon confirms or refutes a first one.
                     (soon if isinstance(why, Quarantined) else later).add(payout.id)
         except Exception:
             await self._give_back(soon, later)
@@ -174,7 +175,7 @@ class PayoutSigning(PayoutService):
     async def _answers(
         self, waiting: Sequence[Payout], free: int
     ) -> AsyncIterator[tuple[Payout, WorkbenchError | None]]:
-        """Payouts, and why they could not be signed. `free`: so many nonces for all."""
+        """Yield each payout with the error that stopped its signing, or None. `free`: free nonces."""
         fits: list[Payout] = []
         left = (await self.payments.wallet(final=False)).asset
         for payout in waiting:
@@ -213,7 +214,7 @@ class PayoutSigning(PayoutService):
                 yield payout, answer if isinstance(answer, WorkbenchError) else None
 
     def _not_signed(self, payout: Payout, why: WorkbenchError) -> None:
-        """It waits, and holds up nobody else; the wallet's and the signer's troubles are alarms."""
+        """Report a payout that was not signed. It waits and does not delay others."""
         if isinstance(why, SignerShort | InsufficientFunds | InsufficientAllowance):
             self.health.fails("wallet_short", f"the wallet cannot pay: {why}")
         elif isinstance(why, PayoutAltered):
@@ -226,7 +227,7 @@ class PayoutSigning(PayoutService):
         self.stuck[payout.id] = str(why)
 
     def sent_facts(self, group: PayoutGroup, place: int, slot: Slot) -> list[ev.Event]:
-        """Of the group's payout at that place, which the slot is to pay."""
+        """Return the facts of the group's payout at this place, which the slot pays."""
         known = self.known(group.payouts[place].id)
         own: dict[str, Any] = {"signer": slot.signer, "nonce": slot.nonce, "tx": slot.tx}
         sent = ev.PayoutSent(**known, **own)

@@ -67,7 +67,7 @@ class V1Endpoints(FormEndpoints):
         return await self._tell_payout(request, 202, 0)
 
     async def _v1_batch(self, request: Request) -> Response:
-        """Each payout is accepted or refused by itself, under its own key."""
+        """Accept or refuse each payout of a batch on its own, under its own key."""
         items = fields_of(request).get("payouts")
         if not isinstance(items, list) or not 0 < len(items) <= BATCH:
             raise InputError(f"payouts must be a list of 1 to {BATCH} payouts.")
@@ -78,7 +78,8 @@ class V1Endpoints(FormEndpoints):
             try:
                 given = await self.payouts.request(self._asked_payout(item))
                 results.append({"status": given.status, **given.body})
-            except WorkbenchError as why:  # Answers of those before it are kept.
+            # The payouts before it are accepted, so the answer lists every one.
+            except WorkbenchError as why:
                 results.append({"status": why.status, **self._routes.error_of(why)})
         return Response.json(200, {"payouts": results})
 
@@ -209,7 +210,7 @@ def _line(transfer: LedgerTransfer) -> dict[str, Any]:
 
 
 def _told(fact: Event) -> dict[str, Any]:
-    """A line of a payout's history; of a person's decision also who decided what, and why."""
+    """Return one line of a payout's history; for a person's decision also who, what and why."""
     said = {name: getattr(fact, name) for name in ("outcome", "by", "why") if hasattr(fact, name)}
     return {"type": fact.type, "at_ms": fact.at_ms, **said}
 

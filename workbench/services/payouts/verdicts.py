@@ -1,4 +1,4 @@
-"""How payouts end: judge what is final, and book the end with its facts in one transaction."""
+"""How payouts end: judge final slots, and book each end with its facts in one transaction."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PayoutVerdicts(PayoutService):
     """Judge payouts and end them."""
 
     async def _judge(self) -> None:
-        """Those whose nonce is used in a final block come to their end."""
+        """Judge the payouts whose nonce is used in a final block."""
         async with self.store.unit() as unit:
             final = await unit.final_payouts(self.rules.chain_id, self.payments.address)
         for first in range(0, len(final), JUDGED):
@@ -54,8 +54,10 @@ class PayoutVerdicts(PayoutService):
                 self.payments.revoke_signing(payout)
 
     async def _stop_for(self, payout: Payout, slot: Slot, verdict: PayoutVerdict) -> None:
-        """A payout whose transaction moved something else stops the signer, once: what a person
-        has released stays released."""
+        """Stop the signer because a transaction moved something else than the payout.
+
+        This is recorded once: a signer that a person has released is not stopped again for it.
+        """
         text = f"payout {payout.id}: {verdict.reason} ({verdict.tx})"
         self.health.fails("payout_mismatched", text, payout.id)
         async with self.store.unit() as unit:
@@ -69,7 +71,8 @@ class PayoutVerdicts(PayoutService):
             await unit.record(ev.PayoutMismatched(**known, reason=verdict.reason, moved=moved))
 
     async def _verdicts(self, cases: Sequence[tuple[Payout, Slot]]) -> Sequence[PayoutVerdict]:
-        """One for each; what cannot be judged waits, and keeps nobody else from it."""
+        """Return a verdict for each case. A case that cannot be judged waits and does not delay
+        others."""
         try:
             return await self.payments.judge(cases)
         except Exception as why:
@@ -81,14 +84,14 @@ class PayoutVerdicts(PayoutService):
         return [verdict for case in cases for verdict in await self._verdicts([case])]
 
     async def end(self, unit: Ledger, payout: Payout, verdict: PayoutVerdict) -> Payout:
-        """The payout's last fact, with all that it moves, in one transaction."""
+        """End a payout: store its last fact and all transfers in one transaction."""
         (ended,) = await self._end_all(unit, [(payout, verdict)])
         return ended
 
     async def _end_all(
         self, unit: Ledger, ends: Sequence[tuple[Payout, PayoutVerdict]]
     ) -> Sequence[Payout]:
-        """`_end` for each."""
+        """End several payouts. See `end`."""
         if not ends:
             return []
         lines: list[LedgerTransfer] = []

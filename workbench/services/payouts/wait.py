@@ -1,6 +1,6 @@
-"""`Prefer: wait=N` (RFC 7240): an answer that waits until the payout has got on.
+"""`Prefer: wait=N` (RFC 7240): an answer that waits for the next state of a payout.
 
-A request that waits holds no transaction and no connection of the database: it looks now and then.
+A waiting request holds no transaction and no database connection: it polls.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from workbench.services.payouts.rounds import Payouts
 
 MOST_S = 30
-"""The longest wait, in seconds; who asks for more waits as long."""
+"""The longest wait in seconds. A longer request is cut to it."""
 LOOK_S = 0.2
-"""Seconds between two looks at a payout."""
+"""Poll interval in seconds."""
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=[,;]|$)", re.IGNORECASE)
 
 
 def wait_of(request: Request, default_s: float) -> tuple[float, tuple[tuple[str, str], ...]]:
-    """Seconds that the client is ready to wait, and the header that says so if it asked.
+    """Return the seconds to wait, and the `Preference-Applied` header if the client asked.
 
-    A preference that is not understood is ignored, as RFC 7240, section 2, demands.
+    A preference that is not understood is ignored (RFC 7240, section 2).
     """
     given = [value for name, value in request.headers if name.lower() == "prefer"]
     text = ", ".join(given)
@@ -36,17 +36,18 @@ def wait_of(request: Request, default_s: float) -> tuple[float, tuple[tuple[str,
 
 
 def is_sent(payout: Payout) -> bool:
-    """Whether it has a transaction, has ended, or waits for a person."""
+    """Return True if the payout has a transaction, has ended, or waits for approval."""
     return payout.state in (PayoutState.SENT, PayoutState.HELD, *ENDED)
 
 
 def is_ended(payout: Payout) -> bool:
-    """Whether it has ended, or waits for a person."""
+    """Return True if the payout has ended, or waits for approval."""
     return payout.state in (PayoutState.HELD, *ENDED)
 
 
 async def waited(service: Payouts, payout_id: str, seconds: float, *, to_end: bool) -> Payout:
-    """The payout once it is sent (`to_end`: once it has ended), or as it is after these seconds.
+    """Return the payout once it is sent (`to_end`: once it has ended), or its state after
+    `seconds`.
 
     Raises UnknownPayout.
     """
@@ -58,7 +59,7 @@ async def waited(service: Payouts, payout_id: str, seconds: float, *, to_end: bo
             async with service.store.unit() as unit:
                 payout = await service.payout(unit, payout_id)
             left_s = (until_ms - service.clock.now_ms()) / 1000
-            # A clock that was set back must not make anybody wait for longer.
+            # A clock that goes back must not extend the wait.
             if enough(payout) or service.is_ending or not 0 < left_s <= seconds:
                 return payout
             await service.clock.sleep(min(LOOK_S, left_s))

@@ -1,8 +1,8 @@
-"""Webhooks of the payout service: subscribers are told its facts, at least once, in order.
+"""Webhooks of the payout service: subscribers receive its facts, at least once, in order.
 
-The journal is the outbox. What is kept of a subscriber is how far it has been told; that moves only
-after an answer of 2xx. A crash before that tells the same message again, under the same id. Each
-subscriber goes at its own pace, and none holds up payouts or another one.
+The journal is the outbox. The position of a subscriber moves only after a 2xx answer. A crash
+before that repeats the message under the same id. Each subscriber has its own pace and delays
+neither payouts nor other subscribers.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from workbench.services.common.routes import log
 
 TIMEOUT_S = 15.0
 PAGE = 200
-"""Messages to one subscriber in one round."""
+"""Most messages to one subscriber in one round."""
 COUNTED = 10_000
-"""What waits is counted no further: a subscriber that is gone may be years behind."""
+"""The backlog of a subscriber is counted up to this number only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One subscriber. Path and query of its URL may hold a password: neither is ever shown."""
+    """One subscriber. Path and query of its URL may contain a password, so they are never shown."""
 
     url: str = field(repr=False)
 
     @property
     def id(self) -> str:
-        """What it is called in the database and on the wire."""
+        """Return the id in the database and in messages."""
         return hashlib.sha256(self.url.encode()).hexdigest()[:16]
 
     @property
@@ -45,7 +45,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class WebhookRules:
-    """`urls`: whom to tell; `secrets`: each message is signed with all of them."""
+    """`urls`: of the subscribers. `secrets`: each message is signed with all of them."""
 
     urls: tuple[str, ...] = field(default=(), repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
@@ -76,18 +76,19 @@ class Webhooks:
         self._random, self._rules = random, rules
         self.endpoints = tuple(Endpoint(url) for url in rules.urls)
         self._idle: dict[Endpoint, tuple[object, WebhookDelivery]] = {}
-        """The store's version at which there was nothing to tell, and where it was then."""
+        """For each subscriber without backlog: the store's version at that time, and its position.
+        """
 
     # --- Telling ---
 
     async def begin(self) -> None:
-        """Whoever is new here is told what comes from now on: before anything else happens."""
+        """Register new subscribers at the end of the journal, before anything else happens."""
         async with self._store.unit() as unit:
             for endpoint in self.endpoints:
                 await self._known(unit, endpoint)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Deliver until cancelled."""
         await together(*(self._follow(endpoint) for endpoint in self.endpoints))
 
     async def _follow(self, endpoint: Endpoint) -> None:
@@ -97,7 +98,7 @@ class Webhooks:
         await self._loop.rounds(f"webhook {endpoint.id}", tick, self._rules.poll_s)
 
     async def tick(self, endpoint: Endpoint) -> None:
-        """Tell it what is next, until it knows all, or does not answer as it should."""
+        """Deliver the next messages to a subscriber, until it has all or fails."""
         version, now = self._store.version(), self._clock.now_ms()
         known, at = self._idle.get(endpoint, (None, None))
         if version == known and at is not None and not (at.failures and at.is_due(now)):
@@ -110,12 +111,12 @@ class Webhooks:
             self._idle[endpoint] = (version, at)
         for seq, told in page:
             if not self._store.lease():
-                return  # Another process tells; this one stands by.
+                return  # Another process delivers; this one stands by.
             failure = await self._post(endpoint, told)
             after = self._failed(at, failure) if failure else WebhookDelivery(endpoint.id, seq)
             async with self._store.unit() as unit:
                 if await unit.delivery(endpoint.id) != at:
-                    return  # Somebody moved it meanwhile: a person, or another process.
+                    return  # A person or another process moved the position meanwhile.
                 await unit.put_delivery(after)
             self._log(endpoint, at, after)
             if failure:
@@ -123,7 +124,7 @@ class Webhooks:
             at = after
 
     async def _known(self, unit: Ledger, endpoint: Endpoint) -> WebhookDelivery:
-        """How far it is. A new one is told what comes from now on."""
+        """Return the position of a subscriber. A new one starts at the end of the journal."""
         at = await unit.delivery(endpoint.id)
         if at is None:
             at = WebhookDelivery(endpoint.id, await unit.last_seq())
@@ -131,7 +132,7 @@ class Webhooks:
         return at
 
     async def _post(self, endpoint: Endpoint, told: WebhookMessage) -> DeliveryFailure | None:
-        """None, if it was answered with 2xx. What the answer says is not looked at."""
+        """Send one message. Return None after a 2xx answer; the content of the answer is ignored."""
         headers = told.headers(self._rules.secrets, self._clock.now_ms() // 1000)
         request = Request("POST", endpoint.url, headers=headers, body=told.body)
         try:
@@ -141,7 +142,7 @@ class Webhooks:
             return DeliveryFailure(f"no answer within {TIMEOUT_S:.0f} s")
         except PeerUntrusted as why:
             return DeliveryFailure(f"its certificate is not trusted: {why.details['reason']}")
-        except PeerUnreachable as why:  # Whose words may hold the whole URL.
+        except PeerUnreachable as why:  # Its text may contain the whole URL.
             return DeliveryFailure(f"unreachable ({type(why.__cause__ or why).__name__})")
         if 200 <= answer.status < 300:
             return None
@@ -163,7 +164,7 @@ class Webhooks:
         )
 
     def _log(self, endpoint: Endpoint, before: WebhookDelivery, after: WebhookDelivery) -> None:
-        """Once for each change, and not for each attempt."""
+        """Log a change of the delivery state, not each attempt."""
         where = f"webhook {endpoint.id} ({endpoint.place})"
         if after.is_gone or (after.failures and not before.failures):
             log.warning("%s: %s", where, after.said)
@@ -173,7 +174,7 @@ class Webhooks:
     # --- Showing, and going on ---
 
     async def listing(self) -> list[dict[str, Any]]:
-        """Every subscriber: how far it is, and what is wrong."""
+        """Return every subscriber with its position and its last failure."""
         now, found = self._clock.now_ms(), []
         async with self._store.unit() as unit:
             for endpoint in self.endpoints:
@@ -193,7 +194,7 @@ class Webhooks:
         return found
 
     async def resume(self, endpoint_id: str, after: int | None) -> None:
-        """A person lets one go on at once; with `after`, from behind fact number `after`, again."""
+        """Let a subscriber continue at once; with `after`, from the fact behind this number."""
         if endpoint_id not in [endpoint.id for endpoint in self.endpoints]:
             raise NotFound(f"there is no webhook {endpoint_id[:80]}.")
         async with self._store.unit() as unit:
@@ -203,7 +204,7 @@ class Webhooks:
             await unit.put_delivery(WebhookDelivery(endpoint_id, upto))
 
     async def metrics(self) -> list[str]:
-        """Prometheus lines."""
+        """Return the lines for Prometheus."""
         shown = await self.listing()
         lines = []
         for name, value in (
@@ -222,7 +223,7 @@ async def _page(unit: Ledger, after: int) -> list[tuple[int, WebhookMessage]]:
 
 
 def _retry_after_ms(answer: Response) -> int:
-    """What it asks for, if that is a number of seconds; at most the longest wait."""
+    """Return the Retry-After of an answer in milliseconds, at most the longest wait."""
     text = next((v for k, v in answer.headers if k.lower() == "retry-after"), "")
     is_number = text.isascii() and text.isdigit() and len(text) <= 9
     return 1000 * min(int(text), WAIT_MOST_S) if is_number else 0

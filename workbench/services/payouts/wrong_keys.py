@@ -1,4 +1,4 @@
-"""Wrong API keys: each is logged, and an address that sends many must wait."""
+"""Wrong API keys: each is logged, and an address that sends many is blocked for a time."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from workbench.core.errors import TooManyWrongKeys
 log = logging.getLogger("workbench")
 
 MOST, WITHIN_MS = 10, 60_000
-"""Wrong keys from one address in a minute."""
+"""Most wrong keys from one address within this time."""
 ADDRESSES = 1_000
-"""Of so many addresses the newest wrong keys are known."""
+"""Most addresses that are remembered."""
 
 
 class WrongKeys:
@@ -21,7 +21,8 @@ class WrongKeys:
         self._times: dict[str, list[int]] = {}
 
     def check(self, client: str, now_ms: int) -> None:
-        """Raise TooManyWrongKeys before a key of this address is looked at."""
+        """Raise TooManyWrongKeys if this address has sent too many. Called before a key is
+        compared."""
         recent = self._recent(client, now_ms)
         if len(recent) >= MOST:
             wait_s = max(1, (recent[0] + WITHIN_MS - now_ms + 999) // 1000)
@@ -32,7 +33,7 @@ class WrongKeys:
             )
 
     def note(self, client: str, now_ms: int) -> None:
-        """A wrong key. The key itself is not logged: it may be nearly right."""
+        """Remember a wrong key. The key itself is not logged: it may be nearly right."""
         recent = [*self._recent(client, now_ms), now_ms]
         self._times.pop(client, None)
         self._times[client] = recent
