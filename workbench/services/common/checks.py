@@ -1,6 +1,6 @@
-"""Every check of the four services: what it means, how old it may be, and what to do.
+"""Every check of the four services: its meaning, its limits, and the remedy.
 
-README's table of alarms has one row for each; a test keeps the two equal.
+docs/health.md has one row for each check; a test compares the two.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """`meaning`: what an alarm of this name says, for readers who may not see its reason.
-    `remedy`: what to do. `subject`: who "has not succeeded for 10 minutes".
+    """One check. `meaning`: text of its alarm for readers who may not see the reason. `remedy`:
+    what to do. `subject`: of the text "has not succeeded for 10 minutes".
 
-    `grace_s`: a reason makes the check red when it has stood so long; None: only age does.
-    `max_age_s`: seconds since the last success after which it is red; None: age does not matter.
-    `lasts_s`: a reason is forgotten after this time, where nothing tells that it is gone.
-    `is_warning`: an alarm that leaves /readyz at 200.
+    `grace_s`: age of a reason after which the check is red; None: only the age of the last success
+    counts. `max_age_s`: seconds since the last success after which it is red; None: no limit.
+    `lasts_s`: a reason is dropped after this time, if nothing reports its end. `is_warning`: the
+    alarm leaves /readyz at 200.
     """
 
     name: str
@@ -205,4 +205,4 @@ SERVICES: dict[str, tuple[str, ...]] = {
         "oldest_payout",
     ),
 }
-"""The checks of each service."""
+"""The names of the checks of each service."""

@@ -1,8 +1,7 @@
-"""What a service knows of its own state: one registry of checks, and the alarms that follow.
+"""The health of a service: one registry of checks, and the alarms that follow from it.
 
-A check is red when a reason has stood for longer than its grace, or when its last success is older
-than its maximum age, whatever the reason, also where it never ran. So a check that cannot run is an
-alarm with its name, never silence.
+A check is red when a reason is older than its grace, or when its last success is older than its
+maximum age, also if it never ran. So a check that cannot run raises an alarm with its name.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from workbench.services.common.checks import CHECKS, HealthCheck
 log = logging.getLogger("workbench")
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9]+")
 SHOWN = 3
-"""At most this many reasons of one check are named in its alarm."""
+"""Most reasons of one check in its alarm."""
 
 
 @dataclass(slots=True)
@@ -33,7 +32,7 @@ class CheckReason:
 
 @dataclass(slots=True)
 class CheckState:
-    """One check at work. `last_ok_ms`: last success, or when the check was registered."""
+    """The state of one check. `last_ok_ms`: last success, or the time of registration."""
 
     check: HealthCheck
     max_age_s: float | None
@@ -46,7 +45,7 @@ class CheckState:
 class Health:
     """The checks of one service. `ages`: maximum ages in seconds, by name of check.
 
-    `is_public`: others than this machine reach the service, so reasons are not for everybody.
+    `is_public`: True if other machines reach the service, so that reasons are hidden.
     """
 
     def __init__(
@@ -65,16 +64,16 @@ class Health:
             for name in names
         }
         self.errors = Counter[str]()
-        """Faults of rounds and requests by error code, since the start."""
+        """Faults of rounds and requests since the start, by error code."""
         self.newest_block: int | None = None
         self.balances: dict[str, int] = {}
-        """What was last seen of the chain: the newest block, and wei by account."""
+        """What was last read from the chain: the newest block, and wei by account."""
 
     # --- What checks report (`core.ports.Reports`) ---
 
     def ok(self, name: str, key: str = "") -> None:
-        """The check has succeeded. `key`: for that one thing, where it looks at several; the
-        success of the whole check, which sets its age to 0, has none."""
+        """Record a success. `key`: of one thing, if the check covers several. Without a key, the
+        whole check has succeeded and its age is 0."""
         state = self._states[name]
         if state.reasons:
             self.clear(name, key)
@@ -82,7 +81,7 @@ class Health:
             state.last_ok_ms, state.has_run, state.is_resting = self._clock.now_ms(), True, False
 
     def fails(self, name: str, reason: str, key: str = "") -> None:
-        """The check has failed, or could not run, because of `reason` (one sentence)."""
+        """Record a failure. `reason`: one sentence."""
         state, now = self._states[name], self._clock.now_ms()
         state.is_resting = False
         known = state.reasons.get(key)
@@ -91,58 +90,58 @@ class Health:
         state.reasons[key] = CheckReason(reason, known.since_ms if known else now, now)
 
     def clear(self, name: str, key: str = "") -> None:
-        """The reason is gone; whether the check succeeds is not known, so its age goes on."""
+        """Drop a reason. The success of the check is unknown, so its age continues."""
         state = self._states[name]
         if state.reasons.pop(key, None) is not None and not state.reasons:
             log.warning("%s: %s: well again", self.service, name)
 
     def clear_all(self, name: str) -> None:
-        """`clear` for every key."""
+        """Drop all reasons of a check."""
         for key in list(self._states[name].reasons):
             self.clear(name, key)
 
     def keep(self, name: str, keys: Container[str]) -> None:
-        """`clear` for every other key: of things that are gone."""
+        """Drop the reasons of all other keys: their things are gone."""
         for key in list(self._states[name].reasons):
             if key not in keys:
                 self.clear(name, key)
 
     def set(self, name: str, reason: str, key: str = "") -> None:
-        """`fails` with this reason; `ok` where it is empty."""
+        """Record a failure with this reason, or a success if the reason is empty."""
         if reason:
             self.fails(name, reason, key)
         else:
             self.ok(name, key)
 
     def rest(self, name: str) -> None:
-        """Another process does this check: here it neither ages nor fails."""
+        """Suspend a check that another process performs: it neither ages nor fails here."""
         self.clear_all(name)
         state = self._states[name]
         state.last_ok_ms, state.is_resting = self._clock.now_ms(), True
 
     def count(self, why: Exception) -> None:
-        """Count a fault by its code; one that is not of our tree by the name of its type."""
+        """Count a fault by its code, or by its type if it is not of our error tree."""
         self.errors[why.code if isinstance(why, WorkbenchError) else type(why).__name__] += 1
 
     # --- What follows ---
 
     def alarms(self) -> dict[str, str]:
-        """The red checks in alphabetical order, each with its reason and what to do."""
+        """Return the red checks in alphabetical order, each with its reason and remedy."""
         texts = {name: self._text(self._states[name]) for name in sorted(self._states)}
         return {name: text for name, text in texts.items() if text}
 
     def shown(self, *, to_all: bool) -> dict[str, str]:
-        """The alarms; `to_all`: without reasons, which name payouts, accounts and nodes."""
+        """Return the alarms. `to_all`: without reasons, which name payouts, accounts and nodes."""
         alarms = self.alarms()
         return {name: CHECKS[name].meaning for name in alarms} if to_all else alarms
 
     def is_ready(self) -> bool:
-        """Whether nothing is red but warnings."""
+        """Return True if nothing is red except warnings."""
         return all(CHECKS[name].is_warning for name in self.alarms())
 
     def report(self) -> dict[str, dict[str, Any]]:
-        """Each check: `ok`, and for periodic ones `age_s`, seconds since the last success (None
-        if there was none)."""
+        """Return for each check `ok`, and for periodic ones `age_s`: seconds since the last
+        success, or None."""
         found: dict[str, dict[str, Any]] = {}
         for name, state in sorted(self._states.items()):
             found[name] = {"ok": not self._text(state)}
@@ -151,7 +150,7 @@ class Health:
         return found
 
     def metrics(self) -> list[str]:
-        """Lines of Prometheus: alarms by name, faults by code."""
+        """Return the lines for Prometheus: alarms by name, faults by code."""
         prefix, alarms = self.service, self.alarms()
         lines = [f"# TYPE {prefix}_alarm gauge"]
         lines += [f'{prefix}_alarm{{name="{n}"}} {int(n in alarms)}' for n in sorted(self._states)]
@@ -168,12 +167,12 @@ class Health:
 
     def _age_s(self, state: CheckState) -> int:
         now = self._clock.now_ms()
-        # A clock that was set back must not keep a check young for ever.
+        # A clock that goes back must not keep a check young.
         state.last_ok_ms = min(state.last_ok_ms, now)
         return (now - state.last_ok_ms) // 1000
 
     def _standing(self, state: CheckState) -> list[str]:
-        """The reasons that are not forgotten and have stood for long enough."""
+        """Return the reasons that are not dropped and are older than the grace."""
         now, check, found = self._clock.now_ms(), state.check, []
         for reason in state.reasons.values():
             reason.since_ms = min(reason.since_ms, now)
@@ -204,7 +203,7 @@ def _joined(reasons: list[str]) -> str:
 
 
 def _shape(text: str) -> str:
-    """A reason without its numbers, which may be others each time: it is logged once."""
+    """Return a reason without its numbers, which change: it is logged once."""
     return _NUMBER.sub("#", text)
 
 
@@ -215,8 +214,8 @@ def _span(seconds: int) -> str:
 
 
 def brief(why: Exception) -> str:
-    """A fault in short: ours by its message, and its hint where waiting does not heal it; a foreign
-    one by its type, since its text may hold anything."""
+    """Return a fault in short: our errors with message, and with hint if waiting does not help;
+    foreign errors by their type, because their text may hold anything."""
     if isinstance(why, WorkbenchError):
         return why.message if why.transient else str(why)
     return f"a defect: {type(why).__name__}; its trace is in the log."

@@ -1,4 +1,4 @@
-"""`/health`, `/livez` and `/readyz`, the same on all four services."""
+"""`/health`, `/livez` and `/readyz`, equal on all four services."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from workbench.services.common.routes import RouteHandler, Routes
 
 
 def add_probes(routes: Routes, health: Health, readyz: RouteHandler | None = None) -> None:
-    """`/livez`: 200 while the process answers. `/readyz`: 503 where a check is red.
+    """Add `/livez` (200 while the process answers) and `/readyz` (503 if a check is red).
 
-    `readyz`: a service's own, which says more.
+    `readyz`: a handler of the service that reports more.
     """
 
     async def livez(request: Request) -> Response:
@@ -25,7 +25,7 @@ def add_probes(routes: Routes, health: Health, readyz: RouteHandler | None = Non
 
 
 def ready(health: Health, *, to_all: bool, **more: Any) -> Response:
-    """503 where a check is red, else 200. `to_all`: without the alarms' reasons."""
+    """Return 503 if a check is red, else 200. `to_all`: without the reasons of alarms."""
     is_ready = health.is_ready()
     alarms = health.shown(to_all=to_all)
     told = {"status": "ready" if is_ready else "not ready", **more, "alarms": alarms}
@@ -33,7 +33,7 @@ def ready(health: Health, *, to_all: bool, **more: Any) -> Response:
 
 
 def condition(health: Health, *, to_all: bool) -> dict[str, Any]:
-    """What `/health` says of the checks: status, alarms by name, and every check."""
+    """Return the part of `/health` about checks: status, alarms by name, and every check."""
     alarms = health.shown(to_all=to_all)
     return {
         "status": "degraded" if alarms else "ok",

@@ -1,8 +1,8 @@
-"""The loop of every service: one round after another, until cancelled.
+"""The loop of every service: rounds, one after another, until cancelled.
 
-The policy is explicit. A served process never ends by a fault: whatever a round raises is logged,
-becomes an alarm and a count, and the round is tried again with back-off. In tests and simulated
-runs only transient faults are waited out, and everything else is raised: it fails the run.
+A fault never ends a served process: it is logged, counted and raised as an alarm, and the round is
+retried with back-off. In tests and simulated runs only transient faults are retried; any other
+fails the run.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from workbench.core.ports import Clock
 from workbench.services.common.health import Health, brief, log
 
 BACKOFF_MOST_S = 15.0
-"""Longest wait between two tries of a round that fails, in seconds."""
+"""Longest wait between two tries of a failing round, in seconds."""
 FAULTS = ("chain", "chain_id", "store", "rounds")
-"""The checks that faults of rounds belong to; see `_check_of`."""
+"""The checks that faults of rounds belong to. See `_check_of`."""
 RETRY_AFTER_MOST_S = 300.0
-"""A node that limits us is believed up to this many seconds."""
+"""The longest Retry-After of a node that is obeyed, in seconds."""
 
 
 class FaultPolicy(Enum):
-    """What becomes of a fault that waiting is not known to heal."""
+    """How faults are handled that are not transient."""
 
     RAISE = "raise"
     RETRY = "retry"
 
 
 class ServiceLoop:
-    """Rounds of one service, and where their faults are reported.
+    """The rounds of one service, and the reports of their faults.
 
-    `before`: called before each round of the main loop, the one of the service's own name; where it
+    `before`: called before each round of the main loop, which has the name of the service. If it
     raises, there is no round.
     """
 
@@ -55,16 +55,16 @@ class ServiceLoop:
         self.clock, self.health, self.on_fault = clock, health, on_fault
         self.before: Callable[[], Awaitable[None]] | None = None
         self.failed: set[str] = set()
-        """The parts that failed in the round that goes on."""
+        """The parts that failed in this round."""
         self._parts: set[str] = set()
-        """The parts that failed when they were last tried."""
+        """The parts that failed at their last try."""
         self._failing: set[str] = set()
         self._traced: dict[str, str] = {}
 
     async def rounds(self, name: str, tick: Callable[[], Awaitable[None]], poll_s: float) -> None:
-        """Call `tick` every `poll_s` seconds; after faults later, at most `BACKOFF_MOST_S`.
+        """Call `tick` every `poll_s` seconds; after faults later, at most after `BACKOFF_MOST_S`.
 
-        Raises, where the policy is RAISE, the first error that is not transient.
+        With the policy RAISE, raises the first error that is not transient.
         """
         failures = 0
         while True:
@@ -83,21 +83,21 @@ class ServiceLoop:
             await self.clock.sleep(wait_s)
 
     async def once(self, tick: Callable[[], Awaitable[None]]) -> None:
-        """One round of the main loop. Raises what ends it before its end."""
+        """Run one round of the main loop. Raises the fault that ended it."""
         self.failed.clear()
         if self.before is not None:
             await self.before()
         await tick()
         for name in self._parts - self.failed:
-            self.clear(name)  # It succeeded, or there is nothing more to do for it.
+            self.clear(name)  # It succeeded, or there is nothing left to do.
         self._parts &= self.failed
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """A part of a round that fails by itself: what follows it in the round is still done.
+        """Run a part of a round whose fault does not stop the rest of the round.
 
-        A fault that other parts would meet as well (no node, a node that limits us, no database)
-        ends the round.
+        A fault that would stop other parts as well (no node, rate limit, no database) ends the
+        round.
         """
         try:
             yield
@@ -106,7 +106,8 @@ class ServiceLoop:
                 raise
 
     def contains(self, name: str, why: Exception) -> bool:
-        """Whether a fault of a part was noted, and the round goes on; else it must be raised."""
+        """Return True if the fault of a part was recorded and the round continues; else it must be
+        raised."""
         is_common = isinstance(why, RpcUnreachable | RpcLimited | StoreError)
         if is_common or self.on_fault is FaultPolicy.RAISE:
             return False
@@ -116,8 +117,8 @@ class ServiceLoop:
         return True
 
     def note(self, name: str, why: Exception) -> None:
-        """Report and count a fault of `name` (a loop, or a part of its round). The trace of a
-        defect is logged, once for each reason."""
+        """Report and count a fault of `name` (a loop, or a part of its round). The stack trace of a
+        defect is logged once for each reason."""
         check, reason, key = _check_of(why), brief(why), self._key(name)
         self.health.count(why)
         self._failing.add(name)
@@ -130,7 +131,7 @@ class ServiceLoop:
         self.health.fails(check, reason, key)
 
     def clear(self, name: str) -> None:
-        """`name` has succeeded."""
+        """Record that `name` has succeeded."""
         if name in self._failing:
             self._failing.discard(name)
             self._traced.pop(name, None)
@@ -148,7 +149,7 @@ class ServiceLoop:
 
     def _wait_s(self, why: Exception, poll_s: float, failures: int) -> float:
         if self.on_fault is FaultPolicy.RAISE:
-            return poll_s  # Simulated time costs nothing, and traces stay as they are.
+            return poll_s  # Simulated time is free, and traces stay equal.
         doubled = poll_s * 2.0 ** min(failures - 1, 16)
         asked = why.details.get("retry_after_s") if isinstance(why, WorkbenchError) else None
         asked_s = min(float(asked), RETRY_AFTER_MOST_S) if isinstance(asked, int | float) else 0.0
@@ -156,7 +157,7 @@ class ServiceLoop:
 
 
 def _check_of(why: Exception) -> str:
-    """The check that a fault of a round belongs to."""
+    """Return the check that the fault of a round belongs to."""
     if isinstance(why, WrongChain):
         return "chain_id"
     if isinstance(why, StoreError):
@@ -165,7 +166,7 @@ def _check_of(why: Exception) -> str:
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:
-    """Several loops at once. The first that fails ends the others; its error is raised."""
+    """Run several loops. The first failure cancels the others and is raised."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         await asyncio.gather(*tasks)

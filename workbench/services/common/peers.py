@@ -1,8 +1,8 @@
-"""Answers of other services, read at one place: by a schema, never by the status alone.
+"""Answers of other services, decoded at one place by a schema, never by status alone.
 
-Whatever a peer answers becomes a typed value or a named error. What is no JSON is a proxy's words,
-not the peer's: PeerUnreadable, which may pass. JSON that does not fit is the peer's own:
-PeerAnswerInvalid, which repeating the request cannot heal.
+An answer becomes a typed value or a named error. A body without JSON comes from a proxy:
+PeerUnreadable, which is transient. JSON of a wrong shape comes from the peer: PeerAnswerInvalid,
+which a retry cannot cure.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from workbench.core.ports import Response
 
 T = TypeVar("T")
 SHOWN = 200
-"""At most so many characters of an answer are repeated in an error."""
+"""Most characters of an answer that an error repeats."""
 LONGEST = 500
-"""At most so many characters of a peer's own message, or hint."""
+"""Most characters of a peer's own message or hint."""
 PASSING = (408, 425, 429)
-"""Statuses below 500 that ask to come again (RFC 9110, 8470, 6585)."""
+"""Statuses below 500 that ask for a retry (RFC 9110, 8470, 6585)."""
 
 
 class ErrorBody(msgspec.Struct):
-    """The body of an error, as all our services answer it."""
+    """The body of an error, as all our services send it."""
 
     error: str = "unknown"
     message: str = ""
@@ -38,7 +38,7 @@ class ErrorBody(msgspec.Struct):
 
 
 def decoded(answer: Response, kind: type[T], peer: str) -> T:
-    """The answer's body as a `kind`. Raises PeerUnreadable or PeerAnswerInvalid."""
+    """Return the body of the answer as a `kind`. Raises PeerUnreadable or PeerAnswerInvalid."""
     data = _json(answer, peer)
     try:
         return msgspec.convert(data, kind)
@@ -47,7 +47,7 @@ def decoded(answer: Response, kind: type[T], peer: str) -> T:
 
 
 def invalid(answer: Response, peer: str, why: str) -> PeerAnswerInvalid:
-    """The error for an answer that is read, and is not what it should be."""
+    """Return the error for JSON of a wrong shape."""
     return PeerAnswerInvalid(
         f"the {peer}'s answer is not what it should be ({why[:SHOWN]}): {_shown(answer)}.",
         hint=f"Check the URL and the version of the {peer}.",
@@ -55,14 +55,14 @@ def invalid(answer: Response, peer: str, why: str) -> PeerAnswerInvalid:
 
 
 def passes(answer: Response) -> bool:
-    """Whether a refusal by status is somebody's who may answer otherwise soon."""
+    """Return True for a status that may change soon: 5xx, 408, 425, 429, redirects."""
     return answer.status >= 500 or answer.status in PASSING or 300 <= answer.status < 400
 
 
 def refused(answer: Response, peer: str) -> WorkbenchError:
-    """What a peer refused with, as the error of ours that it names; else PeerRefused.
+    """Return the error that a peer's refusal names, if it is of our tree; else PeerRefused.
 
-    PeerUnreadable where the body is not JSON, PeerRefused where it is no error of ours.
+    PeerUnreadable if the body is not JSON.
     """
     try:
         told = decoded(answer, ErrorBody, peer)
@@ -79,7 +79,7 @@ def refused(answer: Response, peer: str) -> WorkbenchError:
 
 
 def told(answer: Response) -> ErrorBody:
-    """What a refusal says of itself, as far as it can be read."""
+    """Return code and message of a refusal, as far as they can be read."""
     try:
         read = decoded(answer, ErrorBody, "peer")
     except (PeerUnreachable, PeerRefused):
@@ -99,13 +99,13 @@ def _json(answer: Response, peer: str) -> Any:
 
 
 def _plain(text: str) -> str:
-    """A peer's text, bounded, and one that any terminal and log can take."""
+    """Return a peer's text, cut and without control characters."""
     text = text[:LONGEST].encode("utf-8", "replace").decode()
     return "".join(each if each.isprintable() else " " for each in text)
 
 
 def _shown(answer: Response) -> str:
-    """The beginning of a body, so that it can stand in a message."""
+    """Return the beginning of a body, for a message."""
     text = answer.body[: SHOWN + 1].decode("utf-8", "replace")
     more = "…" if len(text) > SHOWN else ""
     return f"{text[:SHOWN]!r}{more}"

@@ -1,4 +1,4 @@
-"""What every service's `handle` shares: routing, and errors as JSON (agreement 8)."""
+"""What the `handle` of every service shares: routing, and errors as JSON."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ DECIDING = (
     "x-api-key",
     "x-payment",
 )
-"""Headers of which two would leave it to chance what is done."""
+"""Headers that decide what a request does. Two of one name would be ambiguous."""
 BEHIND = (RpcUnreachable, RpcFault, StoreError, PeerUnreachable)
-"""Errors of what is behind a service."""
+"""Errors of node, database and peers."""
 RouteHandler = Callable[..., Awaitable[Response]]
 log = logging.getLogger("workbench")
 
 
 class Routes:
-    """Method and path to a handler; `<name>` in a path is passed on as text.
+    """Routes from method and path to a handler. `<name>` in a path is passed as text.
 
-    An `<id>` has no colon: what follows one is a verb, as in `/v1/payouts/<id>:cancel`.
+    An `<id>` has no colon: a verb follows it, as in `/v1/payouts/<id>:cancel`.
     """
 
     def __init__(self, health: Health) -> None:
@@ -65,7 +65,7 @@ class Routes:
         return self
 
     async def handle(self, request: Request) -> Response:
-        """Always answers: with JSON `{error, message, …}` where something is wrong."""
+        """Answer a request. Errors are JSON `{error, message, …}`."""
         try:
             refuse_duplicates(request)
             return await self._dispatch(request)
@@ -82,8 +82,8 @@ class Routes:
             return Response.json(500, {"error": "internal", "message": message})
 
     def error_of(self, why: WorkbenchError) -> dict[str, Any]:
-        """The error as JSON. Where others than this machine ask, what is behind us (node, database,
-        peers) is named by its code alone: its message may hold a host and a port."""
+        """Return an error as JSON. If other machines reach the service, errors of node, database
+        and peers show their code only: a message may hold host and port."""
         if self._health.is_public and isinstance(why, BEHIND):
             return {"error": why.code, "message": "something that this service needs is away."}
         return why.to_json()
@@ -111,7 +111,7 @@ class Routes:
 
 
 def refuse_duplicates(request: Request) -> None:
-    """Raise DuplicateHeader where a header that decides something is given more than once."""
+    """Raise DuplicateHeader if a header that decides something is given twice."""
     names = [name.lower() for name, _ in request.headers]
     for name in DECIDING:
         if names.count(name) > 1:
@@ -121,8 +121,7 @@ def refuse_duplicates(request: Request) -> None:
 
 
 def see_other(*segments: str, fragment: str = "") -> Response:
-    """303 to the path of these segments, each encoded (RFC 3986): a header is ASCII, and a segment
-    may hold any text."""
+    """Return 303 to the path of these segments, each percent-encoded (RFC 3986)."""
     path = "/" + "/".join(quote(segment, safe="") for segment in segments)
     path += f"#{quote(fragment, safe='')}" if fragment else ""
     headers = (("Location", path), ("Cache-Control", "no-store"))
@@ -130,7 +129,7 @@ def see_other(*segments: str, fragment: str = "") -> Response:
 
 
 def wants_page(request: Request) -> bool:
-    """Browsers name HTML; programs name JSON, or nothing in particular."""
+    """Return True if the client accepts HTML, as browsers do."""
     accept = request.header("Accept") or ""
     return "text/html" in accept and "application/json" not in accept
 
@@ -144,7 +143,7 @@ def one(request: Request, name: str, default: str) -> str: ...
 
 
 def one(request: Request, name: str, default: str | None = None) -> str | None:
-    """A query parameter. Raises InputError when it is given twice."""
+    """Return a query parameter. Raises InputError if it is given twice."""
     values = [value for key, value in request.query if key == name]
     if len(values) > 1:
         raise InputError(f"{name} is given {len(values)} times; give it once.")
@@ -152,23 +151,23 @@ def one(request: Request, name: str, default: str | None = None) -> str | None:
 
 
 async def events_page(store: Store, own: str, request: Request) -> Response:
-    """`GET /events?after=SEQ`: the facts that this service itself emitted, at most a page."""
+    """Answer `GET /events?after=SEQ`: one page of the facts that this service emitted itself."""
     after = one(request, "after", "0")
     if not re.fullmatch(r"[0-9]{1,15}", after, re.ASCII):
         raise InputError(f"after={after[:40]!r} is not a sequence number.")
     async with store.unit() as unit:
         last = await unit.last_seq()
         page = await unit.facts(after=int(after), limit=EVENTS_PAGE)
-    # `next` is where to go on: facts of other emitters are skipped, and must not be asked again.
+    # `next` is where to continue, behind the skipped facts of other emitters.
     upto = page[-1][0] if page else min(int(after), last)
     return told([(seq, fact) for seq, fact in page if fact.source == own], upto, last)
 
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Facts with their sequence numbers as JSON `{events, next, last}`: a body.
+    """A page of facts with their sequence numbers: `{events, next, last}`.
 
-    `next`: after which number to go on; `last`: that of the newest fact.
+    `next`: the number to continue after. `last`: the number of the newest fact.
     """
 
     facts: Sequence[tuple[int, Event]]
@@ -176,7 +175,7 @@ class EventPage:
     last: int
 
     def encoded(self) -> bytes:
-        """Out of the lines that the journal has."""
+        """Return the JSON, built from the lines of the journal."""
         events = ",".join([f'{{"seq":{seq},{to_json(fact)[1:]}' for seq, fact in self.facts])
         return f'{{"events":[{events}],"next":{self.next},"last":{self.last}}}'.encode()
 
@@ -186,10 +185,10 @@ class EventPage:
 
     @classmethod
     def of(cls, answer: Response, peer: str, after: int) -> EventPage:
-        """The page of its own facts that a service answered with, to `?after=`.
+        """Return the page of a peer's own facts that answers `?after=`.
 
-        Raises PeerUnreadable, or PeerAnswerInvalid: also for a fact of somebody else, which a peer
-        could only have made up, and for a page that leads nowhere.
+        Raises PeerUnreadable or PeerAnswerInvalid, also for a fact of another emitter, and for a
+        page that does not advance.
         """
         if isinstance(answer.content, EventPage):
             return answer.content
@@ -214,11 +213,12 @@ class EventsBody(msgspec.Struct):
 
 
 _PLAIN = {"str": str, "int": int, "bool": bool}
-"""What facts are made of, beside their block."""
+"""The types of a fact's fields, except its block."""
 
 
 def _numbered_fact(data: dict[str, Any], peer: str) -> tuple[int, Event]:
-    """A fact of a peer's own, each field of its type. Raises as `from_dict`, and ValueError."""
+    """Return a peer's fact with its number, each field of its type. Raises as `from_dict`, and
+    ValueError."""
     data = dict(data)
     seq = msgspec.convert(data.pop("seq"), Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)])
     fact = from_dict(data)

@@ -1,4 +1,4 @@
-"""The settlements of one journal, folded, and kept up to date as the journal grows."""
+"""The settlements of one journal, folded and kept current."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ from workbench.core.settlement import (
 
 
 class SettlementIndex:
-    """Nothing here that the journal does not hold: a new Book of the same store is equal.
+    """The index. It holds nothing that the journal does not hold.
 
-    `seller`: whose sales are counted (see `assets`, `open_of`, `sold`); others' on the same vault
-    are known, and count for nothing. `merged`: the journal gathers the facts of several emitters,
-    in no common order. Whoever gathers only shows: there one torn life takes no other with it, and
-    is told in `torn`.
+    `seller`: the account whose sales are counted (`assets`, `open_of`, `sold`). `merged`: the
+    journal gathers facts of several emitters without a common order. There an inconsistent
+    settlement is listed in `torn` and does not affect others.
     """
 
     def __init__(self, store: Store, *, merged: bool = False, seller: str = "") -> None:
@@ -44,14 +43,14 @@ class SettlementIndex:
         self._early: set[str] = set()
         self._refreshing = asyncio.Lock()
         self.folds = 0
-        """How often something was told that settlements follow from."""
+        """Number of changes that settlements depend on."""
         self.settlements: dict[str, Settlement] = {}
         self.torn: InconsistentJournals = {}
 
     async def refresh(self) -> list[str]:
-        """Fold what is new; the subjects it was about, in the order of the facts.
+        """Fold new facts. Return their subjects in the order of the facts.
 
-        Raises IllegalTransition unless the journal is merged, and then nothing has moved.
+        Raises IllegalTransition unless the journal is merged; then nothing has changed.
         """
         version = self._store.version()
         if version == self._version:
@@ -78,9 +77,9 @@ class SettlementIndex:
     async def _histories(
         self, unit: StoreTransaction, facts: Sequence[Event]
     ) -> dict[str, Sequence[Event]]:
-        """All that stands about those who cannot simply go on from where they are."""
+        """Return all valid facts of the settlements that cannot be folded from where they are."""
         if not (self._merged or self._early or BlockOrphaned in map(type, facts)):
-            return {}  # As mostly: each fact follows those that are known.
+            return {}  # The usual case: each fact follows the known ones.
         anew: dict[str, None] = {}
         for fact in facts:
             if isinstance(fact, BlockOrphaned):
@@ -91,7 +90,8 @@ class SettlementIndex:
         return {subject: await unit.standing(subject) for subject in anew}
 
     def _is_birth(self, fact: Event) -> bool:
-        """Details told on an earlier page than the birth wait for it in the journal."""
+        """Return True if the fact creates a settlement. Earlier details wait for it in the
+        journal."""
         return type(fact) in TRANSITION_EVENTS and fact.subject not in self.settlements
 
     def _is_late(self, fact: Event) -> bool:
@@ -133,7 +133,8 @@ class SettlementIndex:
             self._open.pop(subject, None)
 
     def _count(self, before: Settlement | None, after: Settlement | None) -> None:
-        """Keep what `assets`, `open_of` and `sold` tell: of the seller's own settlements alone."""
+        """Update the counts behind `assets`, `open_of` and `sold`, for the seller's own
+        settlements."""
         if before is not None and before.seller == self._seller:
             self._assets[before.asset, before.state] -= before.asset_amount
             self._of_buyer[before.buyer].pop(before.id, None)
@@ -150,21 +151,21 @@ class SettlementIndex:
         return self.settlements.get(settlement_id)
 
     def open(self) -> list[Settlement]:
-        """Those that somebody still owes a step, oldest first."""
+        """Return the settlements without an end, oldest first."""
         return list(self._open.values())
 
     def of(self, *states: SettlementState) -> list[Settlement]:
-        """Those in these states, state after state. Costs nothing for those in other ones."""
+        """Return the settlements in these states, state by state. Others cost nothing."""
         return [each for state in states for each in self._by_state[state].values()]
 
     def assets(self, asset: str, *states: SettlementState) -> int:
-        """Base units of one asset in the seller's own settlements that are in these states."""
+        """Return the base units of an asset in the seller's settlements in these states."""
         return sum(self._assets.get((asset, state), 0) for state in states)
 
     def open_of(self, buyer: str) -> list[Settlement]:
-        """The seller's own open settlements with one buyer."""
+        """Return the seller's open settlements with one buyer."""
         return list(self._of_buyer.get(buyer, {}).values())
 
     def sold(self, salt: str) -> str | None:
-        """The first settlement that is known of the seller's offer with this salt."""
+        """Return the first known settlement of the seller's offer with this salt."""
         return self._sold.get(salt)

@@ -1,7 +1,7 @@
-"""What a served service asks its node besides its work: is it the same chain, and is it well?
+"""Checks of the node before a round: is it the same chain, and is it healthy?
 
-The chain's id is asked before every round: the answers of another chain must not be acted upon. The
-rest is looked at every `LOOK_S` seconds.
+The chain id is read before every round, because answers of another chain must not be used. The rest
+is read every `LOOK_S` seconds.
 """
 
 from __future__ import annotations
@@ -19,18 +19,17 @@ T = TypeVar("T")
 GLANCE_S = 2.0
 LOOK_S = 15.0
 STALLED_S = 600
-"""Seconds after which a newest block is old: no chain that we know waits so long for one."""
+"""Age of the newest block in seconds at which the chain counts as stalled."""
 TRANSACTIONS = 20
-"""An account must hold enough for so many more transactions."""
+"""Number of transactions for which an account must hold gas."""
 GAS_EACH = 600_000
-"""At most, of a transaction of a settlement."""
+"""Most gas of one transaction of a settlement."""
 TIP_WEI = 2 * 10**9
 
 
 class NodeChecks:
-    """Checks of one service's node. `accounts`: those that send. `gas`: of one transaction at most;
-    None where `more`, the service's own checks, sees to it that the accounts hold enough.
-    """
+    """Checks of one service's node. `accounts`: the senders. `gas`: most gas of one transaction;
+    None if `more`, the service's own checks, compares the balances."""
 
     def __init__(
         self,
@@ -48,7 +47,7 @@ class NodeChecks:
         self._next = DueTimer(LOOK_S)
 
     async def before_round(self) -> None:
-        """Raises WrongChain, RpcUnreachable or RpcFault: then nothing may be done."""
+        """Raises WrongChain, RpcUnreachable or RpcFault: then the round must not run."""
         chain_id = await self._node.chain_id()
         if chain_id != self._chain_id:
             raise WrongChain(
@@ -80,15 +79,15 @@ class NodeChecks:
 
 
 class DueTimer:
-    """Says that something is due: the first time, then every `every_s` seconds of the clock, also
-    where the clock was set back."""
+    """A timer that is due at first, and then every `every_s` seconds, also if the clock goes
+    back."""
 
     def __init__(self, every_s: float) -> None:
         self._every_ms = int(every_s * 1000)
         self._last_ms: int | None = None
 
     def is_due(self, now_ms: int) -> bool:
-        """Whether the time has come; then it is counted from now."""
+        """Return True if the time has come; the next period starts then."""
         last = self._last_ms
         if last is not None and last <= now_ms < last + self._every_ms:
             return False
@@ -97,12 +96,12 @@ class DueTimer:
 
 
 def reserve_wei(base_fee: int, transactions: int, gas: int) -> int:
-    """What so many transactions may cost in wei, at twice the base fee."""
+    """Return the cost of this many transactions in wei, at twice the base fee."""
     return transactions * gas * (2 * base_fee + TIP_WEI)
 
 
 def shortfall(account: str, state: NodeState, needed: int) -> str:
-    """One sentence where an account holds less than `needed` wei, else ""."""
+    """Return a sentence if an account holds less than `needed` wei, else ""."""
     held = state.balances[account]
     if held >= needed:
         return ""
@@ -113,7 +112,7 @@ def shortfall(account: str, state: NodeState, needed: int) -> str:
 
 
 async def glance(work: Awaitable[T]) -> T | None:
-    """What was asked of the chain, None where it cannot be told: /health answers all the same."""
+    """Return the result of a chain call, or None if it fails: /health answers anyway."""
     try:
         async with asyncio.timeout(GLANCE_S):
             return await work

@@ -1,1 +1,1 @@
-"""The OTC services' parts: what they check before they spend."""
+"""The OTC services: seller, buyer, facilitator and tracker, and their checks."""

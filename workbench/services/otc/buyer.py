@@ -42,10 +42,11 @@ from workbench.services.otc.rates import RateSource
 
 @dataclass(frozen=True, slots=True)
 class BuyerRules:
-    """Slippage in basis points, ceiling in EURC base units (None: none), waits in seconds.
+    """The rules of a buyer: slippage in basis points, ceiling in EURC base units (None: no
+    ceiling), times in seconds.
 
-    `price`, `price_tolerance_bps`, `max_deadline_s`: see `otc.offer_check.Bounds`.
-    `fund_by`: `authorization` (ERC-3009) or `permit` (EIP-2612, one open purchase at a time).
+    `price`, `price_tolerance_bps`, `max_deadline_s`: see `otc.offer_check.OfferBounds`. `fund_by`:
+    `authorization` (ERC-3009) or `permit` (EIP-2612, one open purchase at a time).
     """
 
     slippage_bps: int = 100
@@ -60,14 +61,14 @@ class BuyerRules:
 
 
 class SettlementAccepted(msgspec.Struct):
-    """What a seller answers to a payment."""
+    """The seller's answer to an accepted payment."""
 
     settlement_id: str
     status: str = ""
 
 
 class SellerStatus(msgspec.Struct):
-    """What a seller says of a settlement. `eurc_spent`: base units."""
+    """The seller's view of a settlement. `eurc_spent`: base units."""
 
     settlement_id: str
     status: Literal["pending", "executed", "refunded", "rejected"]
@@ -80,7 +81,7 @@ PEER = "seller"
 
 
 class Buyer:
-    """See the module. `seller`: whom it pays; None: nobody, and every offer is refused."""
+    """See the module. `seller`: the account that may be paid; None: every offer is refused."""
 
     def __init__(
         self,
@@ -101,12 +102,12 @@ class Buyer:
     async def buy(
         self, seller_url: str, asset_amount: int, progress: ReportProgress = lambda _: None
     ) -> Purchase:
-        """One purchase, from HTTP 402 to its end.
+        """Buy once, from HTTP 402 to the end of the settlement.
 
-        Raises what the seller answered; OverCeiling, TermsMismatch (SellerMismatch, PriceRefused,
-        DeadlineRefused) or WrongChain for an offer one should not sign; PeerRefused or
-        PeerUnreachable for what is no answer of a seller; TransactionTimeout when it takes longer
-        than the rules allow.
+        Raises the error that the seller answered; OverCeiling, TermsMismatch (SellerMismatch,
+        PriceRefused, DeadlineRefused) or WrongChain for an offer that must not be signed;
+        PeerRefused or PeerUnreachable for an answer of no seller; TransactionTimeout after
+        `timeout_s`.
         """
         payment, terms = await self.authorize(seller_url, asset_amount, progress)
         created = await self.pay(seller_url, payment)
@@ -114,13 +115,13 @@ class Buyer:
         return await self.follow(seller_url, created["settlement_id"], terms, progress)
 
     def prepare(self) -> None:
-        """It means to buy in the next block: its balance is looked up together with that."""
+        """Tell the RPC client that the balance will be needed at the next block."""
         self._chain.foresee_balance(self._chain.addresses.eurc, self.address, next_block=True)
 
     async def authorize(
         self, seller_url: str, asset_amount: int, progress: ReportProgress = lambda _: None
     ) -> tuple[Payment, Terms]:
-        """Ask for the price, decide on the budget, and sign."""
+        """Request an offer, choose the budget, and sign."""
         self._chain.foresee_balance(self._chain.addresses.eurc, self.address)
         answer = await self._get(seller_url, resource_of(asset_amount))
         if answer.status != 402:
@@ -135,11 +136,11 @@ class Buyer:
         terms = replace(offered, buyer=self.address, max_eurc=budget)
         progress(f"signing a budget of {Amount(budget, EURC)}")
         payment = await self._sign(terms, offer.funding)
-        await self._check_funds(budget)  # Nobody has the signature yet.
+        await self._check_funds(budget)  # No other party has the signature yet.
         return payment, terms
 
     async def _checked(self, offer: PaymentRequirement, asset_amount: int) -> Terms:
-        """The offered terms, if they are what was asked for; see `otc.offer_check`."""
+        """Return the offered terms if they match the request. See `otc.offer_check`."""
         resource, chain, rules = resource_of(asset_amount), self._chain, self._rules
         if self._seller is None:
             raise unknown_seller()
@@ -165,12 +166,15 @@ class Buyer:
             )
 
     async def _sign(self, terms: Terms, funding: list[str]) -> Payment:
-        """Consent, and the right to pull: by ERC-3009 where the seller takes it, else by permit."""
+        """Sign the terms and the right to pull the budget: ERC-3009 if the seller accepts it, else
+        a permit."""
         consent = self._signer.sign_digest(self._chain.terms_digest(terms))
         payment = Payment(self.address, terms, consent)
         deadline = terms.fund_deadline
         if self._rules.fund_by in funding and self._rules.fund_by != "permit":
-            before = deadline + 1  # Exclusive in ERC-3009, while fundDeadline may still fund.
+            # `validBefore` is exclusive in ERC-3009, and funding is allowed in the second of
+            # fundDeadline.
+            before = deadline + 1
             digest = await self._chain.authorization_digest(terms, 0, before)
             given = TransferAuthorization(0, before, self._signer.sign_digest(digest))
             return replace(payment, authorization=given)
@@ -180,9 +184,10 @@ class Buyer:
         return replace(payment, permit=permit)
 
     async def pay(self, seller_url: str, payment: Payment) -> dict[str, Any]:
-        """Send the payment; again and unchanged where the outcome is unknown (it is idempotent).
+        """Send the payment, and send it again unchanged after an unknown outcome (it is
+        idempotent).
 
-        What the seller answered, for the settlement of this very payment.
+        Returns the seller's answer for the settlement of this payment.
         """
         path = resource_of(payment.terms.asset_amount)
         headers = ((PAYMENT_HEADER, payment.to_header()),)
@@ -202,7 +207,7 @@ class Buyer:
         terms: Terms,
         progress: ReportProgress = lambda _: None,
     ) -> Purchase:
-        """Ask for the state until the asset is here, or the money is back."""
+        """Poll the settlement until the asset is delivered or the budget is refunded."""
         limit = self._clock.now_ms() + int(self._rules.timeout_s * 1000)
         state = ""
         while True:
@@ -211,7 +216,7 @@ class Buyer:
             except PeerUnreachable:
                 if self._clock.now_ms() >= limit:
                     raise
-                # We have signed: a seller that restarts is waited for.
+                # The payment is signed: wait for a seller that restarts.
                 await self._clock.sleep(self._rules.poll_s)
                 continue
             if answer.status != 200:
@@ -219,7 +224,8 @@ class Buyer:
             view = peers.decoded(answer, SellerStatus, PEER)
             if view.settlement_id.lower() != identity:
                 raise peers.invalid(answer, PEER, "it is about another settlement")
-            if view.state not in (state, "none"):  # The seller has not seen its block yet.
+            # The seller has not seen the block of the settlement yet.
+            if view.state not in (state, "none"):
                 state = view.state
                 progress(f"settlement is {state}")
             spent = view.eurc_spent or 0
@@ -245,7 +251,7 @@ class Buyer:
     async def _get(
         self, seller_url: str, path: str, headers: tuple[tuple[str, str], ...] = ()
     ) -> Response:
-        """GET is safe to repeat here; a peer or node that is away is waited for."""
+        """Send a GET request, which is safe to repeat. Wait for an unreachable peer or node."""
         for attempt in range(self._rules.retries + 1):
             last = attempt == self._rules.retries
             try:
@@ -261,7 +267,7 @@ class Buyer:
 
 
 def unknown_seller() -> SellerMismatch:
-    """A buyer that pays whoever answers at a URL would pay anybody."""
+    """Return the error of a buyer without a known seller: it would pay any server at the URL."""
     return SellerMismatch(
         "nobody said which seller you buy from, so none is paid.",
         hint="Name its address: --seller or SELLER_ADDRESS, or buy where `workbench up` runs.",
@@ -269,5 +275,5 @@ def unknown_seller() -> SellerMismatch:
 
 
 def resource_of(asset_amount: int) -> str:
-    """What is asked for, and paid for: `resourceHash` is the hash of this text."""
+    """Return the name of the resource that is requested and paid. `resourceHash` is its hash."""
     return f"/buy-asset?amount={asset_amount}"

@@ -387,7 +387,7 @@ class Facilitator:
         if head.timestamp < rate.set_at + lasts_s:
             return
         call = self._chain.set_rate(replace(rate, usdc_per_eurc_e8=now_e8, set_at=head.timestamp))
-        # The subject names the rate that is replaced: one refresh for each, whatever happens.
+        # The subject names the rate that is replaced, so each rate is refreshed once.
         subject = f"rate:{rate.set_at}"
         async with self._store.unit() as unit:
             told = await unit.standing(subject)

@@ -1,4 +1,4 @@
-"""What the facilitator answered to `/settle`: an acceptance of this settlement, or an error."""
+"""The facilitator's answer to `/settle`: an acceptance of this settlement, or an error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PEER = "facilitator"
 
 
 class Acceptance(msgspec.Struct):
-    """The body of an acceptance; other fields are left aside."""
+    """The body of an acceptance. Other fields are ignored."""
 
     settlement_id: str
     accepted: bool
@@ -20,10 +20,10 @@ class Acceptance(msgspec.Struct):
 
 
 def check_acceptance(answer: Response, identity: str) -> None:
-    """Return only if the facilitator has accepted the settlement `identity`.
+    """Return if the facilitator has accepted the settlement `identity`; else raise.
 
-    Raises PeerUnreachable or PeerUnreadable for what may pass: 5xx, 408, 425, 429, redirects, and
-    a body that is no JSON. Raises PeerRefused or PeerAnswerInvalid for what is final: any other
+    Raises PeerUnreachable or PeerUnreadable for transient answers: 5xx, 408, 425, 429, redirects,
+    and a body without JSON. Raises PeerRefused or PeerAnswerInvalid for final ones: any other
     refusal, and JSON that is no acceptance of `identity`.
     """
     if peers.passes(answer):

@@ -1,9 +1,9 @@
-"""What a seller checks before it claims a payment, and so before stock is reserved or gas is spent.
+"""The checks of a seller before it claims a payment, so before stock is reserved or gas is spent.
 
-The order is by cost: the offer and the signatures need no chain; then, one payment at a time,
-stock, the buyer's balance and its other open settlements are counted, and the claim is stored.
-Creation and transfer are simulated before the claim goes on chain (see
-`SettlementContracts.if_paid`). A refusal there ends the claim at once.
+The order is by cost. Offer and signatures need no chain. Then, for one payment at a time, stock,
+the buyer's balance and its open settlements are counted, and the claim is stored. Creation and
+transfer are simulated before the claim goes on chain (`SettlementContracts.if_paid`); a refusal
+there ends the claim at once.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from workbench.services.common.settlement_index import SettlementIndex
 from workbench.services.otc.offers import OFFERED, OfferIssuer, requested
 
 UNFUNDED = (SettlementState.AUTHORIZED, SettlementState.CREATED)
-"""States in which stock and budget are still with their owners, and promised."""
+"""States in which stock and budget are promised, but still with their owners."""
 ON_CHAIN_UNFUNDED = (0, 1)
-"""The vault's numbers for none and created."""
+"""The vault's numbers of the states none and created."""
 MAX_OPEN_PER_BUYER = 5
-"""Open settlements that one buyer may have with a seller, unless it is set."""
+"""Default for the open settlements that one buyer may have with a seller."""
 
 
 class Intake:
-    """See the module. One instance for each seller account. `source`: the facts' emitter."""
+    """See the module. One instance for each seller account. `source`: the source of its facts."""
 
     def __init__(
         self,
@@ -66,7 +66,8 @@ class Intake:
         self._claiming = asyncio.Lock()
 
     async def admit(self, amount: int, payment: Payment, digest: bytes) -> None:
-        """Claim the payment, or raise why not; a payment that is claimed already is left so."""
+        """Claim the payment, or raise the reason of a refusal. A payment that was claimed stays
+        claimed."""
         terms, identity = payment.terms, "0x" + digest.hex()
         offer = await self._check_offer(amount, terms)
         await self._check_free(terms, identity)
@@ -74,7 +75,7 @@ class Intake:
         await self._check_consent(payment, digest)
         await self._check_funding(payment)
         permit = await self._permit(terms)
-        async with self._claiming:  # What is counted below must not change before the claim.
+        async with self._claiming:  # Counts and claim belong together: one payment at a time.
             await self._book.refresh()
             if self._book.get(identity) is None:
                 await self.check_inventory(amount)
@@ -86,11 +87,11 @@ class Intake:
     # --- The offer ---
 
     async def _check_offer(self, amount: int, terms: Terms) -> ev.PaymentRequested:
-        """The terms must be, word for word, an offer that we made for this resource: that offer."""
+        """Return the offer of these terms. They must equal an offer of ours for this resource."""
         try:
             made_at_ms = self._offers.made_at_ms(terms)
             offer, altered = requested(terms, made_at_ms, self._source), list[str]()
-        except TermsMismatch:  # What was altered can be said where the offer was noted.
+        except TermsMismatch:  # If the offer was recorded, the error can name the altered field.
             async with self._store.unit() as unit:
                 known = await unit.standing(terms.salt)
             noted = next((fact for fact in known if isinstance(fact, ev.PaymentRequested)), None)
@@ -109,7 +110,8 @@ class Intake:
         return offer
 
     async def _check_free(self, terms: Terms, identity: str) -> None:
-        """An offer has one settlement, for ever: what ended badly needs a new offer."""
+        """Raise if the offer has a settlement already. An offer has one settlement, also after a
+        refund."""
         async with self._store.unit() as unit:
             first = await unit.sold(offer_key(terms))
         await self._book.refresh()
@@ -147,8 +149,10 @@ class Intake:
         check_budget(terms.max_eurc, terms.required_usdc, rate.usdc_per_eurc_e8)
 
     async def _check_funding(self, payment: Payment) -> None:
-        """The buyer has the money, and lets the vault have it. What only the token knows (pause,
-        blocklist, a cancelled authorization) is simulated before anything is sent."""
+        """Check the buyer's balance and the right to pull it.
+
+        What only the token knows (pause, blocklist, cancelled authorization) is simulated later.
+        """
         terms = payment.terms
         if payment.authorization is not None:
             await self._check_authorization(terms, payment.authorization)
@@ -194,10 +198,10 @@ class Intake:
     # --- What is promised already ---
 
     async def check_inventory(self, amount: int) -> None:
-        """Raise InsufficientInventory unless we hold it beside what our unfunded sales need."""
+        """Raise InsufficientInventory if our stock minus unfunded sales is below `amount`."""
         await self._book.refresh()
         seller, asset = self._signer.address, self._chain.addresses.asset
-        # What is owed first: stock that leaves meanwhile counts twice rather than not at all.
+        # Read the sales first: stock that leaves meanwhile is then counted twice, not missed.
         owed = self._book.assets(asset, *UNFUNDED)
         held = await self._chain.balance(asset, seller)
         if amount <= held - owed:
@@ -218,10 +222,11 @@ class Intake:
             )
 
     async def _check_buyer(self, terms: Terms) -> None:
-        """The buyer has not too many open settlements, and money for all of them together."""
+        """Check the number of the buyer's open settlements, and its balance for all of them
+        together."""
         known = self._book.open_of(terms.buyer)
         if not known and await self._covers(terms, []):
-            return  # As mostly.
+            return  # The usual case.
         now = (await self._chain.head()).timestamp
         known = [each for each in known if not _is_expired(each, now)]
         limit = self._max_open
@@ -235,7 +240,7 @@ class Intake:
         unfunded = [each for each in known if each.state in UNFUNDED]
         if await self._covers(terms, unfunded):
             return
-        # Our view may be behind: what the vault has taken is not in the balance any more.
+        # Our view may be old: the balance no longer contains what the vault has pulled.
         codes = [await self._chain.status(each.id) for each in unfunded]
         pairs = zip(unfunded, codes, strict=True)
         unfunded = [each for each, code in pairs if code in ON_CHAIN_UNFUNDED]
@@ -256,10 +261,10 @@ class Intake:
     # --- The claim ---
 
     async def _permit(self, terms: Terms) -> Permit:
-        """A permit, where PermitPuller has no allowance that suffices.
+        """Return a permit, if PermitPuller has no sufficient allowance.
 
-        Over all of it: only the vault can use it, and only for terms that we signed, while a
-        permit of the exact amount would be overwritten by that of the next sale.
+        It allows everything: only the vault can use it, for terms that we signed. A permit of the
+        exact amount would be overwritten by the permit of the next sale.
         """
         owner = self._signer.address
         allowed = await self._chain.allowance(terms.asset, owner)
@@ -271,7 +276,7 @@ class Intake:
         return self._signer.sign_permit(digest, UINT256_MAX, terms.fund_deadline)
 
     async def _claim(self, claimed: SettlementRequest, offer: ev.PaymentRequested) -> None:
-        """Row, offer and facts together. The database decides who comes first."""
+        """Store row, offer and facts together. The database decides between concurrent claims."""
         terms, identity = claimed.terms, claimed.settlement_id
         fact = ev.PaymentAuthorized(
             subject=identity,
@@ -296,5 +301,6 @@ class Intake:
 
 
 def _is_expired(settlement: Settlement, now: int) -> bool:
-    """Created, and too late to be funded. `now`: the chain's time in Unix seconds."""
+    """Return True for a created settlement that is too late to fund. `now`: chain time, Unix
+    seconds."""
     return settlement.state is SettlementState.CREATED and now > settlement.fund_deadline

@@ -1,7 +1,7 @@
-"""What a buyer checks of an offer before it signs: nothing in it is believed.
+"""The checks of a buyer before it signs an offer. Nothing in the offer is trusted.
 
-What is signed is the terms, so each of them is held against what was asked for, what the buyer
-knows, or a bound. Every other field of the offer must say the same as the terms, or nothing.
+The terms are signed, so each of them is compared with the request, with the buyer's knowledge, or
+with a bound. Every other field of the offer must agree with the terms, or be absent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DAY_S = 86_400
 
 
 class PaymentRequirement(msgspec.Struct):
-    """`payment_requirement` of a 402. Amounts are integers, or their decimal text."""
+    """`payment_requirement` of a 402 answer. Amounts are integers or their decimal text."""
 
     chain_id: int
     settlement_token: str
@@ -48,17 +48,17 @@ class PaymentRequirement(msgspec.Struct):
 
 
 class OfferBody(msgspec.Struct):
-    """The body of a 402."""
+    """The body of a 402 answer."""
 
     payment_requirement: PaymentRequirement
 
 
 @dataclass(frozen=True, slots=True)
 class OfferBounds:
-    """What a buyer accepts. `seller`: who is paid, in lower case.
+    """What a buyer accepts. `seller`: the account that is paid, in lower case.
 
-    `price`: what it expects for one whole asset (None: any below its ceiling), and how far above
-    that an offer may be, in basis points. `max_deadline_s`: seconds from the chain's time.
+    `price`: the expected price of one whole asset (None: any below the ceiling), and the tolerance
+    above it in basis points. `max_deadline_s`: seconds after the time of the chain.
     """
 
     seller: str
@@ -69,7 +69,7 @@ class OfferBounds:
 
 @dataclass(frozen=True, slots=True)
 class RequestedResource:
-    """What was asked for: the resource, its hash as 0x hex, the amount in base units."""
+    """The request: resource, its hash as 0x hex, and the amount in base units."""
 
     resource: str
     resource_hash: str
@@ -83,10 +83,10 @@ def checked_terms(
     bounds: OfferBounds,
     now: int,
 ) -> Terms:
-    """The offered terms, without buyer and budget. `now`: the chain's time in Unix seconds.
+    """Return the offered terms, without buyer and budget. `now`: chain time, Unix seconds.
 
     Raises WrongChain, SellerMismatch, PriceRefused, DeadlineRefused, TermsMismatch or
-    InvalidPayment, each in one sentence that names what is wrong.
+    InvalidPayment with the field that is wrong.
     """
     domain, addresses = place
     _check_place(offer, domain)
@@ -157,7 +157,8 @@ def _check_price(terms: Terms, asked: RequestedResource, bounds: OfferBounds) ->
 
 
 def _check_deadlines(terms: Terms, most_s: int, now: int) -> None:
-    """In order, in the future, and not so far in it that money could be locked for long."""
+    """Check that deadlines are ordered, in the future, and near enough not to lock money for
+    long."""
     if terms.fund_deadline <= now:
         raise DeadlineRefused(
             f"the offer's fund deadline {terms.fund_deadline} has passed: it is {now}.",
@@ -183,7 +184,7 @@ def _check_rest(
     domain: Domain,
     addresses: Addresses,
 ) -> None:
-    """What is not signed must not say anything else than what is."""
+    """Check that unsigned fields agree with the signed ones."""
     told: dict[str, tuple[Any, Any]] = {
         "settlement_token": (offer.settlement_token.lower(), addresses.usdc),
         "required_amount": (_number(offer.required_amount), terms.required_usdc),
@@ -206,13 +207,13 @@ def _check_rest(
 
 
 def _number(value: int | str | None) -> int | str | None:
-    """A decimal text as a number; anything else as it is."""
+    """Return a decimal text as an integer, and any other value unchanged."""
     is_decimal = isinstance(value, str) and value.isascii() and value.isdigit()
     return int(value) if is_decimal and len(str(value)) <= 78 else value  # type: ignore[arg-type]
 
 
 def _lowered(domain: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A domain whose contract is in lower case, as ours is."""
+    """Return the EIP-712 domain with its contract in lower case."""
     if domain is None or not isinstance(domain.get("verifyingContract"), str):
         return domain
     return {**domain, "verifyingContract": domain["verifyingContract"].lower()}

@@ -1,11 +1,11 @@
-"""Offers that prove themselves: what a 402 promised is in its salt, not in a database.
+"""Offers that prove themselves: the content of a 402 is in its salt, not in a database.
 
-A 402 costs anybody one GET, so it must not cost us a row for ever. The salt of the offered terms
-holds the time, random bits, and a keyed hash over both and over all that the seller chose. So a
-payment proves by itself that its terms are an offer of ours, word for word; to a seller that was
-restarted in between, too, since the key is made from the signer's. PaymentRequested is recorded
-with the payment at the latest. Before that it is recorded for some unanswered offers a minute
-only: what nobody took can be seen, and a flood is a trickle in the journal.
+A 402 costs a client one GET, so it must not cost us a permanent row. The salt of the offered terms
+holds the time, random bits, and a keyed hash over both and over all terms that the seller chose. So
+a payment proves that its terms are an offer of ours, also after a restart, because the key is
+derived from the signer's. PaymentRequested is recorded with the payment at the latest. A few
+unanswered offers a minute are recorded earlier, so that they are visible and a flood adds little to
+the journal.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from workbench.core.records import replace
 from workbench.core.x402 import Domain, Terms
 
 NOTED_PER_MINUTE = 60
-"""So many offers a minute are recorded before anybody answers them."""
+"""Number of unanswered offers that are recorded in one minute."""
 MINUTE_MS = 60_000
 TIME, RANDOM, PROOF = 6, 10, 16
 """Bytes of a salt: Unix milliseconds, random bits, keyed hash."""
@@ -34,20 +34,21 @@ OFFERED = (
     "swap_deadline",
     "resource_hash",
 )
-"""The terms that are the seller's to choose."""
+"""The terms that the seller chooses."""
 
 
 class OfferIssuer:
-    """Makes and recognises one seller's offers on one chain."""
+    """Make and recognise the offers of one seller on one chain."""
 
     def __init__(self, signer: Signer, domain: Domain) -> None:
         name = f"settlement-workbench offers {domain.chain_id} {domain.vault}"
-        # The signature of a text that is no transaction and no typed data; it never leaves us.
+        # A signature of a text that is neither a transaction nor typed data. It stays in this
+        # process.
         self._key = signer.sign_digest(sha256(name.encode()).digest()).encode()
         self._minute, self._noted = 0, 0
 
     def sealed(self, terms: Terms, at_ms: int, token: str) -> Terms:
-        """The terms with their salt. `token`: 32 random bytes as 0x hex."""
+        """Return the terms with their salt. `token`: 32 random bytes as 0x hex."""
         body = at_ms.to_bytes(TIME, "big") + bytes.fromhex(token[2:])[:RANDOM]
         return replace(terms, salt="0x" + (body + self._proof(terms, body)).hex())
 
@@ -56,7 +57,8 @@ class OfferIssuer:
         return hmac.digest(self._key, chosen.encode() + body, "sha256")[:PROOF]
 
     def made_at_ms(self, terms: Terms) -> int:
-        """When these terms were offered. Raises TermsMismatch for what we never offered so."""
+        """Return when these terms were offered, in Unix milliseconds. Raises TermsMismatch if they
+        were not."""
         salt = bytes.fromhex(terms.salt[2:])
         body, proof = salt[: TIME + RANDOM], salt[TIME + RANDOM :]
         if not hmac.compare_digest(proof, self._proof(terms, body)):
@@ -67,7 +69,7 @@ class OfferIssuer:
         return int.from_bytes(body[:TIME], "big")
 
     def worth_noting(self, at_ms: int) -> bool:
-        """Whether an offer nobody has answered yet is recorded already."""
+        """Return True if an unanswered offer of this moment is recorded."""
         minute = at_ms // MINUTE_MS
         if minute != self._minute:
             self._minute, self._noted = minute, 0
@@ -76,6 +78,6 @@ class OfferIssuer:
 
 
 def requested(terms: Terms, at_ms: int, source: str) -> ev.PaymentRequested:
-    """The fact that these terms were offered: the same whenever it is recorded."""
+    """Return the fact that these terms were offered. It is the same whenever it is recorded."""
     chosen = {name: getattr(terms, name) for name in OFFERED}
     return ev.PaymentRequested(subject=terms.salt, at_ms=at_ms, source=source, **chosen)

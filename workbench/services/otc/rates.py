@@ -1,4 +1,4 @@
-"""Where a party takes EUR/USD from, and where the seller takes its price from."""
+"""Sources of EUR/USD for the parties, and of the seller's price."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FixedRate:
 
 @dataclass(frozen=True, slots=True)
 class HookRate:
-    """The hook's reference rate, by which the pool will be policed."""
+    """The reference rate of the hook, which also limits the pool."""
 
     chain: SettlementContracts
 
@@ -37,7 +37,7 @@ class HookRate:
 
 
 class PriceSource(Protocol):
-    """What one whole asset costs now."""
+    """The present price of one whole asset."""
 
     async def price(self) -> Price: ...
 
@@ -54,7 +54,7 @@ class FixedPrice:
 
 @dataclass(frozen=True, slots=True)
 class EuroPrice:
-    """A price that is kept in EUR: `start` at the rate `start_e8`, more USDC as the euro rises."""
+    """A constant price in EUR: `start` at the rate `start_e8`; its USDC follow the rate."""
 
     start: Price
     start_e8: int

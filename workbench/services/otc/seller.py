@@ -1,8 +1,8 @@
 """The seller: sells an asset over HTTP 402, and brings signed terms on chain.
 
-`GET /buy-asset?amount=` answers 402 with an offer; with X-PAYMENT it checks the buyer's consent and
-its money (`otc.intake`), claims the settlement id durably, hands the authorisation to the
-facilitator, and creates the settlement. A claim survives a crash: `run` goes on with it.
+`GET /buy-asset?amount=` answers 402 with an offer. With X-PAYMENT the seller checks signatures and
+money (`otc.intake`), claims the settlement id in its database, hands the authorization to the
+facilitator, and creates the settlement. `run` continues claims after a crash.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ from workbench.services.otc.rates import PriceSource
 
 @dataclass(frozen=True, slots=True)
 class SellerRules:
-    """How long an offer may be funded and then swapped, in seconds.
+    """The rules of a seller: how long an offer may be funded and then swapped, in seconds.
 
-    `max_open_per_buyer`: open settlements that one buyer may have with us; None: no limit.
+    `max_open_per_buyer`: open settlements that one buyer may have; None: no limit.
     """
 
     finality: FinalityPolicy
@@ -133,7 +133,7 @@ class Seller:
     async def _buy_asset(self, request: Request) -> Response:
         amount = self._amount(request)
         header = request.header(PAYMENT_HEADER)
-        if request.method == "HEAD":  # Safe by RFC 9110: it neither buys nor makes an offer.
+        if request.method == "HEAD":  # HEAD is safe (RFC 9110): it neither buys nor makes an offer.
             return Response(402, headers=(("Cache-Control", "no-store"),))
         if header is None:
             return await self._offer(amount)
@@ -183,7 +183,7 @@ class Seller:
         identity = "0x" + digest.hex()
         async with self._store.unit() as unit:
             claimed = await unit.authorization(identity)
-        # The digest covers all terms, so a payment that was claimed is this very payment again.
+        # The digest covers all terms, so this is the same payment again.
         if claimed is None:
             await self._intake.admit(amount, payment, digest)
         await self._bring_on_chain(identity)
@@ -201,13 +201,13 @@ class Seller:
     # --- Bringing a claim on chain ---
 
     async def _bring_on_chain(self, identity: str) -> None:
-        """However many ask for the same claim, one works and all get its outcome."""
+        """Bring a claim on chain. Concurrent callers share one task and its outcome."""
         task = self._at_work.get(identity)
         if task is None:
             task = asyncio.ensure_future(self._work(identity))
             self._at_work[identity] = task
             task.add_done_callback(lambda _: self._at_work.pop(identity, None))
-        # A client that hangs up must not stop what was promised to the others.
+        # A client that disconnects must not cancel the work for the others.
         await asyncio.shield(task)
 
     async def _work(self, identity: str) -> None:
@@ -237,9 +237,10 @@ class Seller:
             raise cause from why
 
     async def _end_late(self, claimed: SettlementRequest) -> None:
-        """Reject a claim whose offer has ended: its transaction would revert, so its stock is free.
+        """Reject a claim whose offer has ended, so that its stock is free. Raises DeadlinePassed
+        then.
 
-        Raises DeadlinePassed then.
+        Its transaction would revert.
         """
         head, deadline = await self._chain.head(), claimed.terms.fund_deadline
         if head.timestamp > deadline:
@@ -251,7 +252,7 @@ class Seller:
             raise why
 
     async def _cause(self, payment: Payment, why: WorkbenchError) -> WorkbenchError:
-        """What a contract refused, by its cause: tokens have words of their own."""
+        """Return the cause of a contract's refusal: a token has errors of its own."""
         if not isinstance(why, SettlementError | Reverted):
             return why
         return await self._chain.payment_refusal(payment) or why
@@ -288,7 +289,7 @@ class Seller:
         return Response.json(200, self.view(settlement, head))
 
     def view(self, settlement: Settlement, head: Head) -> dict[str, Any]:
-        """The seed's fields, then ours. `final`: the last block has its confirmations."""
+        """Return the seed's fields, then ours. `final`: the last block has its confirmations."""
         ended = settlement.entered[-1].block
         done = settlement.status != "pending" and ended is not None
         final = (
@@ -334,7 +335,7 @@ class Seller:
     # --- The seller's own work ---
 
     async def look_at_facilitator(self) -> None:
-        """Report whether it answers: without it a purchase goes no further than its offer."""
+        """Report whether the facilitator answers. Without it a purchase ends at its offer."""
         url = f"{self._facilitator_url}/livez"
         try:
             async with asyncio.timeout(GLANCE_S):
@@ -350,11 +351,11 @@ class Seller:
         self.health.set("facilitator", said)
 
     async def run(self) -> None:
-        """Go on with what was claimed, and note what was delivered. Until cancelled."""
+        """Run rounds until cancelled: continue claims, record deliveries."""
         await self._loop.rounds(self.name, self.tick, self._rules.poll_s)
 
     async def tick(self) -> None:
-        """One round: watch, go on with claims, note deliveries, look after transactions."""
+        """One round: read the logs, continue claims, record deliveries, track transactions."""
         await self._watcher.poll()
         await self.book.refresh()
         head = await self._chain.head()
@@ -373,7 +374,7 @@ class Seller:
             log.warning("seller: %s: %s", identity, why)
 
     async def _note_deliveries(self, head: Head) -> None:
-        """Of our own settlements, those whose execution has all its confirmations."""
+        """Record AssetDelivered for our settlements whose execution has all its confirmations."""
         facts = []
         for settlement in self.book.of(SettlementState.EXECUTED):
             executed = settlement.block_of(SettlementState.EXECUTED)

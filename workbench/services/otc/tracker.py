@@ -1,7 +1,7 @@
-"""The tracker: the chain's logs and every service's facts in one journal, shown live.
+"""The tracker: the logs of the chain and the facts of every service in one journal, shown live.
 
 `/` the page, `/events/stream` server-sent events, `/api/settlements` the fold, `/events` JSON,
-`/api/lifecycle` the words, shapes and colours of states.
+`/api/lifecycle` words, shapes and colours of states.
 """
 
 from __future__ import annotations
@@ -91,11 +91,11 @@ class TrackerService:
     # --- Gathering ---
 
     async def run(self) -> None:
-        """Gather, round after round, until cancelled."""
+        """Run rounds until cancelled."""
         await self._loop.rounds(self.name, self.tick, self._poll_s)
 
     async def tick(self) -> None:
-        """One round: the peers' facts, then the chain's; wake those who listen."""
+        """One round: read the facts of peers, then the logs; notify the listeners."""
         for name, url in self._peers.items():
             with self._loop.part(f"facts of the {name}"):
                 await self._gather(name, url)
@@ -108,13 +108,14 @@ class TrackerService:
             self._news = asyncio.Event()
 
     async def _gather(self, name: str, url: str) -> None:
-        """Peers are asked from the start after a restart: a fact that stands is not added twice."""
+        """Read a peer's new facts. After a restart from the first: a known fact is not added
+        again."""
         while True:
             asked = self._asked.get(name, 0)
             try:
                 answer = await self._http.send(Request("GET", f"{url}/events?after={asked}"))
             except PeerUnreachable as why:
-                # It may not be up yet; its facts wait in its journal.
+                # The peer may not be up yet. Its facts wait in its journal.
                 self.health.fails("peers", f"the {name}: {why.message}", name)
                 return
             if answer.status != 200:
@@ -170,7 +171,8 @@ class TrackerService:
         return Response(200, b"", "text/event-stream", headers, self._follow(after))
 
     async def _follow(self, after: int) -> AsyncIterator[bytes]:
-        """Facts as they come, the head when it moves, a comment when nothing happens."""
+        """Yield facts as they come, the head when it changes, and a comment when nothing
+        happens."""
         shown: Head | None = None
         while True:
             news = self._news
@@ -206,7 +208,8 @@ class TrackerService:
         return Response.json(200, answer)
 
     async def _settlement_or_page(self, request: Request, text: str) -> Response:
-        """As the seller's and the facilitator's; but people get the page, opened there."""
+        """Answer as seller and facilitator do; a browser gets the page, opened at the
+        settlement."""
         if wants_page(request):
             return see_other(fragment=settlement_id(text))
         return await self._settlement(request, text)
@@ -258,7 +261,7 @@ class TrackerService:
             for f in asked[:1]
         ]
         for entered in settlement.entered:
-            # Finality and delivery are about a block of an earlier act: no transaction of theirs.
+            # Finality and delivery refer to the block of an earlier transaction.
             own = entered.state not in (SettlementState.FINAL, SettlementState.DELIVERED)
             block = entered.block if own else None
             stages.append(

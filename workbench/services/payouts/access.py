@@ -55,7 +55,8 @@ class AccessRules:
         return compare_digest(_digest(given) or "", self._api_key or "")
 
     def may_see(self, request: Request) -> bool:
-        """Return True if the caller may see the reasons of alarms: with the key, or if none is set."""
+        """Return True if the caller may see the reasons of alarms: with the key, or if none
+        is set."""
         if self._api_key is None:
             return True
         try:
@@ -66,7 +67,8 @@ class AccessRules:
 
 
 def _refuse_cross_site(request: Request) -> None:
-    """Raise CrossSite for a POST that a page of another site caused. Programs send neither header."""
+    """Raise CrossSite for a POST that a page of another site caused. Programs send neither
+    header."""
     site, origin = request.header("Sec-Fetch-Site"), request.header("Origin")
     foreign = site is not None and site not in ("same-origin", "none")
     if site is None and origin is not None:

@@ -153,7 +153,8 @@ def check_slots(
 
 
 def check_attempts(attempts: Sequence[Attempt], hash_of: Callable[[str], str]) -> None:
-    """Raise LedgerBroken if stored bytes do not have the transaction hash that is stored with them."""
+    """Raise LedgerBroken if stored bytes do not have the transaction hash that is stored with
+    them."""
     for attempt in attempts:
         if hash_of(attempt.raw) != attempt.tx:
             raise LedgerBroken(f"the stored bytes of transaction {attempt.tx} are not its own.")

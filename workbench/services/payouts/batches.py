@@ -90,7 +90,8 @@ class PayoutBatches:
     # --- The token's allowance ---
 
     async def _is_allowed(self, units: int) -> bool:
-        """Return True if the contract may move `units`; else send the transaction that allows it."""
+        """Return True if the contract may move `units`; else send the transaction that allows
+        it."""
         batcher = self._payments.batcher
         assert batcher is not None
         if await batcher.may_move(units):

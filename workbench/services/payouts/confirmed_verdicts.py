@@ -23,7 +23,8 @@ class ConfirmedVerdicts:
     def sure(
         self, cases: Sequence[tuple[Payout, Slot]], verdicts: Sequence[PayoutVerdict]
     ) -> list[PayoutVerdict]:
-        """Return the verdicts in this order, with WAIT for each that a second reading must confirm."""
+        """Return the verdicts in this order, with WAIT for each that a second reading must
+        confirm."""
         pairs = zip(cases, verdicts, strict=True)
         return [self._sure(payout, slot, verdict) for (payout, slot), verdict in pairs]
 

@@ -116,7 +116,8 @@ class FormEndpoints:
         return replace(plain, address=self.payouts.payments.receiver(text_of(fields, "address")))
 
     def _tell(self, request: Request, success: int, given: RequestResult) -> Response:
-        """Redirect a browser's form to the user's page; answer programs with JSON. Mark a replay."""
+        """Redirect a browser's form to the user's page; answer programs with JSON. Mark a
+        replay."""
         status = given.status if given.status >= 400 else success
         if status < 400 and wants_page(request):
             return see_other("user", str(given.body["user_id"]))

@@ -138,7 +138,8 @@ class PayoutHttpService(V1Endpoints):
 
 
 def _back(request: Request) -> str:
-    """Return the path of our page that sent the form, from the Referer header; else the home page."""
+    """Return the path of our page that sent the form, from the Referer header; else the home
+    page."""
     try:
         path = urlsplit(request.header("Referer") or "").path
     except ValueError:

@@ -81,7 +81,8 @@ class PayoutReorgs:
         self._reports.ok("orphans")
 
     def rest(self) -> None:
-        """Forget the state: another process has the lease. It is read again when the lease returns."""
+        """Forget the state: another process has the lease. It is read again when the lease
+        returns."""
         self.open.clear()
         self._wrong.clear()
         self._suspected.clear()

@@ -117,11 +117,13 @@ class PayoutService:
         return self._random.token()[2:34]
 
     def user_named(self, name: str) -> str:
-        """Return the id of a user's account. Ids older than the NFC rule are kept under an alias."""
+        """Return the id of a user's account. Ids older than the NFC rule are kept under an
+        alias."""
         return self.store.aliases.get(name, name)
 
     def view(self, payout: Payout) -> dict[str, Any]:
-        """Return the JSON of a payout. `units` is text, because a JSON reader may not represent it."""
+        """Return the JSON of a payout. `units` is text, because a JSON reader may not
+        represent it."""
         shown = {
             "id": payout.id,
             "idempotency_key": payout.key,

@@ -175,7 +175,8 @@ class PayoutSigning(PayoutService):
     async def _answers(
         self, waiting: Sequence[Payout], free: int
     ) -> AsyncIterator[tuple[Payout, WorkbenchError | None]]:
-        """Yield each payout with the error that stopped its signing, or None. `free`: free nonces."""
+        """Yield each payout with the error that stopped its signing, or None. `free`: free
+        nonces."""
         fits: list[Payout] = []
         left = (await self.payments.wallet(final=False)).asset
         for payout in waiting:

@@ -132,7 +132,8 @@ class Webhooks:
         return at
 
     async def _post(self, endpoint: Endpoint, told: WebhookMessage) -> DeliveryFailure | None:
-        """Send one message. Return None after a 2xx answer; the content of the answer is ignored."""
+        """Send one message. Return None after a 2xx answer; the content of the answer is
+        ignored."""
         headers = told.headers(self._rules.secrets, self._clock.now_ms() // 1000)
         request = Request("POST", endpoint.url, headers=headers, body=told.body)
         try:
