@@ -1,8 +1,8 @@
 """Settlement Workbench: what a notebook imports.
 
-`simulated()` makes a `World`: a real chain with the real contracts, and seller, facilitator,
-tracker and buyer as they are served elsewhere, on virtual time. `fork(url)` makes the same on top
-of somebody else's chain. `Experiment(load_scenario(file)).run()` plays a whole market.
+`simulated()` returns a `World`: a real chain with the real contracts, and seller, facilitator,
+tracker and buyer as they are served elsewhere, on virtual time. `fork(url)` returns the same on top
+of another chain. `Experiment(load_scenario(file)).run()` runs a whole market.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = [
     "simulated",
     "tracker",
 ]
-# A library is quiet unless its user asks: the commands do, a notebook may.
+# A library logs nothing unless its user asks: commands do, a notebook may.
 logging.getLogger("workbench").addHandler(logging.NullHandler())
 
 _HOME = {
@@ -56,7 +56,7 @@ player.found_by(lambda: import_module("workbench.worlds.experiment").play_again)
 
 
 def __getattr__(name: str) -> Any:
-    """Loaded when asked for: `import workbench` stays instant."""
+    """Import a name at its first use, so that `import workbench` is fast."""
     if name == "load_scenario":
         from workbench.scenario import load
 

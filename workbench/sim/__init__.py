@@ -1,1 +1,2 @@
-"""Worlds on virtual time: the same services, a real chain, and no waiting."""
+"""The simulation: virtual time, faults, participants and checkers around real services and a real
+chain."""

@@ -1,4 +1,4 @@
-"""Chance, all of it from one seed: named streams that never shift one another."""
+"""All randomness of a simulation, from one seed: named streams that do not influence each other."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any
 
 
 class SeededStreams:
-    """Streams by name. A fault that draws once more moves no arrival and no price."""
+    """Random streams by name. A further draw in one stream changes no other."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self._streams: dict[tuple[str | int, ...], random.Random] = {}
 
     def stream(self, *names: str | int) -> random.Random:
-        """The generator of these names: it depends on the seed and on them alone."""
+        """Return the generator of these names. It depends on the seed and the names only."""
         if names not in self._streams:
             start = int.from_bytes(self._digest(*names))
             self._streams[names] = random.Random(start)  # noqa: S311 - repeatable on purpose
         return self._streams[names]
 
     def key(self, *names: str | int) -> str:
-        """A private key for a simulated account, as 0x hex. Worth nothing outside."""
+        """Return a private key for a simulated account, as 0x hex."""
         return "0x" + self._digest("key", *names).hex()
 
     @property
     def state(self) -> Any:
-        """How far each stream has come; can be kept and put back."""
+        """The position of each stream, for snapshots."""
         return {names: stream.getstate() for names, stream in self._streams.items()}
 
     @state.setter

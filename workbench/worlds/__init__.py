@@ -1,1 +1,1 @@
-"""Runs under way (`session`) and runs that are played again with other faults (`again`)."""
+"""Worlds: the services with their adapters, simulated, local, served and remote; and runs."""

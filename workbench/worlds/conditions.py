@@ -19,20 +19,20 @@ SELLER_URL, FACILITATOR_URL = "http://seller", "http://facilitator"
 PAYOUTS_URL = "http://payouts"
 SERVICES = ("seller", "facilitator", "tracker", "payouts")
 RANKS = {"miner": 0, "facilitator": 1, "seller": 2, "payouts": 3, "tracker": 4}
-"""Who comes first of those who wake at the same moment: the chain; then whoever has most to ask
-of the node, so that the others work while it does."""
+"""The order of tasks that wake at the same moment, lowest first: the miner, then the service with
+most RPC calls, so that the others work while the node answers."""
 HTTP_SITES = [site for site in FAULT_SITES if site.startswith("http.")]
 RPC_SITES = [site for site in FAULT_SITES if site.startswith(("rpc.", "tx."))]
 
 
 @dataclass(frozen=True)
 class WorldConditions:
-    """How it is to live in a world: the chain's pace and fees, latencies, faults, the market.
+    """The conditions of a simulated world.
 
-    `slow_ms`: how long a host takes to answer. `market`: EUR/USD outside the pool; the keeper and
-    the buyers look there. `on_launch` gets each service, by name, before it starts; `on_torn` one
-    whose journal has facts that cannot follow each other, once it is ended (None: it is raised).
-    `takes_orders`: any fault may be ordered while time passes (see `World.take_order`).
+    `slow_ms`: extra response time by host. `market`: EUR/USD outside the pool, for keeper and
+    buyers. `on_launch`: called with each service and its name before it starts. `on_torn`: called
+    with a service whose journal is inconsistent, after it was ended (None: the error is raised).
+    `takes_orders`: any fault may be ordered during the run (`World.take_order`).
     """
 
     chain: ChainSettings = field(default_factory=ChainSettings)

@@ -43,25 +43,26 @@ GATHERED = ("seller", "facilitator")
 
 
 class Experiment(ExperimentSetup):
-    """One scenario with one seed. `run()` plays it, or `start()` in the background; once.
+    """One scenario with one seed. It can be run once, by `run()`, or by `start()` in the
+    background.
 
-    Raises the errors of booting a world. What goes wrong inside is a fact of the run.
-    `orders`: faults that a person ordered in an earlier run, to be repeated in this one.
+    Raises the errors of booting a world. An error during the run becomes a fact of the run.
+    `orders`: faults that a person ordered in an earlier run, to be repeated.
     """
 
     def run(self) -> Run:
-        """To the end, to an `interrupt` (Ctrl-C, SIGTERM), or to a `failure`.
+        """Run to the end, to an `interrupt` (Ctrl-C, SIGTERM), or to a `failure`.
 
-        What was run is in the Run in any case. Raises AlreadyPlayed the second time.
+        Returns the facts up to that moment in every case. Raises AlreadyPlayed the second time.
         """
         self._begin_once()
         return self._run()
 
     def start(self, *, pace: float | None = None) -> Session:
-        """Play it in a thread of its own, and return at once.
+        """Run in a thread and return at once.
 
-        `pace`: virtual seconds for each second of wall time; None: as fast as possible.
-        Raises AlreadyPlayed the second time.
+        `pace`: virtual seconds per second of wall time; None: as fast as possible. Raises
+        AlreadyPlayed the second time.
         """
         session = Session(self.scenario, self.seed, self.orders, pace)
         self._begin_once()
@@ -103,7 +104,7 @@ class Experiment(ExperimentSetup):
             except KeyboardInterrupt as why:
                 self.interrupt = why
             except Exception as why:  # noqa: BLE001 - what it was is told; what was run, too
-                # Services wait out what is injected: only a lost node comes as far as here.
+                # Services retry injected faults. Only a lost node comes as far as here.
                 self.failure = _lost(why) if isinstance(why, RpcUnreachable) else why
             self._do(self._send_home())
             return self._gather(finished)
@@ -126,12 +127,13 @@ class Experiment(ExperimentSetup):
         )
 
     def _tell_torn(self, name: str, why: IllegalTransition) -> None:
-        """A journal that misses a fact: its service can go on no more, and everybody else does."""
+        """Record that a journal misses a fact. Its service has ended; the others continue."""
         subject = why.message.partition(":")[0]
         self._tell_broken(no_state_without_its_fact.__name__, f"the {name}: {why.message}", subject)
 
     def _play(self) -> None:
-        """The safety phase with its faults, then quiet until everything has ended, or should."""
+        """Let time pass with faults, then without, until everything has ended or the time limit is
+        reached."""
         world, scenario = self.world, self.scenario
         start = world.now
         if self._session is not None:
@@ -160,7 +162,7 @@ class Experiment(ExperimentSetup):
         return not still and all(agent.done() for agent in self._agents)
 
     def _open(self) -> list[str]:
-        """Settlements without an end, on the chain or in the eyes of a service."""
+        """Return the settlements without an end, on the chain or in a service."""
         books = [self.world.seller.book, self.world.facilitator.book]
         theirs = [each.id for book in books for each in book.open() if each.state in OPEN]
         return list(dict.fromkeys([*self.auditor.open, *theirs]))
@@ -191,13 +193,13 @@ class Experiment(ExperimentSetup):
         await self._tell_balances()
 
     def _ends_of_buyers(self) -> dict[str, int]:
-        """How often the journal says of each buyer who came what became of it."""
+        """Return for each buyer who came the number of facts about its end. It must be one."""
         kinds = (ev.BuyerServed, ev.BuyerGaveUp)
         told = Counter(fact.subject for fact in self.world.events if isinstance(fact, kinds))
         return {each.visit.name: told[each.visit.name] for each in self._buyers if each.has_come}
 
     async def _shown(self, name: str) -> dict[str, str]:
-        """What a service tells anybody who asks it about the settlements of this run."""
+        """Return the state of each settlement as a service answers it."""
         shown = {}
         for identity in self.auditor.settlements:
             request = Request("GET", f"http://{name}/settlement/{identity}")
@@ -207,7 +209,7 @@ class Experiment(ExperimentSetup):
             except PeerUnreachable as why:
                 answer = why.to_json()
             word = str(answer.get("state", answer.get("error")))
-            # The contract has no word of its own for a deadline that has passed.
+            # The contract has no word for a deadline that has passed.
             shown[identity] = self._folded(name, identity) if word == "expired" else word
         return shown
 
@@ -216,7 +218,7 @@ class Experiment(ExperimentSetup):
         return settlement.contract_state if settlement else "unknown"
 
     async def _send_home(self) -> list[Any]:
-        """Nobody buys any more, and the market stands; what became of each, cancelled ones too."""
+        """Cancel buyers and market, and return what each returned or raised."""
         people = [*self._agents, *self._market]
         for each in people:
             each.cancel()
@@ -254,7 +256,7 @@ def again(
     with_: object = None,
     progress: Callable[[ScenarioProgress], None] = lambda _: None,
 ) -> Experiment:
-    """The experiment that `Run.again` plays; see there."""
+    """Return the experiment that `Run.again` plays. See there for the arguments."""
     scenario = run.scenario
     if scenario is None:
         raise StoreError(
@@ -267,7 +269,7 @@ def again(
 
 
 def play_again(run: Run, **changes: Any) -> Run:
-    """`Run.again`. Raises what the run failed with, or the interrupt that ended it."""
+    """See `Run.again`. Raises the failure of the new run, or the interrupt that ended it."""
     experiment = again(run, **changes)
     played = experiment.run()
     if experiment.failure is not None:
@@ -278,7 +280,7 @@ def play_again(run: Run, **changes: Any) -> Run:
 
 
 def _lost(why: Exception) -> RpcUnreachable:
-    said = getattr(why, "message", str(why))  # Without its hint: to start a chain is none here.
+    said = getattr(why, "message", str(why))  # Without its hint, which is about starting a node.
     return RpcUnreachable(
         f"the node of this run (anvil) was lost in mid-run: {said}",
         hint="What was run until then is kept; play the scenario again.",

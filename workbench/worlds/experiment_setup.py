@@ -27,7 +27,7 @@ from workbench.sim.people.liquidity_provider import SimLiquidityProvider
 from workbench.sim.people.market import MarketRate, SimMarket
 from workbench.sim.people.subscriber import URL as SUBSCRIBER_URL
 from workbench.sim.people.subscriber import SimSubscriber
-from workbench.sim.people.users import HALF_CLOSED, SimUser, UserPlan, UserTally, errands
+from workbench.sim.people.users import HALF_CLOSED, SimUser, UserPlan, UserTally, user_plans
 from workbench.sim.people.wallet import ANY_FEE_WEI, SimWallet
 from workbench.sim.rng import SeededStreams
 from workbench.store.ledger.database import LedgerStore
@@ -40,7 +40,7 @@ T = TypeVar("T")
 GAS_MONEY_WEI = 10**18
 """Native currency for an account that sends transactions of its own."""
 DEEP_POCKETS = 10**18
-"""EURC and USDC of the arbitrageur in base units: a million million, more than any market needs."""
+"""EURC and USDC of the arbitrageur in base units: 10**12 of each, more than any market needs."""
 MAX_UINT256 = 2**256 - 1
 YPS_PER_USDC = 10**12
 """Base units of YPS for one base unit of USDC, in a pool without yield."""
@@ -50,7 +50,7 @@ PER_BLOCK = 200
 
 @dataclass(frozen=True)
 class ScenarioProgress:
-    """How far a run is: virtual seconds, settlements seen and ended."""
+    """How far a run is, in virtual seconds, with the settlements seen and ended."""
 
     now_s: int
     duration_s: int
@@ -96,7 +96,7 @@ class ExperimentSetup:
         return self.world.do(work)
 
     async def _begin(self) -> None:
-        """Everybody has what they own, and then the clock of the scenario starts."""
+        """Create every participant with its money, then start the clock of the scenario."""
         world, scenario = self.world, self.scenario
         chain = scenario.chain
         await world.rpc.call("evm_setBlockGasLimit", hex(chain.block_gas_limit))
@@ -139,7 +139,7 @@ class ExperimentSetup:
         self._agents = [asyncio.ensure_future(each) for each in acting]
 
     def _tell_buyers(self) -> None:
-        """Every buyer that the scenario ordered, in the order of coming: also who never comes."""
+        """Record every planned buyer, in the order of arrival."""
         for agent in self._buyers:
             visit, known = agent.visit, self._by_us()
             known |= {"subject": visit.name, "kind": visit.group.kind, "units": visit.units}
@@ -147,12 +147,12 @@ class ExperimentSetup:
             self.world.tell(ev.BuyerPlanned(**known))
 
     def _rich_hand(self, role: str) -> SimWallet:
-        """One whom no base fee stops: it acts inside the miner, which must not end."""
+        """Return a wallet that pays any base fee: it acts inside the miner, which must not fail."""
         world = self.world
         return SimWallet(world.rpc, key_of(role).secret, world.deployment.chain_id, ANY_FEE_WEI)
 
     async def _add_arbitrageur(self, rules: ArbitrageurSettings) -> None:
-        """With money for both directions; from now on it looks at the pool before blocks."""
+        """Fund the arbitrageur for both directions. It acts before each block from now on."""
         world = self.world
         at, balancer = world.chain.addresses, world.deployment["PoolBalancer"]
         hand = self._rich_hand("balancer")
@@ -166,7 +166,8 @@ class ExperimentSetup:
         world.miner.before_block.append(arbitrageur.before_block)
 
     def _plant_around(self) -> None:
-        """Broken rules that no service breaks, but the world around them."""
+        """Add the planted faults that act around the services: a leak in the vault, a foreign
+        signer."""
         world, rule = self.world, self.scenario.plant
         at = world.chain.addresses
         if rule == "leak":
@@ -181,7 +182,7 @@ class ExperimentSetup:
         key = self._dice.key(visit.name)
         rules = BuyerRules(
             slippage_bps=group.slippage_bps,
-            ceiling_eurc=None,  # A scenario says what its buyers have, and what they buy.
+            ceiling_eurc=None,  # The scenario limits what its buyers have and buy.
             max_deadline_s=max(DAY_S, seller.quote_lifetime_s + seller.swap_window_s),
             fund_by=group.fund_by,
             poll_s=seller.poll_ms / 1000,
@@ -200,7 +201,7 @@ class ExperimentSetup:
         )
 
     async def _give_money(self, agents: list[SimBuyer]) -> None:
-        """EURC for everyone, gas money for those who will send transactions of their own."""
+        """Send EURC to every buyer, and native currency to those who send transactions."""
         eurc = self.world.chain.addresses.eurc
         waiting: list[str] = []
         for n, agent in enumerate(agents):
@@ -214,9 +215,9 @@ class ExperimentSetup:
                 waiting.clear()
 
     async def _open_counter(self, findings: InvariantFindings) -> list[SimUser]:
-        """The users of the payout service, a wallet that can pay all they ask, and who checks it.
+        """Create the users of payouts, fund the paying wallet, and return the users.
 
-        Nobody, where the scenario has no payouts.
+        Returns nobody if the scenario has no payouts.
         """
         world, side = self.world, self.scenario.payouts
         if side is None:
@@ -224,7 +225,7 @@ class ExperimentSetup:
         came = [
             errand
             for n, group in enumerate(side.users)
-            for errand in errands(n, group, self._dice.stream("users", n))
+            for errand in user_plans(n, group, self._dice.stream("users", n))
         ]
         credits_ = world.conditions.credits
         assert credits_.units_per_credit is not None
@@ -250,7 +251,7 @@ class ExperimentSetup:
         return SimUser(errand, http, world.clock, PAYOUTS_URL, tally, world.tell)
 
     async def _fill(self, purse: WalletSpec, credits_: int) -> None:
-        """All that can be earned, and gas money, by transactions like everybody's."""
+        """Send the paying wallet all that users can earn, and native currency for gas."""
         at, hand = self.world.chain.addresses, self._deployer
         units = credits_ * purse.units_per_credit
         gas = GAS_MONEY_WEI if purse.token else GAS_MONEY_WEI + units

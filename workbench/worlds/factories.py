@@ -1,4 +1,4 @@
-"""Settings to wired worlds. This module and what it is made of alone know every adapter."""
+"""Build worlds from settings or arguments: simulated, or on a fork of another chain."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from workbench.worlds.rules import RoleKeys, WorldRules
 from workbench.worlds.virtual import World
 
 LOCAL_FINALITY = FinalityPolicy(2)
-"""Confirmations in worlds that we boot (agreement 6)."""
+"""Confirmations in worlds that we boot."""
 
 
 def local_keys() -> RoleKeys:
-    """The public test keys: only for nodes that we booted ourselves."""
+    """Return the public test keys, which are only for nodes that we booted."""
     from workbench.evm.transactions.test_keys import key_of
 
     roles = ("buyer", "seller", "facilitator", "keeper", "payer")
@@ -25,7 +25,7 @@ def local_keys() -> RoleKeys:
 
 
 def addresses_of(contracts: dict[str, str]) -> Addresses:
-    """Addresses by contract name as the services know them."""
+    """Return the addresses of the services' contracts, from addresses by contract name."""
     names = {
         "usdc": "MockUSDC",
         "eurc": "MockEURC",
@@ -45,10 +45,10 @@ def simulated(
     progress: Callable[[str], None] = lambda _: None,
     state_root: bool = True,
 ) -> World:
-    """A world on virtual time, on a node of its own. The same seed gives the same facts.
+    """Return a world on virtual time with a node of its own. The same seed gives the same facts.
 
-    Without `state_root` the blocks have none (it is zero), so that each costs the same however
-    much has happened: for long worlds, where most blocks are nearly empty. It boots 0.1 s later.
+    Without `state_root` the state root of blocks is zero, so that a block costs the same however
+    long the world runs. Booting takes 0.1 s longer then.
     """
     from workbench.evm.node.boot import boot
 
@@ -64,10 +64,10 @@ def fork(
     rules: WorldRules | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> World:
-    """The same world on top of the chain at `url`, as of `block` (default: its latest).
+    """Return a world on top of the chain at `url`, at `block` (default: the latest).
 
-    Everything of that chain is there to be read, and it stays as it is. Virtual time goes on from
-    the block's time. The chain id is the upstream's, unless another is given.
+    The state of that chain can be read and is never changed. Virtual time continues from the time
+    of the block. The chain id is the upstream's, unless another is given.
     """
     from workbench.evm.node.fork import boot_fork
 
@@ -76,7 +76,7 @@ def fork(
 
 
 def _world(node: Anvil, deployment: Deployment, rules: WorldRules | None, seed: int) -> World:
-    """On virtual time; the node is the world's from now on."""
+    """Return a world on this node, which now belongs to the world."""
     try:
         return World(
             node,

@@ -1,8 +1,8 @@
-"""Where a run can be held: before each moment to which virtual time moves.
+"""The gate of a run: it is passed before each moment to which virtual time advances.
 
-The gate tells nobody in the loop that it was asked, so holding, looking and counting change no byte
-of the trace. What does change it is an order, which takes effect at the beginning of a moment; that
-moment is kept with the order, so that a replay finds it again.
+Nothing in the loop notices the gate, so holding and reading change no byte of the trace. Only an
+order changes it. An order takes effect at the beginning of a moment, and that moment is stored with
+it, so that a replay repeats it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from workbench.worlds.virtual import World
 
 
 def go_through(at_ms: int) -> None:
-    """Holds nobody."""
+    """Hold nothing."""
 
 
 class RunGate(TimeGate):
-    """The gate of one run. `hold(at_ms)`: called before time moves there; may block, or raise.
+    """The gate of one run. `hold(at_ms)` is called before time advances; it may block or raise.
 
-    `orders`: those of a run that is played again, with the moments at which they took effect.
-    All times are virtual milliseconds from the scenario's start.
+    `orders`: of a run that is played again, with the moments at which they took effect. All times
+    are virtual milliseconds since the start of the scenario.
     """
 
     def __init__(
@@ -36,21 +36,21 @@ class RunGate(TimeGate):
         self._world: World | None = None
         self._start_ms = self._now_ms = 0
         self.taken: list[Order] = []
-        """The orders that took effect, each with its moment."""
+        """Orders that took effect, each with its moment."""
 
     def begin(self, world: World) -> None:
-        """The scenario's clock starts now; before, no order takes effect."""
+        """Start the clock of the scenario. No order takes effect before."""
         self._world = world
         self._start_ms = self._now_ms = world.clock.now_ms()
         self._take_due(world)
 
     def ask(self, order: Order) -> None:
-        """Let an order take effect at its moment, or at the next one. From any thread."""
+        """Let an order take effect at its moment, or at the next one. Called from any thread."""
         self._asked.append(order)
 
     @property
     def now_ms(self) -> int:
-        """The moment at which the run is; 0 before the scenario's start."""
+        """Return the present moment; 0 before the start of the scenario."""
         return self._now_ms - self._start_ms
 
     def before(self, at_s: float) -> None:
@@ -63,7 +63,8 @@ class RunGate(TimeGate):
         if self._world is None:
             return
         now_ms = self._world.clock.now_ms()
-        if now_ms == self._now_ms:  # The same moment goes on; orders take effect at its beginning.
+        # The same moment continues; orders take effect at its beginning.
+        if now_ms == self._now_ms:
             return
         self._now_ms = now_ms
         self._take_due(self._world)

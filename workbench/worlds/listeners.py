@@ -1,4 +1,4 @@
-"""Who is told the facts of a run: each fact once, in order, from a thread beside the run."""
+"""Listeners of a run: each receives every fact once, in order, from a thread beside the run."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from collections.abc import Callable
 from workbench.core.facts import Event
 
 FactListener = Callable[[int, tuple[Event, ...]], None]
-"""Gets the number of facts handed over so far, and those that are new."""
+"""Called with the number of facts delivered so far, and the new ones."""
 RunMoment = tuple[str, int]
-"""The state of a run, and where a pause stands: a step may bring no fact."""
+"""The state of a run, and the block of a pause: a step may bring no fact."""
 log = logging.getLogger(__name__)
 
 
 class Listeners:
-    """`events`: the facts known so far, a list that only grows. `over`: set once it grows no more.
+    """The listeners of one run. `events`: the append-only list of facts. `over`: set when it is
+    complete.
 
-    `run` is the body of the thread that tells. `told_all` is set once it has told everything.
+    `run` is the body of the delivering thread. `told_all` is set when it has delivered everything.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class Listeners:
         self.told_all = threading.Event()
 
     def add(self, on_facts: FactListener, after: int, at_most_hz: float) -> Callable[[], None]:
-        """From now on tell this listener; returns what ends that."""
+        """Add a listener. Return a function that removes it."""
         added = FactSubscription(on_facts, after, 1 / at_most_hz)
         with self._changed:
             is_late = self.told_all.is_set()
@@ -46,16 +47,16 @@ class Listeners:
         return added.end
 
     def is_calling(self) -> bool:
-        """Whether the thread that asks is a listener's, in the middle of being told."""
+        """Return True if the calling thread is delivering facts."""
         return any(each.thread == threading.get_ident() for each in self._subscriptions)
 
     def wake(self) -> None:
-        """The run is over: tell the rest, and end."""
+        """End after the remaining facts are delivered."""
         with self._changed:
             self._changed.notify_all()
 
     def run(self) -> None:
-        """Tell facts until the run is over and everybody has them all."""
+        """Deliver facts until the run is over and every listener has all of them."""
         while True:
             is_last = self._over.is_set()
             with self._changed:
@@ -68,7 +69,7 @@ class Listeners:
             if is_last:
                 with self._changed:
                     if len(self._subscriptions) > len(told):
-                        continue  # One came meanwhile.
+                        continue  # A fact came meanwhile.
                     self.told_all.set()
                 return
             if told:
@@ -79,7 +80,7 @@ class Listeners:
 
 
 class FactSubscription:
-    """One who is told facts, and how many it knows."""
+    """One listener, and the number of facts it has received."""
 
     def __init__(self, on_facts: FactListener, cursor: int, period_s: float) -> None:
         self._on_facts, self._cursor, self.period_s = on_facts, cursor, period_s
@@ -108,5 +109,5 @@ class FactSubscription:
             self.thread = 0
 
     def end(self) -> None:
-        """Be told nothing more."""
+        """Deliver nothing more."""
         self.is_over = True

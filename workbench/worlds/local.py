@@ -1,4 +1,4 @@
-"""A local world: a node that we boot, and everything served on it."""
+"""A local world: a node that we boot, and all services on it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from workbench.worlds.served import Served, ServedChain, SupervisedService
 
 BLOCK_TIME_S = 1.0
 FIRST_USER, FIRST_CREDITS = "alice", 1_000
-"""Somebody to pay out: has these credits from the beginning."""
+"""A first user, with credits to pay out."""
 
 
 class LocalWorld(Served):
-    """All services on a node that mines by itself; test keys, which everybody knows."""
+    """All services on a node that mines by itself, with the public test keys."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class LocalWorld(Served):
         return service
 
     def description(self) -> dict[str, Any]:
-        """What `up --json` prints and the world file holds."""
+        """Return what `up --json` prints and what the world file holds."""
         return {
             "rpc_url": self.node.url,
             "chain_id": self.deployment.chain_id,
@@ -83,23 +83,23 @@ class LocalWorld(Served):
 
 
 def _decimal(price: Price) -> str:
-    """As PRICE_PER_UNIT_USDC has it."""
+    """Return a price as PRICE_PER_UNIT_USDC writes it."""
     whole, part = divmod(price.usdc_per_asset, 10**USDC.decimals)
     return f"{whole}.{part:0{USDC.decimals}d}"
 
 
 def local_finality(settings: Settings) -> FinalityPolicy:
-    """Two confirmations (agreement 6), unless somebody asked for another depth."""
+    """Return two confirmations, unless the settings name another depth."""
     return settings.finality if "FINALITY_CONFIRMATIONS" in settings.given else LOCAL_FINALITY
 
 
 def boot_served(chain_id: int, progress: Callable[[str], None]) -> tuple[Anvil, Deployment]:
-    """A node with everything deployed, mining every second under the wall clock."""
+    """Boot a node with everything deployed, which mines every second of wall-clock time."""
     return boot(chain_id, block_time=BLOCK_TIME_S, progress=progress)
 
 
 def fork_served(
     url: str, block: int | None, chain_id: int | None, progress: Callable[[str], None]
 ) -> tuple[Anvil, Deployment, ForkedChain]:
-    """The same on top of the chain at `url`, as of `block`."""
+    """Boot the same on top of the chain at `url`, at `block`."""
     return boot_fork(url, block, chain_id, block_time=int(BLOCK_TIME_S), progress=progress)

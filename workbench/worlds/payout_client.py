@@ -1,4 +1,4 @@
-"""A world's payout service as a notebook meets it: earn, pay, look; the ledger as frames."""
+"""A client of a world's payout service for notebooks: earn, pay, and the ledger as frames."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PAYOUTS = {
 
 
 class PayoutClient:
-    """What programs do over HTTP, as calls. Raises PeerRefused with the service's own words."""
+    """Call the payout service over HTTP. Raises PeerRefused with the service's message."""
 
     def __init__(
         self,
@@ -52,30 +52,30 @@ class PayoutClient:
         self._send, self._do, self._service = send, do, service
 
     def earn(self, user: str, credits_: int, key: str | None = None) -> dict[str, Any]:
-        """Give a user credits."""
+        """Credit a user."""
         return self._post("/v1/credits", user_id=user, credits=credits_, idempotency_key=key)
 
     def pay(self, user: str, address: str, credits_: int, key: str | None = None) -> dict[str, Any]:
-        """Ask for a payout; it is paid as time passes."""
+        """Request a payout. It is paid as time passes."""
         asked = {"user_id": user, "address": address, "credits": credits_}
         return self._post("/v1/payouts", **asked, idempotency_key=key)
 
     def cancel(self, payout_id: str) -> dict[str, Any]:
-        """Take it back, if it is not too late."""
+        """Cancel a payout, if it is not too late."""
         return self._post(f"/v1/payouts/{payout_id}:cancel", why="notebook")
 
     def balance(self, user: str) -> dict[str, Any]:
-        """Credits: earned, held, paid, free."""
+        """Return the user's credits: earned, held, paid, free."""
         told: dict[str, Any] = self._get(f"/v1/balances/{user}")
         return told
 
     def payout(self, payout_id: str) -> dict[str, Any]:
-        """One payout, its transaction and its history."""
+        """Return one payout with its transaction and history."""
         told: dict[str, Any] = self._get(f"/v1/payouts/{payout_id}")
         return told
 
     def payouts(self) -> pd.DataFrame:
-        """All of them, oldest first."""
+        """Return all payouts, oldest first."""
         rows = [
             {
                 "key": each["idempotency_key"],
@@ -90,12 +90,12 @@ class PayoutClient:
         return typed(rows, PAYOUTS)
 
     def transfers(self) -> pd.DataFrame:
-        """The ledger's lines. Amounts are whole numbers of any size."""
+        """Return the lines of the ledger. Amounts are integers of any size."""
         lines = self._get("/v1/transfers")["transfers"]
         return typed([{**line, "amount": int(line["amount"])} for line in lines], LINES)
 
     def accounts(self) -> pd.DataFrame:
-        """The sums of every account: what came less what went, what is held, what is free."""
+        """Return the sums of every account: credits minus debits, held, and free."""
 
         async def read() -> list[dict[str, Any]]:
             async with self._service().store.unit() as unit:
@@ -113,7 +113,7 @@ class PayoutClient:
         return typed(self._do(read()), ACCOUNTS)
 
     def reconcile(self) -> dict[str, Any]:
-        """The ledger against the chain, at the final block."""
+        """Reconcile ledger and chain at the final block."""
         report: dict[str, Any] = self._do(self._service().reconciler.conclude()).to_json()
         return report
 

@@ -1,4 +1,4 @@
-"""How far a run in the background is."""
+"""The progress of a run in the background."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from workbench.core import facts as ev
 
 @dataclass(frozen=True, slots=True)
 class SessionProgress:
-    """How far a session is.
-
-    `state`: see `Session.state`. `phase`: booting, faults (they may happen), quiet (they have
-    ended), over. `block`: number of the newest block, None before the first. `now_s`: virtual
-    seconds since the scenario's start; `duration_s`: of the phase with faults. `wall_s`: seconds
-    since `start()`; `left_s`: estimate of the rest until `duration_s`, None while there is none.
-    `facts`, `faults`, `gave_up`, `broken`: facts known, faults injected, buyers who gave up, and
-    breaches of invariants so far.
-    """
+    """How far a session is. `state`: see `Session.state`. `phase`: booting, faults (they may
+    happen), quiet (they have ended), over. `block`: number of the newest block, None before the
+    first. `now_s`: virtual seconds since the scenario's start; `duration_s`: of the phase with
+    faults. `wall_s`: seconds since `start()`; `left_s`: estimated seconds until `duration_s`, or
+    None. `facts`, `faults`, `gave_up`, `broken`: numbers of facts, injected faults, buyers who gave
+    up, and invariant breaches."""
 
     state: str
     phase: str
@@ -34,7 +31,7 @@ class SessionProgress:
 
 
 class FactCounts:
-    """Counts a list of facts that only grows; each fact is looked at once. From any thread."""
+    """Count the facts of an append-only list, each once. Called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -42,7 +39,7 @@ class FactCounts:
         self._counts = dict.fromkeys(COUNTED.values(), 0)
 
     def of(self, events: list[ev.Event]) -> dict[str, int]:
-        """`faults`, `gave_up` and `broken` among the facts so far."""
+        """Return `faults`, `gave_up` and `broken` among the facts so far."""
         with self._lock:
             fresh = events[self._seen :]
             self._seen += len(fresh)
@@ -58,4 +55,4 @@ COUNTED: dict[type[ev.Event], str] = {
     ev.BuyerGaveUp: "gave_up",
     ev.InvariantBroken: "broken",
 }
-"""What is counted, by the name of its figure."""
+"""The counted types of facts, by the name of their figure."""

@@ -1,4 +1,4 @@
-"""One part alone against the chain that the settings name: the seed's four terminals."""
+"""One service alone, or a buyer, on the chain that the settings name."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ from workbench.worlds.served import Served, ServedChain, WallClock, rules_of
 from workbench.worlds.wiring import loop_of
 
 SEPOLIA = 11155111
-"""The chain of payouts, unless CHAIN_ID says another."""
+"""The chain of payouts, unless CHAIN_ID is set."""
 TRIES, TRY_S = 20, 0.5
 KEYSTORE_BYTES = 65_536
 KEY_OF = {"seller": "SELLER_PRIVATE_KEY", "facilitator": "PRIVATE_KEY"}
 UNUSED = "0x" + "00" * 31 + "01"
-"""A part is wired with the keys it needs; this one stands where another's would."""
+"""Placeholder for the keys that a single service does not need."""
 
 
 async def live_part(name: str, settings: Settings) -> Served:
-    """Seller, facilitator or tracker, not started yet, on the settings' chain.
+    """Return seller, facilitator or tracker on the chain of the settings, not started yet.
 
-    Raises InvalidSetting for what is missing, TestKeyRefused for public keys on a live chain.
+    Raises InvalidSetting for missing settings, TestKeyRefused for public keys on a live chain.
     """
     needed = [KEY_OF[name]] if name in KEY_OF else []
     optional = ["KEEPER_PRIVATE_KEY"] if name == "facilitator" else []
@@ -76,10 +76,10 @@ async def live_part(name: str, settings: Settings) -> Served:
 
 
 class PayoutOnlyServices(Served):
-    """The payout service needs no contracts of ours, and has a database of its own."""
+    """The payout service alone: it needs no contracts, and has a database of its own."""
 
     async def _check(self) -> None:
-        """It looks at its node itself."""
+        """The payout service checks its node itself."""
 
     def _database(self, name: str) -> str:
         if url := self.settings["DATABASE_URL"]:
@@ -93,7 +93,8 @@ class PayoutOnlyServices(Served):
 
 
 async def live_payouts(settings: Settings) -> Served:
-    """The payout service, not started yet, on the settings' chain. Raises as `live_part`."""
+    """Return the payout service on the chain of the settings, not started yet. Raises as
+    `live_part`."""
     rpc_url, key = settings.need("WEB3_PROVIDER_URL"), payout_key(settings)
     await refuse_test_keys(settings, ["PAYOUT_PRIVATE_KEY"], rpc_url)
     given = "CHAIN_ID" in settings.given
@@ -109,8 +110,8 @@ async def live_payouts(settings: Settings) -> Served:
 
 
 async def ledger_verified(settings: Settings) -> tuple[int, str]:
-    """How many lines the ledger has, and the hash of the last. Raises LedgerBroken naming the first
-    line, account or payout that is not what was written."""
+    """Return the number of ledger lines and the last hash. Raises LedgerBroken with the first line,
+    account or payout that was changed."""
     store = LedgerStore(_existing(settings))
     try:
         async with store.unit() as unit:
@@ -133,7 +134,7 @@ async def ledger_verified(settings: Settings) -> tuple[int, str]:
 
 
 async def webhooks_told(settings: Settings) -> list[dict[str, Any]]:
-    """How far each subscriber of WEBHOOK_URLS has been told, and what is wrong."""
+    """Return the position of each subscriber of WEBHOOK_URLS, and its last failure."""
     store = LedgerStore(_existing(settings))
     try:
         webhooks = Webhooks(
@@ -150,14 +151,14 @@ async def webhooks_told(settings: Settings) -> list[dict[str, Any]]:
 
 
 async def ledger_reconciled(settings: Settings) -> ReconcileReport:
-    """The ledger against the chain; differences are booked, and stop the signer if any is lost."""
+    """Reconcile ledger and chain. Differences are booked; a loss stops the signer."""
     _existing(settings)
     served = await live_payouts(settings)
     try:
         payouts = served.wire().payouts().payouts
         await payouts.check()
         report = await payouts.reconciler.conclude()
-        for _ in range(TRIES):  # A service at work may have a verdict still to give.
+        for _ in range(TRIES):  # A running service may still have to judge a payout.
             if report.is_settled:
                 break
             await payouts.clock.sleep(TRY_S)
@@ -168,7 +169,7 @@ async def ledger_reconciled(settings: Settings) -> ReconcileReport:
 
 
 def _existing(settings: Settings) -> str:
-    """The URL of a ledger that is there: looking at one must not make it."""
+    """Return the URL of an existing ledger. Reading must not create one."""
     path = Path(settings["DB_PATH"])
     if url := settings["DATABASE_URL"]:
         return str(url)
@@ -181,7 +182,8 @@ def _existing(settings: Settings) -> str:
 
 
 def payout_key(settings: Settings) -> str:
-    """From the environment, or from an encrypted keystore file. Raises InvalidSetting."""
+    """Return the key from the environment or from an encrypted keystore file. Raises
+    InvalidSetting."""
     if not (path := settings["PAYOUT_KEYSTORE"]):
         return str(settings.need("PAYOUT_PRIVATE_KEY"))
     try:
@@ -197,7 +199,7 @@ def payout_key(settings: Settings) -> str:
 async def refuse_test_keys(
     settings: Settings, names: list[str], rpc_url: str | None = None
 ) -> None:
-    """Raise TestKeyRefused for a public test key on a node that we did not boot (agreement 6)."""
+    """Raise TestKeyRefused for a public test key on a node that we did not boot."""
     public = [name for name in names if settings[name] and is_test_key(settings[name])]
     if not public:
         return
@@ -215,7 +217,7 @@ async def refuse_test_keys(
 
 
 def seller_address(settings: Settings) -> str:
-    """Whom the buyer pays. Raises SellerMismatch where no setting says so."""
+    """Return the account that the buyer pays. Raises SellerMismatch if no setting names it."""
     if address := settings["SELLER_ADDRESS"]:
         return str(address)
     if key := settings["SELLER_PRIVATE_KEY"]:
@@ -225,9 +227,11 @@ def seller_address(settings: Settings) -> str:
 
 @asynccontextmanager
 async def live_buyer(settings: Settings, seller: str | None = None) -> AsyncIterator[Buyer]:
-    """A buyer with the settings' key, chain and limits; checks chain id and contracts first.
+    """Yield a buyer with the key, chain and limits of the settings, after checking chain and
+    contracts.
 
-    `seller`: the address that it pays, if not the settings'. Raises SellerMismatch without any.
+    `seller`: the account that it pays, if not that of the settings. Raises SellerMismatch without
+    one.
     """
     seller = seller or seller_address(settings)
     await refuse_test_keys(settings, ["BUYER_PRIVATE_KEY"])

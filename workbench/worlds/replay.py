@@ -1,4 +1,4 @@
-"""What is ordered, and what can happen by chance, where a run is played again with changes."""
+"""Orders and faults of a run that is played again with changes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ def orders_again(
     without: object = None,
     with_: object = None,
 ) -> tuple[Order, ...]:
-    """The orders of the next run.
+    """Return the orders of the next run.
 
-    Without `until_s`: all `orders` but those that `without` names, and `with_`. With it: those that
-    took effect before that moment, whatever `without` says, and `with_`, none of which may be
-    earlier; an order of `with_` that has no moment takes effect then. Raises OrderRefused.
+    Without `until_s`: all `orders` except those that `without` names, and `with_`. With `until_s`:
+    the orders that took effect before that moment, whatever `without` names, and `with_`, none of
+    which may be earlier; an order of `with_` without a moment takes effect then. Raises
+    OrderRefused.
     """
     dropped, sites = _split(without)
     added = [_checked(scenario, each) for each in _orders(with_)]
@@ -43,7 +44,8 @@ def orders_again(
 
 
 def _checked(scenario: Scenario, order: Order) -> Order:
-    """With its parameter read, if this scenario can carry it out."""
+    """Return the order with its parameter read. Raises OrderRefused if the scenario cannot carry it
+    out."""
     return order_for(
         scenario,
         order.site,
@@ -55,10 +57,10 @@ def _checked(scenario: Scenario, order: Order) -> Order:
 
 
 def scenario_again(scenario: Scenario, without: object, until_s: float | None) -> Scenario:
-    """The scenario without its own faults of the sites that `without` names.
+    """Return the scenario without its own faults at the sites that `without` names.
 
     They stop at `until_s` (rounded up to whole seconds), or never begin. They stay in the list, so
-    that the other faults draw what they drew before.
+    that other faults draw the same random numbers as before.
     """
     _, sites = _split(without)
     until_ms = _until_ms(scenario, until_s)
@@ -84,7 +86,7 @@ def _until_ms(scenario: Scenario, until_s: float | None) -> int | None:
 
 
 def _split(without: object) -> tuple[list[Order], set[str]]:
-    """Orders, and names of sites."""
+    """Split into orders and names of sites."""
     dropped: list[Order] = []
     sites: set[str] = set()
     for each in _listed(without):

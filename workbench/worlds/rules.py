@@ -1,4 +1,4 @@
-"""What a person may set about all services of a world, and the share of each service."""
+"""What a person may set about all services of a world, and the rules of each service from it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SystemRandomness:
 
 
 class SeededRandomness:
-    """The same tokens for the same generator."""
+    """The same tokens for the same seed."""
 
     def __init__(self, generator: Random) -> None:
         self._random = generator
@@ -46,7 +46,7 @@ class SeededRandomness:
 
 @dataclass(frozen=True)
 class WorldRules:
-    """What a person may set about all services together; see `settings.SETTINGS`."""
+    """What a person may set about all services. See `settings.SETTINGS` for meanings and units."""
 
     price: Price
     finality: FinalityPolicy
@@ -69,14 +69,14 @@ class WorldRules:
 
 
 WEI_PER_CREDIT = 10**15
-"""The seed's default: 0.001 of the native currency. It is meant for wei, and for nothing else."""
+"""The seed's default: 0.001 of the native currency, in wei. It is not meant for tokens."""
 
 
 @dataclass(frozen=True)
 class PayoutConfig:
     """What a person may set about payouts. `units_per_credit`: None for the default.
 
-    `batch`: payouts in one transaction of the contract at `batcher`; 1: each has its own.
+    `batch`: payouts in one transaction of the contract at `batcher`; 1: one transaction each.
     """
 
     token: str | None = None
@@ -99,7 +99,7 @@ class PayoutConfig:
 
 
 def payout_rules(credits_: PayoutConfig, chain_id: int, poll_s: float) -> PayoutRules:
-    """The payout service's share of the rules."""
+    """Return the rules of the payout service."""
     return PayoutRules(
         chain_id=chain_id,
         units_per_credit=credits_.units_per_credit or WEI_PER_CREDIT,
@@ -118,7 +118,7 @@ def payout_rules(credits_: PayoutConfig, chain_id: int, poll_s: float) -> Payout
 
 
 def buyer_rules(rules: WorldRules) -> BuyerRules:
-    """The buyer's share of the rules."""
+    """Return the rules of the buyer."""
     return BuyerRules(
         slippage_bps=rules.slippage_bps,
         ceiling_eurc=rules.ceiling_eurc,
@@ -131,5 +131,5 @@ def buyer_rules(rules: WorldRules) -> BuyerRules:
 
 
 def address_of_key(key: str) -> str:
-    """The account of a private key, in lower case."""
+    """Return the account of a private key, in lower case."""
     return KeySigner(key).address

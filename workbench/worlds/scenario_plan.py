@@ -1,4 +1,4 @@
-"""What a scenario asks of its world: the contracts to deploy, and the rules of the services."""
+"""What a scenario requires of its world: the contracts, and the rules of the services."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ RECONCILE_S = 10.0
 
 
 def plan_of(scenario: Scenario) -> DeploymentPlan:
-    """The contracts that a scenario needs. A planted early payment needs a vault without a gate."""
+    """Return the contracts that a scenario needs. A planted early payment needs a vault without a
+    gate."""
     market = scenario.market
     gate = 0 if scenario.plant == PAY_BEFORE_FINAL else scenario.chain.finality_blocks
     return DeploymentPlan(
@@ -36,7 +37,7 @@ def plan_of(scenario: Scenario) -> DeploymentPlan:
 def credits_of(
     scenario: Scenario, addresses: Addresses, batcher: str | None = None
 ) -> PayoutConfig:
-    """What the payout service is told. `batcher`: where the world has one."""
+    """Return the settings of the payout service. `batcher`: the contract's address, or None."""
     asset = scenario.payouts.asset if scenario.payouts else "eth"
     token = {"erc20": addresses.asset, "eip3009": addresses.usdc}.get(asset)
     return PayoutConfig(
@@ -52,7 +53,7 @@ def credits_of(
 
 
 def rules_of(scenario: Scenario) -> WorldRules:
-    """What the services are told."""
+    """Return the rules of the services."""
     early = scenario.plant == PAY_BEFORE_FINAL
     return WorldRules(
         price=scenario.seller.price,

@@ -1,4 +1,4 @@
-"""Services under wall-clock time, each at its port: all of a local world, or one part alone."""
+"""Services under wall-clock time, each on its port: all of a local world, or one part."""
 
 from __future__ import annotations
 
@@ -40,13 +40,14 @@ PORTS = {
 NAMES = tuple(PORTS)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PAYOUT_WAIT_S = 5.0
-"""The seed's `/payout` waits so long for a transaction: its clients look for the hash at once."""
+"""How long the seed's `/payout` waits for a transaction: its clients expect the hash in the
+answer."""
 ANSWER_BYTES = 16_384
-"""Of a subscriber's answer: nothing in it matters but the status."""
+"""Most bytes of a subscriber's answer. Only its status matters."""
 
 
 class WallClock:
-    """The Clock port on the machine's own clock."""
+    """The Clock port on the clock of the machine."""
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
@@ -56,7 +57,7 @@ class WallClock:
 
 
 def rules_of(settings: Settings, finality: FinalityPolicy) -> WorldRules:
-    """The services' rules, as the settings have them."""
+    """Return the services' rules from the settings."""
     price = settings["PRICE_PER_UNIT_USDC"]
     return WorldRules(
         price=price,
@@ -77,7 +78,8 @@ def rules_of(settings: Settings, finality: FinalityPolicy) -> WorldRules:
 
 
 def credits_of(settings: Settings) -> PayoutConfig:
-    """The payout service's own rules. Raises InvalidSetting where it would be open to anybody."""
+    """Return the settings of payouts. Raises InvalidSetting if the service would be open to
+    anybody."""
     host, api_key = settings["HOST"], settings["PAYOUTS_API_KEY"]
     if host not in LOOPBACK and not api_key:
         raise InvalidSetting(
@@ -123,7 +125,7 @@ def credits_of(settings: Settings) -> PayoutConfig:
 
 @dataclass(frozen=True)
 class ServedChain:
-    """One chain with our contracts on it, and the keys to act there."""
+    """One chain with the contracts, and the keys to act on it."""
 
     rpc_url: str = field(repr=False)
     chain_id: int
@@ -134,13 +136,14 @@ class ServedChain:
 
 
 class SupervisedService(Service, Protocol):
-    """A service that knows its own state."""
+    """A service that reports its own state."""
 
     health: Health
 
 
 class LateBoundHandler:
-    """A service's place at its port, taken before the others' URLs, and so the service, exist."""
+    """A handler that takes its port before its service exists, because services need the URLs of
+    others."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -155,10 +158,10 @@ class LateBoundHandler:
 
 
 class Served:
-    """Services by name on one place, listening and supervised. `async with` starts and ends them.
+    """Services by name, listening and supervised. `async with` starts and ends them.
 
-    Those that are not among `names` are reached at the settings' URLs. Raises PortTaken naming the
-    port and the service, WrongChain or ContractNotFound for a place that is not what it should be.
+    Services that are not in `names` are reached at the URLs of the settings. Raises PortTaken with
+    port and service, WrongChain or ContractNotFound for a chain that does not match.
     """
 
     def __init__(
@@ -209,7 +212,8 @@ class Served:
             self._tasks.append(asyncio.ensure_future(self._supervise(seat)))
 
     def _borders(self, name: str) -> RequestLimits:
-        """Payouts are not for other sites' pages; whoever has their key may use any name."""
+        """Return the limits of requests. Pages of other sites may not use payouts; with an API key
+        any Host is accepted."""
         is_payouts = name == "payouts"
         if is_payouts and self.settings["PAYOUTS_API_KEY"]:
             return RequestLimits(hosts=None)
@@ -218,7 +222,7 @@ class Served:
         return RequestLimits(hosts, frozenset(origins))
 
     async def _check(self) -> None:
-        """The place is what it should be, before any service is made."""
+        """Check the chain before any service is built."""
         await self.wiring.chain("check").check()
         if not {"seller", "facilitator"}.isdisjoint(self.names):
             await refuse_no_eip1559(self.wiring.rpc("check"))
@@ -234,9 +238,10 @@ class Served:
         return await self.wiring.facilitator() if name == "facilitator" else self.wiring.tracker()
 
     def wire(self) -> Wiring:
-        """Makers of everything here, on connections that `close` ends."""
+        """Return the wiring of all services, on connections that `close` ends."""
         http, place = SocketHttp(), self.place
-        teller = SocketHttp(answer_bytes=ANSWER_BYTES)  # Payouts ask nobody; they tell strangers.
+        # Payouts call no other service; they call subscribers.
+        teller = SocketHttp(answer_bytes=ANSWER_BYTES)
         self._open += [http, teller]
         make_folder(self.data, "DATA_DIR")
         return Wiring(
@@ -258,7 +263,7 @@ class Served:
         )
 
     def url(self, name: str) -> str:
-        """Where a service is: at a port of ours, or where the settings say."""
+        """Return the URL of a service: on our port, or from the settings."""
         if name in self.servers:
             return self.servers[name].url
         return str(self.settings.need(f"{name.upper()}_URL"))
@@ -277,8 +282,8 @@ class Served:
         return rpc
 
     async def _supervise(self, seat: LateBoundHandler) -> None:
-        """Rounds take care of their own faults. Should one escape them, the service is red with
-        its reason and is run again: it never ends by itself, and the others go on."""
+        """Run a service for ever. Its rounds handle their own faults; if one escapes, the service
+        is red with the reason and is run again. Others are not affected."""
         assert seat.service is not None
         health = seat.service.health
         while True:
@@ -291,12 +296,12 @@ class Served:
             await asyncio.sleep(BACKOFF_MOST_S)
 
     def alarms(self) -> dict[str, dict[str, str]]:
-        """What is red, by service, name of check and text; empty where all is well."""
+        """Return the alarms by service and check."""
         found = {name: s.service.health.alarms() for name, s in self._seats.items() if s.service}
         return {name: alarms for name, alarms in found.items() if alarms}
 
     async def close(self) -> None:
-        """End the services. The chain belongs to whoever booted it."""
+        """End the services. The chain belongs to the process that booted it."""
         for seat in self._seats.values():
             if isinstance(seat.service, PayoutHttpService):
                 await seat.service.wind_down()
@@ -312,12 +317,12 @@ class Served:
 
 
 def refuse_second_world(folder: Path) -> None:
-    """Raise WorldRuns where another process serves a world in this folder."""
+    """Raise WorldRuns if another process serves a world in this folder."""
     try:
         world = json.loads((folder / WORLD_FILE).read_text(encoding="utf-8"))
         pid, port = int(world["pid"]), urlsplit(world["rpc_url"]).port
         os.kill(pid, 0)
-        socket.create_connection(("127.0.0.1", port), 1).close()  # Numbers of processes come again.
+        socket.create_connection(("127.0.0.1", port), 1).close()  # Process ids are reused.
     except (OSError, ValueError, TypeError, KeyError):
         return
     raise WorldRuns(
@@ -327,7 +332,8 @@ def refuse_second_world(folder: Path) -> None:
 
 
 def write_world_file(description: dict[str, Any], folder: Path) -> Callable[[], None]:
-    """Write `.workbench/world.json` for the owner alone; returns what takes it away again."""
+    """Write `.workbench/world.json`, readable by its owner only. Return a function that
+    removes it."""
     path = folder / WORLD_FILE
     make_folder(path.parent, "the folder of the world file")
     draft = path.with_suffix(f".{os.getpid()}")
@@ -342,6 +348,6 @@ def write_world_file(description: dict[str, Any], folder: Path) -> Callable[[], 
             if json.loads(path.read_text(encoding="utf-8")).get("pid") == description["pid"]:
                 path.unlink()
         except (OSError, ValueError):
-            pass  # Somebody else's by now, or gone.
+            pass  # It belongs to another process by now, or is gone.
 
     return remove

@@ -1,10 +1,9 @@
-"""A run in the background: it can be watched, paused, stepped, stopped, and hit by faults.
+"""A run in the background that can be watched, paused, stepped, stopped, and given faults.
 
-The run plays in a thread of its own. Before each moment to which virtual time moves it passes a
-gate (`worlds/gate`), where it waits while it is paused or ahead of its pace. Who watches reads a
-list that only grows. So neither changes a byte of the trace.
-
-Wall-clock time is read here and nowhere below: it says how fast a run is shown, never what happens.
+The run is played in a thread of its own. Before each moment to which virtual time advances it
+passes a gate (`worlds/gate`), where it waits while it is paused or ahead of its pace. Readers use
+an append-only list. So neither changes a byte of the trace. Wall-clock time is read here and
+nowhere below. It decides how fast a run is shown, never what happens.
 """
 
 from __future__ import annotations
@@ -25,31 +24,31 @@ from workbench.worlds.state_reader import ViewRequest, WorldView
 from workbench.worlds.virtual import World
 
 PAUSE_S = 5.0
-"""`pause()` waits for so long at most."""
+"""Longest wait of `pause()`."""
 CATCH_UP_S = 0.25
-"""A run that is further behind its pace than this does not hurry to make up for it."""
+"""A run that is behind its pace by more than this does not catch up."""
 KILL_S = 5.0
 
 
 class RunStopped(KeyboardInterrupt):
-    """`Session.stop()`: everything that answers Ctrl-C answers it, too."""
+    """Raised in the run by `Session.stop()`. Code that answers Ctrl-C answers it as well."""
 
 
 _OPEN: WeakSet[Session] = WeakSet()
 
 
 def _stop_all() -> None:
-    """A script, or a kernel, may end while a session is paused."""
+    """A script or a kernel may end while a session is paused."""
     for session in list(_OPEN):
         session._release()
 
 
-# Executors wait for their threads before `atexit` comes; a paused run would never end.
+# Executors join their threads before `atexit`, and a paused run would never end.
 threading._register_atexit(_stop_all)  # type: ignore[attr-defined]
 
 
 class Session:
-    """See the module. Made by `Experiment.start()`; all methods may be called from any thread."""
+    """See the module. `Experiment.start()` returns it. Methods may be called from any thread."""
 
     def __init__(
         self, scenario: Scenario, seed: int, orders: Sequence[Order] = (), pace: float | None = None
@@ -57,11 +56,11 @@ class Session:
         self.scenario, self.seed = scenario, seed
         self.gate = RunGate(orders, self._hold)
         self.run: Run | None = None
-        """What was run, once the session is over."""
+        """The run, once the session is over."""
         self.failure: Exception | None = None
-        """Why the session failed, once it has."""
+        """The error that ended the session, or None."""
         self.origin_ms: int | None = None
-        """The scenario's start in Unix milliseconds of the virtual clock; None before it."""
+        """Start of the scenario in Unix milliseconds of the virtual clock; None before."""
         self._changed = threading.Condition()
         self._phase, self._is_held, self._wants_pause = "booting", False, False
         self._until_block: int | None = None
@@ -83,14 +82,14 @@ class Session:
     # --- What the experiment calls, from the thread of the run ---
 
     def play(self, run: Callable[[], Run], failure: Callable[[], Exception | None]) -> None:
-        """Begin the run in a thread of its own, and tell its facts from another."""
+        """Start the run in one thread, and the delivery of its facts in another."""
         _OPEN.add(self)
 
         def work() -> None:
             try:
                 self.run = run()
                 self.failure = failure()
-            except RunStopped:  # Before there was a world: nothing was run.
+            except RunStopped:  # It failed before there was a world.
                 self.run = Run((), scenario=self.scenario, seed=self.seed, finished=False)
             except Exception as why:  # noqa: BLE001 - it is told by `wait`, whatever it was
                 self.failure = why
@@ -101,20 +100,20 @@ class Session:
         threading.Thread(target=self._listeners.run, name="session-facts", daemon=True).start()
 
     def boots(self, world: World) -> None:
-        """The world is there: its facts can be watched from now on."""
+        """The world exists: its facts can be watched from now on."""
         if self._is_stopping:
             raise RunStopped
         self._world, self._events = world, world.events
         self._notify()
 
     def begins(self, world: World) -> None:
-        """The scenario's clock has started."""
+        """The clock of the scenario has started."""
         self.origin_ms = world.clock.now_ms() - self.gate.now_ms
         self._phase, self._played_from = "faults", time.monotonic()
         self._notify()
 
     def quiets(self) -> None:
-        """No faults any more, until everything has ended."""
+        """Faults have ended; the run continues until everything has ended."""
         self._phase = "quiet"
         self._notify()
 
@@ -130,7 +129,7 @@ class Session:
         _OPEN.discard(self)
 
     def _hold(self, at_ms: int) -> None:
-        """The gate: serve who looks; wait while paused, or ahead of the pace. Raises Stopped."""
+        """The gate: answer readers; wait while paused or ahead of the pace. Raises RunStopped."""
         with self._changed:
             while not self._is_released:
                 self._serve()
@@ -159,7 +158,7 @@ class Session:
             self._changed.notify_all()
 
     def _ahead_s(self, at_ms: int) -> float:
-        """Wall seconds until virtual time may come to `at_ms`; 0 or less: now."""
+        """Return the wall seconds until virtual time may reach `at_ms`; 0 or less: now."""
         if self._pace is None or self._phase == "booting":
             return 0.0
         now = time.monotonic()
@@ -174,7 +173,7 @@ class Session:
 
     @property
     def state(self) -> str:
-        """booting, running, paused, quieting, done, stopped or failed."""
+        """Return booting, running, paused, quieting, done, stopped or failed."""
         if self._phase == "over":
             if self.failure is not None:
                 return "failed"
@@ -185,7 +184,7 @@ class Session:
 
     @property
     def pace(self) -> float | None:
-        """Virtual seconds for each second of wall time; None: as fast as possible."""
+        """Virtual seconds per second of wall time; None: as fast as possible."""
         return self._pace
 
     @pace.setter
@@ -204,13 +203,13 @@ class Session:
 
     @property
     def orders(self) -> tuple[Order, ...]:
-        """The orders that took effect so far, each with its moment."""
+        """Return the orders that took effect so far, each with its moment."""
         return tuple(self.gate.taken)
 
     def pause(self) -> None:
-        """Let no virtual time pass from the next moment on; returns once it stands still.
+        """Stop virtual time at the next moment, and return once it stands.
 
-        During the boot it takes effect at the scenario's start. Returns after 5 s at most.
+        During the boot it takes effect at the start of the scenario. Returns after 5 s at most.
         """
         with self._changed:
             self._wants_pause, self._until_block = True, None
@@ -218,16 +217,16 @@ class Session:
             self._changed.wait_for(lambda: self._is_held or self._phase == "over", PAUSE_S)
 
     def resume(self) -> None:
-        """Go on after a pause."""
+        """Continue after a pause."""
         with self._changed:
             self._wants_pause, self._until_block, self._anchor = False, None, None
             self._changed.notify_all()
 
     def step(self, blocks: int = 1, timeout_s: float = 60.0) -> int:
-        """Play exactly this many blocks, then pause; returns the number of the newest block.
+        """Run exactly this many blocks, then pause. Return the number of the newest block.
 
-        It does not wait for the pace. A run that goes on is paused first. It ends early where the
-        run does. Raises RunOver when the run has ended before, RunUnderWay after `timeout_s`.
+        The pace is ignored. A running session is paused first. A step ends early where the run
+        ends. Raises RunOver if the run had ended before, RunUnderWay after `timeout_s`.
         """
         if isinstance(blocks, bool) or not isinstance(blocks, int) or blocks < 1:
             raise OrderRefused(f"a step of {blocks!r} blocks is none.", hint="Give 1 or more.")
@@ -251,10 +250,10 @@ class Session:
             )
 
     def stop(self, timeout_s: float = 5.0) -> Run:
-        """End the run now, and return what was run (`finished` is False), or had been.
+        """End the run now, and return its facts so far (`finished` is False), or the finished run.
 
-        A node that does not answer for `timeout_s` is ended. Raises what the run failed with where
-        there is nothing to return.
+        A node that does not answer for `timeout_s` is ended. Raises the failure of the run if there
+        is nothing to return.
         """
         self._release()
         if not self._over.wait(timeout_s):
@@ -264,10 +263,10 @@ class Session:
         return self.wait(KILL_S)
 
     def wait(self, timeout_s: float | None = None) -> Run:
-        """The run, once it is over: to its end, stopped, or failed (then `failure` says why).
+        """Wait for the end of the run and return it: finished, stopped, or failed (see `failure`).
 
-        All listeners have all facts by then. Raises RunUnderWay after `timeout_s`, and what the
-        session failed with where nothing was run at all.
+        All listeners have all facts by then. Raises RunUnderWay after `timeout_s`, and the failure
+        of the session if nothing was run.
         """
         # A listener that waits here must not wait for itself.
         done = self._over if self._listeners.is_calling() else self._listeners.told_all
@@ -284,16 +283,16 @@ class Session:
     def subscribe(
         self, on_facts: FactListener, *, after: int = 0, at_most_hz: float = 15.0
     ) -> Callable[[], None]:
-        """Call `on_facts(cursor, facts)` with each fact after `after` exactly once, in order.
+        """Call `on_facts(cursor, facts)` with each fact after number `after`, once, in order.
 
-        `cursor` is the number of facts handed over so far. It is called from a thread of the
-        session's, at most `at_most_hz` times a second, and with no facts where only the state has
-        changed, or a step has ended. An exception ends the subscription. Returns what ends it.
+        `cursor`: number of facts delivered so far. It is called from a thread of the session, at
+        most `at_most_hz` times a second, and without facts if only the state has changed or a step
+        has ended. An exception ends the subscription. Returns a function that ends it.
         """
         return self._listeners.add(on_facts, after, at_most_hz)
 
     def facts(self, after: int = 0, limit: int | None = None) -> tuple[int, tuple[ev.Event, ...]]:
-        """Facts after the first `after`, at most `limit`; and the number to ask after next."""
+        """Return at most `limit` facts after number `after`, and the number for the next call."""
         found = tuple(self._events[after : None if limit is None else after + limit])
         return after + len(found), found
 
@@ -306,11 +305,11 @@ class Session:
         passes: int = 1,
         target: str | None = None,
     ) -> Order:
-        """Let the next `passes` passes of a fault site fire; see `scenario.Order`.
+        """Let the next `passes` passes of a fault site fire. See `scenario.Order`.
 
-        It takes effect at the next moment of the run, or at `at_s` (virtual seconds from the
-        scenario's start). Raises OrderRefused for what this run cannot do, and once its faults have
-        ended, RunOver once it is over.
+        It takes effect at the next moment of the run, or at `at_s` (virtual seconds since the start
+        of the scenario). Raises OrderRefused for what this run cannot do and after its faults have
+        ended, RunOver after the end.
         """
         order = order_for(self.scenario, site, parameter, at_s=at_s, passes=passes, target=target)
         with self._changed:
@@ -325,7 +324,7 @@ class Session:
 
     @property
     def progress(self) -> SessionProgress:
-        """How far it is, now."""
+        """Return how far the run is."""
         now_s, duration_s = self.gate.now_ms / 1000, self.scenario.duration_s
         end = self._ended or time.monotonic()
         return SessionProgress(
@@ -341,10 +340,10 @@ class Session:
         )
 
     def look(self, timeout_s: float = 10.0) -> WorldView:
-        """Balances, pool, mempool and the heads that services have seen, at one moment.
+        """Return balances, pool, mempool and the heads of the services at one moment.
 
-        It is read between two moments of the run, over a connection of its own. Raises RunOver once
-        the node is gone, RunUnderWay where the run comes to no such moment within `timeout_s`.
+        They are read between two moments of the run, over a separate connection. Raises RunOver if
+        the node is gone, RunUnderWay if the run reaches no such moment within `timeout_s`.
         """
         look = ViewRequest()
         with self._changed:
@@ -367,7 +366,8 @@ class Session:
             )
 
     def _left_s(self, virtual_s: float) -> float | None:
-        """Wall seconds that these virtual ones take, at the pace or at the rate seen so far."""
+        """Return the wall seconds for these virtual seconds, at the pace or at the measured
+        rate."""
         if self._phase == "over":
             return 0.0
         rate = self._pace
@@ -376,11 +376,11 @@ class Session:
         return max(virtual_s, 0.0) / rate if rate else None
 
     def _serve(self) -> None:
-        """Answer those who look, at this moment. Called by the gate."""
+        """Answer waiting readers. Called by the gate."""
         views, self._views = self._views, []
         for look in views:
             if self._world is None or self._phase == "booting":
-                self._views.append(look)  # There is nothing to see yet.
+                self._views.append(look)  # There is no world yet.
             else:
                 look.take(self._world)
 
@@ -395,6 +395,6 @@ class Session:
 
     @property
     def _moment(self) -> RunMoment:
-        """The state, and where a pause stands: a step may bring no fact."""
+        """Return the state, and the block of a pause: a step may bring no fact."""
         state = self.state
         return state, self.gate.now_ms if state == "paused" else 0

@@ -1,4 +1,4 @@
-"""What a world looks like at one moment, read without touching what plays in it."""
+"""The state of a world at one moment, read without influence on the run."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class WorldView:
 
     `now_ms`: Unix milliseconds of the virtual clock. `balances`: base units by account (seller,
     vault, pool) and token symbol. `pool`: `liquidity`, and `price_e8` (USDC for one EURC, times
-    10**8). `mempool`: transactions that wait, `pending` and `queued` at the node, `delayed` on
-    their way to it. `heads`: number of the newest block, by who knows it: the node, each service.
+    10**8). `mempool`: waiting transactions, `pending` and `queued` at the node, `delayed` before
+    it. `heads`: number of the newest block, as node and services know it.
     """
 
     now_ms: int
@@ -32,10 +32,10 @@ class WorldView:
 
 
 def view_of(world: World) -> WorldView:
-    """The world as it is now. Called in its own thread, while nobody acts.
+    """Return the present state of a world. Called in the world's thread, while nothing acts.
 
-    The node is asked over a connection of its own, so that no answer is remembered, or missed, by
-    those who play. Raises the node's errors.
+    A separate connection is used, so that it changes no cached answer of the run. Raises the node's
+    errors.
     """
     rpc = BlockingRpc(world.node.url)
     try:
@@ -67,7 +67,7 @@ async def _view(world: World, rpc: BlockingRpc) -> WorldView:
 
 
 class ViewRequest:
-    """Somebody in another thread waits for a view; the run gives it between two moments."""
+    """A reader in another thread that waits for a view; the run serves it between two moments."""
 
     def __init__(self) -> None:
         self._done = threading.Event()
@@ -88,7 +88,7 @@ class ViewRequest:
         self._done.set()
 
     def result(self, timeout_s: float) -> WorldView:
-        """The view. Raises RunOver, RunUnderWay, and the node's errors."""
+        """Return the view. Raises RunOver, RunUnderWay, and the node's errors."""
         if not self._done.wait(timeout_s):
             raise RunUnderWay(f"the run has come to no moment to look at within {timeout_s:g} s.")
         if self._why is not None:

@@ -1,8 +1,8 @@
-"""The public face for notebooks: a whole market in one object, synchronous and on virtual time.
+"""A `World`: a whole market in one object for notebooks, synchronous and on virtual time.
 
-A `World` is the real chain with the real contracts, and the real seller, facilitator, tracker and
-buyer; only time is virtual. It owns an event loop in a thread of its own, because Jupyter already
-runs one in the main thread (agreement 1). Time passes during calls, never between them.
+Chain, contracts, seller, facilitator, tracker and buyer are the real ones; only time is virtual. A
+world has an event loop in a thread of its own, because Jupyter runs one in the main thread. Time
+passes during calls, never between them.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ from workbench.worlds.virtual_platform import Snapshot, VirtualPlatform
 
 
 class World(VirtualPlatform):
-    """See the module. Made by `workbench.simulated()`; close it, or use it in a `with`."""
+    """See the module. `workbench.simulated()` returns one. Close it, or use it in a `with`."""
 
     def __repr__(self) -> str:
         return f"World(chain {self.deployment.chain_id}, seed {self.seed})"
 
     def buy(self, amount: str | int, *, key: str | None = None) -> Run:
-        """One purchase over HTTP 402, to its end. `amount`: YPS as text ("100"), or base units.
+        """Buy once over HTTP 402, to the end of the settlement. `amount`: YPS as text ("100"), or
+        base units.
 
         Raises the error that the seller answered, or that the buyer found in the offer.
         """
@@ -47,33 +48,35 @@ class World(VirtualPlatform):
         return self.do(self._buy(units, self.wiring.buyer(key) if key else self.buyer))
 
     def advance(self, blocks: int = 1) -> int:
-        """Let time pass for this many blocks, services at work; the new block number."""
+        """Let time pass for this many blocks while services work. Return the new block number."""
         return self.do(self._advance(blocks))
 
     def skip(self, seconds: int) -> int:
-        """Let time pass with nobody at work, as when a machine sleeps; the new block number.
+        """Let time pass while no service works, as when a machine sleeps. Return the new block
+        number.
 
-        The chain's next block follows that much later, and the services find out.
+        The next block follows that much later.
         """
         self._on_thread(lambda: self.loop.jump(seconds))
         return self.advance()
 
     def kill(self, name: str) -> None:
-        """End seller, facilitator, tracker or payouts as a crash would: only its store is left."""
+        """End seller, facilitator, tracker or payouts as a crash would. Only its store is left."""
         self.do(self._kill(name))
 
     def restart(self, name: str) -> None:
-        """Start a killed service again, from its store."""
+        """Start a killed service again from its store."""
         self.do(self._launch(name))
 
     def snapshot(self) -> Snapshot:
-        """The whole world as it is now, and what every return to it will find.
+        """Return the whole world at this moment, to which `restore` returns.
 
-        Buyers who are at it, and the auditor and market of an `Experiment`, cannot be part of it.
-        So it raises RunUnderWay during an experiment, which goes on undisturbed.
+        Buyers in the middle of a purchase, and the auditor and market of an `Experiment`, cannot be
+        part of it. So it raises RunUnderWay during an experiment, which is not disturbed.
 
-        Services start anew from their stores, as they will after a `restore`: what they had only
-        in mind (how much gas an act took, say) would else make the two go on differently.
+        Services restart from their stores now, as they do after a `restore`. Otherwise what they
+        hold in memory only (the gas of a call, for example) would make the two continuations
+        differ.
         """
         if self.occupied_by:
             raise RunUnderWay(
@@ -88,7 +91,7 @@ class World(VirtualPlatform):
 
     @contextmanager
     def branch(self) -> Iterator[Snapshot]:
-        """Try something out: after the `with` the world is where it was."""
+        """Try something: after the `with` the world is as it was before."""
         here = self.snapshot()
         try:
             yield here
@@ -96,29 +99,30 @@ class World(VirtualPlatform):
             here.restore()
 
     def get(self, url: str, **headers: str) -> Response:
-        """One GET in this world's network: http://seller, http://facilitator, http://tracker.
+        """Send a GET request in this world's network: http://seller, http://facilitator,
+        http://tracker.
 
-        Header names with `_` for `-`: `world.get("http://seller/…", X_PAYMENT="…")`.
+        Header names have `_` for `-`: `world.get("http://seller/…", X_PAYMENT="…")`.
         """
         named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
         return self.send(Request("GET", url, headers=named))
 
     def send(self, request: Request) -> Response:
-        """Any request in this world's network."""
+        """Send any request in this world's network."""
         return self.do(self.http.send(request))
 
     @property
     def teller(self) -> PayoutClient:
-        """Credits and payouts: earn, pay, and the ledger as frames."""
+        """A client for credits and payouts, with the ledger as frames."""
         return PayoutClient(self.send, self.do, lambda: self.payouts.payouts)
 
     @property
     def run(self) -> Run:
-        """Everything that happened so far."""
+        """All facts so far, as a run."""
         return Run(tuple(self.events), chain_id=self.deployment.chain_id)
 
     def settlement(self, settlement_id: str) -> Settlement:
-        """One settlement, folded from all facts."""
+        """Return one settlement, folded from all facts."""
         return merge(self.events)[settlement_id]
 
     def audit(self) -> None:
@@ -126,7 +130,7 @@ class World(VirtualPlatform):
         self.do(self._audit())
 
     def balances(self) -> dict[tuple[str, str], int]:
-        """Balances of buyer, seller and vault by (account, token), in base units."""
+        """Return the balances of buyer, seller and vault by (account, token), in base units."""
         return self.do(balances(self.chain, self.accounts))
 
     @property
@@ -136,7 +140,7 @@ class World(VirtualPlatform):
 
     @property
     def web3(self) -> Any:
-        """A web3.py client on this world's node, for whatever is missing here."""
+        """A web3.py client on this world's node."""
         from web3 import HTTPProvider, Web3
 
         return Web3(HTTPProvider(self.node.url))
@@ -148,9 +152,9 @@ class World(VirtualPlatform):
         self.close()
 
     def take_order(self, order: Order) -> None:
-        """A person's order takes effect now, before anything else of this moment happens.
+        """Let a person's order take effect now, before anything else of this moment happens.
 
-        Needs `WorldConditions.takes_orders`. Called by the loop's gate, in the world's thread.
+        Needs `WorldConditions.takes_orders`. Called by the gate of the loop, in the world's thread.
         """
         assert self.conditions.takes_orders, "this world has no lines on which an order could act"
         self.tell(
@@ -180,7 +184,7 @@ class World(VirtualPlatform):
         return Run(tuple(self.events), seen, purchase, self.deployment.chain_id)
 
     async def _settle_down(self, settlement_id: str) -> None:
-        """Until the end has its confirmations: the tracker's `final`."""
+        """Let blocks pass until the end of the settlement is confirmed."""
         for _ in range(self._rules.finality.depth + 5):
             await self._advance(1)
 

@@ -1,4 +1,4 @@
-"""The parts below a simulated world: loop, clock, node, faults, and services with their stores."""
+"""The parts of a simulated world: loop, clock, node, faults, and services with their stores."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A world at one moment: chain, stores, clock and randomness together (agreement 9)."""
+    """A world at one moment: chain, stores, clock and randomness together."""
 
     world: VirtualPlatform = field(repr=False)
     chain: str
@@ -64,7 +64,7 @@ class Snapshot:
     told: tuple[Event, ...] = field(repr=False)
 
     def restore(self) -> None:
-        """Take the world back here. Can be done as often as one likes."""
+        """Return the world to this moment. It may be called any number of times."""
         self.world._restore(self)
 
 
@@ -109,13 +109,13 @@ class VirtualPlatform:
             "vault": addresses.vault,
         }
         self.events: list[Event] = []
-        """Everything that happened, in the order in which it became known: what the tracker has
-        gathered, and the simulator's own facts. It only grows, except by a `restore`."""
+        """All facts in the order in which they became known: those that the tracker gathered, and
+        the simulator's own. The list is append-only, except for `restore`."""
         self._told: list[Event] = []
         self.stores["tracker"].on_recorded = self.events.extend
         self.stores["tracker"].on_restored = self._gather_again
         self.occupied_by = ""
-        """What plays in this world, in words; "" if it is the caller's alone."""
+        """What is running in this world, as text; "" if only the caller uses it."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._lines: dict[str, list[FaultyRpc | FaultyHttp]] = {}
         self._clocks: dict[str, SkewedClock] = {}
@@ -136,7 +136,7 @@ class VirtualPlatform:
         if not self.loop.is_closed():
             try:
                 self._on_thread(self._stop)
-            except RuntimeError:  # The interpreter ends, and the thread has gone before.
+            except RuntimeError:  # The interpreter ends, and the thread is gone.
                 self._stop()
         self._is_closed = True
         self._thread.shutdown()
@@ -145,7 +145,7 @@ class VirtualPlatform:
             store.close()
 
     def _start(self, seconds: float) -> None:
-        """Services from what their stores hold: a start, a restart and a restore are one thing."""
+        """Start the services from their stores. A start, a restart and a restore are the same."""
         self.loop = VirtualLoop(seconds)
         self.loop.set_exception_handler(_not_crashes)
         self.clock = VirtualClock(self.loop, self._epoch)
@@ -192,13 +192,13 @@ class VirtualPlatform:
 
     async def _skew_clocks(self) -> None:
         for name, clock in self._clocks.items():
-            off = self.faults.strike("clock.skew", name)
+            off = self.faults.fires("clock.skew", name)
             clock.skew_s = (
                 0 if self.faults.over("clock.skew") else clock.skew_s if off is None else off
             )
 
     def _rpc(self, name: str) -> Rpc:
-        """The node itself, or a service's own shaky line to it."""
+        """Return the node itself, or a service's own connection with faults and latency."""
         latency_ms = self.conditions.chain.rpc_latency_ms
         shaky = latency_ms or self._may_fail(name, *LINE_SITES)
         if name == "world" or not shaky:
@@ -217,11 +217,13 @@ class VirtualPlatform:
         return line
 
     def _may_fail(self, name: str, *sites: str) -> bool:
-        """Whether a service's line must be one on which these sites, or a crash, may be."""
+        """Return True if a service's connection must be able to have faults of these sites, or a
+        crash."""
         return self.conditions.takes_orders or self.faults.may(*sites, f"crash.{name}")
 
     def http_of(self, name: str, whose: str = "") -> Http:
-        """A way to the services. `name`: who uses it; `whose`: which simulated person, if one."""
+        """Return the HTTP client of a service or person. `name`: the client; `whose`: the simulated
+        person."""
         latency_ms = self.conditions.chain.http_latency_ms
         faulty = self._may_fail(name, *HTTP_SITES)
         if not (any(latency_ms) or self.conditions.slow_ms or faulty):
@@ -246,7 +248,7 @@ class VirtualPlatform:
             await self._launch(name)
 
     async def _launch(self, name: str) -> None:
-        """A service from what its store holds: at the start, and after a crash."""
+        """Start a service from its store, at first and after a crash."""
         service: Service
         if name == "seller":
             service = self.seller = self.wiring.seller()
@@ -261,7 +263,7 @@ class VirtualPlatform:
         self._tasks[name] = asyncio.ensure_future(service.run())
 
     def _gone(self, name: str) -> None:
-        """From this moment on the service can do nothing more."""
+        """Disconnect a service: from this moment it can do nothing more."""
         for line in self._lines.pop(name, ()):
             line.dead = True
 
@@ -273,12 +275,12 @@ class VirtualPlatform:
         await asyncio.gather(task, return_exceptions=True)
 
     def tell(self, fact: Event) -> None:
-        """A fact of the simulator's own. It stands behind all that the tracker knows by now."""
+        """Record a fact of the simulator, behind all facts that the tracker knows by now."""
         self.events.append(fact)
         self._told.append(fact)
 
     def _gather_again(self) -> None:
-        """The tracker's journal was replaced; the simulator's own facts stand behind it."""
+        """The tracker's journal was replaced: list its facts again, then the simulator's own."""
         self.events[:] = [*at_once(self.journal("tracker")), *self._told]
 
     def _tell_restarted(self, name: str) -> None:
@@ -286,22 +288,23 @@ class VirtualPlatform:
         self.tell(ServiceRestarted(subject="", at_ms=now_ms, source="simulator", target=name))
 
     async def pass_time(self, seconds: float) -> None:
-        """Virtual seconds, everybody at work. Raises what a service could not go on after."""
+        """Let virtual time pass while all work. Raises the fault of a service that cannot
+        continue."""
         await self.clock.sleep(seconds)
-        await self.loop.rest()  # The miner and the services may have woken at this very moment.
+        await self.loop.rest()  # Miner and services may wake at this very moment.
         await self._check_tasks()
 
     async def begin_faults(self) -> None:
-        """From now on faults fire; nothing before this block is ever taken back."""
+        """Enable faults. No reorg removes a block before this one."""
         self.miner.keep((await self.chain.head()).number)
         self.faults.begin()
 
     async def end_faults(self) -> None:
-        """No new faults; services that are down come back as they were to."""
+        """Disable new faults. Services that are down come back at their time."""
         self.faults.end()
 
     async def journal(self, name: str) -> list[Event]:
-        """Every fact of a service, in the order in which it came to know them."""
+        """Return every fact of a service, in the order in which it learned them."""
         async with self.stores[name].unit() as unit:
             return [fact for _, fact in await unit.facts()]
 
@@ -325,7 +328,7 @@ class VirtualPlatform:
 
     def _restore(self, snapshot: Snapshot) -> None:
         self._on_thread(self._stop)
-        # A revert uses its snapshot up: the same id is taken again, so that one may come back.
+        # A revert consumes its snapshot, so a new one is taken at the same place.
         back = [("anvil_dropAllTransactions",), ("evm_revert", snapshot.chain), ("evm_snapshot",)]
         answers = self.rpc.all_now(back)
         for answer in answers:
@@ -344,15 +347,15 @@ class VirtualPlatform:
             work.close()
 
         def whole() -> T:
-            # Between calls anybody may have spoken to the node, by `web3` say.
+            # Between calls the user may have used the node, by `web3` for example.
             self.rpc.invalidate()
             with seldom_searched():
                 try:
                     return self.loop.run_until_complete(work)
                 finally:
-                    self.rpc.settle()  # Nor does the node owe us anything then,
+                    self.rpc.settle()  # No pending answers of the node are left then,
                     for store in self.stores.values():
-                        store.catch_up()  # or we the databases.
+                        store.catch_up()  # and no commits that are not written yet.
 
         return self._on_thread(whole)
 
@@ -362,7 +365,7 @@ class VirtualPlatform:
         return self._thread.submit(work).result()
 
     def _write_some(self) -> bool:
-        """What services have committed, while the node works; False if that is little."""
+        """Write commits to the databases while the node works. Return False if few were left."""
         return any(store.write_some() for store in self.stores.values())
 
     def _stop(self) -> None:
@@ -378,6 +381,6 @@ async def _all_done(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 def _not_crashes(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """A simulated crash ends many tasks at once; nobody has to look at each of them."""
+    """Ignore simulated crashes, which end many tasks at once."""
     if not isinstance(context.get("exception"), Crashed):
         loop.default_exception_handler(context)

@@ -1,4 +1,4 @@
-"""Adapters and services joined: the one place where a service meets its chain, store and clock."""
+"""The wiring: the one place where a service gets its chain, store, clock and HTTP client."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ from workbench.worlds.rules import (
 
 ExtraChecks = Callable[[NodeState], Awaitable[None]] | None
 STORES: dict[str, type[SqlStore]] = {"payouts": LedgerStore}
-"""The services whose database holds more than a journal and slots."""
+"""Services whose database holds more than journal and slots."""
 GATHER = 0.2
-"""For this part of a poll the seller's sender gathers what single purchases ask for, once it has
-been at work: a buyer who comes alone does not wait."""
+"""Share of a poll interval for which the seller's sender gathers the intents of single purchases,
+while it is busy. A single buyer does not wait."""
 
 
 def store_for(name: str, url: str = "sqlite://") -> SqlStore:
-    """The database of a service."""
+    """Return the database of a service."""
     return STORES.get(name, SqlStore)(url)
 
 
 @dataclass
 class Wiring:
-    """One chain and the makers of everything a service needs.
+    """One chain, and the constructors of every service on it.
 
-    `rpc`, `store`, `clock` and `http` give a service, by its name, what is its own.
+    `rpc`, `store`, `clock` and `http` return the adapter of a service by its name.
     """
 
     chain_id: int
@@ -73,15 +73,15 @@ class Wiring:
     seller_url: str
     facilitator_url: str
     on_fault: FaultPolicy
-    """Whether a service goes on after a fault of its rounds that is not known to pass."""
+    """Whether a service continues after a fault that is not transient."""
     market: RateSource | None = None
-    """EUR/USD outside the pool, where there is such a market: the keeper follows it."""
+    """EUR/USD outside the pool, which the keeper follows; None without such a market."""
     prices: PriceSource | None = None
     credits: PayoutConfig = field(default_factory=PayoutConfig)
     is_public: bool = False
-    """Whether others than this machine reach the services: reasons of alarms are not for them."""
+    """True if other machines reach the services: reasons of alarms are hidden then."""
     payouts_url: str = ""
-    """Where the payout service is, if its facts are to be in the tracker's journal."""
+    """URL of the payout service, if the tracker gathers its facts."""
 
     def chain(self, name: str) -> EvmChain:
         return EvmChain(self.rpc(name), self.chain_id, self.addresses)
@@ -106,7 +106,7 @@ class Wiring:
         return LogWatcher(self.rpc(name), store, self.clock(name), at, self.start_block, reports)
 
     def loop(self, name: str, ages: Mapping[str, float] = {}) -> ServiceLoop:
-        """The rounds of a service, and its health, which begins anew."""
+        """Return the loop of a service, with new health."""
         return loop_of(name, self.clock(name), self.on_fault, ages, is_public=self.is_public)
 
     def _watch_node(
@@ -116,8 +116,8 @@ class Wiring:
         more: ExtraChecks = None,
         gas: int | None = None,
     ) -> None:
-        """A served service looks at its node before each round. A simulated one cannot find itself
-        on another chain, and its trace would have these questions in it."""
+        """Let a served service check its node before each round. A simulated service cannot be on a
+        wrong chain, and the calls would be in its trace."""
         if self.on_fault is FaultPolicy.RETRY:
             loop.before = NodeChecks(
                 EvmNode(self.rpc(loop.health.service)),
@@ -162,7 +162,8 @@ class Wiring:
         return seller
 
     async def facilitator(self) -> Facilitator:
-        """Asks the vault for its gate first: the larger of gate and setting rules (agreement 5)."""
+        """Return the facilitator. The larger of the vault's gate and the setting is its
+        finality."""
         store, chain = self.store("facilitator"), self.chain("facilitator")
         finality = replace(self.rules.finality, gate=await chain.finality_gate())
         keeper, loop = self.keys.keeper, self.loop("facilitator")
@@ -212,7 +213,8 @@ class Wiring:
         return peers | ({"payouts": self.payouts_url} if self.payouts_url else {})
 
     def payouts(self) -> PayoutHttpService:
-        """It looks at node and token before its first round, or when it is asked to `check`."""
+        """Return the payout service. It checks node and token before its first round, or in
+        `check`."""
         store, key = self.store("payouts"), self.keys.payer
         assert isinstance(store, LedgerStore)
         assert key is not None
@@ -221,7 +223,7 @@ class Wiring:
         )
         loop = self.loop("payouts", ages)
         rpc, credits_, finality = self.rpc("payouts"), self.credits, self.rules.finality
-        # Also where nothing is paid together any more: what was signed may need a higher fee.
+        # Also without batches: signed batches may need a higher fee.
         batcher = credits_.batcher
         signer = PaymentSigner(key, chain_id=self.chain_id, token=credits_.token, batcher=batcher)
         payments = EvmPayments(
@@ -255,7 +257,7 @@ class Wiring:
         return PayoutHttpService(payouts, self.webhooks(loop) if credits_.webhook_urls else None)
 
     def webhooks(self, loop: ServiceLoop) -> Webhooks:
-        """Who is told of payouts, from the payout service's database."""
+        """Return the webhooks, on the database of the payout service."""
         store, credits_ = self.store("payouts"), self.credits
         assert isinstance(store, LedgerStore)
         return Webhooks(
@@ -270,7 +272,7 @@ class Wiring:
     def buyer(
         self, key: str | None = None, rules: BuyerRules | None = None, http: Http | None = None
     ) -> Buyer:
-        """`key`, `rules` and `http`: another buyer's than the settings'."""
+        """Return a buyer. `key`, `rules` and `http` replace those of the settings."""
         chain, own = self.chain("buyer"), self.rules.own_rate_e8
         rates = self.market or (FixedRate(own) if own is not None else HookRate(chain))
         return Buyer(
@@ -292,6 +294,7 @@ def loop_of(
     *,
     is_public: bool = False,
 ) -> ServiceLoop:
-    """`ages`: maximum ages of checks in seconds, where they are not those of the table."""
+    """Return the loop of a service. `ages`: maximum ages of checks in seconds that differ from the
+    table."""
     health = Health(clock, name, SERVICES[name], ages, is_public=is_public)
     return ServiceLoop(clock, health, on_fault)

@@ -22,7 +22,7 @@ class Scene:
         self.faults = Faults(ordered, SeededStreams(seed), lambda: self.now_ms, self.told.append)
 
     def strikes(self, passes: int, site: str = SITE) -> list[int]:
-        struck = (self.faults.strike(site, "test") for _ in range(passes))
+        struck = (self.faults.fires(site, "test") for _ in range(passes))
         return [parameter for parameter in struck if parameter is not None]
 
 

@@ -1,1 +1,1 @@
-"""Checkers of a simulated run, and the broken rules that prove them."""
+"""Checkers of a simulated run, and the planted rules that prove them."""

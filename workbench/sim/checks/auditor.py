@@ -1,8 +1,7 @@
-"""Looks at the chain itself after every block, and holds it against all invariants.
+"""The auditor: reads the chain after every block and checks all invariants.
 
-It reads without faults, on a line of its own that remembers nothing: what it holds against an
-invariant, the node has just said. Of the services it shares the decoder and the table. It folds the
-logs on its own, and predicts balances with a second model.
+It reads without faults, on its own connection without a cache. It shares decoder and transition
+table with the services. It folds the logs itself, and predicts balances with a second model.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ HashableKey = TypeVar("HashableKey", bound=Hashable)
 HOLDERS = ("vault", "puller", "hook")
 VAULT = "SettlementVault"
 AuditCall = tuple[Any, ...]
-"""A read of a contract: which, where, function and arguments. Its answer is one whole number."""
+"""A contract read: contract, address, function and arguments. The answer is one integer."""
 MOST_TOLD = 100
-"""An invariant that breaks in every block is told so often, and then only counted."""
+"""Most facts of one broken invariant. Further breaches are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +40,11 @@ class AuditedBlock:
     events: tuple[ev.Event, ...] = ()
     transfers: tuple[tuple[str, str, str, int], ...] = ()
     ours: tuple[str, ...] = ()
-    """The transactions that our services signed."""
+    """Transactions that our services signed."""
 
 
 class InvariantFindings:
-    """Each breach is told as a fact, once for each thing that is wrong. `broken`: how often."""
+    """Record each breach as a fact, once for each problem. `broken`: number of breaches."""
 
     def __init__(self, tell: Callable[[str, str, str], None]) -> None:
         self._tell = tell
@@ -53,7 +52,7 @@ class InvariantFindings:
         self.broken: dict[str, int] = {}
 
     def add(self, found: dict[str, list[str]], subjects: Iterable[str]) -> None:
-        """`found`: what is wrong, by invariant; it is about the subject that it names, if any."""
+        """Record the problems, by invariant. A problem that names one of `subjects` is about it."""
         for name, problems in found.items():
             self.broken[name] = self.broken.get(name, 0) + len(problems)
             known = self._known.setdefault(name, set())
@@ -65,10 +64,10 @@ class InvariantFindings:
 
 
 class Auditor:
-    """`accounts`: whose balances are predicted, beside the vault's and those of `pool`, the v4
-    PoolManager. `knows(tx)`: whether a store has the transaction.
+    """The auditor of a run. `accounts`: their balances are predicted, besides those of the vault
+    and of `pool` (the v4 PoolManager). `knows(tx)`: True if a store has the transaction.
 
-    `signers`: our services' accounts. `finality`: confirmations that the scenario orders.
+    `signers`: the services' accounts. `finality`: the confirmations of the scenario.
     """
 
     def __init__(
@@ -101,7 +100,7 @@ class Auditor:
         self._parked_for: dict[tuple[str, str], None] = {}
 
     async def begin(self) -> None:
-        """From the newest block on: what everybody owns now is where prediction starts."""
+        """Start at the newest block. The present balances are the start of the prediction."""
         head = await self._rpc.call("eth_getBlockByNumber", "latest", False)
         self._blocks = [AuditedBlock(int(head["number"], 16), head["hash"])]
         tokens = self._tokens
@@ -114,7 +113,7 @@ class Auditor:
     # --- Following the chain ---
 
     async def after_block(self, number: int) -> None:
-        """All blocks up to `number`, the newest, and then every invariant."""
+        """Read all blocks up to `number`, the newest, then check every invariant."""
         await self._rewind()
         touched: set[Holding] = set()
         about: dict[str, None] = {}
@@ -130,7 +129,7 @@ class Auditor:
         self.blocks_checked += 1
 
     async def _rewind(self) -> None:
-        """Blocks that are no more are unlearnt, by learning the others again."""
+        """Forget the blocks that a reorg removed, by folding the others again."""
         kept = len(self._blocks)
         while (block := self._blocks[kept - 1]).hash != await self._hash(block.number):
             kept -= 1
@@ -158,7 +157,7 @@ class Auditor:
         return AuditedBlock(number, raw["hash"], found, tuple(transfers), tuple(ours))
 
     def _transfer(self, log: dict[str, Any]) -> tuple[str, str, str, int] | None:
-        """A transfer among the accounts themselves; the vault's are told by its own events."""
+        """Return a transfer between the accounts. Those of the vault follow from its own events."""
         names = {address: name for name, address in self._tokens.items()}
         if log["topics"][:1] != [TRANSFER] or log["address"] not in names:
             return None
@@ -213,7 +212,7 @@ class Auditor:
         )
 
     def _asked(self, known: Iterable[str], watched: Iterable[Holding]) -> dict[Hashable, AuditCall]:
-        """All that a view needs of the node, so that it can be asked at once."""
+        """Return all contract reads of a view, so that one batch can answer them."""
         asked: dict[Hashable, AuditCall] = {}
         for name, token in self._tokens.items():
             for who in HOLDERS:
@@ -230,7 +229,7 @@ class Auditor:
         return ERC20, self._tokens[name], "balanceOf", account
 
     async def _numbers(self, asked: Mapping[HashableKey, AuditCall]) -> dict[HashableKey, int]:
-        """What each answers at the newest block."""
+        """Return the answer of each read at the newest block."""
         requests = [
             {"to": at, "data": to_hex(encode_call(contract, function, *arguments))}
             for contract, at, function, *arguments in asked.values()
@@ -247,13 +246,13 @@ class Auditor:
 
     @property
     def open(self) -> list[str]:
-        """Settlements on the chain that still have no end."""
+        """Return the settlements on the chain without an end."""
         return list(self._open)
 
     async def whole(self, journal: Sequence[ev.Event], **found: Any) -> None:
-        """Everything once more, at the end, and what the journal says.
+        """Check everything once more at the end, with the journal.
 
-        `found`: what else a View may have, as `views` of the services and what is `late`.
+        `found`: further fields of the view, such as `views` of the services and `late`.
         """
         everyone = {(account, name) for account in self.accounts for name in TOKENS}
         view = await self._view(list(self.settlements), everyone)
@@ -264,7 +263,7 @@ class Auditor:
         await self._rpc.close()
 
     def _confirmed(self, journal: Iterable[ev.Event]) -> dict[str, int | None]:
-        """Confirmations that were counted, by those who had to, on the swap that was executed."""
+        """Return the confirmations that were counted before execution, by settlement."""
         counted: dict[tuple[str, str], int] = {}
         for fact in journal:
             if isinstance(fact, ev.FinalityReached) and fact.block is not None:
@@ -276,5 +275,5 @@ class Auditor:
         return {each: counted.get((each, at.hash)) if at else None for each, at in swaps.items()}
 
     def check(self, view: SettlementView) -> None:
-        """Hold a view against every invariant."""
+        """Check every invariant on a view."""
         self._findings.add(broken(view, INVARIANTS), self.settlements)

@@ -1,8 +1,8 @@
-"""Looks at the paying wallet on the chain after every block, and holds it against the invariants.
+"""The checker of payouts: reads the paying wallet after every block and checks all invariants.
 
-It counts transfers and gas itself; of the service it takes its word for each payout, and at the
-end its books, to hold them against the chain. After a block it looks at whom there is news about,
-and at the end at everybody, from the beginning.
+It counts transfers and gas itself. It reads the payouts of the service, and at the end its ledger,
+and compares both with the chain. After a block it checks the receivers with news, and at the end
+all of them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PAGE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class WalletBlock:
-    """What the wallet did in it: receiver and amount of each transfer, and the gas in wei."""
+    """One block: receiver and amount of each transfer of the wallet, and its gas in wei."""
 
     number: int
     hash: str
@@ -40,9 +40,9 @@ class WalletBlock:
 
 @dataclass(frozen=True, slots=True)
 class WalletSpec:
-    """The wallet, what it pays in, and what a credit is worth in that. `token`: None for ETH.
+    """The paying wallet, its asset, and the value of a credit. `token`: None for ETH.
 
-    `batcher`: the contract through which it may pay many at once.
+    `batcher`: address of the contract that pays batches, or None.
     """
 
     address: str
@@ -61,7 +61,8 @@ class WalletSpec:
 
 
 class PayoutChecker:
-    """See the module. `tally`: what users asked for and were told; `subscriber`: what it heard."""
+    """See the module. `tally`: what users requested and were answered. `subscriber`: what it
+    received."""
 
     def __init__(
         self,
@@ -84,25 +85,25 @@ class PayoutChecker:
         self.payouts: dict[str, Payout] = {}
 
     async def begin(self) -> None:
-        """From the newest block on."""
+        """Start at the newest block."""
         head = await self._rpc.call("eth_getBlockByNumber", "latest", False)
         self._blocks = [WalletBlock(int(head["number"], 16), head["hash"])]
 
     @property
     def open(self) -> list[str]:
-        """Payouts without an end, and those that were promised and that nobody knows."""
+        """Return payouts without an end, and accepted payouts that the service does not know."""
         lost = [each for each in self._tally.accepted if each not in self.payouts]
         return lost + [p.id for p in self.payouts.values() if p.state not in ENDED]
 
     @property
     def is_told(self) -> bool:
-        """The subscriber has heard of all that has happened."""
+        """True if the subscriber has received all facts."""
         return self._to_tell == list(self._subscriber.heard)
 
     # --- Following the chain and the journal ---
 
     async def after_block(self, number: int) -> None:
-        """All blocks up to `number`, the newest, and then what can be asked at any time."""
+        """Read all blocks up to `number`, the newest, then check what must always hold."""
         news: dict[str, None] = {}
         while (last := self._blocks[-1]).hash != await self._hash(last.number):
             self._blocks.pop()
@@ -121,7 +122,7 @@ class PayoutChecker:
             self.check(self._view(news))
 
     def _user(self, receiver: str) -> str:
-        """Who asked for a payout to this receiver; every user does that before it is paid."""
+        """Return the user who requested a payout to this receiver."""
         return self._tally.asked.get(receiver, ("", 0))[0]
 
     async def _hash(self, number: int) -> str | None:
@@ -146,7 +147,7 @@ class PayoutChecker:
         return WalletBlock(number, block["hash"], tuple(moved), gas_wei)
 
     async def _passed_on(self, tx: str) -> list[tuple[str, int]]:
-        """What the contract has paid in a transaction of ours: by its calls, not by its word."""
+        """Return what the contract paid in one of our transactions, from the trace of its calls."""
         options = {"tracer": "callTracer"}
         trace = await self._rpc.call("debug_traceTransaction", tx, options)
         return [
@@ -154,18 +155,19 @@ class PayoutChecker:
             for call in trace.get("calls", ())
             if "error" not in call
             and int(call.get("value") or "0x0", 16)
-            and call["to"] != self._purse.address  # What was left comes back.
+            and call["to"] != self._purse.address  # Without the remainder that comes back.
         ]
 
     async def _token_moves(self, block_hash: str) -> list[tuple[str, int]]:
-        """By the token's own logs, whoever sent the transaction."""
+        """Return the transfers of the wallet from the token's logs, whoever sent the
+        transaction."""
         ours = "0x" + self._purse.address[2:].rjust(64, "0")
         query = {"blockHash": block_hash, "address": self._purse.token, "topics": [TRANSFER, ours]}
         logs = await self._rpc.call("eth_getLogs", query)
         return [("0x" + log["topics"][2][-40:], int(log["data"], 16)) for log in logs]
 
     async def _listen(self) -> dict[str, None]:
-        """The receivers of whom the service has new facts. What cannot follow is noted."""
+        """Return the receivers with new facts. Record facts that cannot follow."""
         news: dict[str, None] = {}
         while True:
             async with self._store.unit() as unit:
@@ -191,7 +193,7 @@ class PayoutChecker:
     # --- Looking ---
 
     def _view(self, receivers: Iterable[str]) -> PayoutView:
-        """All about these receivers."""
+        """Return the view of these receivers."""
         worth, tally = self._purse.units_per_credit, self._tally
         known = {to: tally.asked[to] for to in receivers if to in tally.asked}
         users = dict.fromkeys(user for user, _ in known.values())
@@ -205,13 +207,13 @@ class PayoutChecker:
         )
 
     def _whole_view(self) -> PayoutView:
-        """All about everybody, from the blocks themselves."""
+        """Return the view of all receivers, read again from the blocks."""
         worth, tally = self._purse.units_per_credit, self._tally
         moved = tuple(each for block in self._blocks for each in block.moved)
         got: Counter[str] = Counter()
         for receiver, amount in moved:
             got[self._user(receiver)] += amount
-        del got[""]  # Strangers: each of them is told by itself.
+        del got[""]  # Unknown receivers: each is reported by itself.
         return PayoutView(
             moved=moved,
             payouts=tuple(self.payouts.values()),
@@ -222,9 +224,9 @@ class PayoutChecker:
         )
 
     async def whole(self, *, over: bool) -> None:
-        """Everything once more, at the end, the books included.
+        """Check everything once more at the end, with the ledger.
 
-        `over`: the time is up, and whatever is open has no end in time.
+        `over`: True after the time limit; then no payout may be open.
         """
         await self._listen()
         async with self._store.unit() as unit:
@@ -247,7 +249,7 @@ class PayoutChecker:
         )
 
     async def _sums(self, paid: int) -> dict[str, int]:
-        """By the chain, under the names of the ledger's accounts."""
+        """Return the sums on the chain, under the names of the ledger's accounts."""
         purse, native = self._purse, self._purse.native
         held = int(await self._rpc.call("eth_getBalance", purse.address, "latest"), 16)
         sums = {
@@ -264,5 +266,5 @@ class PayoutChecker:
         return sums
 
     def check(self, view: PayoutView) -> None:
-        """Hold a view against every invariant of payouts."""
+        """Check every invariant of payouts on a view."""
         self._findings.add(broken(view, PAYOUT_INVARIANTS), self.payouts)

@@ -1,4 +1,4 @@
-"""Broken rules that a scenario may plant: a checker that misses one is itself broken."""
+"""Planted rules: broken behaviour that a scenario may order, to prove that the checkers find it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ from workbench.sim.people.wallet import SimWallet
 
 STRANGE_BLOCK = 10
 PAY_BEFORE_FINAL = "pay_before_final"
-"""Confirmations are not waited for: settings and contract, and so nothing to do here."""
+"""Confirmations are not awaited. Settings and contract do this, so nothing is planted in a
+service."""
 
 
 class VaultLeak:
-    """`leak`: a base unit of what the vault holds goes missing, once, without any event."""
+    """`leak`: one base unit of the vault disappears, once, without an event."""
 
     def __init__(self, rpc: Rpc, token: str, vault: str) -> None:
         self._rpc, self._token = rpc, token
-        # OpenZeppelin's ERC20 keeps balances in the mapping of slot 0.
+        # The ERC20 of OpenZeppelin keeps balances in the mapping of slot 0.
         self._slot = to_hex(keccak(hex_bytes(vault).rjust(32, b"\0") + bytes(32)))
         self._done = False
 
     async def before_block(self) -> None:
-        """At the first block at whose beginning the vault holds something."""
+        """Take it at the first block at whose beginning the vault holds tokens."""
         if self._done:
             return
         word = await self._rpc.call("eth_getStorageAt", self._token, self._slot, "latest")
@@ -48,20 +49,20 @@ class VaultLeak:
 
 
 class ForeignSigner:
-    """`foreign_nonce`: somebody else signs with the facilitator's key, once."""
+    """`foreign_nonce`: another party signs with the facilitator's key, once."""
 
     def __init__(self, hand: SimWallet) -> None:
         self._hand, self._blocks = hand, 0
 
     async def before_block(self) -> None:
-        """A transfer of nothing, some blocks after the beginning."""
+        """Send an empty transfer, some blocks after the start."""
         self._blocks += 1
         if self._blocks == STRANGE_BLOCK:
             await self._hand.send(self._hand.address)
 
 
 def plant(rule: str, name: str, service: Service) -> None:
-    """Break `rule` in this service, if it is the one. `name`: which service it is."""
+    """Plant `rule` in this service, if it is the affected one. `name`: of the service."""
     if rule == "lose_refund" and isinstance(service, Facilitator):
         _lose_refunds(service)
     elif rule in FORGOTTEN and isinstance(service, TrackerService):
@@ -71,7 +72,7 @@ def plant(rule: str, name: str, service: Service) -> None:
 
 
 def _lose_refunds(facilitator: Any) -> None:
-    """A refund is owed, and nobody makes it."""
+    """The facilitator never submits a refund."""
     owed = facilitator._owed
 
     def lazy(*args: Any) -> SettlementStep:
@@ -85,11 +86,11 @@ FORGOTTEN: dict[str, type[Event]] = {
     "forget_fact": SettlementExecuted,
     "forget_step": SettlementFunded,
 }
-"""What the journal misses: the end of a life, or something that the others follow."""
+"""The facts that the tracker loses: the end of a settlement, or one that others follow."""
 
 
 def _forget(tracker: Any, kind: type[Event]) -> None:
-    """The journal misses what the chain did."""
+    """The tracker's journal loses facts of one type."""
     watcher = tracker._watcher
     store_block = watcher._store_block
 
@@ -103,7 +104,7 @@ def _forget(tracker: Any, kind: type[Event]) -> None:
 
 
 def _send_before_store(payouts: Any) -> None:
-    """Bytes leave before they are stored, and the next nonce is what the node has not seen."""
+    """Bytes are sent before they are stored, and the nonce comes from the node's pool."""
     sender = payouts._sender
     take, choose = sender._reserve, sender._next_nonce
 
@@ -111,7 +112,7 @@ def _send_before_store(payouts: Any) -> None:
         next_nonce = int(await sender._inclusions.nonce("pending"))
 
         async def unseen(unit: Any, on_chain: int) -> int:
-            await choose(unit, on_chain)  # What it has to say of others' nonces is not heard.
+            await choose(unit, on_chain)  # Its check of foreign nonces is disabled.
             return next_nonce
 
         going = [fields for fields in priced if isinstance(fields, dict)]
@@ -130,7 +131,7 @@ def _send_before_store(payouts: Any) -> None:
 
 
 def _requeue_when_passed(payouts: Any) -> None:
-    """The nonce has passed, and no receipt is found: it is paid once more, with another one."""
+    """A payout whose nonce is used and that has no receipt is paid again with another nonce."""
     judge, sender = payouts._judge, payouts._sender
 
     async def hasty() -> None:
@@ -142,19 +143,19 @@ def _requeue_when_passed(payouts: Any) -> None:
             used = await sender._inclusions.nonce("latest")
             if used <= slot.nonce or await _receipts(sender, slot):
                 continue
-            # The slot makes room for another one of the same act.
+            # The slot is freed for another one with the same key.
             lost = replace(slot, attempt=1_000 + slot.nonce, state=SlotState.LOST)
             async with payouts.store.unit() as unit:
                 await unit.put_slot(lost)
                 await unit.put_payout(replace(payout, state=PayoutState.APPROVED))
 
     payouts._judge = hasty
-    # Else the comparison with the journal finds the rule out before it has paid anything.
+    # Otherwise the comparison with the journal finds the rule before anything is paid.
     payouts.differences = lambda signed, row, facts: ()
 
 
 def _refund_on_first_failure(payouts: Any) -> None:
-    """The first receipt that says "failed" is believed, wherever its block may go."""
+    """The first receipt that reports a failure is final, even before finality."""
     judge, sender = payouts._judge, payouts._sender
 
     async def credulous() -> None:
@@ -175,7 +176,7 @@ def _refund_on_first_failure(payouts: Any) -> None:
 
 
 def _says_no(payouts: Any, payout: Payout, slot: Slot | None, receipt: dict[str, Any]) -> bool:
-    """Whether a receipt says that the payout failed: all of it, or its part of a batch."""
+    """Return True if a receipt reports a failure of the payout, or of its part of a batch."""
     if not payout.batch or slot is None:
         return not int(receipt["status"], 16)
     tx = receipt["transactionHash"]
@@ -198,7 +199,7 @@ async def _slot_of(payouts: Any, payout: Payout) -> Slot | None:
 
 
 async def _receipts(sender: Any, slot: Slot) -> list[dict[str, Any]]:
-    """Those that the node has; an error counts as none."""
+    """Return the receipts that the node has. An error counts as none."""
     asked = [(RECEIPT, attempt.tx) for attempt in slot.attempts]
     return [each for each in await sender._rpc.many(asked) if isinstance(each, dict)]
 

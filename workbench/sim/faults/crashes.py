@@ -1,4 +1,4 @@
-"""Services that die just before or after a commit, and come back from what their store holds."""
+"""Crashes: services end just before or after a commit, and restart from their stores."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from workbench.store.sql.database import SqlStore
 
 TRY_AGAIN_S = 1.0
 AT_ONCE = "at once"
-"""The target of a crash that was ordered, and did not wait for a commit."""
+"""The target of an ordered crash that did not wait for a commit."""
 
 
 class Crashes:
     """Watches the commits of services. A service that is `down` can neither commit nor call.
 
-    `gone(name)` takes effect at once; `kill(name)` cleans up; `launch(name)` starts it anew;
-    `back(name)` is called once it has started.
+    `gone(name)` takes effect at once; `kill(name)` cleans up; `launch(name)` restarts; `back(name)`
+    is called after the restart.
     """
 
     def __init__(
@@ -37,22 +37,22 @@ class Crashes:
         self.down: dict[str, asyncio.Task[None]] = {}
 
     def arm(self, name: str, store: SqlStore) -> None:
-        """From now on each commit of this service may be its last."""
+        """Watch this service: each of its commits may now be followed or preceded by a crash."""
         store.before_commit = partial(self._pass, name, "before a commit")
         store.after_commit = partial(self._pass, name, "after a commit")
 
     def _pass(self, name: str, moment: str) -> None:
         if name in self.down:
             raise Crashed
-        seconds = self._faults.strike(f"crash.{name}", moment)
+        seconds = self._faults.fires(f"crash.{name}", moment)
         if seconds is not None:
             self._crash(name, seconds)
             raise Crashed
 
     def at_once(self, name: str) -> None:
-        """Let a crash that was ordered happen now; an idle service may not commit for long."""
+        """Crash now, as ordered: an idle service may not commit for a long time."""
         if name not in self.down:
-            seconds = self._faults.strike_ordered(f"crash.{name}", AT_ONCE)
+            seconds = self._faults.fires_ordered(f"crash.{name}", AT_ONCE)
             if seconds is not None:
                 self._crash(name, seconds)
 

@@ -1,4 +1,4 @@
-"""HTTP in process: a request to a known host is a call of that service's `handle`."""
+"""HTTP in process: a request to a known host calls the `handle` of that service."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from workbench.sim.faults.sites import Crashed, FaultHit, Faults
 
 ABOUT = re.compile(r"/(?:settlement|payout)/(0x[0-9a-f]{64})")
 ABOUT_BODY = re.compile(r'"settlement_id": ?"(0x[0-9a-f]{64})"')
-"""Where a message names the settlement or payout that it is about."""
+"""Finds the settlement or payout in the body of a message."""
 
 
 class InProcessHttp:
     """The Http port over a table of services by base URL, such as http://seller.
 
-    `mortal`: services may crash in the middle of a request. Each request is then a task of its
-    own, which ends with its service, and not with its caller. `may_become_mortal`: a crash may
-    still be ordered; requests that are under way by then end with their service, too.
+    `mortal`: services may crash during a request. Each request is then a task that ends with its
+    service and not with its caller. `may_become_mortal`: a crash may still be ordered; open
+    requests then end with their service as well.
     """
 
     def __init__(self, *, mortal: bool = False, may_become_mortal: bool = False) -> None:
@@ -46,7 +46,8 @@ class InProcessHttp:
         return await service.handle(asked)
 
     async def _in_the_caller(self, base: str, service: Service, asked: Request) -> Response:
-        """In the caller's own task, in the same order of events as without a crash to come."""
+        """Handle the request in the caller's task, in the same order of events as without later
+        crashes."""
         task = asyncio.current_task()
         assert task is not None
         callers = self._callers.setdefault(base, {})
@@ -74,7 +75,7 @@ class InProcessHttp:
         def ended(done: asyncio.Task[Response]) -> None:
             del inside[done]
             if not done.cancelled():
-                done.exception()  # Looked at here, since the caller may be gone by then.
+                done.exception()  # Read here, because the caller may be gone later.
 
         task.add_done_callback(ended)
         try:
@@ -88,7 +89,7 @@ class InProcessHttp:
             raise
 
     def cut(self, base: str) -> None:
-        """The service at `base` is gone, and with it every request that it was about to answer."""
+        """Remove the service at `base`, and end the requests that it was answering."""
         self.services.pop(base, None)
         for task in list(self._inside.get(base, ())):
             task.cancel()
@@ -99,17 +100,17 @@ class InProcessHttp:
 
 @lru_cache(1_024)
 def _parted(url: str) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    """Service, path and query."""
+    """Return base URL, path and query."""
     parts = urlsplit(url)
     query = tuple(parse_qsl(parts.query, keep_blank_values=True))
     return f"{parts.scheme}://{parts.netloc}", parts.path or "/", query
 
 
 class FaultyHttp:
-    """One client's way to the others, with the latency and the faults that were ordered.
+    """The HTTP client of one participant, with latency and faults.
 
-    `dead` once that client has crashed: what it had begun may still arrive, and goes no further.
-    `whose`: the name of the simulated person who uses this line, or "".
+    `dead`: True after a crash of the client; requests on their way may arrive, but nothing returns.
+    `whose`: name of the simulated person, or "".
     """
 
     def __init__(
@@ -142,18 +143,18 @@ class FaultyHttp:
         latency_ms = self._chance.randint(*self._latency_ms) if any(self._latency_ms) else 0
         await self._wait(latency_ms + self._slow_ms.get(path.hostname or "", 0))
         hit = partial(self._hit, request)
-        await self._wait(self._faults.strike("http.delayed", target, hit) or 0)
-        if self._faults.strike("http.lost", target, hit) is not None:
+        await self._wait(self._faults.fires("http.delayed", target, hit) or 0)
+        if self._faults.fires("http.lost", target, hit) is not None:
             raise PeerUnreachable(f"the request to {path.hostname} was lost.")
-        if self._faults.strike("http.duplicated", target, hit) is not None:
+        if self._faults.fires("http.duplicated", target, hit) is not None:
             await self._network.send(request)
         answer = await self._network.send(request)
-        if self._faults.strike("http.cut", target, hit) is not None:
+        if self._faults.fires("http.cut", target, hit) is not None:
             raise PeerUnreachable(f"the answer of {path.hostname} was lost.")
         return answer
 
     def _hit(self, request: Request) -> FaultHit:
-        """The settlement or payout that a message is about, else the person who sends it."""
+        """Return the settlement or payout of a message, or the person who sends it."""
         found = ABOUT.search(request.url) or ABOUT_BODY.search(
             request.body.decode("utf-8", "replace")
         )

@@ -1,4 +1,4 @@
-"""The chain's own clockwork in a simulated world: blocks at virtual times, reorgs, fees."""
+"""The miner of a simulated world: blocks at virtual times, reorgs, and fees."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from workbench.sim.faults.sites import Faults
 
 
 class Miner:
-    """Mines on the virtual clock. `first`: the newest block at the start, which stays for ever."""
+    """Mines on the virtual clock. `first`: the newest block at the start, which is never
+    removed."""
 
     def __init__(
         self,
@@ -32,29 +33,29 @@ class Miner:
         self._faults, self._mempool, self._chance, self._first = faults, mempool, chance, first
         self._branches = 0
         self.block = first
-        """The number of the newest block, as of the last `keep` or the last call after a block."""
+        """Number of the newest block, as of the last `keep` or the last callback after a block."""
         self.before_block: list[Callable[[], Awaitable[None]]] = []
         self.after_block: list[Callable[[int], Awaitable[None]]] = []
 
     def keep(self, number: int) -> None:
-        """No reorg goes below this block, the newest one."""
+        """Protect this block, the newest one, and all before it from reorgs."""
         self._first = self.block = number
 
     async def run(self) -> None:
-        """A block at every multiple of the block time, until cancelled."""
+        """Mine at every multiple of the block time, until cancelled."""
         while True:
             await self._clock.sleep(self._chain.block_time_ms / 1000)
             await self.mine()
 
     async def mine(self) -> None:
-        """One block now, at the virtual time, with all that belongs to it."""
+        """Mine one block now, at the virtual time, with its callbacks."""
         for each in self.before_block:
             await each()
         await self._mempool.release()
-        depth = self._faults.strike("chain.reorg", "chain")
+        depth = self._faults.fires("chain.reorg", "chain")
         if depth is not None:
             await self.reorg(depth)
-        times = self._faults.strike("fee.spike", "chain") or 1
+        times = self._faults.fires("fee.spike", "chain") or 1
         await self._mine(self._clock.now_ms() // 1000, self._chain.base_fee_wei * times)
         if self.after_block:
             number = int(await self._rpc.call("eth_blockNumber"), 16)
@@ -63,18 +64,18 @@ class Miner:
                 await told(number)
 
     async def _mine(self, timestamp: int, base_fee: int) -> None:
-        # The base fee is held: an empty block would lower it, and a revert would not restore it.
+        # Set the base fee: an empty block would lower it, and a revert would not restore it.
         held = ("anvil_setNextBlockBaseFeePerGas", hex(base_fee))
         for answer in await self._rpc.many([held, ("evm_mine", {"timestamp": timestamp})]):
             if isinstance(answer, WorkbenchError):
                 raise answer
 
     async def reorg(self, depth: int) -> None:
-        """The newest `depth` blocks give way to as many others.
+        """Replace the newest `depth` blocks by as many others.
 
-        Most of their transactions are in the first of the new blocks, the rest wait again, as it
-        is when two miners saw the mempool differently. `anvil_reorg` would drop them.
-        Raises InvalidSetting in a world without state roots.
+        Most of their transactions are in the first new block and the rest wait again, as after two
+        miners with different mempools. `anvil_reorg` would drop them. Raises InvalidSetting in a
+        world without state roots.
         """
         head = int(await self._rpc.call("eth_blockNumber"), 16)
         depth = min(depth, head - self._first)
@@ -91,17 +92,19 @@ class Miner:
         waiting = [raw for raw in raws if self._chance.randrange(4) == 0]
         for raw in raws:
             if raw not in waiting:
-                with suppress(RpcFault):  # Two of one nonce, where an attempt was bumped.
+                # One nonce has two transactions if an attempt was replaced.
+                with suppress(RpcFault):
                     await self._rpc.call(SEND, raw)
         self._mempool.put_back(waiting)
         for timestamp in times:
-            # Another base fee, or an empty block would be the same one again.
+            # With another base fee, because an equal empty block would have the same hash.
             self._branches += 1
             await self._mine(timestamp, self._chain.base_fee_wei + self._branches)
 
 
 def _require_state_root(block: dict[str, Any]) -> None:
-    """A fork's rollback leaves behind what the blocks that it takes back were first to write."""
+    """Raise InvalidSetting without state roots: a rollback on a fork keeps storage that the removed
+    blocks wrote first."""
     if not int(block["stateRoot"], 16):
         raise InvalidSetting(
             "blocks without state roots cannot be taken back: anvil would leave state of theirs.",

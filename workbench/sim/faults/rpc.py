@@ -1,4 +1,4 @@
-"""A service's way to the node, with the faults that were ordered; and what lies in its mempool."""
+"""A service's connection to the node with faults, and the mempool before the node."""
 
 from __future__ import annotations
 
@@ -32,17 +32,18 @@ ABOUT_TRANSACTION = {
     "eth_getTransactionByHash",
     "eth_getRawTransactionByHash",
 }
-"""Reads whose first parameter is a transaction's hash."""
+"""Reads whose first parameter is a transaction hash."""
 
 
 LINE_SITES = ("rpc.error", "rpc.delayed", "rpc.stale", "tx.dropped", "tx.delayed", "tx.reordered")
-"""The faults of a line to the node, and of what lies behind it."""
+"""The fault sites of a connection to the node, and of the mempool."""
 
 
 class Mempool:
-    """What was accepted and has not reached the node's own pool: late, out of order, or never.
+    """Transactions that were accepted and have not reached the pool of the node: late, out of
+    order, or dropped.
 
-    `send` answers as a node does, with the transaction's hash.
+    `send` answers as a node does, with the transaction hash.
     """
 
     def __init__(self, rpc: Rpc, faults: Faults, chance: Random) -> None:
@@ -52,31 +53,31 @@ class Mempool:
         self._blocks = 0
 
     async def send(self, raw: str, name: str) -> str:
-        """Raises what the node says, where it is asked at once."""
+        """Send a transaction to the node, or keep it here. Raises the node's error."""
         hit = partial(_hit, raw)
-        if self._faults.strike("tx.dropped", name, hit) is not None:
+        if self._faults.fires("tx.dropped", name, hit) is not None:
             return _hash(raw)
-        blocks = self._faults.strike("tx.delayed", name, hit)
+        blocks = self._faults.fires("tx.delayed", name, hit)
         if blocks is not None:
             self._late.append((self._blocks + blocks, raw))
             return _hash(raw)
-        if self._faults.strike("tx.reordered", name, hit) is not None:
+        if self._faults.fires("tx.reordered", name, hit) is not None:
             self._any_order.append(raw)
             return _hash(raw)
         return str(await self._rpc.call(SEND, raw))
 
     def put_back(self, raws: list[str], blocks: int = 0) -> None:
-        """Transactions of blocks that are no more: they wait again, for so many blocks."""
+        """Keep transactions of removed blocks for this many blocks."""
         self._late.extend((self._blocks + blocks, raw) for raw in raws)
 
     @property
     def waiting(self) -> int:
-        """How many transactions wait here."""
+        """Return the number of transactions that wait here."""
         return len(self._late) + len(self._any_order)
 
     @property
     def state(self) -> Any:
-        """What waits here; can be kept and put back."""
+        """What waits here, for snapshots."""
         return self._blocks, tuple(self._late), tuple(self._any_order)
 
     @state.setter
@@ -84,7 +85,7 @@ class Mempool:
         self._blocks, self._late, self._any_order = state[0], list(state[1]), list(state[2])
 
     async def release(self) -> None:
-        """Before each block: hand over what is due."""
+        """Send the due transactions to the node. Called before each block."""
         self._blocks += 1
         due = [raw for block, raw in self._late if block < self._blocks]
         self._late = [each for each in self._late if each[0] >= self._blocks]
@@ -93,7 +94,7 @@ class Mempool:
             try:
                 await self._rpc.call(SEND, raw)
             except RpcFault:
-                continue  # Known already, replaced, or its nonce is gone: its sender finds out.
+                continue  # Known already, replaced, or its nonce is used: the sender notices.
         self._any_order.clear()
 
 
@@ -102,19 +103,19 @@ def _hash(raw: str) -> str:
 
 
 def _hit(raw: str) -> FaultHit:
-    """The transaction of these bytes."""
+    """Return the transaction of these bytes."""
     return "", _hash(raw)
 
 
 def _hit_call(method: str, params: tuple[Any, ...]) -> FaultHit:
-    """The transaction that a call of the node is about, if it is one."""
+    """Return the transaction that a call is about, if any."""
     if method == SEND:
         return _hit(params[0])
     return "", params[0] if method in ABOUT_TRANSACTION else ""
 
 
 class PassThrough(PendingAnswers):
-    """The node's own answers, for as long as the service lives that asked."""
+    """The node's own answers, while the calling service lives."""
 
     def __init__(self, line: FaultyRpc, inner: PendingAnswers) -> None:
         super().__init__(lambda: line.unless_dead(inner))
@@ -130,7 +131,7 @@ class PassThrough(PendingAnswers):
 class FaultyRpc(Rpc):
     """One service's connection to the node.
 
-    `dead` once that service has crashed: what it had begun may still arrive, and goes no further.
+    `dead`: True after a crash of the service; calls on their way may arrive, but nothing returns.
     """
 
     def __init__(
@@ -162,18 +163,18 @@ class FaultyRpc(Rpc):
 
     async def _asked(self, method: str, params: tuple[Any, ...]) -> Any:
         target, hit = f"{self.name} {method}", partial(_hit_call, method, params)
-        wait_ms = self._latency_ms + (self._faults.strike("rpc.delayed", target, hit) or 0)
+        wait_ms = self._latency_ms + (self._faults.fires("rpc.delayed", target, hit) or 0)
         if wait_ms:
             await self._clock.sleep(wait_ms / 1000)
-        if self._faults.strike("rpc.error", target, hit) is not None:
+        if self._faults.fires("rpc.error", target, hit) is not None:
             if method == SEND and self._chance.random() < 0.5:
                 await self._mempool.send(
                     params[0], self.name
-                )  # It arrived; only the answer did not.
+                )  # The call arrived; only its answer is lost.
             raise RpcUnreachable("the node did not answer (an injected fault).")
         if method == SEND:
             return await self._mempool.send(params[0], self.name)
-        behind = self._faults.strike("rpc.stale", target, hit)
+        behind = self._faults.fires("rpc.stale", target, hit)
         if behind is not None:
             return await self._as_of(behind, method, params)
         return await self._node.call(method, *params)
@@ -208,7 +209,7 @@ class FaultyRpc(Rpc):
         return super().start_simulation(requests)
 
     async def unless_dead(self, asking: Awaitable[list[Any]]) -> list[Any]:
-        """What the node answers. Raises Crashed where nobody is left to hear it."""
+        """Return the node's answers. Raises Crashed if the calling service has crashed."""
         try:
             return await asking
         finally:
@@ -216,13 +217,13 @@ class FaultyRpc(Rpc):
                 raise Crashed
 
     def _is_smooth(self) -> bool:
-        """Whether nothing can happen on the way, so that many calls are as good as one by one."""
+        """Return True if no fault can occur, so that a batch equals single calls."""
         if self.dead:
             raise Crashed
         return not self._latency_ms and (self._faults.quiet or not self._faults.may(*LINE_SITES))
 
     async def _as_of(self, behind: int, method: str, params: tuple[Any, ...]) -> Any:
-        """What a node says that is so many blocks behind."""
+        """Return the answer of a node that is `behind` blocks behind."""
         head = int(await self._node.call("eth_blockNumber"), 16)
         last = max(head - behind, min(self._first_block, head))
         if method == "eth_blockNumber":
@@ -240,4 +241,4 @@ class FaultyRpc(Rpc):
         return answer
 
     async def close(self) -> None:
-        """The node's connection belongs to the world."""
+        """The connection belongs to the world."""

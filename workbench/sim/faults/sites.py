@@ -1,8 +1,8 @@
-"""Faults on order: named sites that are switched on per seed, and then fire at random.
+"""Fault sites: named places that a seed enables, and that then fire at random.
 
-Two stages, as FoundationDB's BUGGIFY has them: a seed decides which sites are on at all, so that
-some runs are hit by one kind of fault alone; each pass of a site that is on then draws again.
-A person may order faults beside those: the next passes of a site, without chance.
+Two stages, as in FoundationDB's BUGGIFY: the seed decides which sites are enabled, so that some
+runs have one kind of fault only; each pass of an enabled site draws again. A person may order
+faults as well: the next passes of a site, without chance.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ MILLION = 1_000_000
 
 
 FaultHit = tuple[str, str]
-"""What a fault hit: a settlement's id or a buyer's name, and a transaction's hash; "" if none."""
+"""What a fault affected: a settlement id or the name of a buyer, and a transaction hash; "" for
+none."""
 
 
 def nothing() -> FaultHit:
-    """A fault that hit nothing in particular: a block, a service."""
+    """Return a hit that names nothing, for faults of a block or a service."""
     return "", ""
 
 
 class Crashed(BaseException):
-    """A simulated process is gone. Nothing catches this on the way out of a service."""
+    """A simulated process has crashed. Code of services must not catch it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +41,16 @@ class ActiveSite:
 
 @dataclass(slots=True)
 class PendingOrder:
-    """An order and how many of its passes are left."""
+    """An order, and the number of its passes that are left."""
 
     order: Order
     left: int
 
 
 class Faults:
-    """The faults of one run. `tell` takes each as the fact that it is.
+    """The faults of one run. `tell` receives each fault as a fact.
 
-    Nothing fires before `begin` and after `end`. `now_ms` is the world's clock (Unix ms).
+    No site fires before `begin` and after `end`. `now_ms`: the world's clock (Unix ms).
     """
 
     def __init__(
@@ -70,21 +71,21 @@ class Faults:
                 self._sites.setdefault(fault.site, []).append(ActiveSite(fault, chance))
 
     def begin(self) -> None:
-        """From now on faults fire, and their times count."""
+        """Enable the faults; their times count from now."""
         self._began_ms, self.quiet = self._now_ms(), False
 
     def end(self) -> None:
-        """No fault any more: what is broken may heal."""
+        """Disable all faults, so that the system can recover."""
         self.quiet = True
 
     def order(self, order: Order) -> None:
-        """From now on the next passes of this site fire, those alone that fit the order."""
+        """Let the next passes of a site fire that match the order."""
         self._ordered.setdefault(order.site, []).append(PendingOrder(order, order.passes))
 
     def over(self, site: str) -> bool:
-        """Whether this site cannot fire any more: what it left behind may heal.
+        """Return True if this site cannot fire again, so that its effect may end.
 
-        What a person ordered lasts until the scenario's faults end.
+        The effect of an order lasts until the faults of the scenario end.
         """
         if site in self._hit_by_hand:
             return self.quiet
@@ -92,28 +93,28 @@ class Faults:
         return self.quiet or (self._now_ms() - self._began_ms) / 1000 >= last
 
     def may(self, *sites: str) -> bool:
-        """Whether any of these sites is on in this run, or has an order that has not fired."""
+        """Return True if one of these sites is enabled in this run, or has an open order."""
         return any(site in self._sites or site in self._ordered for site in sites)
 
-    def strike(self, site: str, target: str, hit: Callable[[], FaultHit] = nothing) -> int | None:
-        """One pass of a site: the fault's parameter where it fires, else None.
+    def fires(self, site: str, target: str, hit: Callable[[], FaultHit] = nothing) -> int | None:
+        """Pass a site: return the parameter of the fault if it fires, else None.
 
-        `hit`: what the pass is about; asked only where a fault fires.
+        `hit`: returns what the pass is about; called only if a fault fires.
         """
         if self.quiet or not (site in self._sites or site in self._ordered):
             return None
-        # Chance is drawn first, so that an order shifts no draw of the scenario's own faults.
+        # Draw first, so that an order does not shift the draws of the scenario's own faults.
         drawn = self._drawn(site, self._now_ms())
-        ordered = self.strike_ordered(site, target, hit)
+        ordered = self.fires_ordered(site, target, hit)
         if ordered is not None or drawn is None:
             return ordered
         self._inject(site, target, drawn, "simulator", hit)
         return drawn
 
-    def strike_ordered(
+    def fires_ordered(
         self, site: str, target: str, hit: Callable[[], FaultHit] = nothing
     ) -> int | None:
-        """The same without chance: only what a person ordered."""
+        """Pass a site without chance: only orders fire."""
         order = None if self.quiet else self._next_order(site, target)
         if order is None:
             return None
@@ -145,7 +146,7 @@ class Faults:
         return None
 
     def _next_order(self, site: str, target: str) -> Order | None:
-        """The oldest order that fits this pass. Its last pass ends it."""
+        """Return the oldest order that matches this pass. Its last pass ends it."""
         waiting = self._ordered.get(site, [])
         for each in waiting:
             if each.order.target in target:

@@ -1,6 +1,7 @@
-"""The arbitrageur of a simulated world: brings the pool back to the market, as far as that pays.
+"""The arbitrageur of a simulated world: trades the pool towards the market while that pays.
 
-Integers only: equal on every machine. Prices are USDC for one EURC, times 10**8.
+Integers only, so that results are equal on every machine. Prices are USDC for one EURC, times
+10**8.
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ from workbench.sim.people.wallet import SimWallet
 
 BPS, PIPS = 10_000, 10**6
 DUST_E8 = 1
-"""What rounding leaves between a pool and the price that it was brought to."""
+"""What rounding leaves between the pool and its target price."""
 
 
 class SimArbitrageur:
-    """Acts before blocks, `rules.every_s` of virtual time apart, through a PoolBalancer it owns.
+    """Acts before blocks, every `rules.every_s` of virtual time, through its own PoolBalancer.
 
-    A swap that the hook refuses, because the rate changed on the way or is stale, has cost gas and
-    nothing else: the next look is another try.
+    A swap that the hook refuses, because the rate changed or is stale, costs gas only.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class SimArbitrageur:
         self._next_ms = clock.now_ms()
 
     async def before_block(self) -> None:
-        """Look at the pool if it is time to, and swap if that pays."""
+        """Check the pool if it is time, and swap if that pays."""
         now_ms = self._clock.now_ms()
         if now_ms < self._next_ms:
             return
@@ -54,7 +54,7 @@ class SimArbitrageur:
             await self._swap(goal_e8 < price_e8, goal_e8, market_e8)
 
     async def _swap(self, eurc_in: bool, goal_e8: int, market_e8: int) -> None:
-        """At most `max_eurc` or its worth in USDC, of what there is."""
+        """Swap at most `max_eurc`, or its value in USDC, within the balance."""
         at, most = self._chain.addresses, self._rules.max_eurc
         if not eurc_in:
             most = most * market_e8 // RATE_SCALE
@@ -62,7 +62,7 @@ class SimArbitrageur:
         amount = min(most, held)
         if amount == 0:
             return
-        # v4's price is rounded down. One more, where it falls, and so never past the goal.
+        # v4 rounds its price down. Stop one unit earlier on the way down, to never pass the target.
         falls = eurc_in == self._eurc_first
         limit_x96 = sqrt_price_x96(goal_e8, eurc_first=self._eurc_first) + falls
         data = abi.encode_call("PoolBalancer", "balance", self._key, eurc_in, amount, limit_x96)
@@ -70,10 +70,10 @@ class SimArbitrageur:
 
 
 def goal(price_e8: int, market_e8: int, rate: ReferenceRate, edge_bps: int) -> int | None:
-    """The price to which it pays to bring the pool; None where it stays as it is.
+    """Return the price to which a swap pays, or None.
 
-    It pays until the fee eats the rest of the difference to the market, and the hook lets nobody
-    past the reference rate. Below the price: sell EURC to the pool; above: buy it there.
+    It pays until the fee equals the difference to the market, and the hook allows no price past the
+    reference rate. Below the pool's price: sell EURC to the pool; above: buy it there.
     """
     if abs(price_e8 - market_e8) * BPS <= edge_bps * market_e8:
         return None

@@ -1,8 +1,8 @@
-"""Who comes to buy: honest people, and those who try something. One purchase each.
+"""Buyers of a simulated run, honest and hostile. Each makes one purchase.
 
-All of them use the buyer service as it is; the hostile ones only put its steps together in another
-order, or change what it signed. Chance goes through integers and decimals, which are correctly
-rounded, and so are the same on every machine; a library's logarithm of a float need not be.
+All use the real buyer service. Hostile ones call its steps in another order, or change what it
+signed. Random numbers go through integers and decimals, which round equally on every machine; a
+float logarithm may not.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from workbench.sim.people.wallet import SimWallet
 
 T = TypeVar("T")
 COPIES = 5
-"""How often a replayer sends the same payment at once."""
+"""Number of copies that a replayer sends at once."""
 TRY_AGAIN_S = 1.0
 DRAWS = 1_000
 CANCEL_STRUCT = "CancelAuthorization(address authorizer,bytes32 nonce)"
 NOBODY = "0x000000000000000000000000000000000000dead"
 OUT_OF_TIME = "out_of_time"
-"""Why a buyer gives up who is sent home."""
+"""The reason of a buyer whose time ended."""
 
 
 @dataclass(frozen=True)
 class BuyerPlan:
-    """One purchase that will be tried: when (ms from the start), by whom, and how much."""
+    """One planned purchase: time (ms from the start), buyer, and amount."""
 
     name: str
     at_ms: int
@@ -50,7 +50,8 @@ class BuyerPlan:
 
 @dataclass
 class SimBuyer:
-    """A buyer at work. `hand` sends its own transactions, `signer` signs what is not a payment."""
+    """A buyer at work. `hand`: sends its own transactions. `signer`: signs what is not a
+    payment."""
 
     visit: BuyerPlan
     buyer: Buyer
@@ -63,10 +64,10 @@ class SimBuyer:
     tell: Callable[[ev.Event], None]
     has_come: bool = field(default=False, init=False)
     settlement_id: str = field(default="", init=False)
-    """Of the payment that this buyer signed; empty before."""
+    """Id of the settlement that this buyer signed; "" before."""
 
     async def run(self) -> None:
-        """Wait for the time, do it, and say how it ended, even where it is cancelled."""
+        """Wait for the time, buy, and record the end, also after a cancellation."""
         await self.clock.sleep(self.visit.at_ms / 1000)
         self.has_come = True
         try:
@@ -82,7 +83,7 @@ class SimBuyer:
             self.tell(ev.BuyerServed(**known, settlement_id=what[0], status=what[1]))
 
     def give_up(self, code: str, message: str) -> None:
-        """No end of the purchase was seen, for this reason."""
+        """Record that the purchase ended without a result, with the reason."""
         known = self._known() | {"code": code, "message": message}
         known |= {"settlement_id": self.settlement_id, "address": self.buyer.address}
         self.tell(ev.BuyerGaveUp(**known))
@@ -92,7 +93,8 @@ class SimBuyer:
         return {"subject": self.visit.name, "kind": self.visit.group.kind, **by_us}
 
     async def patiently(self, act: Callable[[], Awaitable[T]]) -> T:
-        """Again while the trouble may pass and there is patience left; acts are repeatable."""
+        """Repeat an action while its error is transient and time is left. Actions are
+        repeatable."""
         limit = self.clock.now_ms() + 1000 * self.visit.group.patience_s
         while True:
             try:
@@ -181,14 +183,14 @@ KINDS: dict[str, Callable[[SimBuyer], Awaitable[Purchase | None]]] = {
     "revokes": _revokes,
     "stale": _stale,
 }
-"""What buyers do, by `scenario.KINDS`."""
+"""The behaviour of buyers, by `scenario.KINDS`."""
 
 
 # --- When, and how much --------------------------------------------------------------------------
 
 
 def visits(number: int, group: BuyerGroup, chance: Random) -> list[BuyerPlan]:
-    """The purchases of one group of buyers; `number` tells groups apart."""
+    """Return the purchases of one group. `number`: of the group, so that streams differ."""
     times = arrivals(group.arrivals, group.count, chance)
     return [
         BuyerPlan(
@@ -199,21 +201,21 @@ def visits(number: int, group: BuyerGroup, chance: Random) -> list[BuyerPlan]:
 
 
 def arrivals(how: Arrivals, count: int, chance: Random) -> list[int]:
-    """Milliseconds from the group's start, in order."""
+    """Return arrival times in milliseconds from the group's start, in order."""
     if how.model == "burst":
         return [0] * count
     if how.model == "even":
         return [n * how.every_ms for n in range(count)]
     times, now = [], Decimal(0)
     for _ in range(count):
-        # A waiting time is exponential: minus the logarithm of a uniform number.
+        # An exponential waiting time: minus the logarithm of a uniform number.
         now -= (Decimal(chance.randrange(1, ONE + 1)) / ONE).ln() * how.every_ms
         times.append(round(now))
     return times
 
 
 def size(how: PurchaseSize, chance: Random) -> int:
-    """How much one purchase is, in base units."""
+    """Return the amount of one purchase in base units."""
     if how.model == "fixed":
         return how.low_units
     if how.model == "uniform":
@@ -224,4 +226,4 @@ def size(how: PurchaseSize, chance: Random) -> int:
         drawn = int(median * deviation.exp())
         if how.low_units <= drawn <= how.high_units:
             return drawn
-    return how.low_units  # So narrow a range is as good as fixed.
+    return how.low_units  # The range is so narrow that the amount is fixed.

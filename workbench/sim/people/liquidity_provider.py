@@ -1,4 +1,4 @@
-"""The liquidity provider of a simulated world, who may lose heart and come back."""
+"""Liquidity provider that withdraws on `pool.drained` and returns later."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from workbench.sim.faults.sites import Faults
 from workbench.sim.people.wallet import SimWallet
 
 AWAY_BLOCKS = (5, 30)
-"""For how long liquidity stays away once it was pulled."""
+"""Range of the number of blocks until withdrawn liquidity returns."""
 
 
 class SimLiquidityProvider:
-    """Acts before each block on the site `pool.drained`. One withdrawal at a time."""
+    """Acts before each block. One withdrawal at a time."""
 
     def __init__(
         self,
@@ -33,20 +33,20 @@ class SimLiquidityProvider:
         self._tx = ""
 
     async def before_block(self) -> None:
-        """Pull a part of the liquidity, or bring it back."""
+        """Withdraw a part of the liquidity, or return it."""
         if self._away:
             self._blocks_left -= 1
             if self._blocks_left <= 0 or self._faults.over("pool.drained"):
                 await self._return()
             return
-        percent = self._faults.strike("pool.drained", "pool")
+        percent = self._faults.fires("pool.drained", "pool")
         if percent is not None:
             self._away = await self._chain.pool_liquidity() * percent // 100
             self._blocks_left = self._chance.randint(*AWAY_BLOCKS)
             self._tx = await self._modify(-self._away)
 
     async def _return(self) -> None:
-        """What never left, because its block is no more, cannot come back."""
+        """Return the liquidity, unless a reorg removed its withdrawal."""
         if await self._hand.ok(self._tx):
             await self._modify(self._away)
         self._away = 0

@@ -1,4 +1,4 @@
-"""EUR/USD outside the pool, as the scenario orders it. Integers only: equal on every machine."""
+"""EUR/USD outside the pool, as the scenario describes it. Integers only: equal on every machine."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from workbench.scenario import RatePath
 YEAR_S, DAY_S = 365 * 86_400, 86_400
 BPS = 10_000
 ONE = 10**12
-"""Fixed point of returns: one is 10**12."""
+"""The fixed point of returns: 10**12 is one."""
 LEAST_E8, MOST_E8 = 10**7, 10**9
-"""0.1 to 10 USD for a euro: what the hook accepts, and so what the path is held within."""
+"""Bounds of the rate: 0.1 to 10 USD for one euro, as the hook accepts."""
 
 
 class SimMarket:
-    """The rate over time, step by step. `rate_e8` is USDC for one EURC, times 10**8."""
+    """The rate over time, step by step. `rate_e8`: USDC for one EURC, times 10**8."""
 
     def __init__(self, path: RatePath, step_s: int, chance: Random) -> None:
         self._path, self._step_s, self._chance = path, step_s, chance
@@ -24,7 +24,7 @@ class SimMarket:
         self.rate_e8 = path.points[0][1] if path.points else path.start_e8
 
     def step(self) -> int:
-        """One step of time further; the new rate."""
+        """Advance one step. Return the new rate."""
         self._elapsed_s += self._step_s
         path = self._path
         if path.model == "csv":
@@ -35,7 +35,7 @@ class SimMarket:
         return self.rate_e8
 
     def _return(self) -> int:
-        """The relative change of one step, in units of 1 / ONE."""
+        """Return the relative change of one step, in units of 1 / ONE."""
         path, step = self._path, self._step_s
         change = ONE * path.drift_bps_per_day * step // (BPS * DAY_S)
         if path.model in ("gbm", "jumps"):
@@ -47,16 +47,15 @@ class SimMarket:
 
 
 def normal(chance: Random) -> int:
-    """A standard normal number times ONE: the sum of twelve uniform ones (Irwin-Hall).
+    """Return a standard normal number times ONE: the sum of twelve uniform ones (Irwin-Hall).
 
-    A library's Gaussian goes through logarithm and cosine, whose last digit differs between
-    machines.
+    A library's Gaussian uses logarithm and cosine, whose last digit differs between machines.
     """
     return sum(chance.randrange(ONE) for _ in range(12)) - 6 * ONE
 
 
 class MarketRate:
-    """The market as parties see it: the rate as of the last step. A `RateSource`."""
+    """The market as parties see it: the rate of the last step. A `RateSource`."""
 
     def __init__(self, path: SimMarket) -> None:
         self.path = path

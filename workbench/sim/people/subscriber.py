@@ -1,4 +1,4 @@
-"""Who is told of payouts in a simulated world, and notes what it hears."""
+"""The webhook subscriber of a simulated world, which records what it receives."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SECRET = PREFIX + base64.b64encode(b"everybody knows this one").decode()
 
 
 class SimSubscriber:
-    """A service of somebody else's. `heard`: the bytes under each id, in the order of first times.
+    """A foreign service. `heard`: the bytes of each message id, in the order of first receipt.
 
-    `wrong`: what it should never have been told.
+    `wrong`: messages that must not have been sent.
     """
 
     name = "subscriber"
@@ -26,12 +26,12 @@ class SimSubscriber:
         self.wrong: list[str] = []
 
     async def run(self) -> None:
-        """It only answers."""
+        """Nothing to do: it only answers."""
 
     async def handle(self, request: Request) -> Response:
         told = request.header(ID) or ""
         try:
-            # Clocks may be an hour off here, which is no fault of the signature's.
+            # Clocks may differ by an hour here. That is no fault of the signature.
             verify(SECRET, dict(request.headers), request.body, self._clock.now_ms() / 1000, DAY_S)
         except BadSignature as why:
             self.wrong.append(f"{told}: {why.message}")

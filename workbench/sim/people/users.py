@@ -1,7 +1,7 @@
-"""Who earns credits and asks to be paid: honest people, and those who try something.
+"""Users who earn credits and request payouts, honest and hostile.
 
-All of them speak HTTP with the payout service, and repeat what was not answered under the same
-key. What they were promised is noted in a `UserTally`, which the service never sees.
+All use the HTTP interface, and repeat unanswered requests under the same key. What they were
+promised is counted in a `UserTally`, which the service never sees.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from workbench.services.payouts.input import KEY_HEADER
 from workbench.sim.people.buyers import COPIES, TRY_AGAIN_S, arrivals
 
 HALF_CLOSED = "0x436001161560" + "0b575f5ffd5b00"
-"""A contract that refuses in blocks of odd numbers: NUMBER AND 1, and REVERT unless that is 0."""
+"""A contract that refuses payments in blocks with odd numbers: NUMBER AND 1, REVERT unless 0."""
 NO_ANSWER = 0
 LOOK_S = 5.0
-"""How often a user asks after a payout."""
+"""Poll interval of a user, in virtual seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserPlan:
-    """One user: when it comes (ms from the start), what it earns and asks for.
+    """One user: arrival (ms from the start), earnings and requests.
 
-    `earns`, `asks`: milliseconds from the user's beginning, and credits.
+    `earns`, `asks`: milliseconds from the arrival, and credits.
     """
 
     name: str
@@ -46,12 +46,12 @@ class UserPlan:
     asks: tuple[tuple[int, int], ...]
 
     def receiver(self, number: int, other: str = "") -> str:
-        """An address that belongs to one payout alone."""
+        """Return an address that belongs to one payout only."""
         return to_hex(keccak(f"{self.name}/{number}{other}".encode())[-20:])
 
 
-def errands(number: int, group: UserGroup, chance: Random) -> list[UserPlan]:
-    """The users of one group; `number` tells groups apart."""
+def user_plans(number: int, group: UserGroup, chance: Random) -> list[UserPlan]:
+    """Return the users of one group. `number`: of the group, so that streams differ."""
     times = arrivals(group.arrivals, group.count, chance)
     return [
         UserPlan(
@@ -73,10 +73,10 @@ def _drawn(pattern: EarningPattern, chance: Random) -> tuple[tuple[int, int], ..
 
 @dataclass
 class UserTally:
-    """What users asked for, and what they were told, in credits.
+    """What users requested and what they were answered, in credits.
 
-    `asked`: user and credits by receiver. `sent`: earnings that the service may know of;
-    `credited`: those that it has confirmed. `accepted`: payouts that it has promised.
+    `asked`: user and credits by receiver. `sent`: earnings that the service may have booked;
+    `credited`: earnings that it confirmed. `accepted`: payouts that it promised.
     """
 
     asked: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class UserTally:
 
 @dataclass
 class SimUser:
-    """A user at work, on a line of its own to `url`."""
+    """A user at work, with an HTTP client for `url`."""
 
     errand: UserPlan
     http: Http
@@ -98,7 +98,7 @@ class SimUser:
     limit_ms: int = field(default=0, init=False)
 
     async def run(self) -> None:
-        """Wait for the time, earn, and ask; each payout is followed to its end."""
+        """Wait for the time, earn, request payouts, and follow each to its end."""
         await self.clock.sleep(self.errand.at_ms / 1000)
         self.limit_ms = self.clock.now_ms() + 1000 * self.errand.group.patience_s
         began = asyncio.Event()
@@ -113,7 +113,7 @@ class SimUser:
             try:
                 await self.post("/earn", f"{me}/earn/{n}", credits=credits_)
             except WorkbenchError:
-                continue  # Whether it was booked, nobody has said.
+                continue  # The outcome is unknown.
             finally:
                 began.set()
             self.tally.credited[me] = self.tally.credited.get(me, 0) + credits_
@@ -143,14 +143,14 @@ class SimUser:
     # --- Asking for a payout, and waiting for its end ---
 
     async def ask(self, number: int, credits_: int, other: str = "") -> str | None:
-        """One request for a payout to a receiver of its own; its id, None if it is refused."""
+        """Request a payout to a new receiver. Return its id, or None if it is refused."""
         key = f"{self.errand.name}/payout/{number}{other}"
         receiver = self.errand.receiver(number, other)
         self.tally.asked[receiver] = (self.errand.name, credits_)
         return await self.request(key, receiver, credits_)
 
     async def request(self, key: str, receiver: str, credits_: int) -> str | None:
-        """The same, under a key and to a receiver that may have been used before."""
+        """Request a payout with a key and a receiver that may have been used before."""
         try:
             answer = await self.post("/payout", key, credits=credits_, address=receiver)
         except WorkbenchError as why:
@@ -179,7 +179,7 @@ class SimUser:
         )
 
     async def follow(self, identity: str | None) -> None:
-        """Until the payout has ended, or patience has."""
+        """Poll a payout until it has ended, or the time is over."""
         ended = {state.value for state in ENDED}
         while identity is not None and self.clock.now_ms() < self.limit_ms:
             try:
@@ -192,11 +192,11 @@ class SimUser:
     # --- HTTP ---
 
     async def get(self, path: str) -> dict[str, Any]:
-        """Raises the error that was answered, or the last one when patience ended."""
+        """GET with retries. Raises the error of the answer, or the last transient one."""
         return await self._patiently(Request("GET", f"{self.url}{path}"))
 
     async def post(self, path: str, key: str, **fields: Any) -> dict[str, Any]:
-        """The same, for what the key makes repeatable."""
+        """POST with retries, which the key makes repeatable."""
         body = json.dumps({"user_id": self.errand.name, **fields}).encode()
         headers = (("Content-Type", "application/json"), (KEY_HEADER, key))
         return await self._patiently(Request("POST", f"{self.url}{path}", (), headers, body))
@@ -266,6 +266,6 @@ KINDS = {
     "doubles": _doubles,
     "overspends": _overspends,
     "changes": _changes,
-    "refuses": _honest,  # It is the receivers that refuse; see HALF_CLOSED.
+    "refuses": _honest,  # Their receivers refuse the payments; see HALF_CLOSED.
 }
-"""What users do, by `scenario.USER_KINDS`."""
+"""The behaviour of users, by `scenario.USER_KINDS`."""

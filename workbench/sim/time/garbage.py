@@ -1,4 +1,4 @@
-"""How often Python looks for garbage in cycles while a world is at work."""
+"""The interval of Python's cyclic garbage collection while a world runs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from contextlib import contextmanager
 
 USUAL = gc.get_threshold()
 OBJECTS = 500_000
-"""New objects between two looks. A world keeps one or two thousand for each settlement, and makes
-hardly any in cycles: looking through all of it every 700, as is usual, took a tenth of its time."""
+"""New objects between two collections. A world keeps one or two thousand objects for each
+settlement, almost none in cycles. With the default of 700 the collector took a tenth of the time.
+"""
 
 
 @contextmanager
 def seldom_searched() -> Iterator[None]:
-    """For as long as a world works; then as usual again."""
+    """Raise the interval inside the `with`, and restore it after."""
     gc.set_threshold(OBJECTS, *USUAL[1:])
     try:
         yield

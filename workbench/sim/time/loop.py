@@ -1,9 +1,9 @@
-"""An event loop whose time is virtual: when nothing can run, it jumps to the next timer.
+"""An event loop on virtual time: when no task can run, time jumps to the next timer.
 
-RPC to the node takes no virtual time: while somebody waits for an answer, time stands still. The
-node works on while others run; when none of them can go on, the loop waits for the next answer,
-and which one that is depends on the order of the questions alone. So "nothing can run" means that
-every service waits for a time to come. Equal timers fire first in, first out.
+RPC calls take no virtual time: while a task waits for an answer, time stands still. The node works
+while other tasks run; when none can run, the loop waits for the next answer, in the order of the
+questions. So time advances only when every task waits for a time. Equal timers fire first in, first
+out.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ from typing import Any, Protocol, TypeVar, TypeVarTuple
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 TimerEntry = tuple[float, int, int, asyncio.TimerHandle | asyncio.Future[None]]
-"""When, the rank, the place among equals, and what is to go on."""
+"""(deadline, rank, sequence, handle)."""
 
 LAST = 9
-"""The rank of all who have none of their own."""
+"""The rank of tasks without one."""
 FEW_TIMERS = 1_000
 
 
 class IdleConnection(Protocol):
-    """A connection whose answers are read when nothing else can go on."""
+    """A connection whose answers are read when no task can run."""
 
     def read_next(self) -> bool:
-        """Read, blocking, until somebody can go on; False if nobody waits for an answer."""
+        """Read, blocking, until a task can run. Return False if no task waits for an answer."""
 
 
 class TimeGate(Protocol):
-    """Stands before each moment to which virtual time moves. It must not touch the loop."""
+    """Called before each moment to which virtual time advances. It must not touch the loop."""
 
     def before(self, at_s: float) -> None:
-        """Time is about to move to `at_s` (seconds of the loop). May block, or raise."""
+        """Time is about to advance to `at_s` (seconds of the loop). May block or raise."""
 
     def after(self) -> None:
-        """Time has moved, and nothing of the new moment has happened yet."""
+        """Time has advanced, and no task has run in the new moment yet."""
 
 
 TURNS_UNSEEN = 64
-"""So many turns in which something can run pass between two looks at what the system has to say:
-a signal, or a thread's answer."""
+"""Poll the operating system only every N iterations in which a task can run. Signals and threads
+wait for that."""
 
 
 class JumpingSelector(selectors.DefaultSelector):
-    """Never waits for a timer: moves the clock instead. Waits only when there is none."""
+    """A selector that never waits for a timer: it advances the clock instead."""
 
     loop: VirtualLoop
     turns = 0
 
     def select(self, timeout: float | None = None) -> Any:
-        if timeout == 0:  # Something can run.
+        if timeout == 0:  # A task can run.
             self.turns += 1
             return super().select(0) if self.turns % TURNS_UNSEEN == 0 else ()
         if any(line.read_next() for line in self.loop.lines) or self.loop.end_of_moment():
@@ -69,9 +69,9 @@ class JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Seconds since the loop began; they pass only by jumping.
+    """Seconds since the start of the loop; they pass only by jumps.
 
-    Its timers are its own: asyncio's compare themselves in Python, a hundred times a settlement.
+    It keeps its own timers: asyncio's compare themselves in Python, a hundred times per settlement.
     """
 
     def __init__(self, start: float = 0.0) -> None:
@@ -87,20 +87,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._resting: list[asyncio.Future[None]] = []
 
     async def rest(self) -> None:
-        """Until all that happens at this moment has happened, answers of the node included."""
+        """Wait until everything of this moment has happened, answers of the node included."""
         over = self.create_future()
         self._resting.append(over)
         await over
 
     def end_of_moment(self) -> bool:
-        """Nothing can go on: wake those who waited for that. False if nobody did."""
+        """No task can run: wake those that wait for this. Return False if there are none."""
         resting, self._resting = self._resting, []
         for over in resting:
             _wake(over)
         return bool(resting)
 
     def wait_for(self, line: IdleConnection) -> None:
-        """From now on, time stands still while somebody waits for an answer of this line."""
+        """Let time stand still while a task waits for an answer of this connection."""
         if line not in self.lines:
             self.lines.append(line)
 
@@ -121,7 +121,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return timer
 
     async def sleep(self, seconds: float, rank: int = LAST) -> None:
-        """Of those who wake at the same moment, the ones of a lower rank come first."""
+        """Sleep. Of tasks that wake at the same moment, those of a lower rank run first."""
         woken = self.create_future()
         self._set(self._now + seconds, rank, woken)
         await woken
@@ -130,23 +130,23 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self, when: float, rank: int, what: asyncio.TimerHandle | asyncio.Future[None]
     ) -> None:
         heapq.heappush(self._timers, (when, rank, next(self._order), what))
-        if len(self._timers) > self._many:  # Nobody waits for most of them any more, perhaps.
+        if len(self._timers) > self._many:  # Most of them may have been cancelled.
             self._timers = [timer for timer in self._timers if not timer[3].cancelled()]
             heapq.heapify(self._timers)
             self._many = max(FEW_TIMERS, 2 * len(self._timers))
 
     def has_timers(self) -> bool:
-        """Whether somebody waits for a time to come."""
+        """Return True if a task waits for a time."""
         while self._timers and self._timers[0][3].cancelled():
             heapq.heappop(self._timers)
         return bool(self._timers)
 
     def jump(self, seconds: float) -> None:
-        """Let time pass; timers that are due by then go off when nothing else can run."""
+        """Let time pass. Timers that are due fire when no task can run."""
         self._now += seconds
 
     def go_on(self) -> None:
-        """To the next timer, which goes off, with all others of that moment."""
+        """Advance to the next timer and fire all timers of that moment."""
         at_s = max(self._now, self._timers[0][0])
         if self.gate is not None:
             self.gate.before(at_s)
@@ -162,9 +162,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """The Clock port on a VirtualLoop. `epoch_s`: Unix seconds at the loop's time 0.
+    """The Clock port on a VirtualLoop. `epoch_s`: Unix seconds at time 0 of the loop.
 
-    `rank`: who wakes first of those who sleep until the same moment.
+    `rank`: order among sleepers that wake at the same moment.
     """
 
     def __init__(self, loop: VirtualLoop, epoch_s: int, rank: int = LAST) -> None:
@@ -182,7 +182,7 @@ class VirtualClock:
 
 
 def at_once(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that waits for nothing, such as a look into a SQLite store."""
+    """Return the result of a coroutine that never waits, such as a read of a SQLite store."""
     try:
         work.send(None)
     except StopIteration as done:
@@ -197,7 +197,7 @@ def _wake(woken: asyncio.Future[None]) -> None:
 
 
 class SkewedClock:
-    """A service's own clock, which may be off by `skew_s`. Sleeping takes as long as for others."""
+    """A service's own clock, which may differ by `skew_s`. Sleeping takes the same time."""
 
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
