@@ -1,1 +1,1 @@
-"""The rules of the money flows: standard library only; no clock, chain, randomness or I/O."""
+"""The rules of the money flows. Standard library only: no clock, chain, randomness or I/O."""

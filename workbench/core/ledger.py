@@ -1,9 +1,9 @@
-"""Double entry in integers: accounts, transfers, holds, and the chain of hashes over them.
+"""Double entry in integers: accounts, transfers, holds, and the hash chain over them.
 
 A transfer moves `amount` from its debit account to its credit account, both of one ledger (one
-asset). A hold (`pending`) reserves it; it is posted or voided once, whole, and never both. The
-database enforces the same rules by itself (see `store/ledger/migrations`); this module says them in
-Python, for whoever wants to know why, and to check the database against.
+asset). A hold (`pending`) reserves it; it is posted or voided once, as a whole. The database
+enforces the same rules (`store/ledger/migrations`). This module states them in Python, to check the
+database against.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from enum import Enum
 from workbench.core.errors import InsufficientCredits, LedgerBroken, LedgerRefused
 
 MAX_AMOUNT = 10**36 - 1
-"""The most one transfer or balance can be: 10^18 whole tokens of 18 decimals."""
+"""Largest transfer or balance: 10^18 whole tokens of 18 decimals."""
 GENESIS = "0" * 64
-"""What stands before the first transfer in the chain of hashes."""
+"""The hash before the first transfer."""
 
 
 class TransferKind(Enum):
-    """What a transfer does: move, hold, or end a hold."""
+    """The effect of a transfer: move, hold, or end a hold."""
 
     POSTED = "posted"
     PENDING = "pending"
@@ -33,7 +33,7 @@ class TransferKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Sums of one account, in base units of its ledger. None is ever negative."""
+    """Sums of one account, in base units of its ledger. None is negative."""
 
     id: str
     ledger: str
@@ -45,18 +45,18 @@ class Account:
 
     @property
     def balance(self) -> int:
-        """What has come in, less what has gone."""
+        """Credits minus debits."""
         return self.credits_posted - self.debits_posted
 
     @property
     def available(self) -> int:
-        """The balance, less what is held."""
+        """The balance minus what is held."""
         return self.balance - self.debits_pending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerTransfer:
-    """One immutable line. `ref`: what it is about (a payout's id, a block); `at_ms`: Unix ms."""
+    """One immutable line. `ref`: its subject (a payout's id, a block). `at_ms`: Unix ms."""
 
     id: str
     kind: TransferKind
@@ -72,12 +72,12 @@ class LedgerTransfer:
 def resolved(
     hold: LedgerTransfer, identity: str, kind: TransferKind, reason: str, at_ms: int
 ) -> LedgerTransfer:
-    """The transfer that posts or voids a hold."""
+    """Return the transfer that posts or voids a hold."""
     return replace(hold, id=identity, kind=kind, pending_id=hold.id, reason=reason, at_ms=at_ms)
 
 
 def link(previous: str, seq: int, transfer: LedgerTransfer) -> str:
-    """The hash of a line: SHA-256 (64 hex digits) over the line before and all it says."""
+    """Return the hash of a line: SHA-256 (64 hex digits) over the previous hash and the content."""
     told = {name: getattr(transfer, name) for name in LedgerTransfer.__slots__}
     told |= {"kind": transfer.kind.value, "seq": seq, "previous": previous}
     text = json.dumps(told, sort_keys=True, separators=(",", ":"))
@@ -85,9 +85,9 @@ def link(previous: str, seq: int, transfer: LedgerTransfer) -> str:
 
 
 def moved(debit: Account, credit: Account, transfer: LedgerTransfer) -> tuple[Account, Account]:
-    """Both accounts after a transfer.
+    """Return both accounts after a transfer.
 
-    Raises LedgerRefused for what makes no sense, InsufficientCredits for an overdraft.
+    Raises LedgerRefused for an invalid transfer, InsufficientCredits for an overdraft.
     """
     if not 0 < transfer.amount <= MAX_AMOUNT:
         raise LedgerRefused(f"a transfer of {transfer.amount} is out of bounds.")
@@ -122,27 +122,27 @@ _PARTS = {
     TransferKind.POST: (-1, 1),
     TransferKind.VOID: (-1, 0),
 }
-"""What a kind adds to the pending and to the posted sum, in amounts."""
+"""For each kind: the factors of the amount in the pending and in the posted sum."""
 
 
 @dataclass
 class LedgerModel:
-    """The ledger in memory: what the database must say, computed by other code."""
+    """The ledger in memory: what the database must contain, computed by other code."""
 
     accounts: dict[str, Account] = field(default_factory=dict)
     transfers: dict[str, LedgerTransfer] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
-    """The hold's id by that of the transfer which ended it, the other way round."""
+    """Id of the hold, by the id of the transfer that ended it."""
     head: str = GENESIS
 
     def open(self, account: Account) -> None:
-        """A new account, empty. Raises LedgerRefused if there is one of that id."""
+        """Add an empty account. Raises LedgerRefused if the id exists."""
         if account.id in self.accounts:
             raise LedgerRefused(f"the account {account.id} exists.")
         self.accounts[account.id] = account
 
     def add(self, transfer: LedgerTransfer) -> None:
-        """One line more. Raises LedgerRefused or InsufficientCredits, and then nothing moved."""
+        """Add a line. Raises LedgerRefused or InsufficientCredits, and then nothing has moved."""
         if transfer.id in self.transfers:
             raise LedgerRefused(f"the transfer {transfer.id} exists.")
         self._check_hold(transfer)
@@ -180,10 +180,10 @@ class LedgerModel:
 def check(
     accounts: Iterable[Account], lines: Iterable[tuple[int, str, LedgerTransfer]]
 ) -> tuple[int, str]:
-    """How many lines there are, and the head of the chain, once all is proved.
+    """Verify a ledger. Return the number of lines and the last hash.
 
-    `lines`: sequence number, hash as stored, transfer, in order. Raises LedgerBroken naming the
-    first line that is not what it was, or the account whose sums are not those of its lines.
+    `lines`: sequence number, stored hash, transfer, in order. Raises LedgerBroken with the first
+    changed line, or with the account whose sums differ from its lines.
     """
     stored = {account.id: account for account in accounts}
     books = LedgerModel({a.id: Account(a.id, a.ledger, a.no_overdraft) for a in stored.values()})

@@ -1,6 +1,6 @@
-"""Money is integers in base units. Rounding is always named, and floats are refused.
+"""Money is integers in base units. Rounding is named, and floats are refused.
 
-`Token` and `Amount` carry a unit so that EURC cannot be added to USDC by accident.
+`Token` and `Amount` carry a unit, so that EURC cannot be added to USDC by mistake.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _INTEGER = re.compile(r"[0-9]{1,78}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An ERC-20 as people name it: symbol and number of decimals."""
+    """An ERC-20 token: symbol and number of decimals."""
 
     symbol: str
     decimals: int
@@ -30,7 +30,7 @@ YPS = Token("YPS", 18)
 
 @dataclass(frozen=True, slots=True, order=False)
 class Amount:
-    """`units` base units of `token`. Only like can be added to like."""
+    """`units` base units of `token`. Only amounts of one token can be added."""
 
     units: int
     token: Token
@@ -55,19 +55,20 @@ class Amount:
 
 
 def mul_div_up(a: int, b: int, divisor: int) -> int:
-    """ceil(a × b / divisor), exactly."""
+    """Return ceil(a × b / divisor), exactly."""
     return -(-a * b // divisor)
 
 
 def mul_div_down(a: int, b: int, divisor: int) -> int:
-    """floor(a × b / divisor), exactly."""
+    """Return floor(a × b / divisor), exactly."""
     return a * b // divisor
 
 
 def parse_decimal(text: str, decimals: int) -> int:
-    """`"1.10"` with 6 decimals is 1_100_000. More digits than the token has are refused.
+    """Return base units: `"1.10"` with 6 decimals is 1_100_000.
 
-    Raises InvalidAmount for anything that is not plain decimal digits.
+    Raises InvalidAmount for anything but plain decimal digits, and for more digits than the token
+    has.
     """
     match = _DECIMAL.fullmatch(text)
     if not match:
@@ -79,7 +80,7 @@ def parse_decimal(text: str, decimals: int) -> int:
 
 
 def format_units(units: int, decimals: int) -> str:
-    """The exact decimal text of `units`, without trailing zeros: 1_100_000 at 6 is `1.1`."""
+    """Return the exact decimal text of `units`, without trailing zeros: 1_100_000 at 6 is `1.1`."""
     sign, digits = ("-" if units < 0 else ""), str(abs(units)).rjust(decimals + 1, "0")
     whole, fraction = (digits[:-decimals], digits[-decimals:]) if decimals else (digits, "")
     fraction = fraction.rstrip("0")
@@ -87,9 +88,9 @@ def format_units(units: int, decimals: int) -> str:
 
 
 def parse_units(text: str) -> int:
-    """An integer of base units from outside: ASCII digits only, 1 to 2^256 - 1.
+    """Return base units from untrusted text: ASCII digits only, 1 to 2^256 - 1.
 
-    Raises InvalidAmount naming what is wrong: empty, sign, fraction, exponent, zero, too large.
+    Raises InvalidAmount with the problem: empty, sign, fraction, exponent, zero, too large.
     """
     if not text:
         raise InvalidAmount(

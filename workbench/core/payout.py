@@ -1,6 +1,6 @@
-"""The life of one payout: a table, a fold, and the next step. No input or output here.
+"""The life of a payout: its table, its fold, and its next step. No input or output.
 
-A payout is the intent; a transaction is its nonce slot; an attempt is one set of signed bytes.
+A payout is the intent; its transaction is a nonce slot; an attempt is one set of signed bytes.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from workbench.core.errors import IllegalTransition
 from workbench.core.records import quick, replace
 
 ACT = "pay"
-"""The name of a payout's transaction among the sender's acts."""
+"""The act of a payout's transaction in its slot key."""
 
 
 class PayoutState(Enum):
-    """Where a payout stands. `value` is what people and machines read."""
+    """The state of a payout. `value` is its word in JSON and in tables."""
 
     REQUESTED = "requested"
     HELD = "held"
@@ -33,10 +33,11 @@ class PayoutState(Enum):
 
 
 BATCH_MOST = 100
-"""Payouts in one transaction: what it may take at worst stays below 2^24 of gas (EIP-7825)."""
+"""Most payouts in one transaction: its gas stays below 2^24 in the worst case (EIP-7825)."""
 BATCH_GAS = 150_000
 BATCH_GAS_EACH = {False: 120_000, True: 141_000}
-"""At worst, by whether it is a token: a new id, a new account, a receiver that burns its all."""
+"""Gas of one payment in the worst case (new id, new account, a receiver that uses all its gas).
+False: native currency, True: a token."""
 
 OPEN = (PayoutState.REQUESTED, PayoutState.HELD, PayoutState.APPROVED, PayoutState.SENT)
 ENDED = (PayoutState.PAID, PayoutState.REFUNDED, PayoutState.CANCELLED)
@@ -50,14 +51,14 @@ TRANSITIONS: dict[tuple[PayoutState | None, type[ev.Event]], PayoutState] = {
     (
         PayoutState.APPROVED,
         ev.PayoutBatched,
-    ): PayoutState.APPROVED,  # In one transaction with what follows.
+    ): PayoutState.APPROVED,  # In one transaction with the next fact.
     (PayoutState.APPROVED, ev.PayoutSent): PayoutState.SENT,
     (PayoutState.SENT, ev.PayoutPaid): PayoutState.PAID,
     (PayoutState.SENT, ev.PayoutRefunded): PayoutState.REFUNDED,
     (
         PayoutState.SENT,
         ev.PayoutCancelled,
-    ): PayoutState.CANCELLED,  # The no-op of the same nonce won.
+    ): PayoutState.CANCELLED,  # The empty transaction of the same nonce was mined.
 }
 MOVING = frozenset(kind for _, kind in TRANSITIONS)
 
@@ -65,10 +66,11 @@ MOVING = frozenset(kind for _, kind in TRANSITIONS)
 @quick
 @dataclass(frozen=True, slots=True)
 class Payout:
-    """One payout. `credits` whole credits; `units` base units of `asset`; `at_ms` of the request.
+    """One payout. `credits`: whole credits; `units`: base units of `asset`; `at_ms`: of the
+    request.
 
-    `asset`: `eip155:<chain id>/native` or `eip155:<chain id>/erc20:<address>`.
-    `batch`, `place`: of those signed in one transaction; "" if it has one of its own.
+    `asset`: `eip155:<chain id>/native` or `eip155:<chain id>/erc20:<address>`. `batch`, `place`: of
+    payouts that share a transaction; "" for a single one.
     """
 
     id: str
@@ -91,14 +93,14 @@ class Payout:
 
     @property
     def act_key(self) -> tuple[str, str, int]:
-        """Subject, act and attempt of the nonce slot that is to pay it, once it is signed."""
+        """The key of the nonce slot that pays it: subject, act and attempt."""
         return (self.batch or self.id, ACT, 1)
 
 
 def apply(before: Payout | None, event: ev.Event) -> Payout:
-    """One fact further: the only place where a payout changes.
+    """Return the payout after a fact. No other function changes a payout.
 
-    Raises IllegalTransition when the fact cannot follow the state.
+    Raises IllegalTransition if the fact cannot follow the state.
     """
     state = TRANSITIONS.get((before.state if before else None, type(event)))
     if state is None:
@@ -119,24 +121,24 @@ def apply(before: Payout | None, event: ev.Event) -> Payout:
 
 
 REQUESTED = ("user_id", "key", "address", "credits", "units", "asset")
-"""What a request fixes for the payout's whole life."""
+"""The fields that a request fixes for the whole life of the payout."""
 
 
 def request_digest(payout: Payout | ev.PayoutRequested) -> str:
-    """SHA-256 (hex) of what was requested, with the payout's id. The ledger's hold carries it, and
-    each line of the ledger is hashed into the next."""
+    """Return the SHA-256 (hex) of the request with the payout's id. The hold of the ledger carries
+    it, and the ledger is a hash chain."""
     identity = payout.id if isinstance(payout, Payout) else payout.subject
     told = json.dumps([identity, *(getattr(payout, name) for name in REQUESTED)])
     return hashlib.sha256(told.encode()).hexdigest()
 
 
 def batch_gas(count: int, *, is_token: bool) -> int:
-    """Enough gas for so many payouts in one transaction, whatever their receivers do."""
+    """Return the gas of this many payouts in one transaction, in the worst case."""
     return BATCH_GAS + count * BATCH_GAS_EACH[is_token]
 
 
 def fold(facts: Iterable[ev.Event]) -> dict[str, Payout]:
-    """All payouts by id, from their facts in journal order."""
+    """Return all payouts by id, from their facts in journal order."""
     payouts: dict[str, Payout] = {}
     for fact in facts:
         if type(fact) in MOVING:
@@ -145,7 +147,7 @@ def fold(facts: Iterable[ev.Event]) -> dict[str, Payout]:
 
 
 def altered(payout: Payout, facts: Iterable[ev.Event]) -> list[str]:
-    """The fields in which a payout is not what its own facts say; all where they say nothing."""
+    """Return the fields in which a payout differs from its own facts; all fields without facts."""
     try:
         told = fold(facts).get(payout.id)
     except IllegalTransition:
@@ -156,7 +158,7 @@ def altered(payout: Payout, facts: Iterable[ev.Event]) -> list[str]:
 
 
 class PayoutStep(Enum):
-    """What is owed to a payout now."""
+    """What is due for a payout."""
 
     NOTHING = "nothing"
     WAIT = "wait"
@@ -165,10 +167,10 @@ class PayoutStep(Enum):
 
 
 def next_step(payout: Payout, *, may_sign: bool, slot_is_final: bool) -> PayoutStep:
-    """What is owed now. Neither an error nor a wait ever leads to a refund or another nonce.
+    """Return what is due. Neither an error nor a wait leads to a refund or to another nonce.
 
-    `may_sign`: the signer is free to take one nonce more. `slot_is_final`: the payout's own nonce
-    was used in a final block; by which bytes, and whether they paid, is then judged.
+    `may_sign`: the signer has a free nonce. `slot_is_final`: the nonce of the payout was used in a
+    final block; by which bytes, and whether they paid, is judged then.
     """
     match payout.state:
         case PayoutState.APPROVED:
@@ -181,25 +183,25 @@ def next_step(payout: Payout, *, may_sign: bool, slot_is_final: bool) -> PayoutS
 
 
 class PayoutOutcome(Enum):
-    """What a final block says about a payout's nonce."""
+    """What a final block shows about the nonce of a payout."""
 
     PAID = "paid"
     REFUSED = "refused"
-    """It was mined and moved nothing: a revert, or a token that only said no."""
+    """Mined without moving anything: a revert, or a token that returned false."""
     CANCELLED = "cancelled"
-    """The no-op of the same nonce was mined."""
+    """The empty transaction of the same nonce was mined."""
     WAIT = "wait"
-    """Not yet: nodes disagree, or the token could still be asked to pay."""
+    """Not decided: nodes disagree, or the token may still be asked to pay."""
     WRONG = "wrong"
-    """Something else was moved than what was owed: for a person to look at."""
+    """Something else was moved than the payout: a person must decide."""
 
 
 @quick
 @dataclass(frozen=True, slots=True)
 class PayoutVerdict:
-    """`gas_wei`: what the transaction cost. `block`: where it is, final.
+    """A verdict. `gas_wei`: gas cost of the transaction. `block`: its final block.
 
-    `moved`: base units that left the wallet, where that is not what the outcome says.
+    `moved`: base units that left the wallet, if they differ from the outcome.
     """
 
     outcome: PayoutOutcome

@@ -1,4 +1,4 @@
-"""What a purchase costs: the quote in USDC and the buyer's budget in EURC. Integers throughout."""
+"""The price of a purchase: the quote in USDC and the budget in EURC. Integers only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RATE_SCALE = 10**8
 BPS = 10_000
 MAX_SLIPPAGE_BPS = 5_000
 DEFAULT_CEILING_EURC = 1_000 * 10**6
-"""What one purchase may cost a buyer who has set nothing else, in EURC base units."""
+"""Default ceiling of one purchase in EURC base units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +23,20 @@ class Price:
 
     @classmethod
     def parse(cls, text: str, asset_decimals: int = 18) -> Price:
-        """`"1.10"` is 1_100_000 USDC units for one whole asset. Raises InvalidSetting."""
+        """Return the price from a text: `"1.10"` is 1_100_000 USDC units for one asset. Raises
+        InvalidSetting."""
         units = parse_decimal(text.strip(), USDC.decimals)
         if units == 0:
             raise InvalidSetting("the price is 0", hint="Set PRICE_PER_UNIT_USDC above 0.")
         return cls(units, asset_decimals)
 
     def required_usdc(self, asset_amount: int) -> int:
-        """USDC base units due for `asset_amount`, rounded up to the next unit."""
+        """Return the USDC base units for `asset_amount`, rounded up."""
         return mul_div_up(asset_amount, self.usdc_per_asset, 10**self.asset_decimals)
 
 
 def parse_rate(text: str) -> int:
-    """USDC per EURC, scaled by 1e8: `"1.10"` is 110_000_000. Raises InvalidSetting on 0."""
+    """Return USDC per EURC, scaled by 1e8: `"1.10"` is 110_000_000. Raises InvalidSetting on 0."""
     rate = parse_decimal(text.strip(), 8)
     if rate == 0:
         raise InvalidSetting("the EUR/USD rate is 0", hint="Set EUR_USD_RATE, such as 1.10.")
@@ -43,14 +44,14 @@ def parse_rate(text: str) -> int:
 
 
 def eurc_at_rate(required_usdc: int, rate_e8: int) -> int:
-    """EURC base units that buy `required_usdc` at the reference rate, rounded up."""
+    """Return the EURC base units that buy `required_usdc` at the reference rate, rounded up."""
     return mul_div_up(required_usdc, RATE_SCALE, _positive(rate_e8))
 
 
 def eurc_budget(required_usdc: int, rate_e8: int, slippage_bps: int) -> int:
-    """ceil(required / rate × (1 + slippage)): rounded once, upwards.
+    """Return ceil(required / rate × (1 + slippage)), rounded once, upwards.
 
-    USDC per EURC divides: 110 USDC at 1.10 are 100 EURC. (The seed's example multiplies.)
+    USDC per EURC divides: 110 USDC at 1.10 are 100 EURC. (The example of the seed multiplies.)
     """
     if not 0 <= slippage_bps <= MAX_SLIPPAGE_BPS:
         raise InvalidSetting(
@@ -61,7 +62,7 @@ def eurc_budget(required_usdc: int, rate_e8: int, slippage_bps: int) -> int:
 
 
 def _positive(rate_e8: int) -> int:
-    if rate_e8 <= 0:  # What a hook says whose rate was never set.
+    if rate_e8 <= 0:  # The rate of a hook that was never set.
         raise StaleRate(
             "there is no EUR/USD reference rate.",
             hint="Let the keeper set one, or set EUR_USD_RATE.",
@@ -70,7 +71,7 @@ def _positive(rate_e8: int) -> int:
 
 
 def check_ceiling(budget: int, ceiling: int | None) -> None:
-    """Raise OverCeiling when the budget is above what the user allows (None: no ceiling)."""
+    """Raise OverCeiling if the budget is above the user's limit (None: no limit)."""
     if ceiling is not None and budget > ceiling:
         raise OverCeiling(
             f"the price is too high: it may cost {Amount(budget, EURC)}, above your ceiling of "
@@ -82,7 +83,7 @@ def check_ceiling(budget: int, ceiling: int | None) -> None:
 
 
 def check_budget(max_eurc: int, required_usdc: int, rate_e8: int) -> None:
-    """Raise BudgetTooSmall when even the reference rate, without any fee, asks for more."""
+    """Raise BudgetTooSmall if the budget does not suffice at the reference rate without a fee."""
     least = eurc_at_rate(required_usdc, rate_e8)
     if max_eurc < least:
         raise BudgetTooSmall(

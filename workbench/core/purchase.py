@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """What became of a purchase. Amounts in base units."""
+    """The outcome of a purchase. Amounts in base units."""
 
     settlement_id: str
     status: str

@@ -1,8 +1,8 @@
-"""Frozen dataclasses that are made as fast as open ones.
+"""Frozen dataclasses that are created as fast as mutable ones.
 
-A frozen dataclass sets each of its fields through `object.__setattr__`, which takes ten times as
-long as an assignment; and `dataclasses.replace` looks at each field once more. A settlement takes
-a thousand fields of facts, slots and terms: some four per cent of a simulated world's time.
+A frozen dataclass sets each field through `object.__setattr__`, which takes ten times as long as an
+assignment; `dataclasses.replace` inspects each field again. A settlement creates a thousand fields
+of facts, slots and terms: four per cent of the time of a simulated world.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ Record = TypeVar("Record")
 
 
 def quick(kind: type[Record]) -> type[Record]:
-    """The same frozen dataclass with slots, and another `__init__`: for what is made often.
+    """Return the same frozen dataclass with slots and a fast `__init__`.
 
-    While it is made, a record is of a class of its own that can be assigned to; then it is of
-    `kind`, as frozen as any. No field of it may have a `default_factory`.
+    During `__init__` a record has a mutable class; afterwards it is of `kind`, and frozen. Fields
+    must not have a `default_factory`.
     """
     assign = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
     opened = type(kind.__name__, (kind,), {"__slots__": (), **assign})
@@ -49,13 +49,14 @@ def _parameter(each: Field[Any], known: dict[str, Any]) -> str:
 
 @lru_cache(1_024)
 def copier(kind: type[Record], names: tuple[str, ...]) -> Callable[..., Record]:
-    """What makes a copy of a record (first) with other values in these fields (in their order)."""
+    """Return a function that copies a record (first argument) with new values for these fields, in
+    order."""
     own = {each.name: each.kw_only for each in fields(kind) if each.init}  # type: ignore[arg-type]
     strange = sorted(set(names) - set(own))
     if strange:
         raise TypeError(f"{kind.__name__} has no field {', '.join(strange)}")
     source = {name: name if name in names else f"record.{name}" for name in own}
-    values = [source[name] for name in own if not own[name]]  # By place: names take longer.
+    values = [source[name] for name in own if not own[name]]  # By position: keywords take longer.
     values += [f"{name}={source[name]}" for name in own if own[name]]
     text = f"lambda record, {', '.join(names)}: Kind({', '.join(values)})"
     made: Callable[..., Record] = compiled(text, {"Kind": kind})
@@ -63,7 +64,7 @@ def copier(kind: type[Record], names: tuple[str, ...]) -> Callable[..., Record]:
 
 
 def compiled(text: str, known: dict[str, Any]) -> Callable[..., Any]:
-    """A function out of the text of a lambda, which holds names of fields and nothing foreign."""
+    """Return a function from the text of a lambda. The text holds names of our own fields only."""
     made: Callable[..., Any] = eval(text, known)  # noqa: S307 - see above
     return made
 
@@ -73,5 +74,6 @@ if TYPE_CHECKING:
 else:
 
     def replace(record: Any, **changes: Any) -> Any:
-        """`dataclasses.replace`, once compiled for each set of fields."""
+        """Return a copy with other values, as `dataclasses.replace`. The code is compiled once for
+        each set of fields."""
         return copier(type(record), tuple(changes))(record, **changes)

@@ -1,5 +1,5 @@
-"""JSON as strangers send it: a name twice in an object, and numbers that JSON does not know, are
-refused. Readers differ in which of two values they take, so each side could mean another one."""
+"""Strict JSON for untrusted input: duplicate names and numbers outside of JSON are refused. Readers
+differ in which of two values they take, so the two sides could mean different ones."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def loads(text: str | bytes) -> Any:
-    """The value. Raises ValueError (with a sentence for the sender, where one helps) or
+    """Return the value. Raises ValueError (with a sentence for the sender if that helps) or
     RecursionError."""
     return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse_constant)
 
 
 class AmbiguousJson(ValueError):
-    """JSON whose meaning depends on its reader."""
+    """Raised for JSON whose meaning depends on its reader."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

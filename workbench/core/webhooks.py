@@ -1,6 +1,6 @@
-"""Signed messages to subscribers, as Standard Webhooks 1.0 has them: sign, verify, what is told.
+"""Signed webhook messages (Standard Webhooks 1.0): content, signature, verification, retries.
 
-A message's id comes from the fact it tells, so that a receiver knows one it had before. Signed is
+The id of a message comes from its fact, so that a receiver recognises a repeated one. Signed is
 `<id>.<Unix seconds of sending>.<body>`, with HMAC-SHA256.
 """
 
@@ -21,23 +21,23 @@ from workbench.core.errors import BadSignature, InvalidSetting
 from workbench.core.payout import MOVING, Payout
 
 TOLD = frozenset({kind.__name__ for kind in MOVING} | {"CreditsEarned", "SignerQuarantined"})
-"""The types of facts that subscribers are told."""
+"""The types of facts that subscribers receive."""
 PREFIX = "whsec_"
 KEY_BYTES = (24, 64)
-"""A secret's size, at least and at most."""
+"""Smallest and largest size of a secret in bytes."""
 TOLERANCE_S = 300
-"""How far a message's time of sending may be from the receiver's clock."""
+"""Largest difference between the time of sending and the receiver's clock, in seconds."""
 TEXT_MOST = 1_000
-"""Longer texts (a token's revert reason, say) are cut: bodies stay far below 20 kB."""
+"""Longer texts (a token's revert reason, for example) are cut, so that bodies stay below 20 kB."""
 LARGE = ("units", "gas_wei")
-"""Amounts that may be larger than a JSON reader knows: they travel as text, as in `/v1/`."""
+"""Amounts that a JSON reader may not represent: they are text, as in `/v1/`."""
 ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
 DAY_S = 86_400
 MONTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 def key_of_secret(secret: str) -> bytes:
-    """The HMAC key of `whsec_<base64>`. Raises InvalidSetting, which does not show it."""
+    """Return the HMAC key of `whsec_<base64>`. Raises InvalidSetting, which does not show it."""
     try:
         if not secret.startswith(PREFIX):
             raise ValueError
@@ -54,7 +54,7 @@ def key_of_secret(secret: str) -> bytes:
 
 
 def sign(secret: str, message_id: str, sent_s: int, body: bytes) -> str:
-    """One signature, `v1,<base64>`. `sent_s`: Unix seconds."""
+    """Return one signature, `v1,<base64>`. `sent_s`: Unix seconds."""
     told = f"{message_id}.{sent_s}.".encode(errors="replace") + body
     mac = hmac.new(key_of_secret(secret), told, hashlib.sha256).digest()
     return f"v1,{base64.b64encode(mac).decode()}"
@@ -62,13 +62,13 @@ def sign(secret: str, message_id: str, sent_s: int, body: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class WebhookMessage:
-    """What is told: the same id and the same bytes however often it is sent."""
+    """A message. Its id and its bytes are the same however often it is sent."""
 
     id: str
     body: bytes
 
     def headers(self, secrets: Sequence[str], sent_s: int) -> tuple[tuple[str, str], ...]:
-        """Signed with every secret: while one follows another, receivers may have either."""
+        """Return the headers, signed with every secret: during a change receivers have either."""
         signatures = (sign(secret, self.id, sent_s, self.body) for secret in secrets)
         return (
             ("Content-Type", "application/json"),
@@ -85,10 +85,10 @@ def verify(
     now_s: float,
     tolerance_s: int = TOLERANCE_S,
 ) -> Any:
-    """For receivers: the body as JSON, if it was signed with this secret, and not long ago.
+    """Return the body as JSON if it was signed with this secret, and recently. For receivers.
 
-    `body`: the bytes as they came; `now_s`: Unix seconds, such as `time.time()`. Raises
-    BadSignature. Messages may come more than once: keep the `webhook-id` of those that were done.
+    `body`: the received bytes. `now_s`: Unix seconds, such as `time.time()`. Raises BadSignature.
+    Messages may come more than once: keep the `webhook-id` of those that were handled.
     """
     known = {name.lower(): value for name, value in headers.items()}
     if not all(known.get(name) for name in (ID, TIMESTAMP, SIGNATURE)):
@@ -112,7 +112,7 @@ def verify(
 
 
 def message(seq: int, fact: ev.Event, payout: Payout | None) -> WebhookMessage:
-    """A fact of the journal, number `seq`, and what its payout was asked for."""
+    """Return the message of fact number `seq`, with the request of its payout."""
     data: dict[str, Any] = {"seq": seq}
     for name, value in ev.to_dict(fact).items():
         if name not in ("type", "source"):
@@ -140,7 +140,7 @@ def _told(name: str, value: Any) -> Any:
 
 
 def utc(at_ms: int) -> str:
-    """Unix milliseconds as ISO 8601 in UTC, such as 2026-11-22T00:11:43.000Z."""
+    """Return Unix milliseconds as ISO 8601 in UTC, such as 2026-11-22T00:11:43.000Z."""
     day, ms = divmod(at_ms, 1000 * DAY_S)
     year, month = 1970, 1
     while day >= (length := 365 + _leap(year)):
@@ -159,17 +159,18 @@ def _leap(year: int) -> bool:
 # --- How far a subscriber is ---
 
 WAIT_S, WAIT_MOST_S = 1, 3_600
-"""The wait after the first failure, which doubles; and the longest."""
+"""The wait after the first failure, which doubles each time; and the longest wait. Seconds."""
 FAILING_MS = 3 * 1000 * DAY_S
-"""Who has failed for so long is said to be failing. It is asked on, once an hour."""
+"""Age of a failure at which a subscriber counts as failing. It is still tried once an hour."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookDelivery:
-    """One subscriber: everything up to fact number `upto` was answered with 2xx.
+    """The delivery to one subscriber: all facts up to number `upto` were answered with 2xx.
 
-    `failures`: attempts in a row, the first at `since_ms`, the next not before `next_ms` (Unix ms);
-    `said`: why the last one failed. `is_gone`: it answered 410, and is not asked again.
+    `failures`: failed attempts in a row, the first at `since_ms`, the next not before `next_ms`
+    (Unix ms). `said`: reason of the last failure. `is_gone`: it answered 410 and is not tried
+    again.
     """
 
     endpoint: str
@@ -181,11 +182,12 @@ class WebhookDelivery:
     said: str = ""
 
     def is_due(self, now_ms: int) -> bool:
-        """Whether it may be asked now. (A clock that was put back must not make it wait.)"""
+        """Return True if a message may be sent now. A clock that goes back does not extend the
+        wait."""
         return not self.is_gone and not self.since_ms <= now_ms < self.next_ms
 
     def state(self, now_ms: int) -> str:
-        """ok, retrying, failing (for days) or gone."""
+        """Return ok, retrying, failing (for days) or gone."""
         if self.is_gone:
             return "gone"
         if not self.failures:
@@ -194,6 +196,6 @@ class WebhookDelivery:
 
 
 def wait_ms(failures: int, chance: float) -> int:
-    """How long to wait after so many failures; `chance` in 0..1 spreads it over its upper half."""
+    """Return the wait after this many failures. `chance` in 0..1 spreads it over its upper half."""
     longest_s = min(WAIT_MOST_S, WAIT_S * 2 ** min(failures - 1, 20))
     return int(1000 * longest_s * (1 + chance) / 2)

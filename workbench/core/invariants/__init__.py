@@ -1,4 +1,4 @@
-"""Invariants, as lists of equal functions: each takes a view, and returns what is wrong with it."""
+"""Invariants, as lists of functions of one form: each takes a view and returns the problems."""
 
 from workbench.core.invariants.paths import PATHS, PAYOUT_PATHS, PathPredicates, sometimes
 from workbench.core.invariants.payouts import (

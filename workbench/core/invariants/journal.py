@@ -1,7 +1,6 @@
-"""Invariants that the facts of a run must satisfy by themselves, whatever a node would say now.
+"""Invariants that the facts of a run must satisfy by themselves, without a node.
 
-A list of equal functions, like `audit`: each takes the standing facts by settlement, and returns
-what is wrong with them. Amounts in base units.
+Each function takes the valid facts by settlement and returns the problems. Amounts in base units.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from typing import TypeVar
 from workbench.core import facts as ev
 
 FactsBySubject = Mapping[str, Sequence[ev.Event]]
-"""Standing facts by what they are about."""
+"""Valid facts by subject."""
 JournalInvariant = Callable[[FactsBySubject], list[str]]
 EventType = TypeVar("EventType", bound=ev.Event)
 
 
 def standing(facts: Iterable[ev.Event]) -> dict[str, list[ev.Event]]:
-    """The facts that stand, by subject, each once however many journals told it."""
+    """Return the valid facts by subject, each once, however many journals hold it."""
     told: dict[str, dict[str, ev.Event]] = {}
     for fact in ev.canonical(list(facts)):
         told.setdefault(fact.subject, {})[ev.to_json(fact)] = fact
@@ -30,7 +29,7 @@ def _all(facts: Iterable[ev.Event], kind: type[EventType]) -> list[EventType]:
 
 
 def nobody_over_budget(told: FactsBySubject) -> list[str]:
-    """No swap spends more EURC than the buyer signed for."""
+    """No swap spends more EURC than the buyer signed."""
     return [
         f"{subject}: {swap.eurc_spent} EURC of a budget of {created.max_eurc}"
         for subject, facts in told.items()
@@ -41,7 +40,7 @@ def nobody_over_budget(told: FactsBySubject) -> list[str]:
 
 
 def swapped_for_the_price(told: FactsBySubject) -> list[str]:
-    """A swap buys exactly the USDC that is required."""
+    """A swap buys exactly the required USDC."""
     return [
         f"{subject}: {swap.usdc_received} USDC where {created.required_usdc} are required"
         for subject, facts in told.items()
@@ -52,14 +51,14 @@ def swapped_for_the_price(told: FactsBySubject) -> list[str]:
 
 
 def one_end(told: FactsBySubject) -> list[str]:
-    """Asset or refund, never both, and neither twice."""
+    """A settlement has one end: asset or refund, once."""
     kinds = ev.SettlementExecuted | ev.SettlementRefunded
     ends = {s: [f.type for f in facts if isinstance(f, kinds)] for s, facts in told.items()}
     return [f"{subject}: {', '.join(found)}" for subject, found in ends.items() if len(found) > 1]
 
 
 def executed_in_full(told: FactsBySubject) -> list[str]:
-    """Who executes pays the asset, the price, and all of the budget that the swap left."""
+    """Execution pays the asset, the price, and the rest of the budget."""
     problems = []
     for subject, facts in told.items():
         created, swaps = _all(facts, ev.SettlementCreated), _all(facts, ev.SettlementSwapped)
@@ -76,7 +75,7 @@ def executed_in_full(told: FactsBySubject) -> list[str]:
 
 
 def refunded_in_full(told: FactsBySubject) -> list[str]:
-    """A refund gives back all that was pulled, and nothing where nothing was."""
+    """A refund returns all that was pulled, and nothing if nothing was."""
     problems = []
     for subject, facts in told.items():
         pulled = [(f.eurc_amount, f.asset_amount) for f in _all(facts, ev.SettlementFunded)]
@@ -113,6 +112,6 @@ RULES: tuple[JournalInvariant, ...] = (
 def review(
     facts: Iterable[ev.Event], rules: Iterable[JournalInvariant] = RULES
 ) -> dict[str, list[str]]:
-    """What each rule has to say, by its name; empty lists for a sound run."""
+    """Return the problems by the name of each rule; empty lists for a sound run."""
     told = standing(facts)
     return {rule.__name__: rule(told) for rule in rules}

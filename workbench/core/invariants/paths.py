@@ -1,4 +1,4 @@
-"""What ought to happen sometimes: a run that never takes a path has not tested it."""
+"""Rare paths: a run that never takes one has not tested it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from workbench.core.facts import Event
 from workbench.core.payout import ACT as PAY
 
 PathPredicates = dict[str, Callable[[Event], bool]]
-"""Rare paths by name, each with how to recognise it in a fact."""
+"""Rare paths by name, each with a test of a fact."""
 
 
 def sometimes(facts: Iterable[Event], paths: PathPredicates) -> dict[str, int]:
-    """How often each rare path was taken. A run that never took one has not tested it."""
+    """Return how often each rare path was taken."""
     counts = dict.fromkeys(paths, 0)
     for fact in facts:
         for name, taken in paths.items():
@@ -36,7 +36,7 @@ PATHS: PathPredicates = {
     "answer_lost": lambda f: isinstance(f, ev.FaultInjected) and f.site == "http.cut",
     "buyer_gave_up": lambda f: isinstance(f, ev.BuyerGaveUp),
 }
-"""Of settlements, and of what befalls everybody."""
+"""Paths of settlements, and of the chain."""
 
 
 PAYOUT_PATHS: PathPredicates = {
@@ -48,4 +48,4 @@ PAYOUT_PATHS: PathPredicates = {
     "payout_fee_bumped": lambda f: isinstance(f, ev.TransactionReplaced) and f.act == PAY,
     "signer_quarantined": lambda f: isinstance(f, ev.SignerQuarantined),
 }
-"""Of payouts."""
+"""Paths of payouts."""

@@ -1,4 +1,4 @@
-"""Invariants of payouts, over what a run has shown so far."""
+"""Invariants of payouts, on a view of what a run has shown so far."""
 
 from __future__ import annotations
 
@@ -14,20 +14,18 @@ from workbench.core.payout import Payout, PayoutState
 
 @dataclass(frozen=True, slots=True)
 class PayoutView:
-    """What one looks at where credits are paid out, all at one block: of all receivers, or of those
-    about whom there is news, and then all about them and their users.
+    """The state of payouts at one block: of all receivers, or of those with news and their users.
 
-    `moved`: receiver and amount of each transfer out of the wallet, from the chain itself.
-    `payouts`: the service's word, `torn`: its facts that could not follow those before. `asked`:
-    who asked for how much, by receiver (every payout has its own). `earned`: what all credits that
-    a user may have earned are worth, and `got`, what the user was paid in all.
+    `moved`: receiver and amount of each transfer out of the wallet, from the chain. `payouts`: as
+    the service has them. `torn`: its facts that could not follow the earlier ones. `asked`: user
+    and amount by receiver (every payout has its own). `earned`: the value of all credits that a
+    user may have earned; `got`: what the user was paid.
 
-    The rest is for the end, and empty before. `late`: payouts that are open although their time
-    is over, or that nobody knows any more. `ledger`, `chain`: the same sums, of the books and of
-    the chain. `credited`: the fewest and the most credits that a user's account may have received;
-    `accounts`, `lines`: the books themselves. `facts`, `heard`: the ids of what the journal has to
-    tell, and of what a subscriber heard, each in the order of first times; `wrong`: what it heard
-    that nobody should say.
+    The rest is empty before the end. `late`: payouts that are open after the time limit, or lost.
+    `ledger`, `chain`: the same sums, of the ledger and of the chain. `credited`: the fewest and the
+    most credits that a user's account may have received. `accounts`, `lines`: the ledger. `facts`,
+    `heard`: ids of the facts for subscribers, and of those that one received, each in the order of
+    first times. `wrong`: messages that must not have been sent.
     """
 
     moved: tuple[tuple[str, int], ...] = ()
@@ -48,7 +46,7 @@ class PayoutView:
 
 
 def one_transfer_a_payout(view: PayoutView) -> list[str]:
-    """Whoever asked for a payout is paid once at most, and exactly what was asked."""
+    """A request is paid at most once, and exactly its amount."""
     times = Counter(receiver for receiver, _ in view.moved)
     problems = [f"{receiver} was paid {n} times" for receiver, n in times.items() if n > 1]
     for receiver, amount in view.moved:
@@ -59,7 +57,7 @@ def one_transfer_a_payout(view: PayoutView) -> list[str]:
 
 
 def none_refunded_and_paid(view: PayoutView) -> list[str]:
-    """Who got the credits back, got no money."""
+    """A payout that was refunded was not paid."""
     paid = {receiver for receiver, _ in view.moved}
     gone = (PayoutState.REFUNDED, PayoutState.CANCELLED)
     return [
@@ -70,7 +68,7 @@ def none_refunded_and_paid(view: PayoutView) -> list[str]:
 
 
 def none_marked_paid_and_unpaid(view: PayoutView) -> list[str]:
-    """What the service calls paid, the chain has."""
+    """A payout that the service calls paid is on the chain."""
     paid = {receiver for receiver, _ in view.moved}
     return [
         f"{each.id} is called paid, and is not"
@@ -80,7 +78,7 @@ def none_marked_paid_and_unpaid(view: PayoutView) -> list[str]:
 
 
 def nobody_paid_beyond_their_credits(view: PayoutView) -> list[str]:
-    """All that a user was paid is no more than the user has earned."""
+    """No user was paid more than the value of the credits earned."""
     return [
         f"{user} was paid {amount}, and has earned {view.earned.get(user, 0)}"
         for user, amount in view.got.items()
@@ -89,17 +87,17 @@ def nobody_paid_beyond_their_credits(view: PayoutView) -> list[str]:
 
 
 def payouts_follow_their_table(view: PayoutView) -> list[str]:
-    """No fact of a payout comes where the table has no place for it."""
+    """No fact of a payout is outside the table of transitions."""
     return list(view.torn)
 
 
 def every_payout_ends(view: PayoutView) -> list[str]:
-    """Paid, refunded or cancelled, once nothing goes wrong any more."""
+    """Every payout is paid, refunded or cancelled in time."""
     return [f"{each} has no end" for each in view.late]
 
 
 def ledger_equals_chain(view: PayoutView) -> list[str]:
-    """Treasury, payments and gas of the books are those of the chain; no suspense."""
+    """Treasury, payments and gas of the ledger equal the chain; suspense is empty."""
     return [
         f"{name}: the ledger has {view.ledger.get(name, 0)}, the chain {amount}"
         for name, amount in view.chain.items()
@@ -118,7 +116,7 @@ def credits_are_what_was_earned(view: PayoutView) -> list[str]:
 
 
 def the_books_are_whole(view: PayoutView) -> list[str]:
-    """The chain of hashes verifies, and every sum is that of its lines."""
+    """The hash chain verifies, and every sum equals its lines."""
     try:
         check(view.accounts, view.lines)
     except LedgerBroken as why:
@@ -127,7 +125,7 @@ def the_books_are_whole(view: PayoutView) -> list[str]:
 
 
 def subscribers_hear_every_fact(view: PayoutView) -> list[str]:
-    """Each at least once, first in the journal's order, and nothing besides."""
+    """A subscriber receives every fact at least once, first in journal order, and nothing else."""
     pairs = zip_longest(view.facts, view.heard)
     first = next((n for n, (fact, heard) in enumerate(pairs) if fact != heard), None)
     problems = list(view.wrong)

@@ -1,6 +1,6 @@
-"""A second model: what everybody should own, by arithmetic over the vault's events alone.
+"""A second model: the balances that follow from the vault's events by arithmetic alone.
 
-It knows nothing of states, folds or services, and so it does not share their mistakes.
+It has no states, folds or services, so it does not share their errors.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ Holding = tuple[str, str]
 
 
 class Prediction:
-    """Changes of balances since the beginning, in base units, by account and token.
+    """Changes of balances since the start, in base units, by account and token.
 
-    `ends`: the terminal events that each settlement had, in order; a sound one has one at most.
-    `swapped`, `executed`: the blocks in which that happened.
+    `ends`: the terminal events of each settlement, in order; at most one is correct. `swapped`,
+    `executed`: the blocks of these events.
     """
 
     def __init__(self, vault: str, pool: str, tokens: dict[str, str]) -> None:
@@ -31,7 +31,7 @@ class Prediction:
         self.executed: dict[str, int] = {}
 
     def take(self, events: Iterable[ev.Event]) -> set[Holding]:
-        """Learn from these events, in the chain's order; the holdings that they touch."""
+        """Apply these events in the order of the chain. Return the holdings that changed."""
         touched: set[Holding] = set()
         for event in events:
             for holding, units in self._moves(event):
@@ -41,7 +41,7 @@ class Prediction:
         return touched
 
     def moved(self, token: str, sender: str, to: str, units: int) -> set[Holding]:
-        """A plain transfer between accounts that is no part of any settlement."""
+        """Apply a plain transfer between accounts that belongs to no settlement."""
         self.change[sender, token] -= units
         self.change[to, token] += units
         return {(sender, token), (to, token)}

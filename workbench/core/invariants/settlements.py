@@ -1,4 +1,4 @@
-"""Invariants of settlements: each takes a view, and returns what is wrong with it."""
+"""Invariants of settlements: each takes a view and returns the problems."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from workbench.core.settlement import Settlement
 
 @dataclass(frozen=True, slots=True)
 class SettlementView:
-    """What one looks at, all at one block.
+    """The state of a run at one block.
 
     `held[holder][token]`: balances of vault, puller and hook. `escrowed[token]`: the vault's own
-    word. `parked[token]`: what waits in the vault to be claimed. Token keys: eurc, usdc, asset.
+    sum. `parked[token]`: what waits in the vault to be claimed. Token keys: eurc, usdc, asset.
 
-    The rest is what a simulator knows beside that; empty where nobody looked.
-    `balances`, `predicted`: what accounts own, and what the second model says they should, by
-    account and token. `ends`: terminal events of each settlement. `waited`: blocks between its
-    swap and its execution; `finality`: how many it should be. `words`: the contract's own word for
-    its state; `views`: what each service says, by service. `told`: the states that the journal has
-    facts for. `late`: whatever is open although its time is over. `unknown`: transactions of our
-    signers that no store knows. `torn`: what the vault told that cannot follow what it told before.
-    `supply`: of each token, how much there was at the beginning, and is now. `confirmed`: the
-    confirmations that the journal counted before each execution. `untold`: facts of services that
-    the journal has not. `ends_of`: how many ends the journal has for each buyer who came.
+    The rest is known to a simulator, and empty elsewhere. `balances`, `predicted`: what accounts
+    own, and what the second model predicts, by account and token. `ends`: terminal events of each
+    settlement. `waited`: blocks between its swap and its execution; `finality`: the required
+    number. `words`: the contract's word for its state; `views`: the word of each service. `told`:
+    the states that the journal has facts for. `late`: settlements that are open after the time
+    limit. `unknown`: transactions of our signers that no store has. `torn`: events of the vault
+    that cannot follow the earlier ones. `supply`: the supply of each token at the start, and now.
+    `confirmed`: the confirmations that the journal counted before each execution. `untold`: facts
+    of services that the journal lacks. `ends_of`: the number of ends of each buyer who came.
     """
 
     settlements: tuple[Settlement, ...]
@@ -81,7 +80,7 @@ def _total_owed(view: SettlementView, token: str) -> int:
 
 
 def vault_holds_what_it_owes(view: SettlementView) -> list[str]:
-    """The vault's balance of each token is what it owes, to the base unit."""
+    """The vault's balance of each token equals what it owes, to the base unit."""
     problems = []
     for token in TOKENS:
         held, due = view.held["vault"].get(token, 0), _total_owed(view, token)
@@ -91,7 +90,7 @@ def vault_holds_what_it_owes(view: SettlementView) -> list[str]:
 
 
 def escrow_equals_debt(view: SettlementView) -> list[str]:
-    """The vault's own account of its escrow agrees with the sum over settlements."""
+    """The vault's own sum of its escrow equals the sum over settlements."""
     problems = []
     for token in TOKENS:
         booked, due = view.escrowed.get(token, 0), _total_owed(view, token)
@@ -101,7 +100,7 @@ def escrow_equals_debt(view: SettlementView) -> list[str]:
 
 
 def helpers_hold_nothing(view: SettlementView) -> list[str]:
-    """PermitPuller and FacilitatorHook never hold tokens."""
+    """PermitPuller and FacilitatorHook hold no tokens."""
     return [
         f"the {holder} holds {units} {token}"
         for holder in ("puller", "hook")
@@ -111,7 +110,7 @@ def helpers_hold_nothing(view: SettlementView) -> list[str]:
 
 
 def nothing_comes_from_nowhere(view: SettlementView) -> list[str]:
-    """Of each token there is as much as at the beginning: nobody mints, nobody burns."""
+    """The supply of each token equals that at the start: no mint, no burn."""
     return [
         f"there are {now} {token}, and {before} at the beginning"
         for token, (before, now) in view.supply.items()
@@ -120,12 +119,12 @@ def nothing_comes_from_nowhere(view: SettlementView) -> list[str]:
 
 
 def settlements_follow_their_table(view: SettlementView) -> list[str]:
-    """The vault tells nothing that the table of transitions has no place for."""
+    """No event of the vault is outside the table of transitions."""
     return list(view.torn)
 
 
 def nobody_over_budget(view: SettlementView) -> list[str]:
-    """No settlement spends more EURC than its buyer signed for."""
+    """No settlement spends more EURC than its buyer signed."""
     return [
         f"{s.id} spent {s.eurc_spent} EURC of a budget of {s.max_eurc}"
         for s in view.settlements
@@ -134,7 +133,7 @@ def nobody_over_budget(view: SettlementView) -> list[str]:
 
 
 def balances_as_predicted(view: SettlementView) -> list[str]:
-    """Everybody owns what the second model says, to the base unit."""
+    """Every account owns what the second model predicts, to the base unit."""
     return [
         f"{account} owns {view.balances.get((account, token))} {token}, predicted are {units}"
         for (account, token), units in view.predicted.items()
@@ -143,17 +142,17 @@ def balances_as_predicted(view: SettlementView) -> list[str]:
 
 
 def one_end_at_most(view: SettlementView) -> list[str]:
-    """Asset or refund, and never both, nor one of them twice."""
+    """A settlement has at most one end: asset or refund."""
     return [f"{each} ended {len(e)} times: {e}" for each, e in view.ends.items() if len(e) > 1]
 
 
 def an_end_in_time(view: SettlementView) -> list[str]:
-    """Asset or refund, and never neither once the deadline has passed."""
+    """A settlement has an end once the time limit has passed."""
     return [f"{each} is still open after its time" for each in view.late]
 
 
 def paid_after_finality(view: SettlementView) -> list[str]:
-    """Nothing is executed before its swap has the confirmations that were ordered."""
+    """No settlement is executed before its swap has the required confirmations."""
     return [
         f"{each} was executed {blocks} blocks after its swap, ordered were {view.finality}"
         for each, blocks in view.waited.items()
@@ -162,7 +161,7 @@ def paid_after_finality(view: SettlementView) -> list[str]:
 
 
 def confirmed_before_execution(view: SettlementView) -> list[str]:
-    """Whoever executes has counted the ordered confirmations, on the block that has the swap."""
+    """The required confirmations were counted before execution, on the block of the swap."""
     return [
         f"{each} was executed after {count or 'no'} confirmations, ordered were {view.finality}"
         for each, count in view.confirmed.items()
@@ -171,7 +170,7 @@ def confirmed_before_execution(view: SettlementView) -> list[str]:
 
 
 def services_agree_with_the_contract(view: SettlementView) -> list[str]:
-    """What a service shows is what the contract says."""
+    """A service shows the state that the contract has."""
     return [
         f"the {service} shows {identity} as {words.get(identity)}, the contract as {word}"
         for service, words in view.views.items()
@@ -181,7 +180,7 @@ def services_agree_with_the_contract(view: SettlementView) -> list[str]:
 
 
 def no_state_without_its_fact(view: SettlementView) -> list[str]:
-    """Whatever state the contract is in, the journal has the fact that led there."""
+    """The journal has the fact that led to the contract's state."""
     if view.told is None:
         return []
     return [
@@ -192,12 +191,12 @@ def no_state_without_its_fact(view: SettlementView) -> list[str]:
 
 
 def no_fact_is_lost(view: SettlementView) -> list[str]:
-    """The journal has every fact that a service is the source of."""
+    """The journal has every fact that a service emitted."""
     return [f"the journal has not {fact}" for fact in view.untold]
 
 
 def every_buyer_has_an_end(view: SettlementView) -> list[str]:
-    """Whoever came to buy was served or gave up, and the journal says so once."""
+    """Every buyer who came was served or gave up, and the journal has that once."""
     return [
         f"{name} came, and the journal has {count or 'no'} ends of that"
         for name, count in view.ends_of.items()
@@ -206,7 +205,7 @@ def every_buyer_has_an_end(view: SettlementView) -> list[str]:
 
 
 def nothing_sent_that_was_not_stored(view: SettlementView) -> list[str]:
-    """Every mined transaction of our signers stands in its service's store."""
+    """Every mined transaction of our signers is in its service's store."""
     return [f"{tx} was mined, and no store knows it" for tx in view.unknown]
 
 
@@ -233,13 +232,13 @@ INVARIANTS: tuple[SettlementInvariant, ...] = (
 def broken(
     view: AnyView, invariants: Iterable[Callable[[AnyView], list[str]]]
 ) -> dict[str, list[str]]:
-    """What is wrong, by the name of the invariant."""
+    """Return the problems by the name of each broken invariant."""
     named = [(getattr(each, "__name__", ""), each(view)) for each in invariants]
     return {name: problems for name, problems in named if problems}
 
 
 def audit(view: SettlementView, invariants: Iterable[SettlementInvariant] = INVARIANTS) -> None:
-    """Raise ConservationBroken naming every invariant that does not hold."""
+    """Raise ConservationBroken with every invariant that does not hold."""
     problems = broken(view, invariants)
     if problems:
         told = "; ".join(f"{name}: {', '.join(what)}" for name, what in problems.items())
@@ -248,7 +247,7 @@ def audit(view: SettlementView, invariants: Iterable[SettlementInvariant] = INVA
 
 @dataclass(frozen=True, slots=True)
 class ObservedBalance:
-    """One account's balance of one token, before and after, in base units."""
+    """The balance of one account and token, before and after, in base units."""
 
     account: str
     token: str
@@ -261,10 +260,10 @@ class ObservedBalance:
 
 
 def reconcile(balances: Iterable[ObservedBalance], settlement: Settlement) -> list[str]:
-    """What does not fit when exactly this settlement happened between `before` and `after`.
+    """Return what does not fit if exactly this settlement happened between `before` and `after`.
 
-    Executed: the buyer paid `eurc_spent` and got the asset, the seller was paid `required_usdc`.
-    Refunded: nobody's balance moved. The vault is where it was, either way.
+    Executed: the buyer paid `eurc_spent` and received the asset, the seller received
+    `required_usdc`. Refunded: no balance changed. The vault's balances are unchanged in both cases.
     """
     done = settlement.status == "executed"
     spent = settlement.eurc_spent or 0

@@ -1,1 +1,1 @@
-"""Facts in, lanes out: the model that the tracker draws."""
+"""The lanes: the model that the tracker draws, folded from facts."""

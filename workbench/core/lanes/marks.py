@@ -1,4 +1,4 @@
-"""The marks above the lanes: rates, faults, services that went down and came back, broken rules."""
+"""The marks above the lanes: rates, faults, outages of services, broken invariants."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workbench.core.records import quick
 
 
 class MarkKind(IntEnum):
-    """What a mark is; the number is what the module in the browser reads."""
+    """The kind of a mark. The JavaScript module reads the number."""
 
     MARKET = 0
     REFERENCE = 1
@@ -34,9 +34,9 @@ class MarkKind(IntEnum):
 @quick
 @dataclass(frozen=True, slots=True)
 class LaneMark:
-    """`at_ms`: Unix milliseconds. `value`: rate times 10**8, depth in blocks, factor, %, s or
-    block number, by `kind`. `what`: the service, or the fault's site. `by_hand`: a person did it.
-    """
+    """One mark. `at_ms`: Unix milliseconds. `value`: rate times 10**8, depth in blocks, factor, %,
+    s or block number, by `kind`. `what`: the service or the fault site. `by_hand`: True if a person
+    ordered it."""
 
     kind: MarkKind
     at_ms: int
@@ -61,18 +61,19 @@ SITES: dict[str, MarkKind] = {
     "fee.spike": MarkKind.FEE,
     "pool.drained": MarkKind.POOL_DRAINED,
 }
-"""The mark of a fault by its site; `crash.NAME` is a service that went down."""
+"""The mark of a fault by its site. `crash.NAME` is the outage of a service."""
 CRASH = "crash."
 HAND = "hand"
 """The source of a fault that a person ordered."""
 
 
 class LaneMarks:
-    """Marks, incremental, in the order told. `with_blocks`: one for each block of a log, too."""
+    """The marks, folded one fact at a time, in journal order. `with_blocks`: also one for each
+    block with a log."""
 
     def __init__(self, *, with_blocks: bool = False) -> None:
         self.broken = 0
-        self._rows: list[tuple[str, LaneMark]] = []  # With the hash of the block it stands on.
+        self._rows: list[tuple[str, LaneMark]] = []  # With the hash of its block.
         self._with_blocks = with_blocks
         self._new_from, self._reset = 0, True
         self._blocks: set[int] = set()
@@ -92,7 +93,7 @@ class LaneMarks:
         }
 
     def add(self, fact: ev.Event) -> None:
-        """One fact further."""
+        """Add a fact."""
         act = self.acts.get(type(fact))
         if act is not None:
             act(fact)
@@ -101,24 +102,25 @@ class LaneMarks:
 
     @property
     def rows(self) -> tuple[LaneMark, ...]:
-        """All marks that stand, in the order told."""
+        """Return all valid marks, in journal order."""
         return tuple(mark for _, mark in self._rows)
 
     def take(self) -> tuple[bool, tuple[LaneMark, ...]]:
-        """Marks since the last call. True: earlier ones changed, and these are all there are."""
+        """Return the marks since the last call. True: earlier ones changed, and these are all."""
         reset, first = self._reset, 0 if self._reset else self._new_from
         self._new_from, self._reset = len(self._rows), False
         return reset, tuple(mark for _, mark in self._rows[first:])
 
     @property
     def has_news(self) -> bool:
-        """Whether marks were added, or left, since `take`."""
+        """Return True if marks were added or removed since `take`."""
         return self._reset or self._new_from < len(self._rows)
 
     def finished(self) -> tuple[LaneMark, ...]:
-        """Ends of outages that the facts do not tell: journals of format 2 have the length alone.
+        """Return the ends of outages that facts do not hold: run folders of format 2 have only the
+        length.
 
-        Empty where any restart is told.
+        Empty if any restart is a fact.
         """
         if self._restarts:
             return ()
@@ -135,7 +137,7 @@ class LaneMarks:
         self._put(LaneMark(MarkKind.MARKET, fact.at_ms, fact.usdc_per_eurc_e8))
 
     def _swap(self, fact: ev.PoolSwapChecked) -> None:
-        """A swap counts once, and not where its block has been taken back."""
+        """Count a swap once, unless its block was removed."""
         if min(fact.eurc_in, fact.usdc_out, fact.reference_rate_e8) <= 0:
             return
         block = ""
@@ -175,7 +177,8 @@ class LaneMarks:
         self._put(LaneMark(MarkKind.RULE_BROKEN, fact.at_ms, 0, fact.invariant))
 
     def _orphan(self, fact: ev.BlockOrphaned) -> None:
-        """Swaps of the block leave. A live chain's reorgs, which nobody injected, are marks."""
+        """Remove the swaps of the block. A reorg of a live chain, which no fault caused, is a
+        mark."""
         if self._swaps.pop(fact.subject, None):
             self._rows = [row for row in self._rows if row[0] != fact.subject]
             self._reset = True

@@ -1,11 +1,11 @@
-"""Facts in, lanes out, one fact further at a time: what the tracker draws.
+"""The lanes, folded one fact at a time: what the tracker draws.
 
-There is one lane for each buyer that a scenario ordered (BuyerPlanned), also for one who gave up,
-only asked, or never came; one for each settlement that no such buyer explains; and one for each
-payout. Ordered buyers are in the order in which they come, all others in the order first seen.
+There is one lane for each planned buyer (BuyerPlanned), also if it gave up, only asked, or never
+came; one for each settlement without such a buyer; and one for each payout. Planned buyers are in
+the order of arrival, all others in the order first seen.
 
-The model depends on the list of facts alone, not on how it was cut into calls of `add`. Facts may
-come in any order, and be told by several services. Times are Unix milliseconds, amounts base units.
+The model depends on the list of facts only, not on how it was split over calls of `add`. Facts may
+come in any order and from several services. Times are Unix milliseconds, amounts base units.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ LOST_SITES = frozenset({"http.lost", "http.cut", "tx.dropped"})
 
 
 class Lanes:
-    """See the module. `with_blocks`: `marks` has one for each block of a log, too.
+    """See the module. `with_blocks`: `marks` also has one for each block with a log.
 
-    `count`: facts added; `block`: the highest block number seen (None: none yet).
+    `count`: number of facts added. `block`: the highest block number seen, or None.
     """
 
     def __init__(self, *, with_blocks: bool = False) -> None:
@@ -77,7 +77,7 @@ class Lanes:
     # --- In ---
 
     def add(self, facts: Iterable[ev.Event]) -> None:
-        """Keep the model: facts that come after all that were added before."""
+        """Add facts that follow those added before."""
         acts, told, mark = self._acts, self._told, self.marks.add
         for fact in facts:
             self.count += 1
@@ -98,7 +98,7 @@ class Lanes:
 
     @property
     def origin_ms(self) -> int:
-        """The start: the first of the market's moves and of the plans, else the first fact; or 0.
+        """The start: the first market move or plan, else the first fact, else 0.
 
         It is the smallest `at_ms` among those, so it may change while facts come in.
         """
@@ -112,7 +112,7 @@ class Lanes:
         return (self.lane(number) for number in range(len(self._rows)))
 
     def lane(self, number: int) -> LaneState:
-        """The lane of this number, from 0. Raises IndexError where there is none."""
+        """Return the lane of this number, from 0. Raises IndexError."""
         self._number()
         row = self._rows[range(len(self._rows))[number]]
         if row.state is None:
@@ -120,34 +120,35 @@ class Lanes:
         return row.state
 
     def changed(self) -> tuple[int, ...]:
-        """Numbers of the lanes that changed since the last `take`, ascending."""
+        """Return the numbers of lanes that changed since the last `take`, ascending."""
         self._number()
         return tuple(sorted(row.number for row in self._changed))
 
     def take(self) -> tuple[int, ...]:
-        """`changed`, and from now on nothing has."""
+        """Return `changed`, and start counting anew."""
         numbers = self.changed()
         self._changed.clear()
         return numbers
 
     def coming(self, after_ms: int, upto_ms: int) -> tuple[int, ...]:
-        """Lanes of ordered buyers who come after the one time, and not after the other."""
+        """Return the lanes of planned buyers who come after the first time, and not after the
+        second."""
         self._number()
         first = bisect_right(self._comings, after_ms, key=lambda each: each[0])
         last = bisect_right(self._comings, upto_ms, key=lambda each: each[0])
         return tuple(sorted(self._buyers[name].number for _, name in self._comings[first:last]))
 
     def outcomes(self, now_ms: int | None = None) -> Counter[str]:
-        """How many lanes, payouts aside, have which outcome: a word of `lifecycle.OUTCOMES`.
+        """Return the number of lanes by outcome (a word of `lifecycle.OUTCOMES`), without payouts.
 
-        `now_ms`: whoever is ordered for later has not come; None: everybody has.
+        `now_ms`: buyers planned for later have not come; None: all have.
         """
         return Counter(lane.outcome_at(now_ms) for lane in self if not lane.is_payout)
 
     def facts_of(self, number: int) -> list[tuple[ev.Event, bool]]:
-        """The facts of a lane in order of time, each once; True: its block was taken back.
+        """Return the facts of a lane by time, each once. True: its block was removed.
 
-        Raises IndexError where there is no such lane.
+        Raises IndexError.
         """
         self.lane(number)
         row = self._rows[range(len(self._rows))[number]]
@@ -165,7 +166,7 @@ class Lanes:
     # --- Rows ---
 
     def _number(self) -> None:
-        """Numbers and names anew, from the first row that moved."""
+        """Number and name the rows again, from the first that moved."""
         first = self._renumber_from
         if first is None:
             return
@@ -223,7 +224,7 @@ class Lanes:
             self._buyer_ended(early)
 
     def _place(self, row: LaneRow, comes_ms: int) -> None:
-        """Among those that were planned right before it, by when they come."""
+        """Insert the row among the planned buyers before it, by arrival."""
         if self._planning_from is None:
             self._planning_from = len(self._rows)
         place = bisect_right(
@@ -269,7 +270,7 @@ class Lanes:
         self._touch(record.row)
 
     def _settle_row(self, record: LaneRecord, address: str) -> None:
-        """The lane of the ordered buyer with this address, who buys once; else one of its own."""
+        """Return the lane of the planned buyer with this address, who buys once; else a new one."""
         row = self._by_address.get(address)
         if row is None or row.record is not None:
             row = LaneRow(is_payout=False)
@@ -299,7 +300,7 @@ class Lanes:
             self._touch(record.row)
 
     def _move(self, record: LaneRecord, fact: ev.Event) -> bool:
-        """Whether the fact was new. It counts for as long as its block stands."""
+        """Return True if the fact is new. It counts while its block is in the chain."""
         if type(fact) not in STAGE_OF:
             return False
         move = add_move(record.moves, fact)

@@ -1,7 +1,7 @@
-"""What is known of one lane, and the picture of it that others read.
+"""One lane: what is known of it, and the state that others read.
 
-`LaneRow` and `LaneRecord` are kept by `lanes.Lanes`; `LaneState` is frozen, for everybody.
-Times are Unix milliseconds, amounts base units.
+`lanes.Lanes` owns `LaneRow` and `LaneRecord`; `LaneState` is frozen and public. Times are Unix
+milliseconds, amounts base units.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ NATIVE = "/native"
 class LaneState:
     """One lane as it is shown.
 
-    `number`: its place, from 0. `name`: counted from 1, payouts by themselves. `note`: why it
-    was not executed, in plain words, or "". `who`: the settlement's or payout's id, or "".
-    `buyer`: the ordered buyer's name, or "". `outcome`: a word of `lifecycle.OUTCOMES`; whoever has
-    not come yet is `open` here (see `outcome_at`). `asked_ms`: when HTTP 402 was answered.
-    `executed_ms`, `delivered_ms`: those of a settlement alone. `end_ms`: when it ended, by delivery
-    where it was executed. `lost`: when a message or a transaction of it was lost. `usdc`: what the
-    seller was paid; `eurc`: what the buyer had back; `gas`: of all its mined transactions that
-    stand (None: none yet). `undone`: it was delivered, and then its block was taken back.
+    `number`: its place, from 0. `name`: counted from 1; payouts have their own count. `note`: why
+    it was not executed, in plain words, or "". `who`: id of the settlement or payout, or "".
+    `buyer`: name of the planned buyer, or "". `outcome`: a word of `lifecycle.OUTCOMES`; a buyer
+    who has not come is `open` here (see `outcome_at`). `asked_ms`: time of the 402 answer.
+    `executed_ms`, `delivered_ms`: of a settlement only. `end_ms`: time of its end, of delivery if
+    it was executed. `lost`: time at which a message or transaction of it was lost. `usdc`: paid to
+    the seller; `eurc`: returned to the buyer; `gas`: of all its valid mined transactions (None:
+    none yet). `undone`: True if it was delivered and then its block was removed.
     """
 
     number: int
@@ -71,18 +71,18 @@ class LaneState:
     undone: bool
 
     def has_come(self, now_ms: int | None) -> bool:
-        """Whether anything of it may be seen at `now_ms` (None: at the end)."""
+        """Return True if the lane has begun at `now_ms` (None: at the end)."""
         if now_ms is None or self.planned_ms is None or self.planned_ms <= now_ms:
             return True
         return self.outcome != "open" or self.who != ""
 
     def outcome_at(self, now_ms: int | None) -> str:
-        """The outcome, or `not_come` for a buyer who is ordered for after `now_ms`."""
+        """Return the outcome, or `not_come` for a buyer planned for after `now_ms`."""
         return self.outcome if self.has_come(now_ms) else "not_come"
 
 
 class LaneRecord:
-    """What is known of one settlement or payout. `gas`: by hash of block and of transaction."""
+    """What is known of one settlement or payout. `gas`: by block hash and transaction hash."""
 
     __slots__ = ("batch", "birth", "gas", "id", "moves", "quote", "row")
 
@@ -96,10 +96,10 @@ class LaneRecord:
 
 
 class LaneRow:
-    """One lane: an ordered buyer, a settlement, or both; or a payout.
+    """One lane: a planned buyer, a settlement, or both; or a payout.
 
-    `counts`: lanes up to and with this one, by whether they are payouts. `state`: None where it
-    has to be made anew.
+    `counts`: number of lanes up to and including this one, by whether they are payouts. `state`:
+    None if it must be computed again.
     """
 
     __slots__ = ("counts", "is_payout", "number", "plan", "record", "said", "state")
@@ -114,7 +114,7 @@ class LaneRow:
         self.state: LaneState | None = None
 
     def subjects(self) -> tuple[str, ...]:
-        """What its facts are about: the buyer, the quote, the settlement or payout, its batch."""
+        """The subjects of its facts: buyer, quote, settlement or payout, batch."""
         record = self.record
         own = (record.id, record.quote, record.batch) if record else ()
         names = (self.plan.subject if self.plan else "", *own)
@@ -124,7 +124,7 @@ class LaneRow:
 def state_of(
     row: LaneRow, asked: Mapping[str, int], lost: Mapping[str, Sequence[int]]
 ) -> LaneState:
-    """The lane as it is now. `asked`: answers of HTTP 402 by quote. `lost`: by subject."""
+    """Return the present state of the lane. `asked`: 402 answers by quote. `lost`: by subject."""
     record, plan = row.record, row.plan
     asked_ms = asked.get(record.quote) if record and record.quote else None
     course = course_of(record.moves if record else (), asked_ms, is_payout=row.is_payout)
@@ -134,7 +134,7 @@ def state_of(
         end_ms = delivered_ms
     segments = course.segments
     if not segments and plan is not None:
-        # A 402 that led to no authorization is not linked to the buyer who asked for it.
+        # A 402 without an authorization is not linked to the buyer who asked.
         segments = (LaneSegment(REQUESTED, plan.comes_ms, end_ms, False),)
     if row.is_payout:
         asked_ms = course.entered.get(PAYOUT_STAGE["requested"])
@@ -163,10 +163,10 @@ def state_of(
 
 
 def _end(row: LaneRow, course: LaneProgress) -> tuple[str, str, int | None]:
-    """Outcome, note, and when it ended.
+    """Return outcome, note, and time of the end.
 
-    A settlement's own state decides; the buyer's word does where no settlement is known. So money
-    on its way stays `open`, also where its buyer has stopped waiting; the note says so.
+    The state of the settlement decides; without one, the buyer's own fact. So a settlement on its
+    way stays `open`, also if its buyer has stopped waiting; the note says so.
     """
     said = row.said
     stage = course.stage
@@ -195,7 +195,7 @@ def _reason(course: LaneProgress, outcome: str) -> str:
 
 
 def _amount(row: LaneRow) -> str:
-    """What it is about. Credits where the token of a payout is not known here."""
+    """Return its amount as text: credits if the token of a payout is not known here."""
     if row.plan is not None:
         return short_amount(row.plan.units)
     birth = row.record.birth if row.record else None
@@ -207,7 +207,7 @@ def _amount(row: LaneRow) -> str:
 
 
 def _money(course: LaneProgress) -> tuple[int, int]:
-    """USDC to the seller, EURC back to the buyer: of what stands."""
+    """Return USDC to the seller and EURC back to the buyer, from valid facts."""
     usdc = eurc = 0
     for fact in course.facts:
         if isinstance(fact, ev.SettlementExecuted):

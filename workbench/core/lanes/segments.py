@@ -1,4 +1,4 @@
-"""The way of one lane through its stages: segments of time, those that a reorg took back too.
+"""The stages of one lane over time, as segments, also those that a reorg removed.
 
 Times are Unix milliseconds. A stage is an index into `lifecycle.STAGES + lifecycle.PAYOUT_STAGES`.
 """
@@ -35,21 +35,22 @@ STAGE_OF: dict[type[ev.Event], int] = {
         if kind is not ev.PayoutBatched
     },
 }
-"""The stage that a fact leads to. PayoutBatched leads to none of its own."""
+"""The stage that a fact leads to. PayoutBatched leads to none."""
 
 _STANDS_ON = {
     kind: SETTLEMENT_STAGE[state.value] for kind, state in settlements.ABOUT_BLOCK_OF.items()
 }
-"""The stage whose block an off-chain fact is about; it counts only while that block stands."""
+"""The stage whose block an off-chain fact is about. The fact counts while that block is in the
+chain."""
 
 
 @quick
 @dataclass(frozen=True, slots=True)
 class LaneSegment:
-    """A stage from when it was entered to when the next one was. `to_ms` None: still open.
+    """A stage from its start to the start of the next. `to_ms` None: still open.
 
-    An end has no length: `to_ms` is `from_ms`. `taken_back`: a reorg took back the block that it
-    stood on, and `to_ms` is when that was seen, or when the next stage was entered before that.
+    An end has no length: `to_ms` is `from_ms`. `taken_back`: a reorg removed its block, and `to_ms`
+    is when that was seen, or when the next stage began before that.
     """
 
     stage: int
@@ -59,7 +60,7 @@ class LaneSegment:
 
 
 class LaneMove:
-    """A fact that moves a lane, and when its block was taken back (None: it stands)."""
+    """A fact that moves a lane, and when its block was removed (None: it is valid)."""
 
     __slots__ = ("fact", "stage", "taken_ms")
 
@@ -69,7 +70,7 @@ class LaneMove:
         self.taken_ms: int | None = None
 
     def tells(self, fact: ev.Event) -> bool:
-        """Whether `fact` is this one, told by another service or once more."""
+        """Return True if `fact` is this one, from another service or repeated."""
         own = self.fact
         if type(fact) is not type(own):
             return False
@@ -82,7 +83,7 @@ class LaneMove:
 @quick
 @dataclass(frozen=True, slots=True)
 class LaneProgress:
-    """The segments in order of time; when each stage that stands was entered; by which facts."""
+    """The segments by time, the start of each valid stage, and the facts that led there."""
 
     segments: tuple[LaneSegment, ...]
     entered: dict[int, int]
@@ -90,12 +91,12 @@ class LaneProgress:
 
     @property
     def stage(self) -> int | None:
-        """The stage that it stands in. None: it has none."""
+        """The present stage, or None."""
         return next(reversed(self.entered), None)
 
 
 def add_move(moves: list[LaneMove], fact: ev.Event) -> LaneMove | None:
-    """Add what `fact` tells. None: it was known, and stands."""
+    """Add a fact. Return None if it was known and valid."""
     if any(move.taken_ms is None and move.tells(fact) for move in moves):
         return None
     move = LaneMove(fact)
@@ -104,9 +105,10 @@ def add_move(moves: list[LaneMove], fact: ev.Event) -> LaneMove | None:
 
 
 def course_of(moves: Sequence[LaneMove], asked_ms: int | None, *, is_payout: bool) -> LaneProgress:
-    """The course of one settlement or payout. `asked_ms`: when HTTP 402 was answered, if known.
+    """Return the course of one settlement or payout. `asked_ms`: time of the 402 answer, if known.
 
-    A fact whose cause is not known, or no longer, is left out, as `frames.timeline_frame` does.
+    A fact whose cause is not known, or not valid any more, is left out, as in
+    `frames.timeline_frame`.
     """
     table: dict[Any, Any] = payouts.TRANSITIONS if is_payout else settlements.TRANSITIONS
     stays = [move for move in moves if move.taken_ms is None]
@@ -117,15 +119,15 @@ def course_of(moves: Sequence[LaneMove], asked_ms: int | None, *, is_payout: boo
 
 
 _Entry = tuple[int, int]
-"""When a stage was entered, and the stage."""
+"""Start of a stage, and the stage."""
 _Span = tuple[int, int, int]
-"""From when to when a stage lasted that was taken back, and the stage."""
+"""Start and end of a stage that was removed, and the stage."""
 
 
 def _entries(
     moves: Iterable[LaneMove], asked_ms: int | None, table: dict[Any, Any]
 ) -> tuple[list[_Entry], list[ev.Event]]:
-    """The stages that stand, and the facts that led to them. Times never run backwards."""
+    """Return the valid stages and the facts that led to them. Times never decrease."""
     entries: list[_Entry] = [] if asked_ms is None else [(asked_ms, REQUESTED)]
     facts: list[ev.Event] = []
     blocks: dict[int, str] = {}
@@ -148,7 +150,7 @@ def _entries(
 
 
 def _joined(entries: Sequence[_Entry]) -> tuple[LaneSegment, ...]:
-    """Segments of stages that follow each other; one without length is left out."""
+    """Return segments of consecutive stages, without those of no length."""
     segments = []
     for (from_ms, stage), (to_ms, _) in pairwise(entries):
         if to_ms > from_ms:
@@ -160,7 +162,7 @@ def _joined(entries: Sequence[_Entry]) -> tuple[LaneSegment, ...]:
 
 
 def _spans(taken: Iterable[LaneMove], entries: Sequence[_Entry]) -> list[_Span]:
-    """How long what was taken back had lasted. A fact that is told again later on counts once."""
+    """Return how long removed stages lasted. A fact that is repeated later counts once."""
     off_chain = [at for at, stage in entries if stage <= SETTLEMENT_STAGE["authorized"]]
     least = max(off_chain, default=0)
     spans: list[_Span] = []
@@ -177,8 +179,8 @@ def _spans(taken: Iterable[LaneMove], entries: Sequence[_Entry]) -> list[_Span]:
 
 
 def _swept(entries: Sequence[_Entry], taken: Sequence[_Span]) -> tuple[LaneSegment, ...]:
-    """At each moment the stage that was entered last, of those that stood then."""
-    spans: list[tuple[int, int, bool, int | None]]  # From, stage, taken back, until.
+    """Return for each moment the stage that began last, of those valid then."""
+    spans: list[tuple[int, int, bool, int | None]]  # Start, stage, removed, end.
     spans = [(from_ms, stage, False, None) for from_ms, stage in entries]
     spans += [(from_ms, stage, True, to_ms) for from_ms, to_ms, stage in taken]
     points = sorted({at for span in spans for at in (span[0], span[3]) if at is not None})
@@ -191,7 +193,7 @@ def _swept(entries: Sequence[_Entry], taken: Sequence[_Span]) -> tuple[LaneSegme
         to_ms = points[number + 1] if number + 1 < len(points) else None
         if stage in ENDS and not is_taken and stage == entries[-1][1]:
             segments.append(LaneSegment(stage, at, at, False))
-            break  # Nothing follows an end, whatever was taken back after it.
+            break  # Nothing follows an end, whatever was removed after it.
         last = segments[-1] if segments else None
         if last and (last.stage, last.taken_back, last.to_ms) == (stage, is_taken, at):
             segments[-1] = LaneSegment(stage, last.from_ms, to_ms, is_taken)

@@ -1,4 +1,4 @@
-"""The words beside a lane: why it was not executed, and how much it is about."""
+"""The texts beside a lane: why it was not executed, and its amount."""
 
 from __future__ import annotations
 
@@ -29,20 +29,21 @@ WHY: dict[str, str] = {
     "rpc_unreachable": "node did not answer",
     "out_of_time": "run ended before",
 }
-"""By code of an error, or by the reason of a refund. All others are told by their own words."""
+"""Text by error code, or by the reason of a refund. Other codes are shown as they are."""
 
 NOT_ON_CHAIN = " before it was on chain"
-"""After a deadline that passed, where the settlement was rejected."""
+"""Appended to a passed deadline if the settlement was rejected."""
 ASKED_ONLY = "asked the price only"
 
 
 def why(code: str) -> str:
-    """The plain words for an error's code or a refund's reason; "" for none."""
+    """Return the text for an error code or a refund reason; "" for none."""
     return WHY.get(code, code.replace("_", " "))
 
 
 def short_amount(units: int, token: Token = YPS) -> str:
-    """An amount to a tenth of the token, half up, such as `283.9 YPS`; exactly below a tenth."""
+    """Return an amount rounded to a tenth of the token, such as `283.9 YPS`; exact below a
+    tenth."""
     one = 10**token.decimals
     if units * 10 < one:
         return str(Amount(units, token))
@@ -51,6 +52,6 @@ def short_amount(units: int, token: Token = YPS) -> str:
 
 
 def grouped(units: int, token: Token, digits: int = 2) -> str:
-    """An amount to `digits` digits after the point, rounded down: `3,828.98 USDC`."""
+    """Return an amount with `digits` decimals, rounded down: `3,828.98 USDC`."""
     whole, _, fraction = format_units(units, token.decimals).partition(".")
     return f"{int(whole):,}.{fraction[:digits].ljust(digits, '0')} {token.symbol}"

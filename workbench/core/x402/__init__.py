@@ -1,4 +1,4 @@
-"""The x402 payment: wire format, terms, signatures."""
+"""The x402 payment: wire format, terms and signatures."""
 
 from workbench.core.x402.fields import (
     ZERO_ADDRESS,

@@ -1,4 +1,4 @@
-"""Fields of x402 messages: read from JSON, or refused with InvalidPayment."""
+"""Readers of the fields of x402 messages. Each returns a value or raises InvalidPayment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ZERO_ADDRESS = "0x" + "0" * 40
 
 
 def settlement_id(text: Any) -> str:
-    """0x and 64 hex digits, in lower case. Raises InvalidId."""
+    """Return a settlement id: 0x and 64 hex digits, in lower case. Raises InvalidId."""
     if not isinstance(text, str) or not _BYTES32.fullmatch(text):
         raise InvalidId(
             f"{str(text)[:80]!r} is not a settlement id.", hint="It is 0x and 64 hex digits."
@@ -31,7 +31,8 @@ def settlement_id(text: Any) -> str:
 
 
 def address(value: Any, name: str) -> str:
-    """0x and 40 hex digits, in lower case. Raises InvalidPayment naming the field."""
+    """Return an address: 0x and 40 hex digits, in lower case. Raises InvalidPayment with the
+    field."""
     if not isinstance(value, str) or not _ADDRESS.fullmatch(value):
         raise InvalidPayment(f"{name} is not an address (0x and 40 hex digits).")
     return value.lower()
@@ -39,7 +40,7 @@ def address(value: Any, name: str) -> str:
 
 @cache
 def snake(name: str) -> str:
-    """assetAmount is asset_amount."""
+    """Return a name in snake_case: assetAmount becomes asset_amount."""
     return re.sub(r"([A-Z])", lambda m: "_" + m[1].lower(), name)
 
 
@@ -50,7 +51,7 @@ def read_object(data: Any, name: str) -> dict[str, Any]:
 
 
 def read_uint(value: Any, name: str, limit: int = UINT256_MAX) -> int:
-    """JSON integers, or their decimal text (JavaScript cannot write large integers)."""
+    """Return a JSON integer, or one from decimal text (JavaScript cannot write large integers)."""
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,78}", value, re.ASCII):
         value = int(value)
     if type(value) is not int or not 0 <= value <= limit:

@@ -32,7 +32,7 @@ TERMS_TYPE = (
     ("bytes32", "resourceHash"),
     ("bytes32", "salt"),
 )
-"""EIP-712 members of `Settlement`, in order; the vault hashes the same."""
+"""The EIP-712 members of `Settlement`, in order. The vault hashes the same."""
 
 
 TYPES = {"Settlement": [{"name": name, "type": kind} for kind, name in TERMS_TYPE]}
@@ -41,7 +41,7 @@ TYPES = {"Settlement": [{"name": name, "type": kind} for kind, name in TERMS_TYP
 @quick
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What buyer and seller agree to. Addresses in lower case; deadlines in Unix seconds."""
+    """The terms of a settlement. Addresses in lower case; deadlines in Unix seconds."""
 
     buyer: str
     seller: str
@@ -55,12 +55,12 @@ class Terms:
     salt: str
 
     def to_wire(self) -> dict[str, Any]:
-        """JSON with the EIP-712 member names, integers as integers."""
+        """Return JSON with the EIP-712 member names, and integers as integers."""
         return dict(zip(_WIRE_NAMES, self.as_tuple(), strict=True))
 
     @classmethod
     def from_wire(cls, data: Any) -> Terms:
-        """Read terms from outside. Raises InvalidPayment naming the field."""
+        """Return terms from untrusted JSON. Raises InvalidPayment with the field."""
         members = read_object(data, "terms")
         if len(members) != len(TERMS_TYPE) or not all(map(members.__contains__, _WIRE_NAMES)):
             names = ", ".join(sorted(_WIRE_NAMES))
@@ -68,7 +68,7 @@ class Terms:
         return cls(*[_MEMBER[kind](members[name], name) for kind, name in TERMS_TYPE])
 
     def as_tuple(self) -> tuple[str | int, ...]:
-        """The members in EIP-712 and ABI order."""
+        """Return the members in EIP-712 and ABI order."""
         members: tuple[str | int, ...] = _members(self)
         return members
 
@@ -92,7 +92,7 @@ class Permit:
 
     @classmethod
     def from_wire(cls, data: Any) -> Permit:
-        """Raises InvalidPayment naming the field."""
+        """Return a permit from untrusted JSON. Raises InvalidPayment with the field."""
         members = read_object(data, "permit")
         if not {"value", "deadline", "v", "r", "s"} <= set(members):
             raise InvalidPayment("permit needs the fields value, deadline, v, r and s.")
@@ -123,7 +123,7 @@ class TransferAuthorization:
 
     @classmethod
     def from_wire(cls, data: Any) -> TransferAuthorization:
-        """Raises InvalidPayment naming the field."""
+        """Return an authorization from untrusted JSON. Raises InvalidPayment with the field."""
         members = read_object(data, "authorization")
         if not {"validAfter", "validBefore", "signature"} <= set(members):
             raise InvalidPayment(
@@ -144,7 +144,7 @@ class TransferAuthorization:
 
 
 NO_PERMIT = Permit(0, 0, 0, "0x" + "0" * 64, "0x" + "0" * 64)
-"""Rely on an allowance that is already there."""
+"""Use an existing allowance."""
 
 
 @quick
@@ -165,12 +165,12 @@ class Domain:
 
 
 def offer_key(terms: Terms) -> str:
-    """What names an offer for ever: its seller, and the salt that the seller gave it."""
+    """Return the key of an offer: its seller, and the salt that the seller chose."""
     return f"{terms.seller} {terms.salt}"
 
 
 def complete_terms(offered: Any, buyer: str, max_eurc: int) -> Terms:
-    """The buyer's side: the offered terms with its address and budget. Raises InvalidPayment."""
+    """Return the offered terms with buyer and budget. Raises InvalidPayment."""
     return Terms.from_wire({**read_object(offered, "terms"), "buyer": buyer, "maxEurc": max_eurc})
 
 

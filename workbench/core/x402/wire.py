@@ -44,9 +44,9 @@ CHAIN_NAMES = {31337: "anvil", 80002: "polygon-amoy", 11155111: "sepolia", 137: 
 @quick
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """What the buyer sends in X-PAYMENT: its consent, and the right to pull its budget.
+    """The content of X-PAYMENT: the buyer's signature, and the right to pull its budget.
 
-    That right is a `permit` (EIP-2612, to PermitPuller) or an `authorization` (ERC-3009, to the
+    The right is a `permit` (EIP-2612, to PermitPuller) or an `authorization` (ERC-3009, to the
     vault): exactly one of them.
     """
 
@@ -67,7 +67,7 @@ class Payment:
 
     @classmethod
     def from_wire(cls, data: Any) -> Payment:
-        """Raises InvalidPayment naming what is missing or malformed."""
+        """Return a payment from untrusted JSON. Raises InvalidPayment with the field."""
         members = read_object(data, "the payment")
         missing = {"client", "terms", "terms_signature"} - set(members)
         if missing:
@@ -89,12 +89,13 @@ class Payment:
         return payment
 
     def to_header(self) -> str:
-        """The X-PAYMENT header's value."""
+        """Return the value of the X-PAYMENT header."""
         return base64.b64encode(json.dumps(self.to_wire()).encode()).decode()
 
     @classmethod
     def from_header(cls, header: str) -> Payment:
-        """Read X-PAYMENT. Raises PaymentTooLarge over 16 kB, else InvalidPayment."""
+        """Return the payment of an X-PAYMENT header. Raises PaymentTooLarge over 16 kB, else
+        InvalidPayment."""
         if len(header) > MAX_HEADER_BYTES:
             raise PaymentTooLarge(
                 f"{PAYMENT_HEADER} is {len(header)} bytes long; at most {MAX_HEADER_BYTES}."
@@ -114,7 +115,7 @@ class Payment:
 @quick
 @dataclass(frozen=True, slots=True)
 class SettlementRequest:
-    """Everything the facilitator needs to bring one settlement to its end."""
+    """All that the facilitator needs for one settlement."""
 
     settlement_id: str
     payment: Payment
@@ -127,7 +128,7 @@ class SettlementRequest:
 
     @property
     def offer(self) -> str:
-        """The offer that is sold: it has one settlement, whatever buyer and budget."""
+        """The key of the offer. It has one settlement, whatever buyer and budget."""
         return offer_key(self.terms)
 
     def to_wire(self) -> dict[str, Any]:
@@ -140,7 +141,7 @@ class SettlementRequest:
 
     @classmethod
     def from_wire(cls, data: Any) -> SettlementRequest:
-        """Raises InvalidPayment naming what is missing or malformed."""
+        """Return a request from untrusted JSON. Raises InvalidPayment with the field."""
         members = read_object(data, "the authorisation")
         missing = {"settlement_id", "payload", "seller_signature"} - set(members)
         if missing:
@@ -161,11 +162,11 @@ def payment_required(
     resource: str,
     show: Callable[[str], str] = str,
 ) -> dict[str, Any]:
-    """The body of HTTP 402: the seed's fields first, what a buyer must sign beside them.
+    """Return the body of HTTP 402: the fields of the seed, and what a buyer must sign.
 
-    `terms` are the seller's: buyer and budget are zero, and left out on the wire. `show` writes
-    addresses (EIP-55). Numbers stand as text, too: JavaScript rounds those above 2^53. A buyer may
-    send either form of the terms.
+    `terms`: the seller's; buyer and budget are left out on the wire. `show` formats addresses
+    (EIP-55). Numbers are text as well, because JavaScript rounds those above 2^53. A buyer may send
+    the terms in either form.
     """
     offered = terms.to_wire() | {"seller": show(terms.seller), "asset": show(terms.asset)}
     del offered["buyer"], offered["maxEurc"]
