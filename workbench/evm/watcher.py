@@ -1,4 +1,5 @@
-"""Follows one chain's logs into a journal, block by block, and takes orphaned blocks back."""
+"""The watcher: reads the vault's logs into a journal, block by block, and orphans removed
+blocks."""
 
 from __future__ import annotations
 
@@ -17,9 +18,9 @@ from workbench.evm.rpc.client import LOGS, Rpc
 from workbench.evm.rpc.log_ranges import LogRanges
 
 NEAR = 64
-"""Blocks nearer to the head than this are taken one by one; older ones in ranges."""
+"""Blocks nearer to the head than this are read one by one; older ones in ranges."""
 LOOK_BACK = 1_000
-"""After a start, so many of the newest facts are looked at for blocks that are not there."""
+"""Number of newest facts whose blocks are checked after a start."""
 ChainPosition = tuple[int, str]
 """A block's number and hash."""
 
@@ -42,7 +43,7 @@ class LogWatcher:
         self._newest: ChainPosition | None = None
         self._judged: int | None = None
         self._doubtful: dict[str, int] = {}
-        # Requests and rounds of a service poll at the same time; a block is taken once.
+        # Requests and rounds of a service poll at the same time; a block is read once.
         self._polling = asyncio.Lock()
 
     async def poll(self) -> None:
@@ -58,7 +59,7 @@ class LogWatcher:
             last = min(number + self._ranges.span, head - NEAR)
             taken = await self._take_range(number + 1, last)
             if taken is None:
-                return  # The chain moved while we looked: the next poll starts anew.
+                return  # The chain moved meanwhile: the next poll starts again.
             number, known = last, taken
         while number < head:
             block = await self._block(number + 1)
@@ -66,7 +67,8 @@ class LogWatcher:
                 return
             logs = await self._ranges.of_block(self._query, block["hash"])
             if not logs and may_hold(block.get("logsBloom"), self._query["address"]):
-                # The block's header says that there may be some: they are not missed by one answer.
+                # The bloom filter of the header says that there may be logs, so an empty answer is
+                # not enough.
                 logs = await self._ranges.of_block(self._query, block["hash"])
             await self._take(number + 1, block, logs)
             number, known = number + 1, block["hash"]
@@ -79,7 +81,7 @@ class LogWatcher:
     # --- Where we and the chain agree ---
 
     async def _common_ancestor(self) -> ChainPosition:
-        """The newest block that both we and the chain have; those above it are orphaned."""
+        """Return the newest block that both the journal and the chain have."""
         last = await self._last_block()
         if last is None:
             return await self._begin()
@@ -88,7 +90,7 @@ class LogWatcher:
         while last is not None:
             block = await self._block(last[0])
             if block is not None and block["hash"] == last[1]:
-                # A node that merely lags has not taken back the blocks it does not know yet.
+                # A node that lags does not know the newest blocks yet; it has not removed them.
                 if not replaced:
                     return newest
                 await self._orphan(gone)
@@ -102,7 +104,7 @@ class LogWatcher:
         )
 
     async def _begin(self) -> ChainPosition:
-        """The block before the first that matters is where even the first reorg has an end."""
+        """Store the block before `start`, so that a reorg of the first block has an end."""
         block = await self._block(self._start) if self._start >= 0 else None
         if block is None:
             return self._start, ""
@@ -110,7 +112,7 @@ class LogWatcher:
         return self._start, block["hash"]
 
     async def _last_block(self, below: int | None = None) -> ChainPosition | None:
-        """The newest block that was taken in, which nobody else does; or the newest below one."""
+        """Return the newest block that was read, or the newest one below `below`."""
         if below is None and self._newest is not None:
             return self._newest
         async with self._store.unit() as unit:
@@ -132,13 +134,13 @@ class LogWatcher:
     # --- Taking blocks in ---
 
     async def _take_range(self, first: int, last: int) -> str | None:
-        """The last block's hash, once its logs and those before are read and stored.
+        """Read and store the logs of a range. Return the hash of its last block.
 
-        None if the chain did not hold still meanwhile.
+        None if the chain changed meanwhile.
         """
         newest = await self._block(last)
         logs = await self._ranges.once(self._query, first, last) if newest else None
-        if logs == []:  # Many blocks are not passed over by one answer.
+        if logs == []:  # One empty answer must not skip many blocks.
             logs = await self._ranges.once(self._query, first, last)
         if newest is None or logs is None:
             return None
@@ -168,10 +170,10 @@ class LogWatcher:
     # --- What others told ---
 
     async def _judge(self) -> None:
-        """Orphan the blocks that facts speak of, and that the chain does not have at their height.
+        """Orphan the blocks of facts that the chain does not have at their height.
 
-        Senders and peers see blocks at times of their own: one that came and went between two
-        polls, or whose fact is told only after it went, would otherwise stand for ever.
+        Senders and peers see blocks at other times. A block that came and went between two polls,
+        or whose fact is recorded after it went, would otherwise stay valid for ever.
         """
         last = await self._last_block()
         async with self._store.unit() as unit:
@@ -185,7 +187,7 @@ class LogWatcher:
         for known, number in {**self._doubtful, **doubtful}.items():
             block = await self._block(number) if last and number <= last[0] else None
             if block is None:
-                later[known] = number  # We have not come so far.
+                later[known] = number  # Blocks that were not read yet.
             elif block["hash"] != known:
                 async with self._store.unit() as unit:
                     await self._tell_orphaned(unit, number, known)
@@ -193,8 +195,7 @@ class LogWatcher:
 
 
 def _fact(log: dict[str, Any], block: dict[str, Any]) -> Event | None:
-    """What a log of this block tells; None for an event that nobody here knows. Raises
-    RpcAnswerInvalid."""
+    """Return the fact of a log, or None for an unknown event. Raises RpcAnswerInvalid."""
     if int(log["blockNumber"], 16) != int(block["number"], 16):
         raise invalid(LOGS, "a log's block has another number", "blockNumber")
     try:

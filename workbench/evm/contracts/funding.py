@@ -1,6 +1,6 @@
-"""Whether the token would move a budget now: asked before anything is reserved or sent.
+"""Would the token move a budget now? Simulated before anything is reserved or sent.
 
-The transfer to the vault is simulated on the newest block as the vault would cause it. That covers
+The transfer to the vault is simulated at the newest block, as the vault would call it. That covers
 balance, pause and blocklist; with an ERC-3009 authorization also its signature, window and state.
 """
 
@@ -27,16 +27,17 @@ from workbench.evm.rpc.client import NodeRevert
 
 TAKES = ("address", "address", "uint256", "uint256", "uint256", "bytes32", "bytes")
 RECEIVE = f"receiveWithAuthorization({','.join(TAKES)})"
-"""ERC-3009 as FiatToken 2.2 has it: the signature as bytes, so that contract wallets can sign."""
+"""ERC-3009 as in FiatToken 2.2: the signature is bytes, so that contract wallets can sign."""
 SELECTOR = keccak(RECEIVE.encode())[:4]
 STATE = keccak(b"authorizationState(address,bytes32)")[:4]
 ERC20 = "MockUSDC"
 
 
 def pull(eurc: str, vault: str, payment: Payment, digest: bytes) -> PrecedingCall:
-    """The transfer of the budget to the vault. `digest`: the settlement id, which is the nonce.
+    """Return the transfer of the budget to the vault. `digest`: the settlement id, which is the
+    nonce.
 
-    With a permit the buyer itself is the sender: its allowance comes only with the permit.
+    With a permit the buyer is the sender, because its allowance comes with the permit.
     """
     terms, given = payment.terms, payment.authorization
     if given is None:
@@ -53,7 +54,7 @@ def pull(eurc: str, vault: str, payment: Payment, digest: bytes) -> PrecedingCal
 
 
 async def refusal(chain: Any, payment: Payment, pulled: PrecedingCall) -> WorkbenchError | None:
-    """Why the token refuses the `pull` of this payment, by cause; None if it does not.
+    """Return the reason why the token refuses the `pull` of this payment, or None.
 
     `chain`: the EvmChain to ask. Raises RpcUnreachable and RpcFault.
     """
@@ -69,7 +70,7 @@ async def refusal(chain: Any, payment: Payment, pulled: PrecedingCall) -> Workbe
 
 
 async def _named(chain: Any, payment: Payment, said: str) -> WorkbenchError:
-    """The token's refusal by its cause: tokens differ in what they say."""
+    """Return the token's refusal by its cause. Tokens differ in their errors."""
     terms, given = payment.terms, payment.authorization
     held = await chain.balance(chain.addresses.eurc, terms.buyer)
     if held < terms.max_eurc:

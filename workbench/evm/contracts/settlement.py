@@ -1,4 +1,4 @@
-"""The settlement contracts on one chain, behind the `Chain` port."""
+"""The settlement contracts on one chain, behind the `SettlementContracts` port."""
 
 from __future__ import annotations
 
@@ -37,18 +37,19 @@ RECEIVE_STRUCT = (
     "uint256 validBefore,bytes32 nonce)"
 )
 ERC1271_MAGIC = bytes.fromhex("1626ba7e")
-"""ERC-1271: what isValidSignature(bytes32,bytes) returns for yes; also its selector."""
+"""ERC-1271: the answer of isValidSignature(bytes32,bytes) for a valid signature; also its
+selector."""
 PERMIT_STRUCT = "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
 DYNAMIC_FEE, TICK_SPACING, POOLS_SLOT, LIQUIDITY_OFFSET = 0x800000, 10, 6, 3
 RATE_SCALE = 10**8
 ERC1271_GAS = 500_000
-"""More than any wallet needs, less than one could hurt us with."""
+"""Gas of a signature check: more than any wallet needs, and a bound for hostile ones."""
 ERC20 = "MockUSDC"
-"""Any of our tokens has the ERC-20 and EIP-2612 functions that are called here."""
+"""The ABI for ERC-20 and EIP-2612 functions of any token."""
 
 
 class EvmChain:
-    """Reads, digests and calls. One instance for each service; holds no keys."""
+    """Reads, digests and calls. One instance for each service. It holds no keys."""
 
     def __init__(self, rpc: Rpc, chain_id: int, addresses: Addresses) -> None:
         self.rpc, self.addresses = rpc, addresses
@@ -58,7 +59,7 @@ class EvmChain:
         self._read_before: set[tuple[str, str]] = set()
 
     async def check(self) -> None:
-        """Raise WrongChain or ContractNotFound before anything is promised to anybody."""
+        """Raise WrongChain or ContractNotFound before any request is served."""
         chain_id = int(await self.rpc.call("eth_chainId"), 16)
         if chain_id != self.domain.chain_id:
             raise WrongChain(
@@ -107,7 +108,7 @@ class EvmChain:
             self.rpc.ask([asked])
 
     async def supply(self, token: str) -> int:
-        """How much there is of a token, in base units."""
+        """Return the total supply of a token, in base units."""
         return int((await self._read(ERC20, token, "totalSupply"))[0])
 
     async def allowance(self, token: str, owner: str) -> int:
@@ -115,19 +116,20 @@ class EvmChain:
         return int((await self._read(ERC20, token, "allowance", owner, puller))[0])
 
     async def vault_word(self, name: str) -> Any:
-        """What the vault itself says: `usdc`, `eurc`, `puller`, `hook`."""
+        """Return a public value of the vault: `usdc`, `eurc`, `puller`, `hook`."""
         return (await self._read("SettlementVault", self.addresses.vault, name))[0]
 
     async def has_role(self, contract: str, at: str, role: str, account: str) -> bool:
-        """Whether `account` has a role such as FACILITATOR_ROLE (AccessControl)."""
+        """Return True if `account` has a role such as FACILITATOR_ROLE (AccessControl)."""
         return bool((await self._read(contract, at, "hasRole", keccak(role.encode()), account))[0])
 
     async def pool_liquidity(self) -> int:
-        """Liquidity in range of the EURC/USDC pool."""
+        """Return the liquidity in range of the EURC/USDC pool."""
         return await self._pool_word(LIQUIDITY_OFFSET) & (2**128 - 1)
 
     async def pool_price(self) -> int:
-        """The pool's USDC for one EURC, times 10**8, rounded down: as FacilitatorHook has it."""
+        """Return the pool's USDC for one EURC, times 10**8, rounded down, as FacilitatorHook
+        computes it."""
         sqrt_x96 = await self._pool_word(0) & (2**160 - 1)
         if not sqrt_x96:
             raise ContractNotFound(
@@ -139,10 +141,10 @@ class EvmChain:
         return (RATE_SCALE << 192) // (sqrt_x96 * sqrt_x96)
 
     async def _pool_word(self, offset: int) -> int:
-        """A word of the EURC/USDC pool, read out of PoolManager's storage.
+        """Return a word of the EURC/USDC pool from PoolManager's storage.
 
-        v4-core keeps pools by id in slot 6; the first word of one has its price, the fourth its
-        liquidity (`StateLibrary`).
+        v4-core keeps pools by id in slot 6. The first word of a pool holds its price, the fourth
+        its liquidity (`StateLibrary`).
         """
         vault = self.addresses.vault
         (manager,) = await self._read("SettlementVault", vault, "poolManager")
@@ -154,22 +156,22 @@ class EvmChain:
         return int(word, 16)
 
     async def status(self, identity: str) -> int:
-        """Where the vault says a settlement is: 0 none, 1 created, … 5 refunded."""
+        """Return the vault's number of a settlement's state: 0 none, 1 created, … 5 refunded."""
         vault = self.addresses.vault
         return int((await self._read("SettlementVault", vault, "statusOf", hex_bytes(identity)))[0])
 
     async def escrowed(self, token: str) -> int:
-        """What the vault has booked as escrow, in base units."""
+        """Return the vault's escrow of a token, in base units."""
         vault = self.addresses.vault
         return int((await self._read("SettlementVault", vault, "escrowed", token))[0])
 
     async def claimable(self, token: str, owner: str) -> int:
-        """What the vault keeps for `owner` to claim, in base units."""
+        """Return what the vault keeps for `owner` to claim, in base units."""
         vault = self.addresses.vault
         return int((await self._read("SettlementVault", vault, "claimable", token, owner))[0])
 
     async def all_claimable(self, token: str, owners: Sequence[str]) -> list[int]:
-        """`claimable` of each, asked together."""
+        """Return `claimable` of each owner, read in one batch."""
         at, name = self.addresses.vault, "claimable"
         datas = [abi.encode_call("SettlementVault", name, token, owner) for owner in owners]
         answers = await self.rpc.simulate_all([{"to": at, "data": to_hex(data)} for data in datas])
@@ -189,7 +191,7 @@ class EvmChain:
                 told = abi.decode_result(contract, function, hex_bytes(raw))
                 self._read_before.add((at, function))
                 return told
-        if (at, function) in self._read_before:  # The contract is there: the node is at fault.
+        if (at, function) in self._read_before:  # The contract exists, so the node is at fault.
             raise invalid("eth_call", f"it is nothing that {function}() returns")
         raise ContractNotFound(
             f"Contract not found: {at} has no {function}().",
@@ -202,9 +204,10 @@ class EvmChain:
         return _terms_digest(self.domain, terms)
 
     async def _separator(self, token: str) -> bytes:
-        """The token's EIP-712 domain, hashed once."""
+        """Return the token's EIP-712 domain separator, computed once."""
         if token not in self._separators:
-            # OpenZeppelin's tokens say "1", Circle's "2": the token itself is asked (EIP-5267).
+            # The domain version is "1" at OpenZeppelin and "2" at Circle: read it from the token
+            # (EIP-5267).
             _, name, version, chain_id, at, _, _ = await self._read(ERC20, token, "eip712Domain")
             self._separators[token] = eip712.domain_separator(name, version, chain_id, at)
         return self._separators[token]
@@ -223,7 +226,7 @@ class EvmChain:
         return eip712.typed_digest(separator, RECEIVE_STRUCT, kinds, values)
 
     async def token_digest(self, token: str, struct: str, kinds: list[str], values: Any) -> bytes:
-        """EIP-712 digest of a struct in the token's own domain."""
+        """Return the EIP-712 digest of a struct in the token's domain."""
         return eip712.typed_digest(await self._separator(token), struct, kinds, values)
 
     async def valid_signature(self, signer: str, digest: bytes, signature: str) -> bool:
@@ -287,15 +290,15 @@ class EvmChain:
         return self._vault("refund", "refund", _abi_terms(terms), word)
 
     def cancel(self, terms: Terms) -> ContractCall:
-        """By buyer or seller, while Created."""
+        """Return the cancellation, by buyer or seller, while the state is Created."""
         return self._vault("cancel", "cancel", _abi_terms(terms))
 
     def claim(self, token: str, to: str) -> ContractCall:
-        """What is parked for the sender of the transaction."""
+        """Return the claim of what is parked for the sender."""
         return self._vault("claim", "claim", token, to)
 
     def rescue(self, token: str, to: str) -> ContractCall:
-        """What is owed to nobody; by the vault's admin."""
+        """Return the rescue of tokens that are owed to nobody, by the vault's admin."""
         return self._vault("rescue", "rescue", token, to)
 
     def set_rate(self, rate: ReferenceRate) -> ContractCall:
@@ -310,7 +313,7 @@ class EvmChain:
 
 @cache
 def checksum(address: str) -> str:
-    """EIP-55 of an address in hex."""
+    """Return an address in the mixed case of EIP-55."""
     digits = address.removeprefix("0x").lower()
     digest = keccak(digits.encode()).hex()
     pairs = zip(digits, digest, strict=False)
@@ -324,20 +327,20 @@ def _head(number: str, block_hash: str, timestamp: str) -> Head:
 
 @lru_cache(1_024)
 def _terms_digest(domain: Domain, terms: Terms) -> bytes:
-    """Asked for at each step of a settlement."""
+    """Return the digest of terms. Cached: every step of a settlement needs it."""
     where = (DOMAIN_NAME, DOMAIN_VERSION, domain.chain_id, domain.vault)
     return eip712.struct_digest(eip712.domain_separator(*where), TERMS_STRUCT, _abi_terms(terms))
 
 
 @lru_cache(1_024)
 def _asked(contract: str, function: str, *args: Any) -> str:
-    """Calldata of a question as 0x hex: most are asked again and again."""
+    """Return the calldata of a read as 0x hex. Cached, because most reads repeat."""
     return to_hex(abi.encode_call(contract, function, *args))
 
 
 @lru_cache(1_024)
 def _abi_terms(terms: Terms) -> EncodedStruct:
-    """Encoded once, for the digest and four calls."""
+    """Return the encoded terms. Cached: one digest and four calls use them."""
     *plain, resource_hash, salt = terms.as_tuple()
     values = (*plain, hex_bytes(str(resource_hash)), hex_bytes(str(salt)))
     return eip712.encode_members([kind for kind, _ in TERMS_TYPE], values)

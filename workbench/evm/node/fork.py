@@ -1,7 +1,7 @@
-"""A world on top of somebody else's chain: an anvil forked from a URL, with everything deployed.
+"""A world on top of another chain: an anvil forked from a URL, with everything deployed.
 
-Nothing is ever sent to the upstream; what it holds is read through the fork when it is asked for.
-The fork is a node of ours: it carries the marker, and test keys are safe on it.
+Nothing is sent to the upstream; its state is read through the fork when it is needed. The fork is
+our own node: it has the marker, and test keys are safe on it.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ TEST_BALANCE_WEI = 10_000 * 10**18
 
 @dataclass(frozen=True)
 class ForkedChain:
-    """The chain below a fork. Its URL may hold a key, so it is shown without its secrets."""
+    """The chain below a fork. Its URL may contain a key, so it is shown without secrets."""
 
     url: str = field(repr=False)
     chain_id: int
     block: int
 
     def to_json(self) -> dict[str, Any]:
-        """For the world file."""
+        """Return the fork for the world file."""
         return {"url": public_url(self.url), "block": self.block, "chain_id": self.chain_id}
 
 
 def look_up(url: str, block: int | None = None) -> ForkedChain:
-    """The chain at `url`, at `block` or at its head. Raises InvalidSetting for what is no URL,
-    RpcUnreachable for what is no node, BlockMissing for a block that cannot be forked from."""
+    """Return the chain at `url`, at `block` or at its head. Raises InvalidSetting for a wrong URL,
+    RpcUnreachable without a node, BlockMissing for a block that cannot be forked from."""
     url = url.strip()
     try:
         parts = urlsplit(url)
@@ -93,7 +93,7 @@ def _require_state(rpc: BlockingRpc, shown: str, block: int, head: int) -> None:
             hint=f"Take a block up to {head}, or none for the latest.",
         )
     try:
-        # Anvil asks for the accounts of the test keys first of all.
+        # Anvil first reads the accounts of the test keys.
         rpc.now("eth_getBalance", TEST_KEYS[0].address, hex(block))
     except RpcUnanswered:
         raise
@@ -114,11 +114,11 @@ def boot_fork(
     port: int = 0,
     block_time: int | None = None,
 ) -> tuple[Anvil, Deployment, ForkedChain]:
-    """A running fork with `plan` deployed on it, or found there; the caller stops it.
+    """Return a running fork with `plan` deployed on it; the caller stops it.
 
     The chain id is the upstream's, unless another is given. `block_time` as for `boot()`: without
-    it the fork mines when told, from the forked block's time on; with it, by the wall clock.
-    Raises what `look_up` and `boot` raise.
+    it the fork mines on request, from the time of the forked block; with it, by the wall clock.
+    Raises the errors of `look_up` and `boot`.
     """
     upstream = look_up(url, block)
     chain_id = chain_id or upstream.chain_id
@@ -147,14 +147,14 @@ def boot_fork(
 
 
 def _make_ours(node: Anvil) -> None:
-    """The marker, the CREATE2 deployer, and test accounts that are plain and have gas."""
+    """Set the marker, the CREATE2 deployer, and plain test accounts with gas."""
     node.call("anvil_setCode", MARKER_ADDRESS, MARKER_CODE)
     if not _has_code(node, CREATE2_DEPLOYER):
         node.call("anvil_setCode", CREATE2_DEPLOYER, CREATE2_CODE)
     for key in TEST_KEYS:
         node.call("anvil_setBalance", key.address, hex(TEST_BALANCE_WEI))
-        # On public chains strangers have let these accounts run code (EIP-7702): whoever has code
-        # signs by it, and not by key.
+        # On public chains these accounts have foreign code (EIP-7702), which would decide
+        # signatures.
         if _has_code(node, key.address):
             node.call("anvil_setCode", key.address, "0x")
 
@@ -162,13 +162,13 @@ def _make_ours(node: Anvil) -> None:
 def _start_clock(
     node: Anvil, where: Deployment, plan: DeploymentPlan, block_time: int | None
 ) -> None:
-    """From here on blocks come when told, or every `block_time` seconds at the time of day."""
+    """Mine from here on request, or every `block_time` seconds of wall-clock time."""
     node.call("evm_setAutomine", False)
     if block_time is None:
         booting.set_clock(node, where, plan, None)
         return
     node.call("anvil_removeBlockTimestampInterval")
-    # An old block's time is long ago, and quotes are judged by the chain's time.
+    # The time of an old block is long ago, and quotes depend on the chain's time.
     head = int(node.call("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
     node.call("evm_setTime", max(head, int(time.time())))
     booting.set_clock(node, where, plan, block_time)

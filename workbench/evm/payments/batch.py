@@ -1,7 +1,7 @@
-"""Many payouts in one transaction of `contracts/PayoutBatcher.sol`: the call, and what came of it.
+"""Many payouts in one transaction of `contracts/PayoutBatcher.sol`: the call and its outcomes.
 
-The contract takes each id once, so a payout whose id is that of its payout id (as with ERC-3009) is
-not paid twice through it, whatever becomes of our database.
+The contract pays each id once. The id of a payment follows from the payout id, so a payout is not
+paid twice through it, whatever happens to the database.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from workbench.evm.codec.reverts import explain_revert
 from workbench.evm.rpc.client import NodeRevert, Rpc
 
 CODE_HASH = "0xb388cc6c22f633aafc686bd22c11124f05a0bf877ed9a7673363f5b84087e326"
-"""Keccak of the code that PAYOUT_BATCHER must have: verdicts rest on the events of this one."""
+"""Keccak of the code that PAYOUT_BATCHER must have, because verdicts rely on its events."""
 PAYMENTS = "(bytes32,address,uint256)[]"
 PAY_NATIVE = keccak(f"payNative({PAYMENTS})".encode())[:4]
 PAY_TOKEN = keccak(f"payToken(address,{PAYMENTS})".encode())[:4]
@@ -46,17 +46,17 @@ PAID, FAILED, SKIPPED = (
     )
 )
 WOULD_FAIL = 1
-"""Of `PayoutBatcher.Outcome`: Paid, Failed, Skipped."""
+"""A value of `PayoutBatcher.Outcome`: Paid, Failed, Skipped."""
 TransferTuple = tuple[str, str, int]
 
 
 def payment_id(payout_id: str) -> bytes:
-    """Under which the contract pays it, once."""
+    """Return the id under which the contract pays a payout once."""
     return keccak(payout_id.encode())
 
 
 def batch_id(payouts: Sequence[Payout]) -> str:
-    """A batch's name: the digest of what is in it, in its order."""
+    """Return the name of a batch: the digest of its content, in order."""
     return to_hex(keccak(b"".join(payment_id(payout.id) for payout in payouts)))
 
 
@@ -71,7 +71,8 @@ class BatchItem:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a transaction to the contract at `to` would pay. `token`: None for native currency."""
+    """The content of a batch transaction to the contract at `to`. `token`: None for native
+    currency."""
 
     to: str
     token: str | None
@@ -79,14 +80,14 @@ class Batch:
     items: tuple[BatchItem, ...]
 
     def share(self, identity: bytes, gas_wei: int) -> int:
-        """One payment's part of the transaction's cost; all parts together are all of it."""
+        """Return one payment's share of the gas cost. All shares together are the whole cost."""
         place = next(n for n, item in enumerate(self.items) if item.id == identity)
         each, rest = divmod(gas_wei, len(self.items))
         return each + (place < rest)
 
 
 def encoded(payouts: Sequence[Payout], token: str | None) -> bytes:
-    """Calldata."""
+    """Return the calldata of a batch."""
     payments = [(payment_id(p.id), p.address, p.units) for p in payouts]
     if token is None:
         return PAY_NATIVE + encode([PAYMENTS], [payments])
@@ -94,7 +95,7 @@ def encoded(payouts: Sequence[Payout], token: str | None) -> bytes:
 
 
 def read(fields: dict[str, Any]) -> Batch | None:
-    """A transaction as a batch; None if it calls something else. Raises SigningRefused."""
+    """Return a transaction as a batch, or None for another call. Raises SigningRefused."""
     data = bytes(fields["data"])
     if data[:4] not in (PAY_NATIVE, PAY_TOKEN):
         return None
@@ -110,7 +111,7 @@ def read(fields: dict[str, Any]) -> Batch | None:
 
 
 def allowing(batcher: str) -> bytes:
-    """Calldata that lets the contract, and nobody else, move the caller's token."""
+    """Return the calldata that lets the contract move the caller's token."""
     return APPROVE + encode(["address", "uint256"], [batcher, ENDLESS])
 
 
@@ -131,10 +132,10 @@ class BatchEvent:
 def outcomes(
     batch: Batch, payer: str, receipt: dict[str, Any], moved: Sequence[TransferTuple]
 ) -> dict[bytes, tuple[PayoutOutcome, str]]:
-    """What a final receipt says of each payment, by id, and why. `moved`: the token's transfers.
+    """Return for each payment its outcome and the reason, by id. `moved`: the token's transfers.
 
-    Paid is what the contract tells once, as it was owed, and the token moved, too. What it has
-    skipped, it had paid before.
+    Paid: the contract reports the payment once, with the right values, and the token moved. A
+    skipped payment was paid before.
     """
     if int(receipt["status"], 16) != 1:
         return dict.fromkeys(_ids(batch), (PayoutOutcome.REFUSED, "the transaction reverted"))
@@ -168,7 +169,7 @@ def _outcome(batch: Batch, item: BatchItem, told: list[BatchEvent]) -> tuple[Pay
 def _told(
     batcher: str, payer: str, logs: Sequence[dict[str, Any]]
 ) -> dict[bytes, list[BatchEvent]]:
-    """The contract's events about payments of this payer, by id."""
+    """Return the contract's events about payments of this payer, by id."""
     found: dict[bytes, list[BatchEvent]] = {}
     for log in logs:
         topics = log["topics"]
@@ -185,7 +186,7 @@ def _told(
 
 
 def _one_told(topics: list[str], data: str) -> tuple[str, bytes, BatchEvent]:
-    """Whose payment, its id, and what the event tells."""
+    """Return payer, id, and content of an event."""
     sender, identity = "0x" + topics[1][-40:].lower(), hex_bytes(topics[2])
     if topics[0] == SKIPPED:
         return sender, identity, BatchEvent(SKIPPED)
@@ -196,7 +197,7 @@ def _one_told(topics: list[str], data: str) -> tuple[str, bytes, BatchEvent]:
 
 
 def _is_moved(payer: str, paid: Sequence[BatchItem], moved: Sequence[TransferTuple]) -> bool:
-    """Whether exactly this left us, and exactly this stayed with the receivers."""
+    """Return True if exactly these payments left the wallet and stayed with the receivers."""
     out = Counter((to, amount) for sender, to, amount in moved if sender == payer)
     owed = Counter((item.to, item.amount) for item in paid)
     due, came = Counter[str](), Counter[str]()
@@ -212,7 +213,7 @@ def _is_moved(payer: str, paid: Sequence[BatchItem], moved: Sequence[TransferTup
 
 
 class EvmBatchContract:
-    """The contract at `address`, as one wallet uses it. See `core.ports.Batcher`."""
+    """The contract at `address`, as one wallet uses it. See `core.ports.BatchContract`."""
 
     def __init__(self, rpc: Rpc, *, payer: str, token: str | None, address: str, most: int) -> None:
         self._rpc, self._payer, self._token = rpc, payer, token

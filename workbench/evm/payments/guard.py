@@ -1,7 +1,7 @@
-"""A signer that reads what it signs: announced payments of one asset on one chain, nothing else.
+"""A signer that decodes what it signs: only authorized payments of one asset on one chain.
 
-What is about to be signed is decoded anew from its fields, and what was signed from its bytes. So
-a defect above (a wrong receiver, a wrong chain, an amount with a digit too many) ends here.
+The fields of a transaction are decoded before signing, and the signed bytes after it. So a defect
+above (wrong receiver, wrong chain, wrong amount) stops here.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ AUTHORIZED = keccak(f"transferWithAuthorization({','.join(AUTHORIZED_TYPES)})".e
 
 @dataclass(frozen=True, slots=True)
 class DecodedPayment:
-    """What a transaction would do: pay `amount` of `token` (None: native) to `receiver`.
+    """The effect of a transaction: pay `amount` of `token` (None: native) to `receiver`.
 
-    `nonce` (0x hex) and `before` (Unix seconds): of an authorisation (ERC-3009).
+    `nonce` (0x hex) and `before` (Unix seconds): of an ERC-3009 authorization.
     """
 
     token: str | None
@@ -40,9 +40,9 @@ class DecodedPayment:
 
 
 def fields_of(raw: str) -> dict[str, Any]:
-    """What an EIP-1559 transaction says, read from its signed bytes. Raises SigningRefused.
+    """Return the fields of an EIP-1559 transaction from its signed bytes. Raises SigningRefused.
 
-    The library's reader takes five times as long, and this is done for every payment, twice.
+    The library's reader takes five times as long, and every payment is read twice.
     """
     import rlp
 
@@ -61,7 +61,7 @@ def fields_of(raw: str) -> dict[str, Any]:
 
 
 def decoded(fields: dict[str, Any]) -> DecodedPayment:
-    """Raises SigningRefused for a call that is no payment we know."""
+    """Return the payment of a transaction. Raises SigningRefused for any other call."""
     to, data = to_hex(bytes(fields["to"])), bytes(fields["data"])
     if not data:
         return DecodedPayment(None, to, fields["value"])
@@ -82,14 +82,15 @@ def decoded(fields: dict[str, Any]) -> DecodedPayment:
 
 
 def authorization_nonce(payout_id: str) -> bytes:
-    """ERC-3009: the token itself refuses a second payment under the same nonce."""
+    """Return the ERC-3009 nonce of a payout: the token refuses a second payment with it."""
     return keccak(payout_id.encode())
 
 
 class PaymentSigner(KeySigner):
-    """Signs payments that were announced, and transfers of nothing to itself.
+    """Signs authorized payments, and empty transfers to itself.
 
-    `batcher`: the contract that may pay many at once, and whom a token is allowed to; or None.
+    `batcher`: address of the PayoutBatcher, or None. It may pay batches and receive the token's
+    allowance.
     """
 
     def __init__(
@@ -98,12 +99,12 @@ class PaymentSigner(KeySigner):
         super().__init__(key)
         self._chain_id, self._token, self._batcher = chain_id, token, batcher
         self._expected: dict[str, tuple[str, int]] = {}
-        # The same by what bytes are asked for, twice each: a thousand may be announced together.
+        # Indexed by the bytes that are signed: a thousand payments may be authorized together.
         self._owed = Counter[tuple[str, int]]()
         self._by_nonce: dict[str, tuple[str, int]] = {}
 
     def authorize_signing(self, payout_id: str, receiver: str, amount: int) -> None:
-        """From now on this payment may be signed."""
+        """Allow this payment to be signed."""
         self.revoke_signing(payout_id)
         owed = self._expected[payout_id] = (receiver, amount)
         self._owed[owed] += 1
@@ -124,7 +125,7 @@ class PaymentSigner(KeySigner):
         raise SigningRefused("this key signs payments only, and no digest of unknown content.")
 
     def sign_authorization(self, payout_id: str, receiver: str, amount: int, digest: bytes) -> str:
-        """The digest must be that of the announced payment: the caller has just built it."""
+        """Sign an ERC-3009 authorization. `digest` must be that of the authorized payment."""
         if self._expected.get(payout_id) != (receiver, amount):
             raise SigningRefused(f"payout {payout_id} was not announced like that.")
         return super().sign_digest(digest)
@@ -142,7 +143,7 @@ class PaymentSigner(KeySigner):
             return
         paid = decoded(fields)
         if paid == DecodedPayment(None, self.address, 0):
-            return  # A no-op: it uses a nonce up, and moves nothing.
+            return  # An empty transfer uses a nonce and moves nothing.
         if paid.token != self._token:
             raise SigningRefused(f"a payment of {paid.token or 'native currency'}.")
         owed = (paid.receiver.lower(), paid.amount)
@@ -150,7 +151,8 @@ class PaymentSigner(KeySigner):
             raise SigningRefused(f"a payment of {paid.amount} to {paid.receiver}: not announced.")
 
     def _is_batch(self, fields: dict[str, Any]) -> bool:
-        """Whether it calls for a batch. Raises SigningRefused unless each payment is announced."""
+        """Return True for a call of a batch. Raises SigningRefused unless each payment is
+        authorized."""
         asked = batch.read(fields)
         if asked is None:
             return False
@@ -168,7 +170,7 @@ class PaymentSigner(KeySigner):
         return True
 
     def _is_allowance(self, fields: dict[str, Any]) -> bool:
-        """Whether it lets that contract, and nobody else, move our token."""
+        """Return True if the call allows the PayoutBatcher, and nobody else, to move the token."""
         assert self._batcher is not None
         plain = to_hex(bytes(fields["to"])) == self._token and not fields["value"]
         return plain and bytes(fields["data"]) == batch.allowing(self._batcher)

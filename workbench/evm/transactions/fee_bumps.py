@@ -1,8 +1,7 @@
-"""How long the transaction that the chain waits for has been waiting, and what is at its cap.
+"""The age of the transaction that the chain waits for, and the slots whose fee is at the cap.
 
-Only the lowest nonce that is not mined can be too cheap: those behind it wait for it. Time is
-counted from when this process first saw it wait: a restart begins anew. And a chain that makes no
-blocks is no market.
+Only the lowest unmined nonce can be too cheap: those above wait for it. Age counts from when this
+process first saw it waiting, and only while the chain makes blocks.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from workbench.evm.transactions.inclusion import NonceView
 
 
 class FeeBumps:
-    """See the module. `bump_after_s`: then a fee is raised whatever the base fee; None: never."""
+    """See the module. `bump_after_s`: age at which a fee is raised whatever the base fee; None:
+    never."""
 
     def __init__(self, clock: Clock, bump_after_s: float | None) -> None:
         self._clock = clock
@@ -23,14 +23,15 @@ class FeeBumps:
         self._capped: dict[int, str] = {}
 
     def keep(self, slots: Sequence[Slot]) -> None:
-        """Only these are open by now."""
+        """Forget all slots except these, which are open."""
         newest = {slot.attempts[-1].tx for slot in slots if slot.block is None}
         nonces = {slot.nonce for slot in slots if slot.block is None}
         self._since = {tx: since for tx, since in self._since.items() if tx in newest}
         self._capped = {nonce: told for nonce, told in self._capped.items() if nonce in nonces}
 
     def is_overdue(self, slot: Slot, view: NonceView) -> bool:
-        """Whether it is time to offer more. Asked each time that it is seen waiting."""
+        """Return True if the fee should be raised now. Called each time the slot is seen
+        waiting."""
         if self._after_ms is None or slot.state is not SlotState.SENT or view.nonce != slot.nonce:
             return False
         now = self._clock.now_ms()
@@ -38,12 +39,12 @@ class FeeBumps:
         return now - since_ms >= self._after_ms and view.head > head
 
     def cap(self, slot: Slot) -> None:
-        """Its fee cannot be raised any more."""
+        """Record that the fee of a slot cannot be raised any more."""
         self._capped[slot.nonce] = (
             f"the {slot.act} transaction of {slot.subject} (nonce {slot.nonce}) waits, and its fee "
             f"is as high as it may get after {len(slot.attempts)} attempts"
         )
 
     def capped(self) -> list[str]:
-        """What waits with a fee that cannot be raised, by nonce."""
+        """Return the waiting slots whose fee cannot be raised, by nonce."""
         return [self._capped[nonce] for nonce in sorted(self._capped)]

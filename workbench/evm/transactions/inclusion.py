@@ -1,4 +1,4 @@
-"""What became of a slot's transactions, as the chain has it: receipts, blocks, nonces, reasons."""
+"""What the chain shows of a slot's transactions: receipts, blocks, nonces, revert reasons."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from workbench.evm.rpc.client import BLOCK, BLOCK_RECEIPTS, MANY_IN_BLOCK, NodeR
 from workbench.evm.transactions.simulation import base_fee
 
 RECENT = 16
-"""So many of the newest blocks are read whole, where much of ours was mined since we looked."""
+"""Number of newest blocks that are read whole, if many of our transactions were mined."""
 SEARCH_MS = 600_000
-"""How long a taken nonce may lack proof, where the node has forgotten the state to search."""
+"""Time after which a used nonce counts as lost without proof, if the node has dropped the state to
+search."""
 
 
 @dataclass(slots=True)
 class NonceView:
-    """The chain as one pump sees it. What many slots need is asked once.
+    """The chain as one pump reads it. What many slots need is read once.
 
-    `blocks`: hash and Unix milliseconds by number, None for a block that is not there.
+    `blocks`: hash and Unix milliseconds by number; None for a block that does not exist.
     """
 
     head: int
@@ -35,12 +36,12 @@ class NonceView:
     base_fee: int
     blocks: dict[int, tuple[str, int] | None] = field(default_factory=dict)
     is_inconsistent: bool = False
-    """It does not hold together: another look at the same block may find more."""
+    """True if the answers contradict each other: reading the same block again may show more."""
     nonce: int | None = None
 
 
 class InclusionReader:
-    """See the module. `address`: the signer's. `is_thrifty`: asks less for more; see `news`."""
+    """See the module. `address`: the signer's. `is_thrifty`: reads whole blocks; see `news`."""
 
     def __init__(
         self,
@@ -59,18 +60,18 @@ class InclusionReader:
         self._takers = ConfirmedReadings()
 
     async def look(self) -> NonceView:
-        """The newest block."""
+        """Return the newest block."""
         block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
         return NonceView(int(block["number"], 16), block["hash"], base_fee(block))
 
     async def nonce(self, tag: str) -> int:
-        """How many transactions the signer has in the chain up to the block `tag`."""
+        """Return the number of the signer's transactions up to the block `tag`."""
         return int(await self._rpc.call("eth_getTransactionCount", self._address, tag), 16)
 
     async def news(self, slots: Sequence[Slot], view: NonceView) -> list[Inclusion | None]:
-        """`landings`, of which few are asked: nothing is mined above the chain's own nonce.
+        """Return `landings`, with few calls: nothing is mined above the nonce of the chain.
 
-        And what was mined in a block that the chain still has is where it was.
+        A transaction that was mined in a block of the chain is still there.
         """
         if not self._is_thrifty:
             return await self.landings(slots)
@@ -105,7 +106,8 @@ class InclusionReader:
         return found
 
     async def _landed_in(self, number: int, open_: dict[str, str]) -> dict[str, Inclusion]:
-        """Landings of these in a block, by transaction; none where the node does not know how."""
+        """Return the inclusions of these slots in a block, by transaction; empty if the node
+        cannot."""
         try:
             told = await self._rpc.call(BLOCK_RECEIPTS, hex(number))
         except RpcFault:
@@ -114,7 +116,7 @@ class InclusionReader:
         return {each["transactionHash"]: _landing(inclusion_of(each), open_) for each in ours}
 
     async def landings(self, slots: Sequence[Slot]) -> list[Inclusion | None]:
-        """For each slot that of its newest attempt that has one."""
+        """Return for each slot the inclusion of its newest included attempt, or None."""
         asked = {each.tx: each.raw for slot in slots for each in reversed(slot.attempts)}
         answers = iter(await self._rpc.inclusions(list(asked)))
         found: list[Inclusion | None] = []
@@ -128,7 +130,8 @@ class InclusionReader:
         return found
 
     async def time_of(self, landing: Inclusion, view: NonceView) -> int | None:
-        """Unix milliseconds of its block; None if the chain has another one at its height."""
+        """Return the Unix milliseconds of its block, or None if the chain has another block
+        there."""
         seen = await self.block_at(landing.block.number, view)
         return seen[1] if seen and seen[0] == landing.block.hash else None
 
@@ -140,7 +143,8 @@ class InclusionReader:
         return view.blocks[number]
 
     async def hashes(self, numbers: Iterable[int]) -> dict[int, str]:
-        """Of the chain's blocks at these heights; a height that it has not is not among them."""
+        """Return the hashes of the chain's blocks at these heights. Missing heights are left
+        out."""
         asked = sorted(set(numbers))
         blocks = await self._rpc.many([(BLOCK, hex(number), False) for number in asked])
         for block in blocks:
@@ -149,10 +153,10 @@ class InclusionReader:
         return {n: block["hash"] for n, block in zip(asked, blocks, strict=True) if block}
 
     async def is_taken(self, slot: Slot, view: NonceView) -> bool:
-        """Whether somebody else's transaction with our nonce is final, not merely mined.
+        """Return True if a foreign transaction with our nonce is final.
 
-        A missing receipt proves nothing: the node that says so may lag. The foreign transaction
-        itself does, read twice, and only where its block is too old to be searched, time must do.
+        A missing receipt proves nothing, because the node may lag. The foreign transaction proves
+        it, read twice. If its block is too old to be searched, a waiting time decides.
         """
         final = view.head - self._finality.depth
         if final < 0 or await self.nonce(hex(final)) <= slot.nonce:
@@ -171,7 +175,7 @@ class InclusionReader:
         return self._takers.confirms(slot.nonce, taker, self._clock.now_ms())
 
     async def _taker(self, nonce: int, final: int) -> str | None:
-        """Our account's transaction with that nonce, in a block not above `final`."""
+        """Return our account's transaction with that nonce, in a block not above `final`."""
         high, step = final, 1
         while (low := max(high - step, -1)) >= 0 and await self.nonce(hex(low)) > nonce:
             high, step = low, 2 * step
@@ -188,10 +192,10 @@ class InclusionReader:
         return None
 
     async def why_reverted(self, block: ev.BlockRef) -> WorkbenchError:
-        """What the transaction would have said, asked of the state just before its block.
+        """Return the error of a reverted transaction, simulated on the state before its block.
 
-        With the block's own time and number, where the node lets them be set: deadlines and gates
-        are judged by them.
+        With the time and number of the block, if the node can override them: deadlines and gates
+        depend on them.
         """
         sent = await self._rpc.call("eth_getTransactionByHash", block.tx)
         own = await self._rpc.call("eth_getBlockByNumber", hex(block.number), False)
@@ -208,14 +212,14 @@ class InclusionReader:
                 except RpcUnanswered:
                     raise
                 except RpcFault:
-                    # This node knows no overrides; or that state is gone, or never was: a reorg at
-                    # this moment.
+                    # No overrides on this node; or the state is gone; or a reorg happens at this
+                    # moment.
                     continue
                 break
         return Reverted("the transaction reverted; before the others of its block it would not.")
 
 
 def _landing(landing: Inclusion, raws: dict[str, str]) -> Inclusion:
-    """A landing of these signed bytes. Raises RpcAnswerInvalid where it cannot be theirs."""
+    """Return an inclusion of these signed bytes. Raises RpcAnswerInvalid if it cannot be theirs."""
     require_within(raws[landing.tx], landing.gas_used, landing.gas_price)
     return landing

@@ -1,4 +1,4 @@
-"""Encrypted key files (Web3 Secret Storage, version 3): opened, or refused with the reason."""
+"""Encrypted key files (Web3 Secret Storage, version 3)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from workbench.evm.codec.abi import to_hex
 from workbench.evm.transactions.signer import KeySigner
 
 SCRYPT_BLOCKS = 1 << 23
-"""Most of n × r: scrypt takes 128 bytes for each, so at most 1 GiB. geth's standard is 2^21."""
+"""Largest n × r of scrypt: 128 bytes each, so at most 1 GiB. The default of geth is 2^21."""
 SCRYPT_P = 16
 PBKDF2_ROUNDS = 10_000_000
 HINT = "PAYOUT_KEYSTORE must name a keystore file of version 3, as geth and `cast wallet` write it."
 
 
 def key_of_keystore(text: str, password: str) -> str:
-    """The private key, as 0x hex. Raises InvalidSetting with the reason; shows neither content nor
+    """Return the private key as 0x hex. Raises InvalidSetting with the reason, without content or
     password."""
     kept = _read(text)
     _check_crypto(kept["crypto"])
@@ -43,7 +43,7 @@ def _read(text: str) -> dict[str, Any]:
         raise _refused(f"its version is {found}; it must be the number 3.")
     if version != 3:
         raise _refused(f"it is of version {version}; only version 3 can be read.")
-    # geth wrote `Crypto` once; the library reads either.
+    # Old versions of geth wrote `Crypto`; the library reads both.
     crypto = kept.get("crypto", kept.get("Crypto"))
     if not isinstance(crypto, dict):
         raise _refused("it has no crypto section.")
@@ -51,8 +51,8 @@ def _read(text: str) -> dict[str, Any]:
 
 
 def _check_crypto(crypto: dict[str, Any]) -> None:
-    """A key derivation within bounds: its numbers decide how much memory and time are taken."""
-    if crypto.get("cipher") != "aes-128-ctr":  # The library would not look.
+    """Raise InvalidSetting for a key derivation outside of bounds: it decides memory and time."""
+    if crypto.get("cipher") != "aes-128-ctr":  # The library does not check this.
         raise _refused("its cipher is not aes-128-ctr.")
     kdf, numbers = crypto.get("kdf"), crypto.get("kdfparams")
     if not isinstance(numbers, dict):
@@ -91,7 +91,7 @@ def _opened(kept: dict[str, Any], password: str) -> str:
 
 
 def _check_address(said: object, address: str) -> None:
-    """Some files do not name the account; one that names another was mixed up."""
+    """Raise InvalidSetting if the file names another account. Some files name none."""
     if said is None:
         return
     plain = str(said).lower().removeprefix("0x")

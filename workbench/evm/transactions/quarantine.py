@@ -1,8 +1,8 @@
-"""The nonces of a key that is ours alone: whoever else uses one stops the signer.
+"""Quarantine: a foreign use of a key that only this service uses stops the signer.
 
-A foreign transaction in our slot means that the key is used elsewhere, or has leaked. A chain that
-is ahead of our database means the same, or that yesterday's database was restored: then it does not
-know what was paid since. In none of these cases does a program know what to do.
+A foreign transaction with one of our nonces means that the key is used elsewhere, or has leaked. A
+chain nonce ahead of the database means the same, or that an old database was restored, which does
+not know later payments. No program can decide these cases.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from workbench.evm.transactions.slots import SharedNonces
 
 
 class Quarantine(SharedNonces):
-    """See the module. The state is in the store; the fact is told once."""
+    """See the module. The state is in the store; the fact is recorded once."""
 
     def __init__(self, clock: Clock, *, chain_id: int, address: str, source: str) -> None:
         self._clock, self._source = clock, source
@@ -55,7 +55,7 @@ class Quarantine(SharedNonces):
         await self._stop(unit, standing, slot.nonce, text)
 
     async def stop(self, unit: Any, nonce: int, reason: str) -> None:
-        """Unless a person has seen this very reason, and released the signer."""
+        """Stop, unless a person has released the signer for this very reason."""
         told = await unit.facts(subject="")
         if not any(isinstance(f, ev.SignerReleased) and f.reason == reason for _, f in told):
             await self._stop(unit, await self._standing(unit, nonce), nonce, reason)
@@ -79,9 +79,9 @@ class Quarantine(SharedNonces):
         )
 
     async def _standing(self, unit: Ledger, on_chain: int) -> SignerState:
-        """A key that this database never saw begins at the chain's own nonce.
+        """Return the state of the signer. A new key starts at the nonce of the chain.
 
-        Its row is locked: nonces are taken one process after the other.
+        Its row is locked, so that processes take nonces one after the other.
         """
         standing = await unit.signer(self._chain_id, self._address, locked=True)
         self.is_new = False

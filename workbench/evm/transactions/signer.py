@@ -1,4 +1,4 @@
-"""Keys live here and nowhere else. Signing with coincurve, on digests that we make ourselves."""
+"""Keys stay in this module. Signing uses coincurve, on digests that we compute."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workbench.evm.codec.abi import hex_bytes, to_hex
 from workbench.evm.codec.fast_abi import keccak, rlp, rlp_list
 
 HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
-"""Half of secp256k1's order: a signature whose s is above it is malleable (EIP-2)."""
+"""Half of secp256k1's order. A signature with a larger s is malleable (EIP-2)."""
 
 EIP1559 = b"\x02"
 TRANSACTION = (
@@ -26,13 +26,13 @@ TRANSACTION = (
     "value",
     "data",
 )
-"""What an EIP-1559 transaction says, in order, before its access list."""
+"""The fields of an EIP-1559 transaction, in order, before its access list."""
 
 
 class KeySigner:
-    """Signs with one private key (32 bytes as hex). Its repr names the address, never the key.
+    """Signs with one private key (32 bytes as hex). Its repr shows the address, never the key.
 
-    Raises InvalidSetting for anything that is not a private key; the value is not repeated.
+    Raises InvalidSetting for anything but a private key, without the value.
     """
 
     def __init__(self, key: str) -> None:
@@ -64,7 +64,7 @@ class KeySigner:
         return Permit(value, deadline, signed[64], to_hex(signed[:32]), to_hex(signed[32:64]))
 
     def sign_transaction(self, fields: dict[str, Any]) -> tuple[str, str]:
-        """An EIP-1559 transaction without an access list (EIP-2718 type 2)."""
+        """Sign an EIP-1559 transaction without an access list (EIP-2718 type 2)."""
         unsigned = b"".join([rlp(fields[name]) for name in TRANSACTION] + [rlp(())])
         digest = keccak(EIP1559 + rlp_list(unsigned))
         signed = self._key.sign_recoverable(digest, hasher=None)
@@ -79,11 +79,11 @@ def address_of(key: PublicKey) -> str:
 
 KEPT = 4_096
 _SIGNED_HERE: dict[tuple[bytes, str], str] = {}
-"""Who signed a digest, where that was done in this process: recovering would find the same."""
+"""The signer of digests that were signed in this process, so that they need no recovery."""
 
 
 def recover(digest: bytes, signature: str) -> str | None:
-    """The account that signed `digest`, or None for anything that is not a canonical signature."""
+    """Return the account that signed `digest`, or None for a signature that is not canonical."""
     return _SIGNED_HERE.get((digest, signature)) or _recovered(digest, signature)
 
 

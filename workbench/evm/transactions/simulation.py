@@ -1,4 +1,4 @@
-"""What an act costs, and whether it would be refused: asked before any slot is taken."""
+"""Simulation of calls before a slot is taken: their gas, or the reason of a refusal."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from workbench.evm.codec.reverts import explain_revert
 from workbench.evm.rpc.client import NodeRevert, PendingAnswers, Rpc
 
 TIP_WEI = 10**9
-"""The least we tip; more where the node suggests more (Polygon asks for 25 gwei)."""
+"""The lowest tip. A node may suggest more (Polygon asks for 25 gwei)."""
 TIP_AGE_MS = 60_000
 GAS_HEADROOM = (13, 10)
-"""Gas limit over the node's estimate: the pool may be elsewhere when it is mined."""
+"""Gas limit relative to the node's estimate: the pool may have moved when it is mined."""
 GAS_LIKENESS = (21, 20)
-"""Gas with which the next act of a kind is tried, over what one of that kind was estimated at."""
+"""Gas of the next simulation of a kind, relative to the last estimate of that kind."""
 GAS_FOR_STORAGE = 100_000
-"""And for a contract's storage: a vault that others have emptied since pays for four new words."""
+"""Extra gas for storage: a vault that others have emptied meanwhile pays for four new words."""
 GAS_BESIDE = 200_000
 """Gas of a call that is simulated beside another: a transfer, and its signature."""
 TRANSFER_GAS = 21_000
-"""What a plain transfer to an account takes."""
+"""Gas of a plain transfer to an account."""
 MAX_FEE_WEI = 10**13
-"""A unit of gas is never worth more to us than 10,000 gwei."""
+"""The highest fee for one unit of gas: 10,000 gwei."""
 
 
 @dataclass(slots=True)
 class SimulationBatch:
-    """Calls that the node tries: at a fee and a tip in wei, by a payer who held so much.
+    """Calls to simulate: at a fee and a tip in wei, by a payer with this balance.
 
-    By place: the gas with which each is `tried`, and what is known to be `needed`, or why not.
-    `beside`: the places of those that need another call to pass as well.
+    By position: the gas with which each is `tried`, and the gas `needed` if known, or the error.
+    `beside`: positions of calls that need another call to pass.
     """
 
     calls: Sequence[ContractCall]
@@ -55,7 +55,7 @@ class SimulationBatch:
 
 
 class Simulation:
-    """See the module. `payer`: the address that sends; `source`: what it is called in errors."""
+    """See the module. `payer`: the sending address. `source`: its name in errors."""
 
     def __init__(self, rpc: Rpc, clock: Clock, *, chain_id: int, payer: str, source: str) -> None:
         self._rpc, self._clock = rpc, clock
@@ -64,12 +64,12 @@ class Simulation:
         self._tip: tuple[int, int] | None = None
 
     async def priced(self, calls: Sequence[ContractCall]) -> list[dict[str, Any] | WorkbenchError]:
-        """Fees and gas of each, or why it is doomed: the simulation, before any slot is taken."""
+        """Return fees and gas of each call, or its error."""
         (asked,) = await self.ask([calls])
         return await self.judged(asked)
 
     async def ask(self, parts: Sequence[Sequence[ContractCall]]) -> list[SimulationBatch]:
-        """Have the node try all parts; what it says of each can be `judged` when it is needed."""
+        """Start the simulation of all parts. `judged` returns the result of each."""
         tip = await self.tip()
         block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
         fee = min(2 * base_fee(block) + tip, MAX_FEE_WEI)
@@ -99,13 +99,13 @@ class Simulation:
         return priced
 
     async def _simulated(self, asked: SimulationBatch) -> SimulationBatch:
-        """The gas that each would need at the newest block, or why it would be refused.
+        """Return the gas that each call needs at the newest block, or its error.
 
-        An estimate searches, and so executes an act many times. What one act of a kind took,
-        the next of that kind is executed with, once; only what fails is estimated.
+        An estimate executes a call many times. So a call is first executed once with the gas of the
+        last one of its kind; only a failure is estimated.
         """
         for n, call in enumerate(asked.calls):
-            if not call.data:  # An account needs no more than what every transaction takes.
+            if not call.data:  # A transfer to an account needs the base gas of a transaction.
                 asked.tried[n] = TRANSFER_GAS
             elif _kind_of(call) in self._gas:
                 asked.tried[n] = self._gas[_kind_of(call)]
@@ -136,9 +136,10 @@ class Simulation:
         return [asked.needed[n] for n in range(len(asked.calls))]
 
     async def _estimated(self, call: ContractCall, fee: int) -> int | WorkbenchError:
-        """The node's estimate, remembered for acts of the same kind; or what its refusal means."""
+        """Return the node's estimate, cached for calls of the same kind, or the meaning of its
+        refusal."""
         try:
-            # Without a block some nodes take "pending": other people's plans, and another clock.
+            # Without a block some nodes use "pending": foreign transactions, and another time.
             request = self._request(call, fee)
             gas = int(await self._rpc.call("eth_estimateGas", request, "latest"), 16)
         except NodeRevert as why:
@@ -156,7 +157,7 @@ class Simulation:
         return gas
 
     def _request(self, call: ContractCall, fee: int) -> dict[str, Any]:
-        # With the fee, the node also looks whether the signer can pay for it.
+        # With the fee, the node also checks that the signer can pay for it.
         request = {"from": self._payer, "to": call.to, "data": "0x" + call.data.hex()}
         request |= {"maxFeePerGas": hex(fee)}
         return {**request, "value": hex(call.value)} if call.value else request
@@ -165,7 +166,7 @@ class Simulation:
         now = self._clock.now_ms()
         if self._tip is None or now - self._tip[0] >= TIP_AGE_MS:
             tip = TIP_WEI
-            with suppress(RpcFault):  # Not every node has an opinion.
+            with suppress(RpcFault):  # Not every node has this method.
                 tip = max(tip, int(await self._rpc.call("eth_maxPriorityFeePerGas"), 16))
             self._tip = (now, tip)
         return self._tip[1]
@@ -178,7 +179,7 @@ class Simulation:
 
 
 def _meaning(answer: WorkbenchError) -> WorkbenchError:
-    """What a contract's refusal means; a node's own is told as it is."""
+    """Return the meaning of a contract's refusal. Errors of the node are returned unchanged."""
     return explain_revert(hex_bytes(answer.data)) if isinstance(answer, NodeRevert) else answer
 
 
@@ -189,10 +190,10 @@ def _beside(also: PrecedingCall | None) -> dict[str, Any]:
 
 
 def _kind_of(call: ContractCall) -> tuple[str, str, bytes, int]:
-    """Acts of one kind take about the same gas: the same function of the same contract."""
+    """Return the kind of a call. Calls of one function of a contract take about the same gas."""
     return call.act, call.to, call.data[:4], call.gas
 
 
 def base_fee(block: dict[str, Any]) -> int:
-    """In wei; 0 where the chain has none."""
+    """Return the base fee in wei; 0 if the chain has none."""
     return int(block.get("baseFeePerGas") or "0x0", 16)

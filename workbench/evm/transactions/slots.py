@@ -1,4 +1,4 @@
-"""The nonce slots of one signer in one store: taken, moved, and told about, in one transaction."""
+"""The nonce slots of one signer in one store: taken and moved together with their facts."""
 
 from __future__ import annotations
 
@@ -10,61 +10,64 @@ from workbench.core.errors import WorkbenchError
 from workbench.core.ports import Clock, Slot, SlotState, Store, StoreTransaction
 
 SlotMove = tuple[Slot, Slot, Sequence[ev.Event]]
-"""A slot as it is stored, as it shall be, and the facts that go with it."""
+"""A slot as it is stored, as it shall be, and the facts of the move."""
 
 
 class SharedNonces:
-    """What others' use of our key means to a service that may share it: we go on behind them.
+    """Shared key: continue after the highest nonce in use.
 
-    See `chain.quarantine` for a key that is nobody else's.
+    See `transactions.quarantine` for a key that only this service uses.
     """
 
     is_new = False
-    """Whether the chain's own nonce may be where this key begins: then it is read twice."""
+    """True if a new key starts at the nonce of the chain: then it is read twice."""
 
     def suspicion(self) -> str:
-        """Why the last `choose` gave no nonce, where only a first reading speaks against it."""
+        """Return why the last `choose` gave no nonce, if a second reading must confirm it;
+        else ""."""
         return ""
 
     async def choose(self, unit: Any, on_chain: int, counted: int) -> int | None:
-        """The nonce of a new slot; None if the signer stands still. `counted`: our next one."""
+        """Return the nonce of a new slot, or None if the signer is stopped. `counted`: our own next
+        nonce."""
         return max(on_chain, counted)
 
     async def fills(self, unit: Any, nonce: int) -> bool:
-        """Whether a nonce that nobody used is used up, so that those behind it go on."""
+        """Return True if an unused nonce is filled, so that those above it can be mined."""
         return True
 
     async def lost(self, unit: Any, slot: Slot) -> None:
-        """A slot's nonce went to somebody else, and that is final. In that fact's transaction."""
+        """Handle a slot whose nonce a foreign transaction used, in the transaction of that fact."""
 
     async def stop(self, unit: Any, nonce: int, reason: str) -> None:
-        """Something was found that a person must look at."""
+        """Stop the signer: a person must check it."""
 
     async def release(self, unit: Any, on_chain: int, by: str, why: str) -> None:
-        """A person has looked."""
+        """Release the signer after a person has checked it."""
 
 
 class SlotStore:
-    """See the module. `source`: who tells the facts; `nonces`: what a lost one means."""
+    """See the module. `source`: the name in facts. `nonces`: the policy for lost nonces."""
 
     def __init__(self, store: Store, clock: Clock, *, source: str, nonces: SharedNonces) -> None:
         self._store, self._clock, self._source, self._nonces = store, clock, source, nonces
         self.landings = 0
-        """How often a slot was mined or lost: who waits for one looks again when this grows."""
+        """Number of slots that were mined or lost. Waiting callers read their slot when it
+        grows."""
 
     async def take(self, unit: StoreTransaction, fresh: Sequence[Slot]) -> None:
-        """Store new slots and that they were signed, in the caller's unit."""
+        """Store new slots and TransactionSigned, in the caller's unit."""
         await unit.take_slots(fresh)
         signed = ev.TransactionSigned
         told = [self.about(s, signed, signer=s.signer, nonce=s.nonce) for s in fresh]
         await unit.record_all(told)
 
     async def move(self, before: Slot, after: Slot, *facts: ev.Event) -> Slot | None:
-        """Store `after` and its facts. None if the slot has moved while we waited for the node."""
+        """Store `after` and its facts. Return None if the slot has moved meanwhile."""
         return (await self.move_all([(before, after, facts)]))[0]
 
     async def move_all(self, moves: Sequence[SlotMove]) -> list[Slot | None]:
-        """`move` for each, in one unit."""
+        """Apply several moves in one unit. See `move`."""
         if not moves:
             return []
         moved: list[Slot | None] = []
@@ -87,7 +90,7 @@ class SlotStore:
     # --- Facts ---
 
     def fact(self, subject: str, act: str) -> dict[str, Any]:
-        """What every fact of an act has."""
+        """Return the fields that every fact of an act has."""
         return {
             "subject": subject,
             "at_ms": self._clock.now_ms(),
@@ -96,12 +99,12 @@ class SlotStore:
         }
 
     def about(self, slot: Slot, kind: type[Any], **more: Any) -> ev.Event:
-        """A fact of this kind about the slot's newest attempt."""
+        """Return a fact of this kind about the slot's newest attempt."""
         fact: ev.Event = kind(**self.fact(slot.subject, slot.act), tx=slot.tx, **more)
         return fact
 
     def failed(self, slot: Slot, why: WorkbenchError) -> ev.TransactionFailed:
-        """A mined revert, or a lost nonce: another attempt may do better."""
+        """Return the fact of a mined revert or a lost nonce. Another attempt may succeed."""
         return ev.TransactionFailed(
             **self.fact(slot.subject, slot.act),
             block=slot.block,

@@ -1,7 +1,7 @@
-"""TEST KEYS, known to the whole world: for nodes we booted ourselves, and never anywhere else.
+"""Public TEST KEYS, only for nodes that we booted ourselves.
 
-They are the first ten keys of the public test mnemonic, which anvil funds at its genesis
-(10,000 ETH each). Bots watch these addresses on every public chain: whatever arrives there is gone.
+They are the first ten keys of the public test mnemonic, which anvil funds in its genesis (10,000
+ETH each). Bots watch these addresses on every public chain: whatever arrives there is gone.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ DERIVATION_PATH: Final = "m/44'/60'/0'/0/{index}"
 
 @dataclass(frozen=True)
 class TestKey:
-    """A role's key: `secret` and `address` as 0x strings, the address in checksum form."""
+    """The key of a role: `secret` and `address` as 0x strings, the address in checksum form."""
 
-    __test__ = False  # pytest: not a test class, whatever its name begins with
+    __test__ = False  # Not a test class of pytest, in spite of its name.
 
     role: str
     index: int
@@ -25,7 +25,7 @@ class TestKey:
     secret: str = field(repr=False)
 
 
-# In the order of the mnemonic. A role's place never changes: addresses of worlds depend on it.
+# In the order of the mnemonic. The position of a role never changes: addresses depend on it.
 TEST_KEYS: Final[tuple[TestKey, ...]] = tuple(
     TestKey(role, index, address, secret)
     for index, (role, address, secret) in enumerate(
@@ -89,14 +89,14 @@ _SECRETS: Final = frozenset(key.secret for key in TEST_KEYS)
 
 
 def key_of(role: str) -> TestKey:
-    """The test key of a role; KeyError for a role that is not in TEST_KEYS."""
+    """Return the test key of a role. Raises KeyError."""
     return BY_ROLE[role]
 
 
 def is_test_key(key: str | bytes | int) -> bool:
-    """Whether this private key is one of the public ones, in whatever form it is given.
+    """Return True if this private key is a public test key, in any notation.
 
-    Text that is no key is no test key: this decides what to refuse, not what is valid.
+    Text that is no key returns False: validity is checked elsewhere.
     """
     if isinstance(key, bytes):
         text = key.hex()
