@@ -1,8 +1,7 @@
-"""Every setting of both flows: name, default, what it means, and its bounds.
+"""Every setting of both flows: name, default, meaning, and bounds.
 
 Order of precedence: the environment, then `.env` in the current folder, then the world file that
-`workbench up` writes (agreement 7), then the default. The table below is the one truth:
-`.env.example` is printed from it.
+`workbench up` writes, then the default. `.env.example` is generated from the table below.
 """
 
 from __future__ import annotations
@@ -238,13 +237,13 @@ class Settings:
 
     values: dict[str, Any] = field(repr=False)
     given: frozenset[str] = frozenset()
-    """The names that somebody set, rather than left at their default."""
+    """The names that were set, and not left at their default."""
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
 
     def need(self, name: str) -> Any:
-        """The value. Raises InvalidSetting that says what to set."""
+        """Return the value. Raises InvalidSetting with the variable to set."""
         value = self.values[name]
         if value is None:
             raise InvalidSetting(
@@ -256,7 +255,7 @@ class Settings:
 
     @property
     def addresses(self) -> Addresses:
-        """All contract addresses. Raises InvalidSetting naming the first that is missing."""
+        """All contract addresses. Raises InvalidSetting with the first that is missing."""
         return Addresses(**{key: self.need(name) for key, name in ADDRESS_NAMES.items()})
 
     @property
@@ -270,10 +269,10 @@ class Settings:
         folder: Path | None = None,
         world: Mapping[str, Any] | None = None,
     ) -> Settings:
-        """Read environment, `.env` and world file. Raises InvalidSetting naming the variable, or
-        the line of `.env`.
+        """Read environment, `.env` and world file.
 
-        `world`: take this one instead of the folder's (a world that is just being booted).
+        Raises InvalidSetting with the variable, or the line of `.env`. `world`: used instead of the
+        folder's world file (for a world that is being booted).
         """
         folder = folder or Path.cwd()
         if world is None:
@@ -284,7 +283,7 @@ class Settings:
         file = folder / ".env"
         dotenv = read_env_file(file, BY_NAME, environ) if file.exists() else {}
         for layer in (world, dotenv, environ):
-            # A blank value says nothing: a `.env` that was copied and not filled in.
+            # A blank value counts as absent, as in an unfilled copy of `.env.example`.
             merged |= {name: text for name, text in layer.items() if text.strip()}
         values = {name: _value(setting, merged.get(name)) for name, setting in BY_NAME.items()}
         return cls(values, frozenset(name for name in BY_NAME if name in merged))
@@ -297,7 +296,8 @@ def _value(setting: Setting, text: str | None) -> Any:
     try:
         return setting.read(text)
     except WorkbenchError as why:
-        secret = setting.secret or LIKE_A_KEY.search(text)  # Pasted into the wrong line, perhaps.
+        # A key may have been pasted into the wrong line.
+        secret = setting.secret or LIKE_A_KEY.search(text)
         shown = "" if secret else f" ({text[:80]!r})"
         cause = why.message if not secret else "is not what it should be"
         raise InvalidSetting(
@@ -308,12 +308,12 @@ def _value(setting: Setting, text: str | None) -> Any:
 
 
 def make_folder(path: Path, name: str) -> None:
-    """See to it that a folder is there. `name`: what asks for it. Raises StoreError."""
+    """Create a folder if it is missing. `name`: the setting that names it. Raises StoreError."""
     try:
         for folder in (*reversed(path.parents), path):
             if not folder.exists():
                 folder.mkdir(mode=0o700, exist_ok=True)
-        path.mkdir(exist_ok=True)  # Says so if it is a file.
+        path.mkdir(exist_ok=True)  # Raises if it is a file.
     except OSError as why:
         raise StoreError(
             f"{path} ({name}) cannot be made: {why.strerror}.", hint="Name another folder."
@@ -321,10 +321,10 @@ def make_folder(path: Path, name: str) -> None:
 
 
 def env_example() -> str:
-    """The text of `.env.example`: every variable with its meaning and default.
+    """Return the text of `.env.example`: every variable with its meaning and default.
 
-    All are blank, which is as good as not there: a copy of it changes nothing, and so does not
-    stand in the way of a world that runs in the same folder.
+    All values are blank, which counts as absent. So a copy changes nothing, and does not override a
+    world that runs in the same folder.
     """
     lines = [
         "# Settings of the Settlement Workbench: copy to .env and fill in.",

@@ -1,1 +1,1 @@
-"""Configuration files: the reader of `.env`."""
+"""Configuration: parsers of settings, the `.env` file, and the world file."""

@@ -1,7 +1,7 @@
-"""`.env`, read so that it fails closed: a line that cannot be read, or a name that is nearly one of
-ours, is an error that names file and line. What the line says would else not be in force.
+"""A strict reader of `.env`: a line that cannot be read, or a name that is nearly one of ours, is
+an error with file and line. Otherwise the setting would silently not apply.
 
-The grammar is python-dotenv's; no value is ever shown, since it may be a key.
+The grammar is that of python-dotenv. Values are never shown, because they may be keys.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 1_000_000
 SHORT = 8
-"""Names shorter than this are nearly ours at one letter's difference, longer ones at two."""
+"""Names shorter than this are similar at a distance of one letter, longer ones at two."""
 _OURS = re.compile(r"\s*(?:export\s+)?'?([A-Za-z_][A-Za-z0-9_-]*)'?\s*[=:]", re.ASCII)
 
 
 def read_env_file(
     path: Path, known: Collection[str], environ: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Values by name. `known`: our names; `environ`: what `${NAME}` in a value may mean, besides
-    what stands above it.
+    """Return values by name. `known`: our names. `environ`: values for `${NAME}`, besides earlier
+    lines.
 
-    Raises InvalidSetting with `line` and, where it is one of ours, `setting`.
+    Raises InvalidSetting with `line` and, if it is one of ours, `setting`.
     """
     from dotenv.parser import parse_stream
 
@@ -77,7 +77,7 @@ def _text(path: Path) -> str:
 
 
 def _line(binding: Binding) -> int:
-    """Of what is said, not of the blank lines before it."""
+    """Return the line of the binding, not of the blank lines before it."""
     original = binding.original
     blank = original.string[: len(original.string) - len(original.string.lstrip())]
     return original.line + len(re.findall(r"\r\n|\n|\r", blank))
@@ -116,9 +116,9 @@ def _refuse_near_name(where: str, line: int, name: str, known: Collection[str]) 
 
 
 def _refuse_swallowed(where: str, line: int, binding: Binding, known: Collection[str]) -> None:
-    """A quote that is closed lines below holds those lines as text: what they set is not in force.
+    """Raise if a quote that is closed on a later line contains lines that look like settings.
 
-    No setting of ours has two lines; a foreign one (a certificate, say) may.
+    No setting of ours has two lines; a foreign one (a certificate, for example) may.
     """
     inner = re.split(r"\r\n|\n|\r", binding.value or "")
     swallowed = any((found := _OURS.match(each)) and found[1] in known for each in inner[1:])
@@ -131,7 +131,7 @@ def _refuse_swallowed(where: str, line: int, binding: Binding, known: Collection
 
 
 def _resolved(where: str, line: int, name: str, value: str, around: Mapping[str, str]) -> str:
-    """The value with its `${NAME}` and `${NAME:-default}` replaced."""
+    """Return the value with `${NAME}` and `${NAME:-default}` replaced."""
     from dotenv.variables import Variable, parse_variables
 
     atoms = list(parse_variables(value))
@@ -150,7 +150,7 @@ def _resolved(where: str, line: int, name: str, value: str, around: Mapping[str,
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """The setting that a name is most likely meant to be, "" where it is far from all."""
+    """Return the setting that a name most likely means, or ""."""
     plain, words = _plain(name), sorted(_words(name))
     for each in known:
         if plain == _plain(each) or words == sorted(_words(each)):
@@ -177,8 +177,8 @@ def _words(name: str) -> Iterator[str]:
 
 
 def distance(one: str, other: str) -> int:
-    """Letters to be put in, left out, replaced or swapped with their neighbour (optimal string
-    alignment) to make `other` of `one`."""
+    """Return the edit distance (optimal string alignment): inserted, deleted, replaced and swapped
+    letters."""
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, a in enumerate(one, 1):

@@ -13,7 +13,7 @@ WORLD_FILE = Path(".workbench") / "world.json"
 
 
 def read_world(folder: Path | None = None) -> dict[str, Any]:
-    """The world file of `workbench up`. Raises UnknownWorld when it is missing or damaged."""
+    """Return the world file of `workbench up`. Raises UnknownWorld if it is missing or damaged."""
     path = (folder or Path.cwd()) / WORLD_FILE
     try:
         world = json.loads(path.read_text(encoding="utf-8"))
@@ -35,7 +35,7 @@ def _damaged() -> UnknownWorld:
 
 
 def world_variables(world: Mapping[str, Any]) -> dict[str, str]:
-    """A world file as environment variables. Raises UnknownWorld when it is damaged."""
+    """Return the world file as environment variables. Raises UnknownWorld if it is damaged."""
     addresses, keys = world.get("addresses", {}), world.get("keys", {})
     if not isinstance(addresses, Mapping) or not isinstance(keys, Mapping):
         raise _damaged()

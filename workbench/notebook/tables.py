@@ -1,6 +1,6 @@
-"""Tables for readers: exact amounts with their units, short hashes, times of day.
+"""Tables for readers: exact amounts with units, short hashes, times of day.
 
-For display alone. What is computed with comes from `Run`'s own frames.
+For display only. Compute with the frames of `Run`.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ TOKENS: Mapping[str, Token] = {
     "eurc_spent": EURC,
     "eurc_returned": EURC,
 }
-"""Columns of base units, and of which token."""
+"""Columns of base units, with their token."""
 BY_SYMBOL = {token.symbol: token for token in (USDC, EURC, YPS)}
 LONG_HEX = re.compile(r"\b(?:0x)?[0-9a-fA-F]{32,}\b|0x[0-9a-fA-F]{16,}")
 MOMENTS = ("at_ms", "start_ms", "end_ms", "planned_ms", "asked_ms", "ended_ms")
-"""Columns of Unix milliseconds; all others in `_ms` are durations."""
+"""Columns of Unix milliseconds; all other columns in `_ms` are durations."""
 
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same rows as text: `110 USDC`, `0x6800…cb18`, `00:00:24.000`; missing is empty.
+    """Return the rows as text: `110 USDC`, `0x6800…cb18`, `00:00:24.000`; missing is empty.
 
     A time of day is in UTC, and its column loses the `_ms`. A row's own `token` names the unit of
     `before`, `after` and `change`, and its own `unit` that of percentiles and total.
@@ -66,14 +66,14 @@ def _or_empty(write: Callable[[Any], str]) -> Callable[[Any], str]:
 
 
 def amount(units: int, token: Token) -> str:
-    """The exact amount with thousands apart: `9,999,899.949962 EURC`."""
+    """Return the exact amount with thousands separators: `9,999,899.949962 EURC`."""
     number, symbol = str(Amount(abs(units), token)).split()
     whole, point, fraction = number.partition(".")
     return f"{'-' if units < 0 else ''}{int(whole):,}{point}{fraction} {symbol}"
 
 
 def _moment(ms: Any) -> str:
-    """The time of day in UTC, to the millisecond."""
+    """Return the time of day in UTC, to the millisecond."""
     seconds, rest = divmod(int(ms), 1000)
     minutes, second = divmod(seconds % 86_400, 60)
     return f"{minutes // 60:02}:{minutes % 60:02}:{second:02}.{rest:03}"
@@ -92,7 +92,7 @@ def _plain(value: Any) -> str:
 
 
 def _in(unit: str) -> Callable[[Any], str]:
-    """How a figure of this unit is written."""
+    """Return the formatter of figures of this unit."""
     if unit in BY_SYMBOL:
         return lambda units: amount(int(units), BY_SYMBOL[unit])
     return UNITS.get(unit, _plain)

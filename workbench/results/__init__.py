@@ -1,1 +1,1 @@
-"""What concerns finished runs: tables of buyers, and the hook through which a run is repeated."""
+"""Finished runs: run folders, tables, metrics and charts."""

@@ -1,8 +1,8 @@
-"""What became of each buyer: also of those who gave up, only asked, or never came.
+"""The outcome of each buyer, also of those who gave up, only asked, or never came.
 
-A scenario orders its buyers, and each of them has exactly one outcome, a word of
-`lifecycle.OUTCOMES`. A rate that is computed over settlements alone leaves out the buyers who gave
-up before they had one; over buyers it does not.
+A scenario plans its buyers, and each has exactly one outcome, a word of `lifecycle.OUTCOMES`. A
+rate over settlements alone leaves out the buyers who gave up before they had one; a rate over
+buyers does not.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from workbench.core.lifecycle import OUTCOME, OUTCOMES, outcome_of
 from workbench.results import frames
 
 BuyerObservation = ev.BuyerServed | ev.BuyerGaveUp
-"""How a buyer's purchase ended in the buyer's own eyes."""
+"""The fact with which a buyer's purchase ended, as the buyer saw it."""
 
 
 def buyers_frame(
     facts: Iterable[ev.Event], origin_ms: int, *, now_ms: int | None = None
 ) -> pd.DataFrame:
-    """One row for each buyer that the scenario ordered, in the order of coming.
+    """Return one row for each planned buyer, in the order of arrival.
 
     `comes_ms` counts from `origin_ms`; `planned_ms` is the same moment and `ended_ms` that of the
-    end, both Unix milliseconds. `took_ms`: from the 402 to the delivery, where there is one.
-    `units`: base units of the asset. `code`: the error with which the buyer gave up, or the reason
-    of a refund or a rejection. `settlement_id`: empty where the buyer has no settlement.
+    end, both Unix milliseconds. `took_ms`: from the 402 to the delivery, if there is one. `units`:
+    base units of the asset. `code`: the error with which the buyer gave up, or the reason of a
+    refund or a rejection. `settlement_id`: empty without a settlement.
 
-    A settlement's own end counts before what its buyer saw: where it was executed after the buyer
-    had given up, the outcome is `executed`, and `code` still says why the buyer gave up. While a
+    The end of the settlement counts before what its buyer saw: if it was executed after the buyer
+    gave up, the outcome is `executed`, and `code` still says why the buyer gave up. While a
     settlement has no end, its buyer is `open`.
 
-    `now_ms` (Unix milliseconds) is for a run that is not over: whoever was due by then and has told
-    nothing yet is `open`. In a run that is over, such a buyer has not come.
+    `now_ms` (Unix milliseconds) is for a run that is not over: a buyer that was due by then without
+    a fact is `open`. In a finished run such a buyer has not come.
 
-    Runs without `BuyerPlanned` facts (run folders of format 2) know only the buyers who told an
+    Runs without `BuyerPlanned` facts (run folders of format 2) know only buyers who recorded an
     end. Runs without simulated buyers have one row for each settlement, with an empty `name`.
     """
     told = list(facts)
@@ -51,7 +51,7 @@ def buyers_frame(
         rows = []
         for plan in sorted(planned, key=lambda each: each.comes_ms):
             mine = saw.get(plan.subject)
-            # The settlement that the buyer named, else the last that its account has.
+            # The settlement that the buyer named, else the last of its account.
             named = deals.get(mine.settlement_id) if mine else None
             deal = named or by_buyer.get(plan.address.lower())
             rows.append(_planned(plan, deal, mine, origin_ms, now_ms))
@@ -80,10 +80,10 @@ _COLUMNS = {
 
 
 def outcome_counts(facts: Iterable[ev.Event]) -> dict[str, int]:
-    """How many had each outcome, in the order of `lifecycle.OUTCOMES`; outcomes of none left out.
+    """Return the number of buyers by outcome, in the order of `lifecycle.OUTCOMES`, without zeros.
 
-    Counts all buyers that the scenario ordered. Where none was ordered it counts settlements by
-    their status: `executed`, `refunded`, `rejected` or `pending`.
+    It counts all planned buyers. Without planned buyers it counts settlements by status:
+    `executed`, `refunded`, `rejected` or `pending`.
     """
     told = list(facts)
     if has_plan(told):
@@ -96,10 +96,9 @@ def outcome_counts(facts: Iterable[ev.Event]) -> dict[str, int]:
 
 
 def ends_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
-    """One row for each buyer whose purchase has ended: `outcome`, and `at_ms`, Unix milliseconds.
+    """Return one row for each ended purchase: `outcome`, and `at_ms` in Unix milliseconds.
 
-    `subject`: the settlement, or an empty text. Where no buyer was ordered, one row for each
-    settlement that has ended.
+    `subject`: the settlement, or "". Without planned buyers, one row for each ended settlement.
     """
     told = list(facts)
     if has_plan(told):
@@ -118,7 +117,7 @@ def ends_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
 
 
 def has_plan(facts: Iterable[ev.Event]) -> bool:
-    """Whether the facts say which buyers were ordered."""
+    """Return True if the facts contain planned buyers."""
     return any(isinstance(fact, ev.BuyerPlanned) for fact in facts)
 
 
@@ -127,7 +126,7 @@ def has_plan(facts: Iterable[ev.Event]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class DealColumns:
-    """A settlement as its buyer cares for it. Times are Unix milliseconds."""
+    """A settlement, with the columns of its buyer. Times are Unix milliseconds."""
 
     id: str
     buyer: str
@@ -140,7 +139,7 @@ class DealColumns:
 
 
 def _deals(told: list[ev.Event]) -> dict[str, DealColumns]:
-    """All settlements by id, in the order they began, from the facts that stand."""
+    """Return all settlements by id, in the order of their beginning, from valid facts."""
     times: dict[str, dict[str, int]] = {}
     timeline = frames.timeline_frame(told)
     for subject, stage, at_ms in zip(
@@ -195,7 +194,7 @@ def _planned(
 
 
 def _unplanned(saw: BuyerObservation, deal: DealColumns | None) -> dict[str, Any]:
-    """A buyer of whom nothing is known but its end."""
+    """Return the row of a buyer of whom only the end is known."""
     address = saw.address if isinstance(saw, ev.BuyerGaveUp) else ""
     return {
         "name": saw.subject,
@@ -210,7 +209,7 @@ def _unplanned(saw: BuyerObservation, deal: DealColumns | None) -> dict[str, Any
 
 
 def _settlement(deal: DealColumns) -> dict[str, Any]:
-    """A settlement whose buyer no scenario ordered."""
+    """Return the row of a settlement whose buyer was not planned."""
     return {
         "name": "",
         "kind": "",
@@ -224,7 +223,7 @@ def _settlement(deal: DealColumns) -> dict[str, Any]:
 
 
 def _end(deal: DealColumns | None, saw: BuyerObservation | None, came: bool) -> dict[str, Any]:
-    """What became of a buyer: the settlement's own end first, then what the buyer saw."""
+    """Return the outcome of a buyer: the end of the settlement first, then what the buyer saw."""
     gave_up = saw if isinstance(saw, ev.BuyerGaveUp) else None
     code, message = (gave_up.code, gave_up.message) if gave_up else ("", "")
     if deal is not None:
@@ -240,7 +239,7 @@ def _end(deal: DealColumns | None, saw: BuyerObservation | None, came: bool) -> 
     if gave_up:
         outcome = "gave_up"
     elif isinstance(saw, ev.BuyerServed):
-        # Without a settlement in the facts, the buyer's own word is all there is.
+        # Without a settlement in the facts, only the buyer's own fact is known.
         outcome = "asked_only" if not saw.status else saw.status
     ended = saw is not None and outcome in OUTCOME
     return {

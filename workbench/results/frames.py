@@ -1,8 +1,8 @@
-"""Facts in, tables out. Charts take these tables and nothing else.
+"""Tables from facts. Charts read these tables only.
 
-Times are Unix milliseconds, gas is units of gas, amounts are exact Python integers of base units
-in columns of type object (10^20 does not fit 64 bits). Integers that may be missing are `Int64`:
-a plain column with a hole in it would turn to float.
+Times are Unix milliseconds, gas is units of gas, amounts are exact Python integers of base units in
+columns of type object (10^20 does not fit 64 bits). Integers that may be missing are `Int64`,
+because a plain column with a gap would turn to float.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from workbench.core.errors import IllegalTransition
 from workbench.core.settlement import TRANSITIONS, Settlement, SettlementState, apply
 
 STAGES = tuple(look.word for look in lifecycle.STAGES)
-"""Every stage a settlement can go through, in the order of a life."""
+"""Every stage of a settlement, in their order."""
 REQUESTED = STAGES[0]
 
 _ORDER: dict[type[ev.Event], int] = {
     kind: list(SettlementState).index(state) for (_, kind), state in TRANSITIONS.items()
 }
-"""Facts that move a settlement, by the place in a life of the state they lead to."""
+"""Facts that move a settlement, by the position of the state they lead to."""
 
 MOVING = frozenset({ev.PaymentRequested.__name__} | {kind.__name__ for kind in _ORDER})
-"""Types of the facts that a timeline shows as stages; all others are marks beside it."""
+"""Types of facts that a timeline shows as stages. All others are marks beside it."""
 
 _SHARED = {f.name for f in fields(ev.Event)}
 
 
 def distinct(facts: Iterable[ev.Event]) -> list[ev.Event]:
-    """Each fact once, where the journals of several services were put together.
+    """Return each fact once, from the journals of several services.
 
-    A chain fact is known by its place in its block, whoever told it. Once that block is orphaned
-    the same fact may come again, and then it counts anew.
+    A fact of the chain is identified by its place in its block, whoever recorded it. After its
+    block was orphaned the same fact may come again, and then it counts anew.
     """
     seen: set[Any] = set()
     result = []
@@ -55,7 +55,7 @@ def distinct(facts: Iterable[ev.Event]) -> list[ev.Event]:
 
 
 def _identity(fact: ev.Event) -> tuple[str, Any]:
-    """The hash of the block it depends on (or ""), and what tells the fact from others."""
+    """Return the hash of the fact's block (or ""), and its identity."""
     if fact.block is None:
         return "", ev.to_json(fact)
     place = (fact.type, fact.subject, fact.block.tx, fact.block.log_index)
@@ -63,10 +63,10 @@ def _identity(fact: ev.Event) -> tuple[str, Any]:
 
 
 def events_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
-    """One row a fact, in the order given: the index `seq` counts from 1.
+    """Return one row a fact, in the given order. The index `seq` counts from 1.
 
-    `detail` is a dict of the fields that belong to the fact's own type; `stands` is False where
-    the fact's block has been orphaned since.
+    `detail`: a dict of the fields of the fact's own type. `stands`: False if the fact's block was
+    orphaned.
     """
     told = list(facts)
     standing = {id(fact) for fact in ev.canonical(told)}
@@ -102,7 +102,7 @@ _EVENT_COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class StageRow:
-    """One step of a life: entered at `at_ms` (Unix milliseconds), by a block and a transaction."""
+    """One stage: entered at `at_ms` (Unix milliseconds), by a block and a transaction."""
 
     name: str
     at_ms: int
@@ -113,7 +113,7 @@ class StageRow:
 
 @dataclass(frozen=True, slots=True)
 class LifeRow:
-    """One settlement with all that charts tell of it. `gas_total`: reverted attempts included."""
+    """One settlement with all that charts show. `gas_total`: also of reverted attempts."""
 
     settlement: Settlement
     stages: tuple[StageRow, ...]
@@ -122,13 +122,12 @@ class LifeRow:
 
 
 def timeline_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
-    """One row per settlement and stage, in the order of a life.
+    """Return one row for each settlement and stage, in order.
 
-    `start_ms` is when the stage was entered, `end_ms` when the next one was, so the stage a
-    settlement stands in now has none. `took_ms` is the time in the stage; `after_ms` is the time
-    since the previous stage (0 for the first), which is what charts and `stages` show as the
-    stage's own, and `seconds` is the same for display only. `gas` is of the transaction that led
-    into the stage, and told once where two stages share one.
+    `start_ms`: when the stage was entered. `end_ms`: when the next one was; missing for the present
+    stage. `took_ms`: the time in the stage. `after_ms`: the time since the previous stage (0 for
+    the first), which charts and `stages` show as the stage's own; `seconds` is the same for
+    display. `gas`: of the transaction that led into the stage, once if two stages share it.
     """
     rows: list[dict[str, Any]] = []
     for life in _lives(facts):
@@ -168,10 +167,10 @@ TIMELINE_COLUMNS = {
 
 
 def settlements_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
-    """One row per settlement, in the order they began.
+    """Return one row for each settlement, in the order of their beginning.
 
-    `seconds_total` runs from the first to the latest stage and `blocks` counts the steps between
-    the first and the last block; both are missing until there are two.
+    `seconds_total`: from the first to the latest stage. `blocks`: number of blocks between the
+    first and the last. Both are missing until there are two.
     """
     rows = []
     for life in _lives(facts):
@@ -219,9 +218,9 @@ _SETTLEMENT_COLUMNS = {
 
 
 def stages(facts: Iterable[ev.Event], settlement_id: str) -> list[dict[str, Any]]:
-    """The stages of one settlement, JSON-ready; empty where the facts do not know it.
+    """Return the stages of one settlement for JSON; empty if it is unknown.
 
-    `seconds` is the time since the previous stage (0.0 for the first), to the millisecond.
+    `seconds`: time since the previous stage (0.0 for the first), to the millisecond.
     """
     life = next((each for each in _lives(facts) if each.settlement.id == settlement_id), None)
     if life is None:
@@ -240,10 +239,10 @@ def stages(facts: Iterable[ev.Event], settlement_id: str) -> list[dict[str, Any]
 
 
 def payouts_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
-    """One row per payout, in the order they were asked for.
+    """Return one row for each payout, in the order of the requests.
 
-    `units`: base units of `asset`; `attempts`: how often its transaction was signed, dearer ones
-    included; `gas_wei`: what that cost in the end; `took_ms`: from the request to the end.
+    `units`: base units of `asset`. `attempts`: number of signed attempts, with higher fees
+    included. `gas_wei`: final gas cost. `took_ms`: from the request to the end.
     """
     lives: dict[str, payouts.Payout] = {}
     ends: dict[str, tuple[int, int]] = {}
@@ -253,7 +252,8 @@ def payouts_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
             signed[fact.subject] += 1
         if type(fact) not in payouts.MOVING:
             continue
-        with suppress(IllegalTransition):  # As in `_fold`: one torn life takes no other with it.
+        # As in `_fold`: one inconsistent payout does not affect the others.
+        with suppress(IllegalTransition):
             lives[fact.subject] = payouts.apply(lives.get(fact.subject), fact)
             if isinstance(fact, ev.PayoutPaid | ev.PayoutRefunded | ev.PayoutCancelled):
                 ends[fact.subject] = (fact.at_ms, fact.gas_wei)
@@ -304,7 +304,7 @@ _PAYOUT_COLUMNS = {
 
 
 def _lives(facts: Iterable[ev.Event]) -> list[LifeRow]:
-    """Every settlement the facts know, in the order they began."""
+    """Return all settlements, in the order of their beginning."""
     standing = distinct(ev.canonical(list(facts)))
     asked = {f.subject: f for f in standing if isinstance(f, ev.PaymentRequested)}
     returned: dict[str, int] = {}
@@ -336,11 +336,11 @@ def _lives(facts: Iterable[ev.Event]) -> list[LifeRow]:
 
 
 def _fold(told: Sequence[ev.Event]) -> Settlement | None:
-    """The settlement these facts tell. None: its birth is missing.
+    """Return the settlement of these facts, or None if its creation is missing.
 
-    Journals of several services do not interleave in the order of things, but a life has only one
-    order, so the facts are put into that. A fact that still cannot follow (its own cause may have
-    been orphaned) is left out here: one torn lane must not take all the others with it.
+    Journals of several services are not in one order, but the transitions are, so the facts are
+    sorted. A fact that still cannot follow (its cause may be orphaned) is left out here, so that
+    one inconsistent settlement does not affect the others.
     """
     deal: Settlement | None = None
     for fact in sorted(told, key=lambda f: _ORDER[type(f)]):
@@ -352,14 +352,14 @@ def _fold(told: Sequence[ev.Event]) -> Settlement | None:
 def _stages(
     asked: ev.PaymentRequested | None, deal: Settlement, gas_by_tx: dict[str, int]
 ) -> tuple[StageRow, ...]:
-    """The stages in order; times never run backwards and no transaction is told twice."""
+    """Return the stages in order. Times never decrease, and no transaction appears twice."""
     result = [StageRow(REQUESTED, asked.at_ms, None, None, None)] if asked else []
     told: set[str] = set()
     for entered in deal.entered:
-        # Two clocks meet here: services count milliseconds, blocks whole seconds. A block's time
-        # may lie before the act that led to it; the stage then begins with the one before it.
+        # Services count milliseconds, blocks whole seconds. The time of a block may be before the
+        # act that led to it; the stage then begins with the previous one.
         at_ms = max(entered.at_ms, result[-1].at_ms) if result else entered.at_ms
-        # Finality and delivery stand on the block of an earlier act: no transaction of their own.
+        # Finality and delivery refer to the block of an earlier transaction.
         own = entered.block if entered.block and entered.block.tx not in told else None
         if own is None:
             result.append(StageRow(entered.state.value, at_ms, None, None, None))
@@ -371,9 +371,9 @@ def _stages(
 
 
 def typed(rows: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
-    """A frame with exactly these columns, also for no rows.
+    """Return a frame with exactly these columns, also without rows.
 
-    Built column by column: pandas would guess float for integers with holes, or for 10^20.
+    Built column by column: pandas would use float for integers with gaps, or for 10^20.
     """
     return pd.DataFrame(
         {

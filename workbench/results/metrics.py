@@ -1,8 +1,8 @@
-"""Facts in, figures out: what a run of many settlements comes to.
+"""Metrics of a run from its facts.
 
-All integers, exactly (in columns of objects, where 64 bits might not do): amounts in base units,
-times in milliseconds, prices in `pips`, which are 1/100 of a basis point. Percentiles are of the
-nearest rank, so each is a value that occurred. Facts of orphaned blocks do not count.
+All are exact integers (in columns of objects, because 64 bits may not suffice): amounts in base
+units, times in milliseconds, prices in `pips`, 1/100 of a basis point. Percentiles use the nearest
+rank, so each is a value that occurred. Facts of orphaned blocks do not count.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ __all__ = [
 PIPS = 1_000_000
 PERCENTILES = (50, 90, 99)
 WHOLE = "402 to executed"
-"""From the seller's first answer to the execution."""
+"""The time from the 402 answer to the execution."""
 
 
 def percentile(values: Sequence[int], percent: int) -> int:
-    """The smallest of `values` that `percent` % of them do not exceed (nearest rank)."""
+    """Return the smallest of `values` that at least `percent` % do not exceed (nearest rank)."""
     ordered = sorted(values)
     return ordered[-(-percent * len(ordered) // 100) - 1]
 
 
 def swaps_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
-    """One row a swap in the pool: what it took, and what it would have taken at the reference rate.
+    """Return one row for each swap: its cost, and the cost at the reference rate.
 
-    `mid_eurc` is rounded up; `cost_pips` is what the buyer paid above mid, as a share of it,
-    rounded down; `rate_e8` what was paid, USDC for one EURC times 1e8, rounded down.
+    `mid_eurc` is rounded up. `cost_pips`: what the buyer paid above mid, relative to it, rounded
+    down. `rate_e8`: the paid rate, USDC for one EURC times 1e8, rounded down.
     """
     rows = []
     for fact in frames.distinct(ev.canonical(list(facts))):
@@ -73,7 +73,7 @@ def swaps_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
 
 
 def _priced(swap: ev.PoolSwapChecked) -> bool:
-    """A swap of nothing has no price."""
+    """Return True unless the swap is of nothing, which has no price."""
     return min(swap.eurc_in, swap.usdc_out, swap.reference_rate_e8) > 0
 
 
@@ -92,7 +92,7 @@ _SWAP_COLUMNS = {
 
 
 def faults_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
-    """One row a fault that the simulator injected, in the order of time."""
+    """Return one row for each injected fault, by time."""
     rows = [
         {"site": f.site, "target": f.target, "parameter": f.parameter, "at_ms": f.at_ms}
         for f in facts
@@ -103,7 +103,7 @@ def faults_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
 
 
 def market_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
-    """EUR/USD outside, wherever it moved."""
+    """Return EUR/USD outside of the pool, one row for each change."""
     rows = [
         {"at_ms": f.at_ms, "rate_e8": f.usdc_per_eurc_e8}
         for f in facts
@@ -116,12 +116,12 @@ def market_frame(facts: Iterable[ev.Event]) -> pd.DataFrame:
 
 
 def metrics_frame(facts: Iterable[ev.Event], lp_fee_pips: int | None = None) -> pd.DataFrame:
-    """One row a figure: `group`, `name`, `unit`, how many (`count`), percentiles, and `total`.
+    """Return one row for each figure: `group`, `name`, `unit`, `count`, percentiles, and `total`.
 
-    Groups: outcome (of all buyers that were ordered, else of all settlements), latency (by stage,
-    and from 402 to execution), cost (of buyers, against the reference rate), surplus (EURC that
-    came back), gas, seller, liquidity, payout (where there are any), fault, invariant.
-    `lp_fee_pips`: the pool's fee, which no fact tells; without it there is no fee income.
+    Groups: outcome (of all planned buyers, else of all settlements), latency (by stage, and from
+    402 to execution), cost (of buyers, against the reference rate), surplus (EURC that came back),
+    gas, seller, liquidity, payout (if there are any), fault, invariant. `lp_fee_pips`: the pool's
+    fee, which is not a fact; without it there is no fee income.
     """
     told = list(facts)
     rows = [
@@ -150,7 +150,7 @@ _METRIC_COLUMNS = {
 
 
 def nested(frame: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
-    """A table of figures as JSON-ready data: group, name, and what is known of it."""
+    """Return a table of figures for JSON: by group and name."""
     told: dict[str, dict[str, dict[str, Any]]] = {}
     for row in frame.astype(object).to_dict("records"):
         known = {str(k): v for k, v in row.items() if v is not None and v is not pd.NA}
@@ -175,7 +175,7 @@ def _row(
 
 
 def _sum(group: str, name: str, unit: str, values: Sequence[int]) -> dict[str, Any]:
-    """A figure of which only the sum means anything."""
+    """Return a figure of which only the sum is meaningful."""
     blank = dict.fromkeys(f"p{p}" for p in PERCENTILES)
     row = {"group": group, "name": name, "unit": unit, "count": len(values)}
     return {**row, **blank, "total": sum(values)}
@@ -199,9 +199,10 @@ def _latencies(told: list[ev.Event]) -> list[dict[str, Any]]:
 
 
 def stage_times(timeline: pd.DataFrame) -> dict[str, list[int]]:
-    """Milliseconds that settlements took to each stage from the one before; last, to the execution.
+    """Return the milliseconds from each stage to the next, over all settlements; last, to the
+    execution.
 
-    A stage that nothing came before has no time of its own.
+    The first stage has no time of its own.
     """
     first = timeline.groupby("subject", sort=False).head(1).index
     later = timeline.drop(first)
@@ -217,7 +218,7 @@ def stage_times(timeline: pd.DataFrame) -> dict[str, list[int]]:
 
 
 def _costs(told: list[ev.Event], lp_fee_pips: int | None) -> list[dict[str, Any]]:
-    """The buyers' cost against mid is what the pool, and whoever trades against it, has of them."""
+    """Return the buyers' cost against mid: the income of the pool and of its arbitrageurs."""
     swaps = swaps_frame(told)
     returned = [
         f.eurc_returned
@@ -246,7 +247,7 @@ def _gas(told: list[ev.Event]) -> list[dict[str, Any]]:
 
 
 def _seller(told: list[ev.Event]) -> list[dict[str, Any]]:
-    """What the seller took in, what it gave for it, and what it paid for gas."""
+    """Return what the seller received, what it gave, and its gas."""
     standing = frames.distinct(ev.canonical(told))
     done = [f for f in standing if isinstance(f, ev.SettlementExecuted)]
     gas = [
@@ -262,7 +263,7 @@ def _seller(told: list[ev.Event]) -> list[dict[str, Any]]:
 
 
 def _payouts(told: list[ev.Event]) -> list[dict[str, Any]]:
-    """How payouts ended, how long the paid ones took, and the gas of all."""
+    """Return the outcomes of payouts, the time of paid ones, and the gas of all."""
     payouts = frames.payouts_frame(told)
     if payouts.empty:
         return []

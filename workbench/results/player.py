@@ -1,7 +1,7 @@
-"""How a finished run is played again, without knowing who plays it.
+"""How a finished run is played again.
 
-Runs lie below worlds, and so may not import what plays them. The package's public face, which
-knows everything, says here where the player is; it is imported when a run is played again.
+Runs are in a layer below worlds, so they cannot import what plays them. The package's public face
+sets the player here; it is imported when a run is played again.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _find: Callable[[], Player] | None = None
 
 
 def found_by(find: Callable[[], Player]) -> None:
-    """From now on `play_again` is what `find` returns."""
+    """Set the function that returns the player."""
     global _find  # noqa: PLW0603 - the one place where the face of the package is heard
     _find = find
 
 
 def play_again() -> Player:
-    """What plays a run again."""
+    """Return the function that plays a run again."""
     assert _find is not None, "the package `workbench` says at its import who plays runs"
     return _find()

@@ -1,4 +1,4 @@
-"""A run is a thing: what happened, as facts; and the tables, charts and folder made of them."""
+"""A run: its facts, and the tables, charts and folder that are made of them."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """What happened: facts, and the tables and charts that are made of nothing else.
+    """A run. Tables and charts are made of its facts only.
 
-    `purchase` is what this run is about, or None for everything in a world. `scenario` and `seed`
-    are what it was made from, where it was a scenario's; `settings` what the run was told beside.
+    `purchase`: the purchase that the run is about, or None for everything in a world. `scenario`
+    and `seed`: what it was made from, if it was a scenario.
     """
 
     events: tuple[Event, ...] = field(repr=False)
@@ -54,15 +54,15 @@ class Run:
     scenario: Scenario | None = field(repr=False, default=None)
     seed: int = 0
     finished: bool = True
-    """False where the run was stopped before its end."""
+    """False if the run was stopped before its end."""
     orders: tuple[Order, ...] = ()
-    """The faults that a person ordered while it went on, each with its moment."""
+    """The faults that a person ordered during the run, each with its moment."""
     format: int = field(repr=False, default=FORMAT)
     """Version of the folder that it was read from."""
 
     @property
     def settlement_id(self) -> str | None:
-        """The purchase's settlement, if this run is about one purchase."""
+        """The settlement of the purchase, if this run is about one."""
         return self.purchase.settlement_id if self.purchase else None
 
     @property
@@ -78,37 +78,38 @@ class Run:
         return frames.events_frame(self.events)
 
     def settlements(self) -> pd.DataFrame:
-        """One row a settlement."""
+        """Return one row for each settlement."""
         from workbench.results import frames
 
         return frames.settlements_frame(self.events)
 
     def buyers(self) -> pd.DataFrame:
-        """One row a buyer that was ordered, and what became of it. See `results.buyers`."""
+        """Return one row for each planned buyer, with its outcome. See `results.buyers`."""
         from workbench.results.buyers import buyers_frame
 
         return buyers_frame(self.events, self.origin_ms)
 
     def payouts(self) -> pd.DataFrame:
-        """One row a payout of credits."""
+        """Return one row for each payout."""
         from workbench.results import frames
 
         return frames.payouts_frame(self.events)
 
     def timeline(self) -> pd.DataFrame:
-        """One row for each stage that a settlement went through: block, transaction, gas, time."""
+        """Return one row for each stage of a settlement: block, transaction, gas, time."""
         from workbench.results import frames
 
         return frames.timeline_frame(self.events)
 
     def stages(self) -> list[dict[str, Any]]:
-        """The purchase's stages: name, block, tx, gas, seconds since the stage before."""
+        """Return the stages of the purchase: name, block, tx, gas, seconds since the previous
+        stage."""
         from workbench.results import frames
 
         return frames.stages(self.events, self.settlement_id) if self.settlement_id else []
 
     def balances(self) -> pd.DataFrame:
-        """Balances before and after, in base units."""
+        """Return balances before and after, in base units."""
         import pandas as pd
 
         return pd.DataFrame(self._balance_rows(), dtype=object)
@@ -117,10 +118,11 @@ class Run:
         return [asdict(row) | {"change": row.change} for row in self.balances_seen]
 
     def invariants(self) -> pd.DataFrame:
-        """One row an invariant: whether it holds for these facts and balances, and what does not.
+        """Return one row for each invariant: whether it holds for these facts and balances, and the
+        problems.
 
-        First those of `core.review`, over the facts alone; the balances of a run about one
-        purchase are reconciled, too. Then, for a scenario, what its checker asked after each block.
+        First those over the facts alone (`invariants.journal`); for one purchase also the balances.
+        Then, for a scenario, those that its checkers tested after each block.
         """
         import pandas as pd
 
@@ -143,13 +145,14 @@ class Run:
         return pd.DataFrame(rows)
 
     def chart(self) -> RunChart:
-        """The timeline as a picture."""
+        """Return the timeline as a picture."""
         from workbench.results import charts
 
         return RunChart(charts.timeline(self.timeline(), self.facts, **self._axis))
 
     def metrics(self) -> pd.DataFrame:
-        """One row a figure: outcomes, latency, cost, gas, results, payouts, faults, invariants.
+        """Return one row for each figure: outcomes, latency, cost, gas, results, payouts, faults,
+        invariants.
 
         See `metrics.metrics_frame`. The pool's fee is the scenario's.
         """
@@ -159,39 +162,39 @@ class Run:
         return metrics.metrics_frame(self.events, fee)
 
     def swaps(self) -> pd.DataFrame:
-        """One row a swap in the pool: what it took, and its cost against the reference rate."""
+        """Return one row for each swap: its amounts, and its cost against the reference rate."""
         from workbench.results import metrics
 
         return metrics.swaps_frame(self.events)
 
     def faults(self) -> pd.DataFrame:
-        """One row a fault that was injected."""
+        """Return one row for each injected fault."""
         from workbench.results import metrics
 
         return metrics.faults_frame(self.events)
 
     def lanes(self) -> RunChart:
-        """The settlements as lanes, without the facts below them."""
+        """Return the settlements as lanes, without the facts below them."""
         from workbench.results import charts
 
         lanes = charts.timeline(self.timeline(), self.facts, has_facts=False, **self._axis)
         return RunChart(lanes)
 
     def latency_chart(self) -> RunChart:
-        """How long each stage took, with percentiles."""
+        """Return a chart of the time to each stage, with percentiles."""
         from workbench.results import charts
 
         return RunChart(charts.latency(self.timeline()))
 
     def outcome_chart(self) -> RunChart:
-        """When buyers' purchases ended, and how, over the faults."""
+        """Return a chart of when and how purchases ended, over the faults."""
         from workbench.results import charts, metrics
 
         ends, faults = metrics.ends_frame(self.events), self.faults()
         return RunChart(charts.outcomes(ends, faults, **self._axis))
 
     def price_chart(self) -> RunChart:
-        """EUR/USD, the reference rate, and what was paid."""
+        """Return a chart of EUR/USD, the reference rate, and the paid rates."""
         from workbench.results import charts, metrics
 
         market = metrics.market_frame(self.events)
@@ -199,39 +202,38 @@ class Run:
 
     @property
     def origin_ms(self) -> int:
-        """0 of every chart of this run, in Unix milliseconds.
+        """The zero of every chart of this run, in Unix milliseconds.
 
-        The start of the scenario: when its buyers were ordered, or the market was first told. Else
-        when the first fact was.
+        The start of the scenario (planned buyers, or the first market fact), else the first fact.
         """
         return next(self._starts(), min((fact.at_ms for fact in self.events), default=0))
 
     def _starts(self) -> Iterator[int]:
-        """When the scenario started, from what tells it best; nothing where there was none."""
+        """Yield candidates for the start of the scenario, best first."""
         for kind in (BuyerPlanned, MarketMoved):
             yield from (fact.at_ms for fact in self.events if isinstance(fact, kind))
 
     @property
     def _axis(self) -> dict[str, Any]:
-        """What every chart over time is told, so that all have the same zero and the same words."""
+        """Return zero and label of the time axis, equal for all charts."""
         is_scenario = next(self._starts(), None) is not None
         return {"origin_ms": self.origin_ms, "since": "start" if is_scenario else "first fact"}
 
     @property
     def trace_hash(self) -> str:
-        """SHA-256 of `events.jsonl`: equal for the same scenario and seed, wherever it runs."""
+        """SHA-256 of `events.jsonl`: equal for the same scenario and seed on every machine."""
         return hashlib.sha256(self._journal().encode()).hexdigest()
 
     @property
     def name(self) -> str:
-        """Twelve hex digits of what happened: equal facts, equal name."""
+        """Twelve hex digits of the trace hash: equal facts, equal name."""
         return self.trace_hash[:12]
 
     @property
     def outcomes(self) -> dict[str, int]:
-        """How many buyers had each outcome, adding up to all that the scenario ordered.
+        """Number of buyers by outcome; the sum is the number of planned buyers.
 
-        Words of `lifecycle.OUTCOMES`. Without ordered buyers: settlements by status, where
+        Words of `lifecycle.OUTCOMES`. Without planned buyers: settlements by status, where
         `pending` has no end yet.
         """
         from workbench.results.buyers import outcome_counts
@@ -240,7 +242,7 @@ class Run:
 
     @property
     def invariants_broken(self) -> dict[str, int]:
-        """How often each invariant was found broken; empty for a sound run."""
+        """Number of breaches of each invariant; empty for a sound run."""
         counts: dict[str, int] = {}
         for fact in self.events:
             if isinstance(fact, InvariantBroken):
@@ -249,23 +251,23 @@ class Run:
 
     @property
     def sometimes(self) -> dict[str, int]:
-        """How often each rare path was taken; a run that never took one has not tested it."""
+        """Number of times each rare path was taken. A run that never took one has not tested it."""
         credits_too = self.scenario is None or self.scenario.payouts is not None
         return sometimes(self.events, PATHS | PAYOUT_PATHS if credits_too else PATHS)
 
     def again(
         self, *, until_s: float | None = None, without: object = None, with_: object = None
     ) -> Run:
-        """The same run up to a moment, then another future: it is played again.
+        """Play the run again with changes: equal up to a moment, then another future.
 
-        Everything that was ordered is ordered again at the same moment, so that what comes before
-        the first change is equal to the byte. `without`: orders of this run, or names of fault
-        sites, whose faults in the scenario do not happen either. `with_`: further orders, such as
-        `Order("chain.reorg", 2, at_s=90)`. `until_s`: virtual seconds from the scenario's start
-        until which nothing may differ; orders of this run from then on are not repeated.
+        Earlier orders are repeated at the same moments, so that everything before the first change
+        is equal to the byte. `without`: orders of this run, or names of fault sites, whose faults
+        of the scenario do not happen either. `with_`: further orders, such as `Order("chain.reorg",
+        2, at_s=90)`. `until_s`: virtual seconds since the scenario's start until which nothing may
+        differ; later orders of this run are not repeated.
 
-        Raises OrderRefused for changes that make no sense, StoreError where this is not the run of
-        a scenario, and what the new run fails with.
+        Raises OrderRefused for invalid changes, StoreError if this is not the run of a scenario,
+        and the failure of the new run.
         """
         played: Run = player.play_again()(self, until_s=until_s, without=without, with_=with_)
         return played
@@ -280,7 +282,7 @@ class Run:
         return Path(folder)
 
     def save_facts(self, folder: Path | str) -> None:
-        """What `load` reads: all there is to know."""
+        """Write what `load` reads: facts, balances and metadata."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         about: dict[str, Any] = {"format": FORMAT, "chain_id": self.chain_id}
@@ -295,7 +297,7 @@ class Run:
         )
 
     def save_views(self, folder: Path | str) -> None:
-        """What others read: the facts as a table, the chart as picture and page."""
+        """Write what people read: facts as a table, the chart as picture and page."""
         from workbench.results.charts import timeline_html
 
         folder = Path(folder)
@@ -309,7 +311,8 @@ class Run:
         (folder / "timeline.png").write_bytes(self.chart()._repr_png_())
 
     def _write_parquet(self, path: Path) -> None:
-        """Facts as a table; the members of each kind as JSON text, where integers are exact."""
+        """Write the facts as a table. Members of each type are JSON text, where integers are
+        exact."""
         frame = self.facts.reset_index()
         for column in frame.columns:
             if frame[column].map(lambda value: isinstance(value, (dict, list))).any():
@@ -318,10 +321,10 @@ class Run:
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
-        """A run as it was saved, to the byte.
+        """Return a run as it was saved, to the byte.
 
-        Raises RunDamaged naming the file that is missing or not as it was saved, and StoreError
-        where there is no run folder, or one of another version.
+        Raises RunDamaged with the file that is missing or changed, and StoreError without a run
+        folder, or for one of another version.
         """
         folder = Path(folder)
         about = read_json(folder / "run.json")
@@ -356,7 +359,7 @@ class Run:
 
 @dataclass(frozen=True)
 class RunChart:
-    """A figure that shows itself as PNG wherever it is displayed, trusted notebook or not."""
+    """A figure that a notebook shows as PNG, trusted or not."""
 
     figure: Figure = field(repr=False)
 

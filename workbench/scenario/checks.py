@@ -1,7 +1,7 @@
-"""Settings that cannot both hold, each told with its arithmetic.
+"""Settings that contradict each other, each reported with its arithmetic.
 
-Only what leaves nothing to be found out is refused: a budget below the price is a question one may
-ask, a wait that ends before what it waits for is not.
+Only what no run could show is refused: a budget below the price is a valid question; a wait that
+ends before its event is not.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from workbench.scenario.model import (
 )
 
 CheckProblem = tuple[str, str]
-"""The field that is told, and what is wrong with it."""
+"""The reported field, and the problem."""
 
 
 def contradictions(scenario: Scenario) -> list[CheckProblem]:
-    """All of them, by the field under which each is told."""
+    """Return all contradictions, by field."""
     return [
         *_nobody(scenario),
         *_finality(scenario),
@@ -48,7 +48,8 @@ def _nobody(scenario: Scenario) -> Iterator[CheckProblem]:
 
 
 def _confirmations(scenario: Scenario) -> tuple[int, str]:
-    """Milliseconds from a swap to its execution at best, and the sum as people write it."""
+    """Return the shortest time from a swap to its execution in milliseconds, and the sum as
+    text."""
     chain, poll_ms = scenario.chain, scenario.facilitator.poll_ms
     total_ms = chain.finality_blocks * chain.block_time_ms + poll_ms
     blocks, each = chain.finality_blocks, SECONDS.show(chain.block_time_ms // 1_000)
@@ -57,7 +58,7 @@ def _confirmations(scenario: Scenario) -> tuple[int, str]:
 
 
 def _s(milliseconds: int) -> str:
-    """Seconds, so that sums can be added up by eye."""
+    """Return seconds as text, so that sums can be checked by eye."""
     return f"{milliseconds / 1_000:g} s"
 
 
@@ -100,7 +101,7 @@ def _deadlines(scenario: Scenario) -> Iterator[CheckProblem]:
 
 
 def _retries(scenario: Scenario) -> Iterator[CheckProblem]:
-    """Each try is mined in a block of its own; the default promises nothing to anybody."""
+    """Each try is mined in a block of its own. The default is not checked."""
     seller, retries = scenario.seller, scenario.facilitator.retries
     block_s = scenario.chain.block_time_ms // 1_000
     blocks = 2 + 1 + retries
@@ -127,7 +128,7 @@ def _market(scenario: Scenario) -> Iterator[CheckProblem]:
                 f"{market.rate_max_age_s} s, and no swap goes through until it is set again."
             ),
         )
-    # Where the market moves, the pool may give more than the reference rate; here it never does.
+    # In a moving market the pool may give more than the reference rate; here it never does.
     if market.path.model == "constant" and market.lp_fee_pips >= 100 * market.band_bps:
         yield (
             "market.band",
@@ -144,7 +145,7 @@ def _group(scenario: Scenario, n: int, group: BuyerGroup) -> Iterator[CheckProbl
         low, high = Amount(size.low_units, YPS), Amount(size.high_units, YPS)
         yield f"{at}.size.low", f"{low} are more than high, {high}."
     elif size.model == "lognormal" and 100 * size.high_units < 101 * size.low_units:
-        # What falls outside is drawn again: it would take for ever to hit so little.
+        # Values outside of the range are drawn again, which would take too long for a small range.
         high = Amount(size.high_units, YPS)
         yield f"{at}.size.high", f"{high} are less than 1 % above low; take model fixed or uniform."
     else:
@@ -157,7 +158,7 @@ def _group(scenario: Scenario, n: int, group: BuyerGroup) -> Iterator[CheckProbl
 def _comers(
     scenario: Scenario, at: str, start_s: int, count: int, arrivals: Arrivals
 ) -> Iterator[CheckProblem]:
-    """Whether they come before the end."""
+    """Check that they come before the end."""
     if start_s >= scenario.duration_s:
         yield f"{at}.start", f"{start_s} s are not before duration, {scenario.duration_s} s."
     elif arrivals.model != "burst":
@@ -176,7 +177,7 @@ def _comers(
 
 
 def _purse(scenario: Scenario, at: str, group: BuyerGroup) -> Iterator[CheckProblem]:
-    """Whether the smallest purchase, at the rate of the start, is one that the group can pay."""
+    """Check that the group can pay the smallest purchase at the first rate."""
     least, rate_e8 = group.size.low_units, scenario.market.path.start_e8
     required = scenario.seller.price.required_usdc(least)
     budget = eurc_budget(required, rate_e8, group.slippage_bps)

@@ -1,4 +1,4 @@
-"""Faults that are ordered by hand: the sites, and the parameter that each takes."""
+"""Faults that a person orders: the sites, and the parameter of each."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _INTEGER = re.compile(r"-?[0-9]{1,24}", re.ASCII)
 class FaultField:
     """One site where a fault may be ordered.
 
-    `does`: what happens; `each`: what one pass of the site is ("commit"). `unit`: of the parameter,
-    "" where the site takes none. `least`, `most` and `default` are words in that unit ("30 s"), or
-    "" without a parameter.
+    `does`: the effect. `each`: what one pass of the site is ("commit"). `unit`: of the parameter,
+    "" without one. `least`, `most` and `default`: texts in that unit ("30 s"), or "" without a
+    parameter.
     """
 
     name: str
@@ -34,12 +34,12 @@ class FaultField:
     default: str
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain data."""
+        """Return plain data."""
         return asdict(self)
 
 
 def fault_fields() -> list[FaultField]:
-    """Every site, in the order of FAULT_SITES."""
+    """Return every site, in the order of FAULT_SITES."""
     return [
         FaultField(
             name=name,
@@ -55,11 +55,11 @@ def fault_fields() -> list[FaultField]:
 
 
 def read_parameter(site: str, value: str | int | None = None) -> int:
-    """The parameter of a fault ordered by hand, in the unit of its site.
+    """Return the parameter of an ordered fault, in the unit of its site.
 
-    "55 s", "55" and 55 are the same at a site in seconds, and None or "" is the site's own `high`.
-    At a site without a parameter only None, "" and 0 may be said, and the result is 0. Raises
-    OrderRefused that names the bounds, or all sites where there is no such site.
+    "55 s", "55" and 55 are equal at a site in seconds, and None or "" is the site's own `high`. At
+    a site without a parameter only None, "" and 0 are valid, and the result is 0. Raises
+    OrderRefused with the bounds, or with all sites if there is no such site.
     """
     if site not in FAULT_SITES:
         near, known = closest(site, tuple(FAULT_SITES)), ", ".join(FAULT_SITES)
@@ -83,7 +83,7 @@ def read_parameter(site: str, value: str | int | None = None) -> int:
 
 
 def _read(measure: Measure, value: Any) -> int:
-    """In the base unit of `measure`. Raises Wrong."""
+    """Return the value in the base unit of `measure`. Raises InvalidValue."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     text = _said(value)
@@ -91,7 +91,7 @@ def _read(measure: Measure, value: Any) -> int:
 
 
 def _said(value: Any) -> str:
-    """What was given, as a text, also where Python refuses to write a number out."""
+    """Return the input as text, also if Python refuses to print a number."""
     huge = isinstance(value, int) and value.bit_length() > 1_000
     return "a huge number" if huge else str(value).strip()
 

@@ -16,9 +16,9 @@ _QUANTITY = re.compile(rf"({NUMBER})(?: ?([A-Za-z%]+(?: per [a-z]+)?))?", re.ASC
 
 
 class InvalidValue(Exception):
-    """What is wrong with a word, as the second half of a sentence about it.
+    """The problem of a value, as the second half of a sentence.
 
-    `advised`: it says already what to write.
+    `advised`: True if it already says what to write.
     """
 
     def __init__(self, told: str, advised: bool = False) -> None:
@@ -28,7 +28,8 @@ class InvalidValue(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """Numbers with a unit. `units`: what one of each is in the base unit. `type`: see `Kind`."""
+    """Numbers with a unit. `units`: value of one of each in the base unit. `type`: see
+    `ValueKind`."""
 
     noun: str
     units: Mapping[str, Fraction]
@@ -36,7 +37,7 @@ class Measure:
     type: str
 
     def number(self, text: str) -> tuple[Fraction, str]:
-        """The number, and its unit ("" where there is none)."""
+        """Return the number and its unit ("" without one)."""
         found = _QUANTITY.fullmatch(text)
         if not found:
             raise InvalidValue(f"is not {self.noun}")
@@ -46,7 +47,7 @@ class Measure:
         return Fraction(found[1]), unit
 
     def value(self, number: Fraction, unit: str) -> int:
-        """In base units, exactly."""
+        """Return the value in base units, exactly."""
         if not unit:
             raise InvalidValue("has no unit")
         value = number * self.units[unit]
@@ -58,11 +59,11 @@ class Measure:
         return self.value(*self.number(text))
 
     def fits(self, value: int, unit: str) -> bool:
-        """Whether `value` is, in `unit`, a number with few enough digits to be written."""
+        """Return True if `value` in `unit` has few enough digits to be written."""
         return self._scaled(value, unit).denominator == 1
 
     def write(self, value: int, unit: str) -> str:
-        """The words of `value` in `unit`, in which it must fit."""
+        """Return the text of `value` in `unit`, in which it must fit."""
         scaled = self._scaled(value, unit)
         assert scaled.denominator == 1, f"{value} does not fit in {unit}"
         # The singular of "blocks" and "credits".
@@ -73,9 +74,10 @@ class Measure:
         return Fraction(value * 10**_DIGITS) / self.units[unit]
 
     def best_unit(self, values: Iterable[int], bounds: Iterable[int]) -> str:
-        """The largest unit in which all `values` are whole and all `bounds` fit.
+        """Return the largest unit in which all `values` are whole and all `bounds` fit.
 
-        Zeros decide nothing: of nothing else, the base unit. Percentages are always in percent.
+        Zeros do not count; if there is nothing else, the base unit. Percentages are always in
+        percent.
         """
         first = next(iter(self.units))
         if first.startswith("%"):
@@ -97,7 +99,7 @@ class Measure:
 
 
 def _largest(units: Mapping[str, Fraction]) -> Callable[[int], str]:
-    """Shows a value in the largest unit in which it is whole."""
+    """Return a formatter in the largest unit in which a value is whole."""
     falling = sorted(units.items(), key=lambda item: -item[1])
     least = min(factor for factor in units.values() if factor >= 1)
 
@@ -129,7 +131,7 @@ def _counted(one: str) -> Measure:
 def _share(
     noun: str, digits: int, per: str = "", bps: bool = True, type: str = "percent"
 ) -> Measure:
-    """A percentage whose base unit is 10**-digits of a percent."""
+    """Return a percentage whose base unit is 10**-digits of a percent."""
     units = {f"%{per}": Fraction(10**digits)}
     if bps:
         units[f"bps{per}"] = Fraction(10**digits, 100)

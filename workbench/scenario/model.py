@@ -1,7 +1,7 @@
-"""What a scenario says, as frozen values: the nouns that the simulator reads.
+"""The content of a scenario as frozen values.
 
-All integers, the unit last in the name. Amounts are base units; `_ppm` is a probability in parts
-per million, `_bps` 1/100 %, `_pips` 1/10,000 %, `_e8` USDC per EURC times 10**8.
+All are integers, with the unit last in the name. Amounts are base units; `_ppm` is a probability in
+parts per million, `_bps` 1/100 %, `_pips` 1/10,000 %, `_e8` USDC per EURC times 10**8.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PLANTS = (
     "pay_before_final", "lose_refund", "foreign_nonce", "forget_fact", "forget_step", "leak",
     *PAYOUT_PLANTS,
 )  # fmt: skip
-"""Broken rules that a scenario may plant, so that the checker itself is checked."""
+"""Planted rules that a scenario may order, to test the checkers."""
 
 PATH_MODELS = ("constant", "drift", "gbm", "jumps", "csv")
 ARRIVAL_MODELS = ("even", "poisson", "burst")
@@ -28,8 +28,9 @@ SIZE_MODELS = ("fixed", "uniform", "lognormal")
 FUND_BY = ("authorization", "permit")
 STATE_ROOTS = ("auto", "computed", "omitted")
 ROOTS_WORTH = 50_000
-"""A node hashes all it holds for each block's state root: 4 µs a block and settlement, on average
-over a run. To do without takes it 0.1 s at the start, and 0.2 ms for each settlement."""
+"""Below this number of blocks times settlements the node computes state roots. A state root hashes
+the whole state: 4 µs a block and settlement on average. Without them a run costs 0.1 s at the
+start, and 0.2 ms for each settlement."""
 
 KINDS = {
     "honest": "buys, pays, and waits for the end",
@@ -40,7 +41,7 @@ KINDS = {
     "revokes": "cancels its ERC-3009 authorization after signing",
     "stale": "pays after the quote's lifetime",
 }
-"""What buyers do, by the name of their kind."""
+"""The behaviour of buyers, by kind."""
 
 USER_KINDS = {
     "honest": "asks for what it has, and waits for the end",
@@ -49,22 +50,22 @@ USER_KINDS = {
     "changes": "asks for something else under the same key",
     "refuses": "is paid to a contract that refuses in every other block",
 }
-"""What users of credits do, by the name of their kind."""
+"""The behaviour of users of credits, by kind."""
 
 ASSETS = {
     "eth": "the native currency",
     "erc20": "YPS, by transfer",
     "eip3009": "USDC, by authorizations that the token takes once",
 }
-"""What credits may be paid in."""
+"""The assets that pay credits."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultSite:
-    """One place where faults happen.
+    """One fault site.
 
-    `each`: what one pass of it is. `unit`: of the parameter, "" where it has none; `low` to `high`
-    is drawn from where a file says nothing, `least` to `most` is what a file may say.
+    `each`: what one pass of it is. `unit`: of the parameter, "" without one. `low` to `high`: range
+    of the draw if a file gives none. `least` to `most`: what a file may give.
     """
 
     does: str
@@ -107,14 +108,14 @@ FAULT_SITES = {
         "liquidity is pulled, and returns later", "block", "%", 30, 90, 1, 99
     ),
 }
-"""Every place where a fault may be ordered, by name."""
+"""Every fault site by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainSettings:
-    """The chain: a block every `block_time_ms`; a small `block_gas_limit` is congestion.
+    """The chain: a block every `block_time_ms`; a small `block_gas_limit` causes congestion.
 
-    `state_root`: whether blocks have one; by itself, where they are not too many for it.
+    `state_root`: whether blocks have one; auto: if they are not too many.
     """
 
     block_time_ms: int = 1_000
@@ -128,9 +129,9 @@ class ChainSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RatePath:
-    """How EUR/USD goes. `points`: (seconds from the start, rate), read from the CSV `file`.
+    """The path of EUR/USD. `points`: (seconds from the start, rate), read from the CSV `file`.
 
-    Which fields count: constant none; drift, gbm, jumps `drift_bps_per_day`; gbm and jumps
+    Fields by model: constant none; drift, gbm, jumps `drift_bps_per_day`; gbm and jumps
     `volatility_bps_per_year`; jumps `jump_every_s` (mean) and `jump_bps` (size, up or down).
     `gaps`: "refuse", or "hold" the last rate over a gap of the CSV.
     """
@@ -148,7 +149,7 @@ class RatePath:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArbitrageurSettings:
-    """Looks every `every_s`; acts when the pool is more than `edge_bps` off the market."""
+    """Acts every `every_s` if the pool is more than `edge_bps` off the market."""
 
     every_s: int = 10
     edge_bps: int = 10
@@ -157,8 +158,8 @@ class ArbitrageurSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
-    """EUR/USD outside, and the pool. The path moves every `step_s`, the reference rate follows
-    it every `keeper_every_s`."""
+    """EUR/USD outside, and the pool. The path moves every `step_s`; the reference rate follows it
+    every `keeper_every_s`."""
 
     path: RatePath = field(default_factory=RatePath)
     step_s: int = 10
@@ -172,7 +173,7 @@ class Market:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrivals:
-    """When they come: `every_ms` apart, in the mean for poisson; burst: all at once."""
+    """Arrivals: `every_ms` apart, on average for poisson; burst: all at once."""
 
     model: str = "even"
     every_ms: int = 10_000
@@ -180,10 +181,10 @@ class Arrivals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurchaseSize:
-    """How much one buys, in YPS base units. fixed: low = high.
+    """The amount of a purchase, in YPS base units. fixed: low = high.
 
-    lognormal: the median is the geometric mean of `low_units` and `high_units`, `sigma_bps` the
-    deviation of the logarithm times 10,000, and what falls outside is drawn again.
+    lognormal: the median is the geometric mean of `low_units` and `high_units`, `sigma_bps` is the
+    deviation of the logarithm times 10,000, and values outside of the range are drawn again.
     """
 
     model: str = "fixed"
@@ -194,7 +195,7 @@ class PurchaseSize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuyerGroup:
-    """`count` buyers of a kind, each with a key and `wallet_eurc` of its own, one purchase each."""
+    """`count` buyers of a kind, each with its own key and `wallet_eurc`, one purchase each."""
 
     count: int
     arrivals: Arrivals = field(default_factory=Arrivals)
@@ -209,9 +210,9 @@ class BuyerGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SellerSettings:
-    """The seller. `price_follows_market`: the price is kept in EUR as of the start.
+    """The seller. `price_follows_market`: the price is constant in EUR.
 
-    `delay_ms`: how long it takes to answer.
+    `delay_ms`: its response time.
     """
 
     price: Price = field(default_factory=lambda: Price.parse("1.10"))
@@ -225,7 +226,7 @@ class SellerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FacilitatorSettings:
-    """The facilitator. `retries`: of an act that was mined and reverted, before it is refunded."""
+    """The facilitator. `retries`: of a mined revert, before the refund."""
 
     poll_ms: int = 1_000
     finality_timeout_s: int = 600
@@ -244,7 +245,7 @@ class EarningPattern:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserGroup:
-    """`count` users of a kind. Each earns, and from its first credits on asks to be paid.
+    """`count` users of a kind. Each earns, and requests payouts from its first credits on.
 
     `arrivals` of the group: when its users come.
     """
@@ -260,7 +261,7 @@ class UserGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutSettings:
-    """The payout service, and who earns credits and is paid for them in `asset`.
+    """The payout service, and its users, who are paid in `asset`.
 
     `batch`: most payouts in one transaction.
     """
@@ -272,7 +273,7 @@ class PayoutSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """A site that is switched on for a seed (`active_ppm`), and then fires (`chance_ppm` a pass).
+    """A site that is enabled for a seed (`active_ppm`), and then fires (`chance_ppm` a pass).
 
     Between `start_s` and `stop_s` only. `low` to `high`: the site's parameter, in the site's unit.
     """
@@ -329,12 +330,13 @@ class Scenario:
 
     @property
     def has_reorgs(self) -> bool:
-        """Whether blocks may be taken back, which anvil does rightly with state roots alone."""
+        """Return True if reorgs may happen, which anvil does correctly only with state roots."""
         return any(fault.site == "chain.reorg" for fault in self.faults)
 
     @property
     def has_state_roots(self) -> bool:
-        """Whether the node computes them. Part of the block hashes, and so of the trace."""
+        """Return True if the node computes state roots. They are part of block hashes and of the
+        trace."""
         if self.chain.state_root != "auto":
             return self.chain.state_root == "computed"
         if self.has_reorgs:
@@ -343,20 +345,20 @@ class Scenario:
         return worth_a_state_root(blocks, sum(group.count for group in self.buyers))
 
     def fields(self) -> list[ScenarioField]:
-        """Every value that can be set in this scenario, as `override` takes it."""
+        """Return every value that can be set in this scenario, as `override` takes it."""
         return _format().fields(self)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data in the words of a file, every default spelt out: the same for the same."""
+        """Return plain data in the words of a file, with every default."""
         return _format().to_json(self)
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
-        """The inverse of `to_json`. Raises ScenarioError."""
+        """Return the scenario of `to_json` data. Raises ScenarioError."""
         read = _format().from_json(data)
         return cls(**{name: getattr(read, name) for name in cls.__slots__})
 
 
 def worth_a_state_root(blocks: int, settlements: int) -> bool:
-    """Whether so many blocks, in which so many settlements are made, are few enough for it."""
+    """Return True if this many blocks with this many settlements are few enough for state roots."""
     return blocks * settlements <= ROOTS_WORTH

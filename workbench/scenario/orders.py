@@ -1,4 +1,4 @@
-"""Faults that a person orders while a run goes on: what they are, and which can be ordered."""
+"""Faults that a person orders during a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Order:
     """The next `passes` passes of a fault site fire, whatever their chance.
 
     `parameter`: an integer in the site's own unit (`FAULT_SITES`), or text such as "55 s"; None for
-    the site's largest usual value. `at_s`: virtual seconds from the scenario's start, to the
+    the site's largest usual value. `at_s`: virtual seconds since the scenario's start, to the
     millisecond, at which it takes effect; None: at once. `target`: only passes whose target
     contains this text ("": any). The orders of a run have an integer, and the moment at which they
     took effect.
@@ -37,16 +37,16 @@ class Order:
 
     @property
     def number(self) -> int:
-        """The parameter in the site's own unit. Raises OrderRefused where it cannot be read."""
+        """The parameter in the site's own unit. Raises OrderRefused if it cannot be read."""
         return read_parameter(self.site, self.parameter)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, as a run folder keeps it."""
+        """Return plain data, as in a run folder."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
-        """The inverse of `to_json`. Raises TypeError for anything else."""
+        """Return the order of `to_json` data. Raises TypeError for anything else."""
         return cls(**data)
 
 
@@ -59,11 +59,11 @@ def order_for(
     passes: int = 1,
     target: str | None = None,
 ) -> Order:
-    """An order that this scenario can carry out.
+    """Return an order that this scenario can carry out.
 
     `parameter`: an integer in the site's unit, or text such as "55 s"; None for the site's largest
-    usual value. `at_s`: virtual seconds from the scenario's start; None: at once.
-    Raises OrderRefused, which says what can be ordered instead.
+    usual value. `at_s`: virtual seconds since the scenario's start; None: at once. Raises
+    OrderRefused with what can be ordered.
     """
     number = read_parameter(site, parameter)
     _require_possible(scenario, site)

@@ -1,4 +1,4 @@
-"""A tree of words, by the table, into values: what can be read, and everything wrong on the way."""
+"""Reads a tree of words by the table into values, and collects every problem."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ FieldPath = tuple[str, ...]
 
 
 class Reading:
-    """One pass over a tree: the values found, and everything wrong on the way."""
+    """One pass over a tree: the values, and the problems."""
 
     def __init__(self, problems: list[ScenarioProblem]) -> None:
         self.problems = problems
-        self._sound = not problems  # Else a value may be missing that nothing is said about here.
+        self._sound = not problems  # Otherwise a missing value would be reported twice.
         self._spots: dict[str, SourcePosition] = {}
 
     def at(self, field: str) -> SourcePosition:
-        """Where a field stands, or what it is in, where it is left at its default."""
+        """Return the position of a field, or of its section if it has its default."""
         while field and field not in self._spots:
             field = field.rpartition(".")[0]
         return self._spots[field]
@@ -43,7 +43,7 @@ class Reading:
     def fields(
         self, section: TableSection, node: TreeNode, path: FieldPath, also: tuple[str, ...] = ()
     ) -> dict[str, Any]:
-        """Attribute -> value, of all fields given that can be read."""
+        """Return attributes and values of all fields that can be read."""
         self._spots.setdefault(dotted(path), node.spot)
         if is_refused(node):
             return {}
@@ -72,7 +72,7 @@ class Reading:
         return values
 
     def _model(self, section: TableSection, node: TreeMapping) -> str | None:
-        """The section's model; "" where it has none, None where it cannot be read."""
+        """Return the section's model; "" without one, None if it cannot be read."""
         item = section.item("model")
         if item is None:
             return ""
@@ -124,7 +124,7 @@ class Reading:
         return dict(zip(item.into, (value,) if len(item.into) == 1 else value, strict=True))
 
     def faults(self, root: TreeNode, duration_s: int) -> tuple[Fault, ...]:
-        """All faults, by site in the order of FAULT_SITES, whatever the file's."""
+        """Return all faults, by site in the order of FAULT_SITES."""
         node = root.nodes.get("faults") if isinstance(root, TreeMapping) else None
         if node is None or is_refused(node) or (isinstance(node, TreeScalar) and node.text == NONE):
             return ()
@@ -169,5 +169,5 @@ def _example(item: TableField) -> str:
 
 
 def shown(text: str) -> str:
-    """A word in quotes, with what does not print as an escape, and not too long."""
+    """Return a word in quotes, escaped and cut."""
     return json.dumps(text if len(text) <= 60 else f"{text[:57]}...", ensure_ascii=False)

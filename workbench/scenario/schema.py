@@ -1,4 +1,4 @@
-"""The file format as JSON Schema, for editors: made from the table, kept in `scenarios/`."""
+"""The file format as JSON Schema for editors, generated from the table into `scenarios/`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workbench.scenario.table import FAULTS, FAULTS_MEANING, FILE, TableField, T
 
 
 def schema_json() -> dict[str, Any]:
-    """A JSON Schema (draft 2020-12) of scenario files. What contradicts itself still passes it."""
+    """Return a JSON Schema (draft 2020-12) of scenario files. Contradictions still pass it."""
     schema = _section(FILE)
     schema["anyOf"] = [{"required": ["buyers"]}, {"required": ["payouts"]}]
     schema["properties"]["faults"] = {
@@ -28,7 +28,7 @@ def schema_json() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """The text of `scenarios/schema.json`."""
+    """Return the text of `scenarios/schema.json`."""
     return json.dumps(schema_json(), indent=1, ensure_ascii=False) + "\n"
 
 
@@ -42,7 +42,7 @@ def _faults() -> dict[str, Any]:
 
 
 def _fault(section: TableSection) -> dict[str, Any]:
-    """Its settings, or its chance alone."""
+    """Return the schema of a site: its settings, or its chance alone."""
     chance = section.item("chance")
     assert chance is not None
     assert isinstance(chance.kind, ValueKind)
@@ -82,7 +82,7 @@ def _item(section: TableSection, item: TableField) -> dict[str, Any]:
 
 
 def _cases(section: TableSection) -> list[dict[str, Any]]:
-    """For each model, what must be there and what must not."""
+    """Return for each model what must be present and what must not."""
     model = section.item("model")
     if model is None:
         return []

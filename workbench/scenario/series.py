@@ -1,4 +1,4 @@
-"""A user's EUR/USD, from a CSV file: whole seconds (of any origin) and USDC for one EURC."""
+"""EUR/USD from a CSV file: whole seconds (of any origin) and USDC for one EURC."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from workbench.scenario.tree import ScenarioProblem, SourcePosition
 
 MAX_BYTES = 16_000_000
 GAP_STEPS = 10
-"""A longer silence than so many steps of the market is a gap."""
+"""A gap is longer than this many steps of the market."""
 _SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """`points`: (seconds from the first line, rate e8), and the place of each in its file."""
+    """`points`: (seconds from the first line, rate e8), with the position of each in its file."""
 
     points: tuple[tuple[int, int], ...]
     spots: tuple[SourcePosition, ...]
 
 
 def held(points: tuple[tuple[int, int], ...], where: str) -> Series:
-    """Points that are known already, without the file that they came from."""
+    """Return a series of known points, without their file."""
     return Series(
         points, tuple(SourcePosition(f"{where}: point {n}") for n, _ in enumerate(points, 1))
     )
 
 
 def read_series(path: Path) -> tuple[Series, list[ScenarioProblem]]:
-    """The points of a file, and what is wrong with its lines.
+    """Return the points of a file, and the problems of its lines.
 
-    A first line of names is passed over, as are empty lines and comments (#).
+    A first line of names is skipped, as are empty lines and comments (#).
     """
     where, nothing = path.as_posix(), Series((), ())
     try:
@@ -91,7 +91,7 @@ def _row(row: str) -> tuple[int, int]:
 
 
 def series_problems(series: Series, step_s: int, gaps: str, needed_s: int) -> list[ScenarioProblem]:
-    """Times that do not rise, gaps, and an end that comes before `needed_s`."""
+    """Return the problems: times that do not rise, gaps, and an end before `needed_s`."""
     problems = []
     points = series.points
     for (before, _), (now, _), spot in zip(points, points[1:], series.spots[1:], strict=False):

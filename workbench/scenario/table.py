@@ -1,7 +1,7 @@
-"""The file format, as one table: each field's name, its kind, its meaning, its place in the model.
+"""The file format as one table: name, kind, meaning and model attribute of each field.
 
-Reading, showing, overriding, and `scenarios/schema.json` all follow this table; defaults are those
-of the model.
+Reading, showing, overriding and `scenarios/schema.json` follow this table. Defaults are those of
+the model.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ EVERY = ("every model",)
 class TableField:
     """One field. `into`: the attributes it fills (two for a range).
 
-    `only`: the models in which it has a meaning (empty: all); `needed`: those in which it must be
-    given (EVERY: always). `many`: a list of sections; `optional`: a section that may be `none`, a
-    list that may be empty.
+    `only`: the models in which it has a meaning (empty: all); `needed`: those in which it is
+    required (EVERY: always). `many`: a list of sections; `optional`: a section that may be `none`,
+    a list that may be empty.
     """
 
     name: str
@@ -65,7 +65,7 @@ class TableSection:
         return next((item for item in self.items if item.name == name), None)
 
     def default(self, attribute: str) -> Any:
-        """The model's default; MISSING where there is none."""
+        """Return the model's default, or MISSING."""
         found = next(each for each in fields(self.make) if each.name == attribute)
         if found.default_factory is not MISSING:
             return found.default_factory()
@@ -241,7 +241,7 @@ MEASURES = {
     "x": u.TIMES,
     "%": u.PERCENT,
 }
-"""How the unit of a site's parameter is written."""
+"""The notation of the unit of a site's parameter."""
 
 _CHANCE = k.quantity(u.CHANCE, 0, m.PPM, '"0.5 %"')
 
@@ -267,7 +267,7 @@ def _fault(site: m.FaultSite) -> TableSection:
 
 
 FAULTS = {name: _fault(site) for name, site in m.FAULT_SITES.items()}
-"""The section of each site; `site` itself is the key under which it stands."""
+"""The section of each site; `site` itself is its key."""
 
 FILE = TableSection(m.Scenario, (
     _at("about", "about", k.text(2_000, '"what question this answers"'),
@@ -287,5 +287,5 @@ FILE = TableSection(m.Scenario, (
     _at("plant", "plant", k.choice(m.PLANTS, f'"{m.PLANTS[0]}"', empty=True),
         "a rule to break on purpose, which the run must then report"),
 ))  # fmt: skip
-"""All but `faults`, whose names are sites; see `reading`."""
+"""The whole file except `faults`, whose names are sites; see `reading`."""
 FAULTS_MEANING = "what goes wrong: a site, and its chance or its settings (or a list of them)"

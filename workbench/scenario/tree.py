@@ -1,7 +1,7 @@
-"""YAML as a tree that knows its lines: plain data only, bounded, nothing twice.
+"""YAML as a tree with line numbers: plain data only, bounded, without duplicates.
 
-Built from the parser's events, so that what YAML would make of a word (`no`, `010`, `1_000`) is
-seen beside the word itself, and nothing is ever constructed.
+Built from the parser's events, so that the meaning YAML gives to a word (`no`, `010`, `1_000`) is
+known beside the word itself, and no object is ever constructed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 12
 MAX_NODES = 10_000
 WORD = "word"
-"""The tag of what did not come from YAML: a word of the command line, which no one misreads."""
+"""The tag of a word from the command line, which needs no YAML."""
 REFUSED = "refused"
-"""The tag of what was told already, and is nothing more to be said about."""
+"""The tag of a node whose problem was reported already."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScenarioProblem:
-    """One thing wrong. `where`: file and line; `field`: dotted, "" for the file as a whole."""
+    """One problem. `where`: file and line; `field`: dotted, "" for the whole file."""
 
     where: str
     field: str
@@ -36,7 +36,7 @@ class ScenarioProblem:
 
 @dataclass(frozen=True, slots=True)
 class SourcePosition:
-    """Where something stands."""
+    """A position in the source."""
 
     where: str
     line: int = 0
@@ -50,7 +50,7 @@ class SourcePosition:
 
 @dataclass(frozen=True, slots=True)
 class TreeScalar:
-    """One word. `tag`: what YAML takes it for: str, int, float, bool, null, timestamp."""
+    """One word. `tag`: its YAML type: str, int, float, bool, null, timestamp."""
 
     spot: SourcePosition
     text: str
@@ -67,7 +67,7 @@ class TreeList:
 
 @dataclass(frozen=True, slots=True)
 class TreeMapping:
-    """A mapping, in order; `keys` has the place of each name."""
+    """A mapping in order; `keys` has the position of each name."""
 
     spot: SourcePosition
     nodes: dict[str, TreeNode]
@@ -78,7 +78,7 @@ TreeNode = TreeScalar | TreeList | TreeMapping
 
 
 class UnreadableText(Exception):
-    """The text is no tree of plain data at all."""
+    """Raised for text that is no tree of plain data."""
 
     def __init__(self, spot: SourcePosition, message: str) -> None:
         super().__init__(message)
@@ -86,12 +86,12 @@ class UnreadableText(Exception):
 
 
 def parse_tree(text: str, where: str) -> tuple[TreeNode | None, list[ScenarioProblem]]:
-    """The tree (None for an empty file), and what is wrong with it. Raises Unreadable."""
+    """Return the tree (None for an empty file) and its problems. Raises UnreadableText."""
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise UnreadableText(SourcePosition(where), f"is larger than {MAX_BYTES:,} bytes.")
     reader = _Reader(where)
     try:
-        # yaml's own ValueError: an escape that is no character, a number of a thousand digits.
+        # yaml's own ValueError: an invalid escape, or a number of a thousand digits.
         return reader.document(yaml.parse(text, Loader=yaml.SafeLoader)), reader.problems
     except yaml.MarkedYAMLError as why:
         mark = why.problem_mark or why.context_mark
@@ -108,9 +108,9 @@ def parse_tree(text: str, where: str) -> tuple[TreeNode | None, list[ScenarioPro
 
 
 def from_plain(data: Any, where: str, depth: int = 1) -> TreeNode:
-    """The same tree from plain data of Python. A text counts as a word of the command line.
+    """Return the same tree from plain data. A text counts as a word of the command line.
 
-    Raises Unreadable.
+    Raises UnreadableText.
     """
     spot = SourcePosition(where)
     if depth > MAX_DEPTH:
@@ -130,7 +130,7 @@ def from_plain(data: Any, where: str, depth: int = 1) -> TreeNode:
     if isinstance(data, bool):
         return TreeScalar(spot, str(data).lower(), "bool")
     if isinstance(data, int):
-        # Python refuses to write out integers of thousands of digits.
+        # Python refuses to print integers of thousands of digits.
         return TreeScalar(spot, str(data) if data.bit_length() < 1_000 else "a huge number", "int")
     return TreeScalar(spot, str(data)[:80], "float")
 
@@ -140,7 +140,7 @@ def _too_deep(spot: SourcePosition) -> UnreadableText:
 
 
 def _sound(spot: SourcePosition, text: str) -> str:
-    """The text, which can be written as UTF-8."""
+    """Return the text if it can be encoded as UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -149,7 +149,7 @@ def _sound(spot: SourcePosition, text: str) -> str:
 
 
 class _Reader:
-    """One document's events, one after the other, into a tree."""
+    """Builds the tree from the events of one document."""
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -238,10 +238,10 @@ class _Reader:
 
 
 def is_refused(node: TreeNode) -> bool:
-    """Whether all about it was told when the tree was made."""
+    """Return True if the problem of a node was reported already."""
     return isinstance(node, TreeScalar) and node.tag == REFUSED
 
 
 def dotted(path: tuple[str, ...]) -> str:
-    """The name of a field as problems and `--set` have it."""
+    """Return the name of a field as problems and `--set` write it."""
     return "".join(c if c.isprintable() else "?" for c in ".".join(part[:80] for part in path))

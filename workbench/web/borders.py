@@ -1,4 +1,4 @@
-"""What is refused before a service sees a request (hosts, sizes, headers), and who may read.
+"""Limits that a request meets before a service sees it (hosts, sizes, headers), and CORS.
 
 Sources: RFC 9110 (HTTP semantics), the Fetch standard (CORS).
 """
@@ -27,8 +27,8 @@ HEADERS_SENT = "X-PAYMENT, Content-Type, Idempotency-Key, Prefer"
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """`hosts`: names that are served beside those of loopback; None: every name, since a key is
-    asked for. `origins`: web pages that may read the answers; `*` stands for all."""
+    """`hosts`: names that are served besides loopback; None: every name, because a key is required.
+    `origins`: web pages that may read the answers; `*` for all."""
 
     hosts: frozenset[str] | None = frozenset()
     origins: frozenset[str] = frozenset()
@@ -36,10 +36,10 @@ class RequestLimits:
     def refusal(
         self, headers: Sequence[tuple[str, str]], target: str = "/"
     ) -> WorkbenchError | None:
-        """Why a request with these headers is not answered; None if it is.
+        """Return the reason why a request with these headers is refused, or None.
 
-        A target in absolute form names the host, and the Host header counts no more (RFC 9112,
-        3.2.2); both are checked, so that neither can hide the other.
+        A target in absolute form replaces the Host header (RFC 9112, 3.2.2). Both are checked, so
+        that neither hides the other.
         """
         size = sum(len(name) + len(value) + 4 for name, value in headers)
         if size > MAX_HEADER_BYTES:
@@ -52,9 +52,9 @@ class RequestLimits:
         return self._foreign(_first(headers, "host")) or self._foreign(authority)
 
     def _foreign(self, host: str | None) -> WorkbenchError | None:
-        """DNS rebinding: a foreign name that leads to this machine makes a browser believe that our
-        answers are that site's own."""
-        if self.hosts is None or host is None:  # HTTP/1.0 has no Host, and no browser speaks it.
+        """Refuse DNS rebinding: with a foreign name that points to this machine, a browser would
+        treat our answers as that site's own."""
+        if self.hosts is None or host is None:  # HTTP/1.0 has no Host, and no browser uses it.
             return None
         name = host_name(host)
         if name is None:
@@ -67,7 +67,7 @@ class RequestLimits:
         )
 
     def cors(self, headers: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-        """The headers that let the asking page read the answer; none for others."""
+        """Return the headers that let the requesting page read the answer; none for other pages."""
         origin = _first(headers, "origin")
         if not self.origins or origin is None:
             return ()
@@ -82,7 +82,7 @@ class RequestLimits:
         )
 
     def preflight(self) -> tuple[tuple[str, str], ...]:
-        """What a page may send, for the OPTIONS request that asks."""
+        """Return the headers of the answer to an OPTIONS request."""
         return (
             ("Access-Control-Allow-Methods", "GET, HEAD, POST"),
             ("Access-Control-Allow-Headers", HEADERS_SENT),
@@ -95,11 +95,11 @@ def _first(headers: Sequence[tuple[str, str]], name: str) -> str | None:
 
 
 def host_name(host: str) -> str | None:
-    """The name in a Host header, in lower case, without port and final dot; None for none."""
+    """Return the name in a Host header, in lower case, without port and final dot; or None."""
     try:
         parts = urlsplit(f"//{host}")
         name = None if "@" in host or parts.netloc != host else parts.hostname
-        _ = parts.port  # Raises ValueError for one that is no number up to 65535.
+        _ = parts.port  # Raises ValueError for a port above 65535.
     except ValueError:
         return None
     return name.rstrip(".") or None if name else None

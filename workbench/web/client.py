@@ -1,4 +1,4 @@
-"""The Http port over real sockets, with keep-alive, and past the environment's proxies."""
+"""The Http port over real sockets, with keep-alive, and with the proxies of the environment."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ TIMEOUT_S = 90.0
 
 
 class SocketHttp:
-    """One aiohttp session, made at the first request inside the running loop.
+    """One aiohttp session, created at the first request inside the running loop.
 
-    `answer_bytes`: for peers that are strangers: no more than that is read of an answer's body
-    (what follows is dropped with the connection), nothing is unpacked, no cookie is kept.
+    `answer_bytes`: for unknown peers: the most that is read of an answer's body (the rest is
+    dropped with the connection); nothing is decompressed, no cookie is kept.
     """
 
     def __init__(self, answer_bytes: int | None = None) -> None:
@@ -75,14 +75,14 @@ class SocketHttp:
 
 
 def _reason(why: Exception) -> str:
-    """Why nobody answered: a time-out has no text of its own."""
+    """Return why a request failed. A time-out has no text of its own."""
     if isinstance(why, TimeoutError):
         return f"no answer within {TIMEOUT_S:g} s"
     return failure_text(why)
 
 
 def _place(url: str) -> str:
-    """What may be shown of an URL: its path may hold a password."""
+    """Return the part of a URL that may be shown: its path may contain a password."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 

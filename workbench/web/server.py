@@ -1,4 +1,4 @@
-"""Any service as an HTTP server on Tornado. Knows HTTP, and nothing of what is served."""
+"""Serves any service over HTTP with Tornado. It knows HTTP only."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from workbench.core.ports import HttpHandler, Request, Response
 from workbench.web.borders import MAX_BODY_BYTES, MAX_HEADER_BYTES, RequestLimits
 
 MAX_HEADER_BLOCK = 262_144
-"""Above this Tornado stops to read, and the connection ends with our answer."""
+"""Above this size Tornado stops reading, and the connection ends with our answer."""
 LINGER_S, LINGER_BYTES, LINGERING = 2.0, 4_194_304, 64
-"""An answer to a request that is not read whole: so long, and up to so many bytes, what still comes
-is read and dropped, on so many connections at a time. Closing at once would reset the connection,
-and the client's system would drop the answer (RFC 9112, 9.6)."""
+"""After an answer to a request that was not read completely: time, bytes and number of connections
+for which further input is read and dropped. Closing at once would reset the connection, and the
+client would lose the answer (RFC 9112, 9.6)."""
 READING_S = 60.0
-"""Seconds in which the headers, and then the body, of a request must be there."""
+"""Seconds within which the headers, and then the body, of a request must arrive."""
 CONNECTIONS = 1_000
-"""Open connections of one service; further ones are told to come back."""
+"""Most open connections of one service. Further ones get 503."""
 TORNADO_400 = b"HTTP/1.1 400 Bad Request\r\n\r\n"
-"""What Tornado writes for bytes that are not HTTP."""
+"""What Tornado writes for input that is not HTTP."""
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -60,14 +60,14 @@ class TornadoBridge(RequestHandler):
             self.set_header(name, value)
 
     def write_error(self, status_code: int, **_: Any) -> None:
-        """What Tornado refuses by itself is refused in JSON too (agreement 8)."""
+        """Answer in JSON what Tornado itself refuses."""
         code = "internal" if status_code >= 500 else "invalid_request"
         body = {"error": code, "message": f"{self._reason} ({status_code})."}
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps(body))
 
     def prepare(self) -> None:
-        """Refused before the body is read, where headers say enough."""
+        """Refuse before the body is read, if the headers suffice."""
         headers = tuple(self.request.headers.get_all())
         for name, value in self._borders.cors(headers):
             self.set_header(name, value)
@@ -99,7 +99,7 @@ class TornadoBridge(RequestHandler):
         if self._finished:
             return
         http = self.request
-        # RFC 9112, 3.2.2: a server takes the absolute form, too.
+        # A server accepts the absolute form as well (RFC 9112, 3.2.2).
         target = http.uri or "/"
         path, query = target.split("?", 1) if "?" in target else (target, "")
         if "://" in path:
@@ -117,7 +117,7 @@ class TornadoBridge(RequestHandler):
         self.set_header("Content-Type", response.content_type)
         for name, value in response.headers:
             self.set_header(name, value)
-        if response.stream is None or http.method == "HEAD":  # A stream is not even begun.
+        if response.stream is None or http.method == "HEAD":  # No stream is started.
             self.finish(b"" if http.method == "HEAD" else response.body)
         else:
             self._streaming = asyncio.ensure_future(self._follow(response))
@@ -140,7 +140,7 @@ class TornadoBridge(RequestHandler):
 
 
 class BoundedListener(HTTPServer):
-    """Takes at most `most` connections at a time, and answers nonsense with our JSON."""
+    """Accepts at most `most` connections at a time, and answers invalid input with our JSON."""
 
     most = CONNECTIONS
     lingering: set[asyncio.Task[None]]
@@ -169,7 +169,8 @@ class BoundedListener(HTTPServer):
         super().handle_stream(stream, address)
 
     def _answer_and_linger(self, stream: IOStream, answer: bytes) -> None:
-        """Through a second descriptor of the connection; the stream may be closed right after."""
+        """Answer through a second descriptor of the connection; the stream may be closed right
+        after."""
         if len(self.lingering) >= LINGERING:
             return
         with suppress(OSError):
@@ -191,7 +192,7 @@ async def _linger(connection: socket.socket, answer: bytes) -> None:
 
 
 def _plain(status: int, code: str, message: str) -> bytes:
-    """A whole answer for who has not sent a whole request."""
+    """Return a complete answer for an incomplete request."""
     body = json.dumps({"error": code, "message": message}).encode()
     head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
     head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
@@ -199,7 +200,7 @@ def _plain(status: int, code: str, message: str) -> bytes:
 
 
 class Server:
-    """One service listening. `url` tells where, also when the port was chosen freely."""
+    """One listening service. `url`: its address, also if the port was chosen freely."""
 
     def __init__(
         self,
@@ -222,7 +223,7 @@ class Server:
         )
         self._http = BoundedListener(
             application,
-            # A body is counted as it comes, and refused in our own words.
+            # The body is counted while it arrives, and refused with our own error.
             max_body_size=2**62,
             max_header_size=MAX_HEADER_BLOCK,
             idle_connection_timeout=reading_s,
@@ -251,7 +252,7 @@ class Server:
         self.url = f"http://{host}:{self.port}"
 
     async def close(self) -> None:
-        """Stop listening, and drop what is open (streams never end by themselves)."""
+        """Stop listening and close open connections (streams never end by themselves)."""
         self._http.stop()
         for task in self._http.lingering:
             task.cancel()
@@ -259,4 +260,4 @@ class Server:
 
 
 def _quiet(_: RequestHandler) -> None:
-    """No access log: the journal tells what happened, and URLs may hold secrets."""
+    """Write no access log: the journal records what happened, and URLs may contain secrets."""

@@ -1,6 +1,6 @@
-"""Frames in, figures out: the settlement timeline, and charts of a run of many.
+"""Charts from frames: the timeline of settlements, and charts of a whole run.
 
-`timeline`, `latency`, `outcomes` and `prices` draw for reports and notebooks, `figure_png` makes
+`timeline`, `latency`, `outcomes` and `prices` draw for reports and notebooks, `figure_png` returns
 their bytes, `timeline_html` writes one self-contained page. All take any number of settlements.
 """
 

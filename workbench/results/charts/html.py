@@ -1,4 +1,4 @@
-"""A few lines that make HTML and escape by default: text is text unless it is already `Html`."""
+"""HTML that is escaped by default: text is text unless it is already `Html`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html import escape
 
 
 class Html(str):
-    """Markup that is finished. Only `el` and `join` make it."""
+    """Finished markup. Only `el` and `join` make it."""
 
     __slots__ = ()
 
@@ -17,7 +17,7 @@ VOID = {"meta", "link", "br"}
 
 
 def join(content: HtmlContent) -> Html:
-    """The markup of what is given, in order; None is nothing, plain text is escaped."""
+    """Return the markup of the parts, in order. None is nothing; plain text is escaped."""
     if content is None:
         return Html("")
     if isinstance(content, Html):
@@ -28,7 +28,8 @@ def join(content: HtmlContent) -> Html:
 
 
 def el(name: str, /, *content: HtmlContent, **attributes: str | int | float | None) -> Html:
-    """One element. `class_` is `class`, other underscores are hyphens; None leaves one out."""
+    """Return one element. `class_` is `class`, other underscores are hyphens; None leaves one
+    out."""
     pairs = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
         for key, value in attributes.items()
@@ -39,5 +40,5 @@ def el(name: str, /, *content: HtmlContent, **attributes: str | int | float | No
 
 
 def raw(text: str) -> Html:
-    """Our own style sheets and scripts, as they are written."""
+    """Return our own style sheets and scripts unescaped."""
     return Html(text)

@@ -1,7 +1,7 @@
-"""Charts of a run of many buyers: how long, how it ended, at what price.
+"""Charts of a run with many buyers: times, outcomes and prices.
 
-Each takes frames, and the time that counts as 0 (Unix milliseconds; default: the earliest here), so
-that several charts of one run have one axis; `since` is what it is called.
+Each takes frames, and the time that counts as 0 (Unix milliseconds; default: the earliest), so that
+several charts of one run have one axis. `since`: the label of that time.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ from workbench.results.metrics import PERCENTILES, WHOLE, percentile, stage_time
 ROW, GAP, FOOT = 0.34, 0.42, 0.55
 BINS = 60
 LONG_S = 60
-"""Where anything takes longer, short and long times cannot be read on one even scale."""
+"""Above this many seconds the axis is logarithmic, so that short and long times can be read."""
 GOLDEN = 0.618034
 NO_SETTLEMENT = "No settlement has come that far."
 NO_END = "No purchase has ended."
 NO_SWAP = "No settlement has come as far as its swap."
 DONE = "executed"
-"""The stage whose colour the time to it from the 402 has."""
+"""The stage whose colour the time from 402 to execution has."""
 SWAP = colour("swapped")
 
 
 def latency(timeline: pd.DataFrame, *, title: str = "") -> Figure:
-    """How long each stage took, from `frames.timeline_frame`: a dot each, percentiles beside.
+    """Return a chart of the time to each stage, from `frames.timeline_frame`: dots and percentiles.
 
-    The bar runs from the median to the 90th percentile, the line on to the 99th.
+    The bar runs from the median to the 90th percentile, the line to the 99th.
     """
     title = title or "How long each stage took"
     times = stage_times(timeline)
@@ -81,7 +81,7 @@ def latency(timeline: pd.DataFrame, *, title: str = "") -> Figure:
 def _draw_times(axes: Axes, y: int, stage: str, values: Sequence[int]) -> None:
     tone = colour(DONE if stage == WHOLE else stage)
     p50, p90, p99 = (percentile(values, p) / 1000 for p in PERCENTILES)
-    # Spread over the row by rule, not at random: the same frame gives the same bytes.
+    # Spread by rule, not at random: the same frame gives the same bytes.
     heights = [y + ((n * GOLDEN) % 1 - 0.5) * 0.5 for n in range(len(values))]
     alpha = max(0.18, min(0.7, 25 / len(values)))
     axes.plot([p50, p99], [y, y], color=tone, linewidth=1.2, zorder=2, solid_capstyle="butt")
@@ -93,7 +93,7 @@ def _draw_times(axes: Axes, y: int, stage: str, values: Sequence[int]) -> None:
 
 
 def _columns(axes: Axes, times: dict[str, list[int]]) -> None:
-    """Count and percentiles in figures, at the right."""
+    """Write count and percentiles at the right."""
     place = axes.get_yaxis_transform()
     inch = 1 / (axes.get_position().width * WIDTH)
     names = ["count", *(f"p{p}" for p in PERCENTILES)]
@@ -116,7 +116,7 @@ def outcomes(
     since: str = FIRST_FACT,
     title: str = "",
 ) -> Figure:
-    """When buyers' purchases ended, and how, over the faults that were injected.
+    """Return a chart of when and how purchases ended, over the injected faults.
 
     From `metrics.ends_frame` and `metrics.faults_frame`.
     """
@@ -166,7 +166,8 @@ def _draw_ends(axes: Axes, ends: pd.DataFrame, origin: int, between: tuple[float
 
 
 def _fill(look: StateRow) -> dict[str, Any]:
-    """How a bar of this outcome is filled. Two outcomes may share a colour, but not a filling."""
+    """Return the filling of an outcome's bar. Two outcomes may share a colour, but not a
+    filling."""
     tone = colour(look.word)
     fillings: dict[str, dict[str, Any]] = {
         "ring": {"facecolor": PAPER, "edgecolor": tone, "linewidth": 0.8},
@@ -196,7 +197,7 @@ def prices(
     since: str = FIRST_FACT,
     title: str = "",
 ) -> Figure:
-    """EUR/USD outside, the reference rate, and at what each settlement was swapped.
+    """Return a chart of EUR/USD outside, the reference rate, and the rate of each swap.
 
     From `metrics.swaps_frame` and `metrics.market_frame`. Below: the buyer's cost against the
     reference rate, in basis points.
@@ -259,7 +260,7 @@ def _origin(given: int | None, *framed: pd.DataFrame) -> int:
 
 
 def _legend(axes: Axes, handles: list[Any]) -> None:
-    """Beside the panel, at its top."""
+    """Put the legend beside the panel, at its top."""
     axes.legend(
         handles=handles,
         loc="upper left",

@@ -1,8 +1,7 @@
-"""What all charts share: paper, ink, the frame of a panel, and bytes that are the same everywhere.
+"""What all charts share: colours, fonts, panels, and equal bytes on every machine.
 
 Drawn by Agg, without pyplot's global state. Sizes are inches, font sizes points. All text is in
-DejaVu Sans, which comes with matplotlib, so that the same frame gives the same bytes on every
-machine.
+DejaVu Sans, which matplotlib contains, so that the same frame gives the same bytes.
 """
 
 from __future__ import annotations
@@ -24,32 +23,32 @@ WIDTH = 10.0
 TOP = 0.95
 """Height of the head: title, and a line below it."""
 FIRST_FACT = "first fact"
-"""What 0 of a time axis is called, unless a run names it."""
+"""The label of the zero of a time axis, unless a run has another."""
 
 
 class ChartFile(Figure):
-    """A figure that a notebook shows as PNG, also where pyplot was never imported."""
+    """A figure that a notebook shows as PNG, also if pyplot was never imported."""
 
     def _repr_png_(self) -> bytes:
         return figure_png(self)
 
 
 def figure_png(figure: Figure, dpi: int = 150) -> bytes:
-    """PNG bytes that depend on nothing but the figure: no date, no version."""
+    """Return PNG bytes that depend on the figure only: no date, no version."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def sheet(height: float) -> ChartFile:
-    """An empty sheet, so many inches high."""
+    """Return an empty figure of this height in inches."""
     figure = ChartFile(figsize=(WIDTH, height), dpi=150, facecolor=PAPER)
     FigureCanvasAgg(figure)
     return figure
 
 
 def head(figure: Figure, title: str, note: str) -> None:
-    """The title, and below it what one sees."""
+    """Write the title, and a note below it."""
     height = figure.get_figheight()
     x = 0.3 / WIDTH
     figure.text(x, 1 - 0.33 / height, title, fontsize=13, weight="bold", va="center", **FONT)
@@ -57,7 +56,7 @@ def head(figure: Figure, title: str, note: str) -> None:
 
 
 def panel(figure: Figure, top: float, tall: float, left: float = 1.55, right: float = 0.75) -> Axes:
-    """Axes of `tall` inches, `top` inches below the sheet's upper edge."""
+    """Return axes of `tall` inches, `top` inches below the upper edge."""
     height = figure.get_figheight()
     box = (left / WIDTH, (height - top - tall) / height, (WIDTH - left - right) / WIDTH)
     axes = figure.add_axes((*box, tall / height), facecolor="none", label=f"{top:g}")
@@ -71,14 +70,14 @@ def panel(figure: Figure, top: float, tall: float, left: float = 1.55, right: fl
 
 
 def limits(first_s: float, last_s: float) -> tuple[float, float]:
-    """The ends of a time axis that shows all from `first_s` to `last_s`, and 0."""
+    """Return the ends of a time axis that shows `first_s`, `last_s` and 0."""
     first_s, last_s = min(0.0, first_s), max(0.0, last_s)
     span = max(last_s - first_s, 0.001)
     return first_s - 0.012 * span, last_s + 0.015 * span
 
 
 def nothing(title: str, why: str) -> ChartFile:
-    """A chart of what there is none of says so."""
+    """Return a chart that says why it is empty."""
     figure = sheet(2.4)
     if title:
         figure.text(0.03, 0.86, title, fontsize=13, weight="bold", va="center", **FONT)

@@ -1,7 +1,7 @@
-"""What a timeline shows, before any ink: lanes, bars, marks and blocks, in whole milliseconds.
+"""The content of a timeline without drawing: lanes, bars, marks and blocks, in whole milliseconds.
 
-Both drawings, matplotlib's and the page's, take it from here, so they cannot differ. All times
-are milliseconds since the origin of the run; what a slow clock dated before it is below 0.
+Both drawings, matplotlib's and the page's, use it, so they cannot differ. Times are milliseconds
+since the origin of the run; a slow clock may give times below 0.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import pandas as pd
 from workbench.core.lifecycle import OUTCOMES, STAGE, STAGES, StateRow, outcome_of
 
 OPEN_LANES = 5
-"""Up to so many settlements each stage has a row of its own, with its numbers beside it."""
+"""Up to this many settlements, each stage has a row of its own with its numbers."""
 LABELLED_LANES = 60
-"""Up to so many lanes each carries its name and its duration."""
+"""Up to this many lanes, each shows its name and its duration."""
 MOST_LANES, SLOWEST = 250, 100
-"""More lanes than `MOST_LANES` no eye can follow: the `SLOWEST` are drawn, the stack counts all."""
+"""With more than `MOST_LANES` lanes, the `SLOWEST` are drawn, and the stack counts all."""
 
 UNFINISHED = "unfinished"
-"""The open end of a settlement that is still under way."""
+"""The open end of a settlement without an end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """The time it took to reach `stage`: from the previous stage to this one."""
+    """The time to reach `stage`, from the previous stage."""
 
     stage: str
     start_ms: int
@@ -42,7 +42,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One fact. `stands` is False for facts of an orphaned block: drawn as a ghost."""
+    """One fact. `stands`: False for facts of an orphaned block, which are drawn hollow."""
 
     seq: int
     type: str
@@ -57,7 +57,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One settlement. `state` is the last stage it reached; `ghosts` are its orphaned facts."""
+    """One settlement. `state`: the last stage. `ghosts`: its orphaned facts."""
 
     subject: str
     state: str
@@ -66,7 +66,7 @@ class Lane:
 
     @property
     def end(self) -> StateRow:
-        """What became of it, `open` before its end: how the end of the lane is marked."""
+        """The outcome, `open` before the end. It decides the mark at the end of the lane."""
         return outcome_of(self.state)
 
     @property
@@ -80,10 +80,9 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class TimelineModel:
-    """Everything one timeline shows. `lanes` may be fewer than `count`: the slowest ones.
+    """All that one timeline shows. `lanes` may be fewer than `count`: the slowest ones.
 
-    The axis runs from `first_ms`, which is 0 unless something is dated before the origin, to
-    `last_ms`.
+    The axis runs from `first_ms`, which is 0 unless a time is before the origin, to `last_ms`.
     """
 
     first_ms: int
@@ -96,17 +95,17 @@ class TimelineModel:
 
     @property
     def span_ms(self) -> int:
-        """How long the axis is."""
+        """The length of the axis."""
         return self.last_ms - self.first_ms
 
     @property
     def expanded(self) -> bool:
-        """Whether each stage gets a row of its own."""
+        """True if each stage has a row of its own."""
         return self.count <= OPEN_LANES
 
     @property
     def stages(self) -> list[str]:
-        """The stages that occur, in the order of a life; the unfinished end last."""
+        """The stages that occur, in order; the unfinished end last."""
         seen = {bar.stage for bar in self.every_bar}
         known = [look.word for look in STAGES]
         return [stage for stage in (*known, UNFINISHED) if stage in seen]
@@ -119,9 +118,9 @@ class TimelineModel:
 
     @property
     def coloured(self) -> list[str]:
-        """The stages that a legend must name: their bars have a colour that no end has.
+        """The stages that a legend must name: their bars have a colour of no outcome.
 
-        The first stage is left out; it has no bar.
+        Without the first stage, which has no bar.
         """
         taken = {look.colour for look in self.ends} | {STAGES[0].colour}
         return [s for s in self.stages if s == UNFINISHED or STAGE[s].colour not in taken]
@@ -135,9 +134,9 @@ class TimelineModel:
 def picture(
     frame: pd.DataFrame, facts_frame: pd.DataFrame | None = None, origin_ms: int | None = None
 ) -> TimelineModel:
-    """What to draw, from `frames.timeline_frame` and, for marks, `frames.events_frame`.
+    """Return the model, from `frames.timeline_frame` and, for marks, `frames.events_frame`.
 
-    `origin_ms`: the time that counts as 0, Unix milliseconds; default: the earliest here.
+    `origin_ms`: the time that counts as 0, Unix milliseconds; default: the earliest.
     """
     times = [frame["start_ms"]] + ([] if facts_frame is None else [facts_frame["at_ms"]])
     known = pd.concat([column for column in times if len(column)]) if any(map(len, times)) else None
@@ -183,7 +182,7 @@ def _marks(facts_frame: pd.DataFrame | None, origin_ms: int) -> tuple[Mark, ...]
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Plain Python values: None for what is missing, int for integers."""
+    """Return plain Python values: None for missing ones, int for integers."""
     rows: list[dict[str, Any]] = []
     for row in frame.to_dict("records"):
         rows.append({str(k): None if v is pd.NA else v for k, v in row.items()})
@@ -206,32 +205,32 @@ def _with_ghosts(lanes: list[Lane], marks: tuple[Mark, ...]) -> tuple[Lane, ...]
 
 
 def _blocks(bars: tuple[Bar, ...]) -> tuple[tuple[int, int], ...]:
-    """(number, milliseconds) of the blocks that moved a settlement, by number.
+    """Return (number, milliseconds) of the blocks that moved a settlement, by number.
 
-    Stages without a transaction know a block, but their time is a service's, not the block's.
+    Stages without a transaction have a block, but their time is a service's.
     """
     return tuple(sorted({(b.block, b.end_ms) for b in bars if b.block is not None and b.tx}))
 
 
 def title_of(shown: TimelineModel) -> str:
-    """What to call a timeline that was given no name."""
+    """Return the title of a timeline without one."""
     if shown.count == 1:
         return f"Timeline of settlement {short(shown.lanes[0].subject)}"
     return f"Timeline of {shown.count:,} settlements"
 
 
 def short(text: str) -> str:
-    """A hash as people compare it: its beginning and its end."""
+    """Return beginning and end of a hash, as people compare it."""
     return f"{text[:6]}…{text[-4:]}" if len(text) > 14 else text
 
 
 def seconds_text(seconds: float) -> str:
-    """`12.34 s`: three significant places, as few as say something."""
+    """Return a duration with three significant digits: `12.34 s`."""
     return f"{seconds:.0f} s" if seconds >= 100 else f"{seconds:.2f} s"
 
 
 def spread(places: list[tuple[int, float]], gap: float) -> list[tuple[int, float]]:
-    """Those of the (label, position) pairs that stand at least `gap` apart, from the left."""
+    """Return the (label, position) pairs that are at least `gap` apart, from the left."""
     kept: list[tuple[int, float]] = []
     for label, place in places:
         if not kept or place - kept[-1][1] >= gap:

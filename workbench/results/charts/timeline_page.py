@@ -1,7 +1,7 @@
-"""The timeline as one HTML page that opens anywhere, offline, from a file.
+"""The timeline as one HTML page that opens offline, from a file.
 
-Style and script are inside, and a content security policy names both by their hash: nothing else
-runs, and nothing is ever loaded. The tables tell everything the drawing does.
+Style and script are inside, and a content security policy names both by hash: nothing else runs or
+loads. The tables contain all that the drawing shows.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from workbench.results.frames import distinct, events_frame, settlements_frame, 
 
 TOKENS = {token.symbol: token for token in (USDC, EURC, YPS, Token("ETH", 18))}
 MOST_FACTS = 400
-"""More facts than these are left to the journal's own file."""
+"""Up to this many facts are listed; more are in the journal's file only."""
 
 
 def timeline_html(
@@ -44,13 +44,13 @@ def timeline_html(
     origin_ms: int | None = None,
     since: str = FIRST_FACT,
 ) -> str:
-    """One self-contained page: the chart, the stages, the balances and the facts.
+    """Return one self-contained page: chart, stages, balances and facts.
 
-    `origin_ms`: the time that counts as 0, Unix milliseconds (default: that of the earliest fact),
-    and `since`: what it is called.
+    `origin_ms`: the time that counts as 0, Unix milliseconds (default: the earliest fact). `since`:
+    its label.
 
-    `meta` is shown under the title, name by name. Its `balances`, if any, become a table: rows of
-    {account, token, before, after, change}, amounts in base units (int) or ready as text.
+    `meta` is shown below the title. Its `balances`, if any, become a table: rows of {account,
+    token, before, after, change}, amounts in base units (int) or as text.
     """
     told = distinct(facts)
     deals, events = settlements_frame(told), events_frame(told)
@@ -96,7 +96,7 @@ def _document(heading: str, body: list[HtmlContent]) -> str:
 
 
 def colours_css() -> str:
-    """The table of states as a style sheet: `--created` and all other keys of the palette.
+    """Return the table of states as CSS: `--created` and all other keys of the palette.
 
     Classes: `s-` and a stage, `e-` and an outcome.
     """
@@ -109,7 +109,7 @@ def colours_css() -> str:
 
 
 def _digest(text: str) -> str:
-    """How a content security policy names an inline text."""
+    """Return the hash of an inline text for the content security policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
@@ -147,7 +147,7 @@ def _chart(shown: TimelineModel, since: str) -> Html:
 
 
 def _legend(shown: TimelineModel) -> Html:
-    """Colours for stages, shapes for endings."""
+    """Return the legend: colours of stages, shapes of outcomes."""
     items = [
         el("li", _square(stage), "under way" if stage == UNFINISHED else stage)
         for stage in shown.coloured
@@ -164,7 +164,7 @@ def _square(stage: str) -> Html:
 
 
 def _stages(shown: TimelineModel, deals: pd.DataFrame) -> Html | None:
-    """A table of stages for each settlement: all that the chart says of it, as text."""
+    """Return a table of stages for each settlement: the content of the chart as text."""
     if not shown.lanes:
         return None
     rows_by_id = {row["id"]: row for row in deals.to_dict("records")}
@@ -206,7 +206,7 @@ def _sentence(lane: Lane, deal: dict[Any, Any]) -> str:
 
 
 def _settlements(deals: pd.DataFrame) -> Html:
-    """One row for each settlement, where there are too many for a table each."""
+    """Return one row for each settlement, if there are too many for separate tables."""
     rows = [
         el(
             "tr",
@@ -242,7 +242,7 @@ def _balances(balances: Iterable[Mapping[str, Any]]) -> Html | None:
 
 
 def _facts(shown: TimelineModel) -> Html | None:
-    """The journal itself, folded away."""
+    """Return the facts, folded."""
     if not shown.marks:
         return None
     rows = [
@@ -289,7 +289,7 @@ def _amount(units: int, symbol: str) -> str:
 
 
 def _units(value: Any, symbol: str, sign: bool = False) -> str:
-    """Base units as people write them, exactly; text is left as it is."""
+    """Return base units as exact decimal text; text is left as it is."""
     if type(value) is not int:
         return _text(value)
     decimals = TOKENS[symbol].decimals if symbol in TOKENS else 0

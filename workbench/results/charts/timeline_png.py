@@ -1,4 +1,4 @@
-"""The timeline on paper: one matplotlib figure."""
+"""The timeline as a matplotlib figure."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ COLUMNS = {
     "gas": (_EDGE + 1.95, "right"),
     "transaction": (_EDGE + 2.1, "left"),
 }
-"""Where the numbers stand beside an expanded lane: inches from the left, alignment."""
+"""The columns of numbers beside an expanded lane: inches from the left, alignment."""
 MARKERS = {
     "disc": "o",
     "triangle": "<",
@@ -66,7 +66,7 @@ MARKERS = {
     "chevron": ">",
     "dot": ".",
 }
-"""The shapes of `lifecycle.SHAPES` in matplotlib; a ring is hollow."""
+"""The shapes of `lifecycle.SHAPES` in matplotlib. A ring is hollow."""
 EMPTY = "No settlement yet.\nworkbench buy 100000000000000000000  starts one."
 
 
@@ -79,15 +79,16 @@ def timeline(
     has_facts: bool = True,
     title: str = "",
 ) -> Figure:
-    """Settlement swimlanes, from `frames.timeline_frame`; facts below, from `events_frame`.
+    """Return swimlanes of settlements, from `frames.timeline_frame`; facts below, from
+    `events_frame`.
 
-    `origin_ms`: the time that counts as 0, Unix milliseconds (default: the earliest here), and
-    `since`: what it is called. `has_facts=False` draws no facts below the lanes; those of orphaned
-    blocks are still marked on them.
+    `origin_ms`: the time that counts as 0, Unix milliseconds (default: the earliest). `since`: its
+    label. `has_facts=False` draws no facts below the lanes; those of orphaned blocks are still
+    marked on them.
 
-    A bar ends when its stage is reached. A few settlements get a row for each stage, with
-    seconds, block, gas and transaction beside it; many get a lane each over a stack of how many
-    are in flight; past some hundreds the slowest lanes are drawn and the stack counts all.
+    A bar ends when its stage is reached. A few settlements get a row for each stage, with seconds,
+    block, gas and transaction; many get a lane each over a stack of how many are in flight; above
+    some hundreds the slowest lanes are drawn and the stack counts all.
     """
     if facts_frame is not None and not has_facts:
         facts_frame = facts_frame[~facts_frame["stands"]]
@@ -116,7 +117,7 @@ def timeline(
 
 
 def _heights(shown: TimelineModel) -> dict[str, float]:
-    """Which panels there are, from the top, and how high each is."""
+    """Return the panels from the top, with their heights."""
     heights = {}
     if shown.expanded and shown.count:
         rows = sum(len(lane.bars) + 1 for lane in shown.lanes) - 1
@@ -133,7 +134,7 @@ def _heights(shown: TimelineModel) -> dict[str, float]:
 def _panels(
     figure: Figure, shown: TimelineModel, heights: dict[str, float], since: str
 ) -> dict[str, Axes]:
-    """One column of axes over the same seconds; only the lowest has figures below it."""
+    """Return axes over the same seconds; only the lowest has labels."""
     right = RIGHT_EXPANDED if shown.expanded else RIGHT_LANES
     panels: dict[str, Axes] = {}
     top = TOP
@@ -149,7 +150,7 @@ def _panels(
 
 
 def _head(figure: Figure, shown: TimelineModel, title: str, height: float) -> None:
-    """Title, what the bars mean, and the legend where the rows do not name the stages."""
+    """Draw title, explanation, and the legend if the rows do not name the stages."""
     x = 0.3 / WIDTH
     heading = title or title_of(shown)
     figure.text(x, 1 - 0.33 / height, heading, fontsize=13, weight="bold", va="center", **FONT)
@@ -191,7 +192,7 @@ def _head(figure: Figure, shown: TimelineModel, title: str, height: float) -> No
 
 
 def _draw_expanded(axes: Axes, shown: TimelineModel) -> None:
-    """A row for each stage, its numbers in columns at the right."""
+    """Draw a row for each stage, with its numbers in columns at the right."""
     y = 0
     for lane in shown.lanes:
         _write(axes, 0.3, y, short(lane.subject), color=INK, weight="bold")
@@ -218,7 +219,7 @@ def _draw_expanded(axes: Axes, shown: TimelineModel) -> None:
 
 
 def _draw_row(axes: Axes, y: int, lane: Lane, bar: Bar, span_ms: int) -> None:
-    """One stage: its name, its bar, its numbers."""
+    """Draw one stage: its name, its bar, its numbers."""
     unfinished = bar.stage == UNFINISHED
     name = "under way" if unfinished else bar.stage
     _write(axes, LEFT - 0.12, y, name, ha="right", color=QUIET if unfinished else INK)
@@ -243,7 +244,7 @@ def _draw_row(axes: Axes, y: int, lane: Lane, bar: Bar, span_ms: int) -> None:
 
 
 def _draw_lanes(axes: Axes, shown: TimelineModel) -> None:
-    """A lane for each settlement, in the order they began."""
+    """Draw a lane for each settlement, in the order of their beginning."""
     labelled = len(shown.lanes) <= LABELLED_LANES
     half = 0.31 if labelled else 0.5
     for stage in shown.stages:
@@ -274,7 +275,7 @@ def _draw_lanes(axes: Axes, shown: TimelineModel) -> None:
 
 
 def _draw_blocks(axes: Axes, shown: TimelineModel) -> None:
-    """A hairline where a block moved a settlement, its number above where there is room."""
+    """Draw a thin line where a block moved a settlement, with its number if there is room."""
     if not shown.blocks:
         return
     above = axes.get_xaxis_transform()
@@ -290,7 +291,7 @@ def _draw_blocks(axes: Axes, shown: TimelineModel) -> None:
 
 
 def _draw_stack(axes: Axes, shown: TimelineModel) -> None:
-    """How many settlements are on the way to each stage, one above the other."""
+    """Draw how many settlements are on the way to each stage, stacked."""
     bars = [bar for bar in shown.every_bar if bar.end_ms > bar.start_ms]
     times = np.unique([ms for bar in bars for ms in (bar.start_ms, bar.end_ms)] or [0])
     below = np.zeros(len(times))
@@ -311,7 +312,7 @@ def _draw_stack(axes: Axes, shown: TimelineModel) -> None:
 
 
 def _draw_facts(axes: Axes, shown: TimelineModel) -> None:
-    """A row for each type of fact, a dot for each fact; hollow where it no longer stands."""
+    """Draw a row for each type of fact, a dot for each fact; hollow if orphaned."""
     rows = {name: y for y, name in enumerate(shown.types)}
     standing = [mark for mark in shown.marks if mark.stands]
     lost = [mark for mark in shown.marks if not mark.stands]
@@ -341,14 +342,14 @@ def _draw_facts(axes: Axes, shown: TimelineModel) -> None:
 
 
 def _ink(stage: str) -> dict[str, Any]:
-    """How a stage's area is filled; what is not finished is hatched, and pale."""
+    """Return the filling of a stage's area. An unfinished one is hatched and pale."""
     if stage == UNFINISHED:
         return {"facecolor": "#f4f5f7", "edgecolor": "#c3c9d1", "hatch": "////", "linewidth": 0.4}
     return {"facecolor": colour(stage) if stage in STAGE else QUIET, "edgecolor": "none"}
 
 
 def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
-    """Text at `x` inches from the sheet's left edge, at the height of row `y`."""
+    """Write text at `x` inches from the left edge, at the height of row `y`."""
     place = blended_transform_factory(axes.figure.dpi_scale_trans, axes.transData)
     size, color = style.pop("size", 8), style.pop("color", QUIET)
     style = FONT | {"color": color, "va": "center_baseline", "fontsize": size} | style
@@ -356,7 +357,7 @@ def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
 
 
 def _ghosts(axes: Axes, xs: list[float], ys: list[int], size: float) -> None:
-    """Hollow dots: facts of blocks that are no longer on the chain."""
+    """Draw hollow dots: facts of blocks that left the chain."""
     axes.plot(
         xs,
         ys,
@@ -373,7 +374,7 @@ def _ghosts(axes: Axes, xs: list[float], ys: list[int], size: float) -> None:
 def _end_mark(
     end: StateRow, label: str, at: Sequence[tuple[float, float]] = (), size: float = 5.5
 ) -> Line2D:
-    """The shape that says how settlements ended, at each (seconds, row) of `at`."""
+    """Return the shape of an outcome at each (seconds, row) of `at`."""
     tone, is_hollow = colour(end.word), end.shape == "ring"
     return Line2D(
         [x for x, _ in at],

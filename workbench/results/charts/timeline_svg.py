@@ -1,8 +1,8 @@
-"""The timeline as inline SVG whose width is the reader's: places are per cent, heights pixels.
+"""The timeline as inline SVG of any width: positions are per cent, heights pixels.
 
-Only the time axis stretches; text and row heights stay as they are, so that the same drawing
-reads well on a phone and on a wide screen. Colours come from the page's style sheet by class:
-`s-` and a stage for the time until it, `e-` and an outcome for the mark at the end.
+Only the time axis stretches, so the same drawing works on a phone and on a wide screen. Colours
+come from the page's CSS classes: `s-` and a stage for the time until it, `e-` and an outcome for
+the mark at the end.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NAMES, NUMBERS = 132, 178
 TOP, ROW, LANE, THIN, FACT_ROW, STACK, AXIS = 24, 24, 20, 6, 17, 96, 40
 MOST_MARKS = 1500
 FIRST, LAST = 1.0, 98.5
-"""Where the axis begins and ends, per cent of the width."""
+"""Begin and end of the axis, per cent of the width."""
 CIRCLE = "M-1 0A1 1 0 0 1 1 0A1 1 0 0 1 -1 0Z"
 PATHS = {
     "disc": CIRCLE,
@@ -47,12 +47,12 @@ PATHS = {
     "chevron": "M-.75 -1H-.05L.95 0L-.05 1H-.75L.25 0Z",
     "dot": "M-.4 0A.4 .4 0 0 1 .4 0A.4 .4 0 0 1 -.4 0Z",
 }
-"""The shapes of `lifecycle.SHAPES`, about as far as 1 from their centre."""
+"""The shapes of `lifecycle.SHAPES`, about 1 around their centre."""
 
 
 @dataclass
 class SvgSheet:
-    """The drawing while it grows: its height so far, the ink, and the names beside the rows."""
+    """The drawing under construction: its height, elements, and the names beside the rows."""
 
     shown: TimelineModel
     height: float = TOP
@@ -67,17 +67,17 @@ class SvgSheet:
         return FIRST + (LAST - FIRST) * (ms - self.shown.first_ms) / max(self.shown.span_ms, 1)
 
     def name(self, text: str, y: float, class_: str = "") -> None:
-        """Beside the row that begins at `y`."""
+        """Write a name beside the row that begins at `y`."""
         self.names.append(el("text", text, x=NAMES - 10, y=f"{y + ROW / 2 + 4:g}", class_=class_))
 
     def number(self, texts: tuple[str, str, str], y: float) -> None:
-        """Seconds, block and gas of the row that begins at `y`."""
+        """Write seconds, block and gas of the row that begins at `y`."""
         for text, x in zip(texts, (62, 112, NUMBERS - 2), strict=True):
             self.numbers.append(el("text", text, x=x, y=f"{y + ROW / 2 + 4:g}"))
 
 
 def draw(shown: TimelineModel, since: str = FIRST_FACT) -> Html:
-    """Names, SVG and numbers: the three columns of the chart. `since`: what 0 is called."""
+    """Return names, SVG and numbers: the three columns of the chart. `since`: label of 0."""
     sheet = SvgSheet(shown)
     if shown.expanded:
         _expanded(sheet)
@@ -103,7 +103,7 @@ def draw(shown: TimelineModel, since: str = FIRST_FACT) -> Html:
 
 
 def _describe(shown: TimelineModel) -> str:
-    """What a person who cannot see the chart should know of it; the tables have the rest."""
+    """Return a description for people who cannot see the chart; the tables have the rest."""
     ends: dict[str, int] = {}
     for lane in shown.lanes:
         ends[lane.state] = ends.get(lane.state, 0) + 1
@@ -115,7 +115,7 @@ def _describe(shown: TimelineModel) -> str:
 
 
 def _expanded(sheet: SvgSheet) -> None:
-    """A row for each stage of each settlement, its numbers beside it."""
+    """Draw a row for each stage of each settlement, with its numbers."""
     for n, lane in enumerate(sheet.shown.lanes):
         sheet.height += 10 if n else 0
         sheet.name(short(lane.subject), sheet.height, "id")
@@ -150,7 +150,7 @@ def _numbers(lane: Lane, bar: Bar) -> tuple[str, str, str]:
 
 
 def _lanes(sheet: SvgSheet) -> None:
-    """A lane for each settlement; past some dozens thin ones, every tenth with its name."""
+    """Draw a lane for each settlement; above some dozens thin ones, every tenth with its name."""
     labelled = len(sheet.shown.lanes) <= LABELLED_LANES
     tall = LANE if labelled else THIN
     every = 1 if labelled else -(-20 // THIN)
@@ -170,10 +170,11 @@ def _lanes(sheet: SvgSheet) -> None:
 
 
 def _bar(sheet: SvgSheet, bar: Bar, lane: Lane, y: float, tall: float, key: str) -> Html | None:
-    """The time to one stage. A bar of no length is a hairline; the first stage is a dot."""
+    """Return the time to one stage. A bar without length is a thin line; the first stage is a
+    dot."""
     if bar is lane.bars[0]:
         if not sheet.shown.expanded:
-            return None  # The bar that follows begins there.
+            return None  # The next bar begins there.
         title = el("title", _say(lane, bar))
         x, radius, class_ = sheet.x(bar.end_ms), min(4, tall / 2), f"m {_class(bar.stage)}"
         return el("circle", title, cx=x, cy=y + tall / 2, r=radius, class_=class_, data_k=key)
@@ -191,7 +192,7 @@ def _bar(sheet: SvgSheet, bar: Bar, lane: Lane, y: float, tall: float, key: str)
 
 
 def _say(lane: Lane, bar: Bar) -> str:
-    """The text of the detail: one line each."""
+    """Return the text of the detail, one line each."""
     name = "under way" if bar.stage == UNFINISHED else bar.stage
     first = bar is lane.bars[0]
     lines = [
@@ -206,13 +207,13 @@ def _say(lane: Lane, bar: Bar) -> str:
 
 
 def _ending(sheet: SvgSheet, lane: Lane, y: float, radius: float) -> Html:
-    """How it ended, or that it is still open."""
+    """Return the mark of the end, or of an open settlement."""
     x = sheet.x(lane.end_ms)
     return el("svg", mark(lane.end, radius), x=x, y=f"{y:g}", overflow="visible", width=1, height=1)
 
 
 def mark(end: StateRow, radius: float) -> Html:
-    """The shape of an outcome, `radius` pixels from its centre, which is at 0, 0."""
+    """Return the shape of an outcome, `radius` pixels around 0, 0."""
     scale = f"scale({radius:g})"
     return el("path", d=PATHS[end.shape], transform=scale, class_=f"end e-{end.word}")
 
@@ -225,7 +226,7 @@ def _class(stage: str) -> str:
 
 
 def _stack(sheet: SvgSheet) -> None:
-    """How many settlements are on the way to each stage, one above the other."""
+    """Draw how many settlements are on the way to each stage, stacked."""
     sheet.height += 14
     bars = [bar for bar in sheet.shown.every_bar if bar.end_ms > bar.start_ms]
     times = np.unique([ms for bar in bars for ms in (bar.start_ms, bar.end_ms)] or [0])
@@ -257,14 +258,14 @@ def _stack(sheet: SvgSheet) -> None:
 
 
 def _steps(times: Steps, low: Steps, high: Steps, most: int) -> str:
-    """The outline of one layer: along its top to the right, along its bottom back."""
+    """Return the outline of one layer: along its top to the right, along its bottom back."""
     there = "".join(f"V{most - h}H{t}" for h, t in zip(high[:-1], times[1:], strict=True))
     back = "".join(f"V{most - v}H{t}" for v, t in zip(low[-2::-1], times[-2::-1], strict=True))
     return f"M{times[0]} {most - low[0]}{there}{back}Z"
 
 
 def _blocks(sheet: SvgSheet, bottom: float) -> list[HtmlContent]:
-    """A hairline where a block moved a settlement; on narrow screens fewer carry a number."""
+    """Return thin lines where blocks moved a settlement; narrow screens show fewer numbers."""
     places = [(number, sheet.place(ms)) for number, ms in sheet.shown.blocks]
     wide, narrow = spread(places, 4.2), {n for n, _ in spread(places, 13)}
     ink: list[HtmlContent] = []
@@ -279,7 +280,7 @@ def _blocks(sheet: SvgSheet, bottom: float) -> list[HtmlContent]:
 
 
 def _facts(sheet: SvgSheet) -> None:
-    """A row for each type of fact, a dot for each fact."""
+    """Draw a row for each type of fact, a dot for each fact."""
     sheet.height += 22
     marks = _merged(sheet.shown.marks)
     for name in sheet.shown.types:
@@ -292,7 +293,7 @@ def _facts(sheet: SvgSheet) -> None:
 
 
 def _merged(marks: tuple[Mark, ...]) -> list[tuple[Mark, int]]:
-    """Each mark and how many facts it stands for: one, unless there are very many."""
+    """Return each mark with the number of facts it stands for: one, unless there are very many."""
     if len(marks) <= MOST_MARKS:
         return [(mark, 1) for mark in marks]
     groups: dict[tuple[str, bool, int], list[Mark]] = {}
@@ -304,7 +305,8 @@ def _merged(marks: tuple[Mark, ...]) -> list[tuple[Mark, int]]:
 def _dot(
     sheet: SvgSheet, mark: Mark, y: float, radius: float, count: int = 1, ghost: str = "hole"
 ) -> Html:
-    """A fact. Among others a ghost is a ring, so that a dot at its place shows inside."""
+    """Return the dot of a fact. An orphaned one is a ring, so that a dot at its place is
+    visible."""
     class_ = "m fact" if mark.stands else f"m fact ghost {ghost}"
     radius += 0 if mark.stands else 1.2
     title = el("title", _say_fact(mark, count))
@@ -329,7 +331,7 @@ def _plain(value: object) -> str:
 
 
 def _axis(sheet: SvgSheet, since: str) -> list[HtmlContent]:
-    """Seconds below, in steps of 1, 2 or 5 times a power of ten."""
+    """Return the axis: seconds in steps of 1, 2 or 5 times a power of ten."""
     y, span = sheet.height + 4, max(sheet.shown.span_ms / 1000, 0.001)
     step = next(m * 10.0**e for e in range(-3, 9) for m in (1, 2, 5) if span / (m * 10.0**e) <= 8.5)
     ink: list[HtmlContent] = [el("line", x1="0", x2="100%", y1=y, y2=y, class_="axis")]
