@@ -3,7 +3,7 @@
 The services settle N purchases over real HTTP, HTTP 402 to executed, while every block's raw
 transactions are recorded. A fresh node, started from the same state, is then given the very same
 bytes, block by block; its final block hash must be equal, or the benchmark is void. So one run
-proves the rate, the replay and the determinism of the chain (DESIGN, agreement 11).
+proves the rate, the replay and the determinism of the chain (bench/README.md).
 
     python -m bench.settlements [--settlements 100] [--buyers 16] [--rounds 3] [--json]
 """

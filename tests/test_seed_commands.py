@@ -113,9 +113,9 @@ def test_the_credits_service_serves(checkout: Path, node: tuple[Anvil, Deploymen
         CHAIN_ID=31337,
         PORT=port,
     )
-    with started(checkout, python, "-m", "app.server") as told:
-        assert told["url"] == f"http://127.0.0.1:{port}"
-        with urllib.request.urlopen(f"{told['url']}/health", timeout=PATIENCE_S) as answer:
+    with started(checkout, python, "-m", "app.server") as caught:
+        assert caught["url"] == f"http://127.0.0.1:{port}"
+        with urllib.request.urlopen(f"{caught['url']}/health", timeout=PATIENCE_S) as answer:
             health = json.load(answer)
     assert health["payer"] == key_of("payer").address
     assert health["token_mode"] is False

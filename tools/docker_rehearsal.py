@@ -193,9 +193,9 @@ def live(stage: Stage, image: Path, volume: Path, variables: dict[str, str]) -> 
         f"exec chroot {image} /bin/sh -c 'cd {here} && exec \"$@\"' sh {shlex.join(words)}",
     ]
     unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec"]
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as told:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         start = time.monotonic()
-        process = subprocess.Popen([*unshare, " && ".join(mounts)], env=variables, stderr=told)
+        process = subprocess.Popen([*unshare, " && ".join(mounts)], env=variables, stderr=output)
         try:
             one = until(lambda: served_by(process))
             enter = ["nsenter", f"--target={one.pid}", "--mount", "--pid", "--root", "--wd"]
@@ -221,8 +221,8 @@ def live(stage: Stage, image: Path, volume: Path, variables: dict[str, str]) -> 
         finally:
             process.kill()
             process.wait()
-            told.seek(0)
-            text = told.read()
+            output.seek(0)
+            text = output.read()
             if sys.exc_info()[0]:
                 say(text)
     return text

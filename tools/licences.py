@@ -1,7 +1,7 @@
 """Lists the licence of every locked package, and objects to what may not be imported.
 
 `.venv/bin/python tools/licences.py` prints the list and exits 1 if something is wrong. Permissive
-licences, LGPL and MPL are fine (agreement 12 of the design); GPL, AGPL and unknown ones are not,
+licences, LGPL and MPL are fine (CONTRIBUTING.md); GPL, AGPL and unknown ones are not,
 except as programs of their own or where EXCEPTIONS says why. Standard library only.
 """
 

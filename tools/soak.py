@@ -63,7 +63,7 @@ class Stop:
 
 
 class Players:
-    """Runs of a scenario, each in a process of its own, until they are told to stop."""
+    """Run a scenario with many seeds, each in a process of its own, until stopped."""
 
     def __init__(self, scenario: str, runs: str) -> None:
         self._scenario, self._runs = scenario, runs
@@ -173,7 +173,7 @@ def storm(seed: int) -> tuple[int, dict[str, int], list[str]]:
         ends = Counter(payout.state.value for payout in played.all())
         ends["foreign nonces"] = len(played.chain.strange)
         return seed, dict(ends), played.problems()
-    except Exception:  # noqa: BLE001 - whatever it was, it is told with its seed
+    except Exception:  # noqa: BLE001 - reported with its seed
         return seed, {}, [traceback.format_exc()]
     finally:
         played.loop.close()

@@ -207,7 +207,7 @@ SETTINGS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
             Setting(
                 "WEBHOOK_SECRET",
                 "",
-                "signs what they are told: whsec_ and base64 of 24 to 64 random bytes",
+                "signs their messages: whsec_ and base64 of 24 to 64 random bytes",
                 webhook_secrets,
                 secret=True,
             ),

@@ -67,10 +67,10 @@ def test_subscribers_need_a_secret(tmp_path: Path) -> None:
     known = {"WEB3_PROVIDER_URL": URL, "PAYOUT_PRIVATE_KEY": KEY, "WEBHOOK_URLS": HOOKS}
     with pytest.raises(InvalidSetting, match="WEBHOOK_SECRET is not set, and WEBHOOK_URLS is"):
         credits_of(load(tmp_path, **known))
-    with pytest.raises(InvalidSetting, match=r"WEBHOOK_SECRET: is not what it should be") as told:
+    with pytest.raises(InvalidSetting, match=r"WEBHOOK_SECRET: is not what it should be") as caught:
         load(tmp_path, **known, WEBHOOK_SECRET="c2hvcnQ=")
-    assert "openssl rand" in told.value.hint
-    assert "c2hvcnQ" not in str(told.value)
+    assert "openssl rand" in caught.value.hint
+    assert "c2hvcnQ" not in str(caught.value)
     found = credits_of(load(tmp_path, **known, WEBHOOK_SECRET=SECRET))
     assert ((HOOKS,), (SECRET,)) == (found.webhook_urls, found.webhook_secrets)
     assert SECRET not in repr(found)
@@ -101,7 +101,7 @@ def test_a_public_test_key_is_refused_on_a_live_chain(tmp_path: Path) -> None:
 
 
 def test_alone_it_tells_where_it_is_as_json(tmp_path: Path) -> None:
-    """As `up` does, for programs that start it; what is wrong is told the same way."""
+    """As `up` does, for programs that start it; errors have the same form."""
     with Anvil() as node:
         known = {"WEB3_PROVIDER_URL": node.url, "PAYOUT_PRIVATE_KEY": KEY, "CHAIN_ID": "31337"}
         env = os.environ | known | {"PORT": "0", "DB_PATH": str(tmp_path / "app.db")}

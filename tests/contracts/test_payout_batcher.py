@@ -27,7 +27,7 @@ PAID, FAILED, SKIPPED = range(3)
 
 @either
 def test_everybody_is_paid_what_is_theirs(till: Till, token: bool) -> None:
-    """And each payment is told with its id, receiver, token and amount."""
+    """The event of each payment has its id, receiver, token and amount."""
     payments = [payment(n, amount=n) for n in range(5)]
     before = till.balance(PAYER.address, token)
     receipt = till.pay(payments, token)

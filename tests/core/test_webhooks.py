@@ -148,15 +148,15 @@ def test_another_secret_is_refused_and_signed_nonsense_too() -> None:
      "whsec_" + base64.b64encode(bytes(65)).decode(), SECRET[:-1] + "!", SECRET[:-1]],
 )  # fmt: skip
 def test_a_bad_secret_is_refused_and_not_shown(secret: str) -> None:
-    with pytest.raises(InvalidSetting) as told:
+    with pytest.raises(InvalidSetting) as caught:
         key_of_secret(secret)
-    assert "24 to 64 random bytes" in str(told.value)
-    assert not secret or secret == "whsec_" or secret not in str(told.value)
-    assert told.value.__cause__ is None
-    assert told.value.__suppress_context__
+    assert "24 to 64 random bytes" in str(caught.value)
+    assert not secret or secret == "whsec_" or secret not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
 
 
-# --- What is told ---
+# --- Content of messages ---
 
 
 def test_the_message_of_a_fact() -> None:

@@ -180,7 +180,7 @@ def test_a_receipt_that_cannot_be_that_of_our_bytes_is_not_believed() -> None:
         right = ground.direct.now("eth_getTransactionReceipt", tx)
         for field in ("gasUsed", "effectiveGasPrice"):
             ground.rpc.answers[("eth_getTransactionReceipt", tx)] = right | {field: "0xffffffffff"}
-            with pytest.raises(WorkbenchError, match="than was signed for"):
+            with pytest.raises(WorkbenchError, match="than the signed transaction allows"):
                 ground.pump()
         ground.rpc.answers.clear()
         ground.mine(2)
@@ -189,7 +189,7 @@ def test_a_receipt_that_cannot_be_that_of_our_bytes_is_not_believed() -> None:
         payments = wallet_of(ground)
         assert PayoutOutcome.PAID is ground.run(payments.judge([case]))[0].outcome
         ground.rpc.answers[("eth_getTransactionReceipt", tx)] = right | {"gasUsed": "0xffffffff"}
-        with pytest.raises(WorkbenchError, match="than was signed for"):
+        with pytest.raises(WorkbenchError, match="than the signed transaction allows"):
             ground.run(payments.judge([case]))
     finally:
         ground.close()

@@ -217,9 +217,9 @@ def test_a_chain_rewound_below_everything_known(scene: Scene) -> None:
     scene.node.call("evm_revert", snapshot)
     scene.mine(6, base_fee=10**9)
     for _ in range(2):
-        with pytest.raises(ChainRewound) as told:
+        with pytest.raises(ChainRewound) as caught:
             scene.poll()
-        assert told.value.hint
+        assert caught.value.hint
     with pytest.raises(ChainRewound):
         scene.poll(scene.fresh_watcher(start=8))
     assert before == facts_of(scene.store)

@@ -25,7 +25,7 @@ def record(store: SqlStore, fact: Event) -> None:
 
 
 def mined_fact(block: BlockRef) -> TransactionMined:
-    """What a sender tells of a block, in whatever order it is told."""
+    """Facts of a sender about a block, recorded in any order."""
     more: dict[str, Any] = {"act": "fund", "tx": "0x01", "ok": True, "gas_used": 1, "gas_price": 1}
     return TransactionMined(subject="0xaa", at_ms=5, source="facilitator", block=block, **more)
 

@@ -27,7 +27,7 @@ FUNDED = keccak(b"SettlementFunded(bytes32,uint256,uint256)")
 
 
 class Scene(Ground):
-    """A chain with two contracts that log what they are told, ours and a foreign one."""
+    """A chain with two contracts that log their input, ours and a foreign one."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__(seed=seed)

@@ -270,4 +270,4 @@ def facts(lane: int) -> dict[str, Any]:
         for n, text in enumerate(texts)
     ]
     title = f"Buyer {lane + 1}"
-    return {"kind": "facts", "lane": lane, "title": title, "lines": lines, "more": "as told"}
+    return {"kind": "facts", "lane": lane, "title": title, "lines": lines, "more": "more facts"}

@@ -101,10 +101,10 @@ def test_a_wrong_order_is_named(
     folder: Path, name: Any, parameters: dict[str, Any], says: str
 ) -> None:
     """papermill itself only warns of a name that is not there."""
-    with pytest.raises(NotebookFailed) as told:
+    with pytest.raises(NotebookFailed) as caught:
         execute(name, folder, parameters)
-    assert says in told.value.message
-    assert "\n" not in told.value.message
+    assert says in caught.value.message
+    assert "\n" not in caught.value.message
 
 
 def family(kernel: WarmKernel) -> list[psutil.Process]:

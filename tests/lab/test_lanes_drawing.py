@@ -35,7 +35,7 @@ def test_the_theme_follows_its_surroundings(lanes: Open) -> None:
 
 
 def test_at_most_fifteen_redraws_a_second(lanes: Open) -> None:
-    """However often something is told, and about one a second where motion is to be reduced."""
+    """At most 15 redraws a second, and about one where reduced motion is preferred."""
     page = lanes()
     page.tell_all(s.snapshot("live", 180_000))
     count = (

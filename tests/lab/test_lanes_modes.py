@@ -62,7 +62,7 @@ def test_filter_and_sort(lanes: Open) -> None:
 
 
 def test_payouts_have_a_filter_and_are_no_buyers(lanes: Open) -> None:
-    """A lane that is told to be a payout leaves the outcomes of buyers, and has its own name."""
+    """A lane that becomes a payout leaves the outcomes of buyers, and has its own name."""
     page = lanes()
     page.tell_all(s.snapshot("done", 372_000, buyers=0))
     names = [[0, "1", "5 CRD", "", "", 1]]

@@ -200,7 +200,7 @@ def test_a_forgotten_widget_is_let_go() -> None:
     feed, thread, gone = widget._feed, widget._thread, weakref.ref(widget)
     assert isinstance(feed, SessionFeed)
     assert thread is not None
-    super(Tracker, widget).close()  # The registry of ipywidgets forgets it, nobody else is told.
+    super(Tracker, widget).close()  # Only the registry of ipywidgets forgets it.
     del widget
     gc.collect()
     assert gone() is None

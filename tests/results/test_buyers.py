@@ -198,7 +198,7 @@ def test_who_gives_up_names_its_settlement_and_its_account() -> None:
 
 
 def test_who_comes_after_the_stop_has_not_come() -> None:
-    """Stopped by hand after a minute: the last buyer was ordered, and is told of."""
+    """A run that was stopped after a minute lists the last planned buyer."""
 
     def stop(progress: ScenarioProgress) -> None:
         if progress.now_s >= 60:

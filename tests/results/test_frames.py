@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests import facts as told
+from tests import facts as made
 from workbench.core import facts as ev
 from workbench.core.settlement import fold
 from workbench.results import frames
@@ -25,12 +25,12 @@ HAPPY = [
     "delivered",
 ]
 LIVES = {
-    "happy": told.happy(),
-    "pending": told.pending(),
-    "refunded": told.refunded(),
-    "rejected": told.rejected(),
-    "reorged": told.reorged(),
-    "journal": told.journal(30),
+    "happy": made.happy(),
+    "pending": made.pending(),
+    "refunded": made.refunded(),
+    "rejected": made.rejected(),
+    "reorged": made.reorged(),
+    "journal": made.journal(30),
 }
 
 
@@ -53,7 +53,7 @@ def stage_names(frame: pd.DataFrame, subject: str) -> list[Any]:
 
 def test_every_kind_of_fact_is_a_row() -> None:
     """Whatever core/events.py holds, with all of its own fields."""
-    facts = told.one_of_each()
+    facts = made.one_of_each()
     frame = frames.events_frame(facts)
     assert list(frame["type"]) == list(ev.Event.kinds)
     for fact, detail in zip(facts, frame["detail"], strict=True):
@@ -64,21 +64,21 @@ def test_every_kind_of_fact_is_a_row() -> None:
 def test_a_new_kind_of_fact_needs_no_edit(unheard_of: type[ev.Event]) -> None:
     """It is a row of its own, and disturbs no settlement."""
     more: dict[str, Any] = {"phase": 10**30, "notes": "full"}
-    new = unheard_of(subject=told.Story().id, at_ms=told.GENESIS_MS + 10, source="sky", **more)
-    facts = [*told.happy(), new]
+    new = unheard_of(subject=made.Story().id, at_ms=made.GENESIS_MS + 10, source="sky", **more)
+    facts = [*made.happy(), new]
     last = frames.events_frame(facts).iloc[-1]
     assert (last["type"], last["detail"]) == ("MoonRisen", more)
     pd.testing.assert_frame_equal(frames.timeline_frame(facts), frames.timeline_frame(facts[:-1]))
 
 
 def test_events_keep_their_order_and_their_number() -> None:
-    frame = frames.events_frame(told.happy())
-    assert list(frame.index) == list(range(1, len(told.happy()) + 1))
+    frame = frames.events_frame(made.happy())
+    assert list(frame.index) == list(range(1, len(made.happy()) + 1))
     assert frame.index.name == "seq"
 
 
 def test_facts_of_an_orphaned_block_do_not_stand() -> None:
-    facts = told.reorged()
+    facts = made.reorged()
     frame = frames.events_frame(facts)
     assert [f for f, stands in zip(facts, frame["stands"], strict=True) if stands] == (
         ev.canonical(facts)
@@ -87,7 +87,7 @@ def test_facts_of_an_orphaned_block_do_not_stand() -> None:
 
 
 def test_the_stages_of_a_whole_life() -> None:
-    frame = frames.timeline_frame(told.happy())
+    frame = frames.timeline_frame(made.happy())
     assert list(frame["stage"]) == HAPPY
     assert list(frame["took_ms"].dropna()) == [184, 816, 1000, 1000, 2000, 1000, 2000]
     assert list(frame["after_ms"]) == [0, 184, 816, 1000, 1000, 2000, 1000, 2000]
@@ -96,7 +96,7 @@ def test_the_stages_of_a_whole_life() -> None:
     on_chain = frame.dropna(subset=["tx"])
     assert list(on_chain["stage"]) == ["created", "funded", "swapped", "executed"]
     acts = ("createSettlement", "fund", "executeSwap", "executeSettlement")
-    assert list(on_chain["gas"]) == [told.GAS[act] for act in acts]
+    assert list(on_chain["gas"]) == [made.GAS[act] for act in acts]
     assert list(on_chain["block"]) == [41, 42, 43, 46]
 
 
@@ -132,19 +132,19 @@ def test_columns_never_turn_to_float(name: str) -> None:
 
 def test_amounts_are_exact_beyond_64_bits() -> None:
     amount = 10**40 + 1
-    table = frames.settlements_frame(told.happy(asset_amount=amount))
+    table = frames.settlements_frame(made.happy(asset_amount=amount))
     assert table["asset_amount"].item() == amount
-    assert table["required_usdc"].item() == amount * told.REQUIRED_USDC // told.ASSET_AMOUNT
+    assert table["required_usdc"].item() == amount * made.REQUIRED_USDC // made.ASSET_AMOUNT
 
 
 def test_what_a_settlement_came_to() -> None:
-    done = frames.settlements_frame(told.happy()).iloc[0]
-    assert done["gas_total"] == sum(told.GAS[a] for a in told.GAS if a != "refund")
+    done = frames.settlements_frame(made.happy()).iloc[0]
+    assert done["gas_total"] == sum(made.GAS[a] for a in made.GAS if a != "refund")
     assert (done["seconds_total"], done["blocks"]) == (8.0, 5)
     assert (done["eurc_spent"], done["eurc_returned"]) == (100_301_504, 698_496)
-    back = frames.settlements_frame(told.refunded()).iloc[0]
+    back = frames.settlements_frame(made.refunded()).iloc[0]
     assert (back["status"], back["reason"]) == ("refunded", "insufficient_output")
-    assert (back["eurc_spent"], back["eurc_returned"]) == (None, told.MAX_EURC)
+    assert (back["eurc_spent"], back["eurc_returned"]) == (None, made.MAX_EURC)
 
 
 @pytest.mark.parametrize("name", LIVES)
@@ -173,7 +173,7 @@ def test_several_journals_of_the_same_facts_count_once(name: str) -> None:
 
 def test_journals_need_not_interleave() -> None:
     """All of the seller's facts, then all of the facilitator's: the same life."""
-    facts = told.happy()
+    facts = made.happy()
     order = sorted(facts, key=lambda f: f.source)
     assert [f.type for f in order] != [f.type for f in facts]
     pd.testing.assert_frame_equal(frames.timeline_frame(facts), frames.timeline_frame(order))
@@ -181,7 +181,7 @@ def test_journals_need_not_interleave() -> None:
 
 def test_a_block_that_comes_back_counts_anew() -> None:
     """Orphaned and mined again as it was: what stands is what came last."""
-    facts = told.pending()
+    facts = made.pending()
     block = next(f.block for f in facts if isinstance(f, ev.SettlementSwapped))
     assert block is not None
     lost = ev.BlockOrphaned(subject=block.hash, number=block.number, at_ms=1, source="watcher")
@@ -194,17 +194,17 @@ def test_a_block_that_comes_back_counts_anew() -> None:
 
 def test_one_torn_settlement_leaves_the_others_whole() -> None:
     """Its creation was orphaned and something later was not: the others are still drawn."""
-    torn = [f for f in told.happy(1) if not isinstance(f, ev.SettlementFunded)]
-    frame = frames.timeline_frame(torn + told.happy(2))
-    assert stage_names(frame, told.Story(1).id) == HAPPY[:3]
-    assert stage_names(frame, told.Story(2).id) == HAPPY
+    torn = [f for f in made.happy(1) if not isinstance(f, ev.SettlementFunded)]
+    frame = frames.timeline_frame(torn + made.happy(2))
+    assert stage_names(frame, made.Story(1).id) == HAPPY[:3]
+    assert stage_names(frame, made.Story(2).id) == HAPPY
 
 
 def test_time_never_runs_backwards() -> None:
     """A block's whole second may lie before the millisecond of the act that led to it."""
     facts = [
         replace(f, at_ms=f.at_ms - 1000) if isinstance(f, ev.SettlementCreated) else f
-        for f in told.happy()
+        for f in made.happy()
     ]
     frame = frames.timeline_frame(facts)
     assert frame["start_ms"].is_monotonic_increasing
@@ -213,14 +213,14 @@ def test_time_never_runs_backwards() -> None:
 
 def test_stages_for_json() -> None:
     """The keys of `workbench demo --json`, exactly."""
-    stages = frames.stages(told.happy(), told.Story().id)
+    stages = frames.stages(made.happy(), made.Story().id)
     assert [stage["name"] for stage in stages] == HAPPY
     assert {tuple(stage) for stage in stages} == {("name", "block", "tx", "gas", "seconds")}
     assert [stage["seconds"] for stage in stages] == [0.0, 0.184, 0.816, 1.0, 1.0, 2.0, 1.0, 2.0]
     kinds = {key: {type(stage[key]) for stage in stages} for key in stages[0]}
     assert kinds["block"] == kinds["gas"] == {int, type(None)}
     assert kinds["tx"] == {str, type(None)}
-    assert frames.stages(told.happy(), told.digest("somebody else")) == []
+    assert frames.stages(made.happy(), made.digest("somebody else")) == []
 
 
 def test_no_facts_give_empty_frames() -> None:

@@ -96,9 +96,9 @@ def test_what_is_damaged_is_named(folder: Path, name: str, content: bytes) -> No
     if (name, content) == ("balances.json", b"[]"):
         assert Run.load(folder).chain_id == 31337
         return
-    with pytest.raises(StoreError) as told:
+    with pytest.raises(StoreError) as caught:
         Run.load(folder)
-    assert "run.json" in str(told.value) or name in str(told.value)
+    assert "run.json" in str(caught.value) or name in str(caught.value)
 
 
 def test_a_damaged_line_is_named_by_its_number(folder: Path) -> None:
@@ -129,9 +129,9 @@ def test_facts_that_were_edited_are_not_taken_for_the_run(folder: Path, edit: st
         (folder / "run.json").write_text(
             json.dumps(about | {"trace_hash": "00" * 32}), encoding="utf-8"
         )
-    with pytest.raises(RunDamaged, match=r"events\.jsonl is not as it was saved") as told:
+    with pytest.raises(RunDamaged, match=r"events\.jsonl is not as it was saved") as caught:
         Run.load(folder)
-    assert "run_damaged" == told.value.code
+    assert "run_damaged" == caught.value.code
 
 
 def test_invariants_are_those_of_the_facts_and_of_the_checker() -> None:

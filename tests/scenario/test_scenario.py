@@ -1,4 +1,4 @@
-"""Scenario files: what they say is what is read, and what is wrong is told by line and field."""
+"""Scenario files: values are read exactly, and problems are reported by line and field."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ MOST = 1_000
 
 
 class Stranger:
-    """Answers as it is told to, and keeps what it was asked."""
+    """Answers as configured, and keeps the requests."""
 
     name = "stranger"
 

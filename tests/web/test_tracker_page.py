@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import facts as told
+from tests import facts as made
 from tests.browser import CHROMIUM, MISSING, Browser
 from tests.web.fake_tracker import PAGE, FakeTracker
 from workbench.core import facts as ev
@@ -72,7 +72,7 @@ def test_a_settlement_is_followed_live(page: Browser, tracker: FakeTracker) -> N
     """From the first fact to the last without a reload, each stage shown as it comes."""
     open_page(page, tracker)
     page.eval("window.stayed = true")
-    story = told.Story("live", asset_amount=10**20 + 1)
+    story = made.Story("live", asset_amount=10**20 + 1)
     acts = [story.offered, story.created, story.funded, story.swapped, story.final, story.executed]
     words = ["Authorized", "Created", "Funded", "Swapped", "Final", "Executed, waiting"]
     for act, word in zip(acts, words, strict=True):
@@ -100,10 +100,10 @@ def test_a_settlement_is_followed_live(page: Browser, tracker: FakeTracker) -> N
 @pytest.mark.check
 def test_a_refund_gives_its_reason_in_plain_words(page: Browser, tracker: FakeTracker) -> None:
     open_page(page, tracker)
-    tracker.tell(*told.refunded())
+    tracker.tell(*made.refunded())
     page.wait_for(f"({SAYS}).startsWith('Refunded: the pool could not give the required USDC')")
     assert page.eval(DONE) == ["requested", "authorized", "created", "funded", "refunded"]
-    tracker.tell(*told.rejected("r"))
+    tracker.tell(*made.rejected("r"))
     page.wait_for(f"({SAYS}).startsWith('Rejected: the tokens were not released for transfer')")
     assert page.eval(DONE) == ["requested", "authorized", "rejected"]
 
@@ -116,7 +116,7 @@ def test_states_have_the_colours_and_shapes_of_the_table(
     """Each reached stage of the rail its own; the line of words the outcome's shape and colour."""
     page.theme(dark)
     open_page(page, tracker)
-    tracker.tell(*told.happy(), *told.refunded("r"), *told.pending("p"))
+    tracker.tell(*made.happy(), *made.refunded("r"), *made.pending("p"))
     page.wait_for("document.querySelectorAll('.item').length == 3")
     page.wait_for(f"({SAYS}).startsWith('Swapped')")
     bar = (
@@ -138,7 +138,7 @@ def rgb(hexadecimal: str) -> str:
 @pytest.mark.check
 def test_a_reorg_takes_the_settlement_back(page: Browser, tracker: FakeTracker) -> None:
     """What the chain took back is shown as not reached, until it happens again."""
-    facts = told.reorged()
+    facts = made.reorged()
     orphaned = next(n for n, f in enumerate(facts) if isinstance(f, ev.BlockOrphaned))
     open_page(page, tracker)
     tracker.tell(*facts[:orphaned])
@@ -153,7 +153,7 @@ def test_a_reorg_takes_the_settlement_back(page: Browser, tracker: FakeTracker) 
 def test_it_reconnects_and_misses_nothing(page: Browser, tracker: FakeTracker) -> None:
     """While the server is away the page says so; what happened meanwhile is there afterwards."""
     open_page(page, tracker)
-    facts = told.happy()
+    facts = made.happy()
     tracker.tell(*facts[:7])
     page.wait_for(f"({SAYS}).startsWith('Created')")
     tracker.refusing = True
@@ -167,18 +167,18 @@ def test_it_reconnects_and_misses_nothing(page: Browser, tracker: FakeTracker) -
 @pytest.mark.check
 def test_a_rewound_world_is_read_anew(page: Browser, tracker: FakeTracker) -> None:
     open_page(page, tracker)
-    tracker.tell(*told.happy(), *told.pending(2))
+    tracker.tell(*made.happy(), *made.pending(2))
     page.wait_for("document.querySelectorAll('.item').length == 2")
-    tracker.rewind(told.pending(3))
+    tracker.rewind(made.pending(3))
     page.wait_for("document.querySelectorAll('.item').length == 1")
-    tracker.tell(*told.refunded(4))
+    tracker.tell(*made.refunded(4))
     page.wait_for(f"({SAYS}).startsWith('Refunded')")
 
 
 @pytest.mark.check
 def test_the_head_is_shown(page: Browser, tracker: FakeTracker) -> None:
     open_page(page, tracker)
-    tracker.move_head(1_234_567, told.GENESIS_MS // 1000 + 60)
+    tracker.move_head(1_234_567, made.GENESIS_MS // 1000 + 60)
     page.wait_for("document.getElementById('head').innerText.startsWith('block 1,234,567')")
 
 
@@ -186,7 +186,7 @@ def test_the_head_is_shown(page: Browser, tracker: FakeTracker) -> None:
 def test_text_from_outside_stays_text(page: Browser, tracker: FakeTracker) -> None:
     """A reason is up to 31 bytes that anybody chose."""
     open_page(page, tracker)
-    tracker.tell(*told.refunded(reason="<img src=x onerror=alert(1)>"))
+    tracker.tell(*made.refunded(reason="<img src=x onerror=alert(1)>"))
     page.wait_for(f"({SAYS}).includes('<img src=x onerror=alert(1)>')")
     assert page.eval("document.querySelectorAll('img').length") == 0
 
@@ -198,7 +198,7 @@ def test_nothing_overflows_on_a_phone(page: Browser, tracker: FakeTracker, dark:
     page.resize(360, 740)
     page.theme(dark)
     open_page(page, tracker)
-    tracker.tell(*told.happy(asset_amount=10**29 + 1), *told.refunded(2, reason="x" * 31))
+    tracker.tell(*made.happy(asset_amount=10**29 + 1), *made.refunded(2, reason="x" * 31))
     page.wait_for("document.querySelectorAll('.item').length == 2")
     assert page.overflow() == 0
     for n in (1, 2):
@@ -211,7 +211,7 @@ def test_nothing_overflows_on_a_phone(page: Browser, tracker: FakeTracker, dark:
 def test_details_open_by_keyboard_and_copy(page: Browser, tracker: FakeTracker) -> None:
     """The whole hash is there, and the log has every fact as it came."""
     open_page(page, tracker)
-    facts = told.happy(asset_amount=10**20 + 1)
+    facts = made.happy(asset_amount=10**20 + 1)
     tracker.tell(*facts)
     page.wait_for(f"({SAYS}).startsWith('Delivered')")
     page.eval("document.querySelector('[data-filter=refunded]').focus()")
@@ -220,7 +220,7 @@ def test_details_open_by_keyboard_and_copy(page: Browser, tracker: FakeTracker) 
     page.key("Enter")
     page.wait_for("document.querySelectorAll('.journal li').length > 0")
     assert page.eval("document.activeElement.getAttribute('aria-expanded')") == "true"
-    about = [f for f in facts if f.subject == told.Story().id]
+    about = [f for f in facts if f.subject == made.Story().id]
     assert len(about) == page.eval("document.querySelectorAll('.journal li').length")
     assert "asset_amount 100000000000000000001" in page.text()
     swap = next(f.block.tx for f in facts if isinstance(f, ev.SettlementSwapped) and f.block)
@@ -233,7 +233,7 @@ def test_details_open_by_keyboard_and_copy(page: Browser, tracker: FakeTracker) 
 @pytest.mark.check
 def test_five_hundred_settlements_stay_quick(page: Browser) -> None:
     """Fifty are drawn at once; a flood of facts asks the server a few times, not thousands."""
-    with FakeTracker(told.journal(HEAPS, gap_ms=200)) as tracker:
+    with FakeTracker(made.journal(HEAPS, gap_ms=200)) as tracker:
         open_page(page, tracker)
         page.wait_for("document.querySelectorAll('.item').length == 50")
         assert str(HEAPS) == page.eval("document.getElementById('count-all').textContent")
@@ -250,12 +250,12 @@ def test_five_hundred_settlements_stay_quick(page: Browser) -> None:
             "[...document.querySelectorAll('.item')].every(e => e.dataset.status == 'refunded')"
         )
         page.click("[data-filter='']")
-        wanted = told.Story(3).id
+        wanted = made.Story(3).id
         page.eval(f"$('find').value = '{wanted[:20]}'; $('find').dispatchEvent(new Event('input'))")
         page.wait_for("document.querySelectorAll('.item').length == 1")
 
         asked, began = len(tracker.asked), time.monotonic()
-        tracker.tell(*(f for n in range(40) for f in told.pending(f"new {n}")))
+        tracker.tell(*(f for n in range(40) for f in made.pending(f"new {n}")))
         page.eval("$('find').value = ''; $('find').dispatchEvent(new Event('input'))")
         page.wait_for(f"document.getElementById('count-all').textContent == '{HEAPS + 40}'")
         questions = len(tracker.asked) - asked

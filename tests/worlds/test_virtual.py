@@ -48,7 +48,7 @@ def test_a_script_may_leave_its_world_open() -> None:
 
 
 def test_after_a_return_to_a_snapshot_its_facts_are_those_that_are_known() -> None:
-    """As often as one likes, and what happens next is told anew."""
+    """Any number of times, and later facts are recorded anew."""
     with simulated(seed=3) as world:
         world.buy("1")
         here = world.snapshot()

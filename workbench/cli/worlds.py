@@ -135,7 +135,7 @@ def up(
     Writes .workbench/world.json (readable by you alone), so that `workbench buy` and notebooks in
     this folder find the world; there is one in a folder. Everything ends with this command.
 
-    With --fork, everything is deployed on top of somebody else's chain, which stays as it is.
+    With --fork, everything is deployed on top of another chain, which is not changed.
     """
     if fork_block is not None and fork is None:
         raise click.UsageError("--fork-block needs --fork URL.")
@@ -243,7 +243,7 @@ PARTS = {
 }
 """The services that run alone, and the settings each needs."""
 BESIDES = {
-    "payouts": "WEBHOOK_URLS are told what happens to payouts, signed with WEBHOOK_SECRET.\n    "
+    "payouts": "WEBHOOK_URLS receive the facts of payouts, signed with WEBHOOK_SECRET.\n    "
 }
 """What else to know."""
 

@@ -311,7 +311,7 @@ def _coins(wei: int) -> str:
     return format_units(-(-wei // 10**12), 6)
 
 
-# --- What is told ---------------------------------------------------------------------------------
+# --- Output ---
 
 
 def summary(outcome: DeploymentResult) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def _serve() -> None:
         line = sys.stdin.readline()
         if line:
             answer = _carry_out(kernel, json.loads(line))
-    except Exception as why:  # noqa: BLE001 - whatever it was, the other side is told in a line
+    except Exception as why:  # noqa: BLE001 - any error is sent to the parent in one line
         answer = _one_line(f"{type(why).__name__}: {why}")
     finally:
         if kernel is not None:

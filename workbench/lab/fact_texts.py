@@ -114,7 +114,7 @@ _WORDS: dict[type[ev.Event], Callable[[Any], str]] = {
 
 
 def words(fact: ev.Event) -> str:
-    """One line of plain words. A kind of fact without words of its own is told by its name."""
+    """Return one line of text. A type of fact without a text is shown by its name."""
     tell = _WORDS.get(type(fact))
     return tell(fact) if tell else fact.type
 

@@ -1,7 +1,7 @@
 """Files and words into a `Scenario`, and a `Scenario` into words again.
 
 Whatever the words come from, a file, a run's folder or `--set`, they are read by the one table,
-and all that is wrong is told at once.
+and all problems are reported at once.
 """
 
 from __future__ import annotations

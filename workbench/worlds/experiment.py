@@ -103,7 +103,7 @@ class Experiment(ExperimentSetup):
                 finished = True
             except KeyboardInterrupt as why:
                 self.interrupt = why
-            except Exception as why:  # noqa: BLE001 - what it was is told; what was run, too
+            except Exception as why:  # noqa: BLE001 - kept in `failure`, with the run so far
                 # Services retry injected faults. Only a lost node comes as far as here.
                 self.failure = _lost(why) if isinstance(why, RpcUnreachable) else why
             self._do(self._send_home())

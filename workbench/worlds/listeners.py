@@ -103,7 +103,7 @@ class FactSubscription:
         try:
             self._on_facts(self._cursor, fresh)
         except Exception:
-            log.exception("a listener of a session failed; it is told nothing more")
+            log.exception("a listener of a session failed; it gets no more facts")
             self.is_over = True
         finally:
             self.thread = 0

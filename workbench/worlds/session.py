@@ -91,7 +91,7 @@ class Session:
                 self.failure = failure()
             except RunStopped:  # It failed before there was a world.
                 self.run = Run((), scenario=self.scenario, seed=self.seed, finished=False)
-            except Exception as why:  # noqa: BLE001 - it is told by `wait`, whatever it was
+            except Exception as why:  # noqa: BLE001 - `wait` raises it
                 self.failure = why
             finally:
                 self._end()

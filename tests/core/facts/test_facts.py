@@ -28,7 +28,7 @@ BlockOrphaned
 
 
 def test_the_vocabulary_is_there() -> None:
-    """Every fact that DESIGN names for the OTC flow is a class, known by its name."""
+    """Every fact of the OTC flow is a class, known by its name."""
     assert set(IN_DESIGN) <= set(ev.Event.kinds)
     assert all(name == kind.__name__ for name, kind in ev.Event.kinds.items())
 

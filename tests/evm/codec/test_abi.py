@@ -24,7 +24,7 @@ def test_no_function_is_overloaded(contract: str) -> None:
 
 
 def test_vault_functions_of_the_plan_are_there() -> None:
-    """The words of DESIGN are the words of the contract."""
+    """The words of the states are the words of the contract."""
     wanted = "createSettlement fund executeSwap executeSettlement refund cancel claim rescue"
     assert set(wanted.split()) <= set(abi._functions("SettlementVault"))
 

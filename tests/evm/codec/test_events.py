@@ -95,7 +95,7 @@ def test_a_log_is_decoded_as_web3_does(
     ids=lambda kind: kind.__name__,
 )
 def test_every_settlement_event_is_indexed_by_its_settlement(kind: type[ev.Event]) -> None:
-    """DESIGN: every settlement event carries `bytes32 indexed settlementId`, and comes first."""
+    """Every settlement event has `bytes32 indexed settlementId` as its first argument."""
     first = item(kind.contract, "event", kind.__name__)["inputs"][0]
     assert ("settlementId", "bytes32", True) == (first["name"], first["type"], first["indexed"])
 

@@ -138,7 +138,7 @@ class StubNode(Rpc):
 
 @pytest.mark.parametrize("answer", ["0x", "0x12", "0x" + "00" * 31])
 def test_an_answer_of_another_contract_is_named(answer: str) -> None:
-    """No code, or code that is not what the settings say: the address and the function are told."""
+    """Without code, or with other code, the error names the address and the function."""
     ours = EvmChain(StubNode(eth_call=answer), 1, AT)
     with pytest.raises(errors.ContractNotFound, match="Contract not found") as wrong:
         finished(ours.balance(AT.eurc, AT.hook))

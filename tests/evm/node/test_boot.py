@@ -168,10 +168,10 @@ def test_a_failed_deployment_keeps_nothing(
     own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: object) -> Deployment:
-        raise DeployFailed("as told")
+        raise DeployFailed("planted")
 
     monkeypatch.setattr("workbench.evm.node.boot.deploy", fail)
-    with pytest.raises(DeployFailed, match="as told"):
+    with pytest.raises(DeployFailed, match="planted"):
         boot()
     assert not list(own_cache.glob("*.json"))
 

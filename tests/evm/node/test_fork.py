@@ -1,4 +1,4 @@
-"""Worlds on top of somebody else's chain: one local anvil is forked from another.
+"""Worlds on top of another chain: one local anvil is forked from another.
 
 The upstream calls itself Sepolia, and has what a public chain has: people's tokens and ether,
 Uniswap's PoolManager at its official address, and test accounts that strangers have let run code.
@@ -92,7 +92,7 @@ def world(foreign: Foreign) -> Iterator[World]:
 
 
 def test_the_upstream_is_seen_through_the_fork(world: World, foreign: Foreign) -> None:
-    """Ether, tokens, code and blocks of somebody else's chain; and it stays as it is."""
+    """Ether, tokens, code and blocks of the other chain are visible; the chain is not changed."""
     web3 = world.web3
     assert (web3.eth.chain_id, world.deployment.chain_id) == (SEPOLIA, SEPOLIA)
     assert web3.eth.get_balance(web3.to_checksum_address(SOMEBODY)) == 7 * 10**18
@@ -260,11 +260,11 @@ def test_a_fork_that_cannot_be_built_leaves_no_node(
     foreign: Foreign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
-        raise RpcUnreachable("as told")
+        raise RpcUnreachable("planted")
 
     monkeypatch.setattr("workbench.evm.node.fork.deploy", fail)
     before = len(psutil.Process().children())
-    with pytest.raises(RpcUnreachable, match="as told"):
+    with pytest.raises(RpcUnreachable, match="planted"):
         boot_fork(foreign.node.url)
     assert len(psutil.Process().children()) == before
     assert look_up(foreign.node.url).chain_id == SEPOLIA

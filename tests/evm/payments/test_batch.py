@@ -86,7 +86,7 @@ def test_what_is_told_otherwise_is_for_a_person(told: list[dict[str, Any]]) -> N
 
 
 def test_a_token_must_have_moved_too() -> None:
-    """Exactly what is told: no more, no less, nothing back, nobody else's."""
+    """Exactly these payments left the wallet: no more, no less, nothing back."""
     together, right = made(A, B, token=TOKEN), [(PAYER, A.address, 5), (PAYER, B.address, 7)]
     told = [log(batch.PAID, A, TOKEN), log(batch.PAID, B, TOKEN)]
     assert [PayoutOutcome.PAID] * 2 == judged(together, *told, moved=right)

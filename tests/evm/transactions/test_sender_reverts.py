@@ -128,10 +128,10 @@ def test_a_signer_without_gas_is_told_so(ground: Ground) -> None:
     ground.node.call("anvil_setBalance", ground.address, "0x0")
     for call in (pay(1), knock()):
         set_gate(ground, shut=False)
-        with pytest.raises(SignerShort) as told:
+        with pytest.raises(SignerShort) as caught:
             ground.run(ground.sender.submit("a", call))
-        assert ground.address in told.value.message
-        assert "native currency" in told.value.hint
+        assert ground.address in caught.value.message
+        assert "native currency" in caught.value.hint
     assert [] == ground.slots()
 
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from tests import facts as told
+from tests import facts as made
 from tests.browser import CHROMIUM, MISSING, Browser
 from workbench.core import facts as ev
 from workbench.core.lifecycle import OUTCOME, OUTCOMES, PALETTE, SHAPES, STAGES, colour
@@ -35,9 +35,9 @@ from workbench.results.charts.timeline_svg import PATHS
 from workbench.results.frames import events_frame, timeline_frame
 
 THREE = [
-    *told.reorged(),
-    *told.refunded(1, told.GENESIS_MS + 500),
-    *told.pending(2, told.GENESIS_MS + 2500),
+    *made.reorged(),
+    *made.refunded(1, made.GENESIS_MS + 500),
+    *made.pending(2, made.GENESIS_MS + 2500),
 ]
 BALANCES = [
     {"account": "buyer", "token": "EURC", "before": 10**10, "after": 9_899_698_496}
@@ -95,7 +95,7 @@ class Reader(HTMLParser):
 
 def test_every_kind_of_fact_is_a_mark(unheard_of: type[ev.Event]) -> None:
     """Also one that was added a moment ago."""
-    facts = told.one_of_each()
+    facts = made.one_of_each()
     assert isinstance(facts[-1], unheard_of)
     assert set(ev.Event.kinds) <= words(draw(facts))
     page = charts.timeline_html(facts)
@@ -104,7 +104,7 @@ def test_every_kind_of_fact_is_a_mark(unheard_of: type[ev.Event]) -> None:
 
 
 def test_bars_are_labelled_with_their_numbers() -> None:
-    figure = draw(told.happy())
+    figure = draw(made.happy())
     assert {
         "requested",
         "authorized",
@@ -119,7 +119,7 @@ def test_bars_are_labelled_with_their_numbers() -> None:
 @pytest.mark.parametrize("count", [1, 5, 6, 200, MOST_LANES + 1])
 def test_any_number_of_settlements_fits(count: int) -> None:
     """The sheet stays one sheet; every settlement is counted, in lanes or in the stack."""
-    facts = told.journal(count, gap_ms=150)
+    facts = made.journal(count, gap_ms=150)
     figure = draw(facts)
     assert figure.get_figwidth() == 10
     assert figure.get_figheight() < 16
@@ -136,7 +136,7 @@ def test_no_settlement_gives_a_friendly_figure() -> None:
     assert "No settlement yet" in charts.timeline_html([])
 
 
-@pytest.mark.parametrize("facts", [told.happy(), THREE, told.journal(12)])
+@pytest.mark.parametrize("facts", [made.happy(), THREE, made.journal(12)])
 def test_the_same_facts_give_the_same_bytes(facts: list[ev.Event]) -> None:
     once, again = charts.figure_png(draw(facts)), charts.figure_png(draw(facts))
     assert once == again
@@ -146,30 +146,30 @@ def test_the_same_facts_give_the_same_bytes(facts: list[ev.Event]) -> None:
 
 def test_a_notebook_shows_it_as_png() -> None:
     """A cloned notebook is untrusted, and then PNG is all that Jupyter shows."""
-    figure: Any = draw(told.happy())
+    figure: Any = draw(made.happy())
     assert figure._repr_png_() == charts.figure_png(figure)
     assert " at 0x" not in repr(figure), "the same text in every run"
 
 
 def test_orphaned_facts_are_ghosts_and_no_bars() -> None:
-    shown = picture(timeline_frame(told.reorged()), events_frame(told.reorged()))
+    shown = picture(timeline_frame(made.reorged()), events_frame(made.reorged()))
     (lane,) = shown.lanes
     assert [bar.stage for bar in lane.bars].count("swapped") == 1
     assert {"SettlementSwapped", "TransactionMined"} <= {ghost.type for ghost in lane.ghosts}
-    assert "orphaned" in words(draw(told.reorged()))
-    assert "ghost" in charts.timeline_html(told.reorged())
+    assert "orphaned" in words(draw(made.reorged()))
+    assert "ghost" in charts.timeline_html(made.reorged())
 
 
 def test_bars_leave_no_gap_and_add_up() -> None:
     """From the first fact of a settlement to its last, one bar begins where the other ends."""
-    for lane in picture(timeline_frame(told.journal(30))).lanes:
+    for lane in picture(timeline_frame(made.journal(30))).lanes:
         for before, after in zip(lane.bars, lane.bars[1:], strict=False):
             assert before.end_ms == after.start_ms
         assert sum(bar.end_ms - bar.start_ms for bar in lane.bars) == lane.end_ms - lane.start_ms
 
 
 def test_what_is_under_way_is_open_to_the_last_fact() -> None:
-    facts = told.pending() + told.happy(1, told.GENESIS_MS + 3000)
+    facts = made.pending() + made.happy(1, made.GENESIS_MS + 3000)
     pending = picture(timeline_frame(facts), events_frame(facts)).lanes[0]
     assert (pending.bars[-1].stage, pending.bars[-1].end_ms) == (UNFINISHED, 11_000)
 
@@ -189,7 +189,7 @@ def test_every_state_has_its_colour_in_every_drawing() -> None:
 
 def test_executed_has_one_colour() -> None:
     """The bar of the time to it, the mark at the end, and the bar that counts it."""
-    facts = told.journal(8)
+    facts = made.journal(8)
     lanes, outcomes = draw(facts), of_many(facts)["outcomes"]
     green = to_rgba(colour("executed"))
     (bars,) = (c for c in lanes.findobj(PolyCollection) if c.get_label() == "executed")
@@ -206,7 +206,7 @@ def test_executed_has_one_colour() -> None:
 def test_the_page_tells_everything_as_text() -> None:
     """Stages, balances and facts are tables: the drawing's alternative."""
     page = Reader(
-        charts.timeline_html(told.happy(), "A run", {"chain": 31337, "balances": BALANCES})
+        charts.timeline_html(made.happy(), "A run", {"chain": 31337, "balances": BALANCES})
     )
     for word in ("A run", "31337", "248,305", "+100.000000000000000001", "−100.301504", "10,000"):
         assert word in page.text
@@ -231,7 +231,7 @@ def test_nothing_is_loaded_from_outside() -> None:
 
 def test_everything_is_escaped() -> None:
     evil = '<script>alert("1")</script>&amp;'
-    facts = told.refunded(reason=evil)
+    facts = made.refunded(reason=evil)
     row: dict[str, Any] = dict.fromkeys(("account", "token", "before", "after", "change"), evil)
     page = charts.timeline_html(facts, evil, {evil: evil, "balances": [row]})
     assert page.count("<script") == 1, "our own"
@@ -239,8 +239,8 @@ def test_everything_is_escaped() -> None:
 
 
 def test_the_page_is_one_file_of_sensible_size() -> None:
-    assert len(charts.timeline_html(told.happy())) < 60_000
-    assert len(charts.timeline_html(told.journal(200, 300))) < 2_000_000
+    assert len(charts.timeline_html(made.happy())) < 60_000
+    assert len(charts.timeline_html(made.journal(200, 300))) < 2_000_000
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
@@ -294,8 +294,8 @@ def moved(rate_e8: int, at_ms: int) -> ev.Event:
 @pytest.mark.parametrize("count", [0, 1, 2, 60, 300])
 def test_charts_of_any_number(count: int) -> None:
     """With and without faults and a market; each gives a PNG."""
-    facts = told.journal(count)
-    around = [fault("http.cut", told.GENESIS_MS + 5), moved(111_000_000, told.GENESIS_MS)]
+    facts = made.journal(count)
+    around = [fault("http.cut", made.GENESIS_MS + 5), moved(111_000_000, made.GENESIS_MS)]
     for figure in (*of_many(facts).values(), *of_many([*around, *facts]).values()):
         png = charts.figure_png(figure)
         assert png.startswith(b"\x89PNG")
@@ -304,16 +304,16 @@ def test_charts_of_any_number(count: int) -> None:
 
 def test_charts_of_many_give_the_same_bytes() -> None:
     """No date, no chance."""
-    facts = [*told.journal(30), fault("http.cut", told.GENESIS_MS + 5)]
+    facts = [*made.journal(30), fault("http.cut", made.GENESIS_MS + 5)]
     for name, figure in of_many(facts).items():
         assert charts.figure_png(figure) == charts.figure_png(of_many(facts)[name]), name
 
 
 def test_charts_of_many_say_what_they_count() -> None:
     """Stages with their percentiles, outcomes and faults with their numbers."""
-    facts = told.journal(30)
+    facts = made.journal(30)
     frame, ends = timeline_frame(facts), metrics.ends_frame(facts)
-    figures = of_many([*facts, fault("chain.reorg", told.GENESIS_MS + 5)])
+    figures = of_many([*facts, fault("chain.reorg", made.GENESIS_MS + 5)])
     times = metrics.stage_times(frame)
     assert set(times) | {"count", "p50", "p90", "p99"} <= words(figures["latency"])
     shown = {seconds_text(metrics.percentile(v, 90) / 1000) for v in times.values()}
@@ -328,7 +328,7 @@ def test_charts_of_many_say_what_they_count() -> None:
 
 def test_every_end_and_every_swap_is_drawn() -> None:
     """Bars add up to the settlements that ended; a dot for each swap, and one for its cost."""
-    facts = told.journal(40)
+    facts = made.journal(40)
     figures = of_many(facts)
     (above,) = figures["outcomes"].axes
     heights = [p.get_height() for c in above.containers for p in c]
@@ -356,10 +356,10 @@ def test_every_outcome_is_told_apart_without_its_colour() -> None:
 
 def test_the_origin_is_given_or_the_earliest_fact() -> None:
     """What a slow clock dated before the origin is left of 0, and still on the sheet."""
-    facts = told.happy()
+    facts = made.happy()
     frame, events = timeline_frame(facts), events_frame(facts)
-    early = charts.timeline(frame, events, origin_ms=told.GENESIS_MS - 4_000, since="start")
-    late = charts.timeline(frame, events, origin_ms=told.GENESIS_MS + 4_000)
+    early = charts.timeline(frame, events, origin_ms=made.GENESIS_MS - 4_000, since="start")
+    late = charts.timeline(frame, events, origin_ms=made.GENESIS_MS + 4_000)
     for figure, first, last in ((draw(facts), 0.0, 8.0), (early, 0.0, 12.0), (late, -4.0, 4.0)):
         left, right = figure.axes[0].get_xlim()
         assert first - 0.5 < left <= first
@@ -367,17 +367,17 @@ def test_the_origin_is_given_or_the_earliest_fact() -> None:
     assert "seconds since the start" in words(early)
     assert "seconds since the first fact" in words(draw(facts))
     ends, faults = metrics.ends_frame(facts), metrics.faults_frame([])
-    ended = charts.outcomes(ends, faults, origin_ms=told.GENESIS_MS + 60_000)
+    ended = charts.outcomes(ends, faults, origin_ms=made.GENESIS_MS + 60_000)
     assert 1 == sum(bar.get_height() for bars in ended.axes[0].containers for bar in bars)
     assert ended.axes[0].get_xlim()[0] < -52.0, "it ended 52 seconds before the origin"
-    page = charts.timeline_html(facts, origin_ms=told.GENESIS_MS + 4_000, since="start")
+    page = charts.timeline_html(facts, origin_ms=made.GENESIS_MS + 4_000, since="start")
     assert "at -4.000 s" in page
     assert ">seconds since the start<" in page
 
 
 def test_lanes_without_facts_still_mark_what_was_orphaned() -> None:
     """The same ghosts as on the timeline with its facts."""
-    facts = told.journal(12)
+    facts = made.journal(12)
     frame, events = timeline_frame(facts), events_frame(facts)
     lanes = charts.timeline(frame, events, has_facts=False)
     assert "orphaned" in words(lanes)

@@ -94,10 +94,10 @@ def test_the_acceptance_itself() -> None:
 @pytest.mark.parametrize("body", FINAL, ids=str)
 def test_json_that_is_no_acceptance_is_final(body: Any) -> None:
     """The facilitator itself has spoken: asking again would hear the same."""
-    with pytest.raises(PeerRefused) as told:
+    with pytest.raises(PeerRefused) as caught:
         check_acceptance(Response.json(200, body), IDENTITY)
-    assert not told.value.transient
-    assert len(str(told.value)) < 800
+    assert not caught.value.transient
+    assert len(str(caught.value)) < 800
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_json_that_is_no_acceptance_is_final(body: Any) -> None:
 )
 def test_what_a_proxy_says_may_pass(answer: Response) -> None:
     """No word of the facilitator's: the claim is tried again until its offer ends."""
-    with pytest.raises(WorkbenchError) as told:
+    with pytest.raises(WorkbenchError) as caught:
         check_acceptance(answer, IDENTITY)
-    assert told.value.transient
+    assert caught.value.transient
 
 
 @given(ANSWERS)

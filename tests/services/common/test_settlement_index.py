@@ -84,7 +84,7 @@ class Play:
         self.told += facts
 
     def reorg(self, depth: int) -> None:
-        """The newest blocks leave, newest first; those with facts are told of."""
+        """The newest blocks leave, newest first; those with facts are orphaned."""
         self.left = []
         for _ in range(min(depth, len(self.blocks))):
             ref, facts = self.blocks.pop()

@@ -129,9 +129,9 @@ def test_the_buyer_keeps_to_its_own_ceiling(world: World) -> None:
     """A purchase above the user's ceiling is not signed, and nothing was sent to the seller."""
     buyer = world.wiring.buyer()
     buyer._rules = replace(buyer._rules, ceiling_eurc=100_000_000)
-    with pytest.raises(OverCeiling) as told:
+    with pytest.raises(OverCeiling) as caught:
         world.do(buyer.buy(SELLER, AMOUNT))
-    assert told.value.details["budget_eurc"] == 101_000_000
+    assert caught.value.details["budget_eurc"] == 101_000_000
     assert not [e for e in world.run.events if isinstance(e, PaymentAuthorized)]
 
 

@@ -33,9 +33,9 @@ def test_who_says_which_seller(tmp_path: Path) -> None:
     assert SELLER.address.lower() == seller_address(
         load(tmp_path, SELLER_PRIVATE_KEY=SELLER.secret)
     )
-    with pytest.raises(SellerMismatch, match="seller") as told:
+    with pytest.raises(SellerMismatch, match="seller") as caught:
         seller_address(load(tmp_path))
-    assert "--seller" in told.value.hint
+    assert "--seller" in caught.value.hint
 
 
 def test_an_option_goes_before_all_settings(tmp_path: Path) -> None:

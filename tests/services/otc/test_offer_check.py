@@ -147,11 +147,11 @@ def test_what_was_not_asked_for_is_not_signed(world: World, name: str) -> None:
     body = body_of(world)
     change(body["payment_requirement"], body["payment_requirement"]["terms"])
     buyer, line, signer = buyer_of(world, body)
-    with pytest.raises(kind) as told:
+    with pytest.raises(kind) as caught:
         world.do(buyer.buy(SELLER, AMOUNT))
-    assert word in told.value.message
-    assert told.value.hint
-    assert told.value.message.count(". ") == 0
+    assert word in caught.value.message
+    assert caught.value.hint
+    assert caught.value.message.count(". ") == 0
     assert (0, 0) == (line.paid, signer.signed)
 
 
@@ -189,9 +189,9 @@ def test_without_a_known_seller_nothing_is_signed(world: World) -> None:
     """Whoever answers at the URL would be paid."""
     buyer, line, signer = buyer_of(world, body_of(world))
     buyer._seller = None
-    with pytest.raises(SellerMismatch, match="which seller") as told:
+    with pytest.raises(SellerMismatch, match="which seller") as caught:
         world.do(buyer.buy(SELLER, AMOUNT))
-    assert "SELLER_ADDRESS" in told.value.hint
+    assert "SELLER_ADDRESS" in caught.value.hint
     assert (0, 0) == (line.paid, signer.signed)
 
 

@@ -57,7 +57,7 @@ def test_another_payment_for_an_offer_is_refused_and_names_the_first(world: Worl
 
 
 def test_two_payments_at_once_become_one_settlement(world: World) -> None:
-    """Whichever comes first; the other one is told of it."""
+    """The first one is sold; the other gets an error that names it."""
     requirement = offer(world)
     both = [payment(world, requirement, max_eurc=101_000_000 + n) for n in range(3)]
     requests = [

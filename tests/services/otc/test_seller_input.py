@@ -1,4 +1,4 @@
-"""What the seller makes of wrong amounts, wrong payments and altered terms (issue 2)."""
+"""The seller refuses wrong amounts, wrong payments and altered terms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A loss is never concluded from one reading (services.md 28): answers that are wrong for a while.
+"""A loss is never concluded from one reading: answers that are wrong for a while.
 
 The chain in memory, real services, sender and store. After the node is sane again everything is
 paid once, no quarantine remains, and ledger and chain agree.
@@ -84,7 +84,7 @@ def test_one_wrong_reading_concludes_nothing(what: str, after: int) -> None:
         for number in range(3):
             storm.ask(number)
     rounds(storm, after)
-    for _ in range(3):  # Whoever asks next is told it: the sender, the judge, the reconciler.
+    for _ in range(3):  # The next readers get it: the sender, the judge, the reconciler.
         odd_of(storm).script[method] = [change]
         rounds(storm, 9)
     assert after != 2 or odd_of(storm).changed[method]

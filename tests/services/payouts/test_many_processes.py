@@ -284,7 +284,7 @@ def _play(trio: Trio) -> None:
         assert time.monotonic() < limit, [p.ask("/readyz") for p in trio.processes]
         time.sleep(0.1)  # Nor what three of them do.
     trio.count()
-    sys.stdout.write(f"signed by each, as far as told: {trio.signed}; deaths: {trio.deaths}\n")
+    sys.stdout.write(f"signed by each, as far as known: {trio.signed}; deaths: {trio.deaths}\n")
 
 
 def _is_right(trio: Trio, node: Anvil) -> None:

@@ -58,7 +58,7 @@ def a_pass(desk: Desk) -> None:
 
 
 def is_in_order(desk: Desk) -> bool:
-    """Nothing is told, and ledger and chain are one, without any suspense."""
+    """Nothing is recorded, and ledger and chain agree, without suspense."""
     desk.settle()
     a_pass(desk)
     report = desk.storm.loop.run_until_complete(desk.storm.payouts.reconciler.conclude())
@@ -101,7 +101,7 @@ def test_in_another_block_it_costs_another_price(desk: Desk) -> None:
 
 
 def test_one_that_is_mined_elsewhere_is_looked_after(desk: Desk) -> None:
-    """Nothing need be sent; until it is final again, it is told."""
+    """Nothing is sent; the alarm stands until the payment is final again."""
     desk.storm.chain.forget(desk.storm.chain.head, pooled=True)
     assert {TO: 1} == desk.storm.chain.paid()
     a_pass(desk)

@@ -1,4 +1,4 @@
-"""Subscribers are told every fact of payouts, once each, in order."""
+"""Subscribers receive every fact of payouts, once each, in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever dies, subscribers are told every fact at least once, first in order."""
+"""After any crash subscribers receive every fact at least once, first in order."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_crash_before_the_answer(house: House) -> None:
 
 
 def storm(seed: int, bad: float, kind: type[Webhooks] = Webhooks) -> None:
-    """Lost requests and answers, errors, slowness, deaths at commits; then peace: all are told."""
+    """Lost requests and answers, errors, slowness, crashes; then no faults: all arrive."""
     chance, house = random.Random(seed), House(URL, OTHER)
     house.kind = kind
     house.start()

@@ -1,4 +1,4 @@
-"""Only a receiver that proves its name is told: the real process, and receivers that speak TLS."""
+"""Only a receiver that proves its name gets messages: the real process, and receivers with TLS."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def until(process: Process, is_so: Callable[[list[dict[str, Any]]], bool]) -> li
 
 
 def test_only_a_receiver_that_proves_its_name_is_told(node: Anvil, tmp_path: Path) -> None:
-    """SSL_CERT_FILE names whom to believe; without, each receiver's fault is told, and no URL."""
+    """SSL_CERT_FILE is trusted; without it each receiver's fault is reported, without its URL."""
     good = certificate(tmp_path / "good.pem", "localhost")
     other = certificate(tmp_path / "other.pem", "other.example")
     authorities = tmp_path / "authorities.pem"

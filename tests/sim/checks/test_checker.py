@@ -239,7 +239,7 @@ def test_one_invariant_that_breaks_always_hides_no_other() -> None:
     assert {"loud": 2 * MOST_TOLD, "rare": 1} == findings.broken
 
 
-# --- What dies in the world is told, and what was run is kept ---
+# --- A failure in the world is reported, and the run so far is kept ---
 
 
 def a_service(patch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Faults fire when and as often as ordered, each is told; streams of chance do not touch."""
+"""Faults fire when and as often as ordered, and each is recorded; random streams are separate."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from workbench.evm.codec.methods import RESULTS, WITH_TRANSACTIONS
 QUOTED = 60
 """Characters of an answer that an error repeats at most."""
 MAX_MESSAGE = 300
-"""Characters of a node's own error message that are told."""
+"""Most characters of a node's own error message that an error repeats."""
 REVERT_DATA = re.compile(r"0x([0-9a-fA-F]{2})*+\Z", re.ASCII)
 LIMITED_CODE = -32005
 """EIP-1474: "request exceeds defined limit". For logs, some nodes mean their number."""

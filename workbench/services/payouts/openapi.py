@@ -79,7 +79,7 @@ SCHEMAS: dict[str, SchemaObject] = {
                 "minItems": 1,
                 "maxItems": BATCH,
                 "description": "Each a PayoutRequest with a key of its own. What is wrong with one "
-                "is told at its place of the answer, and stops no other.",
+                "is reported at its place in the answer, and does not stop the others.",
             }
         }
     ),
@@ -299,7 +299,7 @@ OPERATIONS: tuple[_Operation, ...] = (
     _O("get", "/v1/reconciliation", "The newest comparison with the chain", "Reconciliation"),
     _O("post", "/v1/signer:release", "A person has looked at a quarantined signer", "Released",
        "Release"),
-    _O("get", "/v1/webhooks", "Who is told of facts: how far, and what is wrong", "Webhooks"),
+    _O("get", "/v1/webhooks", "Webhook subscribers: position and last failure", "Webhooks"),
     _O("post", "/v1/webhooks/{id}:resume", "Go on at once, or once more", "Webhooks", "After"),
     _O("post", "/earn", "As /v1/credits", "Earned", "Earn", forms=True),
     _O("post", "/payout", "As /v1/payouts", "Payout", "PayoutRequest", forms=True),
