@@ -1,1 +1,1 @@
-"""What the commands of `workbench` do, apart from reading their arguments."""
+"""The work of the `workbench` commands, without their arguments."""

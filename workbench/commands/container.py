@@ -1,11 +1,11 @@
-"""The first process of the container: it leaves root, sees to an API key, and becomes the service.
+"""The first process of the container: drops root, creates an API key, and becomes the service.
 
-    python -m workbench.commands.container payouts      # ENTRYPOINT and CMD; or `ledger verify`, …
-    python -m workbench.commands.container healthy      # HEALTHCHECK
+    python -m workbench.commands.container payouts  # ENTRYPOINT and CMD; or `ledger verify`, …
+    python -m workbench.commands.container healthy  # HEALTHCHECK
 
-It becomes `workbench` by exec, so that SIGTERM reaches the service itself. What it does besides is
-what a container needs and a shell on one's own machine does not: all data in one folder (a
-volume), an address that others reach, and so a key that keeps them out.
+It becomes `workbench` by exec, so that SIGTERM reaches the service. A container differs from a
+shell in that all data is in one folder (a volume), others reach its address, and so a key is
+needed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from workbench.core.errors import InvalidSetting, WorkbenchError
 from workbench.settings import BY_NAME, Settings
 
 UID = GID = 10001
-"""Who serves. The Dockerfile makes this user; the numbers count, not its name."""
+"""The user that serves. The Dockerfile creates it; only the numbers matter."""
 DATA = Path("data")
 """In the image's working folder: the seed's /app/data."""
 KEY_FILE = DATA / "api_key"
@@ -29,7 +29,7 @@ HEALTHY_WITHIN_S = 4.0
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code, where it does not become something else."""
+    """Return the exit code, unless it becomes another program."""
     try:
         if arguments == ["healthy"]:
             return 0 if is_healthy(Settings.load()) else 1
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
 
 def settle_in() -> None:
-    """Make the data folder ours and stop being root. Raises InvalidSetting if either cannot be."""
+    """Take over the data folder and drop root. Raises InvalidSetting if that fails."""
     try:
         DATA.mkdir(exist_ok=True)
         if os.geteuid() == 0:
@@ -55,7 +55,7 @@ def settle_in() -> None:
             os.setgroups([])
             os.setgid(GID)
             os.setuid(UID)
-            # Libraries look for certificates and passwords there; root's they could not read.
+            # Libraries look for certificates and passwords there, and cannot read root's.
             os.environ["HOME"] = str(Path.cwd())
     except OSError as why:
         raise InvalidSetting(
@@ -71,9 +71,10 @@ def settle_in() -> None:
 
 
 def _hand_over() -> None:
-    """The folder and the files in it: databases and the key. Not links, and not what is below.
+    """Give the data folder and its files (databases, key) to the service user, without links and
+    subfolders.
 
-    Somebody else may have put things there; root must not follow where they point.
+    A link could point to files of root.
     """
     files = [path for path in DATA.iterdir() if path.is_file() and not path.is_symlink()]
     for path in (DATA, *files):
@@ -82,7 +83,7 @@ def _hand_over() -> None:
 
 
 def need_payer(settings: Settings) -> None:
-    """Raise InvalidSetting before a key is made and shown in a log that nobody will look at."""
+    """Raise InvalidSetting before a key is made and logged in vain."""
     settings.need("WEB3_PROVIDER_URL")
     if not settings["PAYOUT_KEYSTORE"]:
         settings.need("PAYOUT_PRIVATE_KEY")
@@ -91,7 +92,7 @@ def need_payer(settings: Settings) -> None:
 
 
 def surroundings(settings: Settings, *, makes_key: bool) -> dict[str, str]:
-    """What the environment and .env left open, as variables. A blank value leaves it open."""
+    """Return the variables that environment and .env leave open. A blank value leaves one open."""
     found = {"HOST": EVERY_ADDRESS, "DATA_DIR": str(DATA)}
     if makes_key or KEY_FILE.exists():
         found["PAYOUTS_API_KEY"] = settings["PAYOUTS_API_KEY"] or api_key()
@@ -99,9 +100,9 @@ def surroundings(settings: Settings, *, makes_key: bool) -> dict[str, str]:
 
 
 def api_key() -> str:
-    """The key in the data folder; the first time it is made, and told on stderr, then never again.
+    """Return the key in the data folder. At first it is created and printed on stderr, once.
 
-    Raises InvalidSetting for a file that holds none: another key would lock everybody out.
+    Raises InvalidSetting for a file without a key: a new key would lock every client out.
     """
     try:
         try:
@@ -133,10 +134,11 @@ def _tell(key: str) -> None:
 
 
 def is_healthy(settings: Settings) -> bool:
-    """The service answers at all. Whether it can pay is /readyz's, and no reason for a restart."""
+    """Return True if the service answers. /readyz, which includes the wallet, is no reason for a
+    restart."""
     host = settings["HOST"] if "HOST" in settings.given else EVERY_ADDRESS
     host = {EVERY_ADDRESS: "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
-    # Straight there: a proxy that the environment names is for the world outside.
+    # Without proxies, which are for the outside.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"http://{host}:{settings['PORT']}/livez", timeout=HEALTHY_WITHIN_S) as it:

@@ -1,4 +1,4 @@
-"""`workbench demo`: one whole settlement on a fresh chain, over real HTTP, reconciled and kept."""
+"""`workbench demo`: one whole settlement on a new chain, over HTTP, reconciled and kept."""
 
 from __future__ import annotations
 
@@ -25,32 +25,33 @@ from workbench.worlds.rules import address_of_key
 
 SETTLE_DOWN_S = 60.0
 PAYEE = "0x" + b"payee of the demo...".hex()
-"""Who is paid out: twenty bytes of text, so nobody has its key, and it begins with nothing."""
+"""The receiver of the demo: twenty bytes of text, so that nobody has its key."""
 
 
 SHOWN_OF_PAYOUT = {"id", "state", "credits", "amount", "address", "tx", "units"}
 
 
 class BackgroundWork(Protocol):
-    """Work of another process, done while the demo mostly waits for blocks."""
+    """Work of another process during the demo, which mostly waits for blocks."""
 
     def warm_up(self) -> None:
-        """Everything is served: from now on a busy machine delays nothing."""
+        """The services run: a busy machine delays nothing from now on."""
 
     def begin(self, run_dir: Path) -> None:
-        """The run's facts are kept there."""
+        """The facts of the run are in this folder."""
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo saw, and where it is kept."""
+    """What the demo observed, and where it is kept."""
 
     run: Run
     run_dir: Path
     payout: dict[str, Any]
 
     def summary(self) -> dict[str, Any]:
-        """The line of `demo --json`. Amounts in base units, gas in gas, seconds of chain time."""
+        """Return the line of `demo --json`. Amounts in base units, gas in gas units, seconds of
+        chain time."""
         assert self.run.purchase is not None
         stages = self.run.stages()
         told = asdict(self.run.purchase)
@@ -74,12 +75,12 @@ def run_demo(
     settings: Settings,
     beside: BackgroundWork | None = None,
 ) -> DemoResult:
-    """Boot, deploy, serve, buy, reconcile, keep; `beside`: what else can be done meanwhile.
+    """Boot, deploy, serve, buy, reconcile, keep. `beside`: other work meanwhile.
 
-    Raises SettlementError when it was not executed, ConservationBroken when a balance is off by
-    one base unit, and whatever stopped the way there.
+    Raises SettlementError if it was not executed, ConservationBroken if a balance is wrong by one
+    base unit, and earlier errors.
     """
-    make_folder(runs, "--runs")  # Nothing is done that cannot be kept.
+    make_folder(runs, "--runs")  # A run that cannot be kept is not started.
     progress("1/5  booting a chain and deploying the contracts")
     node, deployment = boot_served(DEFAULT_CHAIN_ID, lambda text: progress(f"     {text}"))
     data = Path(tempfile.mkdtemp(prefix="workbench-demo-"))
@@ -133,7 +134,7 @@ async def _serve_and_buy(
 
 
 async def _ask_payout(world: LocalWorld) -> str:
-    """The first user asks for a payout, twice with one key, as a client with a bad line would."""
+    """Let the first user request a payout twice with one key, like a client after a lost answer."""
     asked = {"user_id": FIRST_USER, "credits": 25, "address": PAYEE, "idempotency_key": "demo"}
     headers = (("Content-Type", "application/json"),)
     url, http = f"{world.servers['payouts'].url}/v1/payouts", world.wiring.http("demo")
@@ -145,7 +146,7 @@ async def _ask_payout(world: LocalWorld) -> str:
 
 
 async def _read(http: Http, request: Request) -> dict[str, Any]:
-    """What the payout service says of a payout. Raises what it refused with."""
+    """Return the service's answer about a payout. Raises its error."""
     answer = await http.send(request)
     if answer.status >= 400:
         raise peers.refused(answer, "payout service")
@@ -156,7 +157,8 @@ async def _read(http: Http, request: Request) -> dict[str, Any]:
 
 
 async def _follow_payout(world: LocalWorld, payout_id: str) -> dict[str, Any]:
-    """Its end, held against what the payee has on the chain: paid, exactly once."""
+    """Wait for the end of the payout, and compare it with the receiver's balance: paid exactly
+    once."""
     clock, http = world.wiring.clock("demo"), world.wiring.http("demo")
     url = f"{world.servers['payouts'].url}/v1/payouts/{payout_id}"
     limit = clock.now_ms() + SETTLE_DOWN_S * 1000
@@ -172,7 +174,7 @@ async def _follow_payout(world: LocalWorld, payout_id: str) -> dict[str, Any]:
 
 
 async def _final_facts(world: LocalWorld, settlement_id: str) -> list[Event]:
-    """All facts, once the tracker knows the end as final: delivered, or refunded and mined."""
+    """Return all facts, once the tracker knows the final end: delivered, or refunded and mined."""
     clock, store = world.wiring.clock("demo"), world.stores["tracker"]
     limit = clock.now_ms() + SETTLE_DOWN_S * 1000
     while clock.now_ms() < limit:
@@ -186,7 +188,7 @@ async def _final_facts(world: LocalWorld, settlement_id: str) -> list[Event]:
 
 
 def _keep(run: Run, runs: Path, beside: BackgroundWork | None) -> Path:
-    """Keep the run, whatever it was."""
+    """Keep the run, whatever its end."""
     run_dir = runs / f"demo-{run.name}"
     run.save_facts(run_dir)
     if beside is not None:
@@ -196,7 +198,7 @@ def _keep(run: Run, runs: Path, beside: BackgroundWork | None) -> Path:
 
 
 def _judge(run: Run, settlement: Settlement, run_dir: Path) -> None:
-    """Say whether it was what it should be."""
+    """Raise unless the settlement was executed and everything agrees."""
     if wrong := invariants.reconcile(run.balances_seen, settlement):
         raise ConservationBroken("; ".join(wrong), run_dir=str(run_dir))
     if settlement.status != "executed":

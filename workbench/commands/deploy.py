@@ -1,8 +1,7 @@
-"""`workbench deploy`: from settings to a deployment on any chain, ours or not.
+"""`workbench deploy`: from settings to a deployment on any chain.
 
-Everything that can be known is checked before anything is sent: the chain, the keys, the plan, what
-is there already, and whether the gas will do. Then `evm.deploy.deployment.carry_out` does what is
-missing, through Ape, and verifies.
+Chain, keys, plan, existing contracts and gas are checked before anything is sent. Then
+`evm.deploy.deployment.carry_out` deploys what is missing, through Ape, and verifies.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ from workbench.worlds.remote import refuse_test_keys
 from workbench.worlds.rules import address_of_key
 
 NETWORKS = {"amoy": 80002, "sepolia": 11155111}
-"""Public networks by name. The endpoint is POLYGON_AMOY_RPC_URL, whatever the chain, or --rpc."""
+"""Public networks by name. The endpoint is POLYGON_AMOY_RPC_URL for every chain, or --rpc."""
 LOCAL = "local"
 """The world that `workbench up` runs in this folder: its node and its keys."""
 RPC = "POLYGON_AMOY_RPC_URL"
@@ -71,14 +70,14 @@ BOUNDS = {
     "buyer_usdc": (0, 10**24),
     "seller_yps": (0, 10**36),
 }
-"""What a plan's numbers may be: found out now, not by a revert in the middle."""
+"""Bounds of a plan's numbers, checked before a contract would revert."""
 EARLIER_LIMIT_S = 180.0
 LOOK_AGAIN_S = 0.5
 
 
 @dataclass(frozen=True)
 class Target:
-    """One chain, and the settings with which to deploy there. `source`: what named the endpoint."""
+    """One chain, and the settings for a deployment there. `source`: what named the endpoint."""
 
     url: str = field(repr=False)
     chain_id: int
@@ -91,7 +90,7 @@ class Target:
 
 
 def target(network: str | None, rpc: str | None, chain_id: int | None) -> Target:
-    """What the command's options and the settings name; the node there is asked who it is.
+    """Return the chain that options and settings name, after reading its chain id.
 
     Raises InvalidSetting, UnknownWorld, RpcUnreachable or WrongChain.
     """
@@ -99,10 +98,10 @@ def target(network: str | None, rpc: str | None, chain_id: int | None) -> Target
     if named and chain_id and named != chain_id:
         raise InvalidSetting(f"--network {network} is chain {named}, --chain-id says {chain_id}.")
     if network == LOCAL:
-        # Only the world: a `.env` for a public chain is none of its business.
+        # Only the world: a `.env` for a public chain does not apply.
         settings = Settings.load({}, Path(os.devnull), world=read_world())
     else:
-        # On a public network, test keys of a world that runs in this folder are not meant.
+        # On a public network, the test keys of a world in this folder do not apply.
         settings = Settings.load(world={} if named else None)
     url = _url_option(rpc) if rpc else settings.need(RPC)
     source = "--rpc" if rpc else ".workbench/world.json" if network == LOCAL else RPC
@@ -115,7 +114,7 @@ def target(network: str | None, rpc: str | None, chain_id: int | None) -> Target
 def _url_option(rpc: str) -> str:
     try:
         return str(BY_NAME[RPC].read(rpc.strip()))
-    except InvalidSetting as why:  # What was given is not repeated: it may hold a key.
+    except InvalidSetting as why:  # The value is not repeated, because it may contain a key.
         raise InvalidSetting(f"--rpc {why.message}.", hint=why.hint) from why
 
 
@@ -139,9 +138,10 @@ def _require_chain(url: str, wanted: int, source: str, network: str | None) -> N
 
 
 def plan_for(where: Target, file: Path | None = None) -> DeploymentPlan:
-    """The default plan, with the file's values, and the settings' parties.
+    """Return the default plan, with the values of the file and the parties of the settings.
 
-    Raises InvalidSetting, or TestKeyRefused for public test accounts on a chain that is not ours.
+    Raises InvalidSetting, or TestKeyRefused for public test accounts on a chain that we did not
+    boot.
     """
     given = _read_plan(file) if file else {}
     for role in KEY_OF:
@@ -164,19 +164,19 @@ def plan_for(where: Target, file: Path | None = None) -> DeploymentPlan:
 
 
 def official_pool_manager(chain_id: int, rpc: BlockingRpc) -> str:
-    """Uniswap's own PoolManager, where the chain has one with code; else nothing."""
+    """Return Uniswap's own PoolManager if the chain has it, else ""."""
     at = POOL_MANAGERS.get(chain_id, "")
     return at if at and rpc.now("eth_getCode", at, "latest") not in ("0x", None) else ""
 
 
 def _party(role: str, given: Mapping[str, Any], settings: Settings) -> str:
-    """The address of a role: from its key, or from the plan; both must mean the same."""
+    """Return the address of a role, from its key or from the plan. Both must agree."""
     name, planned = KEY_OF[role], given.get(role)
     key = settings.need(name) if role == "deployer" else settings[name]
     if key is None:
         if planned:
             return checksum(planned)
-        if role == "keeper":  # Whoever deploys may set the rate, too.
+        if role == "keeper":  # The deployer may set the rate as well.
             return checksum(address_of_key(settings.need(KEY_OF["deployer"])))
         raise InvalidSetting(
             f"{name} is not set ({BY_NAME[name].meaning}).",
@@ -194,7 +194,8 @@ def _party(role: str, given: Mapping[str, Any], settings: Settings) -> str:
 
 
 def _balancer(deployer: str) -> str:
-    """Whoever deploys may balance the pool, too: no service does. Our worlds have a key for it."""
+    """Return the account that may balance the pool: the deployer, because no service does. Local
+    worlds have a key for it."""
     ours = DeploymentPlan()
     return ours.balancer if deployer == ours.deployer else deployer
 
@@ -239,7 +240,7 @@ def _check_value(file: Path, name: str, value: Any) -> None:
 
 
 def deploy(where: Target, plan: DeploymentPlan, progress: ReportProgress) -> DeploymentResult:
-    """Check, then deploy what is missing. Raises SignerShort, DeployFailed, TransactionTimeout…"""
+    """Check, then deploy what is missing. Raises SignerShort, DeployFailed, TransactionTimeout."""
     keys = {
         getattr(plan, role): "0x" + where.settings[KEY_OF[role]].removeprefix("0x")
         for role in ("deployer", "seller")
@@ -266,7 +267,7 @@ def deploy(where: Target, plan: DeploymentPlan, progress: ReportProgress) -> Dep
 
 
 def await_earlier(rpc: BlockingRpc, address: str, progress: ReportProgress) -> None:
-    """Until everything that an interrupted run has sent is mined: it would be sent twice."""
+    """Wait for the transactions of an interrupted run, which would be sent twice otherwise."""
     limit = time.monotonic() + EARLIER_LIMIT_S
     told = False
     while True:
@@ -288,7 +289,7 @@ def await_earlier(rpc: BlockingRpc, address: str, progress: ReportProgress) -> N
 
 
 def require_gas(site: DeploymentState, progress: ReportProgress) -> None:
-    """Raise SignerShort unless deployer and seller can pay for what is missing, and half more."""
+    """Raise SignerShort unless deployer and seller have 1.5 times the gas of what is missing."""
     missing, price = site.missing(), int(site.rpc.now("eth_gasPrice"), 16)
     for payer in (DEPLOYER, "seller"):
         gas = sum(step.gas for step in missing if step.payer == payer)
@@ -307,7 +308,7 @@ def require_gas(site: DeploymentState, progress: ReportProgress) -> None:
 
 
 def _coins(wei: int) -> str:
-    """With six digits after the point, rounded up: enough to act on."""
+    """Return an amount with six decimals, rounded up."""
     return format_units(-(-wei // 10**12), 6)
 
 
@@ -315,7 +316,7 @@ def _coins(wei: int) -> str:
 
 
 def summary(outcome: DeploymentResult) -> dict[str, Any]:
-    """For machines."""
+    """Return the result for machines."""
     found = outcome.deployment
     return {
         "status": "deployed",
@@ -330,16 +331,17 @@ def summary(outcome: DeploymentResult) -> dict[str, Any]:
 
 
 def variables(outcome: DeploymentResult) -> dict[str, str]:
-    """The deployment as settings. No keys, and no RPC URL: that often holds one."""
+    """Return the deployment as settings. Without keys and RPC URL, which often contains one."""
     keep = ("addresses", "chain_id", "deploy_block")
     return world_variables({key: summary(outcome)[key] for key in keep})
 
 
 class EnvFile:
-    """A file of KEY=value lines. Read before the deployment, so that what is wrong is said then."""
+    """A file of KEY=value lines. It is read before the deployment, so that its errors come
+    first."""
 
     def __init__(self, path: Path) -> None:
-        # What a link points to is written, not the link.
+        # The target of a link is written, not the link.
         self.given, self.path = path, path.resolve()
         self._read()
         if not self.path.parent.is_dir() or not os.access(self.path.parent, os.W_OK):
@@ -357,7 +359,7 @@ class EnvFile:
         return text.splitlines()
 
     def write(self, found: Mapping[str, str]) -> None:
-        """Put these values in, at once or not at all; every other line stays as it is."""
+        """Write these values atomically; every other line is unchanged."""
         left, lines = dict(found), []
         for line in self._read():
             name = re.match(r"\s*(?:export\s+)?(\w+)\s*=", line)

@@ -1,8 +1,8 @@
-"""`workbench doctor`: looks at all that settlements and payouts need; each fault has its remedy.
+"""`workbench doctor`: checks all that settlements and payouts need; each fault has a remedy.
 
-Each check is a function on a `DiagnosedChain`, or on a `DiagnosedWallet` that pays out. It yields
-one finding for each item that it inspects. A check that cannot run (the node is unavailable) is
-itself a fault, and later checks still run.
+Each check is a function on a `DiagnosedChain` or a `DiagnosedWallet`. It yields one finding for
+each item. A check that cannot run (the node is unreachable) is itself a fault, and later checks
+still run.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from workbench.worlds.rules import PayoutConfig, address_of_key
 from workbench.worlds.served import credits_of
 
 SETTLING = ("POLYGON_AMOY_RPC_URL", *ADDRESS_NAMES.values())
-"""Without these there are no settlements; who has none of them may pay out credits alone."""
+"""Settlements need these. Without any of them, only payouts are checked."""
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Every check in order. Never raises for a fault: faults are what it finds."""
+    """Run every check in order. A fault is a finding and never raised."""
     pays = any(settings[name] is not None for name in ("WEB3_PROVIDER_URL", "PAYOUT_BATCHER"))
     settles = not pays or any(settings[name] is not None for name in SETTLING)
     findings = await _settlements(settings) if settles else []
@@ -52,14 +52,14 @@ async def _settlements(settings: Settings) -> list[Finding]:
         for check in CHECKS:
             findings += await _run(check, patient)
             if check is node_answers and not findings[-1].ok:
-                break  # Nothing else can be seen.
+                break  # Nothing else can be read.
     finally:
         await rpc.close()
     return findings
 
 
 async def _payouts(settings: Settings) -> list[Finding]:
-    """Where WEB3_PROVIDER_URL is not set, the batcher is one that `workbench deploy` has named."""
+    """Check payouts. Without WEB3_PROVIDER_URL, only the batcher that `workbench deploy` named."""
     is_served = settings["WEB3_PROVIDER_URL"] is not None
     url = settings["WEB3_PROVIDER_URL"] or settings["POLYGON_AMOY_RPC_URL"]
     if url is None:
@@ -80,7 +80,7 @@ async def _payouts(settings: Settings) -> list[Finding]:
         for check in PAYOUT_CHECKS:
             findings += await _run(check, wallet)
             if not findings[0].ok:
-                break  # It is the node, and nothing else can be seen.
+                break  # Without the node nothing else can be read.
     finally:
         await rpc.close()
     return findings
@@ -98,7 +98,7 @@ async def _run(check: Diagnosis[P], patient: P) -> list[Finding]:
 
 
 def report(findings: list[Finding]) -> dict[str, Any]:
-    """For machines."""
+    """Return the findings for machines."""
     faults = [f for f in findings if not f.ok]
     return {
         "status": "faults" if faults else "ok",

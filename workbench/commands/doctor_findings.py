@@ -1,4 +1,4 @@
-"""What the checks of `workbench doctor` report."""
+"""The findings of `workbench doctor`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TypeVar
 from workbench.core.ports import NodeState
 
 GAS_FOR_A_DAY_WEI = 10**16
-"""0.01 of the native currency: below it a signer will soon be stuck."""
+"""0.01 of the native currency. A signer with less will soon be stuck."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, whether it is well, what is wrong and why, and what to do."""
+    """One checked item: whether it is well; else the cause and the remedy."""
 
     subject: str
     ok: bool
@@ -22,7 +22,7 @@ class Finding:
     remedy: str = ""
 
     def line(self) -> str:
-        """One line for people."""
+        """Return one line for people."""
         if self.ok:
             return f"ok     {self.subject}" + (f": {self.cause}" if self.cause else "")
         return f"fault  {self.subject}: {self.cause} {self.remedy}"

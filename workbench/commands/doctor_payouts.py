@@ -29,8 +29,8 @@ from workbench.worlds.rules import PayoutConfig
 
 @dataclass(frozen=True)
 class DiagnosedWallet:
-    """What pays credits out. `account`: None where nothing is paid out here, and only the
-    PayoutBatcher is looked at."""
+    """The paying wallet. `account`: None if nothing is paid out here, and only the PayoutBatcher is
+    checked."""
 
     settings: Settings
     credits: PayoutConfig
@@ -40,7 +40,7 @@ class DiagnosedWallet:
 
 
 async def payouts_node_answers(wallet: DiagnosedWallet) -> AsyncIterator[Finding]:
-    """The RPC answers, and is on the chain where credits are paid out."""
+    """The node answers, and is on the chain where credits are paid."""
     chain_id = int(await wallet.rpc.call("eth_chainId"), 16)
     same = chain_id == wallet.chain_id
     yield Finding(
@@ -54,13 +54,13 @@ async def payouts_node_answers(wallet: DiagnosedWallet) -> AsyncIterator[Finding
 
 
 async def payouts_can_be_sent(wallet: DiagnosedWallet) -> AsyncIterator[Finding]:
-    """The chain has a base fee: as the service looks at it when it starts."""
+    """The chain has a base fee, as the service requires at its start."""
     state = await EvmNode(wallet.rpc).state(())
     yield base_fee_finding(state)
 
 
 async def payer_is_safe(wallet: DiagnosedWallet) -> AsyncIterator[Finding]:
-    """Not everybody's account, except where we booted the node."""
+    """The key is no public test key, except where we booted the node."""
     if wallet.account is None:
         return
     safe = not is_test_key(payout_key(wallet.settings)) or await is_local(wallet.rpc)
@@ -75,7 +75,7 @@ async def payer_is_safe(wallet: DiagnosedWallet) -> AsyncIterator[Finding]:
 
 
 async def token_is_there(wallet: DiagnosedWallet) -> AsyncIterator[Finding]:
-    """Code at TOKEN_ADDRESS, where credits are paid in a token."""
+    """There is code at TOKEN_ADDRESS, if credits are paid in a token."""
     if (token := wallet.credits.token) is None:
         return
     found = await wallet.rpc.call("eth_getCode", token, "latest") not in ("0x", None)
@@ -95,7 +95,7 @@ async def token_is_there(wallet: DiagnosedWallet) -> AsyncIterator[Finding]:
 
 
 async def payer_can_pay_gas(wallet: DiagnosedWallet) -> AsyncIterator[Finding]:
-    """The wallet holds what one transaction may cost at most, at twice the base fee."""
+    """The wallet holds the highest cost of one transaction, at twice the base fee."""
     if wallet.account is None:
         return
     block = await wallet.rpc.call("eth_getBlockByNumber", "latest", False)
@@ -116,7 +116,8 @@ async def payer_can_pay_gas(wallet: DiagnosedWallet) -> AsyncIterator[Finding]:
 
 
 async def batcher_is_ours(wallet: DiagnosedWallet) -> AsyncIterator[Finding]:
-    """As the service looks at it when it starts: our code, and blocks that hold a batch."""
+    """The batcher has our code, and a block can hold a batch, as the service requires at its
+    start."""
     if wallet.credits.batcher is None:
         return
     try:
@@ -128,7 +129,8 @@ async def batcher_is_ours(wallet: DiagnosedWallet) -> AsyncIterator[Finding]:
 
 
 async def batcher_may_move_the_token(wallet: DiagnosedWallet) -> AsyncIterator[Finding]:
-    """It has an allowance, or the token would give it one: the service sees to that by itself."""
+    """The batcher has an allowance, or the token would give it one. The service sends that
+    transaction."""
     token, account = wallet.credits.token, wallet.account
     if wallet.credits.batch == 1 or token is None or account is None:
         return
@@ -141,7 +143,7 @@ async def batcher_may_move_the_token(wallet: DiagnosedWallet) -> AsyncIterator[F
         said = hex_bytes(await wallet.rpc.call("eth_call", request, "latest"))
     except NodeRevert:
         said = bytes(32)
-    would = said == b"" or any(said)  # Some tokens say nothing where they agree.
+    would = said == b"" or any(said)  # Some tokens return nothing for success.
     yield Finding(
         subject,
         would,

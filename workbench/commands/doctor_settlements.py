@@ -23,7 +23,7 @@ from workbench.worlds.rules import address_of_key
 
 @dataclass(frozen=True)
 class DiagnosedChain:
-    """Settings and the chain they name."""
+    """Settings, and the chain they name."""
 
     settings: Settings
     rpc: Rpc
@@ -31,7 +31,7 @@ class DiagnosedChain:
 
 
 async def node_answers(patient: DiagnosedChain) -> AsyncIterator[Finding]:
-    """The RPC answers, and is on the chain that the settings say."""
+    """The node answers, and is on the chain of the settings."""
     chain_id = int(await patient.rpc.call("eth_chainId"), 16)
     wanted = patient.settings["CHAIN_ID"]
     same = chain_id == wanted
@@ -44,12 +44,12 @@ async def node_answers(patient: DiagnosedChain) -> AsyncIterator[Finding]:
 
 
 async def transactions_can_be_sent(patient: DiagnosedChain) -> AsyncIterator[Finding]:
-    """The chain has a base fee: as the services look at it when they start."""
+    """The chain has a base fee, as the services require at their start."""
     yield base_fee_finding(await EvmNode(patient.rpc).state(()))
 
 
 async def contracts_are_there(patient: DiagnosedChain) -> AsyncIterator[Finding]:
-    """Code at every address, and the vault agrees about the others."""
+    """There is code at every address, and the vault agrees about the others."""
     for key, name in ADDRESS_NAMES.items():
         at = getattr(patient.chain.addresses, key)
         code = await patient.rpc.call("eth_getCode", at, "latest")
@@ -92,7 +92,7 @@ async def roles_are_given(patient: DiagnosedChain) -> AsyncIterator[Finding]:
 
 
 async def keys_are_safe(patient: DiagnosedChain) -> AsyncIterator[Finding]:
-    """Public test keys only where we booted the node."""
+    """Public test keys are used only where we booted the node."""
     local = await is_local(patient.rpc)
     for name in ("BUYER_PRIVATE_KEY", "SELLER_PRIVATE_KEY", "PRIVATE_KEY", "KEEPER_PRIVATE_KEY"):
         key = patient.settings[name]
@@ -108,7 +108,7 @@ async def keys_are_safe(patient: DiagnosedChain) -> AsyncIterator[Finding]:
 
 
 async def signers_can_pay_gas(patient: DiagnosedChain) -> AsyncIterator[Finding]:
-    """Seller, facilitator and keeper hold some native currency."""
+    """Seller, facilitator and keeper hold native currency."""
     for name in ("SELLER_PRIVATE_KEY", "PRIVATE_KEY", "KEEPER_PRIVATE_KEY"):
         if patient.settings[name] is None:
             continue
@@ -181,7 +181,7 @@ async def pool_can_swap(patient: DiagnosedChain) -> AsyncIterator[Finding]:
 
 
 async def finality_fits(patient: DiagnosedChain) -> AsyncIterator[Finding]:
-    """Our confirmations are not below the vault's gate, and fit into the alarm's time."""
+    """Our confirmations are not below the vault's gate."""
     gate, ours = await patient.chain.finality_gate(), patient.settings["FINALITY_CONFIRMATIONS"]
     yield Finding(
         "FINALITY_CONFIRMATIONS",

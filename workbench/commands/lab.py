@@ -1,7 +1,7 @@
-"""JupyterLab on the notebooks: trusted, opened at the first one, and nothing asked of the internet.
+"""`workbench lab`: JupyterLab on the notebooks, trusted, without requests to the internet.
 
-The user's own Jupyter configuration counts. What is passed to JupyterLab here are options that
-nobody has set there, and a default for one setting of its pages.
+The user's own Jupyter configuration has priority. Only options that nobody has set are passed here,
+and a default for one setting of its pages.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from workbench.core.ports import ReportProgress
 from workbench.evm.build.toolchain import project_root
 
 FIRST = ("00_tour.ipynb", "01_quickstart.ipynb")
-"""The notebook that is opened: the first of these that is there."""
+"""The notebook that is opened: the first of these that exists."""
 SHIPPED = "[0-9][0-9]_*.ipynb"
-"""The notebooks of the workbench, which are trusted; those of a user have other names."""
+"""The notebooks of the workbench, which are trusted. Those of a user have other names."""
 LAYER = Path(__file__).with_name("jupyter")
-"""A Jupyter configuration folder: the default of a setting (no question about news)."""
+"""A Jupyter configuration folder with the default of one setting (no question about news)."""
 HOST = "127.0.0.1"
 OPTIONS = {
     ("ServerApp", "ip"): HOST,
@@ -39,13 +39,13 @@ OPTIONS = {
     ("LabApp", "check_for_updates_class"): "jupyterlab.NeverCheckForUpdate",
     ("Application", "log_level"): "WARN",
 }
-"""Options that are passed where the user's configuration has none, by class and name."""
+"""Options that are passed if the user's configuration has none, by class and name."""
 ALIASES = {"ServerApp": ("NotebookApp",), "Application": ("JupyterApp", "ServerApp", "LabApp")}
 """Other sections of a configuration file that set the options of a class."""
 START_S = 60.0
-"""How long JupyterLab may take until it says its address."""
+"""Longest time until JupyterLab prints its address, in seconds."""
 END_S = 10.0
-"""How long it may take to end its kernels; then they are killed."""
+"""Longest time to end its kernels, in seconds; then they are killed."""
 
 
 def run_lab(
@@ -58,10 +58,10 @@ def run_lab(
 ) -> None:
     """Run JupyterLab on the notebooks of this checkout, until it ends or Ctrl-C ends it.
 
-    `port`: exactly this one; None takes Jupyter's own choice. `browser`: whether to open one.
-    `more`: further options of JupyterLab. `tell_url` gets the address with its token, once, as soon
-    as it answers; `say` gets progress. Raises PortTaken, ToolMissing and NotFound where it cannot
-    start, and SetupError where JupyterLab ends by itself with an error.
+    `port`: exactly this one; None: Jupyter's choice. `browser`: whether to open one. `more`:
+    further options of JupyterLab. `tell_url` gets the address with its token, once, when it
+    answers; `say` gets progress. Raises PortTaken, ToolMissing and NotFound if it cannot start, and
+    SetupError if JupyterLab ends with an error.
     """
     folder = project_root() / "notebooks"
     notebook = first_notebook(folder)
@@ -82,7 +82,7 @@ def run_lab(
 
 
 def first_notebook(folder: Path) -> str:
-    """The name of the notebook to open. Raises NotFound where there is none."""
+    """Return the name of the notebook to open. Raises NotFound."""
     for name in FIRST:
         if (folder / name).is_file():
             return name
@@ -93,9 +93,9 @@ def first_notebook(folder: Path) -> str:
 
 
 def refuse_taken(port: int) -> None:
-    """Raise PortTaken where something listens on this port of 127.0.0.1."""
+    """Raise PortTaken if something listens on this port of 127.0.0.1."""
     with socket.socket() as probe:
-        # As the server itself does: a port whose last connections are just closing is free.
+        # As the server does: a port whose last connections are closing is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -107,7 +107,7 @@ def refuse_taken(port: int) -> None:
 
 
 def user_config() -> Any:
-    """All that the user's own Jupyter configuration files set, as a traitlets Config."""
+    """Return all that the user's Jupyter configuration files set, as a traitlets Config."""
     from jupyter_server.serverapp import ServerApp
     from jupyterlab.labapp import LabApp
     from traitlets.config import Config
@@ -127,13 +127,13 @@ def command(
     browser: bool,
     more: Sequence[str],
 ) -> list[str]:
-    """The command line of JupyterLab. Later options win, so `more` can say all otherwise."""
+    """Return the command line of JupyterLab. Later options win, so `more` can override all."""
     options = [
         f"--{section}.{name}={value}"
         for (section, name), value in OPTIONS.items()
         if not any(name in config[each] for each in (section, *ALIASES.get(section, ())))
     ]
-    if os.geteuid() == 0:  # JupyterLab refuses root otherwise, and in a container one is root.
+    if os.geteuid() == 0:  # JupyterLab refuses root otherwise, and containers run as root.
         options.append("--ServerApp.allow_root=True")
     if port is not None:
         options += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
@@ -151,8 +151,7 @@ def command(
 def trust(folder: Path, config: Any, say: ReportProgress) -> None:
     """Sign our notebooks as they are now, as `jupyter trust` does, so that their output is shown.
 
-    A notebook that cannot be read, or a store of signatures that cannot be written, is named to
-    `say`, and nothing else.
+    A notebook that cannot be read, or signatures that cannot be written, are reported to `say`.
     """
     import nbformat
     from nbformat.sign import NotebookNotary
@@ -172,7 +171,7 @@ def trust(folder: Path, config: Any, say: ReportProgress) -> None:
 
 
 def environment() -> dict[str, str]:
-    """This process's environment, and our folder of configuration before the user's others."""
+    """Return the environment, with our configuration folder before the user's others."""
     given = os.environ.get("JUPYTER_CONFIG_PATH", "")
     paths = os.pathsep.join(filter(None, (given, str(LAYER))))
     return {**os.environ, "JUPYTER_CONFIG_PATH": paths}
@@ -180,12 +179,12 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def _jupyterlab(arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """JupyterLab while the block runs. It, its kernels and all they started end with the block."""
+    """Run JupyterLab during the block. It, its kernels and their children end with the block."""
     process = subprocess.Popen(
         arguments,
         stdin=subprocess.DEVNULL,
         env=environment(),
-        # Ctrl-C would reach it too, and it would ask whether it is meant.
+        # Ctrl-C would reach it too, and it would ask for a confirmation.
         start_new_session=True,
     )
     try:
@@ -217,7 +216,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _address(process: subprocess.Popen[bytes], config: Any, notebook: str) -> str:
-    """The address of the notebook with its token, as soon as the server has it; "" if it ended."""
+    """Return the address of the notebook with its token, when the server has it; "" if it ended."""
     from jupyter_core.paths import jupyter_runtime_dir
 
     folder = Path(config["ServerApp"].get("runtime_dir", jupyter_runtime_dir()))
@@ -226,7 +225,7 @@ def _address(process: subprocess.Popen[bytes], config: Any, notebook: str) -> st
     while process.poll() is None:
         try:
             told = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # It is not there yet, or half written.
+        except (OSError, ValueError):  # The file is not there yet, or incomplete.
             if time.monotonic() > until:
                 raise SetupError(
                     f"JupyterLab did not say its address within {START_S:.0f} s.",

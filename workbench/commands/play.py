@@ -1,4 +1,4 @@
-"""What `workbench run` and `workbench replay` do: play a scenario, keep the run, compare it."""
+"""`workbench run` and `workbench replay`: play a scenario, keep the run, compare it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ TELL_EVERY_S = 2.0
 
 @dataclass(frozen=True)
 class KeptRun:
-    """A run that was kept. `notebook`: its executed notebook, None where there is none.
+    """A run that was kept. `notebook`: its executed notebook, or None.
 
-    `interrupt`: Ctrl-C or SIGTERM, where that ended it.
+    `interrupt`: Ctrl-C or SIGTERM, if that ended it.
     """
 
     run: Run
@@ -40,11 +40,11 @@ class KeptRun:
 
     @property
     def sound(self) -> bool:
-        """Played to its end, and no invariant broken."""
+        """True if it was played to its end and no invariant was broken."""
         return self.run.finished and not self.run.invariants_broken
 
     def summary(self) -> dict[str, Any]:
-        """The line of `run --json`."""
+        """Return the line of `run --json`."""
         from workbench.results.metrics import nested
 
         run = self.run
@@ -65,13 +65,12 @@ class KeptRun:
 def play(
     scenario: Scenario, seed: int | None, *, runs: Path, notebook: bool, say: ReportProgress
 ) -> KeptRun:
-    """Run the world, keep what happened, and execute the notebook that shows it.
+    """Run the world, keep the run, and execute its notebook.
 
-    A run that was stopped (Ctrl-C, SIGTERM, a node that died) is kept as far as it came, without a
-    notebook. Raises the errors of booting a world, and StoreError where the folder cannot be
-    written.
+    A run that was stopped (Ctrl-C, SIGTERM, a dead node) is kept so far, without a notebook. Raises
+    the errors of booting a world, and StoreError if the folder cannot be written.
     """
-    make_folder(runs, "--runs")  # Nothing is played that cannot be kept.
+    make_folder(runs, "--runs")  # A run that cannot be kept is not started.
     experiment = Experiment(scenario, seed, ProgressReporter(say))
     say(f"{scenario.name}, seed {experiment.seed}: {scenario.duration_s} s of virtual time")
     kernel = WarmKernel() if notebook else None
@@ -82,7 +81,7 @@ def play(
         say(f"kept in {run_dir}")
         if experiment.failure is not None:
             raise experiment.failure
-        if experiment.interrupt is not None:  # Whoever stops it waits for the end of it.
+        if experiment.interrupt is not None:  # The notebook process ends with this block.
             return KeptRun(run, run_dir, None, experiment.interrupt)
         return KeptRun(run, run_dir, _shown(run_dir, kernel, say))
     finally:
@@ -91,9 +90,10 @@ def play(
 
 
 def replay(run_dir: Path, say: ReportProgress) -> Run:
-    """The run of this folder once more.
+    """Play the run of this folder again.
 
-    Raises TraceDiffers, naming the first other fact; the interrupt (Ctrl-C, SIGTERM) that ended it.
+    Raises TraceDiffers with the first different fact; the interrupt (Ctrl-C, SIGTERM) that ended
+    it.
     """
     kept = Run.load(run_dir)
     if kept.scenario is None:
@@ -121,7 +121,7 @@ def replay(run_dir: Path, say: ReportProgress) -> Run:
 
 @contextmanager
 def _told(say: ReportProgress, what: str) -> Iterator[None]:
-    """An error of ours is said in a line, and that is all."""
+    """Report an error of ours in one line, and continue."""
     try:
         yield
     except WorkbenchError as why:
@@ -130,7 +130,7 @@ def _told(say: ReportProgress, what: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet_services() -> Iterator[None]:
-    """What goes wrong in a simulated world was ordered, and is a fact of the run."""
+    """Silence the services: faults of a simulated world are ordered, and are facts of the run."""
     services = logging.getLogger("workbench")
     before = services.level
     if logging.getLogger().level >= logging.WARNING:
@@ -142,8 +142,8 @@ def _quiet_services() -> Iterator[None]:
 
 
 def _kept(run: Run, runs: Path, say: ReportProgress) -> Path:
-    """The facts in any case; charts where the facts make sense, which is not a given: a run may
-    have broken the very rules by which they are folded."""
+    """Keep the facts always, and charts if they can be folded: a run may have broken the very rules
+    of the fold."""
     name = run.scenario.name if run.scenario else "run"
     folder = runs / f"{name}-{run.seed}-{run.name}"
     try:
@@ -195,12 +195,12 @@ def _short(fact: Any) -> str:
 
 
 class ProgressReporter:
-    """Says now and then how far a run is, and how long it will take."""
+    """Reports from time to time how far a run is, and how long it will take."""
 
     def __init__(self, say: ReportProgress) -> None:
         self._say, self._told = say, time.monotonic()
         self._began: tuple[float, int] | None = None
-        """When virtual time began to pass, and where it was: booting says nothing of its pace."""
+        """When virtual time began to pass, and its value: the boot does not count for the pace."""
 
     def __call__(self, progress: ScenarioProgress) -> None:
         now = time.monotonic()

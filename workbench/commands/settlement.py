@@ -1,8 +1,8 @@
-"""Acts that a person does by hand: look at a settlement, cancel, refund, claim, rescue.
+"""`workbench settlement`: show, cancel, refund, claim and rescue, by an operator.
 
-Each looks at the vault first, so that what is done already is said and not done again, and goes
-through the sender: its bytes are stored before they are sent, and asking twice acts once. Keys of
-services act through that service's own database, so that both count the same nonces.
+Each action reads the vault first, so that what is done already is reported and not repeated. It
+goes through the sender: bytes are stored before they are sent, and the same action acts once. The
+keys of services act through the database of that service, so that both count the same nonces.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ KEY_OF = {
     "facilitator": "PRIVATE_KEY",
     "deployer": "DEPLOYER_PRIVATE_KEY",
 }
-"""Who acts, and whose database the act is kept in: ROLE.db."""
+"""The roles that may act, and whose database keeps the action: ROLE.db."""
 PARTIES = ("buyer", "seller")
 TOKENS = {"usdc": "usdc", "eurc": "eurc", "yps": "asset", "asset": "asset"}
 MINED_S = 120.0
 RANGE = 500
-"""Blocks that every node looks through at once, where it refuses to look through all."""
+"""A range of blocks that every node searches at once."""
 FAR = 200_000
-"""Blocks back from the head that are looked through in ranges."""
+"""Number of blocks before the head that are searched in ranges."""
 
 
 @dataclass(frozen=True)
 class ActionResult:
-    """What was done. `status`: `done`, or `already`, where nothing had to be sent."""
+    """The result. `status`: `done`, or `already` if nothing had to be sent."""
 
     act: str
     subject: str
@@ -75,7 +75,7 @@ class ActionResult:
 
 @dataclass(frozen=True)
 class ObservedSettlement:
-    """A settlement as the chain's logs tell it."""
+    """A settlement from the logs of the chain."""
 
     settlement: Settlement
     terms: Terms
@@ -85,13 +85,13 @@ class ObservedSettlement:
 
     @property
     def deadline(self) -> int | None:
-        """Unix seconds after which anyone may refund it in its state. None: it has none."""
+        """Unix seconds after which anyone may refund it in its state; None: no deadline."""
         row = STAGE.get(self.state)
         return getattr(self.terms, row.deadline) if row and row.deadline else None
 
 
 class SettlementOperator:
-    """See the module. Made by `open_operator`."""
+    """See the module. `open_operator` returns one."""
 
     def __init__(self, settings: Settings, rpc: HttpRpc, data: Path) -> None:
         self._settings, self._rpc, self._data = settings, rpc, data
@@ -109,7 +109,7 @@ class SettlementOperator:
     # --- Looking ---
 
     async def show(self, text: str) -> ObservedSettlement:
-        """The settlement with this id. Raises InvalidId, UnknownSettlement."""
+        """Return the settlement with this id. Raises InvalidId, UnknownSettlement."""
         identity = x402.settlement_id(text)
         facts = [fact async for fact in self._facts(identity)]
         deal = fold(facts).get(identity)
@@ -124,7 +124,7 @@ class SettlementOperator:
         return ObservedSettlement(deal, _terms(facts), await self._state(identity), head, parked)
 
     async def _state(self, identity: str) -> str:
-        """The vault's own word: what it says now rules, whatever its logs said."""
+        """Return the vault's word for the state, which overrules the logs."""
         return CONTRACT_WORDS[await self._chain.status(identity)]
 
     async def _facts(self, identity: str) -> AsyncIterator[ev.Event]:
@@ -141,7 +141,7 @@ class SettlementOperator:
                 yield fact
 
     async def _logs(self, where: dict[str, Any]) -> list[dict[str, Any]]:
-        """From the newest block back to the one in which it was created, so as to ask little."""
+        """Return its logs, from the newest block back to its creation."""
         created = to_hex(keccak(abi.event_signature("SettlementVault", "SettlementCreated")))
         first, last = self._settings["DEPLOY_BLOCK"], (await self._chain.head()).number
         ranges, high = LogRanges(self._rpc, max_span=max(1, last - first + 1)), last
@@ -149,7 +149,7 @@ class SettlementOperator:
         while high >= max(first, last - FAR):
             low = max(first, high - ranges.span + 1)
             page = await ranges.once(where, low, high)
-            if page is None:  # So many blocks at once are too many for this node.
+            if page is None:  # Too many blocks at once for this node.
                 ranges.span = min(ranges.span, RANGE)
                 continue
             found, high = [*page, *found], low - 1
@@ -160,7 +160,7 @@ class SettlementOperator:
     # --- Acting ---
 
     async def cancel(self, text: str, by: str | None = None) -> ActionResult:
-        """End a settlement that is not funded yet, as its buyer or seller."""
+        """Cancel a settlement that is not funded yet, as its buyer or seller."""
         seen = await self.show(text)
         role = self._party(seen.terms, by)
         if seen.state == "refunded" and seen.settlement.reason == "cancelled":
@@ -173,7 +173,7 @@ class SettlementOperator:
         return await self._act(role, seen.settlement.id, self._chain.cancel(seen.terms))
 
     async def refund(self, text: str, by: str | None = None) -> ActionResult:
-        """Give everybody their own back: after the deadline as anyone, before as facilitator."""
+        """Refund a settlement: after the deadline as anyone, before it as facilitator."""
         seen = await self.show(text)
         if seen.state == "refunded":
             return ActionResult("refund", seen.settlement.id, "already", seen.state)
@@ -196,7 +196,8 @@ class SettlementOperator:
         return await self._act(role, seen.settlement.id, call)
 
     async def claim(self, text: str, by: str | None = None, to: str | None = None) -> ActionResult:
-        """Take out what a token refused to pay: all that is parked for this party in the vault."""
+        """Claim all that is parked for this party in the vault, because a token refused to
+        pay it."""
         seen = await self.show(text)
         role = self._party(seen.terms, by)
         owner = self._signer(role).address
@@ -256,7 +257,7 @@ class SettlementOperator:
     # --- Whose hand ---
 
     def _party(self, terms: Terms, by: str | None) -> str:
-        """The role whose key is a party's. Raises NotAParty."""
+        """Return the role whose key is a party's. Raises NotAParty."""
         roles = [by] if by else [r for r in PARTIES if self._settings[KEY_OF[r]] is not None]
         for role in roles:
             if self._signer(role).address in (terms.buyer, terms.seller):
@@ -287,7 +288,7 @@ class SettlementOperator:
 async def open_operator(
     settings: Settings, folder: Path | None = None
 ) -> AsyncIterator[SettlementOperator]:
-    """A hand on the settings' chain; its contracts are looked at first."""
+    """Yield an operator on the chain of the settings, after checking its contracts."""
     rpc = HttpRpc(settings.need("POLYGON_AMOY_RPC_URL"))
     hand = SettlementOperator(settings, rpc, _data(settings, folder or Path.cwd()))
     try:
@@ -299,7 +300,7 @@ async def open_operator(
 
 
 def _data(settings: Settings, folder: Path) -> Path:
-    """Where the services on this chain keep their databases: the world's own, or DATA_DIR."""
+    """Return the folder of the services' databases: the world's own, or DATA_DIR."""
     if (folder / WORLD_FILE).exists():
         world = read_world(folder)
         if world.get("rpc_url") == settings["POLYGON_AMOY_RPC_URL"] and world.get("data_dir"):
@@ -327,7 +328,7 @@ def _address(text: str, name: str) -> str:
 
 
 def describe(seen: ObservedSettlement) -> dict[str, Any]:
-    """What `settlement show` tells, JSON-ready; amounts in base units."""
+    """Return a settlement for `settlement show`; amounts in base units."""
     deal, terms, now = seen.settlement, seen.terms, seen.head.timestamp
     told: dict[str, Any] = {
         "settlement_id": deal.id,

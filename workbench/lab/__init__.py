@@ -1,4 +1,4 @@
-"""Widgets for notebooks: the panel that drives a run, and the tracker that shows settlements."""
+"""Widgets for notebooks: the panel that runs a scenario, and the tracker that shows settlements."""
 
 from workbench.lab.panel import Panel, panel
 from workbench.lab.tracker import Tracker, tracker

@@ -1,9 +1,9 @@
 """Widgets that answer while a cell runs.
 
-JupyterLab sends the messages of widgets to a subshell of the kernel, a thread beside the one that
-runs cells. ipykernel 7.4 sends a message on to the main shell instead, where the widget's own last
-message came from there: from a cell, or from any thread of ours. Then a click waits until the cell
-has ended (`ipykernel.comm.comm.BaseComm._reply_subshell_for`).
+JupyterLab sends widget messages to a subshell of the kernel, a thread beside the one that runs
+cells. ipykernel 7.4 forwards a message to the main shell instead if the widget's last own message
+came from there: from a cell, or from another thread. Then a click waits until the cell has ended
+(`ipykernel.comm.comm.BaseComm._reply_subshell_for`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any
 
 
 def answer_while_busy(*widgets: Any) -> None:
-    """Let the messages of these widgets go where JupyterLab sends them, whatever they said last.
+    """Let the messages of these widgets stay on the subshell to which JupyterLab sends them.
 
-    To be called once a widget has its comm, so after its constructor. Where the front end knows no
-    subshells, or the kernel is another, nothing changes. Handlers then run on the subshell's
-    thread, beside a cell: what both use needs a lock.
+    Call it after the constructor, once a widget has its comm. If the front end has no subshells, or
+    the kernel is another, nothing changes. Handlers then run on the subshell's thread, beside a
+    cell: shared data needs a lock.
     """
     for widget in widgets:
         if widget.comm is not None:
-            # The kernel asks for this method, and follows the message's own header without it.
+            # The kernel calls this method if it exists, and otherwise uses the message's own
+            # header.
             widget.comm._reply_subshell_for = None

@@ -1,4 +1,4 @@
-"""Controls made from a scenario's fields: a label, an input, its unit, and what is wrong."""
+"""Controls made from the fields of a scenario: label, input, unit, and error text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHOSEN = (
     "seller.swap_window",
     "market.band",
 )
-"""The settings that a panel shows where nobody says which."""
+"""The settings that a panel shows by default."""
 LABELS = {
     "chain.block_time": "Block time",
     "chain.finality": "Finality",
@@ -26,22 +26,22 @@ LABELS = {
     "market.band": "Rate band",
 }
 PLAIN = frozenset({"range", "text", "section", "choice", "boolean"})
-"""Types of fields whose words are not one number and a unit."""
+"""Types of fields that are not one number with a unit."""
 NO_DESCRIPTION = {"description_width": "0px"}
 
 
 def label_of(path: str) -> str:
-    """The name of a setting as people read it: `market.lp_fee` is "Lp fee"."""
+    """Return the label of a setting: `market.lp_fee` is "Lp fee"."""
     last = path.rpartition(".")[2].replace("_", " ")
     return LABELS.get(path) or last[:1].upper() + last[1:]
 
 
 class FieldControl:
-    """One setting of a scenario. `box` is what is shown; `words` is what was entered."""
+    """One setting of a scenario. `box`: the widget. `words`: the entered text."""
 
     def __init__(self, field: ScenarioField, label: str = "") -> None:
         self.field, self.label = field, label or label_of(field.path)
-        # The unit of the file: a share may be written in % or in bps.
+        # The unit of the file: a share may be in % or in bps.
         own = (field.value or "").partition(" ")[2]
         self.unit = (own or field.unit) if field.unit and field.type not in PLAIN else ""
         self.input = self._input()
@@ -78,18 +78,18 @@ class FieldControl:
 
     @property
     def words(self) -> str:
-        """What was entered, with the unit where none was written."""
+        """The entered text, with the unit if none was entered."""
         text = str(self.input.value).strip()
         is_bare = text.replace(".", "", 1).replace("-", "", 1).isdigit()
         return f"{text} {self.unit}" if self.unit and is_bare else text
 
     @property
     def is_changed(self) -> bool:
-        """Whether it is another than the scenario's, which may be none at all."""
+        """True if it differs from the scenario, which may lack the field."""
         return self.words != (self.field.value or "")
 
     def check(self, scenario: Scenario) -> bool:
-        """Whether the scenario can take what was entered; if not, it is said below the input."""
+        """Return True if the scenario accepts the entered text; else show why below the input."""
         try:
             if self.is_changed:
                 override(scenario, {self.field.path: self.words})
@@ -101,20 +101,20 @@ class FieldControl:
 
 
 def settings_of(scenario: Scenario, paths: tuple[str, ...]) -> list[FieldControl]:
-    """A control for each of these fields that the scenario has, in this order."""
+    """Return a control for each of these fields that the scenario has, in this order."""
     known = {field.path: field for field in fields(scenario)}
     return [FieldControl(known[path]) for path in paths if path in known]
 
 
 def text_input(label: str, value: str, unit: str = "", tooltip: str = "") -> widgets.Text:
-    """A single line. Its unit, if any, is drawn inside the field by `with_unit`."""
+    """Return a single-line input. Its unit is drawn inside the field by `with_unit`."""
     made = widgets.Text(value=value, description=label, continuous_update=False, tooltip=tooltip)
     made.add_class("wbp-input")
     return made
 
 
 def with_unit(made: widgets.DOMWidget, unit: str | widgets.DOMWidget = "") -> widgets.HBox:
-    """An input in its frame, with the unit at the right."""
+    """Return an input in its frame, with the unit at the right."""
     parts = [made]
     if isinstance(unit, str) and unit:
         unit = widgets.Label(unit)
@@ -127,11 +127,11 @@ def with_unit(made: widgets.DOMWidget, unit: str | widgets.DOMWidget = "") -> wi
 
 
 def problem_of(why: ScenarioError) -> str:
-    """What is wrong with a value, as the second half of a sentence about it."""
+    """Return what is wrong with a value, as the second half of a sentence."""
     problems = why.details.get("problems") or [{"message": why.message}]
     return str(problems[0]["message"])
 
 
 def alert(text: str) -> str:
-    """A sentence that is read out when it appears."""
+    """Return a sentence that screen readers announce."""
     return f'<div role="alert">{escape(sentence(text))}</div>' if text else ""

@@ -1,7 +1,7 @@
-"""Lanes as messages to the module in the browser: JSON, and Float64 numbers as binary buffers.
+"""Lanes as messages to the browser module: JSON, and Float64 numbers as binary buffers.
 
-Times on the wire are milliseconds since the origin. A missing time is NaN. Numbers are in the byte
-order of the machine, which is little-endian wherever browsers run.
+Times on the wire are milliseconds since the origin. A missing time is NaN. Numbers have the byte
+order of the machine, which is little-endian on all machines with browsers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from workbench.results.metrics import percentile
 
 NAN = float("nan")
 TAKEN_BACK = 1.0
-"""The flag of a segment that a reorg took back."""
+"""The flag of a segment that a reorg removed."""
 OUTCOME_INDEX = {look.word: number for number, look in enumerate(lifecycle.OUTCOMES)}
 
 EncodedMessage = dict[str, Any]
@@ -34,14 +34,15 @@ LaneText = tuple[str, str, str, str, int]
 
 @dataclass(frozen=True, slots=True)
 class LaneFigures:
-    """Sums over lanes. `money`: label and text of each amount; `undone`: delivered, then undone."""
+    """Sums over lanes. `money`: label and text of each amount. `undone`: delivered, then removed by
+    a reorg."""
 
     money: tuple[tuple[str, str], ...] = ()
     undone: int = 0
 
 
 def setup_message(setup: SourceSetup, commands: Iterable[str] = ()) -> EncodedMessage:
-    """What does not change. `commands`: those that the host can carry out."""
+    """Return the constant part. `commands`: those that the host can carry out."""
     return {
         "kind": "setup",
         "stages": [_look(look) | {"is_end": look.is_end} for look in ALL_STAGES],
@@ -66,7 +67,8 @@ def _look(look: lifecycle.StateRow) -> EncodedMessage:
 
 
 def figures_of(lanes: Lanes, *, is_over: bool = False) -> LaneFigures:
-    """Sums over all delivered purchases; where no more can come, over all executed ones."""
+    """Return sums over all delivered purchases; after the end of the run, over all executed
+    ones."""
     states = [lane for lane in lanes if not lane.is_payout]
     done = [
         lane
@@ -89,7 +91,7 @@ def figures_of(lanes: Lanes, *, is_over: bool = False) -> LaneFigures:
 def state_message(
     state: SourceState, *, figures: LaneFigures, broken: int, rules: int | None
 ) -> EncodedMessage:
-    """How it stands. `broken`: how often a rule was found broken; `rules`: how many are asked."""
+    """Return the present state. `broken`: number of breaches. `rules`: number of invariants."""
     return {
         "kind": "state",
         "state": state.state,
@@ -122,11 +124,11 @@ def lanes_message(
     is_over: bool = False,
     known: dict[int, LaneText] | None = None,
 ) -> tuple[EncodedMessage, list[bytes]]:
-    """These lanes, whole: JSON with the texts that changed, and one Float64 buffer.
+    """Return whole lanes: JSON with the texts that changed, and one Float64 buffer.
 
-    `now_ms`: Unix milliseconds, before which a buyer who comes later has not come. `is_over`:
-    nothing more can come, so a settlement that was executed has ended then, delivered or not.
-    `known`: the texts sent before, by lane; it is brought up to date, and emptied by `reset`.
+    `now_ms`: Unix milliseconds; buyers planned for later have not come. `is_over`: the run has
+    ended, so an executed settlement has ended, delivered or not. `known`: the texts sent before, by
+    lane; it is updated here, and emptied by `reset`.
     """
     known = {} if known is None else known
     if reset:
@@ -147,7 +149,7 @@ def lanes_message(
 def _put_lane(
     numbers: list[float], lane: LaneState, origin_ms: int, now_ms: int | None, is_over: bool
 ) -> None:
-    """One lane's run of numbers, as the protocol has it."""
+    """Append the numbers of one lane, as the protocol defines them."""
     end_ms = lane.end_ms
     if is_over and end_ms is None:
         end_ms = lane.executed_ms
@@ -167,7 +169,7 @@ def _put_lane(
 def marks_message(
     marks: Sequence[LaneMark], reset: bool, *, origin_ms: int, services: Sequence[str]
 ) -> tuple[EncodedMessage, list[bytes]]:
-    """Marks as rows of (type, at_ms, a, b). One of a service that is not shown is left out."""
+    """Return marks as rows of (type, at_ms, a, b), without those of services that are not shown."""
     rows = [
         (float(mark.kind), float(mark.at_ms - origin_ms), float(a), float(mark.by_hand))
         for mark in marks

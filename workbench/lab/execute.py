@@ -27,21 +27,21 @@ from workbench.core.errors import NotebookFailed
 from workbench.evm.build.toolchain import project_root
 
 START_S = 60
-"""Longest start of a kernel."""
+"""Longest start of a kernel, in seconds."""
 CELL_S = 300
-"""Longest that one cell may take."""
+"""Longest run of one cell, in seconds."""
 WORK_S = 1800
-"""Longest that a whole notebook may take."""
+"""Longest run of a notebook, in seconds."""
 END_S = 5.0
 Value = str | int | float | bool | None
-"""What a parameter may be. Amounts and addresses are text: papermill makes floats of numbers."""
+"""A parameter. Amounts and addresses are text, because papermill turns numbers into floats."""
 
 WARM_UP = """
 from workbench import Run
 from workbench.results import charts, frames
 charts.figure_png(charts.timeline(frames.timeline_frame([])))
 """
-"""What every notebook of ours needs first, and takes a second or two."""
+"""What every notebook of ours imports first. It takes one or two seconds."""
 
 
 class WarmKernel:
@@ -55,7 +55,7 @@ class WarmKernel:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
-                # Ctrl-C is the parent's to answer: it closes us.
+                # The parent answers Ctrl-C: it closes this process.
                 start_new_session=True,
             )
         except OSError as why:
@@ -69,7 +69,7 @@ class WarmKernel:
         *,
         name: str | None = None,
     ) -> None:
-        """Have `notebook` run in `folder`, and be kept there as `name`; `finish` says how it went.
+        """Start `notebook` in `folder`, to be kept there as `name`. `finish` returns the result.
 
         `notebook`: a path, or a file's name in notebooks/. Parameters are recorded in the copy.
         """
@@ -77,14 +77,14 @@ class WarmKernel:
         self._target = folder / (name or self._source.name)
         order = {"notebook": str(self._source), "target": str(self._target), "folder": str(folder)}
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # It ended before; `finish` has its last word.
+        with suppress(BrokenPipeError):  # It ended before; `finish` reports its last line.
             self._process.stdin.write(json.dumps({**order, "parameters": dict(parameters)}) + "\n")
             self._process.stdin.flush()
 
     def finish(self) -> Path:
-        """Wait for what was begun; the path of the executed copy.
+        """Wait for the notebook; return the path of the executed copy.
 
-        Raises NotebookFailed; a notebook that stopped half way is kept, with its error in it.
+        Raises NotebookFailed. A notebook that stopped half way is kept, with its error in it.
         """
         try:
             told, _ = self._process.communicate(timeout=WORK_S)
@@ -108,12 +108,12 @@ class WarmKernel:
         *,
         name: str | None = None,
     ) -> Path:
-        """`begin`, and `finish`."""
+        """Call `begin` and `finish`."""
         self.begin(notebook, folder, parameters, name=name)
         return self.finish()
 
     def close(self) -> None:
-        """End the process and its kernel, whatever they are at."""
+        """End the process and its kernel at once."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -123,7 +123,7 @@ class WarmKernel:
                 self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                with suppress(OSError):  # An order that nobody read.
+                with suppress(OSError):  # The process never read the request.
                     pipe.close()
 
     def __enter__(self) -> Self:
@@ -140,7 +140,7 @@ def execute(
     *,
     name: str | None = None,
 ) -> Path:
-    """`WarmKernel.execute` with a kernel that is started for it."""
+    """Execute a notebook with a new kernel. See `WarmKernel.execute`."""
     with WarmKernel() as kernel:
         return kernel.execute(notebook, folder, parameters, name=name)
 
@@ -155,7 +155,7 @@ def _find(notebook: str | Path) -> Path:
 
 
 def _answer(told: str) -> str:
-    """The last line's word: `done`, what went wrong, or nothing."""
+    """Return the last line: `done`, an error, or ""."""
     try:
         return str(json.loads(told.splitlines()[-1])["answer"])
     except (IndexError, KeyError, TypeError, ValueError):
@@ -166,9 +166,9 @@ def _answer(told: str) -> str:
 
 
 def _serve() -> None:
-    """Warm a kernel up, wait for the order on standard input, carry it out, say how it went.
+    """Warm up a kernel, read the request from standard input, execute it, print the result.
 
-    An end of the input without an order means that nobody wants the notebook any more.
+    An end of input without a request means that the notebook is not needed any more.
     """
     signal.signal(signal.SIGTERM, _end)
     answer, kernel, rooms = "done", None, tempfile.mkdtemp(prefix="workbench-kernel-")
@@ -187,18 +187,18 @@ def _serve() -> None:
 
 
 def _start(rooms: str) -> Any:
-    """A kernel on this very Python, its imports done. A user's own kernels are left alone.
+    """Return a kernel of this Python with the imports done. The user's kernels are not used.
 
     `rooms`: a folder for its sockets; their paths must be short.
     """
-    # jsonschema can do without it, and its grammar, of IRIs, takes more than a second to build.
+    # Not needed by jsonschema; its IRI grammar takes more than a second to build.
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import KernelManager
 
     kernel = KernelManager(
         kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
-        transport="ipc",  # Free TCP ports are guessed, and two kernels may guess the same.
+        transport="ipc",  # Free TCP ports are only guessed, and two kernels may guess the same.
         connection_file=str(Path(rooms) / "kernel.json"),
     )
     kernel.start_kernel(extra_arguments=["--HistoryManager.hist_file=:memory:"])
@@ -229,7 +229,7 @@ def _carry_out(kernel: Any, order: dict[str, Any]) -> str:
     from papermill.exceptions import PapermillExecutionError
 
     parameters = order["parameters"]
-    # papermill only warns of a name that the notebook does not have.
+    # papermill only warns of a parameter that the notebook does not have.
     unknown = sorted(set(parameters) - set(papermill.inspect_notebook(order["notebook"])))
     if unknown:
         return f"it has no parameter {', '.join(unknown)}"
@@ -251,7 +251,7 @@ def _carry_out(kernel: Any, order: dict[str, Any]) -> str:
 
 
 def _forget_places(target: Path) -> None:
-    """A run's folder is given to others: papermill's record names files, not where they were."""
+    """Remove folders from papermill's record, because run folders are given to other people."""
     if not target.exists():
         return
     paper = json.loads(target.read_text(encoding="utf-8"))
@@ -262,7 +262,7 @@ def _forget_places(target: Path) -> None:
 
 
 def _for_papermill(kernel: Any) -> Any:
-    """The running kernel; papermill's client awaits what it asks of it."""
+    """The running kernel, with the methods that papermill's client awaits."""
     kernel.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
     return kernel
 

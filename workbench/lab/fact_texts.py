@@ -1,4 +1,4 @@
-"""A fact in plain words, with amounts in tokens: the lines of a lane's details."""
+"""Facts as lines of text, with amounts in tokens, for the details of a lane."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ACTS = {
 
 
 def _amount(units: int, token: Token) -> str:
-    """Rounded down to six digits after the point: a row of the details is for reading."""
+    """Return an amount rounded down to six decimals."""
     number, symbol = grouped(units, token, 6).split()
     return f"{number.rstrip('0').rstrip('.')} {symbol}"
 
@@ -120,7 +120,7 @@ def words(fact: ev.Event) -> str:
 
 
 def fact_line(fact: ev.Event, struck: bool, origin_ms: int) -> dict[str, Any]:
-    """A line of the message `facts`. `struck`: its block was taken back."""
+    """Return one line of the message `facts`. `struck`: its block was removed."""
     stage = STAGE_OF.get(type(fact))
     tx = fact.block.tx if fact.block else str(getattr(fact, "tx", ""))
     where = [f"block {fact.block.number}"] if fact.block else []

@@ -1,7 +1,7 @@
-"""Where the facts of a tracker come from: nothing, a finished run, or a running scenario.
+"""Sources of a tracker's facts: nothing, a finished run, or a running scenario.
 
-A feed keeps the lanes. Whoever tells facts (`push`) only queues them, in any thread; whoever shows
-them (`fold`) puts them into the lanes. No feed knows the widget that shows it.
+A feed owns the lanes. `push` queues facts from any thread; `fold` adds them to the lanes for the
+reader. No feed knows the widget that shows it.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from workbench.results.run import Run
 from workbench.scenario import Scenario
 
 LIVE_TICK_S = 0.2
-"""How often a live source is looked at without news, since its clock goes on."""
+"""Interval at which a live source is read without news, because its clock advances."""
 
 
 class Feed:
-    """What all feeds have. `lanes`: read and folded by one thread at a time (the widget's lock)."""
+    """The base of all feeds. `lanes`: used by one thread at a time (under the widget's lock)."""
 
     def __init__(self, setup: SourceSetup | None = None, *, with_blocks: bool = False) -> None:
         self.setup = setup or SourceSetup()
@@ -45,68 +45,68 @@ class Feed:
         self._closed = False
 
     def start(self) -> None:
-        """Begin to gather. Called once."""
+        """Start to gather. Called once."""
 
     def state(self) -> SourceState:
-        """How it stands now."""
+        """Return the present state."""
         raise NotImplementedError
 
     @property
     def origin_ms(self) -> int:
-        """Unix milliseconds of time 0."""
+        """Return the Unix milliseconds of time 0."""
         return self.lanes.origin_ms
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more can come."""
+        """Return True if no more facts can come."""
         return True
 
     @property
     def tick_s(self) -> float | None:
-        """After how long it is looked at without news. None: never."""
+        """Seconds after which it is read without news; None: never."""
         return None
 
     # --- Between threads ---
 
     @property
     def is_closed(self) -> bool:
-        """Whether nobody wants to know any more."""
+        """True after `close`."""
         return self._closed
 
     def push(self, facts: Sequence[Event] = ()) -> None:
-        """Queue facts; or say that the state changed. From any thread."""
+        """Queue facts, or signal a change of state. Called from any thread."""
         with self._news:
             self._pending += facts
             self._version += 1
             self._news.notify_all()
 
     def fold(self) -> bool:
-        """Put what is queued into the lanes. Whether there was any."""
+        """Add queued facts to the lanes. Return True if there were any."""
         with self._news:
             facts, self._pending = self._pending, []
         self.lanes.add(facts)
         return bool(facts)
 
     def wait(self, seen: int) -> int:
-        """Sleep until there is news after version `seen`, or it is time to look; the version."""
+        """Wait for news after version `seen`, or for the tick. Return the version."""
         with self._news:
             self._news.wait_for(lambda: self._version != seen or self._closed, self.tick_s)
             return self._version
 
     def pause(self, seconds: float) -> bool:
-        """Sleep for so long, or until it is closed. Whether it is closed."""
+        """Sleep, or until it is closed. Return True if it is closed."""
         with self._news:
             return self._news.wait_for(lambda: self._closed, seconds)
 
     def close(self) -> None:
-        """Gather no more, and wake whoever waits. May be called again."""
+        """Stop gathering, and wake waiting threads. May be called again."""
         with self._news:
             self._closed = True
             self._news.notify_all()
 
 
 class TextFeed(Feed):
-    """No lanes: a text in their place."""
+    """A text instead of lanes."""
 
     def __init__(self, state: SourceState, setup: SourceSetup | None = None) -> None:
         super().__init__(setup)
@@ -117,18 +117,18 @@ class TextFeed(Feed):
 
 
 def no_feed(setup: SourceSetup | None = None, text: str = "") -> TextFeed:
-    """Nothing to show yet. `text`: what one can do about it."""
+    """Return a feed with nothing to show. `text`: what the user can do."""
     told = SourceText(NO_RUN, text or NO_RUN_TEXT)
     return TextFeed(SourceState(state="empty", word="Not started", empty=told), setup)
 
 
 def broken_feed(why: BaseException) -> TextFeed:
-    """What cannot be shown, and the sentence that says why."""
+    """Return a feed with the error of a source."""
     return TextFeed(SourceState(state="broken", word="Broken", error=text_of(why)))
 
 
 class RunFeed(Feed):
-    """A finished run. `folder`: where it was read from, if it was."""
+    """A finished run. `folder`: where it was read from, or None."""
 
     def __init__(self, run: Run, folder: Path | None = None) -> None:
         scenario = run.scenario
@@ -157,7 +157,7 @@ class RunFeed(Feed):
 
 
 def folder_feed(folder: Path) -> Feed:
-    """The run in this folder; a damaged one is a text that names the file."""
+    """Return the run in this folder, or a text that names the damaged file."""
     try:
         return RunFeed(Run.load(folder), folder)
     except (WorkbenchError, OSError) as why:
@@ -165,7 +165,7 @@ def folder_feed(folder: Path) -> Feed:
 
 
 class SessionLike(Protocol):
-    """A running scenario, as far as a tracker needs it."""
+    """The part of a session that a tracker uses."""
 
     state: str
     scenario: Scenario
@@ -175,7 +175,7 @@ class SessionLike(Protocol):
 
     @property
     def progress(self) -> Any:
-        """`now_s`, `duration_s`, `wall_s`, `left_s`, `block`."""
+        """Return `now_s`, `duration_s`, `wall_s`, `left_s`, `block`."""
 
     def subscribe(
         self,
@@ -184,10 +184,11 @@ class SessionLike(Protocol):
         after: int = 0,
         at_most_hz: int = 15,
     ) -> Callable[[], None]:
-        """Each fact once; () where the state changed. What is returned ends it."""
+        """Call with each fact once, and with () if the state changed. Return a function that ends
+        it."""
 
     def facts(self, after: int = 0, limit: int | None = None) -> tuple[int, tuple[Event, ...]]:
-        """The facts after a cursor, and the cursor after them."""
+        """Return the facts after a cursor, and the cursor after them."""
 
 
 _STATE_OF = {
@@ -216,7 +217,7 @@ class SessionFeed(Feed):
         self._unsubscribe = self.session.subscribe(self._on_facts, after=0)
 
     def _on_facts(self, cursor: int, facts: tuple[Event, ...]) -> None:
-        """In the session's thread: what `facts` brought already is not taken again."""
+        """Called in the session's thread. Facts that `facts` returned are skipped."""
         with self._news:
             if self._is_whole or (facts and cursor <= self._cursor):
                 return
@@ -225,7 +226,7 @@ class SessionFeed(Feed):
             self.push(facts)
 
     def fold(self) -> bool:
-        """At the end, what the subscription has not brought is fetched."""
+        """Also read, at the end, what the subscription has not delivered."""
         if not self._is_whole and self.session.state in _ENDED:
             with self._news:
                 self._is_whole, after = True, self._cursor
@@ -280,7 +281,7 @@ class SessionFeed(Feed):
 
 
 def _pace(now: Any) -> str:
-    """`12 × real time, 11 s left`: by what is left where that is known, so without the boot."""
+    """Return `12 × real time, 11 s left`, without the boot."""
     if now.left_s:
         times, left = (now.duration_s - now.now_s) / now.left_s, f", {now.left_s:.0f} s left"
     elif now.wall_s and now.now_s:
@@ -291,5 +292,5 @@ def _pace(now: Any) -> str:
 
 
 def is_ended(feed: Feed) -> bool:
-    """Whether nothing more can come of it, and it came to an end by itself."""
+    """Return True if the feed has ended by itself."""
     return feed.is_over and feed.state().state in OVER | {"broken"}

@@ -1,7 +1,7 @@
-"""The text of the ES module that draws the settlement lanes, put together from its source files.
+"""The text of the ES module that draws the lanes, joined from its source files.
 
-The module imports nothing and is not built: `static/ORDER` lists the files, which are joined as
-they are. So a notebook, a page and a test all load the same text, from a string.
+The module imports nothing and is not built: `static/ORDER` lists the files, which are joined
+unchanged. So notebook, page and test load the same text.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ def _static(name: str) -> str:
 
 @cache
 def lanes_module() -> str:
-    """The ES module that exports `mountLanes`."""
+    """Return the ES module that exports `mountLanes`."""
     return "\n".join(_static(name) for name in _static("ORDER").split())
 
 
 @cache
 def widget_module() -> str:
-    """The same with anywidget's adapter as its default export."""
+    """Return the same with anywidget's adapter as its default export."""
     return f"{lanes_module()}\n{_static('widget.js')}"

@@ -1,7 +1,7 @@
 """`panel(scenario)`: the controls of a run beside its lanes, in a notebook.
 
-Clicks are handled in whatever thread the kernel has for them, beside the cells and beside the
-session's own threads. One lock guards what they share.
+Clicks are handled in a thread of the kernel, beside cells and session threads. One lock guards
+shared data.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ GOING = frozenset({"booting", "running", "paused", "quieting"})
 NOTE_LOCKED = "Fixed while the run goes on. Stop it to change them."
 
 _OF_CELL: dict[str, weakref.ref[Panel]] = {}
-"""The panel that each cell made last: running the cell again ends what the first one plays."""
+"""The last panel of each cell: running the cell again ends the run of the panel before."""
 
 
 class Panel(widgets.VBox):  # type: ignore[misc]
-    """See `panel`. `session` and `run` are the last ones of this panel, or None."""
+    """See `panel`. `session` and `run`: the last ones of this panel, or None."""
 
     def __init__(
         self, scenario: str | Path | Scenario | Run, settings: tuple[str, ...], runs: Path
@@ -67,23 +67,23 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         return f"Panel({name}, {self.session.state if self.session else 'not started'})"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The panel; and for saved and exported notebooks, the last picture of its lanes."""
+        """Return the panel; for saved and exported notebooks also the last picture of its lanes."""
         data = super()._repr_mimebundle_(**kwargs)
         picture = self.tracker._repr_mimebundle_(**kwargs)[0]["image/png"]
         return data | {"image/png": picture, "text/plain": repr(self)}
 
     def _ipython_display_(self, **kwargs: Any) -> None:
-        """The panel, and below it the picture that the notebook keeps; see `last_picture`."""
+        """Show the panel, and below it the picture that the notebook keeps; see `saved_picture`."""
         view = super()._repr_mimebundle_(**kwargs)
         picture = self.tracker._picture_png()
         self.tracker.last_picture.display(view, picture, repr(self))
 
     def close(self) -> None:
-        """End the run that goes on, and take the views away."""
+        """End the present run, and remove the views."""
         self._unsubscribe()
         session = self.session
         if session is not None and session.state in GOING:
-            with suppress(WorkbenchError):  # Why it failed is of no interest any more.
+            with suppress(WorkbenchError):  # The failure of a closed run does not matter.
                 session.stop()
         self.tracker.close()
         super().close()
@@ -108,7 +108,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         parts.show_site(part)
 
     def _guarded(self, act: Callable[[], None]) -> Callable[[Any], None]:
-        """A click whose errors appear as a sentence below the buttons."""
+        """Wrap a click so that its error appears as a sentence below the buttons."""
 
         def clicked(_: Any) -> None:
             try:
@@ -124,7 +124,8 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         self._choose(self._given if name == self._name else name)
 
     def _choose(self, chosen: str | Path | Scenario | Run) -> None:
-        """Show this scenario's settings. What cannot be read is said, and nothing can be run."""
+        """Show the settings of this scenario. A scenario that cannot be read is reported and cannot
+        be run."""
         part = self.parts
         self._unsubscribe()
         self.session = self.run = None
@@ -156,7 +157,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         self._refresh()
 
     def _show(self, source: Session | Run | None) -> None:
-        """`source`, or that nothing has been run."""
+        """Show `source`, or that nothing has been run."""
         if source is not None:
             self.tracker.show(source)
         elif self._base is not None:
@@ -168,7 +169,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
             self.tracker.show(None, scenario=self._base, seed=self._base.seed, text=text)
 
     def _check(self) -> bool:
-        """Whether everything that was entered can be played; what cannot is said in place."""
+        """Return True if all entered values are valid. Problems are shown beside the inputs."""
         base = self._base
         if base is None:
             self.parts.run.disabled = True
@@ -185,13 +186,13 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         return all(sound)
 
     def _chosen(self) -> Scenario:
-        """The scenario with the settings of the panel. Raises InputError."""
+        """Return the scenario with the settings of the panel. Raises InputError."""
         if self._base is None or not self._check():
             raise InputError("a setting cannot be used; what is wrong stands below it.")
         changed = {each.field.path: each.words for each in self._settings if each.is_changed}
         try:
             return override(self._base, changed) if changed else self._base
-        except ScenarioError as why:  # Each is right by itself, and they contradict each other.
+        except ScenarioError as why:  # Each value is valid, but they contradict each other.
             raise InputError(why.message) from why
 
     # --- Acting ---
@@ -210,7 +211,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
     def _play(self, experiment: Experiment) -> None:
         with self._lock:
             if self.session is not None and self.session.state in GOING:
-                return  # Somebody clicked twice.
+                return  # A second click.
             self._unsubscribe()
             self.session = session = experiment.start(pace=parts.pace_of(self.parts))
             self.run = None
@@ -256,7 +257,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         self._guarded(change)(None)
 
     def _on_command(self, name: str, _: dict[str, Any]) -> None:
-        """A key or a button of the lanes."""
+        """Handle a key or a button of the lanes."""
         acts: dict[str, Callable[[], None]] = {
             **dict.fromkeys(("run", "pause", "resume"), self._on_run),
             "step": self._on_step,
@@ -271,7 +272,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
     # --- Showing ---
 
     def _on_news(self, _: int, __: Any) -> None:
-        """From the session's thread: facts, or another state."""
+        """Called from the session's thread: new facts, or another state."""
         session = self.session
         if session is None:
             return
@@ -281,7 +282,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
             self._refresh()
 
     def _keep(self, session: Session) -> None:
-        """What was run, in a folder that `workbench replay` takes."""
+        """Keep the run in a folder that `workbench replay` takes."""
         run = self.run = session.run
         if run is None or not run.events:
             return
@@ -296,7 +297,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
             self.parts.repeat.value = parts.repeat_text(self._runs.name, folder.name)
 
     def _refresh(self) -> None:
-        """Buttons, locks and orders, as the session stands."""
+        """Update buttons, locks and orders for the present state of the session."""
         with self._lock:
             session, part = self.session, self.parts
             state = self._shown_state = session.state if session else ""
@@ -315,13 +316,14 @@ def panel(
     settings: tuple[str, ...] = CHOSEN,
     runs: str | Path | None = None,
 ) -> Panel:
-    """A widget that plays a scenario: run, pause, step, stop, order faults, look at the lanes.
+    """Return a widget that plays a scenario: run, pause, step, stop, order faults, look at lanes.
 
     `scenario`: the name of a file in scenarios/, a path, a Scenario, or a Run to be shown first.
     `settings`: paths of `scenario.fields()` that get a control. `runs`: the folder in which runs
-    are kept (default: runs/ of the project). A scenario that cannot be read is said in the panel.
+    are kept (default: runs/ of the project). A scenario that cannot be read is reported in the
+    panel.
 
-    Running the cell again ends what the panel before plays.
+    Running the cell again ends the run of the panel before.
     """
     cell = _cell()
     before = _OF_CELL[cell]() if cell in _OF_CELL else None
@@ -333,11 +335,11 @@ def panel(
 
 
 def _nothing() -> None:
-    """No subscription to end."""
+    """Do nothing: there is no subscription to end."""
 
 
 def _cell() -> str:
-    """What names the cell that runs: its id where the front end tells it, else one for all."""
+    """Return the id of the running cell if the front end sends it, else one name for all."""
     try:
         from IPython.core.getipython import get_ipython
 

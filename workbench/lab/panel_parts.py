@@ -1,4 +1,4 @@
-"""The left column of a panel: its widgets, what they mean, and how they look in each state."""
+"""The left column of a panel: its widgets, their values, and their look in each state."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SITES = {
     "tx.delayed": "Mine a transaction late",
     "tx.reordered": "Mine a transaction before others",
 }
-"""What each fault site is called in the panel, the most telling one first."""
+"""The names of the fault sites in the panel, the most interesting first."""
 PARAMETERS = {
     "crash": "Away for",
     "chain": "Depth",
@@ -44,7 +44,7 @@ PARAMETERS = {
     "pool": "Part",
     "clock": "Off by",
 }
-"""What the parameter of a site is called, by the site's first word; else "By"."""
+"""The label of a site's parameter, by the site's first word; else "By"."""
 MOMENT = re.compile(
     r"([0-9]{1,6}):([0-5]?[0-9](?:\.[0-9]{1,3})?)|([0-9]{1,9}(?:\.[0-9]{1,3})?)(?: *s)?"
 )
@@ -55,7 +55,7 @@ MOST_ORDERS = 6
 
 @dataclass
 class PanelWidgets:
-    """The widgets of the left column, by what they are for. `left` holds them all."""
+    """The widgets of the left column, by purpose. `left` holds them all."""
 
     scenario: widgets.Dropdown
     about: widgets.HTML
@@ -85,13 +85,13 @@ class PanelWidgets:
 
 @cache
 def style() -> str:
-    """The style sheet, as HTML."""
+    """Return the style sheet as HTML."""
     text = files("workbench.lab").joinpath("static/panel.css").read_text("utf-8")
     return f"<style>{text}</style>"
 
 
 def make(names: tuple[list[str], str]) -> PanelWidgets:
-    """All of it, for the scenarios of these names."""
+    """Return all widgets, for the scenarios of these names."""
     options, chosen = names
     unit = _unit("")
     parameter = text_input("By", "")
@@ -145,7 +145,7 @@ def _layout(part: PanelWidgets) -> list[widgets.DOMWidget]:
 
 
 def inner(box: widgets.Box) -> Iterator[widgets.Widget]:
-    """All widgets inside a box, and inside the boxes in it."""
+    """Yield all widgets inside a box and its inner boxes."""
     for child in box.children:
         yield child
         if isinstance(child, widgets.Box):
@@ -186,7 +186,7 @@ def _dropdown(label: str, options: Sequence[object], value: object = None) -> wi
 
 
 def seed_of(part: PanelWidgets) -> int:
-    """The seed. Raises InputError."""
+    """Return the seed. Raises InputError."""
     text = part.seed.value.strip()
     if not (text.isascii() and text.isdigit() and int(text[:20]) <= MOST_SEED):
         raise InputError(f"Seed is {text!r}, and not a whole number from 0 to {MOST_SEED}.")
@@ -194,7 +194,7 @@ def seed_of(part: PanelWidgets) -> int:
 
 
 def pace_of(part: PanelWidgets) -> float | None:
-    """Virtual seconds for each second; None for as fast as possible. Raises InputError."""
+    """Return virtual seconds per second; None: as fast as possible. Raises InputError."""
     text = part.pace.value.strip().lower()
     if text in ("", "max"):
         return None
@@ -208,7 +208,7 @@ def pace_of(part: PanelWidgets) -> float | None:
 
 
 def show_pace(part: PanelWidgets) -> None:
-    """The unit of the pace, as far as there is room for it beside the number."""
+    """Show the unit of the pace, if there is room beside the number."""
     text = part.pace.value.strip()
     is_number = text.replace(".", "", 1).isdigit()
     room = "× real time" if len(text) <= 2 else "×"
@@ -216,7 +216,7 @@ def show_pace(part: PanelWidgets) -> None:
 
 
 def when_of(part: PanelWidgets, end_s: float = math.inf) -> float | None:
-    """Virtual seconds from the start, before `end_s`; None for now. Raises InputError."""
+    """Return virtual seconds from the start, before `end_s`; None for now. Raises InputError."""
     text = part.when.value.strip().lower()
     if text in ("", "now"):
         return None
@@ -237,7 +237,7 @@ def when_of(part: PanelWidgets, end_s: float = math.inf) -> float | None:
 
 
 def show_site(part: PanelWidgets) -> None:
-    """The parameter of the chosen site, with its default."""
+    """Show the parameter of the chosen site, with its default."""
     site = next(each for each in fault_fields() if each.name == part.site.value)
     part.parameter.description = PARAMETERS.get(site.name.partition(".")[0], "By")
     part.parameter.value = site.default.rpartition(" ")[0] if site.unit else ""
@@ -247,7 +247,7 @@ def show_site(part: PanelWidgets) -> None:
 
 
 def show_state(part: PanelWidgets, state: str, *, has_orders: bool) -> None:
-    """Which buttons can be pressed, and what the first one does. `state`: "" before a run."""
+    """Enable the buttons of this state, and label the first. `state`: "" before a run."""
     is_going = state in ("booting", "running", "paused", "quieting")
     names = {"paused": "Resume", "booting": "Pause", "running": "Pause", "quieting": "Pause"}
     part.run.description = part.run.tooltip = names.get(state, "Run")
@@ -260,7 +260,7 @@ def show_state(part: PanelWidgets, state: str, *, has_orders: bool) -> None:
 
 
 def show_orders(part: PanelWidgets, orders: Sequence[Order]) -> None:
-    """The newest orders that took effect: when, what, and how much."""
+    """Show the newest orders that took effect: time, fault, and parameter."""
     part.orders_shown = len(orders)
     units = {each.name: each.unit for each in fault_fields()}
     rows = []
@@ -274,10 +274,10 @@ def show_orders(part: PanelWidgets, orders: Sequence[Order]) -> None:
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds: `2:05`."""
+    """Return minutes and seconds: `2:05`."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
 def repeat_text(runs: str, name: str) -> str:
-    """The line that plays the run once more."""
+    """Return the line of Python that plays the run again."""
     return f"Repeat it: <code>workbench replay {escape(runs)}/{escape(name)}</code>"

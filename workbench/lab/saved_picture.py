@@ -1,13 +1,13 @@
-"""The last picture of a widget: what a saved or exported notebook shows, where no kernel is.
+"""The last picture of a widget, for saved or exported notebooks without a kernel.
 
-JupyterLab shows a widget's output as the widget and nothing else, so a picture in the same output
-is never seen there. It stands in an output of its own, below the widget's. The output between the
-two holds a style: it hides the picture while the widget hears a kernel, and hides JupyterLab's line
-about a missing widget where it is not.
+JupyterLab shows a widget's output as the widget only, so a picture in the same output is never
+visible. It is in an output of its own, below the widget's. The output between the two holds a
+style: it hides the picture while the widget has a kernel, and hides JupyterLab's line about a
+missing widget otherwise.
 
 The kernel replaces the picture by the display's id, which reaches the page that ran the cell. A
-page that was loaded anew does not know it; there the view replaces it (`static/widget.js`), and
-finds it by the `key` in the output's metadata.
+page that was reloaded does not know it; there the view replaces it (`static/widget.js`), and finds
+it by the `key` in the output's metadata.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 EVERY_S = 4.5
-"""Least seconds between two pictures that the notebook takes while the run goes on."""
+"""Shortest time between two pictures that the notebook stores during a run, in seconds."""
 MARK = "wb-last-picture"
 OUTPUT = ".jp-OutputArea-child"
 STYLE = (
@@ -29,12 +29,12 @@ STYLE = (
     f"{OUTPUT}:has(+ {OUTPUT} .{MARK}) > .jupyter-widgets:not(:has(*))"
     " { display: none; }</style>"
 )
-"""The output before the one with the mark is the widget, the output after it is the picture. A
-widget that JupyterLab does not find is a line of text, without an element inside."""
+"""The output before the mark is the widget, the output after it is the picture. A widget that
+JupyterLab does not find is a line of text without an element inside."""
 
 
 class SavedPicture:
-    """The outputs of one widget, in as many cells as show it."""
+    """The outputs of one widget, in all cells that show it."""
 
     def __init__(self) -> None:
         self.key = secrets.token_hex(8)
@@ -60,13 +60,13 @@ class SavedPicture:
 
     @property
     def is_shown(self) -> bool:
-        """Whether any cell shows it."""
+        """True if a cell shows it."""
         return bool(self._shown)
 
     def replace(self, png: bytes, *, is_going: bool) -> None:
-        """Let all cells that show it hold this picture. From any thread.
+        """Replace the picture in all cells that show it. Called from any thread.
 
-        `is_going`: another one will come, so this one may be left out.
+        `is_going`: another picture will come, so this one may be skipped.
         """
         now = time.monotonic()
         with self._lock:

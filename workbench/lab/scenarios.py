@@ -1,4 +1,4 @@
-"""Scenarios by the names that people use in a notebook."""
+"""Scenarios by name, path or run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from workbench.scenario.kinds import closest
 
 
 def shipped() -> dict[str, Path]:
-    """The scenario files of the project, by name."""
+    """Return the scenario files of the project, by name."""
     return {path.stem: path for path in sorted((project_root() / "scenarios").glob("*.yaml"))}
 
 
 def found(scenario: str | Path | Scenario | Run) -> Scenario:
-    """The scenario of a name, a path, or a run. Raises ScenarioError, InputError."""
+    """Return the scenario of a name, a path, or a run. Raises ScenarioError, InputError."""
     if isinstance(scenario, Scenario):
         return scenario
     if isinstance(scenario, Run):
@@ -42,7 +42,7 @@ def found(scenario: str | Path | Scenario | Run) -> Scenario:
 
 
 def names_of(scenario: object) -> tuple[list[str], str]:
-    """The names to choose from, and the chosen one: the shipped ones, and another if it is one."""
+    """Return the names to choose from, and the chosen one."""
     names = list(shipped())
     if isinstance(scenario, Scenario):
         chosen = scenario.name

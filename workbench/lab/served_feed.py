@@ -1,4 +1,4 @@
-"""The facts of a served tracker, page after page over HTTP, for as long as somebody looks."""
+"""The facts of a served tracker, read page by page over HTTP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workbench.lab.states import SourceSetup, SourceState, SourceText, text_of
 TIMEOUT_S = 5.0
 POLL_S = 0.5
 MOST_WAIT_S = 8.0
-"""After failures in a row it is asked again after 0.5, 1, 2, 4, then 8 seconds."""
+"""Longest wait after repeated failures. Retries come after 0.5, 1, 2, 4, then 8 seconds."""
 MOST_BYTES = 64 * 2**20
 CONNECTING = "Connecting to the tracker"
 
@@ -26,7 +26,7 @@ CONNECTING = "Connecting to the tracker"
 class ServedFeed(Feed):
     """A tracker at an http or https address. Raises InvalidSetting for another address.
 
-    The right edge of the time axis is the wall clock while anything is open, else the last fact.
+    The time axis ends at the wall clock while a settlement is open, else at the last fact.
     """
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S, poll_s: float = POLL_S) -> None:
@@ -107,7 +107,7 @@ class ServedFeed(Feed):
         self.push()
 
     def _page(self) -> bool:
-        """One page of facts. Whether there are more at once."""
+        """Read one page of facts. Return True if there are more."""
         page = self._get(f"/events?after={self._after}")
         try:
             facts = tuple(_fact(each) for each in page["events"])
@@ -120,7 +120,7 @@ class ServedFeed(Feed):
         was_broken, self._error = self._error is not None, None
         was_known, self._is_known = self._is_known, True
         if last < self._after:
-            # Another journal stands there now: what was shown is of a chain that is gone.
+            # Another journal is there now: the lanes are of a chain that is gone.
             self._after = 0
             with self._news:
                 self._pending.clear()

@@ -1,4 +1,4 @@
-"""What a source of lanes says of itself: what it is about, and how it stands now."""
+"""The description and the present state of a source of lanes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BOOTING_TEXT = "The node starts, and the contracts are deployed."
 
 @dataclass(frozen=True, slots=True)
 class SourceText:
-    """What is shown instead of lanes, or below them: a title and a sentence or two."""
+    """A text instead of lanes, or below them: a title and one or two sentences."""
 
     title: str
     text: str
@@ -32,11 +32,11 @@ class SourceText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSetup:
-    """What does not change while a source is shown.
+    """The constant description of a source.
 
-    `duration_ms`: the planned span, `block_ms`: time between blocks, `buyers`: how many are
-    ordered; 0 where unknown. `band_bps`: the reference rate's band, if known. `rules`: how many
-    rules are asked (None: unknown).
+    `duration_ms`: the planned span; `block_ms`: time between blocks; `buyers`: number of planned
+    buyers; 0 if unknown. `band_bps`: the band of the reference rate, if known. `rules`: number of
+    invariants (None: unknown).
     """
 
     title: str = "Settlements"
@@ -52,10 +52,10 @@ class SourceSetup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceState:
-    """How a source stands.
+    """The state of a source.
 
-    `state`: one of `STATES`, `word`: how people call it. `now_ms`: the right edge, milliseconds
-    since the origin. `trace`: the run's name, once it has one. `progress`: 0 to 1, where known.
+    `state`: one of `STATES`; `word`: its label. `now_ms`: the right edge, milliseconds since the
+    origin. `trace`: the run's name, once it has one. `progress`: 0 to 1, if known.
     """
 
     state: str = "empty"
@@ -72,11 +72,11 @@ class SourceState:
 
 
 def setup_of(scenario: Scenario, seed: int) -> SourceSetup:
-    """What a scenario and its seed say of a run."""
+    """Return the description of a run with this scenario and seed."""
     title = re.split(r"(?<=[.?!])\s", scenario.about.strip(), maxsplit=1)[0].rstrip(".")
     here = SERVICES if scenario.payouts else SERVICES[:-1]
     rules = len(RULES) + len(INVARIANTS) + (len(PAYOUT_INVARIANTS) if scenario.payouts else 0)
-    # Both lists have a rule of this name, and it is asked twice.
+    # Both lists have an invariant of this name.
     names = {rule.__name__ for rule in RULES} & {rule.__name__ for rule in INVARIANTS}
     return SourceSetup(
         title=title or scenario.name,
@@ -92,12 +92,12 @@ def setup_of(scenario: Scenario, seed: int) -> SourceSetup:
 
 
 def text_of(why: BaseException) -> SourceText:
-    """The sentence of an error, and what to do about it."""
+    """Return the text of an error and its hint."""
     if isinstance(why, WorkbenchError):
         return SourceText(sentence(why.message), why.hint)
     return SourceText(f"{type(why).__name__}: {why}", "")
 
 
 def sentence(text: str) -> str:
-    """With a capital letter, unless it begins with the name of a file, a site or a setting."""
+    """Return a text with a capital letter, unless it begins with a file, a site or a setting."""
     return text[:1].upper() + text[1:] if re.match(r"[a-z]+ ", text) else text

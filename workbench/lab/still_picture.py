@@ -1,4 +1,4 @@
-"""A still picture of lanes, for notebooks that are saved before the view has drawn one."""
+"""A picture of lanes for notebooks that are saved before the view has drawn one."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ NOTHING = "Nothing has been run yet.\nRun this cell, then press Run."
 
 
 def still_png(stages: pd.DataFrame) -> bytes:
-    """The rows of `stages_frame` as a chart (PNG); what to do where there are none."""
+    """Return the rows of `stages_frame` as a chart (PNG), or a hint without rows."""
     drawn = nothing("", NOTHING) if stages.empty else charts.timeline(stages)
     return charts.figure_png(drawn)
 
 
 def stages_frame(lanes: Lanes) -> pd.DataFrame:
-    """The columns of `frames.timeline_frame`, out of the newest 200 settlements.
+    """Return the columns of `frames.timeline_frame` for the newest 200 settlements.
 
-    Stages that a reorg took back are left out.
+    Without stages that a reorg removed.
     """
     rows = []
     there = [lane for lane in lanes if not lane.is_payout and lane.who]

@@ -1,4 +1,4 @@
-"""`tracker(source)`: settlements as lanes, in a notebook, while they happen and afterwards."""
+"""`tracker(source)`: settlements as lanes in a notebook, live and afterwards."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from workbench.scenario import Scenario
 
 FRAMES_HZ = 15
 FIGURES_S = 1.0
-"""How often the sums over all lanes are made anew while facts come in."""
+"""Interval of new sums over all lanes while facts come in, in seconds."""
 MOST_LINES = 400
-"""Facts that the details of one lane show."""
+"""Most facts in the details of one lane."""
 MOST_PICTURE = 8 * 2**20
 PNG = b"\x89PNG\r\n\x1a\n"
 PLACEHOLDER = """
@@ -43,11 +43,11 @@ export default {
 """
 
 CommandHandler = Callable[[str, dict[str, Any]], None]
-"""The name of a command, and the whole message."""
+"""Called with the name of a command, and the whole message."""
 
 
 def module_text() -> str:
-    """The ES module of the widget."""
+    """Return the ES module of the widget."""
     try:
         module = importlib.import_module("workbench.lab.module")
     except ModuleNotFoundError:
@@ -58,16 +58,15 @@ def module_text() -> str:
 class Tracker(anywidget.AnyWidget):
     """Settlements, buyers and payouts as lanes over one time axis.
 
-    At most 15 frames a second are sent, however many facts come. `on_command(name, message)` is
-    called for a button of the view; `commands` names those that it can carry out. After `close`,
-    nothing is sent any more.
+    At most 15 frames a second are sent. `on_command(name, message)` is called for a button of the
+    view; `commands` names those that it can carry out. After `close` nothing is sent.
     """
 
     _esm = module_text()
     picture_key = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, source: Any = None, **traits: Any) -> None:
-        feed = feed_of(source)  # What is no source makes no widget either.
+        feed = feed_of(source)  # An invalid source raises before a widget exists.
         self.last_picture = SavedPicture()
         super().__init__(picture_key=self.last_picture.key, **traits)
         self.on_command: CommandHandler | None = None
@@ -92,20 +91,20 @@ class Tracker(anywidget.AnyWidget):
 
     @property
     def lanes(self) -> Lanes:
-        """The model, with all facts that have come in. Read it, and add nothing."""
+        """The model with all facts so far. Read-only."""
         with self._lock:
             self._feed.fold()
             return self._feed.lanes
 
     @property
     def state(self) -> str:
-        """How the source stands: empty, loading, live, paused, done, stopped or broken."""
+        """The state of the source: empty, loading, live, paused, done, stopped or broken."""
         with self._lock:
             return self._feed.state().state
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """The commands whose buttons are shown where there is nothing else to show."""
+        """The commands whose buttons are shown instead of lanes."""
         return self._commands
 
     @commands.setter
@@ -118,10 +117,10 @@ class Tracker(anywidget.AnyWidget):
     def show(
         self, source: Any, *, scenario: Scenario | None = None, seed: int = 0, text: str = ""
     ) -> None:
-        """Show another source; the one before is let go.
+        """Show another source, and close the one before.
 
-        `scenario`, `seed` and `text` are about None: what is going to be run, and what to do.
-        Raises InputError for what is no source; then nothing changes.
+        `scenario`, `seed` and `text` describe the source None: what will be run, and what to do.
+        Raises InputError for an invalid source; then nothing changes.
         """
         setup = setup_of(scenario, seed) if scenario is not None else None
         self._show(feed_of(source, setup, text))
@@ -144,8 +143,8 @@ class Tracker(anywidget.AnyWidget):
                 self._snapshot()
 
     def close(self) -> None:
-        """End the thread, let go of the source, and take the views away."""
-        feed = getattr(self, "_feed", None)  # Missing where the source was none, and so in `del`.
+        """End the thread, close the source, and remove the views."""
+        feed = getattr(self, "_feed", None)  # Missing after an invalid source, and so in `del`.
         if feed is not None:
             feed.close()
         super().close()
@@ -154,7 +153,7 @@ class Tracker(anywidget.AnyWidget):
         return f"Tracker({len(self.lanes)} lanes, {self.state})"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The view; and for saved and exported notebooks, a picture and a line of text."""
+        """Return the view; for saved and exported notebooks also a picture and a line of text."""
         bundle = super()._repr_mimebundle_(**kwargs)
         assert bundle is not None
         data, about = bundle
@@ -162,20 +161,20 @@ class Tracker(anywidget.AnyWidget):
         return data | {"image/png": picture, "text/plain": repr(self)}, about
 
     def _ipython_display_(self, **kwargs: Any) -> None:
-        """The view, and below it the picture that the notebook keeps; see `last_picture`."""
+        """Show the view, and below it the picture that the notebook keeps; see `saved_picture`."""
         bundle = super()._repr_mimebundle_(**kwargs)
         assert bundle is not None
         self.last_picture.display(bundle[0], self._picture_png(), repr(self))
 
     def _keep_still(self, feed: Feed) -> None:
-        """At the end of a run that no view has drawn, the notebook keeps a chart of it."""
+        """Keep a chart at the end of a run that no view has drawn."""
         with self._lock:
             is_wanted = feed is self._feed and not self._has_view and self.last_picture.is_shown
         if is_wanted and isinstance(feed, SessionFeed):
             self.last_picture.replace(self._picture_png(), is_going=False)
 
     def _picture_png(self) -> bytes:
-        """What the view last drew; before it drew anything, a chart of the same lanes."""
+        """Return the last picture of the view, or a chart of the same lanes."""
         if self._picture is not None:
             return self._picture
         from workbench.lab.still_picture import stages_frame, still_png
@@ -192,7 +191,7 @@ class Tracker(anywidget.AnyWidget):
     # --- To the view ---
 
     def _frame(self, feed: Feed) -> None:
-        """Send what changed, if anybody looks at this feed."""
+        """Send what changed, if a view shows this feed."""
         with self._lock:
             if feed is not self._feed:
                 return
@@ -215,7 +214,7 @@ class Tracker(anywidget.AnyWidget):
                 self._send_facts()
 
     def _snapshot(self) -> None:
-        """All there is, for a view that knows nothing."""
+        """Send everything, for a new view."""
         feed = self._feed
         feed.fold()
         state = feed.state()
@@ -300,24 +299,24 @@ class Tracker(anywidget.AnyWidget):
             self.on_command(str(message.get("name", "")), message)
 
     def _take_picture(self, png: bytes | None) -> None:
-        """The view has drawn one."""
+        """Store a picture that the view has drawn."""
         if png is not None:
             self._picture = png
             self.last_picture.replace(png, is_going=self.state in ("loading", "live"))
 
 
 def tracker(source: Any = None) -> Tracker:
-    """A widget that shows settlements as lanes.
+    """Return a widget that shows settlements as lanes.
 
     `source`: a running Session; a Run, or its folder; the http(s) address of a served tracker; or
-    None. A folder that is damaged, and an address that does not answer, are shown as such. Raises
-    InputError for anything else.
+    None. A damaged folder and an unreachable address are shown as such. Raises InputError for
+    anything else.
     """
     return Tracker(source)
 
 
 def feed_of(source: Any, setup: SourceSetup | None = None, text: str = "") -> Feed:
-    """What gathers the facts of a source. Raises InputError for what is none."""
+    """Return the feed of a source. Raises InputError for an invalid source."""
     if source is None:
         return no_feed(setup, text)
     if isinstance(source, Run):
@@ -338,7 +337,7 @@ def feed_of(source: Any, setup: SourceSetup | None = None, text: str = "") -> Fe
 
 
 def _pump(widget_of: weakref.ref[Tracker], feed: Feed) -> None:
-    """Frame after frame until the source is over, or closed, or nobody has the widget any more."""
+    """Send frames until the source ends or is closed, or the widget is gone."""
     seen = -1
     while not feed.is_closed:
         seen = feed.wait(seen)
@@ -355,13 +354,13 @@ def _pump(widget_of: weakref.ref[Tracker], feed: Feed) -> None:
 
 
 def _heard(widget: Tracker, message: Any, buffers: Sequence[Any]) -> None:
-    """A function of the module, since a bound method would keep its widget alive."""
+    """Forward a message of the view. Not a method, because a bound one keeps its widget alive."""
     if isinstance(message, dict):
         widget._hear(message, buffers)
 
 
 def _png_of(told: Any, buffers: Sequence[Any]) -> bytes | None:
-    """The bytes of a PNG from a data URL, from base64, or from a buffer; None for anything else."""
+    """Return the bytes of a PNG from a data URL, from base64, or from a buffer; None otherwise."""
     raw = b""
     if isinstance(told, str) and len(told) < 2 * MOST_PICTURE:
         try:
