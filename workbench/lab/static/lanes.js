@@ -1,4 +1,4 @@
-// The element: holds the model, the scale and what somebody chose; everything else is asked from here.
+// The element: holds the model, the scale and the user's choices, and connects all other parts.
 
 /**
  * @typedef {{receive(message: object, buffers?: (DataView|ArrayBuffer)[]): void, destroy(): void,
@@ -7,7 +7,7 @@
  */
 
 /**
- * Show settlements in `host`. `send` takes messages for the side that knows the run.
+ * Show settlements in `host`. `send` takes messages for the host that knows the run.
  * @param {HTMLElement} host
  * @param {(message: object) => void} send
  * @param {{theme?: "auto"|"light"|"dark", compact?: boolean}} [options]
@@ -60,7 +60,7 @@ class View extends Actions {
     send({ kind: "hello" });
   }
 
-  /** The time that everything is shown as of. */
+  /** The time whose state is shown. */
   get time() {
     return this.scrubbed ? this.cursor : this.model.state.now_ms;
   }
@@ -151,10 +151,10 @@ class View extends Actions {
     if (state === "live") this.pictures.ask(false);
   }
 
-  /** Another run: nothing that was chosen in the one before is meant. */
+  /** Another run: choices of the run before are dropped. */
   forget() {
     this.arrivals = -1;
-    // Until the rows are made anew, nothing may be drawn or listed of lanes that are no more.
+    // Until the rows are computed again, lanes that are gone must not be drawn or listed.
     this.rows = [];
     this.scale.setRows(0, 0);
     this.order = [];
@@ -169,7 +169,7 @@ class View extends Actions {
     if (this.opened >= this.model.count) this.close();
   }
 
-  /** Rows, figures and texts as of the time; says what of the canvases has to follow. */
+  /** Update rows, figures and texts for the shown time. Returns which canvases must be redrawn. */
   refresh() {
     const { model, scale, parts } = this;
     const { time } = this;
@@ -192,7 +192,7 @@ class View extends Actions {
     this.later();
   }
 
-  /** By arrival the order follows the lanes; any other stays as it was chosen, and new lanes join its end. */
+  /** By arrival the order follows the lanes; any other order stays, and new lanes are appended. */
   makeOrder() {
     const { model } = this;
     if (this.arrivals === model.arrivals) return;
@@ -205,7 +205,7 @@ class View extends Actions {
     for (const lane of ordered(model, "arrival", this.time)) if (!known.has(lane)) this.order.push(lane);
   }
 
-  /** The still canvas holds what has ended: it is drawn anew when any of that in view differs. */
+  /** The still canvas holds ended lanes. It is redrawn when one of those in view changes. */
   checkStill() {
     const { model, scale, rows } = this;
     const [first, last] = scale.inView;

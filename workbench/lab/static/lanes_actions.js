@@ -1,9 +1,9 @@
-// What somebody can do with the view: scrub, zoom, choose, open. Mouse and keys end up here.
+// Actions of the view: scrub, zoom, choose, open. Mouse and keys call them.
 
 class Actions {
   // --- Time ---
 
-  /** Show everything as of `time`; NaN: the newest. */
+  /** Show the state at `time`; NaN: the newest. */
   scrubTo(time) {
     const now = this.model.state.now_ms;
     this.cursor = time < now ? Math.max(0, time) : NaN;
@@ -11,7 +11,7 @@ class Actions {
     this.frames.now({ ...ALL, asked: true });
   }
 
-  /** Blocks forth (or back), to where the next one begins. */
+  /** Move by blocks forward or back, to the beginning of a block. */
   step(blocks) {
     const { block_ms: block } = this.model.setup;
     const size = block || 1000;
@@ -54,7 +54,7 @@ class Actions {
     this.later();
   }
 
-  /** Around `x`; without it around the time that is shown, where that is of interest and in view. */
+  /** Zoom around `x`; without it around the shown time, if that is in view. */
   zoom(factor, x) {
     const { scale, model } = this;
     const line = scale.x(this.time);
@@ -75,7 +75,7 @@ class Actions {
     this.moved();
   }
 
-  /** From here on the view does not follow the newest lane, until it is at the end again. */
+  /** The view does not follow the newest lane until it is at the end again. */
   scrollBy(pixels) {
     const { scale } = this;
     scale.scrollTo(scale.scroll + pixels);
@@ -83,7 +83,7 @@ class Actions {
     this.moved();
   }
 
-  /** Lanes that last at some time between the two; NaN: none. */
+  /** Select lanes that are open at some time between the two; NaN: none. */
   select(from, to) {
     const { model, scale } = this;
     this.selection = from === from ? { from: Math.min(from, to), to: Math.max(from, to) } : null;
@@ -102,7 +102,7 @@ class Actions {
 
   // --- One lane ---
 
-  /** The mouse stands on a row (-1: on none), at x, y. */
+  /** The mouse is on a row (-1: on none), at x, y. */
   pointAt(row, x, y) {
     const lane = row >= 0 ? this.rows[row] : -1;
     if (lane !== this.hover) {
@@ -123,7 +123,7 @@ class Actions {
     tip.style.transform = `translate(${Math.max(2, left)}px, ${Math.max(2, top)}px)`;
   }
 
-  /** The next row by keys. */
+  /** Choose the next row by keys. */
   choose(step) {
     const { rows, scale } = this;
     if (!rows.length) return;
@@ -142,7 +142,7 @@ class Actions {
     this.listRows();
   }
 
-  /** Ask for the facts of a lane, and show its drawer. */
+  /** Request the facts of a lane, and show its drawer. */
   open(lane) {
     const { parts } = this;
     if (this.scale.compact) return this.send({ kind: "open", lane });
@@ -184,7 +184,7 @@ class Actions {
     this.frames.now({ pointer: true });
   }
 
-  /** The innermost thing first: keys, drawer, selection, scrubbed time, chosen lane. */
+  /** Close the innermost: keys, drawer, selection, scrubbed time, chosen lane. */
   escape() {
     if (!this.parts.help.hidden) this.toggleHelp();
     else if (this.opened >= 0) this.close();
@@ -211,7 +211,7 @@ class Actions {
 
   // --- For those who do not see the canvas ---
 
-  /** The rows in view as a list, a while after they have stopped changing. */
+  /** List the rows in view for screen readers, shortly after they stop changing. */
   later() {
     if (this.listTimer) return;
     this.listTimer = setTimeout(() => {
@@ -244,7 +244,7 @@ class Actions {
     else parts.root.removeAttribute("aria-activedescendant");
   }
 
-  /** Say how it stands; `changed`: the state itself has changed. At most once in five seconds. */
+  /** Announce the state; `changed`: the state itself has changed. At most once in five seconds. */
   announce(changed) {
     const { said } = this;
     if (said.timer) return;

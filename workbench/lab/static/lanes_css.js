@@ -146,7 +146,7 @@ const CSS = `
 .wbl.wbl-compact .wbl-head h2 { font-size: 12px; }
 `;
 
-/** One style element for all views of a document or shadow root; the last one takes it away. */
+/** One style element for all views of a document or shadow root; the last view removes it. */
 function addStyle(host) {
   const root = host.getRootNode();
   const place = root instanceof ShadowRoot ? root : document.head;

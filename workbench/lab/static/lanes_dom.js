@@ -12,7 +12,7 @@ function h(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Change a text only where it differs: an unchanged one costs no layout. */
+/** Change a text only if it differs: an unchanged text costs no layout. */
 function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

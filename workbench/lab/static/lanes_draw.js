@@ -1,4 +1,4 @@
-// Draws the lanes: bars by stage, ends by shape, labels; and what the pointer points at.
+// Draws the lanes: bars by stage, ends by shape, labels, and the row under the pointer.
 
 /** Rectangles gathered by colour, so that a canvas changes its colour once for each. */
 class Batch {
@@ -49,7 +49,7 @@ function hatchOf(ctx, colour, ratio) {
   return pattern;
 }
 
-/** Where a lane's times lie on the axis, in each mode. */
+/** Position of a lane's times on the axis, for each mode. */
 function placer(scale, model, lane) {
   if (scale.mode === "request") {
     const shift = model.start[lane];
@@ -117,7 +117,7 @@ function addBars(pen, lane, middle, { bars, struck, ratio }, isOpen) {
     const left = Math.round(Math.max(scale.left - 8, x0) * ratio) / ratio;
     const right = Math.round(Math.min(scale.right + 8, x1) * ratio) / ratio;
     const width = Math.max(1, right - left - (x1 - x0 > 2.5 ? 1 : 0));
-    // What the chain took back was whole as long as it had not.
+    // A stage that a reorg removed is drawn solid before the time of the reorg.
     (flags & 1 && ended <= time ? struck : bars).add(look.colour, left, top, width, height);
   }
   for (const at of model.lost[lane]) {
@@ -130,8 +130,8 @@ function addBars(pen, lane, middle, { bars, struck, ratio }, isOpen) {
 }
 
 /**
- * Words at the lanes' ends: what was not executed, and the slowest. Of open lanes, or of ended ones;
- * with these come the numbers and amounts at the left, of all.
+ * Texts at the lanes' ends: why they were not executed, and the slowest. Of open lanes, or of ended ones;
+ * the latter also draw the numbers and amounts at the left, of all lanes.
  */
 function drawLabels(pen, rows, slowest, open) {
   const { ctx, scale, model, time } = pen;
@@ -170,7 +170,7 @@ function labelOf(model, lane, slowest, time) {
   return here !== model.EXECUTED && here !== model.OPEN ? model.names[lane][2] : "";
 }
 
-/** How many bars a lane has as of `time`: its stages that are no end. */
+/** Number of bars of a lane at `time`: its stages without the end. */
 function barsAt(model, lane, time) {
   const segs = model.segs[lane];
   let bars = 0;
@@ -181,7 +181,7 @@ function barsAt(model, lane, time) {
   return bars;
 }
 
-/** Right of the lane's end, or left of its beginning where there is no room. */
+/** Right of the lane's end, or left of its beginning if there is no room. */
 function drawLabel(pen, words, lane, y) {
   const { scale, model, time } = pen;
   const place = placer(scale, model, lane);
@@ -198,14 +198,14 @@ function drawLabel(pen, words, lane, y) {
   } else pen.text(words, start - 7, y, { align: "right", halo: isCrossed(pen, start - 7 - width, width) });
 }
 
-/** Whether a reorg's rule crosses what is that wide: then it needs ground around it. */
+/** True if the line of a reorg crosses a text of this width: then it needs a background. */
 function isCrossed({ scale, model, time }, x, width) {
   if (scale.mode !== "time") return false;
   const marks = model.marks[MARK.REORG];
   return marks.until(Math.min(time, scale.value(x + width))) > marks.until(scale.value(x));
 }
 
-/** The line of now, or of the scrubbed time; in alarm where a run broke. */
+/** The line of now, or of the scrubbed time; in the alarm colour if a run broke. */
 function drawNow(pen, { colour, words }) {
   const { ctx, scale } = pen;
   const x = Math.round(scale.x(pen.time));
@@ -216,13 +216,13 @@ function drawNow(pen, { colour, words }) {
   ctx.fillRect(x - (words ? 1 : 0), 0, words ? 2 : 1, base);
   if (words) {
     const fits = x + 8 + pen.widthOf(words) < scale.width;
-    // Nothing of the strips stands behind the newest moment.
+    // The strips end at the newest moment.
     const y = scale.compact ? 6 : STRIPS.blocks;
     pen.text(words, fits ? x + 7 : x - 7, y, { colour, align: fits ? "left" : "right", halo: true });
   }
 }
 
-/** How many buyers have not come yet, below the lanes. */
+/** The number of buyers who have not come yet, below the lanes. */
 function drawNotCome(pen, figures) {
   const { scale, model } = pen;
   const left = figures.counts[model.NOT_COME];
@@ -234,7 +234,7 @@ function drawNotCome(pen, figures) {
   pen.text(words, scale.right, y, { align: "right", halo: true });
 }
 
-/** The pointer's layer lies below the others: the row pointed at, a selection. */
+/** The layer of the pointer is below the others: row under the pointer, selection. */
 function drawPointer(pen, { row, chosen, selection }) {
   const { ctx, scale } = pen;
   ctx.clearRect(0, 0, scale.width, scale.height);

@@ -1,4 +1,4 @@
-// When to draw, and what: three canvases at device pixels, each only when it has changed.
+// Decides when to draw what: three canvases at device pixels, each only when it has changed.
 
 const LEAST_MS = 1000 / 15; // between redraws for data; interaction gets every animation frame
 const LEAST_REDUCED_MS = 1000;
@@ -7,7 +7,7 @@ const SAY_EVERY_MS = 5000;
 const LIST_EVERY_MS = 400;
 const ALL = { data: true, still: true, growing: true, pointer: true };
 
-/** Decides when the view draws. `data`: figures and rows are to be made anew. */
+/** Decides when the view draws. `data`: figures and rows must be computed again. */
 class Frames {
   constructor(view) {
     this.view = view;
@@ -18,7 +18,7 @@ class Frames {
     this.redraws = 0;
   }
 
-  /** Something came from the host: draw soon, at most 15 times a second. */
+  /** A message came from the host: draw soon, at most 15 times a second. */
   soon(what) {
     Object.assign(this.dirty, what);
     if (this.frame || this.timer) return;
@@ -29,7 +29,7 @@ class Frames {
     else this.timer = setTimeout(() => this.request(), wait);
   }
 
-  /** Somebody did something: draw in the next animation frame. */
+  /** The user did something: draw in the next animation frame. */
   now(what) {
     Object.assign(this.dirty, what);
     this.request();
@@ -45,7 +45,7 @@ class Frames {
     this.frame = 0;
     const at = performance.now();
     const due = at - this.lastData >= (this.view.reduced ? LEAST_REDUCED_MS : LEAST_MS) - 2;
-    // While somebody pans, what came meanwhile still waits for its turn.
+    // While the user pans, messages still wait for their turn.
     if (this.dirty.data && (due || this.dirty.asked)) {
       this.lastData = at;
       this.view.refresh();
@@ -57,7 +57,7 @@ class Frames {
     if (this.dirty.data) this.soon({});
   }
 
-  /** Draw what has changed at once, also where nobody sees it: for a picture. */
+  /** Draw changes at once, also out of sight: for a picture. */
   drawNow() {
     if (fitCanvases(this.view)) Object.assign(this.dirty, ALL);
     if (this.dirty.data) this.view.refresh();
@@ -72,7 +72,7 @@ class Frames {
   }
 }
 
-/** Canvases as large as their place, at device pixels. Returns true where that has changed. */
+/** Resize canvases to their place, at device pixels. Returns true if that changed. */
 function fitCanvases(view) {
   const { parts, scale } = view;
   const [width, height] = [parts.plot.clientWidth, parts.plot.clientHeight];
@@ -129,7 +129,7 @@ function drawGrowing(view) {
   if (begun) drawNotCome(pen, view.figures);
 }
 
-/** The line of the time that is shown: of now, of what the scrubber says, or where the run broke. */
+/** The line of the shown time: now, the scrubbed time, or where the run broke. */
 function drawTime(view, pen) {
   const { model } = view;
   if (model.state.state === "broken" && !view.scrubbed) {
@@ -143,7 +143,7 @@ function drawPointed(view) {
   drawPointer(penOf(view, "pointer"), { row, chosen, selection: view.selection });
 }
 
-/** The canvases on the ground, as one. */
+/** All canvases and the background as one. */
 function mergedCanvas(view) {
   const { still } = view.parts;
   const merged = document.createElement("canvas");
@@ -156,7 +156,7 @@ function mergedCanvas(view) {
   return merged;
 }
 
-/** Sends pictures: at once where a state asks for one, else at most every five seconds. */
+/** Sends pictures: at once if a state needs one, else at most every five seconds. */
 class Pictures {
   constructor(view, send) {
     this.view = view;
@@ -177,11 +177,11 @@ class Pictures {
     this.timer = 0;
     this.last = performance.now();
     const { scale, visible, model } = this.view;
-    // The last picture is wanted even where the page has been scrolled on meanwhile.
+    // The last picture is needed also if the page was scrolled away.
     if (!scale.width || (!visible && model.state.state === "live")) return;
     this.view.frames.drawNow();
     const merged = mergedCanvas(this.view);
-    // Made beside the page's own work: a large PNG takes longer than a frame.
+    // Encoded in the background: a large PNG takes longer than a frame.
     merged.toBlob((blob) => {
       if (!blob || this.ended) return;
       const reader = new FileReader();

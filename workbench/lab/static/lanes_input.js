@@ -126,7 +126,7 @@ function listenScroll(view) {
   for (const name of ["pointerup", "pointercancel"]) listen(view, parts.scroll, name, () => (held = null));
 }
 
-/** Keys with focus inside. A key that is used goes no further, neither to the notebook. */
+/** Keys with focus inside. A key that is used is not passed on to the notebook. */
 function onKey(view, event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   const target = event.target;

@@ -1,4 +1,4 @@
-// Colours, shapes, and how numbers are written. Nothing here knows the page.
+// Colours, shapes, and number formats, without the page.
 
 /** Colours that are not a stage's: on a light ground, and on a dark one. */
 const TOKENS = {
@@ -69,7 +69,7 @@ function glyphSvg(shape, colour, size = 12) {
 
 const pathOf = new Map();
 
-/** The same shape on a canvas, its middle at x, y; `size` 1 is as large as on the page. */
+/** The same shape on a canvas, centred at x, y; `size` 1 is the size on the page. */
 function drawGlyph(ctx, shape, x, y, colour, ground, size = 1) {
   const g = GLYPHS[shape] || GLYPHS.dot;
   if (!pathOf.has(shape)) pathOf.set(shape, new Path2D(g.killed ? "M-4.5,-4.5h9v9h-9Z" : g.d));

@@ -1,4 +1,4 @@
-// What the host said: setup, state, lanes in columns, marks by type. No page, no drawing.
+// The model of what the host sent: setup, state, lanes in columns, marks by type. No page, no drawing.
 
 /** Types of marks, as the protocol numbers them. */
 const MARK = {
@@ -10,7 +10,7 @@ const SEG = 4; // numbers a segment: stage, from, to, flags
 const LANE_HEAD = 7; // numbers before the segments
 const NOTHING = new Float64Array(0);
 
-/** Words of outcomes, in the protocol's order, until a setup brings its own. */
+/** Words of outcomes, in the order of the protocol, until a setup brings its own. */
 const OUTCOMES = [
   ["executed", "Executed", "executed", "disc"],
   ["refunded", "Refunded", "refunded", "triangle"],
@@ -49,7 +49,7 @@ class Marks {
   }
 
   add(at, a, b) {
-    // Marks mostly come in order; one that does not is put in its place.
+    // Marks usually come in order; a late one is inserted.
     let n = this.at.length;
     while (n > 0 && this.at[n - 1] > at) n -= 1;
     if (n === this.at.length) {
@@ -63,7 +63,7 @@ class Marks {
     }
   }
 
-  /** How many lie at or before `time`. */
+  /** Number of marks at or before `time`. */
   until(time) {
     let [low, high] = [0, this.at.length];
     while (low < high) {
@@ -83,7 +83,7 @@ class LanesModel {
     this.resetMarks();
   }
 
-  /** Take in one message. Says what has changed: "setup", "state", "lanes", "marks", "facts" or "". */
+  /** Apply one message. Returns what has changed: "setup", "state", "lanes", "marks", "facts" or "". */
   receive(message, buffers) {
     const numbers = () => numbersOf(buffers && buffers[0]);
     switch (message.kind) {
@@ -172,7 +172,7 @@ class LanesModel {
     }
   }
 
-  /** One lane from `at` on; where the next one begins. */
+  /** Read one lane from `at`. Returns where the next one begins. */
   takeLane(data, at) {
     const [lane, outcome, planned, asked, end, delivered, nseg] = data.subarray(at, at + LANE_HEAD);
     this.grow(lane + 1);
@@ -196,7 +196,7 @@ class LanesModel {
     return next + 1 + nlost;
   }
 
-  /** When a lane begins to be seen: its 402 or its first stage; NaN: it has not come. */
+  /** When a lane becomes visible: its 402 or its first stage; NaN: it has not come. */
   startOf(outcome, planned, asked, end, segs) {
     const first = segs.length ? segs[1] : NaN;
     if (first <= asked || (first === first && asked !== asked)) return first;
@@ -213,7 +213,7 @@ class LanesModel {
     }
   }
 
-  /** What a lane is called: "Buyer 12" or "Payout 12". */
+  /** Name of a lane: "Buyer 12" or "Payout 12". */
   title(lane) {
     return `${this.payout[lane] ? "Payout" : "Buyer"} ${this.names[lane][0]}`;
   }

@@ -1,6 +1,6 @@
-// What stands over an empty or loading picture, and below a broken one.
+// The text over an empty or loading picture, and below a broken one.
 
-/** `send`: carry out a command. Only what the host is able to do has a button. */
+/** `send`: carry out a command. Only commands of the host have a button. */
 function fillOverlay(parts, model, send) {
   const { setup, state } = model;
   const { word, empty, error, progress, progress_text: text } = state;

@@ -63,7 +63,7 @@ function drawRate(pen) {
   drawRateWords(pen, y, last);
 }
 
-/** The band around the reference rate within which a swap is let through. */
+/** The band around the reference rate within which a swap is allowed. */
 function drawBand(pen, y) {
   const { scale, model, time } = pen;
   const share = (model.setup.band_bps || 0) / 10_000;

@@ -1,4 +1,4 @@
-// Where things are: the picture's zones, the span in view, ticks, and which rows are seen.
+// Geometry: the zones of the picture, the span in view, ticks, and the visible rows.
 
 const GUTTER = 126; // labels left of the lanes
 const RIGHT_GAP = 18;
@@ -98,7 +98,7 @@ class Scale {
     return [first, Math.min(this.rows - 1, last)];
   }
 
-  /** `wanted`: how many rows there will be, so that rows keep their height as they arrive. */
+  /** `wanted`: final number of rows, so that rows keep their height as they arrive. */
   setRows(rows, wanted) {
     this.rows = rows;
     const fair = (this.lanesHeight - 12) / Math.max(1, rows, wanted);
@@ -117,13 +117,13 @@ class Scale {
     this.to = this.limit;
   }
 
-  /** Where the whole span ends; the view follows as long as nobody has zoomed. */
+  /** The end of the whole span; the view follows until the user zooms. */
   setLimit(limit) {
     this.limit = limit;
     if (this.fitted) this.fit();
   }
 
-  /** `factor` below 1 goes nearer; `x` keeps its place. */
+  /** `factor` below 1 zooms in; `x` keeps its place. */
   zoom(factor, x = (this.left + this.right) / 2) {
     const at = this.value(x);
     const least = this.mode === "order" ? 2 : 500;

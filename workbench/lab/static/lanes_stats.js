@@ -6,14 +6,14 @@ function percentileOf(sorted, percent) {
   return sorted[Math.max(0, Math.ceil((sorted.length * percent) / 100) - 1)];
 }
 
-/** What became of a lane as of `time`: an index into the outcomes. */
+/** Outcome of a lane at `time`: an index into the outcomes. */
 function outcomeAt(model, lane, time) {
   if (!(model.start[lane] <= time)) return model.NOT_COME;
   if (model.end[lane] <= time) return model.outcome[lane];
   return model.OPEN;
 }
 
-/** Whether a lane counts as a settlement in flight: something of it has begun, and it has not ended. */
+/** True if a lane is a settlement in flight: it has begun and has not ended. */
 function inFlightAt(model, lane, time) {
   return model.segs[lane].length > 0 && model.start[lane] <= time && !(model.end[lane] <= time);
 }
