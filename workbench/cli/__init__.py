@@ -1,4 +1,4 @@
-"""The command `workbench`. Each command does one thing, says what happens, and ends cleanly."""
+"""The command `workbench`. Each command does one thing, reports it, and ends cleanly."""
 
 from workbench.cli import lab, ledger, scenarios, settlement, worlds
 from workbench.cli.root import main, run_command

@@ -22,7 +22,7 @@ def lab(port: int | None, no_browser: bool, options: tuple[str, ...]) -> None:
     """Open the notebooks in JupyterLab, on this machine alone, until Ctrl-C.
 
     Our notebooks are trusted, the first is opened, and nothing is fetched from the internet. Your
-    own Jupyter configuration counts. OPTIONS are passed on to JupyterLab, such as --ip=0.0.0.0.
+    own Jupyter configuration applies. OPTIONS are passed on to JupyterLab, such as --ip=0.0.0.0.
 
     The address with its token is printed on stdout, alone in its line.
     """
@@ -38,7 +38,7 @@ def lab(port: int | None, no_browser: bool, options: tuple[str, ...]) -> None:
                 tell_url=_tell,
                 say=progress,
             )
-        except KeyboardInterrupt:  # SIGTERM and a closed terminal, too: the way to end it.
+        except KeyboardInterrupt:  # Also for SIGTERM and a closed terminal.
             progress("JupyterLab is stopped.")
 
 

@@ -14,9 +14,9 @@ from workbench.core.errors import WorkbenchError
 
 @main.group()
 def ledger() -> None:
-    """The credits' ledger: verify its lines, reconcile it with the chain, see who was told.
+    """The credits' ledger: verify its lines, reconcile it with the chain, show webhook deliveries.
 
-    Takes the database of `workbench payouts`: DB_PATH, or DATABASE_URL.
+    Uses the database of `workbench payouts`: DB_PATH, or DATABASE_URL.
     """
 
 
@@ -42,7 +42,7 @@ def ledger_verify(as_json: bool) -> None:
 @ledger.command("reconcile")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line: the whole report.")
 def ledger_reconcile(as_json: bool) -> None:
-    """Hold the ledger against the chain at a final block.
+    """Compare the ledger with the chain at a final block.
 
     What came into the wallet is booked as funding. What left it, and is no payout's, is booked to
     suspense, and stops the signer. Exit code 0 means: everything is explained.
@@ -75,7 +75,7 @@ def ledger_reconcile(as_json: bool) -> None:
 @ledger.command("webhooks")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line: the list of them.")
 def ledger_webhooks(as_json: bool) -> None:
-    """Show how far each subscriber (WEBHOOK_URLS) has been told, and what is wrong.
+    """Show the position of each subscriber (WEBHOOK_URLS), and its last failure.
 
     Its URL's path may be secret: shown are its host, and the id that /v1/webhooks/ID:resume takes.
     """

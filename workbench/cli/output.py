@@ -1,4 +1,4 @@
-"""How commands talk and end: progress, errors as text or JSON, signals."""
+"""Output and end of commands: progress, errors as text or JSON, signals."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def wait(stop: asyncio.Event) -> None:
 def clean_exit(as_json: bool, stopped: str = "everything is stopped.") -> Iterator[None]:
     """Errors as text or JSON; SIGTERM and Ctrl-C run every `finally` first.
 
-    `stopped`: what Ctrl-C has led to, in words.
+    `stopped`: the text after Ctrl-C.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -1,4 +1,4 @@
-"""The command `workbench` itself; the modules beside this one hang their commands on it."""
+"""The command `workbench` itself; other modules add their commands."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import click
 
 
 class CommandGroup(click.Group):
-    """Lists its commands by their whole first sentence: click would cut it to one line."""
+    """List commands with their whole first sentence, which click would cut."""
 
-    group_class = type  # Groups below this one are of this class, too.
+    group_class = type  # Subgroups have this class, too.
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         told = [(n, self.commands[n].get_short_help_str(1_000)) for n in self.list_commands(ctx)]

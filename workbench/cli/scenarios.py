@@ -71,7 +71,7 @@ def replay_command(run_dir: Path, as_json: bool) -> None:
 
 @main.group()
 def scenario() -> None:
-    """Scenario files, scenarios/*.yaml: read them, and say what is wrong with them.
+    """Scenario files, scenarios/*.yaml: check, show and list them.
 
     Their format: `workbench scenario schema`, or the examples in scenarios/.
     """
@@ -91,9 +91,9 @@ _SET = click.option(
 @_SET
 @click.option("--json", "as_json", is_flag=True, help="One JSON line: status, files, problems.")
 def scenario_check(files: tuple[Path, ...], settings: tuple[str, ...], as_json: bool) -> None:
-    """Read all FILES, and tell everything that is wrong with each, by line and field.
+    """Read all FILES, and report every problem of each, by line and field.
 
-    Exit code 1 if there is anything.
+    Exit code 1 if there is a problem.
     """
     with clean_exit(as_json):
         from workbench.scenario import assignments, survey
@@ -107,7 +107,7 @@ def scenario_check(files: tuple[Path, ...], settings: tuple[str, ...], as_json: 
 @click.option("--json", "as_json", is_flag=True,
               help="One JSON line: what a run keeps, and `values` as integers.")  # fmt: skip
 def scenario_show(file: Path, settings: tuple[str, ...], as_json: bool) -> None:
-    """Print the scenario of FILE with every default spelt out: again a scenario file."""
+    """Print the scenario of FILE with every default, as a scenario file."""
     with clean_exit(as_json):
         from dataclasses import asdict
 

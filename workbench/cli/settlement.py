@@ -1,4 +1,4 @@
-"""A settlement's other ends, by hand: show, cancel, refund, claim, rescue."""
+"""The commands of an operator: settlement show, cancel, refund, claim, rescue."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 @main.group()
 def settlement() -> None:
-    """Look at one settlement by its ID, or bring it to an end by hand.
+    """Show one settlement by its ID, or end it manually.
 
-    On the chain of .env, of the environment, or of the world that runs in this folder. Whatever is
-    done already is said, and not done twice.
+    On the chain of .env, of the environment, or of the world that runs in this folder. What is done
+    already is reported and not repeated.
     """
 
 
@@ -37,7 +37,7 @@ TO = click.option("--to", metavar="ADDRESS", help="Who gets it.  [default: the o
 @click.argument("id")
 @AS_JSON
 def show(id: str, as_json: bool) -> None:
-    """Where the settlement ID stands, by the chain's own logs."""
+    """Show the state of the settlement ID, from the logs of the chain."""
     with clean_exit(as_json):
         from workbench.commands.settlement import describe
 
@@ -66,7 +66,7 @@ def cancel(id: str, by: str | None, as_json: bool) -> None:
               help="Whose key pays for gas.  [default: the first there is]")  # fmt: skip
 @AS_JSON
 def refund(id: str, by: str | None, as_json: bool) -> None:
-    """Give both parties of the settlement ID their own back: after its deadline, as anyone.
+    """Refund both parties of the settlement ID: anyone may, after its deadline.
 
     Before the deadline only the facilitator may, and after the swap nobody.
     """
@@ -80,9 +80,9 @@ def refund(id: str, by: str | None, as_json: bool) -> None:
 @TO
 @AS_JSON
 def claim(id: str, by: str | None, to: str | None, as_json: bool) -> None:
-    """Take out what was parked for a party of the settlement ID, where a token refused to pay.
+    """Claim what is parked for a party of the settlement ID, because a token refused to pay.
 
-    The vault parks by owner and token: what waits from the party's other settlements comes along.
+    The vault parks by owner and token: the party's other settlements are included.
     """
     with clean_exit(as_json):
         _tell_act(_by_hand(lambda hand: hand.claim(id, by, to)), as_json)
@@ -93,7 +93,7 @@ def claim(id: str, by: str | None, to: str | None, as_json: bool) -> None:
 @TO
 @AS_JSON
 def rescue(token: str, to: str | None, as_json: bool) -> None:
-    """Take out what the vault holds of TOKEN, and owes to nobody.
+    """Send out what the vault holds of TOKEN and owes to nobody.
 
     TOKEN is usdc, eurc, yps, or an address. Needs the key of the vault's admin,
     DEPLOYER_PRIVATE_KEY.

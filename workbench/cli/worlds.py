@@ -72,7 +72,7 @@ def demo(amount: int, ports: str, runs: Path, no_notebook: bool, as_json: bool) 
 class RunNotebook:
     """The notebook of a run: its kernel warms up while the run is under way.
 
-    What goes wrong with it is said in a line; the run is there all the same.
+    A failure of it is reported in one line; the run is kept anyway.
     """
 
     def __init__(self, wanted: bool) -> None:
@@ -82,7 +82,7 @@ class RunNotebook:
         self.path: str | None = None
 
     def warm_up(self) -> None:
-        """Start the kernel, in a process of its own."""
+        """Start the kernel in a process of its own."""
         if self._wanted:
             from workbench.lab.execute import WarmKernel
 
@@ -93,7 +93,7 @@ class RunNotebook:
         """Have 02_run.ipynb executed into a run's folder."""
         if self._kernel is not None:
             with self._excused():
-                # It loads the folder that it is in, wherever that is moved to.
+                # It loads the folder that it is in, also after a move.
                 told = {"run_dir": "."}
                 self._kernel.begin("02_run.ipynb", run_dir, told, name="run.ipynb")
                 self._run_dir = run_dir
@@ -102,7 +102,7 @@ class RunNotebook:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Wait for it, also after a run that went wrong; not when somebody wants to leave."""
+        """Wait for the notebook, also after a failed run, but not after Ctrl-C."""
         if self._kernel is None:
             return
         if self._run_dir is not None and (kind is None or issubclass(kind, WorkbenchError)):
@@ -133,7 +133,7 @@ def up(
     """Run a chain, the seller, the facilitator, the tracker and payouts until Ctrl-C.
 
     Writes .workbench/world.json (readable by you alone), so that `workbench buy` and notebooks in
-    this folder find the world; there is one in a folder. Everything ends with this command.
+    this folder find the world; there is one world in a folder. Everything ends with this command.
 
     With --fork, everything is deployed on top of another chain, which is not changed.
     """
@@ -190,7 +190,7 @@ def buy(amount: int, seller_url: str | None, seller: str | None, as_json: bool) 
     """Buy AMOUNT of the asset over HTTP 402, and follow the settlement to its end.
 
     AMOUNT is in base units as in the API (100000000000000000000), or 100yps.
-    Takes the world of `workbench up` in this folder, unless .env or the environment say otherwise.
+    Uses the world of `workbench up` in this folder, unless .env or the environment say otherwise.
     Pays only the seller that --seller, SELLER_ADDRESS, the world or SELLER_PRIVATE_KEY names.
     """
     with clean_exit(as_json, "what was signed goes on without us: workbench settlement show ID"):
@@ -245,7 +245,7 @@ PARTS = {
 BESIDES = {
     "payouts": "WEBHOOK_URLS receive the facts of payouts, signed with WEBHOOK_SECRET.\n    "
 }
-"""What else to know."""
+"""Further help."""
 
 
 for _name in PARTS:
@@ -269,7 +269,7 @@ async def _run_part(name: str, settings: Any, as_json: bool) -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON line: status, faults, checked.")
 def doctor(as_json: bool) -> None:
-    """Look at all that settlements and payouts need, and say what is wrong and what to do.
+    """Check all that settlements and payouts need, with a remedy for each fault.
 
     Settings, node, contracts, roles, keys, balances, allowances, liquidity, rate, finality; where
     credits are paid out, that node, account, token and batcher. Exit code 1 if there is any fault.
@@ -310,7 +310,7 @@ def deploy(
     """Deploy contracts, pool and stocks onto any chain, through Ape; print the settings.
 
     Needs DEPLOYER_PRIVATE_KEY, and the parties' keys or addresses. Safe to repeat: what is there
-    is found and verified, what is missing is done, and after an interruption it goes on from there.
+    is found and verified, what is missing is done, and an interrupted run is continued.
     """
     with clean_exit(as_json):
         from workbench.commands import deploy
