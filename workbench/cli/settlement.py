@@ -41,7 +41,7 @@ def show(id: str, as_json: bool) -> None:
     with clean_exit(as_json):
         from workbench.commands.settlement import describe
 
-        seen = _by_hand(lambda hand: hand.show(id))
+        seen = _by_hand(lambda operator: operator.show(id))
         told = describe(seen)
         if as_json:
             click.echo(json.dumps(told))
@@ -57,7 +57,7 @@ def show(id: str, as_json: bool) -> None:
 def cancel(id: str, by: str | None, as_json: bool) -> None:
     """End the settlement ID before it is funded, as its buyer or seller."""
     with clean_exit(as_json):
-        _tell_act(_by_hand(lambda hand: hand.cancel(id, by)), as_json)
+        _tell_act(_by_hand(lambda operator: operator.cancel(id, by)), as_json)
 
 
 @settlement.command()
@@ -71,7 +71,7 @@ def refund(id: str, by: str | None, as_json: bool) -> None:
     Before the deadline only the facilitator may, and after the swap nobody.
     """
     with clean_exit(as_json):
-        _tell_act(_by_hand(lambda hand: hand.refund(id, by)), as_json)
+        _tell_act(_by_hand(lambda operator: operator.refund(id, by)), as_json)
 
 
 @settlement.command()
@@ -85,7 +85,7 @@ def claim(id: str, by: str | None, to: str | None, as_json: bool) -> None:
     The vault parks by owner and token: the party's other settlements are included.
     """
     with clean_exit(as_json):
-        _tell_act(_by_hand(lambda hand: hand.claim(id, by, to)), as_json)
+        _tell_act(_by_hand(lambda operator: operator.claim(id, by, to)), as_json)
 
 
 @main.command()
@@ -99,7 +99,7 @@ def rescue(token: str, to: str | None, as_json: bool) -> None:
     DEPLOYER_PRIVATE_KEY.
     """
     with clean_exit(as_json):
-        _tell_act(_by_hand(lambda hand: hand.rescue(token, to)), as_json)
+        _tell_act(_by_hand(lambda operator: operator.rescue(token, to)), as_json)
 
 
 def _by_hand(work: Callable[[SettlementOperator], Awaitable[T]]) -> T:
@@ -108,8 +108,8 @@ def _by_hand(work: Callable[[SettlementOperator], Awaitable[T]]) -> T:
     from workbench.settings import Settings
 
     async def act() -> T:
-        async with open_operator(Settings.load()) as hand:
-            return await work(hand)
+        async with open_operator(Settings.load()) as operator:
+            return await work(operator)
 
     return asyncio.run(act())
 

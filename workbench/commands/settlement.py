@@ -254,7 +254,7 @@ class SettlementOperator:
         state = await self._state(subject) if subject.startswith("0x") else ""
         return ActionResult(call.act, subject, "done", state, tx, block.number)
 
-    # --- Whose hand ---
+    # --- Whose operator ---
 
     def _party(self, terms: Terms, by: str | None) -> str:
         """Return the role whose key is a party's. Raises NotAParty."""
@@ -290,12 +290,12 @@ async def open_operator(
 ) -> AsyncIterator[SettlementOperator]:
     """Yield an operator on the chain of the settings, after checking its contracts."""
     rpc = HttpRpc(settings.need("POLYGON_AMOY_RPC_URL"))
-    hand = SettlementOperator(settings, rpc, _data(settings, folder or Path.cwd()))
+    operator = SettlementOperator(settings, rpc, _data(settings, folder or Path.cwd()))
     try:
-        await hand.check()
-        yield hand
+        await operator.check()
+        yield operator
     finally:
-        hand.close()
+        operator.close()
         await rpc.close()
 
 

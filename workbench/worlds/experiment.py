@@ -196,7 +196,7 @@ class Experiment(ExperimentSetup):
         """Return for each buyer who came the number of facts about its end. It must be one."""
         kinds = (ev.BuyerServed, ev.BuyerGaveUp)
         told = Counter(fact.subject for fact in self.world.events if isinstance(fact, kinds))
-        return {each.visit.name: told[each.visit.name] for each in self._buyers if each.has_come}
+        return {each.plan.name: told[each.plan.name] for each in self._buyers if each.has_come}
 
     async def _shown(self, name: str) -> dict[str, str]:
         """Return the state of each settlement as a service answers it."""

@@ -22,7 +22,7 @@ from workbench.sim.checks.auditor import Auditor, InvariantFindings
 from workbench.sim.checks.bookkeeper import PayoutChecker, WalletSpec
 from workbench.sim.checks.planted_rules import ForeignSigner, VaultLeak
 from workbench.sim.people.arbitrageur import SimArbitrageur
-from workbench.sim.people.buyers import BuyerPlan, SimBuyer, visits
+from workbench.sim.people.buyers import BuyerPlan, SimBuyer, buyer_plans
 from workbench.sim.people.liquidity_provider import SimLiquidityProvider
 from workbench.sim.people.market import MarketRate, SimMarket
 from workbench.sim.people.subscriber import URL as SUBSCRIBER_URL
@@ -80,9 +80,9 @@ class ExperimentSetup:
         self.scenario = scenario
         self.seed = scenario.seed if seed is None else seed
         self._progress = progress
-        self._dice = SeededStreams(self.seed)
+        self._streams = SeededStreams(self.seed)
         market = scenario.market
-        self._path = SimMarket(market.path, market.step_s, self._dice.stream("market"))
+        self._path = SimMarket(market.path, market.step_s, self._streams.stream("market"))
         self._rate = MarketRate(self._path)
         self.failure: Exception | None = None
         self.interrupt: KeyboardInterrupt | None = None
@@ -100,13 +100,13 @@ class ExperimentSetup:
         world, scenario = self.world, self.scenario
         chain = scenario.chain
         await world.rpc.call("evm_setBlockGasLimit", hex(chain.block_gas_limit))
-        self._deployer = self._rich_hand("deployer")
+        self._deployer = self._operator_wallet("deployer")
         came = [
-            visit
+            plan
             for n, group in enumerate(scenario.buyers)
-            for visit in visits(n, group, self._dice.stream("visits", n))
+            for plan in buyer_plans(n, group, self._streams.stream("visits", n))
         ]
-        agents = [self._agent(visit) for visit in sorted(came, key=lambda each: each.at_ms)]
+        agents = [self._agent(plan) for plan in sorted(came, key=lambda each: each.at_ms)]
         self._buyers = agents
         await self._give_money(agents)
         provider = SimLiquidityProvider(
@@ -115,7 +115,7 @@ class ExperimentSetup:
             world.deployment["LiquiditySeeder"],
             world.deployment.pool_key,
             world.faults,
-            self._dice.stream("provider"),
+            self._streams.stream("provider"),
         )
         if scenario.market.arbitrageur is not None:
             await self._add_arbitrageur(scenario.market.arbitrageur)
@@ -141,12 +141,12 @@ class ExperimentSetup:
     def _tell_buyers(self) -> None:
         """Record every planned buyer, in the order of arrival."""
         for agent in self._buyers:
-            visit, known = agent.visit, self._by_us()
-            known |= {"subject": visit.name, "kind": visit.group.kind, "units": visit.units}
-            known |= {"address": agent.buyer.address, "comes_ms": known["at_ms"] + visit.at_ms}
+            plan, known = agent.plan, self._by_us()
+            known |= {"subject": plan.name, "kind": plan.group.kind, "units": plan.units}
+            known |= {"address": agent.buyer.address, "comes_ms": known["at_ms"] + plan.at_ms}
             self.world.tell(ev.BuyerPlanned(**known))
 
-    def _rich_hand(self, role: str) -> SimWallet:
+    def _operator_wallet(self, role: str) -> SimWallet:
         """Return a wallet that pays any base fee: it acts inside the miner, which must not fail."""
         world = self.world
         return SimWallet(world.rpc, key_of(role).secret, world.deployment.chain_id, ANY_FEE_WEI)
@@ -155,14 +155,14 @@ class ExperimentSetup:
         """Fund the arbitrageur for both directions. It acts before each block from now on."""
         world = self.world
         at, balancer = world.chain.addresses, world.deployment["PoolBalancer"]
-        hand = self._rich_hand("balancer")
-        mint = encode_call("MockEURC", "mint", hand.address, DEEP_POCKETS)
+        wallet = self._operator_wallet("balancer")
+        mint = encode_call("MockEURC", "mint", wallet.address, DEEP_POCKETS)
         approve = encode_call("MockEURC", "approve", balancer, MAX_UINT256)
         minted = [await self._deployer.send(token, mint) for token in (at.eurc, at.usdc)]
-        allowed = [await hand.send(token, approve) for token in (at.eurc, at.usdc)]
+        allowed = [await wallet.send(token, approve) for token in (at.eurc, at.usdc)]
         await self._mined(minted + allowed)
         key, clock = world.deployment.pool_key, world.clock
-        arbitrageur = SimArbitrageur(world.chain, hand, balancer, key, self._rate, clock, rules)
+        arbitrageur = SimArbitrageur(world.chain, wallet, balancer, key, self._rate, clock, rules)
         world.miner.before_block.append(arbitrageur.before_block)
 
     def _plant_around(self) -> None:
@@ -174,12 +174,12 @@ class ExperimentSetup:
             world.miner.before_block.append(VaultLeak(world.rpc, at.eurc, at.vault).before_block)
         elif rule == "foreign_nonce":
             key = key_of("facilitator").secret
-            hand = SimWallet(world.rpc, key, world.deployment.chain_id)
-            world.miner.before_block.append(ForeignSigner(hand).before_block)
+            wallet = SimWallet(world.rpc, key, world.deployment.chain_id)
+            world.miner.before_block.append(ForeignSigner(wallet).before_block)
 
-    def _agent(self, visit: BuyerPlan) -> SimBuyer:
-        world, group, seller = self.world, visit.group, self.scenario.seller
-        key = self._dice.key(visit.name)
+    def _agent(self, plan: BuyerPlan) -> SimBuyer:
+        world, group, seller = self.world, plan.group, self.scenario.seller
+        key = self._streams.key(plan.name)
         rules = BuyerRules(
             slippage_bps=group.slippage_bps,
             ceiling_eurc=None,  # The scenario limits what its buyers have and buy.
@@ -189,10 +189,10 @@ class ExperimentSetup:
             timeout_s=group.patience_s,
         )
         return SimBuyer(
-            visit=visit,
-            buyer=world.wiring.buyer(key, rules, world.http_of("buyer", visit.name)),
+            plan=plan,
+            buyer=world.wiring.buyer(key, rules, world.http_of("buyer", plan.name)),
             signer=KeySigner(key),
-            hand=SimWallet(world.rpc, key, world.deployment.chain_id),
+            wallet=SimWallet(world.rpc, key, world.deployment.chain_id),
             chain=world.chain,
             clock=world.clock,
             seller_url=SELLER_URL,
@@ -205,7 +205,7 @@ class ExperimentSetup:
         eurc = self.world.chain.addresses.eurc
         waiting: list[str] = []
         for n, agent in enumerate(agents):
-            group, address = agent.visit.group, agent.buyer.address
+            group, address = agent.plan.group, agent.buyer.address
             data = encode_call("MockEURC", "mint", address, group.wallet_eurc)
             waiting.append(await self._deployer.send(eurc, data))
             if group.kind in ("drains", "revokes"):
@@ -223,50 +223,50 @@ class ExperimentSetup:
         if side is None:
             return []
         came = [
-            errand
+            plan
             for n, group in enumerate(side.users)
-            for errand in user_plans(n, group, self._dice.stream("users", n))
+            for plan in user_plans(n, group, self._streams.stream("users", n))
         ]
         credits_ = world.conditions.credits
         assert credits_.units_per_credit is not None
         address = key_of("payer").address.lower()
         chain_id = world.deployment.chain_id
         known = (credits_.token, credits_.units_per_credit, chain_id, self._batcher)
-        purse = WalletSpec(address, *known)
-        await self._fill(purse, sum(n for errand in came for _, n in errand.earns))
-        for errand in came:
-            if errand.group.kind == "refuses":
-                for n in range(len(errand.asks)):
-                    await world.rpc.call("anvil_setCode", errand.receiver(n), HALF_CLOSED)
+        wallet_spec = WalletSpec(address, *known)
+        await self._fill(wallet_spec, sum(n for plan in came for _, n in plan.earns))
+        for plan in came:
+            if plan.group.kind == "refuses":
+                for n in range(len(plan.asks)):
+                    await world.rpc.call("anvil_setCode", plan.receiver(n), HALF_CLOSED)
         tally, subscriber = UserTally(), SimSubscriber(world.clock)
         world.http.services[SUBSCRIBER_URL] = subscriber
         store = world.stores["payouts"]
         assert isinstance(store, LedgerStore)
-        self.bookkeeper = PayoutChecker(world.rpc, store, purse, tally, subscriber, findings)
-        return [self._user(errand, tally) for errand in came]
+        self.bookkeeper = PayoutChecker(world.rpc, store, wallet_spec, tally, subscriber, findings)
+        return [self._user(plan, tally) for plan in came]
 
-    def _user(self, errand: UserPlan, tally: UserTally) -> SimUser:
+    def _user(self, plan: UserPlan, tally: UserTally) -> SimUser:
         world = self.world
-        http = world.wiring.http(errand.name)
-        return SimUser(errand, http, world.clock, PAYOUTS_URL, tally, world.tell)
+        http = world.wiring.http(plan.name)
+        return SimUser(plan, http, world.clock, PAYOUTS_URL, tally, world.tell)
 
-    async def _fill(self, purse: WalletSpec, credits_: int) -> None:
+    async def _fill(self, wallet_spec: WalletSpec, credits_: int) -> None:
         """Send the paying wallet all that users can earn, and native currency for gas."""
-        at, hand = self.world.chain.addresses, self._deployer
-        units = credits_ * purse.units_per_credit
-        gas = GAS_MONEY_WEI if purse.token else GAS_MONEY_WEI + units
-        sent = [await hand.send(purse.address, value=gas)]
-        if purse.token == at.usdc:
-            mint = encode_call("MockUSDC", "mint", purse.address, units)
-            sent.append(await hand.send(at.usdc, mint))
-        elif purse.token == at.asset:
+        at, wallet = self.world.chain.addresses, self._deployer
+        units = credits_ * wallet_spec.units_per_credit
+        gas = GAS_MONEY_WEI if wallet_spec.token else GAS_MONEY_WEI + units
+        sent = [await wallet.send(wallet_spec.address, value=gas)]
+        if wallet_spec.token == at.usdc:
+            mint = encode_call("MockUSDC", "mint", wallet_spec.address, units)
+            sent.append(await wallet.send(at.usdc, mint))
+        elif wallet_spec.token == at.asset:
             cost = -(-units // YPS_PER_USDC)
-            mint = encode_call("MockUSDC", "mint", hand.address, cost)
-            sent.append(await hand.send(at.usdc, mint))
+            mint = encode_call("MockUSDC", "mint", wallet.address, cost)
+            sent.append(await wallet.send(at.usdc, mint))
             allow = encode_call("MockUSDC", "approve", at.asset, cost)
-            sent.append(await hand.send(at.usdc, allow))
-            into = encode_call("YieldPoolShare", "deposit", cost, purse.address)
-            sent.append(await hand.send(at.asset, into))
+            sent.append(await wallet.send(at.usdc, allow))
+            into = encode_call("YieldPoolShare", "deposit", cost, wallet_spec.address)
+            sent.append(await wallet.send(at.asset, into))
         await self._mined(sent)
 
     async def _mined(self, transactions: list[str]) -> None:

@@ -98,7 +98,7 @@ class VirtualPlatform:
         self._is_closed = False
         self.services = self.conditions.services
         self.stores = {name: store_for(name) for name in self.services}
-        self.dice = SeededStreams(seed)
+        self.streams = SeededStreams(seed)
         self.rpc = MiningRpc(node.url)
         self.rpc.idle_work = self._write_some
         head = self.rpc.now("eth_getBlockByNumber", "latest", False)
@@ -122,11 +122,11 @@ class VirtualPlatform:
         self.clock = VirtualClock(VirtualLoop(), self._epoch)
         self.faults = Faults(
             self.conditions.faults,
-            self.dice,
+            self.streams,
             lambda: self.clock.now_ms(),  # noqa: PLW0108 - the clock is another after a restore
             self.tell,
         )
-        self.mempool = Mempool(self.rpc, self.faults, self.dice.stream("mempool"))
+        self.mempool = Mempool(self.rpc, self.faults, self.streams.stream("mempool"))
         self._start(0.0)
         _OPEN.add(self)
 
@@ -164,7 +164,7 @@ class VirtualPlatform:
             store=self.stores.__getitem__,
             clock=lambda name: self._clocks.get(name, self.clock),
             http=self.http_of,
-            random=SeededRandomness(self.dice.stream("tokens")),
+            random=SeededRandomness(self.streams.stream("tokens")),
             seller_url=SELLER_URL,
             facilitator_url=FACILITATOR_URL,
             on_fault=FaultPolicy.RAISE,
@@ -183,7 +183,7 @@ class VirtualPlatform:
         self.do(self._wire())
 
     def _miner(self, clock: VirtualClock) -> Miner:
-        chance = self.dice.stream("miner")
+        chance = self.streams.stream("miner")
         chain, first = self.conditions.chain, self.first_block
         miner = Miner(self.rpc, clock, chain, self.faults, self.mempool, chance, first)
         if self.faults.may("clock.skew") or self.conditions.takes_orders:
@@ -209,7 +209,7 @@ class VirtualPlatform:
             self.clock,
             self.faults,
             self.mempool,
-            self.dice.stream("rpc", name),
+            self.streams.stream("rpc", name),
             latency_ms=latency_ms,
             first_block=self.first_block,
         )
@@ -233,7 +233,7 @@ class VirtualPlatform:
             name,
             self.clock,
             self.faults,
-            self.dice.stream("http", name),
+            self.streams.stream("http", name),
             latency_ms,
             self.conditions.slow_ms,
             whose,
@@ -322,7 +322,7 @@ class VirtualPlatform:
     async def _snapshot(self) -> Snapshot:
         chain = await self.rpc.call("evm_snapshot")
         stores = {name: store.dump() for name, store in self.stores.items()}
-        now, chance = self.loop.time(), self.dice.state
+        now, chance = self.loop.time(), self.streams.state
         facts = tuple(self.events), tuple(self._told)
         return Snapshot(self, chain, stores, now, chance, self.mempool.state, *facts)
 
@@ -337,7 +337,7 @@ class VirtualPlatform:
         object.__setattr__(snapshot, "chain", answers[-1])
         for name, image in snapshot.stores.items():
             self.stores[name].restore(image)
-        self.dice.state, self.mempool.state = snapshot.chance, snapshot.mempool
+        self.streams.state, self.mempool.state = snapshot.chance, snapshot.mempool
         self.events[:], self._told[:] = snapshot.events, snapshot.told
         self._start(snapshot.seconds)
 

@@ -202,13 +202,13 @@ def played() -> tuple[Run, list[ev.BuyerPlanned]]:
     start = next(fact.at_ms for fact in run.events if isinstance(fact, ev.MarketMoved))
     made = [
         ev.BuyerPlanned(
-            subject=agent.visit.name,
+            subject=agent.plan.name,
             at_ms=start,
             source="simulator",
-            kind=agent.visit.group.kind,
+            kind=agent.plan.group.kind,
             address=agent.buyer.address,
-            comes_ms=start + agent.visit.at_ms,
-            units=agent.visit.units,
+            comes_ms=start + agent.plan.at_ms,
+            units=agent.plan.units,
         )
         for agent in experiment._buyers
     ]

@@ -39,10 +39,10 @@ class Node(Rpc):
 
 
 def line(node: Node, *ordered: Fault, latency_ms: int = 0) -> tuple[FaultyRpc, Faults]:
-    dice, clock = SeededStreams(1), VirtualClock(VirtualLoop(), 0)
-    faults = Faults(ordered, dice, clock.now_ms, lambda _: None)
-    mempool = Mempool(node, faults, dice.stream("mempool"))
-    chance = dice.stream("rpc")
+    streams, clock = SeededStreams(1), VirtualClock(VirtualLoop(), 0)
+    faults = Faults(ordered, streams, clock.now_ms, lambda _: None)
+    mempool = Mempool(node, faults, streams.stream("mempool"))
+    chance = streams.stream("rpc")
     return FaultyRpc(node, "test", clock, faults, mempool, chance, latency_ms=latency_ms), faults
 
 

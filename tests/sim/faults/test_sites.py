@@ -77,12 +77,12 @@ def test_a_seed_decides_which_sites_are_on() -> None:
 @given(st.integers(0, 2**40), st.integers(0, 50))
 def test_streams_do_not_shift_each_other(seed: int, draws: int) -> None:
     """However much is drawn from one, the other gives the same; and state can be put back."""
-    dice, other = SeededStreams(seed), SeededStreams(seed)
+    streams, other = SeededStreams(seed), SeededStreams(seed)
     for _ in range(draws):
-        dice.stream("faults", 1).random()
-    assert other.stream("arrivals").random() == dice.stream("arrivals").random()
-    state = dice.state
-    drawn = [dice.stream("arrivals").random() for _ in range(3)]
-    dice.state = state
-    assert drawn == [dice.stream("arrivals").random() for _ in range(3)]
-    assert dice.key("a") == other.key("a") != dice.key("b")
+        streams.stream("faults", 1).random()
+    assert other.stream("arrivals").random() == streams.stream("arrivals").random()
+    state = streams.state
+    drawn = [streams.stream("arrivals").random() for _ in range(3)]
+    streams.state = state
+    assert drawn == [streams.stream("arrivals").random() for _ in range(3)]
+    assert streams.key("a") == other.key("a") != streams.key("b")

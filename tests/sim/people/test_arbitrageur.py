@@ -75,10 +75,10 @@ def world() -> Iterator[World]:
 
 def transact(world: World, role: str, to: str, data: bytes) -> None:
     key = key_of(role).secret
-    hand = SimWallet(world.rpc, key, world.deployment.chain_id)
-    tx = world.do(hand.send(to, data))
+    wallet = SimWallet(world.rpc, key, world.deployment.chain_id)
+    tx = world.do(wallet.send(to, data))
     world.advance()
-    assert world.do(hand.ok(tx))
+    assert world.do(wallet.ok(tx))
 
 
 def set_rate(world: World, e8: int, max_age_s: int = 86_400) -> None:
@@ -88,14 +88,14 @@ def set_rate(world: World, e8: int, max_age_s: int = 86_400) -> None:
 
 def add_arbitrageur(world: World, market_e8: int, eurc: int, usdc: int, **rules: int) -> SimWallet:
     """One who owns so much, and looks before every block."""
-    where, hand = world.deployment, SimWallet(world.rpc, key_of("balancer").secret, 31337)
+    where, wallet = world.deployment, SimWallet(world.rpc, key_of("balancer").secret, 31337)
     for token, units in (("MockEURC", eurc), ("MockUSDC", usdc)):
-        transact(world, "deployer", where[token], encode_call(token, "mint", hand.address, units))
+        transact(world, "deployer", where[token], encode_call(token, "mint", wallet.address, units))
         approve = encode_call(token, "approve", where["PoolBalancer"], 2**256 - 1)
         transact(world, "balancer", where[token], approve)
     arbitrageur = SimArbitrageur(
         world.chain,
-        hand,
+        wallet,
         where["PoolBalancer"],
         where.pool_key,
         FixedRate(market_e8),
@@ -103,15 +103,15 @@ def add_arbitrageur(world: World, market_e8: int, eurc: int, usdc: int, **rules:
         ArbitrageurSettings(**{"every_s": 1, "max_eurc": 10**18, **rules}),
     )
     world.miner.before_block.append(arbitrageur.before_block)
-    return hand
+    return wallet
 
 
 def price(world: World) -> int:
     return world.do(world.chain.pool_price())
 
 
-def sent(world: World, hand: SimWallet) -> int:
-    return int(world.rpc.now("eth_getTransactionCount", hand.address, "latest"), 16)
+def sent(world: World, wallet: SimWallet) -> int:
+    return int(world.rpc.now("eth_getTransactionCount", wallet.address, "latest"), 16)
 
 
 @pytest.mark.parametrize(
@@ -119,30 +119,30 @@ def sent(world: World, hand: SimWallet) -> int:
 )
 def test_it_goes_to_the_market_once_the_keeper_has(world: World, market: int, end: int) -> None:
     """And does not try before, or again: there is nothing to be had. The fee's width is left."""
-    hand = add_arbitrageur(world, market, 10**18, 10**18)
-    before = sent(world, hand)
+    wallet = add_arbitrageur(world, market, 10**18, 10**18)
+    before = sent(world, wallet)
     world.advance(3)
-    assert (abs(price(world) - START) <= 1, sent(world, hand)) == (True, before)
+    assert (abs(price(world) - START) <= 1, sent(world, wallet)) == (True, before)
     set_rate(world, market)
     world.advance(3)
     assert abs(price(world) - end) <= 1
-    assert sent(world, hand) == before + 1
+    assert sent(world, wallet) == before + 1
     (told,) = (f for f in world.run.events if isinstance(f, ev.PoolBalanced))
     assert (told.price_after_e8, told.reference_rate_e8) == (price(world), market)
     assert (told.eurc_in > 0, told.usdc_out > 0) == ((market < START,) * 2)
-    owned = {t: world.do(world.chain.balance(getattr(world.chain.addresses, t), hand.address))
+    owned = {t: world.do(world.chain.balance(getattr(world.chain.addresses, t), wallet.address))
              for t in ("eurc", "usdc")}  # fmt: skip
     assert owned == {"eurc": 10**18 - told.eurc_in, "usdc": 10**18 + told.usdc_out}
 
 
 def test_a_refusal_is_borne(world: World) -> None:
     """The rate is stale: the hook refuses look after look, and then it is set."""
-    hand = add_arbitrageur(world, 115_000_000, 10**18, 10**18)
-    before = sent(world, hand)
+    wallet = add_arbitrageur(world, 115_000_000, 10**18, 10**18)
+    before = sent(world, wallet)
     set_rate(world, 115_000_000, max_age_s=1)
     world.skip(10)
     world.advance(4)
-    assert sent(world, hand) >= before + 3
+    assert sent(world, wallet) >= before + 3
     assert abs(price(world) - START) <= 1
     set_rate(world, 120_000_000)
     world.advance(2)
@@ -153,7 +153,7 @@ def test_a_refusal_is_borne(world: World) -> None:
 def test_no_more_than_ordered_and_owned(world: World, market: int, sold: str) -> None:
     """5 EURC or their worth a time, until 12 EURC and 12 USDC are spent; then nothing."""
     set_rate(world, market)
-    hand = add_arbitrageur(world, market, 12 * 10**6, 12 * 10**6, max_eurc=5 * 10**6)
+    wallet = add_arbitrageur(world, market, 12 * 10**6, 12 * 10**6, max_eurc=5 * 10**6)
     world.advance(6)
     moved = [f for f in world.run.events if isinstance(f, ev.PoolBalanced)]
     spent = [f.eurc_in if sold == "eurc" else -f.usdc_out for f in moved]
@@ -165,7 +165,7 @@ def test_no_more_than_ordered_and_owned(world: World, market: int, sold: str) ->
         }[sold]
     )
     token = getattr(world.chain.addresses, sold)
-    assert world.do(world.chain.balance(token, hand.address)) == 0
+    assert world.do(world.chain.balance(token, wallet.address)) == 0
 
 
 # --- What it changes ---

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from workbench.scenario import KINDS, Arrivals, BuyerGroup, PurchaseSize
 from workbench.sim.people import buyers
-from workbench.sim.people.buyers import arrivals, size, visits
+from workbench.sim.people.buyers import arrivals, buyer_plans, size
 
 UNIT = 10**18
 
@@ -40,5 +40,5 @@ def test_sizes_stay_within_what_was_ordered(seed: int, a: int, b: int, sigma_bps
 
 def test_a_group_starts_when_it_should() -> None:
     group = BuyerGroup(count=2, start_s=60, arrivals=Arrivals(every_ms=1_000))
-    came = visits(4, group, Random(1))
+    came = buyer_plans(4, group, Random(1))
     assert [("buyer-4-0", 60_000), ("buyer-4-1", 61_000)] == [(v.name, v.at_ms) for v in came]

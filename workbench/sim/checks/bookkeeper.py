@@ -68,12 +68,12 @@ class PayoutChecker:
         self,
         rpc: Rpc,
         store: LedgerStorePort,
-        purse: WalletSpec,
+        wallet_spec: WalletSpec,
         tally: UserTally,
         subscriber: SimSubscriber,
         findings: InvariantFindings,
     ) -> None:
-        self._rpc, self._store, self._purse = rpc, store, purse
+        self._rpc, self._store, self._wallet_spec = rpc, store, wallet_spec
         self._tally, self._subscriber, self._findings = tally, subscriber, findings
         self._to_tell: list[str] = []
         self._blocks: list[WalletBlock] = []
@@ -134,15 +134,15 @@ class PayoutChecker:
         moved: list[tuple[str, int]] = []
         gas_wei = 0
         for tx in block["transactions"]:
-            if tx["from"] != self._purse.address:
+            if tx["from"] != self._wallet_spec.address:
                 continue
             receipt = await self._rpc.call("eth_getTransactionReceipt", tx["hash"])
             gas_wei += int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
             value = int(tx["value"], 16)
-            if self._purse.token is None and value and int(receipt["status"], 16):
-                together = tx["to"] == self._purse.batcher
+            if self._wallet_spec.token is None and value and int(receipt["status"], 16):
+                together = tx["to"] == self._wallet_spec.batcher
                 moved += await self._passed_on(tx["hash"]) if together else [(tx["to"], value)]
-        if self._purse.token is not None:
+        if self._wallet_spec.token is not None:
             moved += await self._token_moves(block["hash"])
         return WalletBlock(number, block["hash"], tuple(moved), gas_wei)
 
@@ -155,14 +155,18 @@ class PayoutChecker:
             for call in trace.get("calls", ())
             if "error" not in call
             and int(call.get("value") or "0x0", 16)
-            and call["to"] != self._purse.address  # Without the remainder that comes back.
+            and call["to"] != self._wallet_spec.address  # Without the remainder that comes back.
         ]
 
     async def _token_moves(self, block_hash: str) -> list[tuple[str, int]]:
         """Return the transfers of the wallet from the token's logs, whoever sent the
         transaction."""
-        ours = "0x" + self._purse.address[2:].rjust(64, "0")
-        query = {"blockHash": block_hash, "address": self._purse.token, "topics": [TRANSFER, ours]}
+        ours = "0x" + self._wallet_spec.address[2:].rjust(64, "0")
+        query = {
+            "blockHash": block_hash,
+            "address": self._wallet_spec.token,
+            "topics": [TRANSFER, ours],
+        }
         logs = await self._rpc.call("eth_getLogs", query)
         return [("0x" + log["topics"][2][-40:], int(log["data"], 16)) for log in logs]
 
@@ -194,7 +198,7 @@ class PayoutChecker:
 
     def _view(self, receivers: Iterable[str]) -> PayoutView:
         """Return the view of these receivers."""
-        worth, tally = self._purse.units_per_credit, self._tally
+        worth, tally = self._wallet_spec.units_per_credit, self._tally
         known = {to: tally.asked[to] for to in receivers if to in tally.asked}
         users = dict.fromkeys(user for user, _ in known.values())
         return PayoutView(
@@ -208,7 +212,7 @@ class PayoutChecker:
 
     def _whole_view(self) -> PayoutView:
         """Return the view of all receivers, read again from the blocks."""
-        worth, tally = self._purse.units_per_credit, self._tally
+        worth, tally = self._wallet_spec.units_per_credit, self._tally
         moved = tuple(each for block in self._blocks for each in block.moved)
         got: Counter[str] = Counter()
         for receiver, amount in moved:
@@ -250,19 +254,22 @@ class PayoutChecker:
 
     async def _sums(self, paid: int) -> dict[str, int]:
         """Return the sums on the chain, under the names of the ledger's accounts."""
-        purse, native = self._purse, self._purse.native
-        held = int(await self._rpc.call("eth_getBalance", purse.address, "latest"), 16)
+        wallet_spec, native = self._wallet_spec, self._wallet_spec.native
+        held = int(await self._rpc.call("eth_getBalance", wallet_spec.address, "latest"), 16)
         sums = {
-            treasury(purse.address, native): held,
+            treasury(wallet_spec.address, native): held,
             f"gas:{native}": sum(block.gas_wei for block in self._blocks),
-            f"paid:{purse.asset}": paid,
+            f"paid:{wallet_spec.asset}": paid,
             f"suspense:{native}": 0,
         }
-        if purse.token is not None:
-            data = "0x" + encode_call("MockUSDC", "balanceOf", purse.address).hex()
-            request = {"to": purse.token, "data": data}
+        if wallet_spec.token is not None:
+            data = "0x" + encode_call("MockUSDC", "balanceOf", wallet_spec.address).hex()
+            request = {"to": wallet_spec.token, "data": data}
             units = int(await self._rpc.call("eth_call", request, "latest"), 16)
-            sums |= {treasury(purse.address, purse.asset): units, f"suspense:{purse.asset}": 0}
+            sums |= {
+                treasury(wallet_spec.address, wallet_spec.asset): units,
+                f"suspense:{wallet_spec.asset}": 0,
+            }
         return sums
 
     def check(self, view: PayoutView) -> None:

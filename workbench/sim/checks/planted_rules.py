@@ -51,14 +51,14 @@ class VaultLeak:
 class ForeignSigner:
     """`foreign_nonce`: another party signs with the facilitator's key, once."""
 
-    def __init__(self, hand: SimWallet) -> None:
-        self._hand, self._blocks = hand, 0
+    def __init__(self, wallet: SimWallet) -> None:
+        self._wallet, self._blocks = wallet, 0
 
     async def before_block(self) -> None:
         """Send an empty transfer, some blocks after the start."""
         self._blocks += 1
         if self._blocks == STRANGE_BLOCK:
-            await self._hand.send(self._hand.address)
+            await self._wallet.send(self._wallet.address)
 
 
 def plant(rule: str, name: str, service: Service) -> None:

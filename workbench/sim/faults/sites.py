@@ -56,7 +56,7 @@ class Faults:
     def __init__(
         self,
         ordered: Iterable[Fault],
-        dice: SeededStreams,
+        streams: SeededStreams,
         now_ms: Callable[[], int],
         tell: Callable[[FaultInjected], None],
     ) -> None:
@@ -66,7 +66,7 @@ class Faults:
         self._hit_by_hand: set[str] = set()
         self.quiet = True
         for n, fault in enumerate(ordered):
-            chance = dice.stream("fault", fault.site, n)
+            chance = streams.stream("fault", fault.site, n)
             if chance.randrange(MILLION) < fault.active_ppm:
                 self._sites.setdefault(fault.site, []).append(ActiveSite(fault, chance))
 

@@ -29,14 +29,14 @@ class SimArbitrageur:
     def __init__(
         self,
         chain: EvmChain,
-        hand: SimWallet,
+        wallet: SimWallet,
         balancer: str,
         key: PoolKey,
         market: RateSource,
         clock: Clock,
         rules: ArbitrageurSettings,
     ) -> None:
-        self._chain, self._hand, self._balancer, self._key = chain, hand, balancer, key
+        self._chain, self._wallet, self._balancer, self._key = chain, wallet, balancer, key
         self._market, self._clock, self._rules = market, clock, rules
         self._eurc_first = key[0].lower() == chain.addresses.eurc
         self._next_ms = clock.now_ms()
@@ -58,7 +58,7 @@ class SimArbitrageur:
         at, most = self._chain.addresses, self._rules.max_eurc
         if not eurc_in:
             most = most * market_e8 // RATE_SCALE
-        held = await self._chain.balance(at.eurc if eurc_in else at.usdc, self._hand.address)
+        held = await self._chain.balance(at.eurc if eurc_in else at.usdc, self._wallet.address)
         amount = min(most, held)
         if amount == 0:
             return
@@ -66,7 +66,7 @@ class SimArbitrageur:
         falls = eurc_in == self._eurc_first
         limit_x96 = sqrt_price_x96(goal_e8, eurc_first=self._eurc_first) + falls
         data = abi.encode_call("PoolBalancer", "balance", self._key, eurc_in, amount, limit_x96)
-        await self._hand.send(self._balancer, data)
+        await self._wallet.send(self._balancer, data)
 
 
 def goal(price_e8: int, market_e8: int, rate: ReferenceRate, edge_bps: int) -> int | None:

@@ -50,13 +50,13 @@ class BuyerPlan:
 
 @dataclass
 class SimBuyer:
-    """A buyer at work. `hand`: sends its own transactions. `signer`: signs what is not a
+    """A buyer at work. `wallet`: sends its own transactions. `signer`: signs what is not a
     payment."""
 
-    visit: BuyerPlan
+    plan: BuyerPlan
     buyer: Buyer
     signer: Signer
-    hand: SimWallet
+    wallet: SimWallet
     chain: EvmChain
     clock: Clock
     seller_url: str
@@ -68,10 +68,10 @@ class SimBuyer:
 
     async def run(self) -> None:
         """Wait for the time, buy, and record the end, also after a cancellation."""
-        await self.clock.sleep(self.visit.at_ms / 1000)
+        await self.clock.sleep(self.plan.at_ms / 1000)
         self.has_come = True
         try:
-            purchase = await KINDS[self.visit.group.kind](self)
+            purchase = await KINDS[self.plan.group.kind](self)
         except WorkbenchError as why:
             self.give_up(why.code, str(why))
         except asyncio.CancelledError:
@@ -90,12 +90,12 @@ class SimBuyer:
 
     def _known(self) -> dict[str, Any]:
         by_us = {"at_ms": self.clock.now_ms(), "source": "simulator"}
-        return {"subject": self.visit.name, "kind": self.visit.group.kind, **by_us}
+        return {"subject": self.plan.name, "kind": self.plan.group.kind, **by_us}
 
     async def patiently(self, act: Callable[[], Awaitable[T]]) -> T:
         """Repeat an action while its error is transient and time is left. Actions are
         repeatable."""
-        limit = self.clock.now_ms() + 1000 * self.visit.group.patience_s
+        limit = self.clock.now_ms() + 1000 * self.plan.group.patience_s
         while True:
             try:
                 return await act()
@@ -106,7 +106,7 @@ class SimBuyer:
 
     async def authorize(self) -> tuple[Payment, Terms]:
         payment, terms = await self.patiently(
-            lambda: self.buyer.authorize(self.seller_url, self.visit.units)
+            lambda: self.buyer.authorize(self.seller_url, self.plan.units)
         )
         self.settlement_id = "0x" + self.chain.terms_digest(terms).hex()
         return payment, terms
@@ -150,7 +150,7 @@ async def _drains(agent: SimBuyer) -> Purchase | None:
     identity = await agent.pay(payment)
     eurc = agent.chain.addresses.eurc
     held = await agent.chain.balance(eurc, agent.buyer.address)
-    await agent.hand.send(eurc, abi.encode_call("MockUSDC", "transfer", NOBODY, held))
+    await agent.wallet.send(eurc, abi.encode_call("MockUSDC", "transfer", NOBODY, held))
     return await agent.follow(identity, terms)
 
 
@@ -164,7 +164,7 @@ async def _revokes(agent: SimBuyer) -> Purchase | None:
     signed = hex_bytes(agent.signer.sign_digest(digest))
     parts = (signed[64], signed[:32], signed[32:64])
     data = abi.encode_call("MockEURC", "cancelAuthorization", agent.buyer.address, nonce, *parts)
-    await agent.hand.send(eurc, data)
+    await agent.wallet.send(eurc, data)
     return await agent.follow(identity, terms)
 
 
@@ -189,7 +189,7 @@ KINDS: dict[str, Callable[[SimBuyer], Awaitable[Purchase | None]]] = {
 # --- When, and how much --------------------------------------------------------------------------
 
 
-def visits(number: int, group: BuyerGroup, chance: Random) -> list[BuyerPlan]:
+def buyer_plans(number: int, group: BuyerGroup, chance: Random) -> list[BuyerPlan]:
     """Return the purchases of one group. `number`: of the group, so that streams differ."""
     times = arrivals(group.arrivals, group.count, chance)
     return [

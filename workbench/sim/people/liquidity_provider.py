@@ -20,13 +20,13 @@ class SimLiquidityProvider:
     def __init__(
         self,
         chain: EvmChain,
-        hand: SimWallet,
+        wallet: SimWallet,
         seeder: str,
         key: PoolKey,
         faults: Faults,
         chance: Random,
     ) -> None:
-        self._chain, self._hand, self._seeder, self._key = chain, hand, seeder, key
+        self._chain, self._wallet, self._seeder, self._key = chain, wallet, seeder, key
         self._faults, self._chance = faults, chance
         self._away = 0
         self._blocks_left = 0
@@ -47,11 +47,11 @@ class SimLiquidityProvider:
 
     async def _return(self) -> None:
         """Return the liquidity, unless a reorg removed its withdrawal."""
-        if await self._hand.ok(self._tx):
+        if await self._wallet.ok(self._tx):
             await self._modify(self._away)
         self._away = 0
 
     async def _modify(self, liquidity: int) -> str:
         arguments = (self._key, -TICK_LIMIT, TICK_LIMIT, liquidity)
         data = abi.encode_call("LiquiditySeeder", "modify", *arguments)
-        return await self._hand.send(self._seeder, data)
+        return await self._wallet.send(self._seeder, data)

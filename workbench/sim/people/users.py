@@ -89,7 +89,7 @@ class UserTally:
 class SimUser:
     """A user at work, with an HTTP client for `url`."""
 
-    errand: UserPlan
+    plan: UserPlan
     http: Http
     clock: Clock
     url: str
@@ -99,16 +99,16 @@ class SimUser:
 
     async def run(self) -> None:
         """Wait for the time, earn, request payouts, and follow each to its end."""
-        await self.clock.sleep(self.errand.at_ms / 1000)
-        self.limit_ms = self.clock.now_ms() + 1000 * self.errand.group.patience_s
+        await self.clock.sleep(self.plan.at_ms / 1000)
+        self.limit_ms = self.clock.now_ms() + 1000 * self.plan.group.patience_s
         began = asyncio.Event()
         await asyncio.gather(self._earn(began), self._ask(began))
 
     async def _earn(self, began: asyncio.Event) -> None:
         start = self.clock.now_ms()
-        for n, (at_ms, credits_) in enumerate(self.errand.earns):
+        for n, (at_ms, credits_) in enumerate(self.plan.earns):
             await self._until(start + at_ms)
-            me = self.errand.name
+            me = self.plan.name
             self.tally.sent[me] = self.tally.sent.get(me, 0) + credits_
             try:
                 await self.post("/earn", f"{me}/earn/{n}", credits=credits_)
@@ -122,14 +122,14 @@ class SimUser:
         await began.wait()
         start = self.clock.now_ms()
         followed = []
-        for n, (at_ms, credits_) in enumerate(self.errand.asks):
+        for n, (at_ms, credits_) in enumerate(self.plan.asks):
             await self._until(start + at_ms)
             try:
-                free = int((await self.get(f"/v1/balances/{self.errand.name}"))["credits"])
+                free = int((await self.get(f"/v1/balances/{self.plan.name}"))["credits"])
             except WorkbenchError:
                 continue
             if free:
-                asking = KINDS[self.errand.group.kind](self, n, min(free, credits_), free)
+                asking = KINDS[self.plan.group.kind](self, n, min(free, credits_), free)
                 followed.append(asyncio.ensure_future(asking))
         try:
             await asyncio.gather(*followed)
@@ -144,9 +144,9 @@ class SimUser:
 
     async def ask(self, number: int, credits_: int, other: str = "") -> str | None:
         """Request a payout to a new receiver. Return its id, or None if it is refused."""
-        key = f"{self.errand.name}/payout/{number}{other}"
-        receiver = self.errand.receiver(number, other)
-        self.tally.asked[receiver] = (self.errand.name, credits_)
+        key = f"{self.plan.name}/payout/{number}{other}"
+        receiver = self.plan.receiver(number, other)
+        self.tally.asked[receiver] = (self.plan.name, credits_)
         return await self.request(key, receiver, credits_)
 
     async def request(self, key: str, receiver: str, credits_: int) -> str | None:
@@ -155,7 +155,7 @@ class SimUser:
             answer = await self.post("/payout", key, credits=credits_, address=receiver)
         except WorkbenchError as why:
             status = NO_ANSWER if why.transient else why.status
-            self._answered(self.errand.name, status, code=why.code)
+            self._answered(self.plan.name, status, code=why.code)
             return None
         identity = str(answer["id"])
         self._answered(identity, 200, replayed=bool(answer.get("replayed")))
@@ -170,8 +170,8 @@ class SimUser:
                 subject=subject,
                 at_ms=self.clock.now_ms(),
                 source="simulator",
-                user_id=self.errand.name,
-                kind=self.errand.group.kind,
+                user_id=self.plan.name,
+                kind=self.plan.group.kind,
                 status=status,
                 code=code,
                 replayed=replayed,
@@ -197,7 +197,7 @@ class SimUser:
 
     async def post(self, path: str, key: str, **fields: Any) -> dict[str, Any]:
         """POST with retries, which the key makes repeatable."""
-        body = json.dumps({"user_id": self.errand.name, **fields}).encode()
+        body = json.dumps({"user_id": self.plan.name, **fields}).encode()
         headers = (("Content-Type", "application/json"), (KEY_HEADER, key))
         return await self._patiently(Request("POST", f"{self.url}{path}", (), headers, body))
 
@@ -249,7 +249,7 @@ async def _changes(user: SimUser, n: int, size: int, free: int) -> None:
     identity = await user.ask(n, size)
     if identity is None:
         return
-    key, other = f"{user.errand.name}/payout/{n}", user.errand.receiver(n, "/other")
+    key, other = f"{user.plan.name}/payout/{n}", user.plan.receiver(n, "/other")
     try:
         await user.post("/payout", key, credits=size, address=other)
     except KeyReused:
