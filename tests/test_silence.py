@@ -17,7 +17,7 @@ FAULTS = {
 TELLING = {"fails", "set", "note", "contains", "count", "log", "warning", "error", "exception"}
 EXCUSED = {
     "workbench.evm.payments.wallet._simulated": "asks in another way where a node cannot simulate",
-    "workbench.services.common.peers.told": "an unreadable answer is reported by its status",
+    "workbench.services.common.peers.error_body": "an unreadable answer is reported by its status",
     "workbench.services.common.vitals.glance": "a field of /health; rounds report the node",
 }
 """What catches such a fault, does not tell it, and may."""

@@ -17,9 +17,9 @@ from workbench.core import facts as ev
 from workbench.core.errors import BadSignature, InvalidSetting
 from workbench.core.payout import Payout, PayoutState
 from workbench.core.webhooks import (
+    DELIVERED,
     FAILING_MS,
     LARGE,
-    TOLD,
     TOLERANCE_S,
     WAIT_MOST_S,
     WebhookDelivery,
@@ -192,7 +192,7 @@ def test_a_message_is_small_whatever_a_token_says(text: str) -> None:
 
 def test_no_number_is_larger_than_a_reader_knows() -> None:
     """Every whole number of the told facts is text, a time, or one that JSON readers know."""
-    kinds = [ev.Event.kinds[name] for name in TOLD]
+    kinds = [ev.Event.kinds[name] for name in DELIVERED]
     numbers = {n for kind in kinds for n, t in kind.__annotations__.items() if t == "int"}
     assert {"credits", "nonce", "place", *LARGE} == numbers
 

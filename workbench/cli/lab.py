@@ -35,7 +35,7 @@ def lab(port: int | None, no_browser: bool, options: tuple[str, ...]) -> None:
                 port=port,
                 browser=not no_browser,
                 more=options,
-                tell_url=_tell,
+                tell_url=_print_url,
                 say=progress,
             )
         except KeyboardInterrupt:  # Also for SIGTERM and a closed terminal.
@@ -46,6 +46,6 @@ def _hang_up(*_: object) -> None:
     raise Interrupted
 
 
-def _tell(url: str) -> None:
+def _print_url(url: str) -> None:
     click.echo(url)
     progress(f"JupyterLab is ready. Open {url}\nCtrl-C ends it.")

@@ -115,7 +115,7 @@ def api_key() -> str:
                 file.write(f"{made}\n")
                 file.flush()
                 os.fsync(descriptor)
-            _tell(made)
+            _print_key(made)
         return str(BY_NAME["PAYOUTS_API_KEY"].read(KEY_FILE.read_text(encoding="utf-8").strip()))
     except (OSError, ValueError, InvalidSetting) as why:
         raise InvalidSetting(
@@ -125,7 +125,7 @@ def api_key() -> str:
         ) from why
 
 
-def _tell(key: str) -> None:
+def _print_key(key: str) -> None:
     _say(
         f"the API key of this service, shown this once (it is kept in {KEY_FILE}):\n"
         f"  {key}\n"

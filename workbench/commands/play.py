@@ -120,7 +120,7 @@ def replay(run_dir: Path, say: ReportProgress) -> Run:
 
 
 @contextmanager
-def _told(say: ReportProgress, what: str) -> Iterator[None]:
+def _reporting(say: ReportProgress, what: str) -> Iterator[None]:
     """Report an error of ours in one line, and continue."""
     try:
         yield
@@ -148,7 +148,7 @@ def _kept(run: Run, runs: Path, say: ReportProgress) -> Path:
     folder = runs / f"{name}-{run.seed}-{run.name}"
     try:
         run.save_facts(folder)
-        with _told(say, "no charts"):
+        with _reporting(say, "no charts"):
             run.save_views(folder)
         return folder
     except OSError as why:
@@ -198,18 +198,18 @@ class ProgressReporter:
     """Reports from time to time how far a run is, and how long it will take."""
 
     def __init__(self, say: ReportProgress) -> None:
-        self._say, self._told = say, time.monotonic()
+        self._say, self._reporting = say, time.monotonic()
         self._began: tuple[float, int] | None = None
         """When virtual time began to pass, and its value: the boot does not count for the pace."""
 
     def __call__(self, progress: ScenarioProgress) -> None:
         now = time.monotonic()
         if self._began is None:
-            self._began, self._told = (now, progress.now_s), now
+            self._began, self._reporting = (now, progress.now_s), now
             return
-        if now - self._told < TELL_EVERY_S:
+        if now - self._reporting < TELL_EVERY_S:
             return
-        self._told = now
+        self._reporting = now
         left = progress.duration_s - progress.now_s
         rest = "waiting for the last ones to end"
         if left > 0:

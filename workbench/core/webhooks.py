@@ -20,7 +20,7 @@ from workbench.core import facts as ev
 from workbench.core.errors import BadSignature, InvalidSetting
 from workbench.core.payout import MOVING, Payout
 
-TOLD = frozenset({kind.__name__ for kind in MOVING} | {"CreditsEarned", "SignerQuarantined"})
+DELIVERED = frozenset({kind.__name__ for kind in MOVING} | {"CreditsEarned", "SignerQuarantined"})
 """The types of facts that subscribers receive."""
 PREFIX = "whsec_"
 KEY_BYTES = (24, 64)
@@ -116,7 +116,7 @@ def message(seq: int, fact: ev.Event, payout: Payout | None) -> WebhookMessage:
     data: dict[str, Any] = {"seq": seq}
     for name, value in ev.to_dict(fact).items():
         if name not in ("type", "source"):
-            data[name] = _told(name, value)
+            data[name] = _public_value(name, value)
     if payout is not None:
         data["payout"] = {
             "id": payout.id,
@@ -131,7 +131,7 @@ def message(seq: int, fact: ev.Event, payout: Payout | None) -> WebhookMessage:
     return WebhookMessage(ev.fact_id(fact), json.dumps(told, separators=(",", ":")).encode())
 
 
-def _told(name: str, value: Any) -> Any:
+def _public_value(name: str, value: Any) -> Any:
     if name in LARGE:
         return str(value)
     if isinstance(value, str) and len(value) > TEXT_MOST:

@@ -67,7 +67,7 @@ def read_parameter(site: str, value: str | int | None = None) -> int:
             site, "is no site of faults" + (f"{near} All are {known}." if "?" in near else near)
         )
     place = FAULT_SITES[site]
-    said = "" if value is None else _said(value)
+    said = "" if value is None else _as_text(value)
     if not place.unit and said not in ("", "0"):
         _refuse(site, f"takes no parameter; leave {shown(said)} away.")
     if not place.unit or not said:
@@ -86,11 +86,11 @@ def _read(measure: Measure, value: Any) -> int:
     """Return the value in the base unit of `measure`. Raises InvalidValue."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    text = _said(value)
+    text = _as_text(value)
     return int(text) if _INTEGER.fullmatch(text) else measure.read(text)
 
 
-def _said(value: Any) -> str:
+def _as_text(value: Any) -> str:
     """Return the input as text, also if Python refuses to print a number."""
     huge = isinstance(value, int) and value.bit_length() > 1_000
     return "a huge number" if huge else str(value).strip()

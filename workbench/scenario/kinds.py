@@ -131,7 +131,7 @@ def _quoted(node: TreeScalar) -> str:
     return _text(node)
 
 
-def _told(read: Callable[[str], Any], text: str) -> Any:
+def _read_value(read: Callable[[str], Any], text: str) -> Any:
     """What the core reads from a text; its errors as ours."""
     try:
         return read(text)
@@ -146,11 +146,11 @@ def amount(token: Token, high: int, example: str) -> ValueKind:
         text = _quoted(node)
         number, _, symbol = text.partition(" ")
         if not symbol:
-            value = int(_told(parse_units, number))
+            value = int(_read_value(parse_units, number))
         elif symbol != token.symbol:
             raise InvalidValue(f'is in "{symbol[:20]}", and {token.symbol} is asked for')
         else:
-            value = int(_told(lambda text: parse_decimal(text, token.decimals), number))
+            value = int(_read_value(lambda text: parse_decimal(text, token.decimals), number))
         _bounds(value, 1, high, show)
         return value
 
@@ -180,7 +180,7 @@ def rate(low_e8: int, high_e8: int, example: str) -> ValueKind:
     """`"1.10"`: USDC for one EURC."""
 
     def read(node: TreeScalar) -> int:
-        value = int(_told(parse_rate, _quoted(node)))
+        value = int(_read_value(parse_rate, _quoted(node)))
         _bounds(value, low_e8, high_e8, show)
         return value
 
@@ -197,7 +197,7 @@ def price(high: int, example: str) -> ValueKind:
         return format_units(value.usdc_per_asset, 6)
 
     def read(node: TreeScalar) -> Price:
-        value: Price = _told(Price.parse, _quoted(node))
+        value: Price = _read_value(Price.parse, _quoted(node))
         if value.usdc_per_asset > high:
             raise InvalidValue(f"is above {format_units(high, 6)}")
         return value

@@ -131,6 +131,6 @@ class PayoutClient:
         kind: Any = dict[str, Any] | list[Any]
         told: Any = peers.decoded(answer, kind, "payout service")
         if answer.status >= 400:
-            refused = peers.told(answer)
+            refused = peers.error_body(answer)
             raise PeerRefused(refused.message, hint=refused.hint, payouts=told)
         return told

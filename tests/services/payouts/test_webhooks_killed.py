@@ -19,7 +19,7 @@ from tests.services.payouts import test_killed as killed
 from tests.services.payouts.test_killed import PATIENCE_S, Process, is_over
 from tests.services.payouts.webhook_receivers import SECRET, listening
 from workbench.core.facts import fact_id
-from workbench.core.webhooks import TOLD
+from workbench.core.webhooks import DELIVERED
 from workbench.evm.node.anvil import Anvil
 from workbench.store.ledger.database import LedgerStore
 
@@ -62,7 +62,7 @@ def journal(url: str) -> list[str]:
         async with store.unit() as unit:
             facts = await unit.facts()
         store.close()
-        return [fact_id(fact) for _, fact in facts if fact.type in TOLD]
+        return [fact_id(fact) for _, fact in facts if fact.type in DELIVERED]
 
     return asyncio.run(read())
 

@@ -19,7 +19,7 @@ import pytest
 from workbench.core import facts as ev
 from workbench.core.errors import PeerUnreachable
 from workbench.core.ports import Request, Response
-from workbench.core.webhooks import TOLD, verify
+from workbench.core.webhooks import DELIVERED, verify
 from workbench.services.common.loop import FaultPolicy
 from workbench.services.payouts.webhooks import Endpoint, WebhookRules, Webhooks
 from workbench.sim.time.loop import VirtualClock, VirtualLoop
@@ -165,7 +165,7 @@ class House:
         async def read() -> list[str]:
             async with self.store.unit() as unit:
                 facts = await unit.facts()
-            return [ev.fact_id(fact) for _, fact in facts if fact.type in TOLD]
+            return [ev.fact_id(fact) for _, fact in facts if fact.type in DELIVERED]
 
         return self.do(read())
 

@@ -100,7 +100,7 @@ class EvmChain:
 
     def foresee_balance(self, token: str, owner: str, *, next_block: bool = False) -> None:
         """See `core.ports.Chain.foresee_balance`."""
-        data = _asked(ERC20, "balanceOf", owner)
+        data = _call_data(ERC20, "balanceOf", owner)
         asked = ("eth_call", {"to": token, "data": data}, "latest")
         if next_block:
             self.rpc.prefetch([asked])
@@ -181,7 +181,7 @@ class EvmChain:
         return [number_of(answer) for answer in answers]
 
     async def _read(self, contract: str, at: str, function: str, *args: Any) -> tuple[Any, ...]:
-        data = _asked(contract, function, *args)
+        data = _call_data(contract, function, *args)
         try:
             raw = await self.rpc.call("eth_call", {"to": at, "data": data}, "latest")
         except NodeRevert as why:
@@ -333,7 +333,7 @@ def _terms_digest(domain: Domain, terms: Terms) -> bytes:
 
 
 @lru_cache(1_024)
-def _asked(contract: str, function: str, *args: Any) -> str:
+def _call_data(contract: str, function: str, *args: Any) -> str:
     """Return the calldata of a read as 0x hex. Cached, because most reads repeat."""
     return to_hex(abi.encode_call(contract, function, *args))
 

@@ -139,7 +139,7 @@ def outcomes(
     """
     if int(receipt["status"], 16) != 1:
         return dict.fromkeys(_ids(batch), (PayoutOutcome.REFUSED, "the transaction reverted"))
-    told = _told(batch.to, payer, receipt["logs"])
+    told = _events_of(batch.to, payer, receipt["logs"])
     found = {item.id: _outcome(batch, item, told.get(item.id, [])) for item in batch.items}
     paid = [i for i in batch.items if [t.kind for t in told.get(i.id, [])] == [PAID]]
     if batch.token is not None and not _is_moved(payer, paid, moved):
@@ -166,7 +166,7 @@ def _outcome(batch: Batch, item: BatchItem, told: list[BatchEvent]) -> tuple[Pay
     return PayoutOutcome.REFUSED, f"{who} refused: {explain_revert(one.reason).message.rstrip('.')}"
 
 
-def _told(
+def _events_of(
     batcher: str, payer: str, logs: Sequence[dict[str, Any]]
 ) -> dict[bytes, list[BatchEvent]]:
     """Return the contract's events about payments of this payer, by id."""
@@ -176,7 +176,7 @@ def _told(
         if log["address"].lower() != batcher or topics[:1] not in ([PAID], [FAILED], [SKIPPED]):
             continue
         try:
-            sender, identity, one = _one_told(topics, log["data"])
+            sender, identity, one = _read_event(topics, log["data"])
         except (*DECODING_ERRORS, LookupError) as why:
             reason = "a log of the batch is not of the form of its event"
             raise invalid("eth_getTransactionReceipt", reason, "logs.data") from why
@@ -185,7 +185,7 @@ def _told(
     return found
 
 
-def _one_told(topics: list[str], data: str) -> tuple[str, bytes, BatchEvent]:
+def _read_event(topics: list[str], data: str) -> tuple[str, bytes, BatchEvent]:
     """Return payer, id, and content of an event."""
     sender, identity = "0x" + topics[1][-40:].lower(), hex_bytes(topics[2])
     if topics[0] == SKIPPED:

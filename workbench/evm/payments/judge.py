@@ -111,7 +111,7 @@ class PaymentJudge:
             return None
         _, receipt = mined[slot.nonce]
         done = int(receipt["status"], 16) == 1
-        return _said(receipt, PayoutOutcome.PAID if done else PayoutOutcome.REFUSED)
+        return _verdict_of(receipt, PayoutOutcome.PAID if done else PayoutOutcome.REFUSED)
 
     async def _mined(
         self, slots: Sequence[Slot], final: int, used: int
@@ -152,13 +152,13 @@ class PaymentJudge:
         identity = batch.payment_id(payout.id)
         owed = batch.BatchItem(identity, payout.address, payout.units)
         if owed not in together.items or together.token != self.token:
-            verdict = _said(
+            verdict = _verdict_of(
                 receipt, PayoutOutcome.WRONG, "the batch that was mined does not pay this"
             )
             # The gas belongs to the payments of the mined batch.
             return replace(verdict, gas_wei=0, moved=0)
         outcome, reason = outcomes[identity]
-        verdict = _said(receipt, outcome, reason)
+        verdict = _verdict_of(receipt, outcome, reason)
         return replace(verdict, gas_wei=together.share(identity, verdict.gas_wei))
 
     async def _used(self, block: str) -> int:
@@ -182,7 +182,7 @@ class PaymentJudge:
         self, payout: Payout, sent: DecodedPayment, receipt: dict[str, Any]
     ) -> PayoutVerdict:
         def says(outcome: PayoutOutcome, reason: str = "") -> PayoutVerdict:
-            return _said(receipt, outcome, reason)
+            return _verdict_of(receipt, outcome, reason)
 
         def wrong(reason: str) -> PayoutVerdict:
             return replace(says(PayoutOutcome.WRONG, reason), moved=self._left(sent, receipt))
@@ -255,7 +255,7 @@ class PaymentJudge:
         return bool(int.from_bytes(said, "big")) if len(said) == 32 else None
 
 
-def _said(receipt: dict[str, Any], outcome: PayoutOutcome, reason: str = "") -> PayoutVerdict:
+def _verdict_of(receipt: dict[str, Any], outcome: PayoutOutcome, reason: str = "") -> PayoutVerdict:
     """Return a verdict with the block and the gas cost of a receipt, in wei."""
     tx = receipt["transactionHash"]
     block = BlockRef(int(receipt["blockNumber"], 16), receipt["blockHash"], tx, -1)

@@ -78,7 +78,7 @@ def refused(answer: Response, peer: str) -> WorkbenchError:
     return kind(message, hint=hint)
 
 
-def told(answer: Response) -> ErrorBody:
+def error_body(answer: Response) -> ErrorBody:
     """Return code and message of a refusal, as far as they can be read."""
     try:
         read = decoded(answer, ErrorBody, "peer")

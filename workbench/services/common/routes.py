@@ -160,7 +160,7 @@ async def events_page(store: Store, own: str, request: Request) -> Response:
         page = await unit.facts(after=int(after), limit=EVENTS_PAGE)
     # `next` is where to continue, behind the skipped facts of other emitters.
     upto = page[-1][0] if page else min(int(after), last)
-    return told([(seq, fact) for seq, fact in page if fact.source == own], upto, last)
+    return events_response([(seq, fact) for seq, fact in page if fact.source == own], upto, last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,7 @@ def _numbered_fact(data: dict[str, Any], peer: str) -> tuple[int, Event]:
     return seq, fact
 
 
-def told(page: Sequence[tuple[int, Event]], upto: int, last: int) -> Response:
+def events_response(page: Sequence[tuple[int, Event]], upto: int, last: int) -> Response:
     return Response(200, EventPage(page, upto, last), headers=(("Cache-Control", "no-store"),))
 
 

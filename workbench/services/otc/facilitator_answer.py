@@ -27,13 +27,15 @@ def check_acceptance(answer: Response, identity: str) -> None:
     refusal, and JSON that is no acceptance of `identity`.
     """
     if peers.passes(answer):
-        raise PeerUnreachable(f"the facilitator could not answer: {peers.told(answer).message}")
+        raise PeerUnreachable(
+            f"the facilitator could not answer: {peers.error_body(answer).message}"
+        )
     if not 200 <= answer.status < 300:
-        told = peers.told(answer)
+        told = peers.error_body(answer)
         facilitator = {"error": told.error, "message": told.message, "hint": told.hint}
         raise PeerRefused(f"the facilitator refused: {told.message}", facilitator=facilitator)
     given = peers.decoded(answer, Acceptance, PEER)
     if given.settlement_id.lower() != identity:
         raise peers.invalid(answer, PEER, "it names another settlement")
     if not given.accepted:
-        raise PeerRefused(f"the facilitator did not accept: {peers.told(answer).message}")
+        raise PeerRefused(f"the facilitator did not accept: {peers.error_body(answer).message}")

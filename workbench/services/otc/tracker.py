@@ -33,10 +33,10 @@ from workbench.services.common.routes import (
     EVENTS_PAGE,
     EventPage,
     Routes,
+    events_response,
     numbered,
     one,
     see_other,
-    told,
     wants_page,
 )
 from workbench.services.common.settlement_index import SettlementIndex
@@ -163,7 +163,7 @@ class TrackerService:
         async with self._store.unit() as unit:
             page = await unit.facts(after=after, limit=EVENTS_PAGE)
             last = await unit.last_seq()
-        return told(page, page[-1][0] if page else after, last)
+        return events_response(page, page[-1][0] if page else after, last)
 
     async def _stream(self, request: Request) -> Response:
         after = _sequence(request.header("Last-Event-ID") or one(request, "after"))

@@ -64,7 +64,7 @@ class PayoutDecisions(PayoutVerdicts):
             if payout.state is not PayoutState.HELD:
                 raise PayoutEnded(f"the payout is {payout.state.value}: nothing to approve.")
             fact = ev.PayoutApproved(**self.known(payout.id), by=by)
-            return await self._tell(unit, payout, fact)
+            return await self._record(unit, payout, fact)
 
     async def refund(self, payout_id: str, by: str) -> Payout:
         """Give the credits back after a foreign transaction took the nonce of the payout.
@@ -96,7 +96,7 @@ class PayoutDecisions(PayoutVerdicts):
         await self._sender.release(by, why)
         self.health.ok(Quarantined.code)
 
-    async def _tell(self, unit: Ledger, payout: Payout, fact: ev.Event) -> Payout:
+    async def _record(self, unit: Ledger, payout: Payout, fact: ev.Event) -> Payout:
         changed = apply(payout, fact)
         await unit.record(fact)
         await unit.put_payout(changed)

@@ -21,8 +21,8 @@ from workbench.services.payouts import accounts, pages
 from workbench.services.payouts.input import (
     KEY_HEADER,
     PayoutInput,
-    asked,
     fields_of,
+    payout_input,
     text_of,
     user_id,
 )
@@ -70,22 +70,22 @@ class FormEndpoints:
         }
 
     async def _earn(self, request: Request) -> Response:
-        return self._tell(request, 200, await self._do_earn(request))
+        return self._respond(request, 200, await self._do_earn(request))
 
     async def _do_earn(self, request: Request) -> RequestResult:
-        return await self.payouts.earn(asked(fields_of(request), request.header(KEY_HEADER)))
+        return await self.payouts.earn(payout_input(fields_of(request), request.header(KEY_HEADER)))
 
     async def _payout(self, request: Request) -> Response:
         """Answer the seed's `/payout`, whose clients expect the transaction hash in the answer."""
-        return await self._tell_payout(request, 200, self.payouts.rules.wait_s)
+        return await self._respond_payout(request, 200, self.payouts.rules.wait_s)
 
-    async def _tell_payout(self, request: Request, success: int, default_s: float) -> Response:
+    async def _respond_payout(self, request: Request, success: int, default_s: float) -> Response:
         """Request a payout and answer, after a wait if the client asks for one."""
         seconds, applied = wait_of(request, default_s)
         given = await self._do_payout(request)
         if given.status < 400 and not wants_page(request):
             given = await self._after(given, seconds)
-        answer = self._tell(request, success, given)
+        answer = self._respond(request, success, given)
         return replace(answer, headers=(*answer.headers, *applied))
 
     async def _after(self, given: RequestResult, seconds: float) -> RequestResult:
@@ -112,10 +112,10 @@ class FormEndpoints:
         )
 
     def _asked_payout(self, fields: dict[str, Any], header: str | None = None) -> PayoutInput:
-        plain = asked(fields, header)
+        plain = payout_input(fields, header)
         return replace(plain, address=self.payouts.payments.receiver(text_of(fields, "address")))
 
-    def _tell(self, request: Request, success: int, given: RequestResult) -> Response:
+    def _respond(self, request: Request, success: int, given: RequestResult) -> Response:
         """Redirect a browser's form to the user's page; answer programs with JSON. Mark a
         replay."""
         status = given.status if given.status >= 400 else success

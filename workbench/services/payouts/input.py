@@ -91,7 +91,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def asked(fields: dict[str, Any], header_key: str | None = None) -> PayoutInput:
+def payout_input(fields: dict[str, Any], header_key: str | None = None) -> PayoutInput:
     """Return the fields that `/earn` and `/payout` share. Raises InputError."""
     return PayoutInput(
         user_id=user_id(_need(fields, "user_id")),

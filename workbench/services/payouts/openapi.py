@@ -7,7 +7,7 @@ from typing import Any
 
 from workbench.core.ledger import TransferKind
 from workbench.core.payout import PayoutState
-from workbench.core.webhooks import ID, SIGNATURE, TIMESTAMP, TOLD
+from workbench.core.webhooks import DELIVERED, ID, SIGNATURE, TIMESTAMP
 from workbench.services.payouts.input import KEY, MAX_CREDITS, MAX_REASON, USER
 from workbench.services.payouts.resolve import OUTCOMES
 from workbench.services.payouts.wait import MOST_S
@@ -207,7 +207,7 @@ SCHEMAS: dict[str, SchemaObject] = {
     "After": _object({}, after={**AFTER, "description": "a fact's number: again, from behind it"}),
     "Message": _object(
         {
-            "type": {"type": "string", "enum": sorted(TOLD)},
+            "type": {"type": "string", "enum": sorted(DELIVERED)},
             "timestamp": {"type": "string", "format": "date-time"},
             "data": _object(
                 {

@@ -31,7 +31,7 @@ from workbench.services.payouts.confirmed_verdicts import ConfirmedVerdicts
 LOOKED_AT = 1_000
 """Number of nonces that are checked again after a start. Later passes check the nonces since the
 last."""
-TOLD = 3
+MOST_NAMED = 3
 FITS = {
     PayoutState.PAID: (PayoutOutcome.PAID,),
     PayoutState.REFUNDED: (PayoutOutcome.REFUSED, PayoutOutcome.CANCELLED),
@@ -173,13 +173,13 @@ class PayoutReorgs:
                 unit, self._payments, payout, verdict, verdict.gas_wei - known, self._clock.now_ms()
             )
 
-    def told(self) -> str:
+    def report(self) -> str:
         """Return a text for the operator, or ""."""
         waiting = [
             f"{payout.id} was {payout.state.value}, and a reorg deeper than finality took it back"
             for payout in self.open.values()
         ]
-        return "; ".join([*self._wrong.values(), *waiting][:TOLD])
+        return "; ".join([*self._wrong.values(), *waiting][:MOST_NAMED])
 
 
 async def _paid_by(unit: Ledger, slot: Slot) -> Sequence[Payout]:

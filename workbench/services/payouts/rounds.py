@@ -20,7 +20,7 @@ from workbench.services.payouts.signing import PayoutSigning
 
 OF_THE_LEASE = ("reconciliation", "wallet_differs", "orphans", "fees", "reorg")
 """Names of the checks that only the lease holder performs."""
-TOLD = 3
+MOST_NAMED = 3
 """Most examples of one kind in an alarm."""
 SPARE = 20
 """The wallet should hold gas for this many transactions beyond those that wait."""
@@ -62,7 +62,7 @@ class Payouts(PayoutRequests, PayoutDecisions, PayoutSigning):
             if not self.returned.open:
                 with self.loop.part("reconciliation"):
                     await self.reconciler.on_timer(self.rules.reconcile_s)
-            self.health.set("reorg", self.returned.told())
+            self.health.set("reorg", self.returned.report())
 
     async def _look_after(self) -> None:
         async with self.store.unit() as unit:
@@ -84,7 +84,7 @@ class Payouts(PayoutRequests, PayoutDecisions, PayoutSigning):
         if unbooked:
             with self.loop.part("allowance"):
                 await self.batches.book(unbooked)
-        self.health.set("fees", "; ".join(self._sender.capped()[:TOLD]) if count else "")
+        self.health.set("fees", "; ".join(self._sender.capped()[:MOST_NAMED]) if count else "")
 
     async def look_at_node(self, state: NodeState) -> None:
         """Report whether the wallet has enough money, and the age of the oldest open payout."""

@@ -61,10 +61,10 @@ class V1Endpoints(FormEndpoints):
         )
 
     async def _v1_earn(self, request: Request) -> Response:
-        return self._tell(request, 201, await self._do_earn(request))
+        return self._respond(request, 201, await self._do_earn(request))
 
     async def _v1_payout(self, request: Request) -> Response:
-        return await self._tell_payout(request, 202, 0)
+        return await self._respond_payout(request, 202, 0)
 
     async def _v1_batch(self, request: Request) -> Response:
         """Accept or refuse each payout of a batch on its own, under its own key."""
@@ -114,7 +114,7 @@ class V1Endpoints(FormEndpoints):
                 "block": slot.block.number if slot.block else None,
                 "attempts": [attempt.tx for attempt in slot.attempts],
             }
-        view["history"] = [_told(fact) for fact in facts]
+        view["history"] = [_history_line(fact) for fact in facts]
         answer = Response.json(200, view)
         return replace(answer, headers=(*answer.headers, *applied))
 
@@ -209,7 +209,7 @@ def _line(transfer: LedgerTransfer) -> dict[str, Any]:
     }
 
 
-def _told(fact: Event) -> dict[str, Any]:
+def _history_line(fact: Event) -> dict[str, Any]:
     """Return one line of a payout's history; for a person's decision also who, what and why."""
     said = {name: getattr(fact, name) for name in ("outcome", "by", "why") if hasattr(fact, name)}
     return {"type": fact.type, "at_ms": fact.at_ms, **said}

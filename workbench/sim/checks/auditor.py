@@ -190,7 +190,7 @@ class Auditor:
         known = [identity for identity in about if identity in self.settlements]
         looked_at = dict.fromkeys([*self._open, *known])
         watched = [each for each in sorted(touched) if each in self._start]
-        told = await self._numbers(self._asked(known, watched))
+        told = await self._numbers(self._reads(known, watched))
         held = {who: {name: told[who, name] for name in TOKENS} for who in HOLDERS}
         parked = dict.fromkeys(TOKENS, 0)
         for name, owner in self._parked_for:
@@ -211,7 +211,7 @@ class Auditor:
             supply={name: (self._supply[name], told["supply", name]) for name in TOKENS},
         )
 
-    def _asked(self, known: Iterable[str], watched: Iterable[Holding]) -> dict[Hashable, AuditCall]:
+    def _reads(self, known: Iterable[str], watched: Iterable[Holding]) -> dict[Hashable, AuditCall]:
         """Return all contract reads of a view, so that one batch can answer them."""
         asked: dict[Hashable, AuditCall] = {}
         for name, token in self._tokens.items():

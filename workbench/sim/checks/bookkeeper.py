@@ -17,7 +17,7 @@ from workbench.core.facts import fact_id
 from workbench.core.invariants import PAYOUT_INVARIANTS, PayoutView, broken
 from workbench.core.payout import ENDED, MOVING, Payout
 from workbench.core.ports import LedgerStorePort
-from workbench.core.webhooks import TOLD
+from workbench.core.webhooks import DELIVERED
 from workbench.evm.codec.abi import encode_call
 from workbench.evm.rpc.client import Rpc
 from workbench.services.payouts.accounts import treasury
@@ -178,7 +178,7 @@ class PayoutChecker:
                 page = await unit.facts(after=self._seq, limit=PAGE)
             for seq, fact in page:
                 self._seq = seq
-                if fact.type in TOLD:
+                if fact.type in DELIVERED:
                     self._to_tell.append(fact_id(fact))
                 if type(fact) not in MOVING:
                     continue

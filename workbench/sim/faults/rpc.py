@@ -156,12 +156,12 @@ class FaultyRpc(Rpc):
         if self.dead:
             raise Crashed
         try:
-            return await self._asked(method, params)
+            return await self._call_behind(method, params)
         finally:
             if self.dead:
                 raise Crashed
 
-    async def _asked(self, method: str, params: tuple[Any, ...]) -> Any:
+    async def _call_behind(self, method: str, params: tuple[Any, ...]) -> Any:
         target, hit = f"{self.name} {method}", partial(_hit_call, method, params)
         wait_ms = self._latency_ms + (self._faults.fires("rpc.delayed", target, hit) or 0)
         if wait_ms:

@@ -8,7 +8,7 @@ from sqlalchemy import Table, and_, bindparam, func, or_, select, update
 
 from workbench.core.payout import ACT, PayoutState
 from workbench.core.ports import SlotState
-from workbench.core.webhooks import TOLD
+from workbench.core.webhooks import DELIVERED
 from workbench.store.ledger.schema import (
     PAYOUT,
     SUBJECT,
@@ -200,7 +200,7 @@ def all_attempts(dialect: str) -> Any:
 
 
 def _webhook_facts(*columns: Any) -> Any:
-    is_wanted = or_(*(fact.c.type == name for name in sorted(TOLD)))
+    is_wanted = or_(*(fact.c.type == name for name in sorted(DELIVERED)))
     query = select(*columns).where(fact.c.seq > bindparam("after"), is_wanted)
     return query.order_by(fact.c.seq).limit(bindparam("limit"))
 
