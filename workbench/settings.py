@@ -290,6 +290,7 @@ class Settings:
 
 
 def _value(setting: Setting, text: str | None) -> Any:
+    """Return the value of a setting. Raises InvalidSetting without showing a secret."""
     text = (text or "").strip() or setting.default
     if not text:
         return None

@@ -91,6 +91,7 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 def fail(why: WorkbenchError, as_json: bool, code: int) -> NoReturn:
+    """Print the error as text or JSON, and exit with its code."""
     if as_json:
         click.echo(json.dumps({"status": "failed", **why.to_json()}))
     click.echo(click.style("error: ", fg="red", bold=True) + why.message, err=True)

@@ -162,6 +162,7 @@ def up(
 
 
 async def _serve(world: Any, as_json: bool) -> None:
+    """Serve the world and print its description, until Ctrl-C."""
     from workbench.worlds.served import write_world_file
 
     stop = stop_on_signals()
@@ -253,6 +254,7 @@ for _name in PARTS:
 
 
 async def _run_part(name: str, settings: Any, as_json: bool) -> None:
+    """Run one service until Ctrl-C."""
     from workbench.worlds.remote import live_part, live_payouts
 
     stop = stop_on_signals()
@@ -337,6 +339,7 @@ def env_command() -> None:
 
 
 def _tell_world(description: dict[str, Any]) -> None:
+    """Print where the services of a world listen."""
     for name in ("tracker", "seller", "facilitator", "payouts", "rpc"):
         click.echo(f"  {name:12} {description[f'{name}_url']}")
     click.echo(f"  {'chain id':12} {description['chain_id']}")
@@ -346,6 +349,7 @@ def _tell_world(description: dict[str, Any]) -> None:
 
 
 def _show(outcome: Any) -> None:
+    """Print the result of a deployment for people."""
     from rich.console import Console
     from rich.table import Table
 

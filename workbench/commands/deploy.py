@@ -119,6 +119,7 @@ def _url_option(rpc: str) -> str:
 
 
 def _require_chain(url: str, wanted: int, source: str, network: str | None) -> None:
+    """Raise unless the node at `url` answers and is on the wanted chain."""
     shown = f"{source} ({public_url(url)})"
     try:
         found = int(BlockingRpc(url).now("eth_chainId"), 16)
@@ -201,6 +202,7 @@ def _balancer(deployer: str) -> str:
 
 
 def _read_plan(file: Path) -> dict[str, Any]:
+    """Return the values of a plan file. Raises InvalidSetting with the name that is wrong."""
     example = 'A JSON object such as {"pool_usdc": 1000000000000, "finality_blocks": 5}.'
     try:
         given = json.loads(file.read_text(encoding="utf-8"))
@@ -220,6 +222,7 @@ def _read_plan(file: Path) -> dict[str, Any]:
 
 
 def _check_value(file: Path, name: str, value: Any) -> None:
+    """Raise InvalidSetting for a value outside of its bounds."""
     if name in BOUNDS:
         low, high = BOUNDS[name]
         if type(value) is not int or not low <= value <= high:

@@ -37,6 +37,7 @@ async def examine(settings: Settings) -> list[Finding]:
 
 
 async def _settlements(settings: Settings) -> list[Finding]:
+    """Run the checks of settlements, if their settings are complete."""
     missing = [name for name in SETTLING if settings[name] is None]
     remedy = "Set it in .env, or run `workbench up` in this folder."
     findings = [
@@ -87,6 +88,7 @@ async def _payouts(settings: Settings) -> list[Finding]:
 
 
 async def _run(check: Diagnosis[P], patient: P) -> list[Finding]:
+    """Return the findings of one check. A check that raises is a fault."""
     found: list[Finding] = []
     try:
         async for finding in check(patient):

@@ -159,6 +159,7 @@ def _kept(run: Run, runs: Path, say: ReportProgress) -> Path:
 
 
 def _shown(run_dir: Path, kernel: WarmKernel | None, say: ReportProgress) -> Path | None:
+    """Execute the notebook of a run. Return its path, or None after an error."""
     if kernel is None:
         return None
     say(f"executing {NOTEBOOK} …")
@@ -171,6 +172,7 @@ def _shown(run_dir: Path, kernel: WarmKernel | None, say: ReportProgress) -> Pat
 
 
 def _difference(kept: Run, again: Run) -> TraceDiffers:
+    """Return the error that names the first different fact."""
     pairs = enumerate(zip_longest(kept.events, again.events), 1)
     line, (was, now) = next(pair for pair in pairs if pair[1][0] != pair[1][1])
     hint = "Another version of the workbench, its contracts or anvil may have run it."

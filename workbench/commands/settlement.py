@@ -313,6 +313,7 @@ def _terms(facts: list[ev.Event]) -> Terms:
 
 
 def _instead(state: str) -> str:
+    """Return which command ends a settlement in this state."""
     return {
         "created": "`workbench settlement cancel` can.",
         "funded": "`workbench settlement refund` can, after its swap deadline.",

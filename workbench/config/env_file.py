@@ -66,6 +66,7 @@ def read_env_file(
 
 
 def _text(path: Path) -> str:
+    """Return the text of the file. Raises InvalidSetting."""
     try:
         with path.open("rb") as file:
             raw = file.read(MOST_BYTES + 1)
@@ -84,6 +85,7 @@ def _line(binding: Binding) -> int:
 
 
 def _unreadable(where: str, line: int, text: str, known: Collection[str]) -> InvalidSetting:
+    """Return the error for a line that is not KEY=value."""
     found = _OURS.match(text)
     name = found[1] if found and found[1] in known else ""
     cause = "this line cannot be read"
@@ -103,6 +105,7 @@ def _unreadable(where: str, line: int, text: str, known: Collection[str]) -> Inv
 
 
 def _refuse_near_name(where: str, line: int, name: str, known: Collection[str]) -> None:
+    """Raise InvalidSetting for an unknown name that is similar to one of ours."""
     if name in known:
         return
     near = nearest(name, known)

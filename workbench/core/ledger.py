@@ -158,6 +158,7 @@ class LedgerModel:
         self.head = link(self.head, len(self.transfers), transfer)
 
     def _check_hold(self, transfer: LedgerTransfer) -> None:
+        """Raise LedgerRefused unless the transfer ends an open hold, with its values."""
         if (transfer.kind in (TransferKind.POST, TransferKind.VOID)) != (
             transfer.pending_id is not None
         ):

@@ -62,6 +62,7 @@ def eurc_budget(required_usdc: int, rate_e8: int, slippage_bps: int) -> int:
 
 
 def _positive(rate_e8: int) -> int:
+    """Return the rate. Raises InvalidSetting unless it is positive."""
     if rate_e8 <= 0:  # The rate of a hook that was never set.
         raise StaleRate(
             "there is no EUR/USD reference rate.",

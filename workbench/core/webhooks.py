@@ -132,6 +132,7 @@ def message(seq: int, fact: ev.Event, payout: Payout | None) -> WebhookMessage:
 
 
 def _public_value(name: str, value: Any) -> Any:
+    """Return a field of a fact as a message has it: large amounts as text, long texts cut."""
     if name in LARGE:
         return str(value)
     if isinstance(value, str) and len(value) > TEXT_MOST:

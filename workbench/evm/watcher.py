@@ -53,6 +53,7 @@ class LogWatcher:
             await self._judge()
 
     async def _catch_up(self) -> None:
+        """Read the blocks from the common ancestor to the head."""
         head = int(await self._rpc.call("eth_blockNumber"), 16)
         number, known = await self._common_ancestor()
         while number + NEAR < head:
@@ -119,6 +120,7 @@ class LogWatcher:
             return await unit.last_block(below)
 
     async def _orphan(self, gone: list[ChainPosition]) -> None:
+        """Record BlockOrphaned for these blocks, newest first."""
         self._newest = None
         async with self._store.unit() as unit:
             for number, known in gone:

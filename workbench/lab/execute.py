@@ -146,6 +146,7 @@ def execute(
 
 
 def _find(notebook: str | Path) -> Path:
+    """Return the path of a notebook. Raises NotebookFailed."""
     path = Path(notebook)
     if path.name == str(notebook):
         path = project_root() / "notebooks" / path
@@ -225,6 +226,7 @@ def _silently(kernel: Any, code: str) -> None:
 
 
 def _carry_out(kernel: Any, order: dict[str, Any]) -> str:
+    """Execute the requested notebook in the kernel. Return `done`, or the error in one line."""
     import papermill
     from papermill.exceptions import PapermillExecutionError
 

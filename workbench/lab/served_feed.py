@@ -87,6 +87,7 @@ class ServedFeed(Feed):
     # --- In its own thread ---
 
     def _gather(self) -> None:
+        """Read pages until the feed is closed."""
         failures = 0
         while not self.is_closed:
             try:
@@ -133,6 +134,7 @@ class ServedFeed(Feed):
         return after < last
 
     def _get(self, path: str) -> Any:
+        """Return the JSON of a path. Raises PeerUnreachable."""
         parts = self._parts
         kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
         assert parts.hostname is not None

@@ -126,6 +126,7 @@ class Tracker(anywidget.AnyWidget):
         self._show(feed_of(source, setup, text))
 
     def _show(self, feed: Feed) -> None:
+        """Start a feed and its thread."""
         with self._lock:
             before, self._feed = self._feed, feed
             before.close()
@@ -229,6 +230,7 @@ class Tracker(anywidget.AnyWidget):
         self._send_marks(feed, feed.origin_ms, whole=True)
 
     def _send_state(self, feed: Feed, state: SourceState, is_changed: bool) -> None:
+        """Send the state with its figures."""
         now = time.monotonic()
         self._are_figures_old |= is_changed
         if self._are_figures_old and (feed.is_over or now - self._figures_at >= FIGURES_S):
@@ -245,6 +247,7 @@ class Tracker(anywidget.AnyWidget):
             self.send(message)
 
     def _send_lanes(self, feed: Feed, which: Iterable[int], now_ms: int, *, reset: bool) -> None:
+        """Send the lanes that changed."""
         self._sent_now_ms = now_ms
         message, buffers = encoding.lanes_message(
             feed.lanes,
@@ -258,6 +261,7 @@ class Tracker(anywidget.AnyWidget):
         self.send(message, buffers)
 
     def _send_marks(self, feed: Feed, origin_ms: int, *, whole: bool = False) -> None:
+        """Send the marks that changed."""
         marks = feed.lanes.marks
         reset, rows = (True, marks.rows) if whole else marks.take()
         if feed.is_over:
@@ -268,6 +272,7 @@ class Tracker(anywidget.AnyWidget):
         self.send(message, buffers)
 
     def _send_facts(self) -> None:
+        """Send the facts of the lane whose details are open."""
         number, feed = self._opened, self._feed
         if number is None or not 0 <= number < len(feed.lanes):
             return
@@ -282,6 +287,7 @@ class Tracker(anywidget.AnyWidget):
     # --- From the view ---
 
     def _hear(self, message: dict[str, Any], buffers: Sequence[Any]) -> None:
+        """Handle a message of the view."""
         kind = message.get("kind")
         with self._lock:
             if kind == "hello":

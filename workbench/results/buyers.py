@@ -179,6 +179,7 @@ def _planned(
     origin_ms: int,
     now_ms: int | None,
 ) -> dict[str, Any]:
+    """Return the row of a planned buyer."""
     is_due = now_ms is not None and plan.comes_ms <= now_ms
     came = deal is not None or saw is not None or is_due
     return {

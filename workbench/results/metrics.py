@@ -162,6 +162,7 @@ def nested(frame: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
 def _row(
     group: str, name: str, unit: str, values: Sequence[int], *, total: bool = True
 ) -> dict[str, Any]:
+    """Return a figure with percentiles."""
     spread = {f"p{p}": percentile(values, p) if values else None for p in PERCENTILES}
     whole = sum(values) if total and values else None
     return {
@@ -186,6 +187,7 @@ def _counted(group: str, names: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def _counts(group: str, counts: dict[str, int]) -> list[dict[str, Any]]:
+    """Return a figure for each count."""
     blank = {**dict.fromkeys(f"p{p}" for p in PERCENTILES), "total": None}
     return [
         {"group": group, "name": name, "unit": "", "count": count, **blank}
@@ -237,6 +239,7 @@ def _costs(told: list[ev.Event], lp_fee_pips: int | None) -> list[dict[str, Any]
 
 
 def _gas(told: list[ev.Event]) -> list[dict[str, Any]]:
+    """Return the gas of settlements, and the gas cost of all transactions in wei."""
     gas = frames.settlements_frame(told)["gas_total"].dropna()
     mined = [f for f in frames.distinct(ev.canonical(told)) if isinstance(f, ev.TransactionMined)]
     paid = [f.gas_used * f.gas_price for f in mined]

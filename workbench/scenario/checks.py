@@ -63,6 +63,7 @@ def _s(milliseconds: int) -> str:
 
 
 def _finality(scenario: Scenario) -> Iterator[CheckProblem]:
+    """Check that confirmations fit into time-outs and into the patience of buyers."""
     total_ms, total = _confirmations(scenario)
     limits = {
         "seller.swap_window": scenario.seller.swap_window_s,
@@ -77,6 +78,7 @@ def _finality(scenario: Scenario) -> Iterator[CheckProblem]:
 
 
 def _deadlines(scenario: Scenario) -> Iterator[CheckProblem]:
+    """Check that an offer lives long enough, and that a settlement fits into `settle_within`."""
     seller, block_s = scenario.seller, scenario.chain.block_time_ms // 1_000
     if seller.quote_lifetime_s < 2 * block_s:
         yield (
@@ -119,6 +121,7 @@ def _retries(scenario: Scenario) -> Iterator[CheckProblem]:
 
 
 def _market(scenario: Scenario) -> Iterator[CheckProblem]:
+    """Check that the reference rate stays fresh, and that the band leaves room for the fee."""
     market = scenario.market
     if market.keeper_every_s > market.rate_max_age_s:
         yield (
@@ -140,6 +143,7 @@ def _market(scenario: Scenario) -> Iterator[CheckProblem]:
 
 
 def _group(scenario: Scenario, n: int, group: BuyerGroup) -> Iterator[CheckProblem]:
+    """Check one group of buyers."""
     at, size = f"buyers.{n}", group.size
     if size.low_units > size.high_units:
         low, high = Amount(size.low_units, YPS), Amount(size.high_units, YPS)
@@ -193,6 +197,7 @@ def _purse(scenario: Scenario, at: str, group: BuyerGroup) -> Iterator[CheckProb
 
 
 def _inventory(scenario: Scenario) -> Iterator[CheckProblem]:
+    """Check that the seller has enough for one purchase."""
     least = min((group.size.low_units for group in scenario.buyers), default=0)
     held = scenario.seller.inventory_units
     if held < least:
@@ -203,6 +208,7 @@ def _inventory(scenario: Scenario) -> Iterator[CheckProblem]:
 
 
 def _payouts(scenario: Scenario) -> Iterator[CheckProblem]:
+    """Check the settings of payouts."""
     if scenario.payouts is not None:
         yield from _batch(scenario.payouts.batch, scenario.chain.block_gas_limit)
         for n, group in enumerate(scenario.payouts.users):
@@ -213,6 +219,7 @@ def _payouts(scenario: Scenario) -> Iterator[CheckProblem]:
 
 
 def _batch(most: int, room: int) -> Iterator[CheckProblem]:
+    """Check that a batch fits into a block."""
     needed = batch_gas(most, is_token=True)
     if most > 1 and needed > room:
         yield (
@@ -225,6 +232,7 @@ def _batch(most: int, room: int) -> Iterator[CheckProblem]:
 def _users(
     scenario: Scenario, side: PayoutSettings, at: str, group: UserGroup
 ) -> Iterator[CheckProblem]:
+    """Check one group of users."""
     yield from _comers(scenario, at, group.start_s, group.count, group.arrivals)
     if group.kind == "refuses" and side.asset != "eth":
         yield f"{at}.kind", f"refuses needs asset eth: {side.asset} does not ask its receiver."
@@ -237,6 +245,7 @@ def _users(
 
 
 def _faults(scenario: Scenario) -> Iterator[CheckProblem]:
+    """Check that reorgs have state roots, and that faults are within the duration."""
     if scenario.has_reorgs and not scenario.has_state_roots:
         yield (
             "chain.state_root",

@@ -58,6 +58,7 @@ class SocketHttp:
             ) from why
 
     async def _body(self, answer: Any) -> bytes:
+        """Read the body, up to the allowed size."""
         if self._answer_bytes is None:
             return bytes(await answer.read())
         body = b""
@@ -88,6 +89,7 @@ def _place(url: str) -> str:
 
 
 def _untrusted(url: str, why: Exception) -> PeerUntrusted:
+    """Return the error of a server whose certificate is not valid."""
     reason = str(getattr(why, "verify_message", None) or type(why).__name__).rstrip(".")
     return PeerUntrusted(
         f"the certificate of {_place(url)} is not trusted: {reason}.",

@@ -96,6 +96,7 @@ class TornadoBridge(RequestHandler):
         self.finish(b"" if self.request.method == "HEAD" else json.dumps(why.to_json()))
 
     async def _serve(self, *_: Any) -> None:
+        """Pass the request to the service, and write its answer."""
         if self._finished:
             return
         http = self.request
@@ -126,6 +127,7 @@ class TornadoBridge(RequestHandler):
     get = head = post = put = patch = delete = options = trace = query = _serve
 
     async def _follow(self, response: Response) -> None:
+        """Write a stream until it ends or the client leaves."""
         assert response.stream is not None
         try:
             async for piece in response.stream:
@@ -181,6 +183,7 @@ class BoundedListener(HTTPServer):
 
 
 async def _linger(connection: socket.socket, answer: bytes) -> None:
+    """Read and drop further input for a short time."""
     loop = asyncio.get_running_loop()
     with connection, suppress(OSError, TimeoutError):
         async with asyncio.timeout(LINGER_S):

@@ -71,6 +71,7 @@ class Experiment(ExperimentSetup):
         return session
 
     def _begin_once(self) -> None:
+        """Raise AlreadyPlayed the second time."""
         if self._is_begun:
             raise AlreadyPlayed(
                 f"this experiment with {self.scenario.name} was started before.",
@@ -79,6 +80,7 @@ class Experiment(ExperimentSetup):
         self._is_begun = True
 
     def _run(self) -> Run:
+        """Boot the world, play the scenario, and return the run."""
         scenario = self.scenario
         node, deployment = boot(plan=plan_of(scenario), state_root=scenario.has_state_roots)
         self._addresses = addresses_of(deployment.addresses)
@@ -110,6 +112,7 @@ class Experiment(ExperimentSetup):
             return self._gather(finished)
 
     def _conditions(self) -> WorldConditions:
+        """Return the conditions of the scenario's world."""
         scenario, seller = self.scenario, self.scenario.seller
         euro = EuroPrice(seller.price, self._path.rate_e8, self._rate)
         here = [name for name in SERVICES if name != "payouts" or scenario.payouts]
@@ -168,6 +171,7 @@ class Experiment(ExperimentSetup):
         return list(dict.fromkeys([*self.auditor.open, *theirs]))
 
     async def _finish(self, ended: bool) -> None:
+        """Cancel the participants, wait for confirmations, and check everything once more."""
         chain = self.scenario.chain
         for result in await self._send_home():
             if isinstance(result, AssertionError):
@@ -225,6 +229,7 @@ class Experiment(ExperimentSetup):
         return await asyncio.gather(*people, return_exceptions=True)
 
     async def _tell_balances(self) -> None:
+        """Record the final balance of every account."""
         world = self.world
         head = await world.chain.head()
         block = ev.BlockRef(head.number, head.hash, "", -1)
@@ -238,6 +243,7 @@ class Experiment(ExperimentSetup):
                 world.tell(fact)
 
     def _gather(self, finished: bool) -> Run:
+        """Return the run with all facts."""
         return Run(
             tuple(self.world.events),
             chain_id=self.world.deployment.chain_id,
@@ -280,6 +286,7 @@ def play_again(run: Run, **changes: Any) -> Run:
 
 
 def _lost(why: Exception) -> RpcUnreachable:
+    """Return the error of a lost node."""
     said = getattr(why, "message", str(why))  # Without its hint, which is about starting a node.
     return RpcUnreachable(
         f"the node of this run (anvil) was lost in mid-run: {said}",

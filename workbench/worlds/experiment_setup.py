@@ -178,6 +178,7 @@ class ExperimentSetup:
             world.miner.before_block.append(ForeignSigner(wallet).before_block)
 
     def _agent(self, plan: BuyerPlan) -> SimBuyer:
+        """Return the simulated buyer of a plan."""
         world, group, seller = self.world, plan.group, self.scenario.seller
         key = self._streams.key(plan.name)
         rules = BuyerRules(
@@ -270,6 +271,7 @@ class ExperimentSetup:
         await self._mined(sent)
 
     async def _mined(self, transactions: list[str]) -> None:
+        """Let blocks pass until all transactions are mined."""
         for _ in range(PER_BLOCK):
             await self.world.pass_time(self._block_s)
             if all([await self._deployer.ok(tx) for tx in transactions]):
@@ -280,6 +282,7 @@ class ExperimentSetup:
         )
 
     def _auditor(self, agents: list[SimBuyer], findings: InvariantFindings) -> Auditor:
+        """Return the auditor of this world."""
         world = self.world
         roles = ["seller", "facilitator", "keeper", *(["payer"] if self.bookkeeper else [])]
         signers = [key_of(role).address.lower() for role in roles]
@@ -289,6 +292,7 @@ class ExperimentSetup:
         return Auditor(world.chain, pool, accounts, signers, self._knows, finality, findings)
 
     async def _knows(self, tx: str) -> bool:
+        """Return True if a service's store has the transaction."""
         for name in self.world.services:
             async with self.world.stores[name].unit() as unit:
                 if await unit.knows(tx):
@@ -296,6 +300,7 @@ class ExperimentSetup:
         return False
 
     async def _move_market(self) -> None:
+        """Move the market step by step, until cancelled."""
         while True:
             await self.world.clock.sleep(self.scenario.market.step_s)
             before = self._path.rate_e8

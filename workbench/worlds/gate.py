@@ -70,6 +70,7 @@ class RunGate(TimeGate):
         self._take_due(self._world)
 
     def _take_due(self, world: World) -> None:
+        """Let due orders take effect."""
         if self._asked:
             while self._asked:
                 self._planned.append(self._asked.popleft())

@@ -94,6 +94,7 @@ class FactSubscription:
         return news and time.monotonic() >= self._next
 
     def tell(self, events: list[Event], moment: RunMoment) -> None:
+        """Deliver new facts, if the rate allows it."""
         fresh = tuple(events[self._cursor :])
         if self.is_over or not (fresh or moment != self._moment):
             return

@@ -193,6 +193,7 @@ class Served:
         await self.close()
 
     async def _start(self) -> None:
+        """Take the ports, build the services, and supervise them."""
         self._seats = {name: LateBoundHandler(name) for name in self.names}
         for name, seat in self._seats.items():
             port = 0 if self._auto_ports else self.settings[PORTS[name]]
@@ -228,6 +229,7 @@ class Served:
             await refuse_no_eip1559(self.wiring.rpc("check"))
 
     async def _make(self, name: str) -> SupervisedService:
+        """Build one service."""
         if name == "seller":
             return self.wiring.seller()
         if name == "payouts":

@@ -45,6 +45,7 @@ def view_of(world: World) -> WorldView:
 
 
 async def _view(world: World, rpc: BlockingRpc) -> WorldView:
+    """Read balances, pool, mempool and heads over one connection."""
     chain = EvmChain(rpc, world.deployment.chain_id, world.chain.addresses)
     accounts = {name: world.accounts[name] for name in ("seller", "vault")}
     accounts["pool"] = world.deployment["PoolManager"].lower()

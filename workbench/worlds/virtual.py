@@ -175,6 +175,7 @@ class World(VirtualPlatform):
             self.crashes.at_once(name)
 
     async def _buy(self, units: int, buyer: Buyer) -> Run:
+        """Buy, wait for the confirmed end, audit, and return the run."""
         before = await balances(self.chain, self.accounts)
         purchase = await buyer.buy(SELLER_URL, units)
         await self._settle_down(purchase.settlement_id)

@@ -191,6 +191,7 @@ class VirtualPlatform:
         return miner
 
     async def _skew_clocks(self) -> None:
+        """Pass the site `clock.skew` for each service."""
         for name, clock in self._clocks.items():
             off = self.faults.fires("clock.skew", name)
             clock.skew_s = (
@@ -268,6 +269,7 @@ class VirtualPlatform:
             line.dead = True
 
     async def _kill(self, name: str) -> None:
+        """Disconnect a service and cancel its task."""
         self._gone(name)
         self.http.cut(f"http://{name}")
         task = self._tasks.pop(name)
@@ -309,6 +311,7 @@ class VirtualPlatform:
             return [fact for _, fact in await unit.facts()]
 
     async def _check_tasks(self) -> None:
+        """Raise the error of a service that ended, or end an inconsistent one."""
         on_torn = self.conditions.on_torn
         for name, task in [*self._tasks.items(), *self.crashes.down.items()]:
             if not task.done() or isinstance(why := task.exception(), Crashed):
@@ -320,6 +323,7 @@ class VirtualPlatform:
                 on_torn(name, why)
 
     async def _snapshot(self) -> Snapshot:
+        """Return chain, stores, clock and random state of this moment."""
         chain = await self.rpc.call("evm_snapshot")
         stores = {name: store.dump() for name, store in self.stores.items()}
         now, chance = self.loop.time(), self.streams.state
@@ -327,6 +331,7 @@ class VirtualPlatform:
         return Snapshot(self, chain, stores, now, chance, self.mempool.state, *facts)
 
     def _restore(self, snapshot: Snapshot) -> None:
+        """Return all of them to the snapshot, and start the services."""
         self._on_thread(self._stop)
         # A revert consumes its snapshot, so a new one is taken at the same place.
         back = [("anvil_dropAllTransactions",), ("evm_revert", snapshot.chain), ("evm_snapshot",)]
@@ -369,6 +374,7 @@ class VirtualPlatform:
         return any(store.write_some() for store in self.stores.values())
 
     def _stop(self) -> None:
+        """Cancel every task and close the loop."""
         tasks = asyncio.all_tasks(self.loop)
         for task in tasks:
             task.cancel()

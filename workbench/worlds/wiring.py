@@ -89,6 +89,7 @@ class Wiring:
     def _sender(
         self, name: str, key: str, store: SqlStore, reports: CheckReports, gather_s: float = 0.0
     ) -> SlotSender:
+        """Return the sender of a key, on the service's own store."""
         return SlotSender(
             self.rpc(name),
             KeySigner(key),
@@ -130,6 +131,7 @@ class Wiring:
             ).before_round
 
     def seller(self) -> Seller:
+        """Return the seller."""
         store, rules, loop = self.store("seller"), self.rules, self.loop("seller")
         seller = Seller(
             chain=self.chain("seller"),
@@ -193,6 +195,7 @@ class Wiring:
         return service
 
     def tracker(self) -> TrackerService:
+        """Return the tracker."""
         store, loop = self.store("tracker"), self.loop("tracker")
         self._watch_node(loop)
         return TrackerService(

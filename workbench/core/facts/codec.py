@@ -65,6 +65,7 @@ def to_json(event: Event) -> str:
 
 
 def _line(event: Event) -> str:
+    """Return the JSON line of a fact."""
     kind = type(event)
     write = _WRITERS.get(kind)
     if write is None:

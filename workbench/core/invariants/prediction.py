@@ -47,6 +47,7 @@ class Prediction:
         return {(sender, token), (to, token)}
 
     def _moves(self, event: ev.Event) -> list[tuple[Holding, int]]:
+        """Return the changes of balances that an event of the vault causes."""
         buyer, seller = self.parties.get(event.subject, ("", ""))
         match event:
             case ev.SettlementCreated():
@@ -77,6 +78,7 @@ class Prediction:
         return [((sender, token), -units), ((to, token), units)]
 
     def _note(self, event: ev.Event) -> None:
+        """Remember ends, swaps and executions."""
         number = event.block.number if event.block else 0
         if isinstance(event, ev.SettlementSwapped):
             self.swapped[event.subject] = number

@@ -155,6 +155,7 @@ class LaneMarks:
         self._put(LaneMark(MarkKind.REFERENCE, fact.at_ms, fact.reference_rate_e8))
 
     def _fault(self, fact: ev.FaultInjected) -> None:
+        """Add the mark of a fault."""
         self._simulated = True
         by_hand = fact.source == HAND
         if fact.site.startswith(CRASH):

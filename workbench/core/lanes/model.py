@@ -202,6 +202,7 @@ class Lanes:
     # --- Buyers ---
 
     def _planned(self, fact: ev.BuyerPlanned) -> None:
+        """Add the lane of a planned buyer."""
         if self._began_ms is None or fact.at_ms < self._began_ms:
             self._began_ms = fact.at_ms
         if fact.subject in self._buyers:
@@ -236,6 +237,7 @@ class Lanes:
         self._append(row, place)
 
     def _buyer_ended(self, fact: ev.Event) -> None:
+        """Record that a buyer was served or gave up."""
         assert isinstance(fact, ev.BuyerServed | ev.BuyerGaveUp)
         row = self._buyers.get(fact.subject)
         if row is None:
@@ -257,6 +259,7 @@ class Lanes:
         return record
 
     def _settlement(self, fact: ev.Event) -> None:
+        """Apply a fact that moves a settlement."""
         record = self._record(fact.subject)
         if not self._move(record, fact):
             return
@@ -281,6 +284,7 @@ class Lanes:
         row.record, record.row = record, row
 
     def _payout(self, fact: ev.Event) -> None:
+        """Apply a fact that moves a payout."""
         record = self._record(fact.subject)
         if not self._move(record, fact):
             return
@@ -293,6 +297,7 @@ class Lanes:
         self._touch(record.row)
 
     def _batched(self, fact: ev.PayoutBatched) -> None:
+        """Record the batch of a payout."""
         record = self._record(fact.subject)
         if not record.batch:
             record.batch = fact.batch
@@ -317,6 +322,7 @@ class Lanes:
             self._touch(record.row if record else None)
 
     def _orphan(self, fact: ev.BlockOrphaned) -> None:
+        """Mark the facts of a block as removed."""
         self._orphaned[fact.subject] = self.count
         for record, move in self._standing_on.pop(fact.subject, ()):
             move.taken_ms = fact.at_ms
@@ -333,6 +339,7 @@ class Lanes:
             self._hit(fact.subject, fault)
 
     def _mined(self, fact: ev.TransactionMined) -> None:
+        """Add the gas of a mined transaction."""
         if fact.block is None:
             return
         record = self._record(fact.subject)
@@ -341,6 +348,7 @@ class Lanes:
         self._touch(record.row)
 
     def _fault(self, fact: ev.FaultInjected) -> None:
+        """Record a lost message or transaction for its lane."""
         if fact.site not in LOST_SITES or not (fact.subject or fact.tx):
             return
         subject = fact.subject or self._subject_of_tx.get(fact.tx, "")

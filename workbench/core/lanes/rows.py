@@ -185,6 +185,7 @@ def _end(row: LaneRow, course: LaneProgress) -> tuple[str, str, int | None]:
 
 
 def _reason(course: LaneProgress, outcome: str) -> str:
+    """Return why a lane was not executed, or ""."""
     last = course.facts[-1]
     if isinstance(last, ev.PaymentRejected):
         late = NOT_ON_CHAIN if last.code == "deadline_passed" else ""

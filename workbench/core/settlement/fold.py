@@ -151,6 +151,7 @@ _move: Callable[..., Settlement] = copier(
 
 
 def _failed(before: Settlement, event: ev.TransactionFailed) -> dict[str, Any]:
+    """Return the changed fields after a failed transaction."""
     failure = SettlementFailure(event.act, event.code, event.message)
     known: dict[str, Any] = {}
     if not event.transient:

@@ -104,6 +104,7 @@ def _run_ape() -> dict[str, Any]:
 
 
 def _publish(types: dict[str, Any], made_from: str) -> int:
+    """Write the artifacts and their index. Return their number."""
     folder = cache_dir("artifacts")
     digests: dict[str, str] = {}
     for name, data in sorted(types.items()):

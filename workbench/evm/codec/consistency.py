@@ -55,6 +55,7 @@ def _require_bytes(field: str, data: str) -> None:
 
 
 def _block(call: RpcCall, block: dict[str, Any] | None) -> None:
+    """Raise Mismatch unless the block is the requested one."""
     by_hash, asked = call[0] == "eth_getBlockByHash", call[1]
     if block is None:
         if asked in TAGS:
@@ -77,6 +78,7 @@ def _block(call: RpcCall, block: dict[str, Any] | None) -> None:
 
 
 def _texts(logs: Iterable[dict[str, Any]]) -> list[str]:
+    """Return address, data and topics of the logs. Raises Mismatch for data that is not bytes."""
     texts: list[str] = []
     for log in logs:
         texts += (log["address"], log["data"], *log["topics"])
@@ -108,6 +110,7 @@ def _logs(call: RpcCall, logs: list[dict[str, Any]]) -> None:
 
 
 def _require_place(query: dict[str, Any], logs: list[dict[str, Any]]) -> None:
+    """Raise Mismatch for a log of another block, or outside of the requested range."""
     numbers = {log["blockNumber"] for log in logs}
     hashes = {log["blockHash"] for log in logs}
     if len(hashes) != len({(log["blockNumber"], log["blockHash"]) for log in logs}):
@@ -145,6 +148,7 @@ def _receipt(call: RpcCall, receipt: dict[str, Any] | None) -> None:
 
 
 def _receipts(call: RpcCall, receipts: list[dict[str, Any]] | None) -> None:
+    """Raise Mismatch unless the receipts are whole and of the requested block."""
     asked = call[1]
     for receipt in receipts or ():
         if len(asked) == len(receipt["blockHash"]):

@@ -38,6 +38,7 @@ def _decode_log(
     data: str,
     kinds: int,
 ) -> Event | None:
+    """Return the fact of a log, or None for an unknown event."""
     decoder = _event_decoders(kinds).get(topics[0]) if topics else None
     if decoder is None:
         return None
@@ -84,6 +85,7 @@ def _event_decoders(kinds: int) -> dict[str, EventDecoder]:
 def _members_as_words(
     kind: type[Event], inputs: list[dict[str, Any]]
 ) -> list[tuple[str | None, str]] | None:
+    """Return field name (None: not a field) and type of each word, or None if one is dynamic."""
     indexed = [item for item in inputs if item["indexed"]]
     flat = [item for item in inputs if not item["indexed"]]
     while any(item["type"] == "tuple" for item in flat):
@@ -130,6 +132,7 @@ def _values_by_eth_abi(decoder: EventDecoder, topics: Sequence[str], data: str) 
 
 
 def _flatten_into(values: dict[str, Any], item: dict[str, Any], value: Any) -> None:
+    """Add the members of a struct under their own names."""
     if item["type"] == "tuple":
         for member, inner in zip(item["components"], value, strict=True):
             _flatten_into(values, member, inner)

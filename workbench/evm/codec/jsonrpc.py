@@ -131,6 +131,7 @@ def quoted(value: Any) -> str:
 
 @cache
 def _decoder(method: str, is_full: bool) -> json.Decoder[Any]:
+    """Return the decoder of a method's answers."""
     kind = WITH_TRANSACTIONS.get(method) if is_full else None
     kind = RESULTS.get(method, Any) if kind is None else kind
     fields: list[Any] = [("id", int | None, None), ("result", kind | msgspec.UnsetType, UNSET)]
@@ -172,6 +173,7 @@ def _misformed(host: str, number: int, call: RpcCall, raw: bytes, why: Exception
 
 
 def _no_result(host: str, number: int, call: RpcCall, told: Any) -> RpcFault:
+    """Return the fault for an answer without a result."""
     method, error = call[0], told.error
     is_ours = type(told.id) is int and told.id == number
     if error:

@@ -99,6 +99,7 @@ async def _named(chain: Any, payment: Payment, said: str) -> WorkbenchError:
 
 
 async def _is_used(chain: Any, buyer: str, nonce: bytes) -> bool:
+    """Return True if the token reports the authorization as used."""
     data = STATE + encode(["address", "bytes32"], [buyer, nonce])
     asked = {"to": chain.addresses.eurc, "data": to_hex(data)}
     try:

@@ -181,6 +181,8 @@ class EvmChain:
         return [number_of(answer) for answer in answers]
 
     async def _read(self, contract: str, at: str, function: str, *args: Any) -> tuple[Any, ...]:
+        """Return the decoded answer of a contract read. Raises ContractNotFound for an empty
+        one."""
         data = _call_data(contract, function, *args)
         try:
             raw = await self.rpc.call("eth_call", {"to": at, "data": data}, "latest")
@@ -230,6 +232,7 @@ class EvmChain:
         return eip712.typed_digest(await self._separator(token), struct, kinds, values)
 
     async def valid_signature(self, signer: str, digest: bytes, signature: str) -> bool:
+        """Return True for a valid signature of an account or a contract wallet (ERC-1271)."""
         if recover(digest, signature) == signer:
             return True
         if await self.rpc.call("eth_getCode", signer, "latest") in ("0x", None):

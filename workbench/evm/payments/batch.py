@@ -153,6 +153,7 @@ def _ids(batch: Batch) -> list[bytes]:
 
 
 def _outcome(batch: Batch, item: BatchItem, told: list[BatchEvent]) -> tuple[PayoutOutcome, str]:
+    """Return the outcome of one payment and its reason, from the events of the batch."""
     if len(told) != 1:
         return PayoutOutcome.WRONG, f"the batch tells {len(told)} times what came of it"
     (one,) = told
@@ -220,6 +221,8 @@ class EvmBatchContract:
         self.address, self.most = address, most
 
     async def check(self) -> None:
+        """Raise ContractNotFound or InvalidSetting unless the contract has our code and a block
+        holds a batch."""
         code = await self._rpc.call("eth_getCode", self.address, "latest")
         if code in ("0x", None):
             raise ContractNotFound(
@@ -249,6 +252,7 @@ class EvmBatchContract:
         return ContractCall(ACT, self.address, data, value, gas)
 
     async def would_pay(self, payouts: Sequence[Payout]) -> list[bool]:
+        """Return for each payout whether the contract would pay it now (simulated)."""
         call = self.call(payouts)
         request = {"from": self._payer, "to": call.to, "data": to_hex(call.data)}
         request |= {"value": hex(call.value), "gas": hex(call.gas)}
@@ -265,6 +269,7 @@ class EvmBatchContract:
         return [one != WOULD_FAIL for one in found]
 
     async def may_move(self, units: int) -> bool:
+        """Return True if the contract may move `units` of the token."""
         if self._token is None:
             return True
         data = keccak(b"allowance(address,address)")[:4]

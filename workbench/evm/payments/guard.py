@@ -112,6 +112,7 @@ class PaymentSigner(KeySigner):
             self._by_nonce[to_hex(authorization_nonce(payout_id))] = owed
 
     def revoke_signing(self, payout_id: str) -> None:
+        """Refuse to sign this payment from now on."""
         owed = self._expected.pop(payout_id, None)
         if owed is None:
             return
@@ -137,6 +138,7 @@ class PaymentSigner(KeySigner):
         return raw, tx
 
     def _check(self, fields: dict[str, Any]) -> None:
+        """Raise SigningRefused unless the transaction is an authorized payment."""
         if fields["chainId"] != self._chain_id:
             raise SigningRefused(f"a transaction for chain {fields['chainId']}.")
         if self._batcher is not None and (self._is_batch(fields) or self._is_allowance(fields)):

@@ -74,6 +74,7 @@ class PaymentJudge:
         """The token's EIP-712 domain, where it knows ERC-3009."""
 
     async def judge(self, cases: Sequence[tuple[Payout, Slot]]) -> list[PayoutVerdict]:
+        """Return a verdict for each payout and slot, at the present final block."""
         head = int(await self._rpc.call("eth_blockNumber"), 16)
         number = max(0, head - self._finality.depth)
         final = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
@@ -104,6 +105,7 @@ class PaymentJudge:
         return verdicts
 
     async def cost(self, slot: Slot) -> PayoutVerdict | None:
+        """Return the gas cost of a slot at finality, or None before."""
         head = int(await self._rpc.call("eth_blockNumber"), 16)
         number = max(0, head - self._finality.depth)
         mined = await self._mined([slot], number, await self._used(hex(number)))
@@ -149,6 +151,7 @@ class PaymentJudge:
     def _of_batch(
         self, payout: Payout, together: Batch, outcomes: ItemOutcomes, receipt: dict[str, Any]
     ) -> PayoutVerdict:
+        """Return the verdict of one payout of a mined batch."""
         identity = batch.payment_id(payout.id)
         owed = batch.BatchItem(identity, payout.address, payout.units)
         if owed not in together.items or together.token != self.token:
@@ -181,6 +184,8 @@ class PaymentJudge:
     def _verdict(
         self, payout: Payout, sent: DecodedPayment, receipt: dict[str, Any]
     ) -> PayoutVerdict:
+        """Return the verdict of a single payment from its mined bytes and its receipt."""
+
         def says(outcome: PayoutOutcome, reason: str = "") -> PayoutVerdict:
             return _verdict_of(receipt, outcome, reason)
 

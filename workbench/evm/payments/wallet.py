@@ -69,6 +69,7 @@ class EvmPayments(PaymentJudge):
     """
 
     def receiver(self, text: str) -> str:
+        """Return the receiver's address in lower case. Raises InvalidAddress."""
         if not _ADDRESS.fullmatch(text):
             raise InvalidAddress(
                 f"{text[:60]!r} is not an address.",
@@ -98,6 +99,7 @@ class EvmPayments(PaymentJudge):
         return f"{site}/tx/{tx}" if site and tx else ""
 
     async def check(self) -> None:
+        """Raise WrongChain, InvalidSetting or ContractNotFound before payouts are accepted."""
         chain_id = int(await self._rpc.call("eth_chainId"), 16)
         if chain_id != self._chain_id:
             raise WrongChain(
@@ -115,6 +117,7 @@ class EvmPayments(PaymentJudge):
             await self.batcher.check()
 
     async def _check_token(self, token: str) -> None:
+        """Read decimals, symbol and ERC-3009 support of the token."""
         if await self._rpc.call("eth_getCode", token, "latest") in ("0x", None):
             raise ContractNotFound(
                 f"Contract not found: no code at {token} (TOKEN_ADDRESS).",
@@ -148,6 +151,7 @@ class EvmPayments(PaymentJudge):
         self._signer.revoke_signing(payout.id)
 
     async def call(self, payout: Payout) -> ContractCall:
+        """Return the call that pays a payout. Raises TokenRefused if it would not pay exactly."""
         self.authorize_signing(payout)
         if self.token is None:
             return ContractCall(ACT, payout.address, b"", payout.units)
@@ -160,6 +164,7 @@ class EvmPayments(PaymentJudge):
         return ContractCall(ACT, self.token, data)
 
     async def _authorized(self, payout: Payout, separator: bytes) -> bytes:
+        """Return the calldata of a signed ERC-3009 transfer."""
         block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
         before, nonce = int(block["timestamp"], 16) + VALIDITY_S, authorization_nonce(payout.id)
         kinds = ["address", "address", "uint256", "uint256", "uint256", "bytes32"]
@@ -204,6 +209,7 @@ class EvmPayments(PaymentJudge):
         return done
 
     async def wallet(self, final: bool = True) -> Wallet:
+        """Return the balances of the wallet, at the final or at the newest block."""
         number = int(await self._rpc.call("eth_blockNumber"), 16)
         number = max(0, number - self._finality.depth) if final else number
         block = hex(number)
@@ -219,6 +225,7 @@ class EvmPayments(PaymentJudge):
         return Wallet(number, asset, native, await self._used(block))
 
     async def movements(self, after: int, upto: int) -> Sequence[WalletTransfer]:
+        """Return the token transfers of the wallet in blocks `after` + 1 to `upto`."""
         if self.token is None:
             return []
         own = "0x" + self.address[2:].rjust(64, "0")
@@ -231,6 +238,7 @@ class EvmPayments(PaymentJudge):
 
 
 def _movement(log: dict[str, Any], incoming: bool) -> WalletTransfer:
+    """Return a Transfer log as a transfer of the wallet."""
     return WalletTransfer(
         tx=log["transactionHash"],
         log_index=int(log["logIndex"], 16),

@@ -136,6 +136,7 @@ class InclusionReader:
         return seen[1] if seen and seen[0] == landing.block.hash else None
 
     async def block_at(self, number: int, view: NonceView) -> tuple[str, int] | None:
+        """Return hash and time of the block at a height, or None. Read once per view."""
         if number not in view.blocks:
             block = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
             seen = (block["hash"], int(block["timestamp"], 16) * 1000) if block else None

@@ -27,6 +27,7 @@ def key_of_keystore(text: str, password: str) -> str:
 
 
 def _read(text: str) -> dict[str, Any]:
+    """Return the content of a key file. Raises InvalidSetting."""
     if text.startswith("\ufeff"):
         raise _refused("it begins with a byte order mark (BOM). Save it as plain UTF-8.")
     try:
@@ -78,6 +79,7 @@ def _number(numbers: dict[str, Any], name: str) -> int:
 
 
 def _opened(kept: dict[str, Any], password: str) -> str:
+    """Return the decrypted key. Raises InvalidSetting for a wrong password."""
     from eth_account import Account
 
     try:

@@ -26,6 +26,7 @@ class Quarantine(SharedNonces):
         self.is_new = True
 
     async def choose(self, unit: Any, on_chain: int, counted: int) -> int | None:
+        """Return the nonce of a new slot, or None and stop after a confirmed foreign use."""
         standing = await self._standing(unit, on_chain)
         nonce = max(counted, standing.first_nonce)
         self._suspicion = ""
@@ -61,6 +62,7 @@ class Quarantine(SharedNonces):
             await self._stop(unit, await self._standing(unit, nonce), nonce, reason)
 
     async def release(self, unit: Any, on_chain: int, by: str, why: str) -> None:
+        """Release the signer: new slots start at the nonce of the chain or above."""
         standing = await self._standing(unit, on_chain)
         if not standing.quarantine:
             return
@@ -91,6 +93,7 @@ class Quarantine(SharedNonces):
         return standing
 
     async def _stop(self, unit: Ledger, standing: SignerState, nonce: int, text: str) -> None:
+        """Store the stop and its fact, once."""
         if standing.quarantine:
             return
         stopped = replace(standing, quarantine=text)

@@ -52,6 +52,7 @@ class KeySigner:
         return f"KeySigner({self.address})"
 
     def sign_digest(self, digest: bytes) -> str:
+        """Return r ‖ s ‖ v, 65 bytes as 0x hex."""
         signed = self._key.sign_recoverable(digest, hasher=None)
         signature = to_hex(signed[:64] + bytes([signed[64] + 27]))
         if len(_SIGNED_HERE) >= KEPT:
@@ -89,6 +90,7 @@ def recover(digest: bytes, signature: str) -> str | None:
 
 @lru_cache(KEPT)
 def _recovered(digest: bytes, signature: str) -> str | None:
+    """Return the signer of a digest, or None."""
     try:
         raw = hex_bytes(signature)
     except ValueError:

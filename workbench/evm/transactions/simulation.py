@@ -121,6 +121,7 @@ class Simulation:
         return asked
 
     async def _needed(self, asked: SimulationBatch) -> list[int | WorkbenchError]:
+        """Return the gas of each call, estimated if its simulation failed, or its error."""
         answers = await asked.answers if asked.answers else []
         first = len(asked.tried)
         for (n, gas), answer in zip(asked.tried.items(), answers[:first], strict=True):
@@ -163,6 +164,7 @@ class Simulation:
         return {**request, "value": hex(call.value)} if call.value else request
 
     async def tip(self) -> int:
+        """Return the node's suggested priority fee in wei, at least TIP_WEI."""
         now = self._clock.now_ms()
         if self._tip is None or now - self._tip[0] >= TIP_AGE_MS:
             tip = TIP_WEI

@@ -208,6 +208,7 @@ class SlotSubmitter(SlotTracker):
         return self._nonces.suspicion()
 
     def _quarantined(self) -> Quarantined:
+        """Return the error of a stopped signer."""
         if suspicion := self.suspicion():
             return Quarantined(suspicion)
         return Quarantined(

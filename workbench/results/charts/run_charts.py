@@ -79,6 +79,7 @@ def latency(timeline: pd.DataFrame, *, title: str = "") -> Figure:
 
 
 def _draw_times(axes: Axes, y: int, stage: str, values: Sequence[int]) -> None:
+    """Draw the times to one stage."""
     tone = colour(DONE if stage == WHOLE else stage)
     p50, p90, p99 = (percentile(values, p) / 1000 for p in PERCENTILES)
     # Spread by rule, not at random: the same frame gives the same bytes.
@@ -145,6 +146,7 @@ def outcomes(
 
 
 def _draw_ends(axes: Axes, ends: pd.DataFrame, origin: int, between: tuple[float, float]) -> None:
+    """Draw the ended purchases over time, stacked by outcome."""
     edges = np.linspace(*between, BINS + 1)
     below = np.zeros(BINS)
     handles: list[Any] = []
@@ -177,6 +179,7 @@ def _fill(look: StateRow) -> dict[str, Any]:
 
 
 def _draw_faults(axes: Axes, faults: pd.DataFrame, sites: list[str], origin: int) -> None:
+    """Draw a row of marks for each fault site."""
     place = axes.get_yaxis_transform()
     for y, site in enumerate(sites):
         at = (faults[faults.site == site].at_ms.to_numpy() - origin) / 1000
@@ -232,6 +235,7 @@ def prices(
 def _draw_rates(
     axes: Axes, swaps: pd.DataFrame, market: pd.DataFrame, at: Any, origin: int, last: float
 ) -> None:
+    """Draw market, reference rate and paid rates."""
     paid = swaps.rate_e8.astype("float64") / 1e8
     mid = swaps.reference_rate_e8.astype("float64") / 1e8
     handles: list[Any] = []

@@ -183,6 +183,7 @@ class Health:
         return found
 
     def _text(self, state: CheckState) -> str:
+        """Return the text of a red check."""
         check, reasons = state.check, self._standing(state)
         if reasons:
             return f"{_joined(reasons)} {check.remedy}"

@@ -148,6 +148,7 @@ class ServiceLoop:
         return is_transient or self.on_fault is FaultPolicy.RETRY
 
     def _wait_s(self, why: Exception, poll_s: float, failures: int) -> float:
+        """Return the seconds until the next try."""
         if self.on_fault is FaultPolicy.RAISE:
             return poll_s  # Simulated time is free, and traces stay equal.
         doubled = poll_s * 2.0 ** min(failures - 1, 16)

@@ -89,6 +89,7 @@ def error_body(answer: Response) -> ErrorBody:
 
 
 def _json(answer: Response, peer: str) -> Any:
+    """Return the JSON of an answer. Raises PeerUnreadable."""
     try:
         return answer.data()
     except (ValueError, RecursionError) as why:

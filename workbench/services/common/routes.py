@@ -57,6 +57,7 @@ class Routes:
         self._plain: dict[tuple[str, str], RouteHandler] = {}
 
     def add(self, method: str, path: str, handler: RouteHandler) -> Routes:
+        """Add a route, and return self."""
         if "<" not in path:
             self._plain[method, path] = handler
         pattern = re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", path)
@@ -89,6 +90,7 @@ class Routes:
         return why.to_json()
 
     async def _dispatch(self, request: Request) -> Response:
+        """Call the handler of the route. Raises NotFound or MethodNotAllowed."""
         if len(request.body) > MAX_BODY_BYTES:
             raise BodyTooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes.")
         plain = self._plain.get((request.method, request.url))

@@ -101,6 +101,7 @@ class SettlementIndex:
     def _fold(
         self, subject: str, told: Iterable[Event], history: Iterable[Event] | None
     ) -> Settlement | None:
+        """Return the settlement after new facts, or None if its creation is missing."""
         known = None if history is not None else self.settlements.get(subject)
         before = {subject: known} if known else {}
         facts = told if history is None else history
@@ -111,6 +112,7 @@ class SettlementIndex:
         return merge_into(before, facts, self.torn).get(subject)
 
     def _keep(self, subject: str, settlement: Settlement | None, told: Iterable[Event]) -> None:
+        """Store the settlement, and update the counts."""
         if self._merged:
             places = [place for fact in told if (place := rank_of(fact)) is not None]
             self._furthest[subject] = max(places, default=self._furthest.get(subject, 0))

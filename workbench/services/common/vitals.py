@@ -58,6 +58,7 @@ class NodeChecks:
             await self._look()
 
     async def _look(self) -> None:
+        """Read block and balances, and report what is wrong."""
         state = await self._node.state(self._accounts)
         self._health.newest_block = state.number
         self._health.balances.update(state.balances)
@@ -69,6 +70,7 @@ class NodeChecks:
             await self._more(state)
 
     def _look_at_block(self, state: NodeState) -> None:
+        """Report a stalled chain."""
         age = self._clock.now_ms() // 1000 - state.timestamp
         is_old = age > STALLED_S
         told = f"the newest block, {state.number}, is {age // 60} minutes old by our clock."

@@ -158,6 +158,7 @@ class Buyer:
         return terms
 
     async def _check_funds(self, budget: int) -> None:
+        """Raise InsufficientFunds unless the buyer holds the budget."""
         held = await self._chain.balance(self._chain.addresses.eurc, self.address)
         if held < budget:
             raise InsufficientFunds(

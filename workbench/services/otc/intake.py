@@ -120,6 +120,7 @@ class Intake:
             raise self._taken(first)
 
     def _taken(self, first: str) -> OfferTaken:
+        """Return the error of an offer that was sold before."""
         known, text = self._book.get(first), f"this offer was sold as settlement {first}"
         if known is not None and known.status in ("refunded", "rejected"):
             text, hint = f"{text}, which was {known.status}.", "Ask for a new offer."
@@ -128,6 +129,7 @@ class Intake:
         return OfferTaken(text, hint=hint, settlement_id=first)
 
     async def _check_time(self, terms: Terms) -> None:
+        """Raise DeadlinePassed if the terms can no longer be funded in time."""
         head = await self._chain.head()
         if head.timestamp > terms.fund_deadline:
             raise DeadlinePassed(
@@ -138,6 +140,7 @@ class Intake:
     # --- Consent, and the money behind it ---
 
     async def _check_consent(self, payment: Payment, digest: bytes) -> None:
+        """Raise BadSignature unless the buyer signed the terms, BudgetTooSmall for its budget."""
         terms = payment.terms
         if not await self._chain.valid_signature(terms.buyer, digest, payment.terms_signature):
             raise BadSignature(
@@ -160,6 +163,7 @@ class Intake:
             await self._check_permit(terms, payment.permit)
 
     async def _check_authorization(self, terms: Terms, given: TransferAuthorization) -> None:
+        """Raise unless the ERC-3009 authorization can fund these terms."""
         head = await self._chain.head()
         if given.valid_after >= head.timestamp or given.valid_before <= terms.fund_deadline:
             raise BadSignature(
@@ -177,6 +181,7 @@ class Intake:
             )
 
     async def _check_permit(self, terms: Terms, permit: Permit) -> None:
+        """Raise unless the permit, or an allowance, can fund these terms."""
         eurc = self._chain.addresses.eurc
         if await self._chain.allowance(eurc, terms.buyer) >= terms.max_eurc:
             return

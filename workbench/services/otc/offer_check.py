@@ -106,6 +106,7 @@ NOT_TRUSTED = "Do not trust this seller, or update workbench."
 
 
 def _check_place(offer: PaymentRequirement, domain: Domain) -> None:
+    """Raise WrongChain for an offer on another chain or vault."""
     place = offer.chain_id, offer.settlement_vault.lower()
     if place != (domain.chain_id, domain.vault):
         raise WrongChain(
@@ -116,6 +117,7 @@ def _check_place(offer: PaymentRequirement, domain: Domain) -> None:
 
 
 def _check_seller(terms: Terms, seller: str) -> None:
+    """Raise SellerMismatch unless the known seller is paid."""
     if terms.seller != seller:
         raise SellerMismatch(
             f"the offer would pay the seller {terms.seller}, and you buy from {seller}.",
@@ -124,6 +126,7 @@ def _check_seller(terms: Terms, seller: str) -> None:
 
 
 def _check_asked(terms: Terms, asked: RequestedResource, addresses: Addresses) -> None:
+    """Raise TermsMismatch unless the offer is for the requested resource and amount."""
     if terms.resource_hash != asked.resource_hash:
         raise TermsMismatch(
             f"the offer's resourceHash is not that of the resource asked for, {asked.resource}.",
@@ -140,6 +143,7 @@ def _check_asked(terms: Terms, asked: RequestedResource, addresses: Addresses) -
 
 
 def _check_price(terms: Terms, asked: RequestedResource, bounds: OfferBounds) -> None:
+    """Raise PriceRefused for a price above the bounds."""
     if terms.required_usdc == 0:
         raise PriceRefused("the offer's price is 0.", hint=NOT_TRUSTED)
     if bounds.price is None:

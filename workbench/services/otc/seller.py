@@ -211,6 +211,7 @@ class Seller:
         await asyncio.shield(task)
 
     async def _work(self, identity: str) -> None:
+        """Hand over a claim and create its settlement, or reject it."""
         await self.book.refresh()
         settlement = self.book.get(identity)
         if settlement is not None and settlement.state is SettlementState.REJECTED:

@@ -227,6 +227,7 @@ class TrackerService:
         return Response.json(200, {**view, "facts": [numbered(seq, fact) for seq, fact in facts]})
 
     async def _view(self, unit: Any, settlement: Settlement, head: Head) -> dict[str, Any]:
+        """Return the JSON of a settlement."""
         facts = await unit.standing(settlement.id)
         gas = {f.tx: f.gas_used for f in facts if isinstance(f, ev.TransactionMined)}
         ended = settlement.entered[-1].block
@@ -255,6 +256,7 @@ class TrackerService:
     async def _stages(
         self, unit: Any, settlement: Settlement, gas: dict[str, int]
     ) -> list[dict[str, Any]]:
+        """Return the stages of a settlement with block, transaction and gas."""
         asked = await unit.standing(settlement.quote) if settlement.quote else []
         stages: list[dict[str, Any]] = [
             {"name": "requested", "at_ms": f.at_ms, "block": None, "tx": None, "gas": None}

@@ -31,6 +31,7 @@ class AccessRules:
         self._wrong_keys = WrongKeys()
 
     def admit(self, request: Request) -> None:
+        """Raise the error that refuses a request."""
         refuse_duplicates(request)
         if request.method == "POST":
             _refuse_cross_site(request)
@@ -40,6 +41,7 @@ class AccessRules:
             self._check_key(request)
 
     def _check_key(self, request: Request) -> None:
+        """Raise KeyNeeded or TooManyWrongKeys unless the request has the key."""
         given, now = _key_given(request), self._clock.now_ms()
         self._wrong_keys.check(request.client, now)
         if not self._is_key(given):
@@ -98,6 +100,7 @@ def _refuse_foreign_host(request: Request) -> None:
 
 
 def _key_given(request: Request) -> str | None:
+    """Return the key of a request (X-API-Key, Bearer, or Basic password), or None."""
     if own := request.header("X-API-Key"):
         return own
     scheme, _, rest = (request.header("Authorization") or "").partition(" ")

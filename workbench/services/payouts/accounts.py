@@ -99,6 +99,7 @@ async def correct_gas(
 
 
 def _held(payout: Payout) -> LedgerTransfer:
+    """Return the transfer that holds the credits of a payout."""
     return LedgerTransfer(
         id=payout.hold_id,
         kind=TransferKind.PENDING,
@@ -119,6 +120,7 @@ async def book_cost(unit: Ledger, payments: Payments, ref: str, gas_wei: int, at
 def _spent(
     payments: Payments, ref: str, asset: str, name: str, amount: int, at_ms: int
 ) -> LedgerTransfer:
+    """Return the transfer that books an amount out of the treasury."""
     return LedgerTransfer(
         id=f"{ref}/{name}",
         kind=TransferKind.POSTED,

@@ -53,6 +53,7 @@ def check_payouts(
 
 
 def _check_hold(payout: Payout, lines: Mapping[str, LedgerTransfer]) -> None:
+    """Raise LedgerBroken unless the payout's hold fits its state."""
     hold = lines.get(payout.hold_id)
     if payout.state is PayoutState.REQUESTED:
         return

@@ -29,6 +29,7 @@ class ConfirmedVerdicts:
         return [self._sure(payout, slot, verdict) for (payout, slot), verdict in pairs]
 
     def _sure(self, payout: Payout, slot: Slot, verdict: PayoutVerdict) -> PayoutVerdict:
+        """Return the verdict, or WAIT if a second reading must confirm it."""
         if verdict.outcome is PayoutOutcome.WAIT:
             return verdict
         is_sure = verdict.outcome is PayoutOutcome.PAID and _fits(slot, verdict)

@@ -55,6 +55,7 @@ class FormEndpoints:
         return page_response(200, pages.home(self._facts(), *keys))
 
     def _facts(self) -> dict[str, Any]:
+        """Return the description of the service for pages and `/health`."""
         payouts, payments = self.payouts, self.payouts.payments
         return {
             "service": self.name,
@@ -129,6 +130,7 @@ class FormEndpoints:
         return replace(answer, headers=(*answer.headers, *marks))
 
     async def _user(self, request: Request, text: str) -> Response:
+        """Answer `/user/<name>`: balance and history."""
         name = self.payouts.user_named(user_id(text))
         async with self.payouts.store.unit() as unit:
             account = await unit.account(accounts.user_account(name))
@@ -147,6 +149,7 @@ class FormEndpoints:
 
 
 def page_response(status: int, html: str, *more: tuple[str, str]) -> Response:
+    """Return a page that is not cached."""
     # Without a referrer, browsers would send `Origin: null` from our own forms.
     headers = {**dict(more), **dict((NO_STORE, ("Referrer-Policy", "same-origin")))}
     # JSON may contain half of a surrogate pair, which UTF-8 cannot encode.

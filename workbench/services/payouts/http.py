@@ -64,6 +64,7 @@ class PayoutHttpService(V1Endpoints):
             await together(self.payouts.run(), self.webhooks.run())
 
     async def handle(self, request: Request) -> Response:
+        """Answer a request: access rules first, then the route; errors as pages for browsers."""
         try:
             self._access.admit(request)
         except WorkbenchError as why:

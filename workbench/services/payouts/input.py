@@ -62,6 +62,7 @@ def fields_of(request: Request) -> dict[str, Any]:
 
 
 def _form(body: bytes) -> dict[str, Any]:
+    """Return the fields of a form. Raises InputError for a duplicate field."""
     try:
         pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, errors="strict")
     except ValueError as why:

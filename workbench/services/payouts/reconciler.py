@@ -195,6 +195,7 @@ class Reconciler:
         return ReconcileReport(report.block, False, report.chain, report.ledger, unsure=text)
 
     async def _compare(self, unit: Ledger, wallet: Wallet, moved: Any) -> ReconcileReport:
+        """Return the report of ledger and wallet at one block."""
         await accounts.open_house(unit, self._payments)
         chain = {self._payments.native: wallet.native, self._payments.asset: wallet.asset}
         ledger, booked = {}, {}
@@ -207,6 +208,7 @@ class Reconciler:
         return ReconcileReport(wallet.block, True, chain, ledger, booked, strange)
 
     async def _book(self, unit: Ledger, asset: str, difference: int, block: int) -> None:
+        """Book a difference as funding or suspense."""
         wallet = accounts.treasury(self._payments.address, asset)
         came = difference > 0
         other = f"funding:{asset}" if came else f"suspense:{asset}"

@@ -125,6 +125,7 @@ class PayoutReorgs:
             self._anchor = max(standing, key=lambda slot: slot.block.number if slot.block else -1)
 
     async def _reopen(self, slot: Slot) -> None:
+        """Record that payouts left the chain, and reopen their slot."""
         async with self._store.unit() as unit:
             payouts = await _paid_by(unit, slot)
             if not payouts or slot.block is None:

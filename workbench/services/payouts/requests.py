@@ -93,6 +93,7 @@ class PayoutRequests(PayoutService):
         return asked if asked.key else replace(asked, key=self.new_key())
 
     async def _replay(self, unit: Ledger, scope: str, asked: PayoutInput) -> RequestResult | None:
+        """Return the stored answer of the key, or None. Raises KeyReused."""
         known = await unit.answered(scope, asked.key)
         if known is None:
             return None
@@ -107,12 +108,14 @@ class PayoutRequests(PayoutService):
     async def _answer(
         self, unit: Ledger, scope: str, asked: PayoutInput, status: int, body: dict[str, Any]
     ) -> RequestResult:
+        """Store the answer under the key, and return it."""
         body = {**body, "idempotency_key": asked.key}
         kept = IdempotentAnswer(asked.fingerprint, status, json.dumps(body))
         await unit.answer(scope, asked.key, kept, self.clock.now_ms())
         return RequestResult(status, body)
 
     async def _refusal(self, unit: Ledger, asked: PayoutInput) -> WorkbenchError | None:
+        """Return the error of a request beyond credits or limits, or None."""
         account = await unit.account(accounts.user_account(asked.user_id))
         free = account.available if account else 0
         if asked.credits > free:
@@ -140,6 +143,7 @@ class PayoutRequests(PayoutService):
         return None
 
     async def _accept(self, unit: Ledger, payout_id: str, asked: PayoutInput) -> Payout:
+        """Hold the credits and store the payout with its facts."""
         known = self.known(payout_id)
         facts: list[ev.Event] = [
             ev.PayoutRequested(

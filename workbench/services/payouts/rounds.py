@@ -65,6 +65,7 @@ class Payouts(PayoutRequests, PayoutDecisions, PayoutSigning):
             self.health.set("reorg", self.returned.report())
 
     async def _look_after(self) -> None:
+        """Track slots, judge final payouts, and book allowances, as the lease holder."""
         async with self.store.unit() as unit:
             count = await unit.count_nonces()
             # The signers of other processes, and of an earlier run, authorized these payments.

@@ -90,6 +90,7 @@ class SigningBatch:
         return ""
 
     async def mark(self, unit: Ledger, slots: Sequence[Slot]) -> None:
+        """Store that the payouts of these slots are sent."""
         facts: list[ev.Event] = []
         moves: list[tuple[Payout, Payout]] = []
         for slot in slots:

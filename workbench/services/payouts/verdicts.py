@@ -38,6 +38,7 @@ class PayoutVerdicts(PayoutService):
         self.health.keep("payout_mismatched", {payout.id for payout, _ in final})
 
     async def _judge_some(self, cases: Sequence[tuple[Payout, Slot]]) -> None:
+        """Judge these payouts and end those with a decided verdict, in one transaction."""
         verdicts = self.sure.sure(cases, await self._verdicts(cases))
         async with self.store.unit() as unit:
             ends = []
@@ -106,6 +107,7 @@ class PayoutVerdicts(PayoutService):
         return ended
 
     def _last_fact(self, payout: Payout, verdict: PayoutVerdict) -> ev.Event:
+        """Return the fact that ends a payout with this verdict."""
         known = self.known(payout.id) | {"block": verdict.block}
         known |= {"tx": verdict.tx, "gas_wei": verdict.gas_wei}
         if verdict.outcome is PayoutOutcome.PAID:

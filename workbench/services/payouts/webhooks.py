@@ -153,6 +153,7 @@ class Webhooks:
         return DeliveryFailure(f"answered {answer.status}{moved}", wait_ms=_retry_after_ms(answer))
 
     def _failed(self, at: WebhookDelivery, failure: DeliveryFailure) -> WebhookDelivery:
+        """Return the delivery state after a failed attempt."""
         now, failures = self._clock.now_ms(), at.failures + 1
         chance = int(self._random.token(), 16) / 2**256
         return replace(

@@ -147,6 +147,7 @@ class Auditor:
         return [tx for tx in block.ours if not await self._knows(tx)]
 
     async def _read(self, number: int) -> AuditedBlock:
+        """Return one block with its logs and our transactions."""
         raw = await self._rpc.call("eth_getBlockByNumber", hex(number), True)
         logs = await self._rpc.call("eth_getLogs", {"blockHash": raw["hash"]})
         at_ms = int(raw["timestamp"], 16) * 1000
@@ -167,6 +168,7 @@ class Auditor:
         return names[log["address"]], sender, to, int(log["data"], 16)
 
     def _learn(self, block: AuditedBlock) -> set[Holding]:
+        """Fold the logs of a block. Return the holdings that changed."""
         touched = self.model.take(block.events)
         for moved in block.transfers:
             touched |= self.model.moved(*moved)
@@ -187,6 +189,7 @@ class Auditor:
     # --- Looking ---
 
     async def _view(self, about: Iterable[str], touched: set[Holding]) -> SettlementView:
+        """Return the view for the invariants."""
         known = [identity for identity in about if identity in self.settlements]
         looked_at = dict.fromkeys([*self._open, *known])
         watched = [each for each in sorted(touched) if each in self._start]

@@ -130,6 +130,7 @@ class PayoutChecker:
         return block["hash"] if block else None
 
     async def _read(self, number: int) -> WalletBlock:
+        """Return what the wallet did in one block."""
         block = await self._rpc.call("eth_getBlockByNumber", hex(number), True)
         moved: list[tuple[str, int]] = []
         gas_wei = 0

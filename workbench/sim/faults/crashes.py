@@ -42,6 +42,7 @@ class Crashes:
         store.after_commit = partial(self._pass, name, "after a commit")
 
     def _pass(self, name: str, moment: str) -> None:
+        """Pass a crash site at a commit; raise Crashed if it fires."""
         if name in self.down:
             raise Crashed
         seconds = self._faults.fires(f"crash.{name}", moment)
@@ -61,6 +62,7 @@ class Crashes:
         self.down[name] = asyncio.ensure_future(self._bury(name, seconds))
 
     async def _bury(self, name: str, seconds: int) -> None:
+        """End the service, wait, and start it again."""
         await self._kill(name)
         await self._clock.sleep(seconds)
         while True:

@@ -68,6 +68,7 @@ class InProcessHttp:
                 del callers[task]
 
     async def _as_a_task(self, base: str, service: Service, asked: Request) -> Response:
+        """Handle the request in a task that ends with its service."""
         task = asyncio.ensure_future(service.handle(asked))
         inside = self._inside.setdefault(base, {})
         inside[task] = None
@@ -138,6 +139,7 @@ class FaultyHttp:
                 raise Crashed
 
     async def _sent(self, request: Request) -> Response:
+        """Send the request through latency and fault sites."""
         path = urlsplit(request.url)
         target = f"{self._client} to {path.hostname}{path.path}"
         latency_ms = self._chance.randint(*self._latency_ms) if any(self._latency_ms) else 0

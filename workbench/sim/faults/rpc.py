@@ -162,6 +162,7 @@ class FaultyRpc(Rpc):
                 raise Crashed
 
     async def _call_behind(self, method: str, params: tuple[Any, ...]) -> Any:
+        """Call the node through latency and fault sites."""
         target, hit = f"{self.name} {method}", partial(_hit_call, method, params)
         wait_ms = self._latency_ms + (self._faults.fires("rpc.delayed", target, hit) or 0)
         if wait_ms:

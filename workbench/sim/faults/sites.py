@@ -124,6 +124,7 @@ class Faults:
     def _inject(
         self, site: str, target: str, parameter: int, source: str, hit: Callable[[], FaultHit]
     ) -> None:
+        """Record the fault, and return its parameter."""
         subject, tx = hit()
         self._tell(
             FaultInjected(
@@ -138,6 +139,7 @@ class Faults:
         )
 
     def _drawn(self, site: str, now_ms: int) -> int | None:
+        """Return the drawn parameter of a pass, or None."""
         for each in self._sites.get(site, ()):
             if not each.fault.start_s <= (now_ms - self._began_ms) / 1000 < each.fault.stop_s:
                 continue

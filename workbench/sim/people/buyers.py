@@ -146,6 +146,7 @@ async def _tampers(agent: SimBuyer) -> Purchase | None:
 
 
 async def _drains(agent: SimBuyer) -> Purchase | None:
+    """Pay, then move the money away before the settlement is funded."""
     payment, terms = await agent.authorize()
     identity = await agent.pay(payment)
     eurc = agent.chain.addresses.eurc
@@ -155,6 +156,7 @@ async def _drains(agent: SimBuyer) -> Purchase | None:
 
 
 async def _revokes(agent: SimBuyer) -> Purchase | None:
+    """Pay, then cancel the authorization before the settlement is funded."""
     payment, terms = await agent.authorize()
     identity = await agent.pay(payment)
     eurc, nonce = agent.chain.addresses.eurc, hex_bytes(identity)

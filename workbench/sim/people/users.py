@@ -105,6 +105,7 @@ class SimUser:
         await asyncio.gather(self._earn(began), self._ask(began))
 
     async def _earn(self, began: asyncio.Event) -> None:
+        """Earn credits at the planned times."""
         start = self.clock.now_ms()
         for n, (at_ms, credits_) in enumerate(self.plan.earns):
             await self._until(start + at_ms)
@@ -119,6 +120,7 @@ class SimUser:
             self.tally.credited[me] = self.tally.credited.get(me, 0) + credits_
 
     async def _ask(self, began: asyncio.Event) -> None:
+        """Request payouts at the planned times."""
         await began.wait()
         start = self.clock.now_ms()
         followed = []
@@ -165,6 +167,7 @@ class SimUser:
     def _answered(
         self, subject: str, status: int, code: str = "", *, replayed: bool = False
     ) -> None:
+        """Record the answer to a request."""
         self.tell(
             ev.PayoutAnswered(
                 subject=subject,
@@ -202,6 +205,7 @@ class SimUser:
         return await self._patiently(Request("POST", f"{self.url}{path}", (), headers, body))
 
     async def _patiently(self, request: Request) -> dict[str, Any]:
+        """Repeat a request while its error is transient and time is left."""
         while True:
             try:
                 return await self._once(request)
@@ -211,6 +215,7 @@ class SimUser:
             await self.clock.sleep(TRY_AGAIN_S)
 
     async def _once(self, request: Request) -> dict[str, Any]:
+        """Send a request once. Raises the error of the answer."""
         answer = await self.http.send(request)
         data = peers.decoded(answer, dict[str, Any], "payout service")
         if answer.status < 400:
@@ -230,6 +235,7 @@ async def _honest(user: SimUser, n: int, size: int, free: int) -> None:
 
 
 async def _doubles(user: SimUser, n: int, size: int, free: int) -> None:
+    """Request the same payout twice under one key."""
     answers = await asyncio.gather(*(user.ask(n, size) for _ in range(COPIES)))
     known = {identity for identity in answers if identity is not None}
     assert len(known) <= 1, "one key became two payouts"
@@ -246,6 +252,7 @@ async def _overspends(user: SimUser, n: int, size: int, free: int) -> None:
 
 
 async def _changes(user: SimUser, n: int, size: int, free: int) -> None:
+    """Repeat a key with a changed request, which must be refused."""
     identity = await user.ask(n, size)
     if identity is None:
         return
