@@ -46,7 +46,7 @@ test: setup ## The quick tests, notebooks included, on three workers (much of it
 check: setup ## The slower tests: JupyterLab in Chromium, storms (ARGS=tests/lab for some)
 	@$(PY) -m pytest -m check -n 2 --dist loadscope $(if $(ARGS),$(ARGS),tests)
 
-coverage: setup ## The quick tests once more, and the share of lines they run in each folder (ARGS=--write keeps it)
+coverage: setup ## The tests not marked slow once more, and the share of lines they run in each folder (ARGS=--write keeps it)
 	@$(PY) tools/coverage_floors.py $(ARGS)
 
 bench: setup ## Services against the node's own rate for the same bytes (BENCH=settlements, simulated, payouts or lab)

@@ -1,6 +1,6 @@
 """Check the coverage of each folder of the package against its floor: `make coverage`.
 
-    python tools/coverage_floors.py                 # run the quick tests, compare with the floors
+    python tools/coverage_floors.py                 # run the tests not marked slow, compare
     python tools/coverage_floors.py --write         # run them, and store today's figures as floors
     python tools/coverage_floors.py tests/core      # run some tests and print figures only
 
@@ -24,7 +24,15 @@ from coverage import Coverage
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = ROOT / "tests" / "coverage.json"
 DATA = ROOT / ".cache" / "coverage"
-WORKERS = ("-n", "3", "--dist", "loadscope", "--no-loadscope-reorder")
+OPTIONS = (
+    "-n",
+    "3",
+    "--dist",
+    "loadscope",
+    "--no-loadscope-reorder",
+    "-m",
+    "not slow and not check",
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -50,7 +58,7 @@ def main(arguments: list[str]) -> int:
 
 def run_tests(chosen: list[str]) -> int:
     """Run pytest under coverage and return its exit code."""
-    command = [sys.executable, "-m", "coverage", "run", "-m", "pytest", "-q", *WORKERS, *chosen]
+    command = [sys.executable, "-m", "coverage", "run", "-m", "pytest", "-q", *OPTIONS, *chosen]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
