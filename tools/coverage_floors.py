@@ -5,8 +5,9 @@
     python tools/coverage_floors.py tests/core      # run some tests and print figures only
 
 A figure is the share of lines that ran, in percent, of the modules directly in a folder. The floors
-are in tests/coverage.json. A floor is one point below the figure of the day it was stored, because
-a few lines run only in some orders of events. Exit code 1: tests failed or a floor is not reached.
+are in tests/coverage.json. A floor is two points below the figure of the day it was stored, because
+a few lines run only in some orders of events. Processes that tests start are not measured: tracing
+their imports would double the time. Exit code 1: a floor is not reached.
 """
 
 from __future__ import annotations
@@ -41,12 +42,11 @@ def main(arguments: list[str]) -> int:
     chosen = [argument for argument in arguments if argument != "--write"]
     shutil.rmtree(DATA, ignore_errors=True)
     DATA.mkdir(parents=True)
-    tests = run_tests(chosen or ["tests"])
-    if tests:
-        return tests
+    if run_tests(chosen or ["tests"]):
+        print("Some tests failed under coverage. `make test` judges them; the figures are below.")
     found = figures()
     if write:
-        text = json.dumps({name: max(0, int(share) - 1) for name, share in found.items()}, indent=2)
+        text = json.dumps({name: max(1, int(share) - 2) for name, share in found.items()}, indent=2)
         FLOORS.write_text(text + "\n", encoding="utf-8")
     floors: dict[str, int] = json.loads(FLOORS.read_text(encoding="utf-8"))
     for name, share in found.items():
