@@ -1,4 +1,4 @@
-"""Every folder of the package has a coverage floor (`make coverage` compares, in CI)."""
+"""Every folder of the package has a coverage floor (`make coverage` compares)."""
 
 from __future__ import annotations
 
